@@ -7,6 +7,7 @@
 mod capture;
 mod child;
 mod command;
+pub(crate) mod digest;
 pub(crate) mod ending;
 mod output;
 pub(crate) mod output_log;
@@ -32,6 +33,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
+use self::digest::{Digest, Printed};
 use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
@@ -40,7 +42,7 @@ use dishrack_core::pool::spec::slot_of;
 use output::Output;
 use persistent::Post;
 use shell::Script;
-use spool::{OutputStream, Spool};
+use spool::{CommandRun, OutputStream, Spool};
 use template::{Template, Values};
 
 /// An item of a run of commands. Its number is its id.
@@ -101,6 +103,8 @@ pub(crate) struct Setup {
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
     pub(crate) spool: Spool,
+    /// True if what copies of an item print is compared.
+    pub(crate) is_compared: bool,
     /// The time that a serving process may take to end.
     pub(crate) grace: Duration,
 }
@@ -172,22 +176,37 @@ fn end() {
 struct Attempt {
     id: ItemId,
     attempt: u32,
+    copy: u16,
     slot: u64,
 }
 
 impl Attempt {
     fn current() -> Option<Self> {
-        let (id, attempt, _) = current::delivery()?;
+        let (id, attempt, copy) = current::delivery()?;
         let name = current::worker_name()?;
         let slot = slot_of(&name)?;
-        Some(Attempt { id, attempt, slot })
+        Some(Attempt {
+            id,
+            attempt,
+            copy,
+            slot,
+        })
+    }
+
+    fn run(self) -> CommandRun {
+        CommandRun {
+            id: self.id,
+            attempt: self.attempt,
+            pid: std::process::id(),
+        }
     }
 
     /// Returns the variables that a command gets in its environment.
-    fn environment(self) -> [(&'static str, u64); 3] {
+    fn environment(self) -> [(&'static str, u64); 4] {
         [
             ("SUPERVISOR_ITEM", self.id.0),
             ("SUPERVISOR_ATTEMPT", u64::from(self.attempt)),
+            ("SUPERVISOR_COPY", u64::from(self.copy)),
             ("SUPERVISOR_SLOT", self.slot),
         ]
     }
@@ -208,7 +227,7 @@ fn setup() -> Option<&'static Setup> {
 }
 
 /// Runs the command for one item, in a worker process. The error says how it ended.
-pub(crate) fn run(job: Job) -> Result<(), Setback> {
+pub(crate) fn run(job: Job) -> Result<Printed, Setback> {
     let (Some(setup), Some(attempt)) = (setup(), Attempt::current()) else {
         let why = "this worker was not told which command to run";
         return Err(Setback::Failed(Cause::Nack(why.into())));
@@ -246,7 +265,7 @@ fn serve_item(
     server: &[OsString],
     attempt: Attempt,
     item: &[u8],
-) -> Result<(), Setback> {
+) -> Result<Printed, Setback> {
     let arguments = setup.words(attempt.values(item)).map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
@@ -266,12 +285,14 @@ fn serve_item(
         output::keep(&setup.spool, attempt, stream, output.as_bytes())?;
     }
     match exit {
-        exit if exit.is_success() => Ok(()),
+        exit if exit.is_success() => Ok(Printed(
+            setup.is_compared.then(|| Digest::of(output.as_bytes())),
+        )),
         exit => Err(Setback::Failed(ending::with_complaint(exit, &output))),
     }
 }
 
-fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Setback> {
+fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<Printed, Setback> {
     let words = setup.words(attempt.values(item)).map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
@@ -292,10 +313,16 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<(), Setba
         };
         if matches!(result, Err(Setback::Short(_))) {
             output.discard();
-            return result;
+            return result.map(|()| Printed(None));
         }
+        let digest = match result.is_ok() && setup.is_compared {
+            true => Some(Digest::of_file(stdout).map_err(|error| {
+                setback::of_machine("the output of a command cannot be read again", &error)
+            })?),
+            false => None,
+        };
         output.close(result.is_err())?;
-        result
+        result.map(|()| Printed(digest))
     })
 }
 

@@ -1,5 +1,6 @@
 //! The options as they are typed. Their meaning together is for `config`.
 
+mod copies;
 mod groups;
 mod items;
 mod jobs;

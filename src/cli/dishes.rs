@@ -75,6 +75,7 @@ impl Dishes {
 
 impl Work for Dishes {
     type Item = Dish;
+    type Outcome = ();
 
     fn words(&self) -> &'static Wording {
         &WORDS

@@ -33,7 +33,10 @@ impl JobControl {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(super) fn pass_on<T: 'static>(self, pool: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
+    pub(super) fn pass_on<T: 'static, R: 'static>(
+        self,
+        pool: &Arc<Supervisor<T, R>>,
+    ) -> io::Result<()> {
         let Some(mut signals) = self.0 else {
             return Ok(());
         };
@@ -49,7 +52,7 @@ impl JobControl {
     }
 }
 
-fn stand_still<T>(pool: &Weak<Supervisor<T, ()>>) {
+fn stand_still<T, R>(pool: &Weak<Supervisor<T, R>>) {
     let pool = pool.upgrade();
     if let Some(pool) = &pool {
         pool.suspend();

@@ -34,6 +34,7 @@ use super::view::{Out, View};
 use super::work::{Origin, Producer, Work};
 use super::{pictures, scratch, screen};
 use crate::error::Error;
+use crate::jobs::digest::Printed;
 use crate::jobs::spool::Spool;
 use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
@@ -91,6 +92,7 @@ impl Jobs {
 
 impl Work for Jobs {
     type Item = Job;
+    type Outcome = Printed;
 
     fn words(&self) -> &'static Wording {
         &WORDS
@@ -155,6 +157,13 @@ impl Work for Jobs {
             || self.config.joblog.is_some()
             || self.config.is_line_buffered
             || self.config.setup.server.is_some();
+        let spool = match config.options.copies {
+            None => spool,
+            Some(copies) => {
+                self.config.setup.is_compared = copies.needed() > 1;
+                spool.copied()
+            }
+        };
         self.spool = match needs_files {
             true => spool,
             false => spool.logged(),
@@ -201,7 +210,7 @@ impl Work for Jobs {
         &self,
         builder: Builder,
         queue: &JoinableQueue<Job>,
-    ) -> Result<Supervisor<Job, ()>, Error> {
+    ) -> Result<Supervisor<Job, Printed>, Error> {
         let mut builder = builder
             .name("worker")
             .name_bodies(jobs::name_of)
@@ -214,6 +223,9 @@ impl Work for Jobs {
         if self.config.halt.is_some() {
             // A command that was handed out in advance would be begun before it can be stopped.
             builder = builder.without_prefetch();
+        }
+        if self.config.setup.is_compared {
+            builder = builder.compare(|one: &Printed, other: &Printed| one == other);
         }
         builder.handler(queue, jobs::run)
     }

@@ -14,7 +14,7 @@ use crate::sys::threads::spawn;
 ///
 /// # Errors
 /// The thread or the handler cannot be installed.
-pub(super) fn reap<T: 'static>(pool: &Arc<Supervisor<T, ()>>) -> io::Result<()> {
+pub(super) fn reap<T: 'static, R: 'static>(pool: &Arc<Supervisor<T, R>>) -> io::Result<()> {
     if !orphans::are_adopted() {
         return Ok(());
     }

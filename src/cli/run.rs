@@ -93,16 +93,16 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     running.finish(config, produced)
 }
 
-struct Running<T> {
+struct Running<T, R> {
     stop: Stop,
     queue: JoinableQueue<T>,
-    pool: Arc<Supervisor<T, ()>>,
+    pool: Arc<Supervisor<T, R>>,
     printer: Arc<Printer>,
     goal: Goal,
     is_shared: bool,
 }
 
-impl<T> Clone for Running<T> {
+impl<T, R> Clone for Running<T, R> {
     fn clone(&self) -> Self {
         Running {
             stop: self.stop.clone(),
@@ -115,7 +115,7 @@ impl<T> Clone for Running<T> {
     }
 }
 
-impl<T: 'static> Running<T> {
+impl<T: 'static, R: 'static> Running<T, R> {
     /// Waits for the end and returns the exit code.
     fn finish(&self, config: &Config, produced: Result<(), Failure>) -> Result<u8, Failure> {
         let joined = self.join(config.purpose);
@@ -453,7 +453,7 @@ fn start_workers<W: Work>(
     work: &W,
     queue: &JoinableQueue<W::Item>,
     printer: &Arc<Printer>,
-) -> Result<Supervisor<W::Item, ()>, Failure> {
+) -> Result<Supervisor<W::Item, W::Outcome>, Failure> {
     let builder = Supervisor::builder()
         .processes(config.workers)
         .owns_process()

@@ -4,7 +4,6 @@
 //! it, has a marker with the journal's identity, and belongs to the next run, which shows what was
 //! not shown. `owned` and the spool's names say which folders and files may be used and removed.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,9 +12,8 @@ use parking_lot::Mutex;
 
 use super::screen;
 use crate::jobs::owned;
-use crate::jobs::spool::{OutputStream, Spool};
+use crate::jobs::spool::Spool;
 use crate::store::journal::own_path;
-use dishrack_core::ledger::ItemId;
 
 /// The beginning of all markers.
 const MARKS: &str = "output of ";
@@ -143,15 +141,6 @@ pub(super) fn look_after() {
     }
 }
 
-/// Removes the files of attempts that are not to be shown: these will come again, or were shown.
-pub(super) fn remove_shown(spool: &Spool, unshown: &BTreeSet<(ItemId, u32)>) {
-    for (id, attempt) in spool.attempts().difference(unshown) {
-        for stream in OutputStream::BOTH {
-            spool.remove(*id, *attempt, stream);
-        }
-    }
-}
-
 /// Notes that no output waits to be shown any more.
 pub(super) fn note_all_shown() {
     let mut scratch = SCRATCH.lock();
@@ -192,24 +181,5 @@ pub(super) fn remove() {
             "supervisor: {} stays: it has files in it that are not this program's",
             folder.display()
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_to_be_shown_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::made(folder.path(), MARK);
-        for (id, attempt) in [(1, 1), (2, 1), (2, 2), (3, 1)] {
-            fs::write(spool.path(ItemId(id), attempt, OutputStream::Stderr), "x").unwrap();
-        }
-        fs::write(folder.path().join("notes.txt"), "not ours").unwrap();
-        let unshown = [(ItemId(1), 1), (ItemId(2), 2)].into();
-        remove_shown(&spool, &unshown);
-        assert_eq!(spool.attempts(), unshown);
-        assert!(folder.path().join("notes.txt").exists());
     }
 }

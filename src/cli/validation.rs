@@ -166,26 +166,30 @@ fn config_of(
             Some((path, file))
         }
     };
+    let workers = match pool.mode {
+        Mode::Sequential => 1,
+        Mode::Processes | Mode::Threads | Mode::Tasks => workers,
+    };
+    let mut options = Options::default()
+        .capacity(from.capacity)
+        .max_attempts(max_attempts)
+        .max_lost_attempts(from.is_command.then(|| max_attempts.max(LOST_ATTEMPTS)))
+        .backoff(pool.backoff.map_or(Backoff::none(), |base| {
+            Backoff::exponential(base, base.max(BACKOFF_MAX))
+        }));
+    if let Some(copies) = pool.copies.copies(workers)? {
+        options = options.copies(copies);
+    }
     Ok(Config {
         purpose: from.purpose,
-        workers: if pool.mode == Mode::Sequential {
-            1
-        } else {
-            workers
-        },
+        workers,
         mode: pool.mode,
         source: from.source,
         separator: from.separator,
         total: from.total,
         is_quiet: shown.quiet,
         has_summary: !shown.no_summary,
-        options: Options::default()
-            .capacity(from.capacity)
-            .max_attempts(max_attempts)
-            .max_lost_attempts(from.is_command.then(|| max_attempts.max(LOST_ATTEMPTS)))
-            .backoff(pool.backoff.map_or(Backoff::none(), |base| {
-                Backoff::exponential(base, base.max(BACKOFF_MAX))
-            })),
+        options,
         pool,
         format: shown.format,
         progress: shown.progress,

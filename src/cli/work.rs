@@ -32,6 +32,9 @@ use dishrack_core::stream::entry::Layout;
 pub(super) trait Work {
     type Item: Serialize + DeserializeOwned + 'static;
 
+    /// The result of an item.
+    type Outcome: 'static;
+
     /// Returns the words for its items.
     fn words(&self) -> &'static Wording;
 
@@ -80,7 +83,7 @@ pub(super) trait Work {
         &self,
         builder: Builder,
         queue: &JoinableQueue<Self::Item>,
-    ) -> Result<Supervisor<Self::Item, ()>, Error>;
+    ) -> Result<Supervisor<Self::Item, Self::Outcome>, Error>;
 
     /// Makes an item of each line and puts it on the queue.
     fn produce(&self, producer: &mut Producer<'_, Self::Item>) -> Result<(), Failure>;

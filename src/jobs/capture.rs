@@ -142,7 +142,7 @@ impl Capture {
         attempt: Attempt,
         stream: OutputStream,
     ) -> io::Result<()> {
-        let to = spool.path(attempt.id, attempt.attempt, stream);
+        let to = spool.path(attempt.run(), stream);
         fs::rename(spool.path_of_worker(self.name(stream)), to)
     }
 
@@ -241,6 +241,7 @@ mod tests {
         Attempt {
             id: ItemId(id),
             attempt: 1,
+            copy: 1,
             slot: 1,
         }
     }
@@ -299,7 +300,7 @@ mod tests {
             capture.rename(&spool, attempt(1), stream).unwrap();
         }
         stdout.write_all(b"late").unwrap();
-        let kept = fs::read(spool.path(ItemId(1), 1, OutputStream::Stdout)).unwrap();
+        let kept = fs::read(spool.path(attempt(1).run(), OutputStream::Stdout)).unwrap();
         assert_eq!(kept, b"early late");
         let next = Capture::take(&spool).unwrap().unwrap();
         assert_eq!(next.files[0].metadata().unwrap().len(), 0);

@@ -40,7 +40,7 @@ impl<'a> Output<'a> {
         let opened = opened.and_then(|capture| match &capture {
             Some(pair) => Ok((pair.open(spool)?, capture)),
             None => {
-                let create = |stream| spool.create(attempt.id, attempt.attempt, stream);
+                let create = |stream| spool.create(attempt.run(), stream);
                 let files = [create(OutputStream::Stdout)?, create(OutputStream::Stderr)?];
                 Ok((files, None))
             }
@@ -124,7 +124,7 @@ impl<'a> Output<'a> {
                 // An attempt that did not count may have left a file of this name.
                 (false, _) => {
                     capture.remove_one(spool, stream);
-                    spool.remove(attempt.id, attempt.attempt, stream);
+                    spool.remove(attempt.run(), stream);
                     Ok(())
                 }
             };
@@ -178,15 +178,14 @@ impl<'a> Output<'a> {
     }
 
     fn remove(&self, stream: OutputStream) {
-        let Attempt { id, attempt, .. } = self.attempt;
-        self.spool.remove(id, attempt, stream);
+        self.spool.remove(self.attempt.run(), stream);
     }
 }
 
 /// Writes the content of a removed file again, unless its folder is gone: the command did not cause
 /// that, and its reader will miss the file.
 fn restore(spool: &Spool, attempt: Attempt, file: &File, stream: OutputStream) -> io::Result<()> {
-    let mut new = match spool.create(attempt.id, attempt.attempt, stream) {
+    let mut new = match spool.create(attempt.run(), stream) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         created => created?,
     };
@@ -230,11 +229,10 @@ pub(super) fn keep(
     stream: OutputStream,
     bytes: &[u8],
 ) -> Result<(), Setback> {
-    let Attempt { id, attempt, .. } = attempt;
-    let file = spool.create(id, attempt, stream);
+    let file = spool.create(attempt.run(), stream);
     let written = file.and_then(|mut file| file.write_all(bytes));
     written.map_err(|error| {
-        spool.remove(id, attempt, stream);
+        spool.remove(attempt.run(), stream);
         no_room(spool, &error)
     })
 }

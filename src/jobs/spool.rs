@@ -3,7 +3,7 @@
 //!
 //! The worker writes, and the supervisor reads when the attempt is over. Names are made of numbers
 //! only, so they need not be told, and the output of an attempt whose worker was killed is found as
-//! well. Where there are no logs, a command that was run leaves a file for its stdout, even an
+//! well. Where several workers run one attempt, the process is one of the numbers. Where there are no logs, a command that was run leaves a file for its stdout, even an
 //! empty one, so that a removed one is noticed. If the folder is removed, the next process that
 //! needs it makes it again.
 //!
@@ -122,6 +122,17 @@ pub(crate) struct Spool {
     mark: String,
     /// True if small output goes into logs.
     is_logged: bool,
+    /// True if several workers may run one attempt, so that files have the number of the process.
+    is_copied: bool,
+}
+
+/// One run of an item's command: that of an attempt, by a worker process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct CommandRun {
+    pub(crate) id: ItemId,
+    pub(crate) attempt: u32,
+    /// The worker's process.
+    pub(crate) pid: u32,
 }
 
 /// The number of removals of the folder, while one file is made, that are taken for an accident.
@@ -138,6 +149,15 @@ impl Spool {
             folder: folder.as_os_str().to_owned(),
             mark: mark.to_owned(),
             is_logged: false,
+            is_copied: false,
+        }
+    }
+
+    /// Lets several workers run one attempt, each with files of its own.
+    pub(crate) fn copied(self) -> Self {
+        Spool {
+            is_copied: true,
+            ..self
         }
     }
 
@@ -167,20 +187,20 @@ impl Spool {
         Path::new(&self.folder)
     }
 
-    /// Returns the file of one stream of one attempt.
-    pub(crate) fn path(&self, id: ItemId, attempt: u32, stream: OutputStream) -> PathBuf {
+    /// Returns the file of one stream of a run.
+    pub(crate) fn path(&self, run: CommandRun, stream: OutputStream) -> PathBuf {
+        self.path_of(run, self.is_copied, stream)
+    }
+
+    fn path_of(&self, run: CommandRun, is_copied: bool, stream: OutputStream) -> PathBuf {
+        let pid = is_copied.then_some(run.pid);
         self.folder()
-            .join(format!("{}.{attempt}.{}", id.0, stream.name()))
+            .join(file_name(run.id, run.attempt, pid, stream))
     }
 
     /// Makes a new file for a stream. A removed folder is made again, several times if need be.
-    pub(super) fn create(
-        &self,
-        id: ItemId,
-        attempt: u32,
-        stream: OutputStream,
-    ) -> io::Result<File> {
-        self.create_at(&self.path(id, attempt, stream))
+    pub(super) fn create(&self, run: CommandRun, stream: OutputStream) -> io::Result<File> {
+        self.create_at(&self.path(run, stream))
     }
 
     /// Makes a new file of this worker's own, as [`create`](Self::create) does.
@@ -215,24 +235,22 @@ impl Spool {
     }
 
     /// Opens the output of a stream, if there is any.
-    pub(crate) fn open(
-        &self,
-        id: ItemId,
-        attempt: u32,
-        stream: OutputStream,
-    ) -> io::Result<Option<File>> {
-        let opened = self.open_measured(id, attempt, stream)?;
+    pub(crate) fn open(&self, run: CommandRun, stream: OutputStream) -> io::Result<Option<File>> {
+        let opened = self.open_measured(run, stream)?;
         Ok(opened.map(|(file, _)| file))
     }
 
     /// Opens the output of a stream, if there is any; and its length.
     pub(crate) fn open_measured(
         &self,
-        id: ItemId,
-        attempt: u32,
+        run: CommandRun,
         stream: OutputStream,
     ) -> io::Result<Option<(File, u64)>> {
-        open(&self.path(id, attempt, stream))
+        match open(&self.path(run, stream))? {
+            // An earlier run may have had copies where this one has none, or the other way round.
+            None => open(&self.path_of(run, !self.is_copied, stream)),
+            found => Ok(found),
+        }
     }
 
     /// Opens a worker's own file, if it is there.
@@ -257,15 +275,15 @@ impl Spool {
     ///
     /// # Errors
     /// They cannot be renamed.
-    pub(crate) fn adopt(&self, pid: u32, id: ItemId, attempt: u32) -> io::Result<()> {
+    pub(crate) fn adopt(&self, run: CommandRun) -> io::Result<()> {
         let mut names = self.worker_files();
-        names.retain(|name| name.pid == pid);
+        names.retain(|name| name.pid == run.pid);
         let newest = names.iter().map(|name| name.begun_ns).max();
         for name in names {
             match name.kind {
                 Kind::Log => {}
                 Kind::Output(stream) if newest == Some(name.begun_ns) => {
-                    fs::rename(self.path_of_worker(name), self.path(id, attempt, stream))?;
+                    fs::rename(self.path_of_worker(name), self.path(run, stream))?;
                 }
                 // Another process with the same number was killed while it had no command.
                 Kind::Output(_) => self.remove_of_worker(name),
@@ -274,14 +292,46 @@ impl Spool {
         Ok(())
     }
 
+    /// Removes the files that a dead worker's last command wrote to, because nobody wants them.
+    pub(crate) fn disown(&self, pid: u32) {
+        let names = self.worker_files().into_iter();
+        for name in names.filter(|name| name.pid == pid && name.kind != Kind::Log) {
+            self.remove_of_worker(name);
+        }
+    }
+
     /// Removes a worker's own file, which may be gone.
     pub(super) fn remove_of_worker(&self, name: WorkerFile) {
         let _ = fs::remove_file(self.path_of_worker(name));
     }
 
+    /// Removes the files of all attempts but these, and of each of them those of other processes.
+    pub(crate) fn keep_only(&self, runs: &BTreeSet<CommandRun>) {
+        for name in self.names() {
+            let Some((id, attempt, pid)) = attempt_of(&name) else {
+                continue;
+            };
+            let first = CommandRun {
+                id,
+                attempt,
+                pid: pid.unwrap_or(0),
+            };
+            let last = CommandRun {
+                pid: pid.unwrap_or(u32::MAX),
+                ..first
+            };
+            if runs.range(first..=last).next().is_none() {
+                // It may be gone.
+                let _ = fs::remove_file(self.folder().join(name));
+            }
+        }
+    }
+
     /// Returns the attempts that have files.
+    #[cfg(test)]
     pub(crate) fn attempts(&self) -> BTreeSet<(ItemId, u32)> {
-        self.names().filter_map(|name| attempt_of(&name)).collect()
+        let names = self.names().filter_map(|name| attempt_of(&name));
+        names.map(|(id, attempt, _)| (id, attempt)).collect()
     }
 
     fn names(&self) -> impl Iterator<Item = String> + use<> {
@@ -317,9 +367,11 @@ impl Spool {
     }
 
     /// Removes a file that is not needed any more.
-    pub(crate) fn remove(&self, id: ItemId, attempt: u32, stream: OutputStream) {
+    pub(crate) fn remove(&self, run: CommandRun, stream: OutputStream) {
         // It may never have existed.
-        let _ = fs::remove_file(self.path(id, attempt, stream));
+        if fs::remove_file(self.path(run, stream)).is_err() {
+            let _ = fs::remove_file(self.path_of(run, !self.is_copied, stream));
+        }
     }
 }
 
@@ -363,15 +415,28 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Returns the attempt that a file of this name belongs to.
-fn attempt_of(name: &str) -> Option<(ItemId, u32)> {
-    let mut parts = name.split('.');
-    let (id, attempt, stream) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_one = OutputStream::BOTH.iter().any(|one| one.name() == stream);
+fn file_name(id: ItemId, attempt: u32, pid: Option<u32>, stream: OutputStream) -> String {
+    let stream = stream.name();
+    match pid {
+        None => format!("{id}.{attempt}.{stream}"),
+        Some(pid) => format!("{id}.{attempt}.{pid}.{stream}"),
+    }
+}
+
+/// Returns the attempt that a file of this name belongs to, and the process if the name has it.
+fn attempt_of(name: &str) -> Option<(ItemId, u32, Option<u32>)> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let (id, attempt, pid, stream) = match *parts.as_slice() {
+        [id, attempt, stream] => (id, attempt, None, stream),
+        [id, attempt, pid, stream] => (id, attempt, Some(pid.parse().ok()?), stream),
+        _ => return None,
+    };
+    let stream = OutputStream::BOTH
+        .into_iter()
+        .find(|one| one.name() == stream)?;
     let (id, attempt) = (ItemId(id.parse().ok()?), attempt.parse().ok()?);
     // No number is written in two ways.
-    let is_exact = name == format!("{id}.{attempt}.{stream}");
-    (is_one && is_exact).then_some((id, attempt))
+    (name == file_name(id, attempt, pid, stream)).then_some((id, attempt, pid))
 }
 
 /// Returns `true` if this file's system has no room left but what is reserved for others.
@@ -399,12 +464,25 @@ mod tests {
 
     use super::*;
 
+    /// The run of an attempt by this process.
+    fn run(id: ItemId, attempt: u32) -> CommandRun {
+        CommandRun {
+            id,
+            attempt,
+            pid: std::process::id(),
+        }
+    }
+
     #[test]
     fn a_folder_that_was_removed_is_made_again_and_held() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("output");
         let spool = Spool::made(&folder, "somebody's\n");
-        let create = |id| spool.create(ItemId(id), 1, OutputStream::Stdout).unwrap();
+        let create = |id| {
+            spool
+                .create(run(ItemId(id), 1), OutputStream::Stdout)
+                .unwrap()
+        };
         drop(spool.make_again().unwrap());
         create(1);
         fs::remove_dir_all(&folder).unwrap();
@@ -417,21 +495,59 @@ mod tests {
     }
 
     #[test]
+    fn only_the_files_of_these_runs_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = Spool::made(folder.path(), "");
+        let copied = plain.clone().copied();
+        let of = |id, attempt, pid| CommandRun {
+            id: ItemId(id),
+            attempt,
+            pid,
+        };
+        let write = |spool: &Spool, run| {
+            let path = spool.path(run, OutputStream::Stderr);
+            fs::write(&path, "x").unwrap();
+            path
+        };
+        let kept = [
+            write(&plain, of(1, 1, 7)),
+            write(&plain, of(2, 2, 7)),
+            write(&copied, of(4, 1, 8)),
+            folder.path().join("notes.txt"),
+        ];
+        fs::write(&kept[3], "not ours").unwrap();
+        let removed = [
+            write(&plain, of(2, 1, 7)),
+            write(&plain, of(3, 1, 7)),
+            write(&copied, of(4, 1, 7)),
+            write(&copied, of(4, 2, 8)),
+        ];
+        plain.keep_only(&[of(1, 1, 7), of(2, 2, 7), of(4, 1, 8)].into());
+        assert!(kept.iter().all(|path| path.exists()), "{kept:?}");
+        assert!(removed.iter().all(|path| !path.exists()), "{removed:?}");
+        // A run without copies finds the output of one that had some.
+        let found = plain.open(of(4, 1, 8), OutputStream::Stderr).unwrap();
+        assert!(found.is_some());
+        plain.remove(of(4, 1, 8), OutputStream::Stderr);
+        assert!(!kept[2].exists());
+    }
+
+    #[test]
     fn a_file_that_is_there_already_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::made(folder.path(), "");
         let (id, stream) = (ItemId(3), OutputStream::Stdout);
-        let mut first = spool.create(id, 1, stream).unwrap();
+        let mut first = spool.create(run(id, 1), stream).unwrap();
         first.write_all(b"first").unwrap();
-        let mut second = spool.create(id, 1, stream).unwrap();
+        let mut second = spool.create(run(id, 1), stream).unwrap();
         second.write_all(b"second").unwrap();
         // A process that was left over still writes to it.
         first.write_all(b"first").unwrap();
-        let path = spool.path(id, 1, stream);
+        let path = spool.path(run(id, 1), stream);
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(tail(&second, 3).unwrap(), b"ond");
-        spool.remove(id, 1, stream);
-        assert!(spool.open(id, 1, stream).unwrap().is_none());
+        spool.remove(run(id, 1), stream);
+        assert!(spool.open(run(id, 1), stream).unwrap().is_none());
     }
 
     #[test]
@@ -458,8 +574,8 @@ mod tests {
     fn what_is_no_file_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::made(folder.path(), "");
-        let open = |id| spool.open(ItemId(id), 1, OutputStream::Stdout);
-        let path = |id| spool.path(ItemId(id), 1, OutputStream::Stdout);
+        let open = |id| spool.open(run(ItemId(id), 1), OutputStream::Stdout);
+        let path = |id| spool.path(run(ItemId(id), 1), OutputStream::Stdout);
         nix::unistd::mkfifo(&path(1), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = open(1).unwrap_err().to_string();
         assert!(error.contains("1.1.stdout is no file"), "{error}");
@@ -495,17 +611,22 @@ mod tests {
             };
             fs::rename(from, spool.path_of_worker(to)).unwrap();
         }
-        spool.adopt(std::process::id(), id, 3).unwrap();
+        spool.adopt(run(id, 3)).unwrap();
         for stream in OutputStream::BOTH {
-            assert_eq!(fs::read(spool.path(id, 3, stream)).unwrap(), b"new");
+            assert_eq!(fs::read(spool.path(run(id, 3), stream)).unwrap(), b"new");
         }
         assert!(spool.worker_files().is_empty());
         // Nothing else is looked at.
-        spool.adopt(1, id, 4).unwrap();
+        spool
+            .adopt(CommandRun {
+                pid: 1,
+                ..run(id, 4)
+            })
+            .unwrap();
         assert!(
             OpenOptions::new()
                 .read(true)
-                .open(spool.path(id, 4, OutputStream::Stdout))
+                .open(spool.path(run(id, 4), OutputStream::Stdout))
                 .is_err()
         );
     }

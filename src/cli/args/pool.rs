@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
+use super::copies::CopyArgs;
 use super::{Format, Method, Mode, Show, duration, groups};
 use crate::supervision::Builder;
 use dishrack_core::pool::spec::StartMethod;
@@ -64,6 +65,9 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) max_seconds: Duration,
 
+    #[command(flatten)]
+    pub(in crate::cli) copies: CopyArgs,
+
     /// Time to dry a dish [default: 2s]
     #[arg(help_heading = "Options for dishes", group = groups::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) dry: Option<Duration>,
@@ -85,6 +89,7 @@ impl PoolArgs {
             mode: _,
             max_attempts: _,
             backoff: _,
+            copies: _,
             dry: _,
         } = self;
         let mut pool = pool

@@ -10,6 +10,8 @@ use super::stream;
 /// An argument or a group, when it is out of place, and the reason.
 type Rule = (&'static str, fn(&Typed<'_>) -> bool, &'static str);
 
+const ONE_HOLDER: &str = "with --redis an item has one holder at a time, and so no copies";
+
 // A group without a name of its own has the name of its struct.
 const RULES: &[Rule] = &[
     (
@@ -48,6 +50,13 @@ const RULES: &[Rule] = &[
         "keep_order",
         |typed| typed.is_shared(),
         "with --redis others do some of the items, so there is no order to be kept",
+    ),
+    ("copies", |typed| typed.is_shared(), ONE_HOLDER),
+    ("hedge_after", |typed| typed.is_shared(), ONE_HOLDER),
+    (
+        "line_buffer",
+        |typed| typed.has("copies") || typed.has("hedge_after"),
+        "with copies it is not known before the end whose output counts",
     ),
     (
         "input",

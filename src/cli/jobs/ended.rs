@@ -1,10 +1,11 @@
-//! PURE: the end of an attempt, as an event describes it.
+//! PURE: the end of an attempt, or of a copy of it, as an event describes it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::jobs::spool::CommandRun;
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::{Cause, Exit, Failure, ItemId};
+use dishrack_core::ledger::{Cause, CopyEnd, Exit, Failure, ItemId};
 
 /// The end of an attempt.
 #[derive(Debug, Clone)]
@@ -30,7 +31,79 @@ pub(super) struct Ended {
     pub(super) at: Duration,
 }
 
+/// The end of one of several copies of an attempt.
+#[derive(Debug, Clone)]
+pub(super) struct CopyEnded {
+    pub(super) ended: Ended,
+    /// True if its command came to an end of its own.
+    pub(super) is_over: bool,
+}
+
+impl CopyEnded {
+    /// Returns the copy whose end this event reports. What becomes of its item comes next.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        let EventKind::CopyEnded {
+            item,
+            id,
+            attempt,
+            worker,
+            pid,
+            end,
+            duration,
+            ended,
+            ..
+        } = &event.kind
+        else {
+            return None;
+        };
+        let cause = match &**end {
+            CopyEnd::Failed(cause) => Some(cause),
+            CopyEnd::Counted
+            | CopyEnd::Agreed
+            | CopyEnd::Disagreed { .. }
+            | CopyEnd::Cancelled
+            | CopyEnd::Void => None,
+        };
+        let is_over = **end != CopyEnd::Cancelled;
+        let took = duration.unwrap_or_default();
+        let ended = Ended {
+            id: *id,
+            item: item.as_str().into(),
+            attempt: *attempt,
+            worker: Arc::clone(worker),
+            pid: *pid,
+            has_worker_died: cause.is_some_and(is_death),
+            started: ended.saturating_sub(took),
+            took,
+            exit: match cause {
+                Some(cause) => cause.exit(),
+                None => is_over.then_some(Exit::Exited(0)),
+            },
+            cause: cause.map(ToString::to_string),
+            is_last: false,
+            at: event.at,
+        };
+        Some(CopyEnded { ended, is_over })
+    }
+}
+
+fn is_death(cause: &Cause) -> bool {
+    matches!(
+        cause,
+        Cause::WorkerDied(_) | Cause::TimedOut(_) | Cause::OutOfMemory
+    )
+}
+
 impl Ended {
+    /// Returns the run of the command that its output is of.
+    pub(super) fn run(&self) -> CommandRun {
+        CommandRun {
+            id: self.id,
+            attempt: self.attempt,
+            pid: self.pid,
+        }
+    }
+
     /// Returns the attempt whose end this event reports.
     pub(super) fn of(event: &Event) -> Option<Self> {
         match &event.kind {
@@ -74,10 +147,7 @@ impl Ended {
             attempt: failure.attempt,
             worker: scene.worker.as_str().into(),
             pid: scene.pid,
-            has_worker_died: matches!(
-                failure.cause,
-                Cause::WorkerDied(_) | Cause::TimedOut(_) | Cause::OutOfMemory
-            ),
+            has_worker_died: is_death(&failure.cause),
             started: scene.started,
             took: scene.ended.saturating_sub(scene.started),
             exit: failure.cause.exit(),

@@ -4,22 +4,26 @@
 //! A command that was killed with its worker has the worker's signal; one that never ended by
 //! itself and was not killed has -1.
 //!
+//! Where an attempt has several copies there is a row for each, and none for the attempt.
+//!
 //! With a journal the log goes on where an earlier run stopped: a row that the journal kept is
 //! written unless the file has it. An attempt is known by its number and its times.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::ended::Ended;
+use super::ended::{CopyEnded, Ended};
 use crate::cli::unwritten::Unwritten;
 use crate::cli::view::View;
 use crate::cli::{output, screen};
 use crate::jobs::Setup;
-use crate::jobs::spool::{OutputStream, Spool};
+use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::jobs::template::Values;
-use crate::observe::Event;
-use dishrack_core::ledger::Exit;
+use crate::observe::{Event, EventKind};
+use dishrack_core::ledger::{Exit, ItemId};
 use dishrack_core::pool::spec::slot_of;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
@@ -90,6 +94,10 @@ pub(super) struct JobLog {
     unwritten: Unwritten,
     has_begun: bool,
     is_fine: bool,
+    /// The copies that run, with the time of their begin.
+    copies: HashMap<CommandRun, Duration>,
+    /// The items whose copies have rows, so that their attempt has none.
+    copied: HashSet<ItemId>,
 }
 
 impl JobLog {
@@ -101,7 +109,37 @@ impl JobLog {
             unwritten,
             has_begun: false,
             is_fine: true,
+            copies: HashMap::new(),
+            copied: HashSet::new(),
         }
+    }
+
+    /// Returns the row of an event, if it has one.
+    fn row_of(&mut self, event: &Event) -> Option<Ended> {
+        if let EventKind::ItemStarted {
+            id,
+            attempt,
+            pid,
+            copy: Some(_),
+            ..
+        } = &event.kind
+        {
+            let (id, attempt, pid) = (*id, *attempt, *pid);
+            let run = CommandRun { id, attempt, pid };
+            self.copies.insert(run, event.at);
+            return None;
+        }
+        if let Some(CopyEnded { mut ended, is_over }) = CopyEnded::of(event) {
+            let begun = self.copies.remove(&ended.run());
+            self.copied.insert(ended.id);
+            if !is_over && let Some(begun) = begun {
+                ended.took = event.at.saturating_sub(begun);
+                ended.started = ended.started.saturating_sub(ended.took);
+            }
+            return Some(ended);
+        }
+        let ended = row_of(event)?;
+        (!self.copied.remove(&ended.id)).then_some(ended)
     }
 
     /// Begins the file, and writes the rows that an earlier run has not written.
@@ -132,7 +170,7 @@ impl JobLog {
     fn line(&self, row: &Ended) -> io::Result<String> {
         let received = self
             .spool
-            .open_measured(row.id, row.attempt, OutputStream::Stdout)?
+            .open_measured(row.run(), OutputStream::Stdout)?
             .map_or(0, |(_, length)| length);
         let (code, signal) = match row.exit {
             Some(Exit::Exited(code)) => (code, 0),
@@ -181,7 +219,7 @@ impl View for JobLog {
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        if let Some(row) = row_of(event) {
+        if let Some(row) = self.row_of(event) {
             let written = self.add(&row);
             self.check(written, [&row]);
         }

@@ -145,6 +145,7 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         environment,
         workdir: workdir.map(PathBuf::into_os_string),
         spool: Spool::default(),
+        is_compared: false,
         grace: Duration::ZERO,
     })
 }

@@ -12,7 +12,7 @@
 mod turns;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use self::turns::Turns;
 use self::writer::{Label, Mark, Piece, Writer};
 use super::budget::Returns;
-use super::ended::Ended;
+use super::ended::{CopyEnded, Ended};
 use super::results::{Results, Run};
 use crate::cli::args::Format;
 use crate::cli::dead_letter_log::DeadLetterLog;
@@ -32,7 +32,7 @@ use crate::cli::view::{Out, View};
 use crate::cli::work::Origin;
 use crate::cli::work::Shown;
 use crate::jobs::output_log::{Kept, Logs};
-use crate::jobs::spool::{OutputStream, Spool};
+use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::observe::text::printable;
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Counts, ItemId};
@@ -51,9 +51,8 @@ pub(super) struct Shape {
 /// An attempt whose output is shown while it runs.
 #[derive(Debug)]
 struct Live {
-    id: ItemId,
+    run: CommandRun,
     item: Arc<str>,
-    attempt: u32,
     /// The shown bytes of each stream.
     shown: [u64; 2],
     /// The bytes of each that were searched for the end of a line.
@@ -63,9 +62,10 @@ struct Live {
 /// An attempt whose output is written, though not all may have arrived.
 #[derive(Debug, Clone, Copy)]
 struct Written {
-    id: ItemId,
-    attempt: u32,
+    run: CommandRun,
     is_last: bool,
+    /// True if it is one of the failed copies of an attempt.
+    is_copy: bool,
     /// True for each of its streams that had a file when it was written.
     has_file: [bool; 2],
 }
@@ -78,6 +78,10 @@ pub(super) struct Outputs {
     writer: Writer,
     turns: Option<Turns<Ended>>,
     live: Vec<Live>,
+    /// Copies that have ended, of which it is not known yet what became of their attempts.
+    copies: Vec<CopyEnded>,
+    /// Runs whose output nobody wants, and that may still write, by process.
+    unwanted: HashMap<u32, Vec<CommandRun>>,
     written: Vec<Written>,
     results: Option<Results>,
     /// The run of the seen events.
@@ -112,8 +116,9 @@ impl Outputs {
         (out, returns): (Out, Returns),
     ) -> Self {
         let unshown = || origin.unshown.iter().filter_map(Ended::of);
-        let attempts: BTreeSet<_> = unshown().map(|one| (one.id, one.attempt)).collect();
-        scratch::remove_shown(&spool, &attempts);
+        // Files of attempts that are not to be shown will come again, or were shown.
+        spool.keep_only(&unshown().map(|one| one.run()).collect());
+        let attempts = unshown().map(|one| (one.id, one.attempt)).collect();
         let ends = unshown().filter(|one| one.is_last).map(|one| one.id);
         // A dead letter that was sent back ends once more.
         let old = origin.unfinished.iter().copied().chain(ends);
@@ -125,6 +130,8 @@ impl Outputs {
             writer: Writer::new(out, shape.format),
             turns: shape.keeps_order.then_some(turns),
             live: Vec::new(),
+            copies: Vec::new(),
+            unwanted: HashMap::new(),
             written: Vec::new(),
             results,
             run: Run::Present,
@@ -137,14 +144,13 @@ impl Outputs {
         }
     }
 
-    fn begin(&mut self, id: ItemId, item: &str, attempt: u32) {
+    fn begin(&mut self, run: CommandRun, item: &str) {
         if self.shape.is_line_buffered {
             // An attempt that did not count may have been shown in part.
-            self.end_live(id);
+            self.end_live(run.id);
             self.live.push(Live {
-                id,
+                run,
                 item: item.into(),
-                attempt,
                 shown: [0; 2],
                 searched: [0; 2],
             });
@@ -173,15 +179,15 @@ impl Outputs {
         let shown = self.end_live(ended.id);
         let label = ended.label();
         if let Some(kept) = self.take_logged(ended) {
-            return self.show_logged(ended, &kept, &mark);
+            return self.show_logged(ended, &kept, &mark, false);
         }
         let [stdout, stderr] = shown;
-        let has_stdout = self.copy(&label, OutputStream::Stdout, stdout, &mark)?;
+        let has_stdout = self.copy(&label, ended.pid, (OutputStream::Stdout, stdout), &mark)?;
         if !has_stdout {
             self.miss(ended);
         }
-        let has_stderr = self.copy(&label, OutputStream::Stderr, stderr, &mark)?;
-        self.note_written(ended, [has_stdout, has_stderr])
+        let has_stderr = self.copy(&label, ended.pid, (OutputStream::Stderr, stderr), &mark)?;
+        self.note_written(ended, [has_stdout, has_stderr], false)
     }
 
     fn take_logged(&mut self, ended: &Ended) -> Option<Kept> {
@@ -190,7 +196,13 @@ impl Outputs {
     }
 
     /// Shows output that is in a log.
-    fn show_logged(&mut self, ended: &Ended, kept: &Kept, mark: &Mark) -> io::Result<()> {
+    fn show_logged(
+        &mut self,
+        ended: &Ended,
+        kept: &Kept,
+        mark: &Mark,
+        is_copy: bool,
+    ) -> io::Result<()> {
         let label = &ended.label();
         match kept.read() {
             Ok(outputs) => {
@@ -203,7 +215,7 @@ impl Outputs {
             }
             Err(error) => writer::complain(label.item, OutputStream::Stdout, &error),
         }
-        self.note_written(ended, [false; 2])
+        self.note_written(ended, [false; 2], is_copy)
     }
 
     /// Lets an attempt whose worker has died have what its command wrote until then.
@@ -212,7 +224,7 @@ impl Outputs {
             return;
         };
         if !logs.has(ended.pid, ended.id, ended.attempt)
-            && let Err(error) = self.spool.adopt(ended.pid, ended.id, ended.attempt)
+            && let Err(error) = self.spool.adopt(ended.run())
         {
             writer::complain(&ended.item, OutputStream::Stdout, &error);
         }
@@ -230,11 +242,16 @@ impl Outputs {
     }
 
     /// Notes that the attempt's output is written.
-    fn note_written(&mut self, ended: &Ended, has_file: [bool; 2]) -> io::Result<()> {
+    fn note_written(
+        &mut self,
+        ended: &Ended,
+        has_file: [bool; 2],
+        is_copy: bool,
+    ) -> io::Result<()> {
         self.written.push(Written {
-            id: ended.id,
-            attempt: ended.attempt,
+            run: ended.run(),
             is_last: ended.is_last,
+            is_copy,
             has_file,
         });
         match self.written.len() < WRITTEN_MAX {
@@ -257,9 +274,9 @@ impl Outputs {
         self.spool.note_if_full();
         let mut shown = Vec::new();
         for Written {
-            id,
-            attempt,
+            run,
             is_last,
+            is_copy,
             has_file,
         } in self.written.drain(..)
         {
@@ -267,15 +284,17 @@ impl Outputs {
                 self.returns.shown();
             }
             // The next run writes what is missing, and needs these files for it.
-            if self.unwritten.has(id, attempt) {
+            if self.unwritten.has(run.id, run.attempt) {
                 continue;
             }
             // The attempt is over: what had no file then has none now.
             let streams = OutputStream::BOTH.into_iter().zip(has_file);
             for (stream, _) in streams.filter(|(_, has_file)| *has_file) {
-                self.spool.remove(id, attempt, stream);
+                self.spool.remove(run, stream);
             }
-            shown.push((id, attempt));
+            if !is_copy {
+                shown.push((run.id, run.attempt));
+            }
         }
         (self.shown)(&shown);
         Ok(())
@@ -288,37 +307,89 @@ impl Outputs {
         }
     }
 
-    /// Shows the output of an attempt that is followed by another one.
-    fn show_failed(&mut self, ended: &Ended) -> io::Result<()> {
+    /// Shows the output of an attempt that is followed by another one, or of a copy of one that has
+    /// failed.
+    fn show_failed(&mut self, ended: &Ended, is_copy: bool) -> io::Result<()> {
         let label = &ended.label();
         let shown = self.end_live(label.id);
         let mark = match shown {
             [0, 0] => {
                 let item = printable(label.item);
-                let mark = format!("[{item}, attempt {}] ", label.attempt);
+                let copy = match is_copy {
+                    true => format!(", {}", ended.worker),
+                    false => String::new(),
+                };
+                let mark = format!("[{item}, attempt {}{copy}] ", label.attempt);
                 Mark::Failed(mark.into_bytes())
             }
             // Its lines were shown as they came, so the rest goes to the same place.
             _ => self.mark(label.item),
         };
         if let Some(kept) = self.take_logged(ended) {
-            return self.show_logged(ended, &kept, &mark);
+            return self.show_logged(ended, &kept, &mark, is_copy);
         }
         let [stdout, stderr] = shown;
-        let has_stdout = self.copy(label, OutputStream::Stdout, stdout, &mark)?;
-        let has_stderr = self.copy(label, OutputStream::Stderr, stderr, &mark)?;
-        self.note_written(ended, [has_stdout, has_stderr])
+        let has_stdout = self.copy(label, ended.pid, (OutputStream::Stdout, stdout), &mark)?;
+        let has_stderr = self.copy(label, ended.pid, (OutputStream::Stderr, stderr), &mark)?;
+        self.note_written(ended, [has_stdout, has_stderr], is_copy)
+    }
+
+    /// Deals with the output of all other copies of an attempt that is over. The attempt's own is
+    /// that of the copy that counts, or of the one that it is blamed on.
+    fn settle_copies(&mut self, attempt: &Ended) -> io::Result<()> {
+        if self.copies.is_empty() {
+            return Ok(());
+        }
+        let is_its = |copy: &mut CopyEnded| copy.ended.id == attempt.id;
+        let others: Vec<CopyEnded> = self.copies.extract_if(.., is_its).collect();
+        for CopyEnded { ended, is_over } in others {
+            match attempt.cause.is_some() && is_over {
+                _ if ended.pid == attempt.pid => {}
+                true => self.show_failed(&ended, true)?,
+                false => self.discard(ended.run()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a command wrote that is not wanted. It may still write.
+    fn discard(&mut self, run: CommandRun) {
+        self.remove_unwanted(run);
+        self.unwanted.entry(run.pid).or_default().push(run);
+    }
+
+    fn remove_unwanted(&mut self, run: CommandRun) {
+        if let Some(logs) = &mut self.logs {
+            drop(logs.take(run.pid, run.id, run.attempt));
+        }
+        for stream in OutputStream::BOTH {
+            self.spool.remove(run, stream);
+        }
+    }
+
+    /// Removes the rest of what a worker's process wrote and nobody wants, because that has ended
+    /// the command, or has ended itself.
+    fn end_unwanted(&mut self, pid: u32, has_ended: bool) {
+        let Some(runs) = self.unwanted.remove(&pid) else {
+            return;
+        };
+        runs.into_iter().for_each(|run| self.remove_unwanted(run));
+        if has_ended {
+            self.spool.disown(pid);
+        }
     }
 
     /// Shows the rest of a stream. Returns `false` if there is no file.
     fn copy(
         &mut self,
         label: &Label<'_>,
-        stream: OutputStream,
-        shown: u64,
+        pid: u32,
+        (stream, shown): (OutputStream, u64),
         mark: &Mark,
     ) -> io::Result<bool> {
-        let opened = self.spool.open_measured(label.id, label.attempt, stream);
+        let (id, attempt) = (label.id, label.attempt);
+        let run = CommandRun { id, attempt, pid };
+        let opened = self.spool.open_measured(run, stream);
         match opened.map(|opened| opened.map(|opened| Piece::rest(opened, shown))) {
             Ok(Some(piece)) if !piece.is_empty() => {
                 if !self.writer.print(label, stream, mark, piece)? {
@@ -337,7 +408,7 @@ impl Outputs {
 
     /// Returns the bytes of an attempt's output that were shown while it ran.
     fn end_live(&mut self, id: ItemId) -> [u64; 2] {
-        match self.live.iter().position(|live| live.id == id) {
+        match self.live.iter().position(|live| live.run.id == id) {
             Some(at) => self.live.swap_remove(at).shown,
             None => [0; 2],
         }
@@ -347,7 +418,10 @@ impl Outputs {
     fn look(&mut self) -> io::Result<()> {
         let mut all = std::mem::take(&mut self.live);
         for live in &mut all {
-            let has_turn = self.turns.as_ref().is_none_or(|turns| turns.is_at(live.id));
+            let has_turn = self
+                .turns
+                .as_ref()
+                .is_none_or(|turns| turns.is_at(live.run.id));
             if has_turn {
                 self.show_lines(live)?;
             }
@@ -359,15 +433,15 @@ impl Outputs {
     fn show_lines(&mut self, live: &mut Live) -> io::Result<()> {
         let mark = self.mark(&live.item);
         let label = Label {
-            id: live.id,
+            id: live.run.id,
             item: &live.item,
-            attempt: live.attempt,
+            attempt: live.run.attempt,
             at: Duration::ZERO,
         };
         let places = live.shown.iter_mut().zip(&mut live.searched);
         for (stream, (shown, searched)) in OutputStream::BOTH.into_iter().zip(places) {
             // A file that cannot be read now is reported when the attempt is over.
-            let Ok(Some(file)) = self.spool.open(live.id, live.attempt, stream) else {
+            let Ok(Some(file)) = self.spool.open(live.run, stream) else {
                 continue;
             };
             let length = whole_lines(&file, *shown, searched).unwrap_or(0);
@@ -427,26 +501,39 @@ impl View for Outputs {
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        if let EventKind::ItemStarted {
-            id, item, attempt, ..
-        } = &event.kind
-        {
-            self.begin(*id, item, *attempt);
+        match &event.kind {
+            EventKind::ItemStarted {
+                id,
+                item,
+                attempt,
+                pid,
+                ..
+            } => {
+                let (id, attempt, pid) = (*id, *attempt, *pid);
+                self.end_unwanted(pid, false);
+                self.begin(CommandRun { id, attempt, pid }, item);
+            }
+            EventKind::WorkerExited { pid, .. } => {
+                if let Some(logs) = &mut self.logs {
+                    logs.end(*pid);
+                }
+                self.end_unwanted(*pid, true);
+            }
+            _ => {}
         }
-        if let EventKind::WorkerExited { pid, .. } = &event.kind
-            && let Some(logs) = &mut self.logs
-        {
-            logs.end(*pid);
+        if let Some(copy) = CopyEnded::of(event) {
+            self.adopt(&copy.ended);
+            self.copies.push(copy);
         }
-        let ended = Ended::of(event);
-        if let Some(ended) = &ended {
-            scratch::look_after();
-            self.adopt(ended);
-        }
-        match ended {
-            Some(ended) if ended.is_last => self.end_item(ended),
-            Some(ended) => self.show_failed(&ended),
-            None => Ok(()),
+        let Some(ended) = Ended::of(event) else {
+            return Ok(());
+        };
+        scratch::look_after();
+        self.adopt(&ended);
+        self.settle_copies(&ended)?;
+        match ended.is_last {
+            true => self.end_item(ended),
+            false => self.show_failed(&ended, false),
         }
     }
 

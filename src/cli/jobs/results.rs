@@ -201,7 +201,7 @@ impl Results {
         let mode = file.metadata()?.permissions();
         for stream in OutputStream::BOTH {
             let name = stream.name();
-            match (spool.open(ended.id, ended.attempt, stream)?, run) {
+            match (spool.open(ended.run(), stream)?, run) {
                 (Some(from), _) => folder.put(&from, name, &mode)?,
                 // The command wrote nothing.
                 (None, Run::Present) => drop(folder.create(name)?),
