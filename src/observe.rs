@@ -115,7 +115,7 @@ pub enum EventKind {
         worker: Arc<str>,
         /// The worker's process.
         pid: u32,
-        /// What it came to.
+        /// Its end.
         #[serde(flatten, serialize_with = "json::copy_end")]
         end: Arc<CopyEnd>,
         /// The time that the worker took; `None` if it did not come to an end.
@@ -183,7 +183,7 @@ pub enum EventKind {
         /// The end of its process.
         #[serde(flatten, serialize_with = "json::exit")]
         exit: Exit,
-        /// True if its supervisor was stopping, so it had to end.
+        /// True if it had to end: its supervisor was stopping, or its item was cancelled.
         #[serde(skip)]
         is_asked: bool,
     },

@@ -10,8 +10,8 @@ use slotmap::{SecondaryMap, SlotMap};
 use super::Doorbells;
 use super::answer::Accepted;
 use super::committer::Committer;
-use super::copies::Comparison;
 use super::poll::Reliance;
+use super::product::{Comparison, Product};
 use super::results::Mailbox;
 use super::timer::Timer;
 use crate::error::Kind;
@@ -20,12 +20,11 @@ use crate::link::local::LocalReader;
 use crate::link::process::Uplink;
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, EventKind};
-use crate::payload::Payload;
 use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::Storage;
 use crate::sys::stderr::Stderr;
 use dishrack_core::dispatcher::{Dispatcher, Said};
-use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Refusal, Scene, Write};
+use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Refusal, Write};
 use dishrack_core::shared::Shared;
 
 slotmap::new_key_type! {
@@ -54,21 +53,12 @@ pub(crate) trait Overseer: Send + fmt::Debug {
     /// Notes that the worker has had all its deliveries and is to be replaced.
     fn worn(&self);
 
-    /// Notes that the delivery with this ordinal was cancelled.
-    fn revoked(&self, ordinal: u64);
+    /// Notes that the delivery with this ordinal was cancelled. `is_spare`: it may as well be
+    /// finished, if that takes no time.
+    fn revoked(&self, ordinal: u64, is_spare: bool);
 
     /// Notes that the worker wrote something that makes no sense, and is to be ended.
     fn faulty(&self, why: String);
-}
-
-/// The result of an item, and its place.
-#[derive(Debug)]
-pub(crate) struct Product {
-    pub(super) result: Payload,
-    /// The place and the time, if events of single items are wanted.
-    pub(super) scene: Option<Scene>,
-    /// The program's own way to compare it with that of another copy, if there is one.
-    pub(super) comparison: Option<Arc<Comparison>>,
 }
 
 /// Makes a name of an item's bytes, for events.
@@ -496,7 +486,7 @@ impl Core {
                 Said::Answer(request, reply) => self.reply(request, reply),
                 Said::Worn(holder) => self.worn(holder),
                 Said::TakeBack(holder) => self.take_back(holder),
-                Said::Stop(handed) => self.revoke(&handed),
+                Said::Stop(handed) => self.revoke(&handed, true),
                 Said::Report(report) => self.publish(report),
                 Said::Notice(notice) => self.tell(notice),
             }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::core::{Core, Product};
+use super::core::Core;
+use super::product::Product;
 use super::{Broker, current};
 use crate::error::{Kind, NoSharedMemory};
 use crate::handler::copies;
@@ -39,7 +40,7 @@ impl Core {
         match self.dispatcher.ledger.handle_cancel(id, scene) {
             Cancelled::Not => return false,
             Cancelled::Waiting => {}
-            Cancelled::Leased(handed) => self.revoke(&handed),
+            Cancelled::Leased(handed) => self.revoke(&handed, false),
         }
         true
     }
@@ -71,7 +72,7 @@ impl Core {
     }
 
     /// Lets a worker stop its work on a delivery that is no longer its own.
-    pub(super) fn revoke(&mut self, handed: &Handed) {
+    pub(super) fn revoke(&mut self, handed: &Handed, is_spare: bool) {
         if let Some(attachment) = self.attachments.get_mut(handed.holder) {
             if attachment.link.revoke(handed) {
                 self.dispatcher.ledger.handle_late_return(handed.token);
@@ -79,14 +80,14 @@ impl Core {
             }
             self.unsent.push_back(handed.holder);
         }
-        self.revoked(handed.holder, handed.ordinal);
+        self.revoked(handed.holder, handed.ordinal, is_spare);
     }
 
     /// Notes a cancelled delivery that its worker may be working on.
-    pub(super) fn revoked(&self, holder: HolderId, ordinal: u64) {
+    pub(super) fn revoked(&self, holder: HolderId, ordinal: u64, is_spare: bool) {
         let attachment = self.attachments.get(holder);
         if let Some(overseer) = attachment.and_then(|attachment| attachment.overseer.as_ref()) {
-            overseer.revoked(ordinal);
+            overseer.revoked(ordinal, is_spare);
         }
     }
 

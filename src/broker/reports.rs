@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Product};
+use super::core::Core;
+use super::product::Product;
 use super::results::ItemEnd;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;

@@ -136,7 +136,7 @@ impl Core {
             }
             Up::Ask { request, ask } => return self.receive_ask(holder, request, ask, uplink),
             Up::Cancel { request: number } => self.dispatcher.cancel(Request { holder, number }),
-            Up::HasBegun { ordinal } => self.revoked(holder, ordinal),
+            Up::HasBegun { ordinal } => self.revoked(holder, ordinal, false),
             Up::Worn => self.worn(holder),
             Up::Keeps { ordinal } => self.keep(Token::of(holder, ordinal), holder),
             Up::Forget { segment } => uplink.forget(segment),

@@ -150,24 +150,7 @@ impl Work for Jobs {
             },
         };
         let spool = folder.map_err(Failure::Usage)?;
-        // Results and rows are made of an attempt's files, and lines are shown while it writes to
-        // them. What a journal has is what the next run finds.
-        let needs_files = config.journal.is_some()
-            || results.is_some()
-            || self.config.joblog.is_some()
-            || self.config.is_line_buffered
-            || self.config.setup.server.is_some();
-        let spool = match config.options.copies {
-            None => spool,
-            Some(copies) => {
-                self.config.setup.is_compared = copies.needed() > 1;
-                spool.copied()
-            }
-        };
-        self.spool = match needs_files {
-            true => spool,
-            false => spool.logged(),
-        };
+        self.choose_output(config, spool, results.is_some());
         let mut views: Vec<Box<dyn View>> = Vec::new();
         let (setup, spool) = (self.setup(), self.spool.clone());
         // It comes before the view that removes what was shown.
@@ -239,6 +222,25 @@ impl Work for Jobs {
 }
 
 impl Jobs {
+    /// Chooses how the output of commands is kept in this folder.
+    fn choose_output(&mut self, config: &Config, mut spool: Spool, has_results: bool) {
+        // Results and rows are made of an attempt's files, and lines are shown while it writes to
+        // them. What a journal has is what the next run finds.
+        let needs_files = config.journal.is_some()
+            || has_results
+            || self.config.joblog.is_some()
+            || self.config.is_line_buffered
+            || self.config.setup.server.is_some();
+        if !needs_files {
+            spool = spool.logged();
+        }
+        if let Some(copies) = config.options.copies {
+            self.config.setup.is_compared = copies.needed() > 1;
+            spool = spool.copied();
+        }
+        self.spool = spool;
+    }
+
     fn put_lines(&self, producer: &mut Producer<'_, Job>) -> Result<(), Failure> {
         let source = producer.source();
         say_if_terminal(source);

@@ -103,9 +103,9 @@ const ENVIRONMENT: &Terms = &[
         "Where the output of commands waits to be shown: a writable folder. Without it, /tmp.",
     ),
     (
-        "SUPERVISOR_ITEM, SUPERVISOR_ATTEMPT, SUPERVISOR_SLOT",
-        "What a COMMAND is told: the number of its item, which attempt this is, and its worker's \
-         slot.",
+        "SUPERVISOR_ITEM, SUPERVISOR_ATTEMPT, SUPERVISOR_COPY, SUPERVISOR_SLOT",
+        "What a COMMAND is told: the number of its item, which attempt this is, which copy of it \
+         (1 without --copies), and its worker's slot.",
     ),
     ("TERM", "No bars are drawn where it is not set, or dumb."),
 ];

@@ -1,4 +1,4 @@
-//! What a command printed, in few bytes, so that the copies of an item can be compared.
+//! The digest of what a command printed, so that the copies of an item can be compared.
 
 use std::fmt;
 use std::fs::File;
@@ -15,7 +15,7 @@ const SHOWN_BYTES: usize = 32;
 /// The bytes that are read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What the command of one copy printed, if it is to be compared.
+/// The output of one copy's command, if it is to be compared.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Printed(pub(super) Option<Digest>);
 

@@ -180,15 +180,8 @@ impl Spans {
                 attempt,
                 copy,
             } => {
-                let open = Open {
-                    row: self.row(worker, out),
-                    pid: *pid,
-                    item: cut(item),
-                    attempt: *attempt,
-                    copy: *copy,
-                    start: at,
-                    orphaned: None,
-                };
+                let (row, item) = (self.row(worker, out), cut(item));
+                let open = Open::new(row, *pid, item, (*attempt, *copy), at);
                 self.begin(*id, open, out);
             }
             EventKind::ItemDone { id, duration, .. } => {
@@ -388,6 +381,24 @@ impl Spans {
 }
 
 impl Open {
+    fn new(
+        row: usize,
+        pid: u32,
+        item: String,
+        (attempt, copy): (u32, Option<u32>),
+        start: Duration,
+    ) -> Self {
+        Open {
+            row,
+            pid,
+            item,
+            attempt,
+            copy,
+            start,
+            orphaned: None,
+        }
+    }
+
     fn close(self, doing: Doing, end: Duration, outcome: SpanEnd) -> Shown {
         Shown::Span(Span {
             row: self.row,

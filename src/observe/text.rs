@@ -94,9 +94,8 @@ impl Style {
                 holding,
                 is_asked,
             } if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) => {
-                let held = holding.as_ref().map_or_else(String::new, |item| {
-                    format!(" while {doing} {}", printable(item))
-                });
+                let held = holding.as_ref().map(|item| printable(item));
+                let held = held.map_or_else(String::new, |item| format!(" while {doing} {item}"));
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
             }
             EventKind::WorkerFailedToStart {
@@ -120,17 +119,7 @@ impl Style {
                 pid,
                 end,
                 ..
-            } => match &**end {
-                CopyEnd::Disagreed { said, counted } => {
-                    Line::Err(disagreed(item, (worker, *pid), said, counted))
-                }
-                // The end of the item says it.
-                CopyEnd::Counted
-                | CopyEnd::Agreed
-                | CopyEnd::Failed(_)
-                | CopyEnd::Cancelled
-                | CopyEnd::Void => return None,
-            },
+            } => return disagreed(item, (worker, *pid), end),
             // The lines of items say it, or the error with which the run ends.
             EventKind::Started { .. }
             | EventKind::WorkerStarted { .. }
@@ -160,9 +149,14 @@ fn retried(item: &str, failure: &Failure, again: &str) -> String {
     format!("{item}: attempt {attempt} failed ({cause}); it will be {again}")
 }
 
-fn disagreed(item: &str, (worker, pid): (&str, u32), said: &str, counted: &str) -> String {
+/// Returns the line for a wrong answer; of other copies the end of their item tells.
+fn disagreed(item: &str, (worker, pid): (&str, u32), end: &CopyEnd) -> Option<Line> {
+    let CopyEnd::Disagreed { said, counted } = end else {
+        return None;
+    };
     let [item, said, counted] = [item, said, counted].map(printable);
-    format!("{item}: {worker} (pid {pid}) says {said}, and others agree on {counted}")
+    let line = format!("{item}: {worker} (pid {pid}) says {said}, and others agree on {counted}");
+    Some(Line::Err(line))
 }
 
 fn given_up(item: &str, history: &[Failure]) -> String {

@@ -88,6 +88,7 @@ pub(super) enum Note {
     Revoked {
         life: Life,
         ordinal: u64,
+        is_spare: bool,
     },
     /// A worker wrote an invalid record.
     Faulty {
@@ -142,9 +143,13 @@ impl Overseer for LifeOverseer {
         self.notes.post(Note::Worn { life });
     }
 
-    fn revoked(&self, ordinal: u64) {
+    fn revoked(&self, ordinal: u64, is_spare: bool) {
         let life = self.life;
-        self.notes.post(Note::Revoked { life, ordinal });
+        self.notes.post(Note::Revoked {
+            life,
+            ordinal,
+            is_spare,
+        });
     }
 
     fn faulty(&self, why: String) {

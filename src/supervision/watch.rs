@@ -378,7 +378,11 @@ impl Watch {
                 self.close_link(life.slot, why);
             }
             Note::Worn { life } if self.is_current(life) => self.recycle(life.slot),
-            Note::Revoked { life, ordinal } if self.is_current(life) => self.revoke(life, ordinal),
+            Note::Revoked {
+                life,
+                ordinal,
+                is_spare,
+            } if self.is_current(life) => self.revoke(life, ordinal, is_spare),
             Note::Faulty { life, why } if self.is_current(life) => self.condemn(life.slot, why),
             // The life is over.
             Note::Worn { .. } | Note::Revoked { .. } | Note::Faulty { .. } => {}

@@ -62,7 +62,7 @@ fn threads_agree_on_a_result() {
         .handler(&queue, move |n: u64| {
             // One copy of each item is wrong: the first, the second or the third one.
             let at = usize::try_from(n).unwrap();
-            let is_wrong = runs[at].fetch_add(1, Ordering::SeqCst) % 3 == 0;
+            let is_wrong = runs[at].fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
             Ok::<u64, String>(if is_wrong { 1_000_000 } else { 2 * n })
         })
         .unwrap();

@@ -1,6 +1,7 @@
 //! Runs of a command for each item: the filled-in places, the output, the kept results.
 
 mod charges;
+mod copies;
 mod deaths;
 mod endings;
 mod inherited;
@@ -30,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let all = [
         own::trials(),
         charges::trials(),
+        copies::trials(),
         deaths::trials(),
         endings::trials(),
         intruders::trials(),

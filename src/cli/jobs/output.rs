@@ -12,7 +12,7 @@
 mod turns;
 mod writer;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -59,13 +59,23 @@ struct Live {
     searched: [u64; 2],
 }
 
+/// The thing that a command's output is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// An attempt without copies.
+    Whole,
+    /// The copy that an attempt is blamed on, of several that have failed or do not agree.
+    Blamed,
+    /// One of the other copies.
+    Other,
+}
+
 /// An attempt whose output is written, though not all may have arrived.
 #[derive(Debug, Clone, Copy)]
 struct Written {
     run: CommandRun,
     is_last: bool,
-    /// True if it is one of the failed copies of an attempt.
-    is_copy: bool,
+    part: Part,
     /// True for each of its streams that had a file when it was written.
     has_file: [bool; 2],
 }
@@ -80,6 +90,8 @@ pub(super) struct Outputs {
     live: Vec<Live>,
     /// Copies that have ended, of which it is not known yet what became of their attempts.
     copies: Vec<CopyEnded>,
+    /// Items that ended because their copies failed or did not agree: none of them has the output.
+    undecided: HashSet<ItemId>,
     /// Runs whose output nobody wants, and that may still write, by process.
     unwanted: HashMap<u32, Vec<CommandRun>>,
     written: Vec<Written>,
@@ -131,6 +143,7 @@ impl Outputs {
             turns: shape.keeps_order.then_some(turns),
             live: Vec::new(),
             copies: Vec::new(),
+            undecided: HashSet::new(),
             unwanted: HashMap::new(),
             written: Vec::new(),
             results,
@@ -175,11 +188,14 @@ impl Outputs {
     }
 
     fn show(&mut self, ended: &Ended) -> io::Result<()> {
+        if self.undecided.remove(&ended.id) {
+            return self.show_failed(ended, Part::Blamed);
+        }
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
         let label = ended.label();
         if let Some(kept) = self.take_logged(ended) {
-            return self.show_logged(ended, &kept, &mark, false);
+            return self.show_logged(ended, &kept, &mark, Part::Whole);
         }
         let [stdout, stderr] = shown;
         let has_stdout = self.copy(&label, ended.pid, (OutputStream::Stdout, stdout), &mark)?;
@@ -187,7 +203,7 @@ impl Outputs {
             self.miss(ended);
         }
         let has_stderr = self.copy(&label, ended.pid, (OutputStream::Stderr, stderr), &mark)?;
-        self.note_written(ended, [has_stdout, has_stderr], false)
+        self.note_written(ended, [has_stdout, has_stderr], Part::Whole)
     }
 
     fn take_logged(&mut self, ended: &Ended) -> Option<Kept> {
@@ -201,7 +217,7 @@ impl Outputs {
         ended: &Ended,
         kept: &Kept,
         mark: &Mark,
-        is_copy: bool,
+        part: Part,
     ) -> io::Result<()> {
         let label = &ended.label();
         match kept.read() {
@@ -215,7 +231,7 @@ impl Outputs {
             }
             Err(error) => writer::complain(label.item, OutputStream::Stdout, &error),
         }
-        self.note_written(ended, [false; 2], is_copy)
+        self.note_written(ended, [false; 2], part)
     }
 
     /// Lets an attempt whose worker has died have what its command wrote until then.
@@ -242,16 +258,11 @@ impl Outputs {
     }
 
     /// Notes that the attempt's output is written.
-    fn note_written(
-        &mut self,
-        ended: &Ended,
-        has_file: [bool; 2],
-        is_copy: bool,
-    ) -> io::Result<()> {
+    fn note_written(&mut self, ended: &Ended, has_file: [bool; 2], part: Part) -> io::Result<()> {
         self.written.push(Written {
             run: ended.run(),
             is_last: ended.is_last,
-            is_copy,
+            part,
             has_file,
         });
         match self.written.len() < WRITTEN_MAX {
@@ -276,7 +287,7 @@ impl Outputs {
         for Written {
             run,
             is_last,
-            is_copy,
+            part,
             has_file,
         } in self.written.drain(..)
         {
@@ -292,7 +303,7 @@ impl Outputs {
             for (stream, _) in streams.filter(|(_, has_file)| *has_file) {
                 self.spool.remove(run, stream);
             }
-            if !is_copy {
+            if part != Part::Other {
                 shown.push((run.id, run.attempt));
             }
         }
@@ -309,15 +320,15 @@ impl Outputs {
 
     /// Shows the output of an attempt that is followed by another one, or of a copy of one that has
     /// failed.
-    fn show_failed(&mut self, ended: &Ended, is_copy: bool) -> io::Result<()> {
+    fn show_failed(&mut self, ended: &Ended, part: Part) -> io::Result<()> {
         let label = &ended.label();
         let shown = self.end_live(label.id);
         let mark = match shown {
             [0, 0] => {
                 let item = printable(label.item);
-                let copy = match is_copy {
-                    true => format!(", {}", ended.worker),
-                    false => String::new(),
+                let copy = match part {
+                    Part::Whole => String::new(),
+                    Part::Blamed | Part::Other => format!(", {}", ended.worker),
                 };
                 let mark = format!("[{item}, attempt {}{copy}] ", label.attempt);
                 Mark::Failed(mark.into_bytes())
@@ -326,30 +337,34 @@ impl Outputs {
             _ => self.mark(label.item),
         };
         if let Some(kept) = self.take_logged(ended) {
-            return self.show_logged(ended, &kept, &mark, is_copy);
+            return self.show_logged(ended, &kept, &mark, part);
         }
         let [stdout, stderr] = shown;
         let has_stdout = self.copy(label, ended.pid, (OutputStream::Stdout, stdout), &mark)?;
         let has_stderr = self.copy(label, ended.pid, (OutputStream::Stderr, stderr), &mark)?;
-        self.note_written(ended, [has_stdout, has_stderr], is_copy)
+        self.note_written(ended, [has_stdout, has_stderr], part)
     }
 
-    /// Deals with the output of all other copies of an attempt that is over. The attempt's own is
-    /// that of the copy that counts, or of the one that it is blamed on.
-    fn settle_copies(&mut self, attempt: &Ended) -> io::Result<()> {
+    /// Deals with the output of all other copies of an attempt that is over, and returns what its
+    /// own is: that of the copy that counts, or of the one that it is blamed on.
+    fn settle_copies(&mut self, attempt: &Ended) -> io::Result<Part> {
         if self.copies.is_empty() {
-            return Ok(());
+            return Ok(Part::Whole);
         }
         let is_its = |copy: &mut CopyEnded| copy.ended.id == attempt.id;
         let others: Vec<CopyEnded> = self.copies.extract_if(.., is_its).collect();
+        let part = match others.is_empty() || attempt.cause.is_none() {
+            true => Part::Whole,
+            false => Part::Blamed,
+        };
         for CopyEnded { ended, is_over } in others {
             match attempt.cause.is_some() && is_over {
                 _ if ended.pid == attempt.pid => {}
-                true => self.show_failed(&ended, true)?,
+                true => self.show_failed(&ended, Part::Other)?,
                 false => self.discard(ended.run()),
             }
         }
-        Ok(())
+        Ok(part)
     }
 
     /// Removes what a command wrote that is not wanted. It may still write.
@@ -530,11 +545,14 @@ impl View for Outputs {
         };
         scratch::look_after();
         self.adopt(&ended);
-        self.settle_copies(&ended)?;
-        match ended.is_last {
-            true => self.end_item(ended),
-            false => self.show_failed(&ended, false),
+        let part = self.settle_copies(&ended)?;
+        if !ended.is_last {
+            return self.show_failed(&ended, part);
         }
+        if part == Part::Blamed {
+            self.undecided.insert(ended.id);
+        }
+        self.end_item(ended)
     }
 
     fn flush(&mut self) -> io::Result<()> {

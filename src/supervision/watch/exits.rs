@@ -34,7 +34,7 @@ impl Watch {
         let holding = holder.and_then(|holder| self.broker.name_of_started(holder, found.started));
         self.hear_last_words(index);
         match holder {
-            Some(_) => self.report_exit(&name, pid, exit, holding),
+            Some(_) => self.report_exit(index, pid, exit, holding),
             None => self.report_failed_start(index, pid, exit),
         }
         let mut charged = 0;
@@ -132,22 +132,19 @@ impl Watch {
         })
     }
 
-    fn report_exit(
-        &self,
-        worker: &Arc<str>,
-        pid: Option<u32>,
-        exit: Exit,
-        holding: Option<String>,
-    ) {
+    fn report_exit(&self, index: usize, pid: Option<u32>, exit: Exit, holding: Option<String>) {
         let Some(pid) = pid else {
             return;
         };
+        let slot = &self.slots[index];
+        let fault = slot.watchdog.as_ref().and_then(Watchdog::fault);
+        let is_for_item = matches!(fault, Some(Fault::Revoked(_)));
         let what = EventKind::WorkerExited {
-            worker: Arc::clone(worker),
+            worker: Arc::clone(&slot.name),
             pid,
             exit,
             holding,
-            is_asked: self.is_stopping,
+            is_asked: self.is_stopping || is_for_item,
         };
         self.broker.read(|core| core.emitter.emit(what));
     }

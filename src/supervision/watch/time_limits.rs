@@ -40,10 +40,11 @@ impl Watch {
     }
 
     /// Handles the cancellation of a delivery that this worker may be at.
-    pub(super) fn revoke(&mut self, life: Life, ordinal: u64) {
+    pub(super) fn revoke(&mut self, life: Life, ordinal: u64, is_spare: bool) {
         let now = self.now();
-        self.watchdog(life.slot, |watchdog, sample| {
-            watchdog.revoke(ordinal, sample, now)
+        self.watchdog(life.slot, |watchdog, sample| match is_spare {
+            true => watchdog.revoke_spare(ordinal, sample, now),
+            false => watchdog.revoke(ordinal, sample, now),
         });
     }
 

@@ -170,12 +170,12 @@ pub enum Cause {
     Copies {
         /// The number of copies that had to agree.
         needed: u32,
-        /// What each of them said, in the order of their ends.
+        /// The word of each of them, in the order of their ends.
         copies: Vec<CopySaid>,
     },
 }
 
-/// What one of several copies of an item said.
+/// The word of one of several copies of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopySaid {
     /// Its number, from 1.

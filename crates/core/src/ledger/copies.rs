@@ -11,21 +11,18 @@
 //! no content of a result.
 
 mod group;
-mod policy;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-pub(super) use group::CopyMark;
-use group::{Decision, Ended, Group, Verdict};
-pub use policy::{Ballot, Copies, Hedge};
-
 use super::leases::Lease;
+use super::policy::{Ballot, Copies, Hedge};
 use super::quantiles::Quantiles;
 use super::report::{CopyEnd, CopyReport};
 use super::waiting::Entry;
 use super::{Blame, Handed, HolderId, ItemId, Ledger, Report, Scene, Token, Weight};
+use group::{Decision, Ended, Group, Verdict};
 
 /// The number of ends from which on their times tell what is usual.
 const USUAL_FROM: u64 = 20;

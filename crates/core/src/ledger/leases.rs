@@ -11,9 +11,17 @@ use core::ops::RangeInclusive;
 
 use slotmap::SecondaryMap;
 
-use super::copies::CopyMark;
 use super::waiting::Entry;
 use super::{Handed, HolderId, Token};
+
+/// The number of a copy and of its attempt, kept with its delivery.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CopyMark {
+    pub(super) number: u32,
+    /// The greatest number of copies.
+    pub(super) of: u32,
+    pub(super) attempt: u32,
+}
 
 /// The number of gaps that a row may have besides one for each delivery in it.
 const GAPS: usize = 64;

@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::Backoff;
 #[cfg(doc)]
 use super::Cause;
-use super::{Backoff, Copies};
+use super::policy::Copies;
 
 /// The number of items that may wait before a put is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,7 +93,7 @@ impl Options {
     }
 }
 
-/// What a ledger must know of what it carries.
+/// The facts that a ledger must know of what it carries.
 pub trait Weight {
     /// Returns the payload's size in bytes, for credits.
     fn weight(&self) -> usize;

@@ -72,7 +72,7 @@ pub struct CopyReport<P> {
     pub service: Option<Duration>,
 }
 
-/// What a copy came to.
+/// The end of a copy, as far as its item goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyEnd {
     /// It is done, and its result is the item's.

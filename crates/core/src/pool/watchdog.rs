@@ -66,14 +66,18 @@ const STALLED: Duration = Duration::from_secs(1);
 /// The time after which the watchdog looks again whether a cancelled delivery was begun.
 const REVOKED_LOOK: Duration = Duration::from_millis(10);
 
+/// The time that a worker has to finish a copy of an item that is not needed any more, because
+/// another one was done first. A new process would cost more than most copies that take longer.
+const SPARED: Duration = Duration::from_millis(20);
+
 /// The watchdog of one life of one worker.
 #[derive(Debug, Clone)]
 pub struct Watchdog {
     limit: Option<Duration>,
     grace: Duration,
     state: WatchState,
-    /// Cancelled deliveries that the worker may still come to.
-    revoked: Vec<u64>,
+    /// Cancelled deliveries that the worker may still come to, and when it is to end for each.
+    revoked: Vec<(u64, Duration)>,
     /// The time of the next look, if there is one.
     next: Option<Duration>,
 }
@@ -119,18 +123,38 @@ impl Watchdog {
 
     /// Notes that this delivery was cancelled.
     pub fn revoke(&mut self, ordinal: u64, sample: Sample, now: Duration) -> Option<Order> {
-        self.revoked.push(ordinal);
+        self.revoke_at(ordinal, now, sample, now)
+    }
+
+    /// Notes that this delivery is not needed any more: a worker that is still at it then has to
+    /// end for it. One that is nearly through need not be replaced.
+    pub fn revoke_spare(&mut self, ordinal: u64, sample: Sample, now: Duration) -> Option<Order> {
+        self.revoke_at(ordinal, now.saturating_add(SPARED), sample, now)
+    }
+
+    fn revoke_at(
+        &mut self,
+        ordinal: u64,
+        at: Duration,
+        sample: Sample,
+        now: Duration,
+    ) -> Option<Order> {
+        // Its worker may say of one that is known already that it has begun it.
+        if !self.revoked.iter().any(|(known, _)| *known == ordinal) {
+            self.revoked.push((ordinal, at));
+        }
         self.observe(sample, now)
     }
 
     /// Looks again soon, because a cancelled delivery may be the next one that the worker comes to.
     fn look_for_revoked(&mut self, sample: Sample, now: Duration) -> Option<Order> {
         let current = sample.current;
-        if current != 0 && self.revoked.contains(&current) {
+        let is_due = |(ordinal, at): &(u64, Duration)| *ordinal == current && *at <= now;
+        if current != 0 && self.revoked.iter().any(is_due) {
             return self.terminate(Fault::Revoked(current), now);
         }
         self.revoked
-            .retain(|ordinal| sample.held > 0 && *ordinal > current);
+            .retain(|(ordinal, _)| sample.held > 0 && *ordinal >= current.max(1));
         None
     }
 
@@ -145,13 +169,16 @@ impl Watchdog {
             Fault::Overran(ordinal) | Fault::Revoked(ordinal) => sample.current == ordinal,
             Fault::Stalled => true,
         };
-        if !is_at_it {
-            // It finished that delivery and goes on, so it is not ending.
-            self.state = WatchState::Fine;
-            return self.look_for_faults(sample, now);
-        }
+        // The signal may be on its way to one that has finished that delivery meanwhile.
         if now < until {
             return None;
+        }
+        if !is_at_it {
+            // It goes on, so it is not ending.
+            self.state = WatchState::Fine;
+            return self
+                .look_for_revoked(sample, now)
+                .or_else(|| self.look_for_faults(sample, now));
         }
         self.kill(fault)
     }

@@ -14,6 +14,8 @@ crate::trials! {
     an_idle_worker_is_left_alone,
     without_a_limit_there_is_nothing_to_look_for,
     a_cancelled_item_is_terminated_only_while_it_is_worked_on,
+    a_worker_that_was_asked_to_end_is_ending_until_the_grace_is_over,
+    a_spare_copy_that_is_nearly_done_is_left_alone,
     nothing_is_ordered_before_an_item_could_be_over_its_limit,
 }
 
@@ -126,6 +128,35 @@ fn a_cancelled_item_is_terminated_only_while_it_is_worked_on() {
     assert_eq!(order, Some(Order::Terminate));
     assert_eq!(watchdog.fault(), Some(Fault::Revoked(7)));
     assert_eq!(watchdog.observe(at_work(7, 5), ms(110)), Some(Order::Kill));
+}
+
+/// SIGTERM may be on its way when the worker has gone on, and ends it at its next item.
+fn a_worker_that_was_asked_to_end_is_ending_until_the_grace_is_over() {
+    let mut watchdog = Watchdog::new(None, GRACE, ms(0));
+    let order = watchdog.revoke(7, at_work(7, 5), ms(10));
+    assert_eq!(order, Some(Order::Terminate));
+    assert_eq!(watchdog.revoke(9, at_work(8, 11), ms(12)), None);
+    assert_eq!(watchdog.observe(at_work(8, 11), ms(50)), None);
+    assert_eq!(watchdog.fault(), Some(Fault::Revoked(7)));
+    // It has not minded the signal, and has come to the other one.
+    let order = watchdog.observe(at_work(9, 60), ms(110));
+    assert_eq!(order, Some(Order::Terminate));
+    assert_eq!(watchdog.fault(), Some(Fault::Revoked(9)));
+}
+
+fn a_spare_copy_that_is_nearly_done_is_left_alone() {
+    let mut watchdog = Watchdog::new(None, GRACE, ms(0));
+    assert_eq!(watchdog.revoke_spare(7, at_work(7, 5), ms(10)), None);
+    // The worker says that it has begun it.
+    assert_eq!(watchdog.revoke(7, at_work(7, 5), ms(11)), None);
+    let next = watchdog.poll_timeout().unwrap();
+    assert!(next <= ms(30), "{next:?}");
+    assert_eq!(watchdog.observe(at_work(8, 15), ms(20)), None);
+    assert_eq!(watchdog.observe(at_work(8, 15), ms(1000)), None);
+    // Another one is not.
+    assert_eq!(watchdog.revoke_spare(8, at_work(8, 15), ms(1000)), None);
+    let order = watchdog.observe(at_work(8, 15), ms(1020));
+    assert_eq!(order, Some(Order::Terminate));
 }
 
 /// Every order has its reason, in each sample and at each time.

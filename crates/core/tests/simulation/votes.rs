@@ -22,7 +22,7 @@ struct Run {
     state: State,
 }
 
-/// What follows from the copies of an item so far.
+/// The consequence of the copies of an item so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Open,

@@ -3,21 +3,13 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::policy::{Ballot, Copies};
+use crate::ledger::leases::CopyMark;
+use crate::ledger::policy::{Ballot, Copies};
 use crate::ledger::report::CopyEnd;
 use crate::ledger::waiting::Entry;
 use crate::ledger::{Blame, Cause, CopySaid, Handed, HolderId, Scene, Token};
 
-/// The number of a copy and of its attempt, kept with its delivery.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::ledger) struct CopyMark {
-    pub(in crate::ledger) number: u32,
-    /// The greatest number of copies.
-    pub(in crate::ledger) of: u32,
-    pub(in crate::ledger) attempt: u32,
-}
-
-/// What a copy came to.
+/// The outcome of a copy.
 #[derive(Debug)]
 pub(super) enum Verdict<R> {
     Done {
@@ -37,7 +29,7 @@ pub(super) struct Ended<R> {
     pub(super) scene: Scene,
 }
 
-/// What follows from the ends so far.
+/// The consequence of the ends so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// Nothing yet.
