@@ -486,7 +486,11 @@ impl Core {
                 Said::Answer(request, reply) => self.reply(request, reply),
                 Said::Worn(holder) => self.worn(holder),
                 Said::TakeBack(holder) => self.take_back(holder),
-                Said::Stop(handed) => self.revoke(&handed, true),
+                Said::Stop(handed) => {
+                    fail::point("copy: to be stopped");
+                    self.revoke(&handed, true);
+                    fail::point("copy: stopped");
+                }
                 Said::Report(report) => self.publish(report),
                 Said::Notice(notice) => self.tell(notice),
             }
@@ -519,6 +523,9 @@ impl Core {
         let mut failed = Vec::new();
         let mut deliver = |handed: &Handed, envelope: &mut Envelope| {
             fail::point("deliver: chosen");
+            if handed.is_copy() {
+                fail::point("copy: handed out");
+            }
             let is_awaited = wants_items
                 || envelope.reply().is_some()
                 || envelope.is_sent()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::product::Product;
 use super::results::ItemEnd;
+use crate::fail;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
 use crate::store::Storage;
@@ -130,6 +131,9 @@ impl Core {
     }
 
     fn report_copy(&self, copy: CopyReport<Envelope>) {
+        if copy.end == CopyEnd::Counted {
+            fail::point("copy: counted");
+        }
         let is_accident = matches!(copy.end, CopyEnd::Disagreed { .. });
         if !is_accident && !self.emitter.wants_items() {
             return;
