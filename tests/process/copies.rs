@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ crate::timely_trials! {
     an_item_chooses_its_own_copies,
     a_journal_knows_one_end_of_each_item,
     a_stop_leaves_no_copy_and_charges_nobody,
+    no_kill_loses_or_repeats_anything_of_ten_thousand,
+    no_wrong_answer_counts_however_many_workers_are_killed,
 }
 
 /// The work of a copy. Paths name folders in which copies of one item find each other.
@@ -50,6 +53,8 @@ pub(crate) enum Task {
     Answers(PathBuf, Vec<u64>),
     /// The same, and fail.
     Refuse(PathBuf),
+    /// Double the number; one in a hundred answers is wrong.
+    Double(u64),
 }
 
 pub(crate) fn register(roles: &mut Roles) {
@@ -104,7 +109,25 @@ pub(crate) fn run(task: Task) -> Result<u64, String> {
             hang()
         }
         Task::Answers(folder, answers) => Ok(answers[number_in(&folder) - 1]),
+        Task::Double(number) => Ok(doubled(number)),
         Task::Refuse(folder) => Err(format!("copy {} refuses", wait_in(&folder))),
+    }
+}
+
+/// Returns a number that is the same in every run, by the finalizer of SplitMix64.
+fn mixed(seed: u64) -> u64 {
+    let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Doubles a number, but for one in a hundred times. No two workers make the same mistake.
+fn doubled(number: u64) -> u64 {
+    let pid = u64::from(std::process::id());
+    match mixed(number ^ (pid << 32)) % 100 {
+        0 => 1_000_000_000 + pid,
+        _ => 2 * number,
     }
 }
 
@@ -450,4 +473,67 @@ fn a_stop_leaves_no_copy_and_charges_nobody() {
     assert!(pids.iter().all(|pid| !is_alive(*pid)));
     let counts = pool.queue.counts().unwrap();
     assert_eq!((counts.waiting, counts.leased, counts.dead), (1, 0, 0));
+}
+
+const MANY: u64 = 10_000;
+
+/// Doubles many numbers while workers are killed at random. Returns the results, by number, after
+/// it has checked what holds of all copies.
+fn double_many_under_kills(copies: Copies) -> BTreeMap<u64, u64> {
+    let options = Options::default().max_attempts(1000);
+    let pool = Pool::serve(JoinableQueue::with(options), 4, |builder| {
+        builder
+            .copies(copies)
+            .intensity(u32::MAX, Duration::from_secs(1))
+    });
+    let is_over = AtomicBool::new(false);
+    let (results, kills) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            let mut kills = 0_u64;
+            while !is_over.load(Ordering::Acquire) {
+                let workers = pool.pool.workers();
+                if workers.len() > 1 {
+                    let at = mixed(kills) % workers.len() as u64;
+                    send(workers[usize::try_from(at).unwrap()].pid, Signal::SIGKILL);
+                    kills += 1;
+                }
+                // The pace of the kills, which nothing waits for.
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            kills
+        });
+        let results = pool.pool.map((0..MANY).map(Task::Double)).zip(0..MANY);
+        let results: Vec<_> = results.map(|(one, n)| (n, one.unwrap())).collect();
+        is_over.store(true, Ordering::Release);
+        (results, killer.join().unwrap())
+    });
+    assert!(kills > 20, "{kills}");
+    assert_eq!(results.len() as u64, MANY);
+    assert_eq!(pool.join(), (MANY, 0));
+    assert!(pool.events.runs_max() <= copies.count() as usize);
+    let events = pool.events.0.lock().unwrap();
+    let mut ends = BTreeMap::new();
+    for event in &*events {
+        if let EventKind::ItemDone { id, .. } | EventKind::Dead { id, .. } = event {
+            *ends.entry(*id).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(ends.len() as u64, MANY);
+    assert!(ends.values().all(|times| *times == 1));
+    drop(events);
+    results.into_iter().collect()
+}
+
+fn no_kill_loses_or_repeats_anything_of_ten_thousand() {
+    let results = double_many_under_kills(Copies::first(2));
+    // Some answers are wrong, and there is no second one to tell.
+    let right = results.iter().filter(|(n, doubled)| **doubled == 2 * **n);
+    assert!(right.count() as u64 >= MANY * 9 / 10);
+}
+
+fn no_wrong_answer_counts_however_many_workers_are_killed() {
+    let results = double_many_under_kills(Copies::agree(2, 3));
+    for (n, doubled) in results {
+        assert_eq!(doubled, 2 * n);
+    }
 }

@@ -281,8 +281,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
-    /// Handles a copy that was given back. If no other one runs, the attempt is not over but undone:
-    /// the item goes back uncounted, and what other copies said is void.
+    /// Handles a copy that was given back, so it never was one. If there is no other one, that runs
+    /// or has ended, there was no attempt: the item goes back uncounted.
     pub(super) fn copy_returned(&mut self, handed: Handed) {
         let Some(group) = self.copies.groups.get_mut(&handed.id) else {
             return;
@@ -290,6 +290,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         group.forget(handed.token);
         if !group.running.is_empty() {
             return;
+        }
+        if !group.ended.is_empty() {
+            // What they came to counts, so the attempt is not made anew.
+            return self.decide(handed.id);
         }
         if let Some(entry) = self.take_group(handed.id) {
             self.waiting.put_back(entry);

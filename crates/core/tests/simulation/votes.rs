@@ -74,13 +74,13 @@ impl Votes {
         run.expect("it is one of them").state = state;
     }
 
-    /// Notes that a copy was given back. If none runs, they were all in vain.
+    /// Notes that a copy was given back. If there is no other one, there was no attempt.
     pub(crate) fn returned(&mut self, number: u64, token: Token) {
         let Some(runs) = self.runs.get_mut(&number) else {
             return;
         };
         runs.retain(|one| one.handed.token != token);
-        if !runs.iter().any(|one| one.state == State::Runs) {
+        if runs.is_empty() {
             self.runs.remove(&number);
         }
     }

@@ -30,6 +30,7 @@ crate::trials! {
     no_backup_is_made_while_others_wait_unless_it_is_pressing,
     a_backup_that_comes_too_late_is_not_made,
     copies_of_a_stopped_worker_are_given_to_another_one,
+    a_copy_that_never_began_voids_no_other,
     the_death_of_a_worker_is_the_failure_of_its_copy,
     a_store_acknowledges_a_copy,
     a_cancelled_item_has_all_its_copies_stopped,
@@ -171,6 +172,29 @@ fn a_late_word_of_a_copy_changes_nothing() {
     assert_eq!(ledger.handle_return(next[1].token), Err(Stale));
     assert_eq!(ledger.counts().refused, 1);
     assert_eq!((ledger.counts().done, ledger.busy()), (2, 0));
+}
+
+/// What was run of an attempt is not run again because of a copy that was not.
+fn a_copy_that_never_began_voids_no_other() {
+    let (mut ledger, _) = ledger(Copies::agree(2, 3), 4, 1);
+    let copies = deliver(&mut ledger);
+    assert_eq!(copies.len(), 3);
+    done(&mut ledger, copies[0], 7);
+    fail(&mut ledger, copies[1], ms(1));
+    assert_eq!(ledger.handle_return(copies[2].token), Ok(()));
+    let more = deliver(&mut ledger);
+    assert_eq!(more.len(), 1, "one is made in its place");
+    assert_eq!((more[0].attempt, more[0].copy), (1, 3));
+    done(&mut ledger, more[0], 7);
+    let counts = ledger.counts();
+    assert_eq!((counts.done, counts.retries), (1, 0));
+    // Where one is enough, nobody waits for another one after all that began have failed.
+    let (mut ledger, _) = self::ledger(Copies::first(2), 2, 1);
+    let copies = deliver(&mut ledger);
+    fail(&mut ledger, copies[0], ms(1));
+    assert_eq!(ledger.handle_return(copies[1].token), Ok(()));
+    assert_eq!(ledger.counts().retries, 1);
+    assert!(deliver(&mut ledger).iter().all(|copy| copy.attempt == 2));
 }
 
 fn a_copy_that_fails_does_not_fail_the_item() {

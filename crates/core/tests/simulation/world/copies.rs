@@ -95,9 +95,15 @@ impl World {
         for (number, token) in copies {
             match Some(token) == failed {
                 true => self.copy_failed(number, token),
-                false => self.truth.votes.returned(number, token),
+                false => self.copy_returned(number, token),
             }
         }
+    }
+
+    /// Notes that a copy was given back, and decides what waited for it.
+    pub(super) fn copy_returned(&mut self, number: u64, token: Token) {
+        self.truth.votes.returned(number, token);
+        self.decide(number);
     }
 
     /// Stops a copy that is not needed any more.

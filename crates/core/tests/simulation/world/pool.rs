@@ -199,7 +199,7 @@ impl World {
                 match (result, is_failure) {
                     (Some(result), _) => self.copy_said(job.number, job.token, Some(result)),
                     (None, true) => self.copy_failed(job.number, job.token),
-                    (None, false) => self.truth.votes.returned(job.number, job.token),
+                    (None, false) => self.copy_returned(job.number, job.token),
                 }
                 if is_failure && self.is_planted(Plant::CopyFailsItem) {
                     self.fail_other_copies(job);
