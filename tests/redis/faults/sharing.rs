@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dishrack::{ItemError, Joined};
+use dishrack::{
+    Copies, ItemError, JoinableQueue, Joined, Options, PutOptions, RedisOptions, Supervisor,
+};
 
 use super::puppet::Part;
 use super::stage::{
@@ -26,6 +28,7 @@ crate::timely_trials! {
     a_lease_is_the_streams,
     a_lease_is_not_shortened_under_who_renews_seldom,
     inline_work_makes_room_for_what_is_put_in_advance,
+    copies_are_refused_wherever_they_are_asked_for,
 }
 
 fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
@@ -263,4 +266,27 @@ fn a_map_goes_on_with_the_workers_of_others() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(results, items);
+}
+
+/// An entry has one holder at a time.
+fn copies_are_refused_wherever_they_are_asked_for() {
+    let server = Server::plain();
+    let place = RedisOptions::new(server.url(), STREAM);
+    let open = |options| JoinableQueue::<String>::on_redis(&place, options);
+    let both = Copies::first(2);
+    let of_queue = open(Options::default().copies(both)).unwrap_err();
+    let queue = open(Options::default()).unwrap();
+    let builder = Supervisor::builder().threads(2).copies(both);
+    let of_pool = builder.handler(&queue, |_: String| Ok::<(), String>(()));
+    let of_item = queue.put_with("cup", PutOptions::default().copies(both));
+    for error in [of_queue, of_pool.unwrap_err(), of_item.unwrap_err()] {
+        assert!(error.is_setup(), "{error}");
+        let why = error.to_string();
+        assert!(why.contains("copies") && why.contains("Redis"), "{why}");
+    }
+    // Nothing was begun or put.
+    assert_eq!(queue.counts().unwrap().accepted, 0);
+    let put = queue.put_with("cup", PutOptions::default());
+    put.unwrap();
+    assert_eq!(queue.counts().unwrap().accepted, 1);
 }
