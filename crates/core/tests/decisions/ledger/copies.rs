@@ -174,7 +174,7 @@ fn a_late_word_of_a_copy_changes_nothing() {
     assert_eq!((ledger.counts().done, ledger.busy()), (2, 0));
 }
 
-/// What was run of an attempt is not run again because of a copy that was not.
+/// The part of an attempt that was run is not run again because of a copy that was not.
 fn a_copy_that_never_began_voids_no_other() {
     let (mut ledger, _) = ledger(Copies::agree(2, 3), 4, 1);
     let copies = deliver(&mut ledger);
