@@ -189,12 +189,14 @@ impl Core {
             if let Err(kind) = self.check_put(first.body.len(), is_beyond_bound) {
                 return (accepted, Err(kind));
             }
-            if let Some(envelope) = batch.pop_front() {
-                let last = self.dispatcher.accept(envelope);
-                // No other caller can put meanwhile, so the numbers follow each other.
-                let first = accepted.map_or(last, |accepted| accepted.first);
-                accepted = Some(Accepted { first, last });
-            }
+            let is_small_enough = |one: &&Envelope| self.storage.limit_size(one.body.len()).is_ok();
+            let fitting = batch.iter().take_while(is_small_enough).count();
+            let before = batch.len();
+            let last = self.dispatcher.accept_many(batch, fitting, is_beyond_bound);
+            // No other caller can put meanwhile, so the numbers follow each other.
+            let count = (before - batch.len()) as u64;
+            let first = accepted.map_or(ItemId(last.0 + 1 - count), |accepted| accepted.first);
+            accepted = Some(Accepted { first, last });
         }
         (accepted, Ok(()))
     }

@@ -272,6 +272,19 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         id
     }
 
+    /// Accepts this many items from the front of `payloads`, in their order, after
+    /// [`room`](Self::room) said that there is room for so many. Returns the last one's number.
+    pub fn accept_many(&mut self, payloads: &mut VecDeque<P>, count: usize) -> ItemId {
+        if !self.outbox.is_journaled() {
+            return self.waiting.accept_many(payloads, count);
+        }
+        for payload in payloads.drain(..count.min(payloads.len())) {
+            let id = self.waiting.stage(payload.clone());
+            self.outbox.record(|| Record::Accepted { id, payload });
+        }
+        ItemId(self.waiting.accepted())
+    }
+
     /// Tries a dead letter again: it waits in its old place, and its failed attempts no longer
     /// count.
     pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
@@ -403,6 +416,21 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             });
         }
         Ok(())
+    }
+
+    /// Settles the item as done where nothing waits for a journal, and gives the item back to the
+    /// caller, who tells of its end at once. With a journal use [`handle_done`](Self::handle_done).
+    ///
+    /// # Errors
+    /// [`Stale`] when the token's delivery was settled or lost before.
+    pub fn handle_done_now(&mut self, token: Token, service: Duration) -> Result<P, Stale> {
+        let ended = self.end_lease(token, Some(service));
+        let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
+        self.done += 1;
+        self.note_over(1);
+        // None is made without a journal.
+        self.outbox.record(|| Record::Done { id: handed.id });
+        Ok(entry.payload)
     }
 
     /// Handles a worker's report that it is through with all deliveries up to this ordinal: those

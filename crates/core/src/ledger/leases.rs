@@ -12,7 +12,7 @@ use core::ops::RangeInclusive;
 use slotmap::SecondaryMap;
 
 use super::waiting::Entry;
-use super::{Handed, HolderId, Token};
+use super::{Handed, HolderId, ItemId, Token};
 
 /// The number of gaps that a row may have besides one for each delivery in it.
 const GAPS: usize = 64;
@@ -61,13 +61,18 @@ impl<P> Hand<P> {
         usize::try_from(ordinal.checked_sub(self.first)?).ok()
     }
 
-    fn insert(&mut self, ordinal: u64, lease: Lease<P>) -> Option<&mut Lease<P>> {
+    /// Makes the place of this ordinal the next one in the row.
+    fn lengthen_to(&mut self, ordinal: u64) {
         if self.row.is_empty() {
             self.first = ordinal;
         }
         while self.first + (self.row.len() as u64) < ordinal {
             self.row.push_back(None);
         }
+    }
+
+    fn insert(&mut self, ordinal: u64, lease: Lease<P>) -> Option<&mut Lease<P>> {
+        self.lengthen_to(ordinal);
         self.row.push_back(Some(lease));
         self.in_row += 1;
         if self.row.len() > 2 * self.in_row + GAPS {
@@ -130,10 +135,71 @@ impl<P> Hand<P> {
         }
     }
 
+    /// Returns how many deliveries of this run the row begins with, one after the other, that the
+    /// holder did not ask for.
+    fn given_in_front(&self, run: &RangeInclusive<u64>) -> usize {
+        if *run.start() != self.first {
+            return 0;
+        }
+        let length = usize::try_from(run.end() + 1 - run.start()).unwrap_or(usize::MAX);
+        let places = self.row.iter().take(length);
+        let given = |place: &&Option<Lease<P>>| matches!(place, Some(lease) if !lease.is_asked_for);
+        places.take_while(given).count()
+    }
+
+    /// Removes deliveries of this run, in order. Returns their number.
+    fn remove_run(
+        &mut self,
+        run: RangeInclusive<u64>,
+        mut take: impl FnMut(u64, Option<&Lease<P>>),
+    ) -> usize {
+        // Most often this is the whole run, and then none is moved, or looked for one by one.
+        let mut removed = self.given_in_front(&run);
+        let (start, end) = run.into_inner();
+        for (ordinal, place) in (start..).zip(self.row.range(..removed)) {
+            take(ordinal, place.as_ref());
+        }
+        self.row.drain(..removed);
+        self.in_row -= removed;
+        self.first += removed as u64;
+        self.close_gaps();
+        for ordinal in start + removed as u64..=end {
+            let lease = self.remove_given(ordinal);
+            removed += usize::from(lease.is_some());
+            take(ordinal, lease.as_ref());
+        }
+        removed
+    }
+
     fn iter(&self) -> impl Iterator<Item = (u64, &Lease<P>)> {
         let aside = self.aside.iter().map(|(ordinal, lease)| (*ordinal, lease));
         let row = (self.first..).zip(&self.row);
         aside.chain(row.filter_map(|(ordinal, place)| Some((ordinal, place.as_ref()?))))
+    }
+}
+
+/// One holder's new deliveries, whose ordinals follow each other.
+#[derive(Debug)]
+pub(super) struct LeaseRun<'a, P> {
+    /// `None` if the holder is gone.
+    hand: Option<&'a mut Hand<P>>,
+    /// The number of all deliveries.
+    len: &'a mut usize,
+}
+
+impl<P> LeaseRun<'_, P> {
+    /// Adds the next delivery, which is the item's first.
+    pub(super) fn push(&mut self, id: ItemId, payload: P) -> Option<&mut P> {
+        let hand = self.hand.as_mut()?;
+        // A row with no more gaps than before is not too long.
+        hand.row.push_back(Some(Lease {
+            is_asked_for: false,
+            entry: Entry::new(id, payload),
+        }));
+        hand.in_row += 1;
+        *self.len += 1;
+        let lease = hand.row.back_mut()?.as_mut()?;
+        Some(&mut lease.entry.payload)
     }
 }
 
@@ -161,12 +227,23 @@ impl<P> Leases<P> {
 
     /// Adds a delivery; its ordinal is higher than any before it.
     pub(super) fn insert(&mut self, token: Token, lease: Lease<P>) -> Option<&mut Lease<P>> {
-        if !self.hands.contains_key(token.holder) {
-            self.hands.insert(token.holder, Hand::new());
-        }
-        let hand = self.hands.get_mut(token.holder)?;
+        let hand = self.hands.entry(token.holder)?.or_insert_with(Hand::new);
         self.len += 1;
         hand.insert(token.ordinal, lease)
+    }
+
+    /// Begins to add deliveries that the holder did not ask for, with this ordinal and those that
+    /// follow it; it is higher than any before.
+    pub(super) fn begin_run(&mut self, holder: HolderId, ordinal: u64) -> LeaseRun<'_, P> {
+        let entry = self.hands.entry(holder);
+        let mut hand = entry.map(|entry| entry.or_insert_with(Hand::new));
+        if let Some(hand) = &mut hand {
+            hand.lengthen_to(ordinal);
+        }
+        LeaseRun {
+            hand,
+            len: &mut self.len,
+        }
     }
 
     pub(super) fn get(&self, token: Token) -> Option<&Lease<P>> {
@@ -189,13 +266,11 @@ impl<P> Leases<P> {
         &mut self,
         holder: HolderId,
         run: RangeInclusive<u64>,
-        mut take: impl FnMut(u64, Option<Lease<P>>),
+        mut take: impl FnMut(u64, Option<&Lease<P>>),
     ) {
-        let mut hand = self.hands.get_mut(holder);
-        for ordinal in run {
-            let lease = hand.as_mut().and_then(|hand| hand.remove_given(ordinal));
-            self.len -= usize::from(lease.is_some());
-            take(ordinal, lease);
+        match self.hands.get_mut(holder) {
+            Some(hand) => self.len -= hand.remove_run(run, take),
+            None => run.for_each(|ordinal| take(ordinal, None)),
         }
     }
 
@@ -267,6 +342,61 @@ mod tests {
                 let held: Vec<u64> = hand.iter().map(|(ordinal, _)| ordinal).collect();
                 let expected: Vec<u64> = model.keys().copied().collect();
                 proptest::prop_assert_eq!(held, expected);
+            }
+        });
+    }
+
+    #[test]
+    fn runs_agree_with_single_deliveries() {
+        proptest::proptest!(|(steps: Vec<(u8, u8)>)| {
+            let holder = HolderId::default();
+            let (mut single, mut runs) = (Leases::new(), Leases::new());
+            let mut next = 1;
+            for (what, pick) in steps {
+                let ordinal = u64::from(pick) % next;
+                match what % 4 {
+                    0 => {
+                        let mut run = runs.begin_run(holder, next);
+                        for ordinal in next..next + u64::from(pick % 8) {
+                            run.push(ItemId(ordinal), Vec::new());
+                            single.insert(Token::of(holder, ordinal), lease(ordinal));
+                        }
+                        next += u64::from(pick % 8);
+                    }
+                    1 => {
+                        for leases in [&mut single, &mut runs] {
+                            let mut lease = lease(next);
+                            lease.is_asked_for = true;
+                            leases.insert(Token::of(holder, next), lease);
+                        }
+                        next += 1;
+                    }
+                    2 => {
+                        for leases in [&mut single, &mut runs] {
+                            leases.remove(Token::of(holder, ordinal));
+                        }
+                    }
+                    _ => {
+                        let run = ordinal..=ordinal + u64::from(what);
+                        let (mut expected, mut told) = (Vec::new(), Vec::new());
+                        for ordinal in run.clone() {
+                            let token = Token::of(holder, ordinal);
+                            let is_given = single.get(token).is_some_and(|one| !one.is_asked_for);
+                            let lease = is_given.then(|| single.remove(token)).flatten();
+                            expected.push((ordinal, lease.map(|lease| lease.entry.id)));
+                        }
+                        let tell = |ordinal, lease: Option<&Lease<_>>| {
+                            told.push((ordinal, lease.map(|lease| lease.entry.id)));
+                        };
+                        runs.remove_run(holder, run, tell);
+                        proptest::prop_assert_eq!(told, expected);
+                    }
+                }
+                let held = |leases: &Leases<Vec<u8>>| -> Vec<u64> {
+                    leases.of(holder).map(|(ordinal, _)| ordinal).collect()
+                };
+                proptest::prop_assert_eq!(held(&runs), held(&single));
+                proptest::prop_assert_eq!(runs.len(), single.len());
             }
         });
     }

@@ -4,7 +4,7 @@
 //! one; a test compares the two. It does not know which holder is next; `consumers` does.
 
 use super::leases::Lease;
-use super::{Credit, Handed, HolderId, Ledger, Token, Weight};
+use super::{Credit, Handed, HolderId, ItemId, Ledger, Token, Weight};
 
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -50,6 +50,9 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             return;
         };
         let holder = turn.id;
+        if self.shortage.is_none() {
+            self.hand_out_fresh(&mut turn, &mut deliver);
+        }
         while !self.waits_for_room()
             && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
         {
@@ -65,5 +68,28 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
             }
         }
         self.consumers.give_turn_back(turn);
+    }
+
+    /// Hands out items that were never handed out, as long as no others are among them. Nearly all
+    /// are, so they cost as little as can be.
+    fn hand_out_fresh(&mut self, turn: &mut Turn, deliver: &mut impl FnMut(&Handed, &mut P)) {
+        let (holder, mut ordinal) = (turn.id, turn.ordinal);
+        let mut leases = self.leases.begin_run(holder, ordinal + 1);
+        let mut handed = Handed {
+            holder,
+            token: Token::of(holder, ordinal),
+            ordinal,
+            id: ItemId(0),
+            attempt: 1,
+        };
+        let takes = |weight| turn.takes(weight);
+        self.waiting.pop_fresh(takes, |id, payload| {
+            ordinal += 1;
+            // Only what differs is written: the rest is the same for all of them.
+            (handed.token.ordinal, handed.ordinal, handed.id) = (ordinal, ordinal, id);
+            if let Some(payload) = leases.push(id, payload) {
+                deliver(&handed, payload);
+            }
+        });
     }
 }

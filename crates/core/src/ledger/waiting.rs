@@ -132,6 +132,18 @@ impl<P: Weight + Clone> Waiting<P> {
         ItemId(self.accepted)
     }
 
+    /// Accepts this many items from the front of `payloads`, and returns the last one's number.
+    pub(super) fn accept_many(&mut self, payloads: &mut VecDeque<P>, count: usize) -> ItemId {
+        let count = count.min(payloads.len());
+        if count == payloads.len() {
+            self.fresh.append(payloads);
+        } else {
+            self.fresh.extend(payloads.drain(..count));
+        }
+        self.accepted += count as u64;
+        ItemId(self.accepted)
+    }
+
     /// Accepts an item that has a number already.
     pub(super) fn arrive(&mut self, entry: Entry<P>) {
         self.accepted += 1;
@@ -183,6 +195,25 @@ impl<P: Weight + Clone> Waiting<P> {
         match will_do(self.front_weight()?) {
             true => self.pop(),
             false => None,
+        }
+    }
+
+    /// Takes the items that are next and were never handed out, up to the first whose weight is not
+    /// accepted. Takes none where others may be in between.
+    pub(super) fn pop_fresh(
+        &mut self,
+        mut will_do: impl FnMut(usize) -> bool,
+        mut take: impl FnMut(ItemId, P),
+    ) {
+        if !self.returned.is_empty() || !self.skipped.is_empty() {
+            return;
+        }
+        let first = self.first_fresh();
+        let ready = self.fresh.iter().take(self.fresh.len() - self.staged);
+        let taken = ready.take_while(|payload| will_do(payload.weight()));
+        let count = taken.count();
+        for (id, payload) in (first..).zip(self.fresh.drain(..count)) {
+            take(ItemId(id), payload);
         }
     }
 
