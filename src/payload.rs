@@ -81,6 +81,11 @@ impl Payload {
         }
     }
 
+    /// Returns `true` if it travels with others and not in shared memory.
+    pub(crate) fn is_small(&self) -> bool {
+        !matches!(self, Payload::Shared(_)) && self.len() <= INLINE_BYTES_MAX
+    }
+
     /// Moves a large payload into shared memory, if it is not there yet.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ use crate::handler::stopwatch::StopWatch;
 use crate::payload::Payload;
 use crate::protocol::doorbell::Ticket;
 use crate::protocol::endpoints::Endpoints;
-use crate::protocol::frame::{Answer, Ask, Body, Nudge, PROTOCOL, Up, Wait, clipped};
+use crate::protocol::frame::{Answer, Ask, Body, Completion, Nudge, PROTOCOL, Up, Wait, clipped};
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::clock::Deadline;

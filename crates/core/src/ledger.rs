@@ -418,19 +418,19 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
         Ok(())
     }
 
-    /// Settles the item as done where nothing waits for a journal, and gives the item back to the
-    /// caller, who tells of its end at once. With a journal use [`handle_done`](Self::handle_done).
+    /// Settles the item as done where nothing waits for a journal, and makes no report: the caller
+    /// tells of the end at once. With a journal use [`handle_done`](Self::handle_done).
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
-    pub fn handle_done_now(&mut self, token: Token, service: Duration) -> Result<P, Stale> {
+    pub fn handle_done_now(&mut self, token: Token, service: Duration) -> Result<(), Stale> {
         let ended = self.end_lease(token, Some(service));
-        let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
+        let (_, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         self.done += 1;
         self.note_over(1);
         // None is made without a journal.
         self.outbox.record(|| Record::Done { id: handed.id });
-        Ok(entry.payload)
+        Ok(())
     }
 
     /// Handles a worker's report that it is through with all deliveries up to this ordinal: those

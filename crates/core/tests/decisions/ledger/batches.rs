@@ -30,7 +30,7 @@ crate::trials! {
     a_turn_hands_out_what_polling_would,
     a_batch_is_accepted_like_single_items,
     there_is_room_for_as_many_as_would_be_accepted_one_by_one,
-    what_is_done_now_is_given_back_and_needs_no_report,
+    what_is_done_now_needs_no_report,
     the_backlog_of_an_overloaded_worker_is_taken_back_for_an_idle_one,
     nothing_is_taken_back_for_nobody,
     what_would_wake_nobody_is_not_taken_back,
@@ -348,13 +348,12 @@ fn there_is_room_for_as_many_as_would_be_accepted_one_by_one() {
     assert_eq!(unbounded().room(), usize::MAX);
 }
 
-fn what_is_done_now_is_given_back_and_needs_no_report() {
+fn what_is_done_now_needs_no_report() {
     let mut ledger = unbounded();
     let worker = warm(&mut ledger, Credit::adaptive());
-    ledger.accept(vec![7]);
+    put(&mut ledger, 1);
     let handed = ledger.poll_delivery().expect("it is idle");
-    let item = ledger.handle_done_now(handed.token, SHORT);
-    assert_eq!(item, Ok(vec![7]));
+    assert_eq!(ledger.handle_done_now(handed.token, SHORT), Ok(()));
     assert_eq!(ledger.handle_done_now(handed.token, SHORT), Err(Stale));
     let counts = ledger.counts();
     assert_eq!((counts.done, counts.leased, counts.refused), (13, 0, 1));
