@@ -476,7 +476,7 @@ impl Broker {
     pub(crate) fn take_outcomes(
         &self,
         mailbox: MailboxKey,
-        into: &mut VecDeque<(u64, ItemEnd)>,
+        into: &mut VecDeque<(u32, ItemEnd)>,
     ) -> Option<Result<(), String>> {
         let (mut has_polled, mut recheck) = (false, Recheck::begin());
         loop {

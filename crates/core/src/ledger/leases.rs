@@ -5,14 +5,14 @@
 //! and go is laid aside, so a row is never much longer than its content. It knows nothing of
 //! credits or of the meaning of a delivery's end.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque, vec_deque};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use slotmap::SecondaryMap;
 
 use super::waiting::Entry;
-use super::{Handed, HolderId, ItemId, Token};
+use super::{Handed, HolderId, Token};
 
 /// The number of gaps that a row may have besides one for each delivery in it.
 const GAPS: usize = 64;
@@ -79,6 +79,26 @@ impl<P> Hand<P> {
             self.lay_first_aside();
         }
         self.row.back_mut()?.as_mut()
+    }
+
+    /// Adds deliveries that the holder did not ask for. They are made in their places, because a
+    /// delivery that is made elsewhere and moved costs several times as much.
+    fn extend(
+        &mut self,
+        first: u64,
+        entries: impl Iterator<Item = Entry<P>>,
+    ) -> vec_deque::IterMut<'_, Option<Lease<P>>> {
+        self.lengthen_to(first);
+        let before = self.row.len();
+        self.row.extend(entries.map(|entry| {
+            Some(Lease {
+                is_asked_for: false,
+                entry,
+            })
+        }));
+        // With no more gaps than before it is not too long.
+        self.in_row += self.row.len() - before;
+        self.row.range_mut(before..)
     }
 
     fn lay_first_aside(&mut self) {
@@ -178,31 +198,6 @@ impl<P> Hand<P> {
     }
 }
 
-/// One holder's new deliveries, whose ordinals follow each other.
-#[derive(Debug)]
-pub(super) struct LeaseRun<'a, P> {
-    /// `None` if the holder is gone.
-    hand: Option<&'a mut Hand<P>>,
-    /// The number of all deliveries.
-    len: &'a mut usize,
-}
-
-impl<P> LeaseRun<'_, P> {
-    /// Adds the next delivery, which is the item's first.
-    pub(super) fn push(&mut self, id: ItemId, payload: P) -> Option<&mut P> {
-        let hand = self.hand.as_mut()?;
-        // A row with no more gaps than before is not too long.
-        hand.row.push_back(Some(Lease {
-            is_asked_for: false,
-            entry: Entry::new(id, payload),
-        }));
-        hand.in_row += 1;
-        *self.len += 1;
-        let lease = hand.row.back_mut()?.as_mut()?;
-        Some(&mut lease.entry.payload)
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Leases<P> {
     hands: SecondaryMap<HolderId, Hand<P>>,
@@ -232,18 +227,19 @@ impl<P> Leases<P> {
         hand.insert(token.ordinal, lease)
     }
 
-    /// Begins to add deliveries that the holder did not ask for, with this ordinal and those that
-    /// follow it; it is higher than any before.
-    pub(super) fn begin_run(&mut self, holder: HolderId, ordinal: u64) -> LeaseRun<'_, P> {
+    /// Adds deliveries that the holder did not ask for, with this ordinal and those that follow it;
+    /// it is higher than any before. Returns them.
+    pub(super) fn extend(
+        &mut self,
+        holder: HolderId,
+        first: u64,
+        entries: impl Iterator<Item = Entry<P>>,
+    ) -> impl Iterator<Item = &mut Lease<P>> {
         let entry = self.hands.entry(holder);
-        let mut hand = entry.map(|entry| entry.or_insert_with(Hand::new));
-        if let Some(hand) = &mut hand {
-            hand.lengthen_to(ordinal);
-        }
-        LeaseRun {
-            hand,
-            len: &mut self.len,
-        }
+        let hand = entry.map(|entry| entry.or_insert_with(Hand::new));
+        let new = hand.map(|hand| hand.extend(first, entries));
+        self.len += new.as_ref().map_or(0, ExactSizeIterator::len);
+        new.into_iter().flatten().flatten()
     }
 
     pub(super) fn get(&self, token: Token) -> Option<&Lease<P>> {
@@ -356,12 +352,14 @@ mod tests {
                 let ordinal = u64::from(pick) % next;
                 match what % 4 {
                     0 => {
-                        let mut run = runs.begin_run(holder, next);
-                        for ordinal in next..next + u64::from(pick % 8) {
-                            run.push(ItemId(ordinal), Vec::new());
+                        let run = next..next + u64::from(pick % 8);
+                        let entries = run.clone().map(|ordinal| lease(ordinal).entry);
+                        let new = runs.extend(holder, next, entries).map(|one| one.entry.id.0);
+                        proptest::prop_assert!(new.eq(run.clone()));
+                        for ordinal in run.clone() {
                             single.insert(Token::of(holder, ordinal), lease(ordinal));
                         }
-                        next += u64::from(pick % 8);
+                        next = run.end;
                     }
                     1 => {
                         for leases in [&mut single, &mut runs] {

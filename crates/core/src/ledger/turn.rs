@@ -73,23 +73,19 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     /// Hands out items that were never handed out, as long as no others are among them. Nearly all
     /// are, so they cost as little as can be.
     fn hand_out_fresh(&mut self, turn: &mut Turn, deliver: &mut impl FnMut(&Handed, &mut P)) {
-        let (holder, mut ordinal) = (turn.id, turn.ordinal);
-        let mut leases = self.leases.begin_run(holder, ordinal + 1);
+        let (holder, first) = (turn.id, turn.ordinal + 1);
         let mut handed = Handed {
             holder,
-            token: Token::of(holder, ordinal),
-            ordinal,
+            token: Token::of(holder, first),
+            ordinal: first,
             id: ItemId(0),
             attempt: 1,
         };
-        let takes = |weight| turn.takes(weight);
-        self.waiting.pop_fresh(takes, |id, payload| {
-            ordinal += 1;
+        let entries = self.waiting.pop_fresh(|weight| turn.takes(weight));
+        for (ordinal, lease) in (first..).zip(self.leases.extend(holder, first, entries)) {
             // Only what differs is written: the rest is the same for all of them.
-            (handed.token.ordinal, handed.ordinal, handed.id) = (ordinal, ordinal, id);
-            if let Some(payload) = leases.push(id, payload) {
-                deliver(&handed, payload);
-            }
-        });
+            (handed.token.ordinal, handed.ordinal, handed.id) = (ordinal, ordinal, lease.entry.id);
+            deliver(&handed, &mut lease.entry.payload);
+        }
     }
 }

@@ -203,18 +203,18 @@ impl<P: Weight + Clone> Waiting<P> {
     pub(super) fn pop_fresh(
         &mut self,
         mut will_do: impl FnMut(usize) -> bool,
-        mut take: impl FnMut(ItemId, P),
-    ) {
-        if !self.returned.is_empty() || !self.skipped.is_empty() {
-            return;
-        }
+    ) -> impl Iterator<Item = Entry<P>> {
+        let ready = match self.returned.is_empty() && self.skipped.is_empty() {
+            true => self.fresh.len() - self.staged,
+            false => 0,
+        };
         let first = self.first_fresh();
-        let ready = self.fresh.iter().take(self.fresh.len() - self.staged);
-        let taken = ready.take_while(|payload| will_do(payload.weight()));
-        let count = taken.count();
-        for (id, payload) in (first..).zip(self.fresh.drain(..count)) {
-            take(ItemId(id), payload);
-        }
+        let ready = self.fresh.iter().take(ready);
+        let count = ready
+            .take_while(|payload| will_do(payload.weight()))
+            .count();
+        let taken = (first..).zip(self.fresh.drain(..count));
+        taken.map(|(id, payload)| Entry::new(ItemId(id), payload))
     }
 
     /// Returns `true` if an item that came back is next, if any may be handed out.
