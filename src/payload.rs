@@ -90,12 +90,17 @@ impl Payload {
     ///
     /// # Errors
     /// The reason for which there is no shared memory.
+    #[inline]
     pub(crate) fn share(&mut self) -> Result<(), NoSharedMemory> {
-        if let Payload::Heap(bytes) = self
-            && bytes.len() > INLINE_BYTES_MAX
-        {
-            *self = Payload::Shared(Part::copy_of(bytes)?);
+        match self {
+            Payload::Heap(bytes) if bytes.len() > INLINE_BYTES_MAX => self.move_to_segment(),
+            Payload::Empty | Payload::Heap(_) | Payload::Shared(_) => Ok(()),
         }
+    }
+
+    #[cold]
+    fn move_to_segment(&mut self) -> Result<(), NoSharedMemory> {
+        *self = Payload::Shared(Part::copy_of(self)?);
         Ok(())
     }
 
@@ -251,6 +256,7 @@ impl Flavor for PayloadWriter<'_> {
         Ok(())
     }
 
+    #[inline]
     fn finalize(self) -> postcard::Result<Payload> {
         match self.large {
             Some(large) => Ok(Payload::Shared(large.finish())),

@@ -163,20 +163,6 @@ impl Core {
         }
     }
 
-    pub(super) fn try_put(
-        &mut self,
-        envelope: &mut Option<Envelope>,
-        is_beyond_bound: bool,
-    ) -> Result<ItemId, Kind> {
-        let bytes = envelope.as_ref().map_or(0, |envelope| envelope.body.len());
-        self.check_put(bytes, is_beyond_bound)?;
-        // It is taken only now, so that a caller that waits for room still has it.
-        envelope
-            .take()
-            .map(|envelope| self.dispatcher.accept(envelope))
-            .ok_or(Kind::Closed)
-    }
-
     /// Accepts items from the front until one is refused or none is left. Returns those that were
     /// accepted, and the reason for which the next one was not.
     pub(super) fn try_put_many(
@@ -202,7 +188,7 @@ impl Core {
     }
 
     /// Checks that an item of this size is accepted now.
-    fn check_put(&self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
+    pub(super) fn check_put(&self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
         self.check_size(bytes)?;
         match self.dispatcher.refusal(is_beyond_bound) {
             Some(refusal) => Err(self.kind_of(refusal)),

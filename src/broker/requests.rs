@@ -172,9 +172,8 @@ impl Core {
         } else {
             fail::point("acknowledge: received");
             // One that comes too late is counted by the ledger, and changes nothing.
-            let reply = ledger.payload(token).and_then(Envelope::reply);
-            let ended = self.dispatcher.ledger.handle_done_now(token, service);
-            if ended.is_ok() {
+            let ledger = &mut self.dispatcher.ledger;
+            if let Ok(reply) = ledger.handle_done_now(token, service, Envelope::reply) {
                 let end = || ItemEnd::Done(Payload::received(result, false));
                 self.deliver_outcome(reply, end);
             }

@@ -419,18 +419,31 @@ impl<P: Weight + Clone, R> Ledger<P, R> {
     }
 
     /// Settles the item as done where nothing waits for a journal, and makes no report: the caller
-    /// tells of the end at once. With a journal use [`handle_done`](Self::handle_done).
+    /// tells of the end at once, by what it saw of the payload. With a journal use
+    /// [`handle_done`](Self::handle_done).
     ///
     /// # Errors
     /// [`Stale`] when the token's delivery was settled or lost before.
-    pub fn handle_done_now(&mut self, token: Token, service: Duration) -> Result<(), Stale> {
-        let ended = self.end_lease(token, Some(service));
-        let (_, handed) = ended.inspect_err(|_| self.handle_late(token))?;
+    pub fn handle_done_now<T>(
+        &mut self,
+        token: Token,
+        service: Duration,
+        look: impl FnOnce(&P) -> T,
+    ) -> Result<T, Stale> {
+        let look = |lease: &Lease<P>| {
+            let Entry { id, payload, .. } = &lease.entry;
+            (*id, payload.weight(), look(payload))
+        };
+        let Some((id, weight, seen)) = self.leases.end(token, look) else {
+            self.handle_late(token);
+            return Err(Stale);
+        };
+        self.consumers.release(token.holder, weight, Some(service));
         self.done += 1;
         self.note_over(1);
         // None is made without a journal.
-        self.outbox.record(|| Record::Done { id: handed.id });
-        Ok(())
+        self.outbox.record(|| Record::Done { id });
+        Ok(seen)
     }
 
     /// Handles a worker's report that it is through with all deliveries up to this ordinal: those

@@ -147,6 +147,19 @@ impl<P> Hand<P> {
         Some(lease)
     }
 
+    /// Drops a delivery after a look at it, without moving it if it is the first.
+    fn end<T>(&mut self, ordinal: u64, look: impl FnOnce(&Lease<P>) -> T) -> Option<T> {
+        if ordinal != self.first || self.row.is_empty() {
+            return self.remove(ordinal).map(|lease| look(&lease));
+        }
+        let place = self.row.front_mut()?;
+        let seen = look(place.as_ref()?);
+        *place = None;
+        self.in_row -= 1;
+        self.close_gaps();
+        Some(seen)
+    }
+
     /// Removes a delivery that its holder did not ask for.
     fn remove_given(&mut self, ordinal: u64) -> Option<Lease<P>> {
         match self.get(ordinal)?.is_asked_for {
@@ -254,6 +267,13 @@ impl<P> Leases<P> {
         let lease = self.hands.get_mut(token.holder)?.remove(token.ordinal)?;
         self.len -= 1;
         Some(lease)
+    }
+
+    /// Drops a delivery after a look at it.
+    pub(super) fn end<T>(&mut self, token: Token, look: impl FnOnce(&Lease<P>) -> T) -> Option<T> {
+        let seen = self.hands.get_mut(token.holder)?.end(token.ordinal, look)?;
+        self.len -= 1;
+        Some(seen)
     }
 
     /// Removes a run of a holder's deliveries in order, with `None` for those that are settled.
@@ -370,9 +390,10 @@ mod tests {
                         next += 1;
                     }
                     2 => {
-                        for leases in [&mut single, &mut runs] {
-                            leases.remove(Token::of(holder, ordinal));
-                        }
+                        let token = Token::of(holder, ordinal);
+                        let removed = single.remove(token).map(|lease| lease.entry.id);
+                        let ended = runs.end(token, |lease| lease.entry.id);
+                        proptest::prop_assert_eq!(ended, removed);
                     }
                     _ => {
                         let run = ordinal..=ordinal + u64::from(what);

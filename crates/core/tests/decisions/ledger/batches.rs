@@ -314,7 +314,9 @@ fn a_batch_is_accepted_like_single_items() {
         assert!(batch.is_empty());
         batch.extend(payloads(10, 12));
         assert_eq!(many.accept_many(&mut batch, 2), ItemId(12));
-        payloads(0, 12).for_each(|payload| drop(single.accept(payload)));
+        for payload in payloads(0, 12) {
+            single.accept(payload);
+        }
         assert_eq!(many.counts(), single.counts());
         assert_eq!(many.poll_write(), single.poll_write());
         for ledger in [&mut single, &mut many] {
@@ -351,10 +353,12 @@ fn there_is_room_for_as_many_as_would_be_accepted_one_by_one() {
 fn what_is_done_now_needs_no_report() {
     let mut ledger = unbounded();
     let worker = warm(&mut ledger, Credit::adaptive());
-    put(&mut ledger, 1);
+    ledger.accept(vec![7]);
     let handed = ledger.poll_delivery().expect("it is idle");
-    assert_eq!(ledger.handle_done_now(handed.token, SHORT), Ok(()));
-    assert_eq!(ledger.handle_done_now(handed.token, SHORT), Err(Stale));
+    let seen = ledger.handle_done_now(handed.token, SHORT, |item| item[0]);
+    assert_eq!(seen, Ok(7));
+    let again = ledger.handle_done_now(handed.token, SHORT, |item| item[0]);
+    assert_eq!(again, Err(Stale));
     let counts = ledger.counts();
     assert_eq!((counts.done, counts.leased, counts.refused), (13, 0, 1));
     assert!(ledger.is_finished());
