@@ -474,7 +474,7 @@ impl Broker {
     pub(crate) fn take_outcomes(
         &self,
         mailbox: MailboxKey,
-        into: &mut VecDeque<(u64, ItemEnd)>,
+        into: &mut VecDeque<(u32, ItemEnd)>,
     ) -> Result<(), Kind> {
         let (mut has_polled, mut recheck) = (false, Recheck::begin());
         loop {

@@ -81,16 +81,26 @@ impl Payload {
         }
     }
 
+    /// Returns `true` if it travels with others and not in shared memory.
+    pub(crate) fn is_small(&self) -> bool {
+        !matches!(self, Payload::Shared(_)) && self.len() <= INLINE_BYTES_MAX
+    }
+
     /// Moves a large payload into shared memory, if it is not there yet.
     ///
     /// # Errors
     /// The reason for which there is no shared memory.
+    #[inline]
     pub(crate) fn share(&mut self) -> Result<(), NoSharedMemory> {
-        if let Payload::Heap(bytes) = self
-            && bytes.len() > INLINE_BYTES_MAX
-        {
-            *self = Payload::Shared(Part::copy_of(bytes)?);
+        match self {
+            Payload::Heap(bytes) if bytes.len() > INLINE_BYTES_MAX => self.move_to_segment(),
+            Payload::Empty | Payload::Heap(_) | Payload::Shared(_) => Ok(()),
         }
+    }
+
+    #[cold]
+    fn move_to_segment(&mut self) -> Result<(), NoSharedMemory> {
+        *self = Payload::Shared(Part::copy_of(self)?);
         Ok(())
     }
 
@@ -246,6 +256,7 @@ impl Flavor for PayloadWriter<'_> {
         Ok(())
     }
 
+    #[inline]
     fn finalize(self) -> postcard::Result<Payload> {
         match self.large {
             Some(large) => Ok(Payload::Shared(large.finish())),

@@ -161,20 +161,6 @@ impl Core {
         }
     }
 
-    pub(super) fn try_put(
-        &mut self,
-        envelope: &mut Option<Envelope>,
-        is_beyond_bound: bool,
-    ) -> Result<ItemId, Kind> {
-        let bytes = envelope.as_ref().map_or(0, |envelope| envelope.body.len());
-        self.check_put(bytes, is_beyond_bound)?;
-        // It is taken only now, so that a caller that waits for room still has it.
-        envelope
-            .take()
-            .map(|envelope| self.dispatcher.accept(envelope))
-            .ok_or_else(|| Refusal::Closed.into())
-    }
-
     /// Accepts items from the front until one is refused or none is left. Returns those that were
     /// accepted, and the reason for which the next one was not.
     pub(super) fn try_put_many(
@@ -187,18 +173,20 @@ impl Core {
             if let Err(kind) = self.check_put(first.body.len(), is_beyond_bound) {
                 return (accepted, Err(kind));
             }
-            if let Some(envelope) = batch.pop_front() {
-                let last = self.dispatcher.accept(envelope);
-                // No other caller can put meanwhile, so the numbers follow each other.
-                let first = accepted.map_or(last, |accepted| accepted.first);
-                accepted = Some(Accepted { first, last });
-            }
+            let is_small_enough = |one: &&Envelope| self.storage.limit_size(one.body.len()).is_ok();
+            let fitting = batch.iter().take_while(is_small_enough).count();
+            let before = batch.len();
+            let last = self.dispatcher.accept_many(batch, fitting, is_beyond_bound);
+            // No other caller can put meanwhile, so the numbers follow each other.
+            let count = (before - batch.len()) as u64;
+            let first = accepted.map_or(ItemId(last.0 + 1 - count), |accepted| accepted.first);
+            accepted = Some(Accepted { first, last });
         }
         (accepted, Ok(()))
     }
 
     /// Checks that an item of this size is accepted now.
-    fn check_put(&self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
+    pub(super) fn check_put(&self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
         self.check_size(bytes)?;
         match self.dispatcher.refusal(is_beyond_bound) {
             Some(refusal) => Err(self.kind_of(refusal)),

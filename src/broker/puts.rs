@@ -112,23 +112,24 @@ impl Broker {
         is_holding: bool,
     ) -> Result<ItemId, Kind> {
         fail::point("put: begin");
-        let mut envelope = Some(envelope);
         let mut wait = RoomWait::begin(deadline, is_holding);
         let mut core = self.lock();
         loop {
             let is_beyond_bound = is_holding && !matches!(deadline, Deadline::None);
-            match core.try_put(&mut envelope, is_beyond_bound) {
+            let refused = match core.check_put(envelope.body.len(), is_beyond_bound) {
                 Err(kind) if kind.is_full() && !matches!(deadline, Deadline::None) => {
                     core = self.await_room(core, &mut wait)?;
+                    continue;
                 }
-                result => {
-                    core.follow_puts(1);
-                    fail::point("put: accepted, not durable");
-                    drop(core);
-                    self.drive_inline();
-                    return result;
-                }
-            }
+                refused => refused,
+            };
+            // It is moved only now, so that a caller that waits for room still has it.
+            let result = refused.map(|()| core.dispatcher.accept(envelope));
+            core.follow_puts(1);
+            fail::point("put: accepted, not durable");
+            drop(core);
+            self.drive_inline();
+            return result;
         }
     }
 

@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use super::core::Core;
+use super::results::ItemEnd;
 use crate::fail;
 use crate::link::process::{Through, Uplink};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
-use crate::protocol::frame::{self, Answer, Ask, Body, Given, Up, Wait};
+use crate::protocol::frame::{self, Answer, Ask, Body, Completion, Given, Up, Wait};
 use crate::protocol::ring::Corrupt;
 use dishrack_core::dispatcher::{Reply, Request};
 use dishrack_core::ledger::{Handed, HolderId, Outcome, Refusal, Token};
@@ -115,6 +116,9 @@ impl Core {
         uplink: &mut Uplink,
         record: &[u8],
     ) -> Result<(), String> {
+        if let Some((done, result)) = Completion::decode(record) {
+            return self.receive_completion(holder, done, result, uplink);
+        }
         let record = frame::decode::<Up<'_>>(record)
             .map_err(|error| format!("sent an unreadable record: {error}"))?;
         match record {
@@ -146,6 +150,37 @@ impl Core {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Handles the small result of a delivery. Where only a `map` is told of it, nothing else is made
+    /// of it on the way.
+    fn receive_completion(
+        &mut self,
+        holder: HolderId,
+        done: Completion,
+        result: &[u8],
+        uplink: &mut Uplink,
+    ) -> Result<(), String> {
+        let token = Token::of(holder, done.ordinal);
+        let service = Duration::from_nanos(done.service_ns);
+        let ledger = &self.dispatcher.ledger;
+        let may_have_copies = ledger.needs_time();
+        let is_told_of = ledger.is_journaled() || self.dispatcher.shared.is_some();
+        if may_have_copies || is_told_of || self.emitter.wants_items() {
+            let outcome = Outcome::Done(Body::Inline(result));
+            self.receive_outcome(token, service, outcome, uplink)?;
+        } else {
+            fail::point("acknowledge: received");
+            // One that comes too late is counted by the ledger, and changes nothing.
+            let ledger = &mut self.dispatcher.ledger;
+            if let Ok(reply) = ledger.handle_done_now(token, service, Envelope::reply) {
+                let end = || ItemEnd::Done(Payload::received(result, false));
+                self.deliver_outcome(reply, end);
+            }
+            fail::point("acknowledge: settled");
+        }
+        uplink.saw(done.ordinal);
         Ok(())
     }
 

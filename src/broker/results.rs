@@ -20,7 +20,7 @@ pub(crate) enum ItemEnd {
 
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
-    outcomes: VecDeque<(u64, ItemEnd)>,
+    outcomes: VecDeque<(u32, ItemEnd)>,
     pub(super) arrived: Arc<Condvar>,
     sleepers: usize,
     is_cut_off: bool,
@@ -76,7 +76,7 @@ impl Core {
 
     /// Moves all outcomes that came into an empty queue, whose memory then serves for the next
     /// ones.
-    pub(super) fn take_outcomes(&mut self, key: MailboxKey, into: &mut VecDeque<(u64, ItemEnd)>) {
+    pub(super) fn take_outcomes(&mut self, key: MailboxKey, into: &mut VecDeque<(u32, ItemEnd)>) {
         if let Some(mailbox) = self.mailboxes.get_mut(key) {
             std::mem::swap(&mut mailbox.outcomes, into);
         }

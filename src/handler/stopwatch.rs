@@ -25,6 +25,9 @@ pub(crate) struct StopWatch {
     skipped: u32,
     /// The number of tiny items in a row.
     tiny: u32,
+    /// The mean time of an item in nanoseconds, which rises slowly.
+    usual_ns: u64,
+    longest_ns: u64,
     is_running: bool,
 }
 
@@ -37,6 +40,12 @@ impl StopWatch {
     /// timed. `must_look` demands the right time for this item.
     pub(crate) fn end(&mut self, must_look: bool) -> Duration {
         self.end_at(must_look, monotonic_ns)
+    }
+
+    /// Returns the time in nanoseconds that the item which ended last, or one before it that was not
+    /// timed, can have taken, if the others took as long as is usual; 0 if it was not timed itself.
+    pub(crate) fn longest_ns(&self) -> u64 {
+        self.longest_ns
     }
 
     /// Stops the watch, because something else than an item follows.
@@ -56,12 +65,17 @@ impl StopWatch {
     fn end_at(&mut self, must_look: bool, now_ns: impl FnOnce() -> u64) -> Duration {
         if !must_look && self.tiny >= TRUST_AFTER && self.skipped < SKIPS_MAX {
             self.skipped += 1;
+            self.longest_ns = 0;
             return Duration::ZERO;
         }
         let now_ns = now_ns();
         let service_ns = now_ns.saturating_sub(self.seen_ns);
         let items = self.skipped + 1;
-        self.tiny = match service_ns / u64::from(items) < TINY_NS {
+        let mean_ns = service_ns / u64::from(items);
+        let others_ns = self.usual_ns.saturating_mul(self.skipped.into());
+        self.longest_ns = service_ns.saturating_sub(others_ns);
+        self.usual_ns = mean_ns.min(self.usual_ns - self.usual_ns / 8 + mean_ns / 8);
+        self.tiny = match mean_ns < TINY_NS {
             true => self.tiny.saturating_add(items),
             false => 0,
         };
@@ -102,6 +116,22 @@ mod tests {
         assert!(run(&[100; 1000], false).1 < 150);
         assert_eq!(run(&[1000; 1000], false).1, 1000);
         assert_eq!(run(&[100; 1000], true).1, 1000);
+    }
+
+    #[test]
+    fn one_long_item_among_tiny_ones_stands_out() {
+        let mut watch = StopWatch::default();
+        let (mut now_ns, mut longest) = (0, Vec::new());
+        for number in 0..1000 {
+            watch.begin_at(|| now_ns);
+            now_ns += if number % 300 == 299 { 1500 } else { 150 };
+            watch.end_at(false, || now_ns);
+            longest.push(watch.longest_ns());
+        }
+        let found: Vec<usize> = (100..1000).filter(|at| longest[*at] >= 1000).collect();
+        let follows = |(at, long): (&usize, usize)| (long..=long + 7).contains(at);
+        assert!(found.iter().zip([299, 599, 899]).all(follows), "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
     }
 
     #[test]

@@ -15,7 +15,8 @@ slotmap::new_key_type! {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplyTo {
     pub(crate) mailbox: MailboxKey,
-    pub(crate) index: u64,
+    /// The place, as far as it tells items that are under way from each other.
+    pub(crate) index: u32,
 }
 
 /// The weight of a payload in shared memory in bytes. A worker has some fifty of them at most, and
@@ -26,89 +27,70 @@ const SHARED_WEIGHT: usize = 2048;
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     pub(crate) body: Payload,
-    label: Option<Box<Label>>,
+    label: Label,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Label {
-    reply: Option<ReplyTo>,
-    print: Option<Print>,
-    /// True if its result must be told to the stream that it came from.
-    is_sent: bool,
-    /// The copies that it is to have, if it chooses for itself.
-    copies: Option<Copies>,
+/// An addition to an item, if there is one. An item of a `map` needs no memory of its own for it.
+#[derive(Debug, Clone)]
+enum Label {
+    None,
+    Reply(ReplyTo),
+    Print(Box<Print>),
+    /// Its result must be told to the stream that it came from.
+    Sent,
+    /// It chooses its copies itself.
+    Copies(Box<Copies>),
 }
+
+// Nearly all items have none, and all have the room for one.
+const _: () = assert!(size_of::<Label>() <= 16);
 
 impl Envelope {
     pub(crate) fn of(body: Payload) -> Self {
-        Envelope { body, label: None }
-    }
-
-    fn labelled(body: Payload, label: Label) -> Self {
-        let label = Some(Box::new(label));
-        Envelope { body, label }
+        Envelope {
+            body,
+            label: Label::None,
+        }
     }
 
     /// Makes an envelope whose outcome goes to a mailbox.
     pub(crate) fn with_reply(body: Payload, reply: ReplyTo) -> Self {
-        let reply = Some(reply);
-        Self::labelled(
+        Envelope {
             body,
-            Label {
-                reply,
-                ..Label::default()
-            },
-        )
+            label: Label::Reply(reply),
+        }
     }
 
     /// Makes an envelope for an item of a stream, to which its result may have to be told.
     pub(crate) fn of_stream(body: Payload, is_sent: bool) -> Self {
-        if !is_sent {
-            return Self::of(body);
-        }
-        Self::labelled(
-            body,
-            Label {
-                is_sent,
-                ..Label::default()
-            },
-        )
+        let label = match is_sent {
+            true => Label::Sent,
+            false => Label::None,
+        };
+        Envelope { body, label }
     }
 
     /// Makes an envelope with the print of its key, which the journal keeps, if there is one.
     pub(crate) fn with_print(body: Payload, print: Option<Print>) -> Self {
-        if print.is_none() {
-            return Self::of(body);
-        }
-        Self::labelled(
-            body,
-            Label {
-                print,
-                ..Label::default()
-            },
-        )
+        let label = print.map_or(Label::None, |print| Label::Print(Box::new(print)));
+        Envelope { body, label }
     }
 
     /// Makes an envelope for an item that chooses its copies itself, if it does.
     pub(crate) fn with_copies(body: Payload, copies: Option<Copies>) -> Self {
-        if copies.is_none() {
-            return Self::of(body);
-        }
-        Self::labelled(
-            body,
-            Label {
-                copies,
-                ..Label::default()
-            },
-        )
+        let label = copies.map_or(Label::None, |copies| Label::Copies(Box::new(copies)));
+        Envelope { body, label }
     }
 
     pub(crate) fn is_sent(&self) -> bool {
-        self.label.as_ref().is_some_and(|label| label.is_sent)
+        matches!(self.label, Label::Sent)
     }
 
     pub(crate) fn reply(&self) -> Option<ReplyTo> {
-        self.label.as_ref()?.reply
+        match self.label {
+            Label::Reply(reply) => Some(reply),
+            Label::None | Label::Print(_) | Label::Sent | Label::Copies(_) => None,
+        }
     }
 }
 
@@ -118,7 +100,10 @@ impl Stored for Envelope {
     }
 
     fn print(&self) -> Option<Print> {
-        self.label.as_ref()?.print
+        match &self.label {
+            Label::Print(print) => Some(**print),
+            Label::None | Label::Reply(_) | Label::Sent | Label::Copies(_) => None,
+        }
     }
 }
 
@@ -133,6 +118,9 @@ impl Weight for Envelope {
     }
 
     fn copies(&self) -> Option<Copies> {
-        self.label.as_ref()?.copies
+        match &self.label {
+            Label::Copies(copies) => Some(**copies),
+            Label::None | Label::Reply(_) | Label::Print(_) | Label::Sent => None,
+        }
     }
 }

@@ -72,6 +72,7 @@ pub(crate) enum Up<'a> {
     },
     /// Work on a delivery began at this time of the monotonic clock.
     Started { ordinal: u64, at_ns: u64 },
+    /// A delivery has ended; where it is done and its result is small, that is a [`Completion`].
     Settled {
         ordinal: u64,
         service_ns: u64,
@@ -261,9 +262,10 @@ pub(crate) fn encode(record: &impl Record, space: &mut [u8]) -> usize {
         .len()
 }
 
-/// The first byte of a delivery with its payload in the record. Nearly every record is one, so it
-/// has a form of its own that costs a few instructions. No other record begins with this byte.
-const DELIVERY: u8 = 0xff;
+/// The first byte of a delivery with its payload in the record, and of the result of one. Nearly
+/// every record is one, so they have a form of their own that costs a few instructions. No other
+/// record begins with this byte.
+const PLAIN: u8 = 0xff;
 
 /// The length of such a record before its payload.
 const HEADER_BYTES: usize = 24;
@@ -289,7 +291,7 @@ impl Header {
     /// Writes the record into a space of that length.
     pub(crate) fn encode(&self, payload: &[u8], space: &mut [u8]) -> usize {
         let (header, body) = space.split_at_mut(HEADER_BYTES);
-        header[0] = DELIVERY;
+        header[0] = PLAIN;
         header[1] = u8::from(self.is_awaited);
         header[2..4].copy_from_slice(&self.copy.to_ne_bytes());
         header[4..8].copy_from_slice(&self.attempt.to_ne_bytes());
@@ -302,7 +304,7 @@ impl Header {
     /// Reads a header, and returns it with the payload's offset; `None` for another record.
     pub(crate) fn decode(record: &[u8]) -> Option<(Self, usize)> {
         let header = record.first_chunk::<HEADER_BYTES>()?;
-        let [DELIVERY, is_awaited, copy @ ..] = header else {
+        let [PLAIN, is_awaited, copy @ ..] = header else {
             return None;
         };
         let (copy, rest) = copy.split_first_chunk()?;
@@ -317,6 +319,45 @@ impl Header {
             is_awaited: *is_awaited != 0,
         };
         Some((header, HEADER_BYTES))
+    }
+}
+
+/// The fields of the record that a delivery is done, besides the result, which follows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Completion {
+    pub(crate) ordinal: u64,
+    pub(crate) service_ns: u64,
+}
+
+impl Completion {
+    /// Returns the length of the record of this result.
+    pub(crate) fn record_bytes(result: &[u8]) -> usize {
+        HEADER_BYTES + result.len()
+    }
+
+    /// Writes the record into a space of that length.
+    pub(crate) fn encode(&self, result: &[u8], space: &mut [u8]) -> usize {
+        let (header, body) = space.split_at_mut(HEADER_BYTES);
+        header[..8].copy_from_slice(&u64::from(PLAIN).to_le_bytes());
+        header[8..16].copy_from_slice(&self.ordinal.to_ne_bytes());
+        header[16..24].copy_from_slice(&self.service_ns.to_ne_bytes());
+        body.copy_from_slice(result);
+        HEADER_BYTES + result.len()
+    }
+
+    /// Reads the fields, and returns them with the result; `None` for another record.
+    pub(crate) fn decode(record: &[u8]) -> Option<(Self, &[u8])> {
+        let (header, result) = record.split_first_chunk::<HEADER_BYTES>()?;
+        let [PLAIN, _, _, _, _, _, _, _, rest @ ..] = header else {
+            return None;
+        };
+        let (ordinal, rest) = rest.split_first_chunk()?;
+        let (service_ns, _) = rest.split_first_chunk()?;
+        let done = Completion {
+            ordinal: u64::from_ne_bytes(*ordinal),
+            service_ns: u64::from_ne_bytes(*service_ns),
+        };
+        Some((done, result))
     }
 }
 
@@ -451,6 +492,22 @@ mod tests {
     }
 
     #[test]
+    fn a_completion_comes_back_as_it_was() {
+        let done = Completion {
+            ordinal: 7,
+            service_ns: u64::MAX,
+        };
+        for result in [&b"done"[..], b""] {
+            let mut record = vec![0; Completion::record_bytes(result)];
+            assert_eq!(done.encode(result, &mut record), record.len());
+            assert_eq!(Completion::decode(&record), Some((done, result)));
+            assert!(decode::<Up<'_>>(&record).is_err());
+        }
+        assert_eq!(Completion::decode(&[PLAIN; HEADER_BYTES - 1]), None);
+        assert_eq!(Completion::decode(&encoded(&Up::Worn)), None);
+    }
+
+    #[test]
     fn more_bytes_than_a_record_are_an_error() {
         let mut bytes = encoded(&Up::Worn);
         bytes.push(0);
@@ -461,6 +518,7 @@ mod tests {
     fn any_bytes_decode_to_a_record_or_to_an_error() {
         proptest::proptest!(|(bytes: Vec<u8>)| {
             let _ = decode::<Up<'_>>(&bytes);
+            let _ = Completion::decode(&bytes);
         });
     }
 }

@@ -56,7 +56,7 @@ pub struct Map<'a, I: Iterator, R> {
     pending: u64,
     next_yield: u64,
     /// Results that have come and not been looked at, in the order of their arrival.
-    outcomes: VecDeque<(u64, ItemEnd)>,
+    outcomes: VecDeque<(u32, ItemEnd)>,
     /// Results that came before their turn, or never will come.
     arrived: BTreeMap<u64, Result<R, ItemError<I::Item>>>,
     /// The items that are put next, and how many those are.
@@ -141,8 +141,11 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
         self.next_put += 1;
         match serialized(&item, self.broker.shares_memory()) {
             Ok(body) => {
-                let mailbox = self.mailbox;
-                let envelope = Envelope::with_reply(body, ReplyTo { mailbox, index });
+                let reply = ReplyTo {
+                    mailbox: self.mailbox,
+                    index: low_half(index),
+                };
+                let envelope = Envelope::with_reply(body, reply);
                 self.batch.push(envelope, (index, item));
             }
             Err(kind) => self.arrived.extend([refused(index, item, kind)]),
@@ -181,10 +184,12 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
     fn take_next(&mut self) -> Option<Result<R, ItemError<I::Item>>> {
         while let Some((index, outcome)) = self.outcomes.pop_front() {
             let result = result_of(outcome);
-            if index == self.next_yield {
+            let ahead = index.wrapping_sub(low_half(self.next_yield));
+            if ahead == 0 {
                 return Some(result);
             }
-            self.arrived.insert(index, result);
+            self.arrived
+                .insert(self.next_yield + u64::from(ahead), result);
         }
         self.arrived.remove(&self.next_yield)
     }
@@ -248,6 +253,12 @@ impl<I: Iterator, R> Drop for Map<'_, I, R> {
     fn drop(&mut self) {
         self.broker.close_mailbox(self.mailbox);
     }
+}
+
+/// Returns the low half of an item's number, which tells it from all others in the window.
+fn low_half(index: u64) -> u32 {
+    let [.., a, b, c, d] = index.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Returns the result of an item that was not accepted, with its number.

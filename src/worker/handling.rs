@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::current;
-use super::session::Session;
+use super::session::{Received, Session};
 use crate::fail;
 use crate::handler::attempt::{Wanted, attempt};
 use crate::handler::lending::lending;
@@ -25,9 +25,9 @@ where
 {
     current::set(Arc::clone(session), type_name::<T>());
     session.is_handler.store(true, Ordering::Relaxed);
-    let mut spare = Vec::new();
+    let mut arrival = Received::none();
     let mut watch = StopWatch::default();
-    while let Some(arrival) = session.next_arrival(&mut spare, &mut watch) {
+    while session.next_arrival(&mut arrival, &mut watch) {
         session.begin(&arrival, &mut watch);
         current::begin(arrival.id, arrival.attempt, arrival.copy);
         fail::point("worker: started");
@@ -43,6 +43,6 @@ where
         }
         session.end(&arrival, &mut watch, outcome);
         fail::point("worker: acknowledged");
-        spare = arrival.into_record();
+        arrival.let_go();
     }
 }

@@ -38,17 +38,37 @@ enum BodyPlace {
     Shared(View),
 }
 
+impl BodyPlace {
+    const NONE: Self = BodyPlace::Inline { start: 0, end: 0 };
+}
+
 impl Received {
-    fn new(header: Header, record: Vec<u8>, place: BodyPlace) -> Self {
+    /// Makes room for a delivery that is to come.
+    pub(super) fn none() -> Self {
         Received {
-            ordinal: header.ordinal,
-            id: header.id,
-            attempt: header.attempt,
-            copy: header.copy,
-            is_awaited: header.is_awaited,
-            record,
-            place,
+            ordinal: 0,
+            id: ItemId(0),
+            attempt: 0,
+            copy: 1,
+            is_awaited: false,
+            record: Vec::new(),
+            place: BodyPlace::NONE,
         }
+    }
+
+    /// Becomes another delivery, whose record was read just now.
+    fn become_next(&mut self, header: Header, place: BodyPlace) {
+        self.ordinal = header.ordinal;
+        self.id = header.id;
+        self.attempt = header.attempt;
+        self.copy = header.copy;
+        self.is_awaited = header.is_awaited;
+        self.place = place;
+    }
+
+    /// Lets go of the body. The record's memory is used again for the next delivery.
+    pub(super) fn let_go(&mut self) {
+        self.place = BodyPlace::NONE;
     }
 
     pub(crate) fn body(&self) -> &[u8] {
@@ -65,17 +85,13 @@ impl Received {
             BodyPlace::Shared(view) => Some(view),
         }
     }
-
-    /// Returns the record's memory, to be used again.
-    pub(super) fn into_record(self) -> Vec<u8> {
-        self.record
-    }
 }
 
 /// The result of a look into the ring.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    Delivery(Received),
+    /// A delivery, which is where the caller wanted it.
+    Delivery,
     Revoked(u64),
     /// Deliveries that were not begun must be given back.
     GiveBack,
@@ -97,8 +113,6 @@ pub(super) struct Unsettled {
 #[derive(Debug)]
 pub(super) struct Inbox {
     reader: Reader,
-    /// The record that was read last.
-    record: Vec<u8>,
     segments: ReceivedSegments,
     /// Deliveries that were taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Received>,
@@ -112,7 +126,6 @@ impl Inbox {
     pub(super) fn new(ring_pair: &Arc<RingPair>, socket: Arc<DescriptorSocket>) -> Self {
         Inbox {
             reader: ring_pair.down_reader(),
-            record: Vec::new(),
             segments: ReceivedSegments::by(socket),
             arrivals: VecDeque::new(),
             answers: HashMap::new(),
@@ -130,29 +143,28 @@ impl Inbox {
         self.reader.position()
     }
 
-    /// Reads one record. `spare` is memory for the next one, in case this is a delivery.
-    pub(super) fn read(&mut self, spare: &mut Vec<u8>) -> Incoming {
-        let mut record = std::mem::take(&mut self.record);
-        let found = match self.reader.copy_next(&mut record) {
-            Ok(true) => {
-                fail::point("worker: packet read");
-                self.sort(&mut record, spare)
-            }
-            Ok(false) => Incoming::Nothing,
-            Err(_) => Incoming::Broken,
-        };
-        self.record = record;
-        found
+    /// Reads one record. If it is a delivery, `arrival` becomes that.
+    pub(super) fn read(&mut self, arrival: &mut Received) -> Incoming {
+        match self.reader.copy_next(&mut arrival.record) {
+            Ok(true) => {}
+            Ok(false) => return Incoming::Nothing,
+            Err(_) => return Incoming::Broken,
+        }
+        fail::point("worker: packet read");
+        let length = arrival.record.len();
+        if let Some((header, start)) = Header::decode(&arrival.record) {
+            self.consume(length);
+            arrival.become_next(header, BodyPlace::Inline { start, end: length });
+            return Incoming::Delivery;
+        }
+        let record = std::mem::take(&mut arrival.record);
+        let look = self.sort(&record, arrival);
+        arrival.record = record;
+        look
     }
 
-    fn sort(&mut self, record: &mut Vec<u8>, spare: &mut Vec<u8>) -> Incoming {
-        let length = record.len();
-        if let Some((header, start)) = Header::decode(record) {
-            self.consume(length);
-            let place = BodyPlace::Inline { start, end: length };
-            let record = std::mem::replace(record, std::mem::take(spare));
-            return Incoming::Delivery(Received::new(header, record, place));
-        }
+    /// Sorts a record that is not a delivery with its payload in it.
+    fn sort(&mut self, record: &[u8], arrival: &mut Received) -> Incoming {
         let look = match frame::decode::<Down<'_>>(record) {
             Err(_) => return Incoming::Broken,
             Ok(Down::Deliver {
@@ -176,7 +188,8 @@ impl Inbox {
                     copy,
                     is_awaited,
                 };
-                Incoming::Delivery(Received::new(header, Vec::new(), BodyPlace::Shared(view)))
+                arrival.become_next(header, BodyPlace::Shared(view));
+                Incoming::Delivery
             }
             Ok(Down::Answer { request, answer }) => {
                 let answer = match answer.try_map(|given| self.arrival(record, given)) {
@@ -197,7 +210,7 @@ impl Inbox {
                 Incoming::Other
             }
         };
-        self.consume(length);
+        self.consume(record.len());
         look
     }
 

@@ -28,7 +28,7 @@ use crate::handler::stopwatch::StopWatch;
 use crate::payload::Payload;
 use crate::protocol::doorbell::Ticket;
 use crate::protocol::endpoints::Endpoints;
-use crate::protocol::frame::{Answer, Ask, Body, Nudge, PROTOCOL, Up, Wait, clipped};
+use crate::protocol::frame::{Answer, Ask, Body, Completion, Nudge, PROTOCOL, Up, Wait, clipped};
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::clock::Deadline;
@@ -148,8 +148,9 @@ impl Session {
     fn sort_all(&self, inbox: &mut Inbox) -> bool {
         let mut is_any = false;
         loop {
-            match inbox.read(&mut Vec::new()) {
-                Incoming::Delivery(arrival) => inbox.arrivals.push_back(arrival),
+            let mut arrival = Received::none();
+            match inbox.read(&mut arrival) {
+                Incoming::Delivery => inbox.arrivals.push_back(arrival),
                 Incoming::Revoked(ordinal) => self.revoke(inbox, ordinal),
                 Incoming::GiveBack => {
                     self.give_back(inbox);
@@ -183,30 +184,27 @@ impl Session {
         self.uplink.ring_now();
     }
 
-    /// Returns the next delivery for a handler; `None` when it must end, after it has given back
-    /// what was not started. `spare` is memory that the last delivery does not need any more.
-    pub(super) fn next_arrival(
-        &self,
-        spare: &mut Vec<u8>,
-        watch: &mut StopWatch,
-    ) -> Option<Received> {
+    /// Lets `arrival` become the next delivery for a handler. Returns `false` when the handler must
+    /// end, after this has given back what was not started.
+    pub(super) fn next_arrival(&self, arrival: &mut Received, watch: &mut StopWatch) -> bool {
         let mut is_idle = false;
         loop {
             let mut inbox = self.inbox.lock();
-            let look = self.take_next(&mut inbox, spare);
+            let look = self.take_next(&mut inbox, arrival);
             if inbox.is_stopping {
-                if let Incoming::Delivery(arrival) = look {
+                if let Incoming::Delivery = look {
+                    let arrival = std::mem::replace(arrival, Received::none());
                     inbox.arrivals.push_front(arrival);
                 }
                 self.give_all_back(&mut inbox);
-                return None;
+                return false;
             }
             match look {
-                Incoming::Delivery(arrival) => {
+                Incoming::Delivery => {
                     if is_idle {
                         title::set_activity(&"busy");
                     }
-                    return Some(arrival);
+                    return true;
                 }
                 Incoming::Revoked(_)
                 | Incoming::GiveBack
@@ -248,12 +246,13 @@ impl Session {
     }
 
     /// Takes the next delivery, of those laid aside or out of the ring.
-    fn take_next(&self, inbox: &mut Inbox, spare: &mut Vec<u8>) -> Incoming {
-        if let Some(arrival) = inbox.arrivals.pop_front() {
-            return Incoming::Delivery(arrival);
+    fn take_next(&self, inbox: &mut Inbox, arrival: &mut Received) -> Incoming {
+        if let Some(first) = inbox.arrivals.pop_front() {
+            *arrival = first;
+            return Incoming::Delivery;
         }
         loop {
-            match inbox.read(spare) {
+            match inbox.read(arrival) {
                 Incoming::Revoked(ordinal) => self.revoke(inbox, ordinal),
                 // The deliveries before this record have been begun.
                 Incoming::GiveBack => {}
@@ -292,7 +291,7 @@ impl Session {
     pub(super) fn end(&self, arrival: &Received, watch: &mut StopWatch, outcome: Outcome<Payload>) {
         let left = self.ring_pair.handed().saturating_sub(arrival.ordinal);
         let service = watch.end(left == 0 || self.announces_starts);
-        let is_suspect = left == 0 || nanos(service) >= COULD_CLOSE_NS;
+        let is_suspect = left == 0 || watch.longest_ns() >= COULD_CLOSE_NS;
         if is_suspect && !self.descriptor_check.is_alive() {
             // The supervisor cannot reach this worker any more. That is charged to the item.
             exit::as_orphan();
@@ -340,6 +339,14 @@ impl Session {
     /// yet.
     fn report(&self, ordinal: u64, service: Duration, outcome: Outcome<Payload>) -> usize {
         let outcome = match outcome {
+            Outcome::Done(result) if result.is_small() => {
+                let service_ns = nanos(service);
+                let done = Completion {
+                    ordinal,
+                    service_ns,
+                };
+                return self.uplink.push_completion(done, &result);
+            }
             Outcome::Done(result) => {
                 let service_ns = nanos(service);
                 let written = self.uplink.push_with(result, |body| Up::Settled {

@@ -20,7 +20,7 @@ use crate::fail;
 use crate::handler::lending::Owner;
 use crate::payload::Payload;
 use crate::payload::segment::{Part, Segment};
-use crate::protocol::frame::{self, Body, Nudge, Record, Up};
+use crate::protocol::frame::{self, Body, Completion, Nudge, Record, Up};
 use crate::protocol::ring::Writer;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{self, SentSegments};
@@ -143,6 +143,13 @@ impl Uplink {
         Ok(self.note())
     }
 
+    /// Writes that a delivery is done, with a result that is not in shared memory.
+    pub(super) fn push_completion(&self, done: Completion, result: &[u8]) -> usize {
+        let encode = |space: &mut [u8]| done.encode(result, space);
+        drop(self.write_bytes(self.state.lock(), Completion::record_bytes(result), encode));
+        self.note()
+    }
+
     /// Sends a segment, before a record names it. A supervisor that has not taken the earlier
     /// segments yet takes them when it reads the records that name them.
     fn share(&self, segment: &Segment) -> Result<(), NoSharedMemory> {
@@ -167,12 +174,21 @@ impl Uplink {
 
     fn write<'a>(
         &'a self,
-        mut state: MutexGuard<'a, UplinkState>,
+        state: MutexGuard<'a, UplinkState>,
         record: &Up<'_>,
     ) -> MutexGuard<'a, UplinkState> {
-        state.take_back();
-        let bytes_max = record.bytes_max();
         let encode = |space: &mut [u8]| frame::encode(record, space);
+        self.write_bytes(state, record.bytes_max(), encode)
+    }
+
+    /// Writes a record of at most that many bytes; waits while there is no room for it.
+    fn write_bytes<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, UplinkState>,
+        bytes_max: usize,
+        encode: impl Fn(&mut [u8]) -> usize + Copy,
+    ) -> MutexGuard<'a, UplinkState> {
+        state.take_back();
         while !state.writer.write(bytes_max, encode) {
             let ticket = self.ring_pair.up_room().want();
             // Room may have been made just before the doorbell was wanted.
@@ -271,6 +287,9 @@ impl Uplink {
 impl UplinkState {
     /// Takes back the memory that the supervisor has read by now.
     fn take_back(&mut self) {
+        if self.lent.is_empty() {
+            return;
+        }
         let read = self.writer.reader_position();
         while self.lent.front().is_some_and(|(until, _)| *until <= read) {
             self.lent.pop_front();

@@ -132,6 +132,23 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         self.ledger.accept(payload)
     }
 
+    /// Accepts items from the front of `payloads`, at most this many, and as many as there is room
+    /// for; [`refusal`](Self::refusal) has just said that the first is not refused. Returns the
+    /// last one's number.
+    pub fn accept_many(
+        &mut self,
+        payloads: &mut VecDeque<P>,
+        count: usize,
+        is_beyond_bound: bool,
+    ) -> ItemId {
+        // A stream says itself whether it has room.
+        let room = match is_beyond_bound || self.shared.is_some() {
+            true => usize::MAX,
+            false => self.ledger.room(),
+        };
+        self.ledger.accept_many(payloads, count.min(room))
+    }
+
     /// Returns the reason why a put would be refused, if it would be.
     #[must_use]
     pub fn refusal(&self, is_beyond_bound: bool) -> Option<Refusal> {

@@ -196,6 +196,22 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         id
     }
 
+    /// Accepts this many items from the front of `payloads`, in their order, after
+    /// [`room`](Self::room) said that there is room for so many. Returns the last one's number.
+    pub fn accept_many(&mut self, payloads: &mut VecDeque<P>, count: usize) -> ItemId {
+        for payload in payloads.iter().take(count) {
+            self.note_policy(payload);
+        }
+        if !self.outbox.is_journaled() {
+            return self.waiting.accept_many(payloads, count);
+        }
+        for payload in payloads.drain(..count.min(payloads.len())) {
+            let id = self.waiting.stage(payload.clone());
+            self.outbox.record(|| Record::Accepted { id, payload });
+        }
+        ItemId(self.waiting.accepted())
+    }
+
     /// Tries a dead letter again: it waits in its old place, and its failed attempts no longer
     /// count.
     pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
@@ -366,6 +382,34 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
+    /// Settles the item as done where nothing waits for a journal, and makes no report: the caller
+    /// tells of the end at once, by what it saw of the payload. With a journal, and where items may
+    /// have copies ([`needs_time`](Self::needs_time)), use [`handle_done`](Self::handle_done).
+    ///
+    /// # Errors
+    /// [`Stale`] when the token's delivery was settled or lost before.
+    pub fn handle_done_now<T>(
+        &mut self,
+        token: Token,
+        service: Duration,
+        look: impl FnOnce(&P) -> T,
+    ) -> Result<T, Stale> {
+        let look = |lease: &Lease<P>| {
+            let Entry { id, payload, .. } = &lease.entry;
+            (*id, payload.weight(), look(payload))
+        };
+        let Some((id, weight, seen)) = self.leases.end(token, look) else {
+            self.handle_late(token);
+            return Err(Stale);
+        };
+        self.consumers.release(token.holder, weight, Some(service));
+        self.done += 1;
+        self.note_over(1);
+        // None is made without a journal.
+        self.outbox.record(|| Record::Done { id });
+        Ok(seen)
+    }
+
     /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
     /// that it did not settle otherwise are done. `service` is the mean time of one. This
     /// acknowledges many items at once, whose ends no caller waits for singly.
@@ -381,7 +425,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 count += 1;
                 weight += lease.entry.payload.weight();
                 if lease.copy.is_some() {
-                    copies.push(Token { holder, ordinal }.handed(&lease));
+                    copies.push(Token { holder, ordinal }.handed(lease));
                 } else {
                     self.outbox.record(|| Record::Done { id });
                 }

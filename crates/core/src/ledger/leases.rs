@@ -5,7 +5,7 @@
 //! and go is laid aside, so a row is never much longer than its content. It knows nothing of
 //! credits or of the meaning of a delivery's end.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque, vec_deque};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
@@ -76,19 +76,45 @@ impl<P> Hand<P> {
         usize::try_from(ordinal.checked_sub(self.first)?).ok()
     }
 
-    fn insert(&mut self, ordinal: u64, lease: Lease<P>) -> Option<&mut Lease<P>> {
+    /// Makes the place of this ordinal the next one in the row.
+    fn lengthen_to(&mut self, ordinal: u64) {
         if self.row.is_empty() {
             self.first = ordinal;
         }
         while self.first + (self.row.len() as u64) < ordinal {
             self.row.push_back(None);
         }
+    }
+
+    fn insert(&mut self, ordinal: u64, lease: Lease<P>) -> Option<&mut Lease<P>> {
+        self.lengthen_to(ordinal);
         self.row.push_back(Some(lease));
         self.in_row += 1;
         if self.row.len() > 2 * self.in_row + GAPS {
             self.lay_first_aside();
         }
         self.row.back_mut()?.as_mut()
+    }
+
+    /// Adds deliveries that the holder did not ask for. They are made in their places, because a
+    /// delivery that is made elsewhere and moved costs several times as much.
+    fn extend(
+        &mut self,
+        first: u64,
+        entries: impl Iterator<Item = Entry<P>>,
+    ) -> vec_deque::IterMut<'_, Option<Lease<P>>> {
+        self.lengthen_to(first);
+        let before = self.row.len();
+        self.row.extend(entries.map(|entry| {
+            Some(Lease {
+                is_asked_for: false,
+                entry,
+                copy: None,
+            })
+        }));
+        // With no more gaps than before it is not too long.
+        self.in_row += self.row.len() - before;
+        self.row.range_mut(before..)
     }
 
     fn lay_first_aside(&mut self) {
@@ -137,12 +163,61 @@ impl<P> Hand<P> {
         Some(lease)
     }
 
+    /// Drops a delivery after a look at it, without moving it if it is the first.
+    fn end<T>(&mut self, ordinal: u64, look: impl FnOnce(&Lease<P>) -> T) -> Option<T> {
+        if ordinal != self.first || self.row.is_empty() {
+            return self.remove(ordinal).map(|lease| look(&lease));
+        }
+        let place = self.row.front_mut()?;
+        let seen = look(place.as_ref()?);
+        *place = None;
+        self.in_row -= 1;
+        self.close_gaps();
+        Some(seen)
+    }
+
     /// Removes a delivery that its holder did not ask for.
     fn remove_given(&mut self, ordinal: u64) -> Option<Lease<P>> {
         match self.get(ordinal)?.is_asked_for {
             true => None,
             false => self.remove(ordinal),
         }
+    }
+
+    /// Returns how many deliveries of this run the row begins with, one after the other, that the
+    /// holder did not ask for.
+    fn given_in_front(&self, run: &RangeInclusive<u64>) -> usize {
+        if *run.start() != self.first {
+            return 0;
+        }
+        let length = usize::try_from(run.end() + 1 - run.start()).unwrap_or(usize::MAX);
+        let places = self.row.iter().take(length);
+        let given = |place: &&Option<Lease<P>>| matches!(place, Some(lease) if !lease.is_asked_for);
+        places.take_while(given).count()
+    }
+
+    /// Removes deliveries of this run, in order. Returns their number.
+    fn remove_run(
+        &mut self,
+        run: RangeInclusive<u64>,
+        mut take: impl FnMut(u64, Option<&Lease<P>>),
+    ) -> usize {
+        // Most often this is the whole run, and then none is moved, or looked for one by one.
+        let mut removed = self.given_in_front(&run);
+        let (start, end) = run.into_inner();
+        for (ordinal, place) in (start..).zip(self.row.range(..removed)) {
+            take(ordinal, place.as_ref());
+        }
+        self.row.drain(..removed);
+        self.in_row -= removed;
+        self.first += removed as u64;
+        self.close_gaps();
+        for ordinal in start + removed as u64..=end {
+            let lease = self.remove_given(ordinal);
+            removed += usize::from(lease.is_some());
+            take(ordinal, lease.as_ref());
+        }
+        removed
     }
 
     fn iter(&self) -> impl Iterator<Item = (u64, &Lease<P>)> {
@@ -176,12 +251,24 @@ impl<P> Leases<P> {
 
     /// Adds a delivery; its ordinal is higher than any before it.
     pub(super) fn insert(&mut self, token: Token, lease: Lease<P>) -> Option<&mut Lease<P>> {
-        if !self.hands.contains_key(token.holder) {
-            self.hands.insert(token.holder, Hand::new());
-        }
-        let hand = self.hands.get_mut(token.holder)?;
+        let hand = self.hands.entry(token.holder)?.or_insert_with(Hand::new);
         self.len += 1;
         hand.insert(token.ordinal, lease)
+    }
+
+    /// Adds deliveries that the holder did not ask for, with this ordinal and those that follow it;
+    /// it is higher than any before. Returns them.
+    pub(super) fn extend(
+        &mut self,
+        holder: HolderId,
+        first: u64,
+        entries: impl Iterator<Item = Entry<P>>,
+    ) -> impl Iterator<Item = &mut Lease<P>> {
+        let entry = self.hands.entry(holder);
+        let hand = entry.map(|entry| entry.or_insert_with(Hand::new));
+        let new = hand.map(|hand| hand.extend(first, entries));
+        self.len += new.as_ref().map_or(0, ExactSizeIterator::len);
+        new.into_iter().flatten().flatten()
     }
 
     pub(super) fn get(&self, token: Token) -> Option<&Lease<P>> {
@@ -198,19 +285,24 @@ impl<P> Leases<P> {
         Some(lease)
     }
 
+    /// Drops a delivery after a look at it.
+    pub(super) fn end<T>(&mut self, token: Token, look: impl FnOnce(&Lease<P>) -> T) -> Option<T> {
+        let seen = self.hands.get_mut(token.holder)?.end(token.ordinal, look)?;
+        self.len -= 1;
+        Some(seen)
+    }
+
     /// Removes a run of a holder's deliveries in order, with `None` for those that are settled.
     /// Deliveries that it asked for stay, because it settles each of them.
     pub(super) fn remove_run(
         &mut self,
         holder: HolderId,
         run: RangeInclusive<u64>,
-        mut take: impl FnMut(u64, Option<Lease<P>>),
+        mut take: impl FnMut(u64, Option<&Lease<P>>),
     ) {
-        let mut hand = self.hands.get_mut(holder);
-        for ordinal in run {
-            let lease = hand.as_mut().and_then(|hand| hand.remove_given(ordinal));
-            self.len -= usize::from(lease.is_some());
-            take(ordinal, lease);
+        match self.hands.get_mut(holder) {
+            Some(hand) => self.len -= hand.remove_run(run, take),
+            None => run.for_each(|ordinal| take(ordinal, None)),
         }
     }
 
@@ -283,6 +375,64 @@ mod tests {
                 let held: Vec<u64> = hand.iter().map(|(ordinal, _)| ordinal).collect();
                 let expected: Vec<u64> = model.keys().copied().collect();
                 proptest::prop_assert_eq!(held, expected);
+            }
+        });
+    }
+
+    #[test]
+    fn runs_agree_with_single_deliveries() {
+        proptest::proptest!(|(steps: Vec<(u8, u8)>)| {
+            let holder = HolderId::default();
+            let (mut single, mut runs) = (Leases::new(), Leases::new());
+            let mut next = 1;
+            for (what, pick) in steps {
+                let ordinal = u64::from(pick) % next;
+                match what % 4 {
+                    0 => {
+                        let run = next..next + u64::from(pick % 8);
+                        let entries = run.clone().map(|ordinal| lease(ordinal).entry);
+                        let new = runs.extend(holder, next, entries).map(|one| one.entry.id.0);
+                        proptest::prop_assert!(new.eq(run.clone()));
+                        for ordinal in run.clone() {
+                            single.insert(Token::of(holder, ordinal), lease(ordinal));
+                        }
+                        next = run.end;
+                    }
+                    1 => {
+                        for leases in [&mut single, &mut runs] {
+                            let mut lease = lease(next);
+                            lease.is_asked_for = true;
+                            leases.insert(Token::of(holder, next), lease);
+                        }
+                        next += 1;
+                    }
+                    2 => {
+                        let token = Token::of(holder, ordinal);
+                        let removed = single.remove(token).map(|lease| lease.entry.id);
+                        let ended = runs.end(token, |lease| lease.entry.id);
+                        proptest::prop_assert_eq!(ended, removed);
+                    }
+                    _ => {
+                        let run = ordinal..=ordinal + u64::from(what);
+                        let (mut expected, mut told) = (Vec::new(), Vec::new());
+                        for ordinal in run.clone() {
+                            let token = Token::of(holder, ordinal);
+                            let is_given = single.get(token).is_some_and(|one| !one.is_asked_for);
+                            let lease = is_given.then(|| single.remove(token)).flatten();
+                            expected.push((ordinal, lease.map(|lease| lease.entry.id)));
+                        }
+                        let tell = |ordinal, lease: Option<&Lease<_>>| {
+                            told.push((ordinal, lease.map(|lease| lease.entry.id)));
+                        };
+                        runs.remove_run(holder, run, tell);
+                        proptest::prop_assert_eq!(told, expected);
+                    }
+                }
+                let held = |leases: &Leases<Vec<u8>>| -> Vec<u64> {
+                    leases.of(holder).map(|(ordinal, _)| ordinal).collect()
+                };
+                proptest::prop_assert_eq!(held(&runs), held(&single));
+                proptest::prop_assert_eq!(runs.len(), single.len());
             }
         });
     }

@@ -4,7 +4,7 @@
 //! one; a test compares the two. It does not know which holder is next; `consumers` does.
 
 use super::leases::Lease;
-use super::{Ballot, Credit, Handed, HolderId, Ledger, Token, Weight};
+use super::{Ballot, Credit, Handed, HolderId, ItemId, Ledger, Token, Weight};
 
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -50,6 +50,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             return;
         };
         let holder = turn.id;
+        // Those with copies are handed out one by one.
+        if self.shortage.is_none() && !self.copies.is_used() {
+            self.hand_out_fresh(&mut turn, &mut deliver);
+        }
         while !self.waits_for_room()
             && !self.front_has_copies()
             && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
@@ -67,5 +71,26 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             }
         }
         self.consumers.give_turn_back(turn);
+    }
+
+    /// Hands out items that were never handed out, as long as no others are among them. Nearly all
+    /// are, so they cost as little as can be.
+    fn hand_out_fresh(&mut self, turn: &mut Turn, deliver: &mut impl FnMut(&Handed, &mut P)) {
+        let (holder, first) = (turn.id, turn.ordinal + 1);
+        let mut handed = Handed {
+            holder,
+            token: Token::of(holder, first),
+            ordinal: first,
+            id: ItemId(0),
+            attempt: 1,
+            copy: 1,
+            of: 1,
+        };
+        let entries = self.waiting.pop_fresh(|weight| turn.takes(weight));
+        for (ordinal, lease) in (first..).zip(self.leases.extend(holder, first, entries)) {
+            // Only what differs is written: the rest is the same for all of them.
+            (handed.token.ordinal, handed.ordinal, handed.id) = (ordinal, ordinal, lease.entry.id);
+            deliver(&handed, &mut lease.entry.payload);
+        }
     }
 }

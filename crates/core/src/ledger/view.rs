@@ -199,10 +199,19 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns `true` if there is room for a put; a closed queue may have room too.
     #[must_use]
     pub fn has_room(&self) -> bool {
+        self.room() > 0
+    }
+
+    /// Returns the number of puts for which there is room.
+    #[must_use]
+    pub fn room(&self) -> usize {
         match self.options.capacity {
-            Capacity::Unbounded => true,
-            Capacity::Bounded(bound) => self.len() < bound,
-            Capacity::Rendezvous => self.waiting.len() < self.consumers.idle() + self.getters,
+            Capacity::Unbounded => usize::MAX,
+            Capacity::Bounded(bound) => bound.saturating_sub(self.len()),
+            Capacity::Rendezvous => {
+                let takers = self.consumers.idle() + self.getters;
+                takers.saturating_sub(self.waiting.len())
+            }
         }
     }
 

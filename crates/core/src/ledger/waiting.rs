@@ -132,6 +132,18 @@ impl<P: Weight + Clone> Waiting<P> {
         ItemId(self.accepted)
     }
 
+    /// Accepts this many items from the front of `payloads`, and returns the last one's number.
+    pub(super) fn accept_many(&mut self, payloads: &mut VecDeque<P>, count: usize) -> ItemId {
+        let count = count.min(payloads.len());
+        if count == payloads.len() {
+            self.fresh.append(payloads);
+        } else {
+            self.fresh.extend(payloads.drain(..count));
+        }
+        self.accepted += count as u64;
+        ItemId(self.accepted)
+    }
+
     /// Accepts an item that has a number already.
     pub(super) fn arrive(&mut self, entry: Entry<P>) {
         self.accepted += 1;
@@ -184,6 +196,25 @@ impl<P: Weight + Clone> Waiting<P> {
             true => self.pop(),
             false => None,
         }
+    }
+
+    /// Takes the items that are next and were never handed out, up to the first whose weight is not
+    /// accepted. Takes none where others may be in between.
+    pub(super) fn pop_fresh(
+        &mut self,
+        mut will_do: impl FnMut(usize) -> bool,
+    ) -> impl Iterator<Item = Entry<P>> {
+        let ready = match self.returned.is_empty() && self.skipped.is_empty() {
+            true => self.fresh.len() - self.staged,
+            false => 0,
+        };
+        let first = self.first_fresh();
+        let ready = self.fresh.iter().take(ready);
+        let count = ready
+            .take_while(|payload| will_do(payload.weight()))
+            .count();
+        let taken = (first..).zip(self.fresh.drain(..count));
+        taken.map(|(id, payload)| Entry::new(ItemId(id), payload))
     }
 
     /// Returns `true` if an item that came back is next, if any may be handed out.

@@ -1,10 +1,12 @@
 //! Many items at once: one word that acknowledges a run of deliveries, one turn that hands out
 //! many, and the wake-ups for few.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    Cancelled, Credit, Handed, HolderId, Ledger, Options, Scene, Started, Token,
+    Cancelled, Capacity, Credit, Handed, HolderId, ItemId, Ledger, Options, Recovered, Scene,
+    Stale, Started, Token,
 };
 
 use crate::steps::Steps as _;
@@ -26,6 +28,9 @@ crate::trials! {
     a_worker_that_is_slow_is_fast_no_more,
     a_worker_that_cannot_be_seen_is_not_relied_on,
     a_turn_hands_out_what_polling_would,
+    a_batch_is_accepted_like_single_items,
+    there_is_room_for_as_many_as_would_be_accepted_one_by_one,
+    what_is_done_now_needs_no_report,
     the_backlog_of_an_overloaded_worker_is_taken_back_for_an_idle_one,
     nothing_is_taken_back_for_nobody,
     what_would_wake_nobody_is_not_taken_back,
@@ -231,7 +236,7 @@ fn a_worker_that_cannot_be_seen_is_not_relied_on() {
 
 /// Two ledgers have the same history, and one of them hands out in turns.
 fn a_turn_hands_out_what_polling_would() {
-    let steps = prop::collection::vec((0..3_u8, 0..40_u8, 0..70_000_usize), 1..60);
+    let steps = prop::collection::vec((0..6_u8, 0..40_u8, 0..70_000_usize), 1..60);
     proptest!(|(steps in steps, workers in 1..4_usize, quota in 1..200_u64)| {
         let start = || {
             let mut ledger: Bytes = Ledger::new(Options::default());
@@ -251,6 +256,28 @@ fn a_turn_hands_out_what_polling_would() {
                 1 if count == 0 => for ledger in [&mut single, &mut turns] {
                     ledger.put(vec![0; weight], false).expect("open");
                 },
+                // Items that come back stand before those that were never handed out.
+                2 => for one in held.drain(..held.len().min(usize::from(count))) {
+                    single.handle_return(one.token).expect("held");
+                    turns.handle_return(one.token).expect("held");
+                },
+                3 => for ledger in [&mut single, &mut turns] {
+                    let id = ItemId(u64::from(count) + weight as u64 % 100);
+                    if !held.iter().any(|one| one.id == id) {
+                        ledger.handle_cancel(id, Scene::default());
+                    }
+                },
+                4 => {
+                    let holder = held.first().map_or_else(HolderId::default, |one| one.holder);
+                    let mut through = held.iter().filter(|one| one.holder == holder).peekable();
+                    let first = through.peek().map_or(0, |one| one.ordinal);
+                    let through = through.map(|one| one.ordinal).take(usize::from(count));
+                    let through = through.take_while(|one| *one < first + 40).max().unwrap_or(0);
+                    held.retain(|one| one.holder != holder || one.ordinal > through);
+                    for ledger in [&mut single, &mut turns] {
+                        ledger.handle_done_through(holder, through, SHORT);
+                    }
+                },
                 _ => for one in held.drain(..held.len().min(usize::from(count))) {
                     single.done(one.token, SHORT, None).expect("held");
                     turns.done(one.token, SHORT, None).expect("held");
@@ -268,6 +295,75 @@ fn a_turn_hands_out_what_polling_would() {
             held.extend(handed);
         }
     });
+}
+
+/// Two ledgers have the same history, and one of them accepts many at once.
+fn a_batch_is_accepted_like_single_items() {
+    let journaled = || Ledger::resume(Options::default(), Recovered::default());
+    for is_journaled in [false, true] {
+        let start = || match is_journaled {
+            false => unbounded(),
+            true => journaled(),
+        };
+        let (mut single, mut many): (Bytes, Bytes) = (start(), start());
+        let payloads = |from: u8, to: u8| (from..to).map(|n| vec![n]);
+        let mut batch: VecDeque<Vec<u8>> = payloads(0, 10).collect();
+        assert_eq!(many.accept_many(&mut batch, 4), ItemId(4));
+        assert_eq!(batch, payloads(4, 10).collect::<VecDeque<_>>());
+        assert_eq!(many.accept_many(&mut batch, 1000), ItemId(10));
+        assert!(batch.is_empty());
+        batch.extend(payloads(10, 12));
+        assert_eq!(many.accept_many(&mut batch, 2), ItemId(12));
+        for payload in payloads(0, 12) {
+            single.accept(payload);
+        }
+        assert_eq!(many.counts(), single.counts());
+        assert_eq!(many.poll_write(), single.poll_write());
+        for ledger in [&mut single, &mut many] {
+            ledger.handle_written(1);
+            let getter = ledger.join_getter();
+            for n in 0..12 {
+                let handed = ledger.handle_get(getter).expect("one waits");
+                assert_eq!(handed.id, ItemId(u64::from(n) + 1));
+                assert_eq!(ledger.payload(handed.token), Some(&vec![n]));
+            }
+            assert_eq!(ledger.handle_get(getter), None);
+        }
+    }
+}
+
+fn there_is_room_for_as_many_as_would_be_accepted_one_by_one() {
+    for capacity in [
+        Capacity::Bounded(0),
+        Capacity::Bounded(5),
+        Capacity::Rendezvous,
+    ] {
+        let mut ledger: Bytes = Ledger::new(Options::default().capacity(capacity));
+        ledger.join_worker(Credit::adaptive());
+        ledger.handle_getter_waiting(true);
+        let room = ledger.room();
+        let accepted = (0..10).filter(|_| ledger.put(Vec::new(), false).is_ok());
+        assert_eq!(accepted.count(), room, "{capacity:?}");
+        assert_eq!(ledger.room(), 0);
+        assert!(!ledger.has_room());
+    }
+    assert_eq!(unbounded().room(), usize::MAX);
+}
+
+fn what_is_done_now_needs_no_report() {
+    let mut ledger = unbounded();
+    let worker = warm(&mut ledger, Credit::adaptive());
+    ledger.accept(vec![7]);
+    let handed = ledger.poll_delivery().expect("it is idle");
+    let seen = ledger.handle_done_now(handed.token, SHORT, |item| item[0]);
+    assert_eq!(seen, Ok(7));
+    let again = ledger.handle_done_now(handed.token, SHORT, |item| item[0]);
+    assert_eq!(again, Err(Stale));
+    let counts = ledger.counts();
+    assert_eq!((counts.done, counts.leased, counts.refused), (13, 0, 1));
+    assert!(ledger.is_finished());
+    assert_eq!((ledger.poll_report(), ledger.held_by(worker)), (None, 0));
+    assert_eq!(ledger.check(), Ok(()));
 }
 
 /// Joins a worker with six items of a millisecond, and perhaps an idle one.
