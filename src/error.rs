@@ -260,6 +260,7 @@ impl Error {
                 | Kind::Invalid { .. }
                 | Kind::TooFewFiles { .. }
                 | Kind::Lacking { .. }
+                | Kind::Io { .. }
                 | Kind::JournalUnusable { .. }
                 | Kind::SharedUnusable(_)
         )

@@ -7,7 +7,6 @@
 //!
 //! - [`observe`]: one event type for all that can be seen of a run;
 //! - [`serve`]: being a worker process;
-//! - [`store`]: the contents of a journal, and how to look at them.
 //!
 //! The parts inside are in `ARCHITECTURE.md`.
 //!
@@ -66,15 +65,15 @@ pub mod observe;
 mod payload;
 mod protocol;
 mod queue;
-pub mod store;
-pub mod supervision;
+mod store;
+mod supervision;
 mod sys;
 pub(crate) mod worker;
 
 pub use blob::Blob;
 pub use dishrack_core::ledger::{
     Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
-    ItemId, Options,
+    ItemId, Options, Scene,
 };
 pub use dishrack_core::pool::spec::{Restart, StartMethod};
 pub use error::{Error, ItemError};

@@ -43,6 +43,7 @@ pub struct Event {
 #[non_exhaustive]
 pub enum EventKind {
     /// A run began.
+    #[non_exhaustive]
     Started {
         /// The supervisor's process.
         pid: u32,
@@ -52,6 +53,7 @@ pub enum EventKind {
         workers: usize,
     },
     /// A worker is ready.
+    #[non_exhaustive]
     WorkerStarted {
         /// Its name.
         worker: Arc<str>,
@@ -59,6 +61,7 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer began to make an item.
+    #[non_exhaustive]
     Producing {
         /// The item's name.
         item: String,
@@ -66,6 +69,7 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer made an item, and puts it on the queue next.
+    #[non_exhaustive]
     Produced {
         /// The item's name.
         item: String,
@@ -73,6 +77,7 @@ pub enum EventKind {
         pid: u32,
     },
     /// A producer was stopped before an item was made.
+    #[non_exhaustive]
     NotProduced {
         /// The item's name.
         item: String,
@@ -81,6 +86,7 @@ pub enum EventKind {
     },
     /// A worker began to work on an item.
     #[serde(rename = "running")]
+    #[non_exhaustive]
     ItemStarted {
         /// The item's name.
         item: String,
@@ -99,6 +105,7 @@ pub enum EventKind {
     },
     /// One of several copies of an item has ended. What follows from that comes next.
     #[serde(rename = "copy")]
+    #[non_exhaustive]
     CopyEnded {
         /// The item's name.
         item: String,
@@ -131,6 +138,7 @@ pub enum EventKind {
     },
     /// A worker acknowledged an item.
     #[serde(rename = "done")]
+    #[non_exhaustive]
     ItemDone {
         /// The item.
         #[serde(skip)]
@@ -151,6 +159,7 @@ pub enum EventKind {
         ended: Duration,
     },
     /// An attempt failed and another one follows.
+    #[non_exhaustive]
     Retry {
         /// The item.
         #[serde(skip)]
@@ -162,6 +171,7 @@ pub enum EventKind {
         failure: Arc<Failure>,
     },
     /// The last attempt failed: the item is a dead letter.
+    #[non_exhaustive]
     Dead {
         /// The item.
         #[serde(skip)]
@@ -173,6 +183,7 @@ pub enum EventKind {
         history: Arc<[Failure]>,
     },
     /// A worker process ended.
+    #[non_exhaustive]
     WorkerExited {
         /// Its name.
         worker: Arc<str>,
@@ -188,6 +199,7 @@ pub enum EventKind {
         is_asked: bool,
     },
     /// A worker could not be started, or ended before it was ready to work.
+    #[non_exhaustive]
     WorkerFailedToStart {
         /// Its name.
         worker: Arc<str>,
@@ -197,6 +209,7 @@ pub enum EventKind {
         why: String,
     },
     /// A worker was ended because its supervisor could not understand or reach it any more.
+    #[non_exhaustive]
     WorkerFailed {
         /// Its name.
         worker: Arc<str>,
@@ -204,6 +217,7 @@ pub enum EventKind {
         why: String,
     },
     /// A worker is not started again: it has failed too often.
+    #[non_exhaustive]
     WorkerGivenUp {
         /// Its name.
         worker: Arc<str>,
@@ -211,6 +225,7 @@ pub enum EventKind {
         why: String,
     },
     /// A worker has reached a bound, and another one takes its place.
+    #[non_exhaustive]
     WorkerReplaced {
         /// Its name.
         worker: Arc<str>,
@@ -220,6 +235,7 @@ pub enum EventKind {
         why: String,
     },
     /// An item takes longer than its time limit, and its worker is asked to end.
+    #[non_exhaustive]
     TimeLimit {
         /// The item's name.
         item: String,
@@ -229,26 +245,31 @@ pub enum EventKind {
         pid: u32,
     },
     /// All workers were given up: nothing more will be done.
+    #[non_exhaustive]
     NoWorkersLeft {
         /// The reason.
         why: String,
     },
     /// The journal failed: nothing more is accepted or told.
+    #[non_exhaustive]
     JournalFailed {
         /// The reason.
         why: String,
     },
     /// News of the store, the stream or the machine's resources, in words. The work goes on.
+    #[non_exhaustive]
     Notice {
         /// The notice.
         why: String,
     },
     /// The queue's own books do not agree: a bug in this library.
+    #[non_exhaustive]
     Inconsistent {
         /// The contradiction, in words.
         why: String,
     },
     /// A run is over.
+    #[non_exhaustive]
     Summary {
         /// The final counts.
         #[serde(flatten, serialize_with = "json::counts")]

@@ -9,11 +9,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::{Broker, Deadline};
+use super::{Broker, Deadline, committer, timer};
 use crate::error::Kind;
 
-/// The threads of a queue without workers, by their names as the kernel cuts them off.
-const OWN_THREADS: [&str; 2] = ["dishrack-timer", "dishrack-journa"];
+/// The threads that a queue without workers has.
+const OWN_THREADS: [&str; 2] = [timer::THREAD, committer::THREAD];
+
+/// The bytes of a thread's name that the kernel keeps.
+const COMM_BYTES: usize = 15;
 
 /// The time until the first recheck. Other threads end unannounced, so it looks again after twice
 /// that.
@@ -73,6 +76,9 @@ fn is_only_thread() -> bool {
     });
     others.all(|thread| {
         let name = thread.and_then(|thread| fs::read_to_string(thread.path().join("comm")));
-        name.is_ok_and(|name| OWN_THREADS.contains(&name.trim_end()))
+        name.is_ok_and(|name| {
+            let shown = |thread: &str| thread[..thread.len().min(COMM_BYTES)] == *name.trim_end();
+            OWN_THREADS.into_iter().any(shown)
+        })
     })
 }

@@ -18,6 +18,9 @@ use crate::handler::attempt::message_of;
 use crate::store::Store;
 use crate::sys::signals;
 
+/// The name of the thread that writes a journal.
+pub(super) const THREAD: &str = "dishrack-journal";
+
 /// The way to the thread. When it is dropped, the thread ends.
 #[derive(Debug)]
 pub(super) struct Committer(Sender<()>);
@@ -40,7 +43,7 @@ pub(super) fn start(
     calls: Receiver<()>,
 ) -> Result<JoinHandle<()>, Kind> {
     std::thread::Builder::new()
-        .name("dishrack-journal".into())
+        .name(THREAD.into())
         .spawn(move || {
             signals::block_all();
             for () in &calls {

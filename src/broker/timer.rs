@@ -9,6 +9,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::core::Core;
 
+/// The name of the thread that keeps time.
+pub(super) const THREAD: &str = "dishrack-timer";
+
 #[derive(Debug, Default)]
 struct Alarm {
     at: Option<Instant>,
@@ -65,7 +68,7 @@ impl Timer {
     /// next rest tries again.
     fn run(&self, alarm: &mut Alarm) {
         let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
-        let thread = std::thread::Builder::new().name("dishrack-timer".into());
+        let thread = std::thread::Builder::new().name(THREAD.into());
         alarm.is_running = thread
             .spawn(move || {
                 crate::sys::signals::block_all();

@@ -57,7 +57,7 @@ impl Dishes {
                 Purpose::Work | Purpose::WorkUntilDone if run.mode == Mode::Sequential => {
                     Mode::Threads
                 }
-                _ => run.mode,
+                Purpose::All | Purpose::Work | Purpose::WorkUntilDone => run.mode,
             },
             workers: run.workers,
         }

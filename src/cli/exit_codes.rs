@@ -43,9 +43,9 @@ impl Failure {
         }
     }
 
-    /// Describes a thread of the run that could not begin.
+    /// Describes a thread of the run that could not begin, for which the machine lacks something.
     pub(super) fn of_thread(error: io::Error) -> Self {
-        Failure::Internal(format!("cannot start a thread: {error}"))
+        Failure::Usage(format!("cannot start a thread: {error}"))
     }
 
     /// Describes a failed write to stdout.

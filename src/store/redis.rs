@@ -152,7 +152,9 @@ impl RedisStore {
         }
         let met = match options.opening {
             Opening::ReadOnly => store.meet_to_read(),
-            _ => store.meet(options.lease),
+            Opening::Create | Opening::Existing | Opening::ExistingOrUnbegun => {
+                store.meet(options.lease)
+            }
         };
         met.map_err(unusable)
     }

@@ -92,8 +92,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// ```
     /// use dishrack::{Durability, JoinableQueue, Options};
     ///
-    /// let folder = tempfile::tempdir()?; let path = folder.path().join("jobs.journal"); let open =
-    /// || JoinableQueue::<String>::journaled(&path, Durability::Full, Options::default());
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("jobs.journal");
+    /// let open = || JoinableQueue::<String>::journaled(&path, Durability::Full, Options::default());
     ///
     /// let queue = open()?;
     /// queue.put("wash")?;

@@ -67,10 +67,21 @@ impl Name {
             _ => include_str!("scripts/prelude.lua"),
         };
         let flags = match self {
-            // Only these add items.
+            // They add items, and are refused where there is no room.
             Name::Put | Name::Revive => "",
-            _ if is_modern => ALLOWS_OOM,
-            _ => WRITES_NOTHING,
+            Name::Open
+            | Name::Refresh
+            | Name::Status
+            | Name::Lease
+            | Name::Settle
+            | Name::Tick
+            | Name::Maintain
+            | Name::Adopt
+            | Name::Release
+            | Name::Leave => match is_modern {
+                true => ALLOWS_OOM,
+                false => WRITES_NOTHING,
+            },
         };
         let added = include_str!("scripts/added.lua");
         format!("{flags}{added}{prelude}{}", self.source())

@@ -10,7 +10,6 @@ crate::trials! {
     a_wrong_import_is_caught,
     a_module_without_a_layer_is_caught,
     every_spelling_of_an_import_is_read,
-    an_exception_that_nothing_needs_is_caught,
 }
 
 /// The modules of `src`, lowest layer first. Those of one layer do not know each other. The first
@@ -31,14 +30,8 @@ const LAYERS: [&[&str]; 12] = [
     &["cli"],
 ];
 
-/// An import in the wrong direction: the module, the import, and the reason.
-type Exception = (&'static str, &'static str, &'static str);
-
-/// None is left. A new one needs a reason why it cannot be otherwise.
-const EXCEPTIONS: [Exception; 0] = [];
-
 fn modules_import_from_below_alone() {
-    expect_none(&wrong_ways(&source::all(), &EXCEPTIONS));
+    expect_none(&wrong_ways(&source::all()));
 }
 
 fn every_module_has_its_layer() {
@@ -69,9 +62,8 @@ struct Import<'a> {
     to: String,
 }
 
-fn wrong_ways(sources: &[Source], exceptions: &[Exception]) -> Findings {
+fn wrong_ways(sources: &[Source]) -> Findings {
     let mut findings = Findings::new();
-    let mut needed = vec![false; exceptions.len()];
     for import in imports(sources) {
         let (source, line, from, to) = (import.source, import.line, import.from, &import.to);
         let (Some(above), Some(below)) = (layer_of(from), layer_of(to)) else {
@@ -82,30 +74,12 @@ fn wrong_ways(sources: &[Source], exceptions: &[Exception]) -> Findings {
         if below < above {
             continue;
         }
-        let is_it = |one: &Exception| one.0 == from && one.1 == to;
-        match exceptions.iter().position(is_it) {
-            Some(at) => needed[at] = true,
-            None => {
-                let why = "not below it: move what both need below both";
-                findings.push(finding(
-                    source,
-                    line,
-                    &format!("`{from}` imports `{to}`, {why}"),
-                ));
-            }
-        }
+        let why = "not below it: move what both need below both";
+        let what = format!("`{from}` imports `{to}`, {why}");
+        findings.push(finding(source, line, &what));
     }
     // `{self, Thing}` names one module twice.
     findings.dedup();
-    for ((from, to, _), _) in exceptions
-        .iter()
-        .zip(needed)
-        .filter(|(_, is_needed)| !is_needed)
-    {
-        findings.push(format!(
-            "LAYERS: `{from}` does not import `{to}` any more: no exception"
-        ));
-    }
     findings
 }
 
@@ -306,7 +280,7 @@ fn a_wrong_import_is_caught() {
     );
     for (path, raw) in wrong {
         let sources = [Source::new(&root.path, &root.raw), Source::new(path, raw)];
-        let findings = wrong_ways(&sources, &[]);
+        let findings = wrong_ways(&sources);
         let is_named = findings
             .iter()
             .any(|found| found.starts_with(&format!("{path}:")));
@@ -337,7 +311,7 @@ fn a_wrong_import_is_caught() {
     ];
     for (path, raw) in right {
         let sources = [Source::new(&root.path, &root.raw), Source::new(path, raw)];
-        assert_eq!(wrong_ways(&sources, &[]), Findings::new(), "{path}: {raw}");
+        assert_eq!(wrong_ways(&sources), Findings::new(), "{path}: {raw}");
     }
 }
 
@@ -374,18 +348,5 @@ fn a_module_without_a_layer_is_caught() {
             "src/new.rs:1: it is in no layer: see LAYERS",
             "LAYERS: there is no `sys` in src",
         ]
-    );
-}
-
-fn an_exception_that_nothing_needs_is_caught() {
-    let sources = [Source::new("src/link.rs", "use crate::broker::Broker;")];
-    let needed = ("link", "broker", "made up");
-    let spare = ("store", "broker", "made up");
-    assert_eq!(wrong_ways(&sources, &[needed]), Findings::new());
-    let findings = wrong_ways(&sources, &[needed, spare]);
-    assert_eq!(findings.len(), 1, "{findings:?}");
-    assert!(
-        findings[0].contains("`store` does not import `broker`"),
-        "{findings:?}"
     );
 }

@@ -209,9 +209,9 @@ impl Observer for Speaker {
 
     fn observe(&self, event: Event) {
         match event.kind {
-            EventKind::Notice { why } => say(&format!("notice {why}")),
-            EventKind::JournalFailed { why } => say(&format!("failed {why}")),
-            EventKind::Inconsistent { why } => say(&format!("BUG {why}")),
+            EventKind::Notice { why, .. } => say(&format!("notice {why}")),
+            EventKind::JournalFailed { why, .. } => say(&format!("failed {why}")),
+            EventKind::Inconsistent { why, .. } => say(&format!("BUG {why}")),
             _ => {}
         }
     }

@@ -82,11 +82,13 @@ impl Observer for Notices {
 
     fn observe(&self, event: Event) {
         match event.kind {
-            EventKind::Notice { why } => self.0.lock().unwrap().push(why),
-            EventKind::JournalFailed { why } => {
+            EventKind::Notice { why, .. } => self.0.lock().unwrap().push(why),
+            EventKind::JournalFailed { why, .. } => {
                 self.0.lock().unwrap().push(format!("failed: {why}"))
             }
-            EventKind::Inconsistent { why } => self.0.lock().unwrap().push(format!("BUG: {why}")),
+            EventKind::Inconsistent { why, .. } => {
+                self.0.lock().unwrap().push(format!("BUG: {why}"))
+            }
             _ => {}
         }
     }

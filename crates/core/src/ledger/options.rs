@@ -23,7 +23,8 @@ pub enum Capacity {
 /// they are made from the defaults.
 ///
 /// ```
-/// use dishrack_core::ledger::{Capacity, Options};
+/// # use dishrack_core::ledger as dishrack;
+/// use dishrack::{Capacity, Options};
 ///
 /// let options = Options::default().capacity(Capacity::Bounded(100)).max_attempts(5);
 /// assert_eq!(options.max_attempts, 5);

@@ -77,7 +77,12 @@ impl<P, R> Outbox<P, R> {
                 Record::Done { id: one } if *one == id => Fate::Done,
                 Record::Dead { id: one, .. } if *one == id => Fate::Dead,
                 Record::Failed { id: one, .. } if *one == id => Fate::Open,
-                _ => return true,
+                Record::Done { .. }
+                | Record::Dead { .. }
+                | Record::Failed { .. }
+                | Record::Accepted { .. }
+                | Record::Over { .. }
+                | Record::Shown { .. } => return true,
             });
             false
         });

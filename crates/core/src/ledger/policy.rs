@@ -37,8 +37,10 @@ impl Ballot for u64 {
 /// The number of copies of an item, for different workers, and of those that must agree.
 ///
 /// ```
-/// use dishrack_core::ledger::{Copies, Hedge};
-/// use core::time::Duration;
+/// # use dishrack_core::ledger as dishrack;
+/// use std::time::Duration;
+///
+/// use dishrack::{Copies, Hedge};
 ///
 /// let both = Copies::first(2);
 /// let vote = Copies::agree(2, 3);
