@@ -53,7 +53,7 @@ use std::process::ExitCode;
 use nix::sys::signal::Signal;
 
 use self::command_line::{Command, CommandLine};
-use self::exit_codes::{Failure, code};
+use self::exit_codes::{RunError, code};
 use self::screen::StandardStream;
 use crate::kitchen;
 use crate::observe::text::harmless;
@@ -72,14 +72,14 @@ pub fn serve() {
     });
 }
 
-fn run_with((config, work): (config::Config, validation::Work)) -> Result<u8, Failure> {
+fn run_with((config, work): (config::Config, validation::WorkConfig)) -> Result<u8, RunError> {
     match work {
-        validation::Work::Dishes(dishes) => {
+        validation::WorkConfig::Dishes(dishes) => {
             let dishes = dishes::Dishes::new(dishes, &config);
             run::run(config, dishes)
         }
-        validation::Work::Jobs(jobs) if jobs.is_dry_run => jobs::dry_run(&config, &jobs),
-        validation::Work::Jobs(jobs) => {
+        validation::WorkConfig::Jobs(jobs) if jobs.is_dry_run => jobs::dry_run(&config, &jobs),
+        validation::WorkConfig::Jobs(jobs) => {
             let jobs = jobs::Jobs::new(*jobs, config.workers, config.pool.shutdown);
             run::run(config, jobs)
         }
@@ -91,7 +91,7 @@ fn do_as_told(
     args: CommandLine,
     is_consistent: Result<(), String>,
     has_end_of_options: bool,
-) -> Result<u8, Failure> {
+) -> Result<u8, RunError> {
     let jobs = match &args.command {
         Some(Command::Work(work)) => Some(&work.jobs),
         Some(_) => None,
@@ -99,13 +99,13 @@ fn do_as_told(
     };
     // An empty variable must not turn a run of commands into dishes.
     if has_end_of_options && jobs.is_some_and(|jobs| !jobs.are_meant()) {
-        return Err(Failure::Usage("--: there is no COMMAND after it".into()));
+        return Err(RunError::Usage("--: there is no COMMAND after it".into()));
     }
-    is_consistent.map_err(Failure::Usage)?;
+    is_consistent.map_err(RunError::Usage)?;
     match args.command {
         Some(Command::Put(command)) => put::run(&command),
         Some(Command::Work(command)) => {
-            run_with(validation::of_work(*command).map_err(Failure::Usage)?)
+            run_with(validation::of_work(*command).map_err(RunError::Usage)?)
         }
         Some(Command::Join(command)) => join::run(&command),
         Some(Command::Status(command)) => status::run(&command),
@@ -118,7 +118,7 @@ fn do_as_told(
             if !args.run.jobs.are_meant() && args.run.items.input.is_none() {
                 input::tell_if_unread();
             }
-            run_with(validation::of_run(args.run).map_err(Failure::Usage)?)
+            run_with(validation::of_run(args.run).map_err(RunError::Usage)?)
         }
     }
 }

@@ -17,13 +17,13 @@ use super::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
 use crate::link::local::LocalReader;
-use crate::link::process::Uplink;
+use crate::link::process::UplinkReader;
 use crate::link::{Job, Link};
 use crate::observe::{Emitter, EventKind};
 use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::Storage;
 use crate::sys::stderr::Stderr;
-use dishrack_core::dispatcher::{Dispatcher, Said};
+use dishrack_core::dispatcher::{Dispatcher, Effect};
 use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Refusal, Write};
 use dishrack_core::shared::Shared;
 
@@ -36,7 +36,7 @@ slotmap::new_key_type! {
 pub(crate) struct Attachment {
     pub(crate) link: Box<dyn Link>,
     /// The reader of a worker in another process; taken out while it is used.
-    pub(crate) uplink: Option<Uplink>,
+    pub(crate) uplink: Option<UplinkReader>,
     /// The reader of a worker in this process.
     pub(crate) local: Option<LocalReader>,
     pub(crate) worker: Arc<str>,
@@ -465,22 +465,22 @@ impl Core {
         let mut last = None;
         while let Some(said) = self.dispatcher.poll() {
             match said {
-                Said::Deliver(handed) => {
+                Effect::Deliver(handed) => {
                     self.deliver(&handed);
                     if last.replace(handed.holder) != Some(handed.holder) {
                         self.unsent.push_back(handed.holder);
                     }
                 }
-                Said::Answer(request, reply) => self.reply(request, reply),
-                Said::Worn(holder) => self.worn(holder),
-                Said::TakeBack(holder) => self.take_back(holder),
-                Said::Stop(handed) => {
+                Effect::Answer(request, reply) => self.reply(request, reply),
+                Effect::Worn(holder) => self.worn(holder),
+                Effect::TakeBack(holder) => self.take_back(holder),
+                Effect::Stop(handed) => {
                     fail::point("copy: to be stopped");
                     self.revoke(&handed, true);
                     fail::point("copy: stopped");
                 }
-                Said::Report(report) => self.publish(report),
-                Said::Notice(notice) => self.tell(notice),
+                Effect::Report(report) => self.publish(report),
+                Effect::Notice(notice) => self.tell(notice),
             }
         }
         let may_poll = self.may_poll();

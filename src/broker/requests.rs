@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::results::ItemEnd;
 use crate::fail;
-use crate::link::process::{Through, Uplink};
+use crate::link::process::{Through, UplinkReader};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
 use crate::protocol::frame::{self, Answer, Ask, Body, Completion, Given, Up, Wait};
@@ -39,7 +39,7 @@ impl Core {
         result
     }
 
-    fn read_all(&mut self, holder: HolderId, uplink: &mut Uplink) -> Result<(), String> {
+    fn read_all(&mut self, holder: HolderId, uplink: &mut UplinkReader) -> Result<(), String> {
         loop {
             let is_done = self.read_records(holder, uplink)?;
             // This also tells the worker which of its ends were seen.
@@ -58,7 +58,11 @@ impl Core {
     }
 
     /// Reads the records that are there now. Returns `false` if they are too many for one go.
-    fn read_records(&mut self, holder: HolderId, uplink: &mut Uplink) -> Result<bool, String> {
+    fn read_records(
+        &mut self,
+        holder: HolderId,
+        uplink: &mut UplinkReader,
+    ) -> Result<bool, String> {
         // It is read before the records: an end that a record reports was written before.
         let through = uplink.peek_through();
         let mut record = std::mem::take(&mut self.record);
@@ -92,7 +96,7 @@ impl Core {
     fn receive_through(
         &mut self,
         holder: HolderId,
-        uplink: &mut Uplink,
+        uplink: &mut UplinkReader,
         through: Through,
     ) -> Result<(), String> {
         let handed = self
@@ -113,7 +117,7 @@ impl Core {
     fn receive(
         &mut self,
         holder: HolderId,
-        uplink: &mut Uplink,
+        uplink: &mut UplinkReader,
         record: &[u8],
     ) -> Result<(), String> {
         if let Some((done, result)) = Completion::decode(record) {
@@ -160,7 +164,7 @@ impl Core {
         holder: HolderId,
         done: Completion,
         result: &[u8],
-        uplink: &mut Uplink,
+        uplink: &mut UplinkReader,
     ) -> Result<(), String> {
         let token = Token::of(holder, done.ordinal);
         let service = Duration::from_nanos(done.service_ns);
@@ -198,7 +202,7 @@ impl Core {
         token: Token,
         service: Duration,
         outcome: Outcome<Body<'_>>,
-        uplink: &mut Uplink,
+        uplink: &mut UplinkReader,
     ) -> Result<(), String> {
         if let Outcome::Failed { cause, .. } = &outcome
             && !cause.is_a_workers_word()
@@ -223,7 +227,7 @@ impl Core {
         holder: HolderId,
         number: u64,
         ask: Ask<'_>,
-        uplink: &mut Uplink,
+        uplink: &mut UplinkReader,
     ) -> Result<(), String> {
         let request = Request { holder, number };
         let waits = |wait| wait == Wait::UntilCancelled;
@@ -319,7 +323,7 @@ mod tests {
     fn hear(cause: Cause) -> Result<(), String> {
         let (ring_pair, _file) = RingPair::new().unwrap();
         let (socket, _theirs) = DescriptorSocket::pair().unwrap();
-        let mut uplink = Uplink::new(ring_pair, Arc::new(socket));
+        let mut uplink = UplinkReader::new(ring_pair, Arc::new(socket));
         let record = Up::Settled {
             ordinal: 1,
             service_ns: 1,

@@ -27,7 +27,7 @@ use crate::handler::attempt::message_of;
 use crate::observe::EventKind;
 use crate::payload::Payload;
 use crate::store::Storage;
-use crate::store::stream::{Notice, Sent, Stream};
+use crate::store::stream::{Sent, Stream, StreamNotice};
 use crate::sys::signals;
 use dishrack_core::ledger::{Counts, ItemId, Ledger, Options, Refusal, Token};
 use dishrack_core::shared::{Putter, Shared};
@@ -430,25 +430,25 @@ impl Core {
     }
 
     /// Reports what happens between this process and the stream.
-    fn notice(&mut self, notice: Notice) {
-        let is_older = matches!(notice, Notice::Older(_));
+    fn notice(&mut self, notice: StreamNotice) {
+        let is_older = matches!(notice, StreamNotice::Older(_));
         if let Some(shared) = self.shared() {
             shared.is_older |= is_older;
             match &notice {
-                Notice::Away(why) => {
+                StreamNotice::Away(why) => {
                     shared.is_away = true;
                     shared.lack = Some(why.clone());
                 }
-                Notice::Lagging(why) => shared.lack = Some(why.clone()),
-                Notice::Back(_) => {
+                StreamNotice::Lagging(why) => shared.lack = Some(why.clone()),
+                StreamNotice::Back(_) => {
                     shared.is_away = false;
                     shared.lack = None;
                 }
-                Notice::CaughtUp(_) => shared.lack = None,
-                Notice::Older(_) | Notice::Warning(_) => {}
+                StreamNotice::CaughtUp(_) => shared.lack = None,
+                StreamNotice::Older(_) | StreamNotice::Warning(_) => {}
             }
         }
-        if let Notice::Warning(why) = &notice
+        if let StreamNotice::Warning(why) = &notice
             && !self.emitter.is_observed()
         {
             self.traffic.unheard.push(why.clone());
@@ -457,12 +457,12 @@ impl Core {
         // Callers whose time is over wait no longer for an answer.
         self.wake_all();
         let why = match notice {
-            Notice::Away(why) => format!("{why}; it is tried again"),
-            Notice::Older(why)
-            | Notice::Back(why)
-            | Notice::Lagging(why)
-            | Notice::CaughtUp(why)
-            | Notice::Warning(why) => why,
+            StreamNotice::Away(why) => format!("{why}; it is tried again"),
+            StreamNotice::Older(why)
+            | StreamNotice::Back(why)
+            | StreamNotice::Lagging(why)
+            | StreamNotice::CaughtUp(why)
+            | StreamNotice::Warning(why) => why,
         };
         self.emitter.emit(EventKind::Notice { why });
     }

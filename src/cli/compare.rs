@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
 use super::args::{self, Mode};
-use super::exit_codes::{Failure, code, end, end_without_stdout};
+use super::exit_codes::{RunError, code, end, end_without_stdout};
 use super::output::{self, Output};
 use super::pictures::{self, kitchen_labels};
 use super::screen::StandardStream;
@@ -81,9 +81,9 @@ struct Run {
 type Current = Arc<Mutex<Option<(Rack, Arc<Pool>)>>>;
 
 /// Tries the ways and returns the exit code.
-pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
+pub(super) fn run(command: &Compare) -> Result<u8, RunError> {
     if command.workers == 0 {
-        return Err(Failure::Usage("--workers 0: at least 1 is needed".into()));
+        return Err(RunError::Usage("--workers 0: at least 1 is needed".into()));
     }
     let output = Output::open(
         "--output",
@@ -92,12 +92,12 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
         &mut Vec::new(),
     );
     // The output was named, so the picture is wanted.
-    let Some(mut output) = output.map_err(Failure::Usage)? else {
+    let Some(mut output) = output.map_err(RunError::Usage)? else {
         return Ok(code::USAGE);
     };
     let stop = Stop::new();
     let current = Current::default();
-    let unused = output.handle().map_err(Failure::of_thread)?;
+    let unused = output.handle().map_err(RunError::of_thread)?;
     listen(&stop, &current, unused)?;
     say(format_args!(
         "way         workers    elapsed   done  times as fast\n"
@@ -132,7 +132,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, Failure> {
             return Ok(code::of_signal(signal));
         }
         if let Some(why) = stop.loss() {
-            return Err(Failure::NoWorkersLeft(format!("no workers left ({why})")));
+            return Err(RunError::NoWorkersLeft(format!("no workers left ({why})")));
         }
     }
     Ok(if is_written { code::DONE } else { code::USAGE })
@@ -166,7 +166,7 @@ impl Compare {
     }
 }
 
-fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Result<Run, Failure> {
+fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Result<Run, RunError> {
     let labels = kitchen_labels(way, command.title(way));
     let sketch = Arc::new(Sketch(Mutex::new(Timeline::new(labels))));
     let rack = Rack::with(Options::default());
@@ -201,7 +201,7 @@ fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Resu
 }
 
 /// Washes the dishes one by one and puts them on the rack, until the end or a stop.
-fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
+fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), RunError> {
     let pid = process::id();
     for n in 1..=command.dishes {
         let dish = Dish {
@@ -235,7 +235,7 @@ fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), Failure> {
 }
 
 /// Stops the current way on a signal. The second one removes `output` if it is still empty.
-fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure> {
+fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), RunError> {
     let taken = |current: &Current| {
         let current = current.lock();
         current.clone()
@@ -255,7 +255,7 @@ fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), Failure>
         drop(output);
         end(code::of_signal(signal));
     };
-    stop.listen(in_order, at_once).map_err(Failure::of_thread)
+    stop.listen(in_order, at_once).map_err(RunError::of_thread)
 }
 
 /// Prints a part of the table and flushes it, because the next way takes time.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::args::{Format, StreamArgs};
-use super::exit_codes::{Failure, code, written};
+use super::exit_codes::{RunError, code, written};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
 use super::screen::{self, StandardStream as Output};
@@ -91,19 +91,19 @@ pub(super) struct BackendArgs {
 
 impl BackendArgs {
     /// Returns the place of the letters.
-    fn source(&self) -> Result<Source, Failure> {
+    fn source(&self) -> Result<Source, RunError> {
         match (&self.journal, self.stream.url()) {
             (Some(path), _) => Ok(Source::Journal(path.clone())),
             (None, Some(_)) => {
                 let place = self
                     .stream
                     .place("dead")
-                    .map_err(Failure::Usage)?
+                    .map_err(RunError::Usage)?
                     .opening(Opening::Existing);
                 let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
                 Ok(Source::Stream(place.stream, stream))
             }
-            (None, None) => Err(Failure::Usage(
+            (None, None) => Err(RunError::Usage(
                 "--journal FILE or --redis URL is needed: where are the dead letters?".into(),
             )),
         }
@@ -127,7 +127,7 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    fn letters(&self) -> Result<Vec<Letter>, Failure> {
+    fn letters(&self) -> Result<Vec<Letter>, RunError> {
         match self {
             Source::Journal(path) => {
                 let (item_type, letters) = read_letters(path, &item_types()).map_err(Error)?;
@@ -139,27 +139,27 @@ impl Source {
 
     /// Gives these items another attempt. Returns their number, which on a stream may be smaller
     /// because another process was faster.
-    fn retry(self, which: &Which) -> Result<usize, Failure> {
+    fn retry(self, which: &Which) -> Result<usize, RunError> {
         let name = self.to_string();
         match self {
             Source::Journal(path) => {
                 let (journal, letters) = claim_journal(&path)?;
                 let letters = which.of(letters, &name)?;
                 for letter in &letters {
-                    journal.revive(letter.id).map_err(Failure::Usage)?;
+                    journal.revive(letter.id).map_err(RunError::Usage)?;
                 }
                 Ok(letters.len())
             }
             Source::Stream(_, stream) => {
                 let ids = ids(&which.of(letters_of(&*stream)?, &name)?);
                 let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
-                stream.revive_all(&is_one).map_err(Failure::Usage)
+                stream.revive_all(&is_one).map_err(RunError::Usage)
             }
         }
     }
 
     /// Forgets these letters and returns their number.
-    fn drop(self, which: &Which) -> Result<usize, Failure> {
+    fn drop(self, which: &Which) -> Result<usize, RunError> {
         let name = self.to_string();
         let (backend, letters): (Arc<dyn Backend>, _) = match self {
             Source::Journal(path) => {
@@ -173,7 +173,7 @@ impl Source {
         };
         let ids = ids(&which.of(letters, &name)?);
         let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
-        let dropped = backend.take_dead(&is_one).map_err(Failure::Usage)?;
+        let dropped = backend.take_dead(&is_one).map_err(RunError::Usage)?;
         Ok(dropped.len())
     }
 
@@ -208,13 +208,13 @@ pub(super) struct Which {
 
 impl Which {
     /// Returns the chosen letters. A number that is not among `letters` is an error.
-    fn of(&self, letters: Vec<Letter>, place: &str) -> Result<Vec<Letter>, Failure> {
+    fn of(&self, letters: Vec<Letter>, place: &str) -> Result<Vec<Letter>, RunError> {
         if self.all {
             return Ok(letters);
         }
         let there: BTreeSet<u64> = letters.iter().map(|letter| letter.id.0).collect();
         if let Some(id) = self.ids.iter().find(|id| !there.contains(id)) {
-            return Err(Failure::Usage(format!(
+            return Err(RunError::Usage(format!(
                 "{place}: there is no dead letter {id}; nothing was done"
             )));
         }
@@ -224,7 +224,7 @@ impl Which {
 }
 
 /// Carries the subcommand out and returns the exit code.
-pub(super) fn run(command: &Dead) -> Result<u8, Failure> {
+pub(super) fn run(command: &Dead) -> Result<u8, RunError> {
     match command {
         Dead::List { place, format } => {
             let letters = place.source()?.letters()?;
@@ -258,10 +258,10 @@ fn ids(letters: &[Letter]) -> BTreeSet<ItemId> {
 }
 
 /// Returns the letters of a stream. Items of the command line are text; others have only a number.
-fn letters_of(stream: &dyn Stream) -> Result<Vec<Letter>, Failure> {
-    let status = stream.status().map_err(Failure::Usage)?;
+fn letters_of(stream: &dyn Stream) -> Result<Vec<Letter>, RunError> {
+    let status = stream.status().map_err(RunError::Usage)?;
     let is_text = status.item_type == ITEM_TYPE;
-    let letters = stream.dead_letters().map_err(Failure::Usage)?;
+    let letters = stream.dead_letters().map_err(RunError::Usage)?;
     let named = letters.into_iter().map(|letter| Letter {
         id: letter.id,
         name: match is_text {
@@ -295,7 +295,7 @@ fn name(is_job: bool, letter: StoredLetter) -> Letter {
 }
 
 /// Takes the journal over and returns its letters.
-fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), Failure> {
+fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), RunError> {
     if !path.exists() {
         let (path, why) = (path.display().to_string(), "there is no such file".into());
         return Err(Error(Kind::JournalUnusable { path, why }).into());
@@ -303,7 +303,7 @@ fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), Failure> {
     let (item_type, _) = read_letters(path, &item_types()).map_err(Error)?;
     // An earlier run may have left a process that is at one of these.
     let (journal, _) = open_journal(path, item_type, Durability::Full).map_err(Error)?;
-    let letters = journal.dead_letters().map_err(Failure::Usage)?;
+    let letters = journal.dead_letters().map_err(RunError::Usage)?;
     Ok((journal, named(item_type, letters)))
 }
 
@@ -311,7 +311,7 @@ fn print(
     letters: &[Letter],
     format: Format,
     text: impl Fn(&Letter) -> String,
-) -> Result<(), Failure> {
+) -> Result<(), RunError> {
     let mut out = BufWriter::new(Output::Out);
     let mut print = |text: &dyn fmt::Display| write!(out, "{text}");
     let printed = letters.iter().try_for_each(|letter| match format {

@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 
 use super::args::Mode;
 use super::config::{Config, DishConfig, Purpose};
-use super::exit_codes::Failure;
+use super::exit_codes::RunError;
 use super::input;
 use super::layout::DishText;
 use super::pictures;
@@ -96,7 +96,7 @@ impl Work for Dishes {
         pictures::kitchen_labels_of(config, &self.config)
     }
 
-    fn views(&mut self, _: &Config, _: &Origin, _: &Out) -> Result<Vec<Box<dyn View>>, Failure> {
+    fn views(&mut self, _: &Config, _: &Origin, _: &Out) -> Result<Vec<Box<dyn View>>, RunError> {
         Ok(Vec::new())
     }
 
@@ -109,10 +109,10 @@ impl Work for Dishes {
     }
 
     /// Washes dishes one after the other and puts them on the rack.
-    fn produce(&self, producer: &mut Producer<'_, Dish>) -> Result<(), Failure> {
+    fn produce(&self, producer: &mut Producer<'_, Dish>) -> Result<(), RunError> {
         let (source, pid) = (producer.source(), process::id());
         while let Some(line) = producer.next()? {
-            let name = input::text(line, source).map_err(Failure::Usage)?;
+            let name = input::text(line, source).map_err(RunError::Usage)?;
             if producer.was_put_before(name.as_bytes()) {
                 continue;
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::exit_codes::Failure;
+use super::exit_codes::RunError;
 use crate::jobs::ending;
 use crate::observe::{Event, EventKind};
 use crate::queue::JoinableQueue;
@@ -16,7 +16,7 @@ use dishrack_core::ledger::{self, Attempt, ItemId};
 pub(super) fn events<T>(
     queue: &JoinableQueue<T>,
     name_of: impl Fn(&[u8]) -> String,
-) -> Result<Vec<Event>, Failure> {
+) -> Result<Vec<Event>, RunError> {
     let unshown = queue.keep_attempts();
     if unshown.is_empty() {
         return Ok(Vec::new());

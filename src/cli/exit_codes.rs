@@ -25,7 +25,7 @@ pub(super) mod code {
 
 /// The reason why a run ended other than by its work.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum RunError {
     /// The user asked for something impossible.
     Usage(String),
     /// All workers are gone for good.
@@ -34,51 +34,51 @@ pub(super) enum Failure {
     Internal(String),
 }
 
-impl Failure {
+impl RunError {
     pub(super) fn code(&self) -> u8 {
         match self {
-            Failure::Usage(_) => code::USAGE,
-            Failure::NoWorkersLeft(_) => code::NO_WORKERS_LEFT,
-            Failure::Internal(_) => code::INTERNAL,
+            RunError::Usage(_) => code::USAGE,
+            RunError::NoWorkersLeft(_) => code::NO_WORKERS_LEFT,
+            RunError::Internal(_) => code::INTERNAL,
         }
     }
 
     /// Describes a thread of the run that could not begin, for which the machine lacks something.
     pub(super) fn of_thread(error: io::Error) -> Self {
-        Failure::Usage(format!("cannot start a thread: {error}"))
+        RunError::Usage(format!("cannot start a thread: {error}"))
     }
 
     /// Describes a failed write to stdout.
     pub(super) fn of_stdout(error: &io::Error) -> Self {
-        Failure::Usage(format!("cannot write to stdout: {error}"))
+        RunError::Usage(format!("cannot write to stdout: {error}"))
     }
 }
 
 /// Judges the result of writing to stdout. A reader that went away is no error.
-pub(super) fn written(to_stdout: io::Result<()>) -> Result<(), Failure> {
+pub(super) fn written(to_stdout: io::Result<()>) -> Result<(), RunError> {
     match to_stdout {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::of_stdout(&error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(RunError::of_stdout(&error)),
         _ => Ok(()),
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Usage(why) | Failure::NoWorkersLeft(why) | Failure::Internal(why)) = self;
+        let (RunError::Usage(why) | RunError::NoWorkersLeft(why) | RunError::Internal(why)) = self;
         f.write_str(why)
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for RunError {
     fn from(error: Error) -> Self {
         // No exit code is defined for a journal or a Redis that fails, or for too little memory.
         let is_of_store = error.is_journal() || error.is_shared();
         if error.is_setup() || is_of_store || error.is_no_shared_memory() {
-            Failure::Usage(error.to_string())
+            RunError::Usage(error.to_string())
         } else if error.is_no_workers_left() {
-            Failure::NoWorkersLeft(error.to_string())
+            RunError::NoWorkersLeft(error.to_string())
         } else {
-            Failure::Internal(error.to_string())
+            RunError::Internal(error.to_string())
         }
     }
 }

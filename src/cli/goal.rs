@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::config::{Config, Purpose};
-use super::exit_codes::Failure;
+use super::exit_codes::RunError;
 use super::expected::Expected;
 use super::{progress, screen};
 use crate::queue::JoinableQueue;
@@ -41,7 +41,7 @@ impl Goal {
         queue: &JoinableQueue<T>,
         config: &Config,
         advice: Option<String>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, RunError> {
         let scope = match (config.is_shared(), config.purpose) {
             (false, _) => Scope::Own,
             (true, Purpose::All) => Scope::Stream(queue.counts()?),
@@ -76,7 +76,7 @@ impl Goal {
     }
 
     /// Returns the counts of the items that the run is about, as far as they are known.
-    pub(super) fn sum<T>(&self, queue: &JoinableQueue<T>) -> Result<Counts, Failure> {
+    pub(super) fn sum<T>(&self, queue: &JoinableQueue<T>) -> Result<Counts, RunError> {
         let here = queue.counts_here()?;
         Ok(match self.scope {
             Scope::Own => here,
@@ -98,7 +98,7 @@ impl Goal {
         &self,
         queue: &JoinableQueue<T>,
         wants_items: bool,
-    ) -> Result<progress::Run, Failure> {
+    ) -> Result<progress::Run, RunError> {
         Ok(progress::Run {
             began: Instant::now() - queue.elapsed()?,
             counts: self.before,

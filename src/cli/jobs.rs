@@ -26,7 +26,7 @@ use self::output::{Outputs, Shape};
 use self::results::Results;
 use self::unanswered::Unanswered;
 use super::config::Config;
-use super::exit_codes::Failure;
+use super::exit_codes::RunError;
 use super::halt::HaltRule;
 use super::input::Source;
 use super::layout::JobText;
@@ -137,7 +137,7 @@ impl Work for Jobs {
         config: &Config,
         origin: &Origin,
         out: &Out,
-    ) -> Result<Vec<Box<dyn View>>, Failure> {
+    ) -> Result<Vec<Box<dyn View>>, RunError> {
         let results = self.config.results.take();
         let folder = match (&config.journal, origin.journal) {
             (Some((journal, _)), Some(identity)) => {
@@ -149,7 +149,7 @@ impl Work for Jobs {
                 None => scratch::create_in(&std::env::temp_dir()),
             },
         };
-        let spool = folder.map_err(Failure::Usage)?;
+        let spool = folder.map_err(RunError::Usage)?;
         self.choose_output(config, spool, results.is_some());
         let mut views: Vec<Box<dyn View>> = Vec::new();
         let (setup, spool) = (self.setup(), self.spool.clone());
@@ -213,7 +213,7 @@ impl Work for Jobs {
         builder.handler(queue, jobs::run)
     }
 
-    fn produce(&self, producer: &mut Producer<'_, Job>) -> Result<(), Failure> {
+    fn produce(&self, producer: &mut Producer<'_, Job>) -> Result<(), RunError> {
         let produced = self.put_lines(producer);
         // The lines before a wrong one are worked on too.
         let put = producer.put_added();
@@ -241,14 +241,14 @@ impl Jobs {
         self.spool = spool;
     }
 
-    fn put_lines(&self, producer: &mut Producer<'_, Job>) -> Result<(), Failure> {
+    fn put_lines(&self, producer: &mut Producer<'_, Job>) -> Result<(), RunError> {
         let source = producer.source();
         say_if_terminal(source);
         let mut is_first = true;
         while let Some(line) = producer.next()? {
             if self.config.is_json {
                 let template = &self.config.setup.template;
-                check_json(template, &line, source).map_err(Failure::Usage)?;
+                check_json(template, &line, source).map_err(RunError::Usage)?;
             }
             if producer.was_put_before(&line.bytes) {
                 continue;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::address::Address;
 use super::args::StreamArgs;
-use super::exit_codes::{self, Failure, code, written};
+use super::exit_codes::{self, RunError, code, written};
 use super::layout::Anything;
 use super::notices::Notices;
 use super::screen::{StandardStream, say};
@@ -33,15 +33,15 @@ pub(super) struct Join {
 }
 
 /// Waits. The exit code says whether all is done.
-pub(super) fn run(command: &Join) -> Result<u8, Failure> {
+pub(super) fn run(command: &Join) -> Result<u8, RunError> {
     let place = command
         .stream
         .place("join")
-        .map_err(Failure::Usage)?
+        .map_err(RunError::Usage)?
         .opening(Opening::Existing);
     let stop = Stop::new();
     let end = |signal| exit_codes::end(code::of_signal(signal));
-    stop.listen(end, end).map_err(Failure::of_thread)?;
+    stop.listen(end, end).map_err(RunError::of_thread)?;
     let queue = place.queue(Box::new(Anything), Options::default())?;
     Notices::of(&queue)?;
     join(&queue, &place.stream)?;
@@ -54,7 +54,7 @@ pub(super) fn run(command: &Join) -> Result<u8, Failure> {
     tell(&place)
 }
 
-fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), Failure> {
+fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), RunError> {
     let unfinished = queue.counts()?.unfinished();
     let mut says = true;
     loop {
@@ -67,15 +67,15 @@ fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), Failure> {
         }
         match queue.join_timeout(LOOK) {
             Err(error) if error.is_timeout() => {}
-            joined => return joined.map(drop).map_err(Failure::from),
+            joined => return joined.map(drop).map_err(RunError::from),
         }
     }
 }
 
 /// Prints the stream's counts. The exit code says whether there are dead letters.
-fn tell(place: &Address) -> Result<u8, Failure> {
+fn tell(place: &Address) -> Result<u8, RunError> {
     let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
-    let status = stream.status().map_err(Failure::Usage)?;
+    let status = stream.status().map_err(RunError::Usage)?;
     let line = format!(
         "{} done, {} dead; {} retries, {} dead letters\n",
         status.done, status.dead, status.retries, status.letters

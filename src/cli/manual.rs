@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use super::exit_codes::{Failure, code, written};
+use super::exit_codes::{RunError, code, written};
 use super::screen::StandardStream;
 
 #[derive(Debug, Args)]
@@ -111,23 +111,23 @@ const ENVIRONMENT: &Terms = &[
 ];
 
 /// Prints the manual.
-pub(super) fn run(manual: &Manual, mut command: Command) -> Result<u8, Failure> {
+pub(super) fn run(manual: &Manual, mut command: Command) -> Result<u8, RunError> {
     command.build();
     let page = match manual.markdown {
         true => markdown::page(&command),
-        false => page(command).map_err(|error| Failure::of_stdout(&error))?,
+        false => page(command).map_err(|error| RunError::of_stdout(&error))?,
     };
     print(page.as_bytes())
 }
 
 /// Prints the completions.
-pub(super) fn complete(wanted: &Completions, mut command: Command) -> Result<u8, Failure> {
+pub(super) fn complete(wanted: &Completions, mut command: Command) -> Result<u8, RunError> {
     let mut text = Vec::new();
     clap_complete::generate(wanted.shell, &mut command, "supervisor", &mut text);
     print(&text)
 }
 
-fn print(text: &[u8]) -> Result<u8, Failure> {
+fn print(text: &[u8]) -> Result<u8, RunError> {
     written(StandardStream::Out.write_all(text))?;
     Ok(code::DONE)
 }

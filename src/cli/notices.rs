@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::exit_codes::Failure;
+use super::exit_codes::RunError;
 use super::screen;
 use crate::observe::{Event, EventKind, Observer};
 use crate::queue::JoinableQueue;
@@ -13,7 +13,7 @@ pub(super) struct Notices;
 
 impl Notices {
     /// Prints those of this queue.
-    pub(super) fn of<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
+    pub(super) fn of<T>(queue: &JoinableQueue<T>) -> Result<(), RunError> {
         Ok(queue.set_observer(Arc::new(Notices))?)
     }
 }

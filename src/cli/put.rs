@@ -9,7 +9,7 @@ use clap::Args;
 use serde_bytes::ByteBuf;
 
 use super::args::{PromiseArgs, StreamArgs};
-use super::exit_codes::{Failure, code, end};
+use super::exit_codes::{RunError, code, end};
 use super::input::{self, Feed, Source};
 use super::layout::JobText;
 use super::notices::Notices;
@@ -67,16 +67,16 @@ const TIME_TO_TELL: Duration = Duration::from_secs(2);
 type JobQueue = JoinableQueue<Job>;
 
 /// Puts the items and returns the exit code.
-pub(super) fn run(command: &Put) -> Result<u8, Failure> {
-    let source = source(command).map_err(Failure::Usage)?;
-    input::is_there(&source).map_err(Failure::Usage)?;
-    let place = command.stream.place("put").map_err(Failure::Usage)?;
+pub(super) fn run(command: &Put) -> Result<u8, RunError> {
+    let source = source(command).map_err(RunError::Usage)?;
+    input::is_there(&source).map_err(RunError::Usage)?;
+    let place = command.stream.place("put").map_err(RunError::Usage)?;
     let options = Options::default().capacity(match command.capacity {
         0 => Capacity::Unbounded,
         bound => Capacity::Bounded(bound),
     });
     let separator = if command.null { 0 } else { b'\n' };
-    let feed = Feed::open(&source, separator).map_err(Failure::of_thread)?;
+    let feed = Feed::open(&source, separator).map_err(RunError::of_thread)?;
     let place = command.promise.of(place);
     let queue: JobQueue = place.queue(Box::new(JobText), options)?;
     let stop = Stop::new();
@@ -88,7 +88,7 @@ pub(super) fn run(command: &Put) -> Result<u8, Failure> {
         // The put may be waiting for room.
         queue.quit();
     }
-    let put = queue.sync().map_err(Failure::from).and(put);
+    let put = queue.sync().map_err(RunError::from).and(put);
     stop.settle();
     match stop.signal() {
         Some(_) => stream::leave_in_time(&queue),
@@ -129,7 +129,7 @@ fn source(command: &Put) -> Result<Source, String> {
     }
 }
 
-fn put_all(mut feed: Feed, queue: &JobQueue, stop: &Stop) -> Result<(), Failure> {
+fn put_all(mut feed: Feed, queue: &JobQueue, stop: &Stop) -> Result<(), RunError> {
     let mut buffer = PutBuffer::new();
     let read = put_lines(&mut feed, &mut buffer, queue, stop);
     // The lines before one that cannot be read are put too.
@@ -142,13 +142,13 @@ fn put_lines(
     buffer: &mut PutBuffer,
     queue: &JobQueue,
     stop: &Stop,
-) -> Result<(), Failure> {
+) -> Result<(), RunError> {
     while stop.signal().is_none() {
         // Items that were added do not wait for a line that may never come.
         if !feed.is_ready() && !is_accepted(buffer.put(queue))? {
             break;
         }
-        let Some(line) = feed.next(stop).transpose().map_err(Failure::Usage)? else {
+        let Some(line) = feed.next(stop).transpose().map_err(RunError::Usage)? else {
             break;
         };
         let text = ByteBuf::from(line.bytes);
@@ -162,7 +162,7 @@ fn put_lines(
 
 /// Ends the put in order on the first signal, and at once on the second. Both report the number
 /// put.
-fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), Failure> {
+fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), RunError> {
     let (orderly, sudden, stream) = (queue.clone(), queue.clone(), stream.to_owned());
     let own = stop.clone();
     let in_order = move |_| {
@@ -177,7 +177,7 @@ fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), Failure> {
         say_put(&sudden, &stream);
         end(code::of_signal(signal));
     };
-    stop.listen(in_order, at_once).map_err(Failure::of_thread)
+    stop.listen(in_order, at_once).map_err(RunError::of_thread)
 }
 
 /// Reports how many items are on the stream for certain, and how many perhaps.

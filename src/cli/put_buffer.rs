@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::exit_codes::Failure;
+use super::exit_codes::RunError;
 use crate::error::Error;
 use crate::queue::JoinableQueue;
 use crate::queue::batch::{BATCH_ITEMS, Batch};
@@ -58,7 +58,7 @@ impl PutBuffer {
 }
 
 /// Returns `false` if the queue was closed before the put.
-pub(super) fn is_accepted<R>(put: Result<R, Error>) -> Result<bool, Failure> {
+pub(super) fn is_accepted<R>(put: Result<R, Error>) -> Result<bool, RunError> {
     match put {
         Ok(_) => Ok(true),
         Err(error) if error.is_closed() => Ok(false),

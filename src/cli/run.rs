@@ -9,7 +9,7 @@ use super::args::{Format, Mode};
 use super::config::{Config, Purpose};
 use super::dead_letter_log::DeadLetterLog;
 use super::earlier;
-use super::exit_codes::{Failure, code, end, end_without_stdout};
+use super::exit_codes::{RunError, code, end, end_without_stdout};
 use super::expected::Expected;
 use super::goal::Goal;
 use super::input::{self, Feed, Source};
@@ -31,9 +31,9 @@ use crate::sys::threads::spawn;
 use dishrack_core::ledger::ItemId;
 
 /// Does all the work and returns the exit code.
-pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
+pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> {
     let config = &Arc::new(config);
-    let feed = Feed::open(&config.source, config.separator).map_err(Failure::of_thread)?;
+    let feed = Feed::open(&config.source, config.separator).map_err(RunError::of_thread)?;
     let queue = open(config, &work)?;
     let stop = Stop::new();
     let goal = goal(config, &queue)?;
@@ -50,9 +50,9 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
         stop.clone(),
         without_stdout(config, &queue),
     )
-    .map_err(Failure::of_thread)?;
+    .map_err(RunError::of_thread)?;
     printer.progress(&goal.before);
-    let terminal = JobControl::hear().map_err(Failure::of_thread)?;
+    let terminal = JobControl::hear().map_err(RunError::of_thread)?;
     let pool = start_workers(config, &work, &queue, &printer);
     if pool.is_err() {
         // The views must complete what they have begun.
@@ -70,8 +70,8 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, Failure> {
     running.halt_when_told()?;
     terminal
         .pass_on(&running.pool)
-        .map_err(Failure::of_thread)?;
-    orphans::reap(&running.pool).map_err(Failure::of_thread)?;
+        .map_err(RunError::of_thread)?;
+    orphans::reap(&running.pool).map_err(RunError::of_thread)?;
     let mut producer = Producer {
         config,
         feed,
@@ -117,7 +117,7 @@ impl<T, R> Clone for Running<T, R> {
 
 impl<T: 'static, R: 'static> Running<T, R> {
     /// Waits for the end and returns the exit code.
-    fn finish(&self, config: &Config, produced: Result<(), Failure>) -> Result<u8, Failure> {
+    fn finish(&self, config: &Config, produced: Result<(), RunError>) -> Result<u8, RunError> {
         let joined = self.join(config.purpose);
         self.pool.stop();
         // The last ends are shown once they are durable. The join reports an error, too.
@@ -184,9 +184,9 @@ impl<T: 'static, R: 'static> Running<T, R> {
     }
 
     /// Waits for the end of the work, or of the run.
-    fn join(&self, purpose: Purpose) -> Result<(), Failure> {
+    fn join(&self, purpose: Purpose) -> Result<(), RunError> {
         if purpose != Purpose::Work {
-            return self.queue.join().map(drop).map_err(Failure::from);
+            return self.queue.join().map(drop).map_err(RunError::from);
         }
         // Nothing is ever sent; the wait ends with the disconnection.
         let _ = self.stop.stopped().recv();
@@ -198,7 +198,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
         }
     }
 
-    fn report_summary(&self) -> Result<(), Failure> {
+    fn report_summary(&self) -> Result<(), RunError> {
         let counts = self.goal.sum(&self.queue)?;
         Ok(self.queue.emit_summary(counts, self.pool.restarts())?)
     }
@@ -221,7 +221,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
         end(code::of_signal(signal));
     }
 
-    fn listen(&self, config: &Arc<Config>, words: &'static Wording) -> Result<(), Failure> {
+    fn listen(&self, config: &Arc<Config>, words: &'static Wording) -> Result<(), RunError> {
         let (orderly, sudden) = (self.clone(), self.clone());
         let (config_late, config) = (Arc::clone(config), Arc::clone(config));
         let in_order = move |signal| {
@@ -244,11 +244,11 @@ impl<T: 'static, R: 'static> Running<T, R> {
         };
         self.stop
             .listen(in_order, at_once)
-            .map_err(Failure::of_thread)
+            .map_err(RunError::of_thread)
     }
 
     /// Ends the run early on the order of a view or rule.
-    fn halt_when_told(&self) -> Result<(), Failure> {
+    fn halt_when_told(&self) -> Result<(), RunError> {
         let (halts, running) = (self.stop.halts(), self.clone());
         let halt = move || {
             let _ = running.stop.stopped().recv();
@@ -266,7 +266,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
                 }
             }
         };
-        spawn("halt", halt).map_err(Failure::of_thread)
+        spawn("halt", halt).map_err(RunError::of_thread)
     }
 }
 
@@ -277,7 +277,7 @@ fn origin<W: Work>(
     stop: &Stop,
     goal: &Goal,
     work: &W,
-) -> Result<Origin, Failure> {
+) -> Result<Origin, RunError> {
     let unshown = match work.keeps_attempts() {
         true => earlier::events(queue, |item| work.name_of(item))?,
         false => Vec::new(),
@@ -288,7 +288,7 @@ fn origin<W: Work>(
         let started = DeadLetterLog::start(file, path.clone(), &unshown, unwritten.clone());
         started.map(Arc::new)
     });
-    let letters = letters.transpose().map_err(Failure::of_thread)?;
+    let letters = letters.transpose().map_err(RunError::of_thread)?;
     let shown = queue.clone();
     Ok(Origin {
         accepted: queue.counts_here()?.accepted,
@@ -312,7 +312,7 @@ fn end_input<T>(
     stop: &Stop,
     expected: &Expected,
     lines: u64,
-) -> Result<(), Failure> {
+) -> Result<(), RunError> {
     match stop.sleep(Duration::ZERO) {
         true => expected.set(lines),
         // The producer may be waiting for room on the stream.
@@ -325,12 +325,12 @@ fn end_input<T>(
     }
 }
 
-fn no_workers_left(why: &str) -> Failure {
-    Failure::NoWorkersLeft(format!("no workers left ({why})"))
+fn no_workers_left(why: &str) -> RunError {
+    RunError::NoWorkersLeft(format!("no workers left ({why})"))
 }
 
 /// Makes the goal of the run, and the advice for a run that does not reach it.
-fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, Failure> {
+fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, RunError> {
     let again = match config.source {
         Source::Stdin => "the same command with the same input",
         _ => "the same command",
@@ -355,7 +355,7 @@ fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, Failure> {
     let goal = Goal::of(queue, config, is_told.then_some(advice))?;
     let is_knowable = config.total.is_none() && !config.is_shared();
     if is_knowable && input::is_there(&config.source) == Ok(true) {
-        count_aside(config, goal.expected.clone()).map_err(Failure::of_thread)?;
+        count_aside(config, goal.expected.clone()).map_err(RunError::of_thread)?;
     }
     Ok(goal)
 }
@@ -378,7 +378,7 @@ fn views<W: Work>(
     queue: &JoinableQueue<W::Item>,
     origin: &Origin,
     goal: &Goal,
-) -> Result<Vec<Box<dyn View>>, Failure> {
+) -> Result<Vec<Box<dyn View>>, RunError> {
     let words = work.words();
     let style = Style {
         words,
@@ -388,7 +388,7 @@ fn views<W: Work>(
     let lines = Lines::new(out.clone(), style, config);
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
     views.extend(work.views(config, origin, &out)?);
-    views.extend(pictures::views(config, &work.labels(config)).map_err(Failure::of_thread)?);
+    views.extend(pictures::views(config, &work.labels(config)).map_err(RunError::of_thread)?);
     let printed = match (config.is_quiet, config.format) {
         _ if words.steps.is_none() => Printed::Output,
         (true, Format::Text) => Printed::Nothing,
@@ -401,12 +401,12 @@ fn views<W: Work>(
 }
 
 /// Returns `true` if there are any. Those that were dropped from a journal do not count.
-fn has_dead_letters<T>(queue: &JoinableQueue<T>) -> Result<bool, Failure> {
+fn has_dead_letters<T>(queue: &JoinableQueue<T>) -> Result<bool, RunError> {
     Ok(queue.counts()?.dead > 0 && !queue.raw_dead_letters()?.is_empty())
 }
 
 /// Opens the queue: a new one, a journal's or a stream's.
-fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, Failure> {
+fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, RunError> {
     if let Some(place) = &config.shared {
         return Ok(place.queue(work.layout(), config.options)?);
     }
@@ -453,7 +453,7 @@ fn start_workers<W: Work>(
     work: &W,
     queue: &JoinableQueue<W::Item>,
     printer: &Arc<Printer>,
-) -> Result<Supervisor<W::Item, W::Outcome>, Failure> {
+) -> Result<Supervisor<W::Item, W::Outcome>, RunError> {
     let builder = Supervisor::builder()
         .processes(config.workers)
         .owns_process()

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit_codes::{Failure, code};
+use super::exit_codes::{RunError, code};
 use super::screen;
 use crate::queue::durable::salvage;
 use crate::store::journal::Saved;
@@ -20,7 +20,7 @@ pub(super) struct Salvage {
 }
 
 /// Saves all readable items. The exit code says whether that was all.
-pub(super) fn run(command: &Salvage) -> Result<u8, Failure> {
+pub(super) fn run(command: &Salvage) -> Result<u8, RunError> {
     let saved = salvage(&command.journal, &command.into)?;
     let Saved {
         unfinished,

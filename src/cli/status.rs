@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::args::{Format, StreamArgs, duration};
-use super::exit_codes::{Failure, code, written};
+use super::exit_codes::{RunError, code, written};
 use super::layout::Anything;
 use super::screen::StandardStream;
 use crate::observe::text::printable;
@@ -37,14 +37,14 @@ pub(super) struct StatusArgs {
 }
 
 /// Shows the state and returns the exit code.
-pub(super) fn run(command: &StatusArgs) -> Result<u8, Failure> {
+pub(super) fn run(command: &StatusArgs) -> Result<u8, RunError> {
     let place = command
         .stream
         .place("status")
-        .map_err(Failure::Usage)?
+        .map_err(RunError::Usage)?
         .opening(Opening::ReadOnly);
     let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
-    let look = || stream.status().map_err(Failure::Usage);
+    let look = || stream.status().map_err(RunError::Usage);
     let mut status = look()?;
     let mut rates = None;
     if !command.interval.is_zero() {

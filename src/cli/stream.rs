@@ -3,16 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::exit_codes::Failure;
+use super::exit_codes::RunError;
 use super::stop::Stop;
 use crate::queue::JoinableQueue;
 use crate::sys::threads::spawn;
 
 /// Checks that the stream has not come back with an older state.
-pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
+pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), RunError> {
     match queue.is_older() {
         false => Ok(()),
-        true => Err(Failure::Usage(format!(
+        true => Err(RunError::Usage(format!(
             "{} has come back with an older state: some of what was put may be lost",
             queue.kind_of_server()
         ))),
@@ -20,10 +20,10 @@ pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> 
 }
 
 /// Checks that no item is gone from the stream without an end.
-pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), Failure> {
+pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), RunError> {
     match queue.gone() {
         0 => Ok(()),
-        gone => Err(Failure::Usage(format!(
+        gone => Err(RunError::Usage(format!(
             "items that are gone from the stream without an end: {gone}"
         ))),
     }

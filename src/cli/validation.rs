@@ -32,7 +32,7 @@ const JOURNALED_PAYLOAD_MAX: usize = 999_000_000;
 
 /// The kind of work.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(super) enum WorkConfig {
     Dishes(DishConfig),
     /// The items are given to a command.
     Jobs(Box<JobConfig>),
@@ -46,7 +46,7 @@ const COMMAND_ATTEMPTS: u32 = 1;
 const LOST_ATTEMPTS: u32 = 3;
 
 /// Makes a run that puts items and works on them. An error names the option and its fault.
-pub(super) fn of_run(args: RunArgs) -> Result<(Config, Work), String> {
+pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     let RunArgs {
         pool,
         items,
@@ -81,8 +81,8 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, Work), String> {
     }
     let is_resumable = items.journal.is_some();
     let (work, total) = match jobs.are_meant() {
-        true => Work::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
-        false => Work::dishes(&items, pool.dry, &source, separator)?,
+        true => WorkConfig::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
+        false => WorkConfig::dishes(&items, pool.dry, &source, separator)?,
     };
     let from = Origin {
         purpose: Purpose::All,
@@ -101,7 +101,7 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, Work), String> {
 }
 
 /// Makes a run that works on items that others put.
-pub(super) fn of_work(args: WorkArgs) -> Result<(Config, Work), String> {
+pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     let place = args.place()?;
     let WorkArgs {
         until_done,
@@ -124,8 +124,8 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, Work), String> {
     check_halt(&jobs)?;
     let mut taken = Vec::new();
     let work = match jobs.are_meant() {
-        true => Work::jobs(&jobs, &Source::Others, shown.format, false, &mut taken)?.0,
-        false => Work::Dishes(DishConfig::of(None, pool.dry)),
+        true => WorkConfig::jobs(&jobs, &Source::Others, shown.format, false, &mut taken)?.0,
+        false => WorkConfig::Dishes(DishConfig::of(None, pool.dry)),
     };
     let from = Origin {
         purpose: match until_done {
@@ -223,7 +223,7 @@ impl DishConfig {
     }
 }
 
-impl Work {
+impl WorkConfig {
     /// Makes the work of a COMMAND. Also returns the number of items, if it is known.
     fn jobs(
         jobs: &JobArgs,
@@ -233,7 +233,7 @@ impl Work {
         taken: &mut Vec<PathBuf>,
     ) -> Result<(Self, Option<u64>), String> {
         let (jobs, total) = JobConfig::validate(jobs, source, format, is_resumable, taken)?;
-        Ok((Work::Jobs(Box::new(jobs)), total))
+        Ok((WorkConfig::Jobs(Box::new(jobs)), total))
     }
 
     /// Does the same for dishes.
@@ -246,7 +246,7 @@ impl Work {
         let total = input::check(source, separator, |line| {
             input::text(line.clone(), source).map(drop)
         })?;
-        Ok((Work::Dishes(DishConfig::of(Some(items), dry)), total))
+        Ok((WorkConfig::Dishes(DishConfig::of(Some(items), dry)), total))
     }
 }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::args::Mode;
 use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
-use super::exit_codes::Failure;
+use super::exit_codes::RunError;
 use super::expected::Expected;
 use super::halt::HaltRule;
 use super::input::{Feed, InputLine, Source};
@@ -76,7 +76,7 @@ pub(super) trait Work {
         config: &Config,
         origin: &Origin,
         out: &Out,
-    ) -> Result<Vec<Box<dyn View>>, Failure>;
+    ) -> Result<Vec<Box<dyn View>>, RunError>;
 
     /// Starts the workers.
     fn start_workers(
@@ -86,7 +86,7 @@ pub(super) trait Work {
     ) -> Result<Supervisor<Self::Item, Self::Outcome>, Error>;
 
     /// Makes an item of each line and puts it on the queue.
-    fn produce(&self, producer: &mut Producer<'_, Self::Item>) -> Result<(), Failure>;
+    fn produce(&self, producer: &mut Producer<'_, Self::Item>) -> Result<(), RunError>;
 }
 
 /// Notes that these attempts are shown, so that no later run shows them again.
@@ -136,14 +136,14 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     }
 
     /// Returns the next line, or `None` at the end, or when the run is stopped.
-    pub(super) fn next(&mut self) -> Result<Option<InputLine>, Failure> {
+    pub(super) fn next(&mut self) -> Result<Option<InputLine>, RunError> {
         // Items that were added do not wait for a line that may never come.
         let may_go_on = self.feed.is_ready() || self.put_added()?;
         if !may_go_on || !self.stop.sleep(Duration::ZERO) {
             return Ok(None);
         }
         let line = self.feed.next(self.stop).transpose();
-        let line = line.map_err(Failure::Usage)?;
+        let line = line.map_err(RunError::Usage)?;
         self.lines += u64::from(line.is_some());
         Ok(line)
     }
@@ -158,7 +158,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     }
 
     /// Reports an item that is being made, if that is wanted. Waits while too many are unprinted.
-    pub(super) fn tell(&self, what: impl FnOnce() -> EventKind) -> Result<(), Failure> {
+    pub(super) fn tell(&self, what: impl FnOnce() -> EventKind) -> Result<(), RunError> {
         if self.printer.wants_items() {
             self.printer.wait_for_room();
             self.queue.emit(what())?;
@@ -173,7 +173,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
 
     /// Adds an item made from this text to those that are put next. Returns `false` if the queue is
     /// closed.
-    pub(super) fn add(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
+    pub(super) fn add(&mut self, item: &T, key: &[u8]) -> Result<bool, RunError> {
         if self.config.mode == Mode::Sequential {
             return self.put(item, key);
         }
@@ -184,12 +184,12 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     }
 
     /// Puts the items that were added. Returns `false` if the queue is closed.
-    pub(super) fn put_added(&mut self) -> Result<bool, Failure> {
+    pub(super) fn put_added(&mut self) -> Result<bool, RunError> {
         is_accepted(self.buffer.put(self.queue))
     }
 
     /// Puts an item made from this text. Returns `false` if the queue is closed.
-    pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, Failure> {
+    pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, RunError> {
         // With one person who does everything, an item is finished before the next one is put.
         let put = match self.is_shared() && self.config.mode == Mode::Sequential {
             true => self.queue.put(item).map(Some),

@@ -35,7 +35,7 @@ use std::os::unix::ffi::OsStringExt;
 use serde::{Deserialize, Serialize};
 
 use self::lexer::{FoundPlaceholder, Stand, Unit, Whole};
-use self::refusal::Refusal;
+use self::refusal::ShellRefusal;
 use super::template::{Piece, Placeholder, Template, Values, texts};
 
 /// The program that runs scripts.
@@ -185,7 +185,7 @@ fn joined(template: &Template) -> Vec<Piece> {
 }
 
 /// Returns the facts about each place, in their order; or the first place that must be refused.
-fn find_places(pieces: &[Piece]) -> Result<Whole, (&Placeholder, Refusal)> {
+fn find_places(pieces: &[Piece]) -> Result<Whole, (&Placeholder, ShellRefusal)> {
     let mut units = Vec::new();
     let mut places = Vec::new();
     for piece in pieces {
@@ -205,7 +205,8 @@ fn find_places(pieces: &[Piece]) -> Result<Whole, (&Placeholder, Refusal)> {
     let whole = lexer::read(&units).map_err(|refusal| (*first, refusal))?;
     let found = &whole.found;
     if found.len() != places.len() {
-        let why = Refusal::Unreadable("not all of it was read, which is a mistake of this program");
+        let why =
+            ShellRefusal::Unreadable("not all of it was read, which is a mistake of this program");
         return Err((first, why));
     }
     for (found, place) in found.iter().zip(places) {
@@ -216,7 +217,7 @@ fn find_places(pieces: &[Piece]) -> Result<Whole, (&Placeholder, Refusal)> {
     Ok(whole)
 }
 
-fn complaint(place: &Placeholder, refusal: Refusal) -> String {
+fn complaint(place: &Placeholder, refusal: ShellRefusal) -> String {
     let sign = place.sign();
     let sign = String::from_utf8_lossy(&sign);
     format!("--shell: {sign} {}", refusal.words())

@@ -4,7 +4,7 @@
 //! Records that do not fit the ring wait here until the worker has made room. A worker is woken
 //! only when it wants to be. A message is sent only when the one before it was received, and shared
 //! memory is sent without waiting, so sending never blocks, however long the worker is stopped. The
-//! holder of the broker's lock reads what the worker sends (see `Uplink`).
+//! holder of the broker's lock reads what the worker sends (see `UplinkReader`).
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -239,7 +239,7 @@ fn heard_elsewhere(sent: Result<(), (ErrorKind, String)>) -> Result<(), String> 
 
 /// The records that the worker wrote and that were not read yet.
 #[derive(Debug)]
-pub(crate) struct Uplink {
+pub(crate) struct UplinkReader {
     pub(crate) ring_pair: Arc<RingPair>,
     reader: Reader,
     segments: ReceivedSegments,
@@ -250,9 +250,9 @@ pub(crate) struct Uplink {
     seen: u64,
 }
 
-impl Uplink {
+impl UplinkReader {
     pub(crate) fn new(ring_pair: Arc<RingPair>, socket: Arc<DescriptorSocket>) -> Self {
-        Uplink {
+        UplinkReader {
             reader: ring_pair.up_reader(),
             ring_pair,
             segments: ReceivedSegments::by(socket),

@@ -51,7 +51,7 @@ pub(crate) type MapEnd = (u64, Result<Payload, (ItemId, Vec<Failure>)>);
 
 /// A notice about the connection to the stream, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Notice {
+pub(crate) enum StreamNotice {
     /// It cannot be reached, and is tried again.
     Away(String),
     Back(String),
@@ -66,7 +66,7 @@ pub(crate) enum Notice {
 }
 
 /// The receiver of notices.
-pub(crate) type Listener = Box<dyn Fn(Notice) + Send + Sync>;
+pub(crate) type Listener = Box<dyn Fn(StreamNotice) + Send + Sync>;
 
 /// The condition on which a stream is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::notes::{Life, LifeOverseer, Note, NoteSender, Registration};
 use super::reap;
 use crate::broker::{Attachment, Broker};
 use crate::handler::attempt::message_of;
-use crate::link::process::{ProcessLink, Uplink};
+use crate::link::process::{ProcessLink, UplinkReader};
 use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
 use crate::protocol::orders::ForkReply;
 use crate::protocol::ring_pair::RingPair;
@@ -86,7 +86,7 @@ impl Reception {
             quota,
             stderr,
         } = self;
-        let mut written = Uplink::new(Arc::clone(&ring_pair), Arc::clone(&socket));
+        let mut written = UplinkReader::new(Arc::clone(&ring_pair), Arc::clone(&socket));
         if uplink.recv().is_err() {
             return Ok(());
         }
@@ -124,7 +124,7 @@ impl Reception {
     }
 }
 
-fn pid_of_ready(written: &mut Uplink, item_type: &str) -> Result<u32, String> {
+fn pid_of_ready(written: &mut UplinkReader, item_type: &str) -> Result<u32, String> {
     let mut record = Vec::new();
     // Where nothing was written, the record is empty, and that is none.
     if written.next(&mut record) == Ok(true) {

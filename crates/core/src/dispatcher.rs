@@ -39,7 +39,7 @@ pub enum Reply {
 
 /// An effect that is to be carried out.
 #[derive(Debug)]
-pub enum Said<P, R> {
+pub enum Effect<P, R> {
     /// Bring this delivery to its holder.
     Deliver(Handed),
     /// Answer a worker.
@@ -547,32 +547,32 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     }
 
     /// Returns the next effect. After `None` every holder has all that it can have now.
-    pub fn poll(&mut self) -> Option<Said<P, R>> {
+    pub fn poll(&mut self) -> Option<Effect<P, R>> {
         loop {
             self.serve_gets();
             if let Some((request, reply)) = self.answers.pop_front() {
-                return Some(Said::Answer(request, reply));
+                return Some(Effect::Answer(request, reply));
             }
             if let Some(notice) = self.ledger.poll_notice() {
-                return Some(Said::Notice(notice));
+                return Some(Effect::Notice(notice));
             }
             if let Some(handed) = self.ledger.poll_delivery() {
-                return Some(Said::Deliver(handed));
+                return Some(Effect::Deliver(handed));
             }
             if self.admit_puts() {
                 continue;
             }
             if let Some(holder) = self.ledger.poll_worn() {
-                return Some(Said::Worn(holder));
+                return Some(Effect::Worn(holder));
             }
             if let Some(holder) = self.ledger.poll_overloaded() {
-                return Some(Said::TakeBack(holder));
+                return Some(Effect::TakeBack(holder));
             }
             if let Some(handed) = self.ledger.poll_stopped() {
-                return Some(Said::Stop(handed));
+                return Some(Effect::Stop(handed));
             }
             if let Some(report) = self.ledger.poll_report() {
-                return Some(Said::Report(report));
+                return Some(Effect::Report(report));
             }
             self.answer_staged();
             self.answer_joins();

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use super::options::{JobConfig, check_json};
 use crate::cli::config::Config;
-use crate::cli::exit_codes::{Failure, code};
+use crate::cli::exit_codes::{RunError, code};
 use crate::cli::input;
 use crate::cli::screen::{self, StandardStream};
 use crate::cli::stop::Stop;
@@ -41,23 +41,23 @@ fn shown(line: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Prints the commands instead of running them and returns the exit code.
-pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, Failure> {
+pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, RunError> {
     let stop = Stop::new();
     let mut feed =
-        input::Feed::open(&config.source, config.separator).map_err(Failure::of_thread)?;
+        input::Feed::open(&config.source, config.separator).map_err(RunError::of_thread)?;
     let mut out = BufWriter::new(StandardStream::Out);
     let mut is_exact = true;
     while let Some(line) = feed.next(&stop) {
-        let line = line.map_err(Failure::Usage)?;
+        let line = line.map_err(RunError::Usage)?;
         if jobs.is_json {
-            check_json(&jobs.setup.template, &line, &config.source).map_err(Failure::Usage)?;
+            check_json(&jobs.setup.template, &line, &config.source).map_err(RunError::Usage)?;
         }
         let values = Values {
             item: &line.bytes,
             number: line.number,
             slot: (line.number - 1) % config.workers as u64 + 1,
         };
-        let command = command_line(&jobs.setup, values).map_err(Failure::Usage)?;
+        let command = command_line(&jobs.setup, values).map_err(RunError::Usage)?;
         let shown = shown(&command);
         is_exact &= matches!(shown, Cow::Borrowed(_));
         if let Err(error) = out.write_all(&shown) {
@@ -77,9 +77,9 @@ pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, F
 }
 
 /// Judges a failed write to stdout.
-fn ended_by(error: &io::Error) -> Result<u8, Failure> {
+fn ended_by(error: &io::Error) -> Result<u8, RunError> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(code::CLOSED_STDOUT),
-        _ => Err(Failure::of_stdout(error)),
+        _ => Err(RunError::of_stdout(error)),
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::interpreters::{self, Language};
 use super::launchers;
 use super::readers::{self, is_runner};
-use super::refusal::{Evaluated, Misplaced, Refusal, Started};
+use super::refusal::{Evaluated, Misplaced, ShellRefusal, Started};
 use super::words::{Bit, Word, is_name, is_option};
 
 /// A command with its words, as far as they have been read.
@@ -25,7 +25,7 @@ pub(super) struct SimpleCommand {
 /// The findings about a command.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    pub(super) refused: Vec<(Range<usize>, Refusal)>,
+    pub(super) refused: Vec<(Range<usize>, ShellRefusal)>,
     /// True if it reads a script or program from stdin.
     pub(super) reads_script: bool,
     /// The reason why nothing that follows can be read with certainty.
@@ -181,13 +181,13 @@ fn is_prefix(word: &Word) -> bool {
 }
 
 impl Verdict {
-    fn refuse(&mut self, word: &Word, refusal: Refusal) {
+    fn refuse(&mut self, word: &Word, refusal: ShellRefusal) {
         if word.has_place() {
             self.refused.push((word.places.clone(), refusal));
         }
     }
 
-    fn refuse_all(&mut self, words: &[Word], refusal: Refusal) {
+    fn refuse_all(&mut self, words: &[Word], refusal: ShellRefusal) {
         for word in words {
             self.refuse(word, refusal);
         }
@@ -196,7 +196,7 @@ impl Verdict {
     /// Examines the value of a `NAME=value`.
     fn judge_value(&mut self, word: &Word) {
         if word.assigned().is_some_and(|name| is_special(&name)) {
-            self.refuse(word, Refusal::Evaluated(Evaluated::SpecialVariable));
+            self.refuse(word, ShellRefusal::Evaluated(Evaluated::SpecialVariable));
         }
     }
 
@@ -224,7 +224,7 @@ impl Verdict {
             is_run && name.is_some_and(|name| is_special(&name))
         });
         for word in variables {
-            self.refuse(word, Refusal::Evaluated(Evaluated::SpecialVariable));
+            self.refuse(word, ShellRefusal::Evaluated(Evaluated::SpecialVariable));
         }
         let mut is_first = true;
         for (at, word) in words.iter().enumerate() {
@@ -250,7 +250,7 @@ impl Verdict {
         let Some((name, arguments)) = words.split_first() else {
             return;
         };
-        let unknown = Refusal::Started(Started::UnknownName);
+        let unknown = ShellRefusal::Started(Started::UnknownName);
         let is_whole = name.bits.len() == 1 && !name.is_split;
         if readers::known(name).is_none() && !is_whole && !name.bits.contains(&Bit::Placeholder) {
             self.refuse_all(arguments, unknown);
@@ -283,15 +283,15 @@ impl Verdict {
         if let (Some(place), Some(sign)) = (first(Bit::Placeholder), first(Bit::Plain(b'=')))
             && place < sign
         {
-            self.refuse(name, Refusal::Misplaced(Misplaced::AssignmentLeft));
+            self.refuse(name, ShellRefusal::Misplaced(Misplaced::AssignmentLeft));
         }
         // It is split into words, of which the first is the name.
         if name.has_place() && name.is_split {
-            self.refuse(name, Refusal::Started(Started::SplitName));
+            self.refuse(name, ShellRefusal::Started(Started::SplitName));
         }
         // A builtin's name has no slash.
         if name.bits.contains(&Bit::Placeholder) && !name.has_slash() {
-            self.refuse_all(arguments, Refusal::Started(Started::ProgramName));
+            self.refuse_all(arguments, ShellRefusal::Started(Started::ProgramName));
         }
     }
 
@@ -299,18 +299,18 @@ impl Verdict {
         match name {
             b"eval" | b"." | b"source" => {
                 let refusal = match name {
-                    b"eval" => Refusal::Evaluated(Evaluated::Eval),
-                    _ => Refusal::Evaluated(Evaluated::Sourced),
+                    b"eval" => ShellRefusal::Evaluated(Evaluated::Eval),
+                    _ => ShellRefusal::Evaluated(Evaluated::Sourced),
                 };
                 self.refuse_all(arguments, refusal);
             }
-            b"trap" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Trap)),
-            b"let" => self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Arithmetic)),
+            b"trap" => self.refuse_all(arguments, ShellRefusal::Evaluated(Evaluated::Trap)),
+            b"let" => self.refuse_all(arguments, ShellRefusal::Evaluated(Evaluated::Arithmetic)),
             b"unset" | b"read" | b"getopts" | b"mapfile" | b"readarray" | b"wait" => {
-                self.refuse_all(arguments, Refusal::Misplaced(Misplaced::VariableName));
+                self.refuse_all(arguments, ShellRefusal::Misplaced(Misplaced::VariableName));
             }
             b"compgen" | b"complete" | b"compopt" | b"bind" | b"enable" | b"fc" | b"history" => {
-                self.refuse_all(arguments, Refusal::Evaluated(Evaluated::Completion));
+                self.refuse_all(arguments, ShellRefusal::Evaluated(Evaluated::Completion));
             }
             b"export" | b"readonly" | b"local" => self.judge_declaration(name, arguments),
             b"alias" => self.trouble = Some("an alias changes how what follows is read"),
@@ -322,11 +322,11 @@ impl Verdict {
                     word.bits.first() == Some(&Bit::Placeholder) || word.begins_with(b"-v")
                 };
                 if let Some(first) = arguments.first().filter(begins_unknown) {
-                    self.refuse(first, Refusal::Evaluated(Evaluated::PrintfOption));
+                    self.refuse(first, ShellRefusal::Evaluated(Evaluated::PrintfOption));
                     if first.literal().as_deref() == Some(b"-v") {
                         self.refuse_all(
                             &arguments[1..2.min(arguments.len())],
-                            Refusal::Misplaced(Misplaced::VariableName),
+                            ShellRefusal::Misplaced(Misplaced::VariableName),
                         );
                     }
                 }
@@ -345,7 +345,7 @@ impl Verdict {
             }
             match word.assigned() {
                 Some(_) => self.judge_value(word),
-                None => self.refuse(word, Refusal::Misplaced(Misplaced::VariableName)),
+                None => self.refuse(word, ShellRefusal::Misplaced(Misplaced::VariableName)),
             }
         }
     }
@@ -360,7 +360,7 @@ impl Verdict {
                     .iter()
                     .any(|operator| operator.starts_with(&begin));
             if takes_name || may_be_operator && pair[1].has_place() {
-                self.refuse(&pair[1], Refusal::Evaluated(Evaluated::TestOperator));
+                self.refuse(&pair[1], ShellRefusal::Evaluated(Evaluated::TestOperator));
             }
         }
     }
@@ -379,8 +379,11 @@ impl Verdict {
             launchers::judge(program, arguments, &mut refused);
         }
         for (at, refusal) in refused {
-            let is_guess = matches!(refusal, Refusal::Started(started) if started.is_guess());
-            let is_operand = matches!(refusal, Refusal::Program(Language::Awk | Language::Sed));
+            let is_guess = matches!(refusal, ShellRefusal::Started(started) if started.is_guess());
+            let is_operand = matches!(
+                refusal,
+                ShellRefusal::Program(Language::Awk | Language::Sed)
+            );
             if let Some(word) = arguments.get(at)
                 && (is_certain || !(is_guess || is_operand))
             {

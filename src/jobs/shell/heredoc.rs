@@ -3,7 +3,7 @@
 use super::feeds::FeedScope;
 use super::lexer::{Lexer, Read, Stand, Unit, unreadable};
 use super::quotes::Around;
-use super::refusal::{Misplaced, Refusal};
+use super::refusal::{Misplaced, ShellRefusal};
 
 /// A here-document whose body has not been read yet.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ impl Lexer<'_> {
         if word.has_place() {
             self.refuse_from(
                 word.places.start,
-                Refusal::Misplaced(Misplaced::HeredocDelimiter),
+                ShellRefusal::Misplaced(Misplaced::HeredocDelimiter),
             );
-            return Err(Refusal::Misplaced(Misplaced::HeredocDelimiter));
+            return Err(ShellRefusal::Misplaced(Misplaced::HeredocDelimiter));
         }
         // Shells differ in removing quotes from it, or in expanding nothing in it.
         let is_odd = |unit: &Unit| matches!(unit, Unit::Byte(b'$' | b'`' | b'\n'));
@@ -129,7 +129,7 @@ impl Lexer<'_> {
             match unit {
                 Unit::Byte(_) => self.at += 1,
                 Unit::Placeholder { .. } => {
-                    self.refuse_place(Refusal::Misplaced(Misplaced::QuotedHeredoc))
+                    self.refuse_place(ShellRefusal::Misplaced(Misplaced::QuotedHeredoc))
                 }
             }
         }
@@ -144,7 +144,7 @@ impl Lexer<'_> {
                     self.at += 1;
                     match self.unit(0) {
                         Some(Unit::Placeholder { .. }) => {
-                            self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash))
+                            self.refuse_place(ShellRefusal::Misplaced(Misplaced::AfterBackslash))
                         }
                         _ => self.at += 1,
                     }

@@ -2,11 +2,11 @@
 //! are the ones often called from scripts; there are many more.
 
 use super::readers::{is_abbreviated, may_be_stdin};
-use super::refusal::{Refusal, Started};
+use super::refusal::{ShellRefusal, Started};
 use super::words::{Word, is_option};
 
 /// Words by their numbers, with the reason for each refusal.
-pub(super) type Refused = Vec<(usize, Refusal)>;
+pub(super) type Refused = Vec<(usize, ShellRefusal)>;
 
 /// The meaning of an interpreter's options.
 #[derive(Debug, Default)]
@@ -181,7 +181,7 @@ impl Language {
         let own = options.at - 1;
         if option == b"--" {
             // `--{}` may be any.
-            refused.extend((own..words.len()).map(|at| (at, Refusal::Program(self))));
+            refused.extend((own..words.len()).map(|at| (at, ShellRefusal::Program(self))));
             return;
         }
         let has_own_argument = option.contains(&b'=') || !is_whole;
@@ -189,10 +189,10 @@ impl Language {
         if is_any(self.long_code_options()) {
             options.has_program = true;
             options.at += usize::from(!has_own_argument);
-            refused.push((options.at - 1, Refusal::Program(self)));
+            refused.push((options.at - 1, ShellRefusal::Program(self)));
         } else if is_any(self.long_module_options()) {
             options.at += usize::from(!has_own_argument);
-            refused.push((options.at - 1, Refusal::Program(self)));
+            refused.push((options.at - 1, ShellRefusal::Program(self)));
         } else if self.has_program_as_operand() && is_any(&[b"--file"]) {
             options.has_program = true;
             options.reads_stdin |= option.ends_with(b"=-") || option.ends_with(b"/stdin");
@@ -222,7 +222,7 @@ impl Language {
             options.opens_operands |= self.opens_operands(option, b"");
             // `-{}` and `-n{}` may be any, and what follows its argument.
             if !is_whole {
-                refused.extend((own..words.len()).map(|at| (at, Refusal::Program(self))));
+                refused.extend((own..words.len()).map(|at| (at, ShellRefusal::Program(self))));
             }
             return;
         };
@@ -234,7 +234,7 @@ impl Language {
             options.opens_operands |= self.opens_operands(&option[..first + 2], b"");
             // perl continues options after a blank, and evaluates modules and patterns.
             if self == Language::Perl {
-                refused.push((own, Refusal::Program(self)));
+                refused.push((own, ShellRefusal::Program(self)));
             }
             return;
         }
@@ -249,7 +249,7 @@ impl Language {
                 false => Some(option[first + 2..].to_vec()),
             };
             options.opens_operands |= self.opens_operands(before, &code.unwrap_or_default());
-            refused.extend((own..options.at).map(|at| (at, Refusal::Program(self))));
+            refused.extend((own..options.at).map(|at| (at, ShellRefusal::Program(self))));
         } else if letter == b'f' && self.has_program_as_operand() {
             options.has_program = true;
             let has_file = match is_last {
@@ -270,13 +270,13 @@ impl Language {
         let at = options.at;
         let is_program = self.has_program_as_operand() && !options.has_program;
         if is_program {
-            refused.push((at, Refusal::Program(self)));
+            refused.push((at, ShellRefusal::Program(self)));
         }
         if options.opens_operands && !options.is_in_place {
-            let opened = Refusal::Started(Started::OpenedByPerl);
+            let opened = ShellRefusal::Started(Started::OpenedByPerl);
             refused.extend((at..words.len()).map(|at| (at, opened)));
         }
-        let option = Refusal::Started(Started::ProgramOption);
+        let option = ShellRefusal::Started(Started::ProgramOption);
         if options.has_ended || options.are_over {
             return;
         }
@@ -368,7 +368,7 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
             break;
         }
         // `-$x` and `-{}` may be anything.
-        refused.push((at, Refusal::Started(Started::Script)));
+        refused.push((at, ShellRefusal::Started(Started::Script)));
         at += 1;
         if is_whole && matches!(&option[..], b"-" | b"--") {
             has_ended = true;
@@ -385,22 +385,22 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
         // Each of them takes a word with the name of an option.
         let named = option.iter().filter(|byte| matches!(byte, b'o' | b'O'));
         for _ in named {
-            refused.push((at, Refusal::Started(Started::Script)));
+            refused.push((at, ShellRefusal::Started(Started::Script)));
             at += 1;
         }
     }
     let operand = words.get(at);
     if has_script {
-        refused.push((at, Refusal::Started(Started::Script)));
+        refused.push((at, ShellRefusal::Started(Started::Script)));
     }
     if operand.is_some_and(|word| word.is_split) {
         // It may become several words, options among them.
-        refused.push((at, Refusal::Started(Started::ShellOption)));
+        refused.push((at, ShellRefusal::Started(Started::ShellOption)));
     }
     if !has_ended && operand.is_some_and(may_be_option) && !has_script {
         // It could be -c, and then a script follows.
         let later = at..words.len();
-        refused.extend(later.map(|later| (later, Refusal::Started(Started::ShellOption))));
+        refused.extend(later.map(|later| (later, ShellRefusal::Started(Started::ShellOption))));
     }
     match operand {
         _ if reads_stdin => Source::Stdin,
@@ -431,27 +431,27 @@ pub(super) fn judge_ssh(words: &[Word], refused: &mut Refused) -> usize {
             }
             if may_be_option(word) {
                 // -oProxyCommand=...
-                refused.push((at, Refusal::Started(Started::SshOption)));
+                refused.push((at, ShellRefusal::Started(Started::SshOption)));
             }
             at += 1;
             continue;
         }
         // -o ProxyCommand=... is a script as well.
-        refused.push((at, Refusal::Started(Started::Remote)));
+        refused.push((at, ShellRefusal::Started(Started::Remote)));
         at += 1;
         let last = option
             .last()
             .is_some_and(|last| with_argument.contains(last));
         if last && is_whole {
             if option.last() == Some(&b'o') {
-                refused.push((at, Refusal::Started(Started::Remote)));
+                refused.push((at, ShellRefusal::Started(Started::Remote)));
             }
             at += 1;
         }
     }
     let at = at.min(words.len());
     for later in at..words.len() {
-        refused.push((later, Refusal::Started(Started::Remote)));
+        refused.push((later, ShellRefusal::Started(Started::Remote)));
     }
     at
 }

@@ -3,7 +3,7 @@
 
 use super::interpreters::{Refused, may_be_option};
 use super::readers::is_abbreviated;
-use super::refusal::{Refusal, Started};
+use super::refusal::{ShellRefusal, Started};
 use super::words::{Word, is_option};
 
 /// Examines the words after such a program's name.
@@ -34,7 +34,7 @@ pub(super) fn judge(program: &[u8], words: &[Word], refused: &mut Refused) {
             // It runs a name that begins with !.
             let names = words.iter().enumerate();
             let free = names.filter(|(_, word)| may_be_option(word));
-            refused.extend(free.map(|(at, _)| (at, Refusal::Started(Started::CommandOption))));
+            refused.extend(free.map(|(at, _)| (at, ShellRefusal::Started(Started::CommandOption))));
         }
         b"deno" if words.first().and_then(Word::literal).as_deref() == Some(b"eval") => {
             refuse_all(words, Started::CommandOption, refused);
@@ -72,7 +72,7 @@ fn own_words_of_flock(words: &[Word]) -> usize {
 }
 
 fn refuse_all(words: &[Word], started: Started, refused: &mut Refused) {
-    refused.extend((0..words.len()).map(|at| (at, Refusal::Started(started))));
+    refused.extend((0..words.len()).map(|at| (at, ShellRefusal::Started(started))));
 }
 
 fn is_short(text: &[u8], letters: &[u8]) -> bool {
@@ -143,8 +143,8 @@ fn judge_options(
         let is_long = long.iter().any(|name| is_abbreviated(&text, name));
         if is_any || is_order || is_long || is_short(&text, short) {
             refused.extend([
-                (at, Refusal::Started(started)),
-                (at + 1, Refusal::Started(started)),
+                (at, ShellRefusal::Started(started)),
+                (at + 1, ShellRefusal::Started(started)),
             ]);
         }
     }
@@ -172,7 +172,7 @@ fn judge_tmux(words: &[Word], refused: &mut Refused) {
 }
 
 fn judge_env(words: &[Word], refused: &mut Refused) {
-    let option = Refusal::Started(Started::EnvOption);
+    let option = ShellRefusal::Started(Started::EnvOption);
     let mut is_argument = false;
     for (at, word) in words.iter().enumerate() {
         let (text, is_whole) = word.literal_prefix();

@@ -6,7 +6,7 @@
 
 use super::feeds::Feeds;
 use super::heredoc::Heredoc;
-use super::refusal::{Evaluated, Refusal};
+use super::refusal::{Evaluated, ShellRefusal};
 
 /// A byte of the script, or a place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +32,12 @@ pub(super) struct FoundPlaceholder {
     pub(super) stand: Stand,
     /// True if the value itself can stand there, in quotes, where the line is shown.
     pub(super) is_fillable: bool,
-    pub(super) refusal: Option<Refusal>,
+    pub(super) refusal: Option<ShellRefusal>,
     is_number: bool,
 }
 
 /// The result of reading; the error is the reason why the script cannot be read.
-pub(super) type Read<T> = Result<T, Refusal>;
+pub(super) type Read<T> = Result<T, ShellRefusal>;
 
 /// The deepest nesting that is read; no real script goes deeper.
 pub(super) const NESTING_MAX: usize = 50;
@@ -76,7 +76,7 @@ pub(super) fn read(units: &[Unit]) -> Read<Whole> {
     let mut lexer = Lexer::new(units);
     lexer.list(Closer::End)?;
     for place in lexer.feeds.run() {
-        lexer.refuse(place..place + 1, Refusal::Evaluated(Evaluated::Stdin));
+        lexer.refuse(place..place + 1, ShellRefusal::Evaluated(Evaluated::Stdin));
     }
     Ok(Whole {
         found: lexer.found,
@@ -92,7 +92,7 @@ pub(super) fn may_run_stdin(text: &[u8]) -> bool {
 }
 
 pub(super) fn unreadable<T>(why: &'static str) -> Read<T> {
-    Err(Refusal::Unreadable(why))
+    Err(ShellRefusal::Unreadable(why))
 }
 
 /// The end of a list of commands.
@@ -146,18 +146,18 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    pub(super) fn refuse_place(&mut self, refusal: Refusal) {
+    pub(super) fn refuse_place(&mut self, refusal: ShellRefusal) {
         let from = self.found.len();
         self.take_place(Stand::Kept);
         self.refuse_from(from, refusal);
     }
 
     /// Refuses all places from this number on.
-    pub(super) fn refuse_from(&mut self, from: usize, refusal: Refusal) {
+    pub(super) fn refuse_from(&mut self, from: usize, refusal: ShellRefusal) {
         self.refuse(from..self.found.len(), refusal);
     }
 
-    pub(super) fn refuse(&mut self, places: std::ops::Range<usize>, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, places: std::ops::Range<usize>, refusal: ShellRefusal) {
         for found in self.found.get_mut(places).unwrap_or_default() {
             if !(found.is_number && refusal.is_of_content()) {
                 found.refusal.get_or_insert(refusal);

@@ -3,7 +3,7 @@
 use super::commands::{SimpleCommand, Verdict, is_special};
 use super::lexer::{Closer, Lexer, NESTING_MAX, Read, Stand, Unit, unreadable};
 use super::readers;
-use super::refusal::{Evaluated, Refusal};
+use super::refusal::{Evaluated, ShellRefusal};
 use super::words::{Bit, Word, is_name};
 
 /// The parts that may come next in a list.
@@ -336,7 +336,7 @@ impl Lexer<'_> {
         let word = self.word()?;
         if is_duplication {
             // bash expands it, finds that it is no number, and expands it again as a file's name.
-            let evaluated = Refusal::Evaluated(Evaluated::Duplication);
+            let evaluated = ShellRefusal::Evaluated(Evaluated::Duplication);
             self.refuse(word.places.clone(), evaluated);
             if word.has_expansion() {
                 return unreadable("bash expands what stands behind >& twice: write >FILE 2>&1");

@@ -2,7 +2,7 @@
 
 use super::commands::is_special;
 use super::lexer::{Closer, Lexer, Read, Stand, Unit, unreadable};
-use super::refusal::{Evaluated, Misplaced, Refusal};
+use super::refusal::{Evaluated, Misplaced, ShellRefusal};
 use super::words::{Bit, Word};
 
 /// The quotes around an expansion.
@@ -74,7 +74,7 @@ impl Lexer<'_> {
                 word.bits.push(Bit::Quoted(byte));
             }
             Some(Unit::Placeholder { .. }) => {
-                self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
+                self.refuse_place(ShellRefusal::Misplaced(Misplaced::AfterBackslash));
                 word.bits.push(Bit::Placeholder);
             }
             None => return unreadable("it ends with a backslash"),
@@ -158,7 +158,7 @@ impl Lexer<'_> {
                 bits.push(Bit::Quoted(byte));
             }
             Some(Unit::Placeholder { .. }) => {
-                self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
+                self.refuse_place(ShellRefusal::Misplaced(Misplaced::AfterBackslash));
                 bits.push(Bit::Placeholder);
             }
             None => return unreadable("a \" is not closed"),
@@ -174,7 +174,7 @@ impl Lexer<'_> {
             return Ok(());
         };
         let Unit::Byte(next) = next else {
-            self.refuse_place(Refusal::Misplaced(Misplaced::AfterDollar));
+            self.refuse_place(ShellRefusal::Misplaced(Misplaced::AfterDollar));
             bits.push(Bit::Placeholder);
             return Ok(());
         };
@@ -227,7 +227,7 @@ impl Lexer<'_> {
         self.opaque += 1;
         let read = self.nested(Self::arithmetic_body);
         self.opaque -= 1;
-        self.refuse_from(from, Refusal::Evaluated(Evaluated::Arithmetic));
+        self.refuse_from(from, ShellRefusal::Evaluated(Evaluated::Arithmetic));
         read
     }
 
@@ -298,7 +298,7 @@ impl Lexer<'_> {
             while self.at < close {
                 match self.unit(0) {
                     Some(Unit::Placeholder { .. }) => {
-                        self.refuse_place(Refusal::Misplaced(Misplaced::EscapesInBackquotes))
+                        self.refuse_place(ShellRefusal::Misplaced(Misplaced::EscapesInBackquotes))
                     }
                     _ => self.at += 1,
                 }
@@ -359,10 +359,10 @@ impl Lexer<'_> {
         let read = self.nested(|lexer| lexer.brace_word(around, operator));
         self.opaque -= 1;
         if operator == Operator::Other {
-            self.refuse_from(from, Refusal::Evaluated(Evaluated::BraceOperator));
+            self.refuse_from(from, ShellRefusal::Evaluated(Evaluated::BraceOperator));
         }
         if is_special && is_assigned {
-            self.refuse_from(from, Refusal::Evaluated(Evaluated::SpecialVariable));
+            self.refuse_from(from, ShellRefusal::Evaluated(Evaluated::SpecialVariable));
         }
         read
     }
@@ -416,7 +416,7 @@ impl Lexer<'_> {
                 Some(Unit::Byte(b'}')) => {
                     self.at += 1;
                     if is_bare && has_blank {
-                        self.refuse_from(from, Refusal::Evaluated(Evaluated::SplitDefault));
+                        self.refuse_from(from, ShellRefusal::Evaluated(Evaluated::SplitDefault));
                     }
                     return Ok(());
                 }
@@ -447,7 +447,7 @@ impl Lexer<'_> {
                     let from = self.found.len();
                     self.take_place(stand);
                     if around == Around::Heredoc && operator == Operator::Pattern {
-                        self.refuse_from(from, Refusal::Misplaced(Misplaced::HeredocPattern));
+                        self.refuse_from(from, ShellRefusal::Misplaced(Misplaced::HeredocPattern));
                     }
                 }
                 None => return unreadable("a ${ is not closed"),
@@ -464,7 +464,7 @@ impl Lexer<'_> {
             }
             Some(Unit::Byte(_)) => {}
             Some(Unit::Placeholder { .. }) => {
-                self.refuse_place(Refusal::Misplaced(Misplaced::AfterBackslash));
+                self.refuse_place(ShellRefusal::Misplaced(Misplaced::AfterBackslash));
                 return Ok(());
             }
             None => return unreadable("a ${ is not closed"),

@@ -5,7 +5,7 @@ use super::interpreters::Language;
 
 /// The reason for which a value may not stand in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ShellRefusal {
     Evaluated(Evaluated),
     Started(Started),
     /// It would become a part of the program of awk, perl and the like.
@@ -75,20 +75,23 @@ pub(super) enum Misplaced {
     EscapesInBackquotes,
 }
 
-impl Refusal {
+impl ShellRefusal {
     /// Returns `true` if digits alone do no harm there; some places can give only digits.
     pub(super) fn is_of_content(self) -> bool {
-        !matches!(self, Refusal::Misplaced(_) | Refusal::Unreadable(_))
+        !matches!(
+            self,
+            ShellRefusal::Misplaced(_) | ShellRefusal::Unreadable(_)
+        )
     }
 
     /// Returns the text after the place in a complaint.
     pub(super) fn words(self) -> String {
         match self {
-            Refusal::Evaluated(evaluated) => evaluated.words().to_owned(),
-            Refusal::Started(started) => started.words().to_owned(),
-            Refusal::Program(language) => language.advice(),
-            Refusal::Misplaced(misplaced) => misplaced.words().to_owned(),
-            Refusal::Unreadable(why) => format!("cannot be filled in safely: {why}"),
+            ShellRefusal::Evaluated(evaluated) => evaluated.words().to_owned(),
+            ShellRefusal::Started(started) => started.words().to_owned(),
+            ShellRefusal::Program(language) => language.advice(),
+            ShellRefusal::Misplaced(misplaced) => misplaced.words().to_owned(),
+            ShellRefusal::Unreadable(why) => format!("cannot be filled in safely: {why}"),
         }
     }
 }

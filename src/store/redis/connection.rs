@@ -17,7 +17,7 @@ use super::trouble::{
     Trouble, gone_words, has_no_script, is_cut, is_interruption, is_passing, is_unknown, why,
 };
 use super::{diagnosis, trouble};
-use crate::store::stream::{Listener, Notice};
+use crate::store::stream::{Listener, StreamNotice};
 use dishrack_core::ledger::mix;
 
 /// The longest time for Redis to answer, besides the time that it was asked to wait.
@@ -61,14 +61,14 @@ pub(super) struct Server {
     pub(super) born: OnceLock<String>,
     /// The greatest number of changes of the stream that was seen.
     changes: AtomicU64,
-    answered: Mutex<Answered>,
+    answered: Mutex<LastAnswer>,
     /// The time since which it cannot be reached.
     away: Mutex<Option<Instant>>,
     /// True if too few replicas have what was told.
     lacks_replicas: AtomicBool,
     listener: OnceLock<Listener>,
     /// Notices from before there was a listener.
-    untold: Mutex<Vec<Notice>>,
+    untold: Mutex<Vec<StreamNotice>>,
     gone: AtomicU64,
     is_abandoned: AtomicBool,
     pause: (Mutex<()>, Condvar),
@@ -82,7 +82,7 @@ pub(super) enum Spoken {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Answered {
+struct LastAnswer {
     calls: [u64; 2],
     at: Option<Instant>,
 }
@@ -151,13 +151,13 @@ impl Server {
     pub(super) fn saw_gone(&self, gone: u64) {
         if self.gone.swap(gone, Ordering::Relaxed) < gone {
             let (name, stream) = (&self.name, &self.keys.stream);
-            self.tell(Notice::Warning(gone_words(name, stream, gone)));
+            self.tell(StreamNotice::Warning(gone_words(name, stream, gone)));
         }
     }
 
     /// Reports a warning, also to a later listener.
     pub(super) fn warn(&self, words: String) {
-        self.untold.lock().push(Notice::Warning(words));
+        self.untold.lock().push(StreamNotice::Warning(words));
     }
 
     pub(super) fn was_answered(&self, spoken: Spoken, call: u64) {
@@ -323,7 +323,7 @@ impl Server {
         let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
         if known.fetch_update(set, get, step_back).is_ok() {
             let lost = seen - changes;
-            self.tell(Notice::Older(format!(
+            self.tell(StreamNotice::Older(format!(
                 "{} has come back with an older state of {}: its last {lost} changes are lost; \
                  what was put in them is gone, and what was done in them is done again",
                 self.name, self.keys.stream
@@ -337,7 +337,7 @@ impl Server {
     fn compare_memo(
         &self,
         connection: &mut Connection,
-        answered: Answered,
+        answered: LastAnswer,
         is_told: bool,
     ) -> RedisResult<()> {
         let Some(at) = answered.at.filter(|at| at.elapsed() < MEMO_KEPT) else {
@@ -358,7 +358,7 @@ impl Server {
                 return Ok(());
             }
             let (name, stream) = (&self.name, &self.keys.stream);
-            self.tell(Notice::Older(format!(
+            self.tell(StreamNotice::Older(format!(
                 "{name} has come back with an older state of {stream}: what it was told last is not \
                  there; what was put in that is gone, and what was done in it is done again"
             )));
@@ -366,7 +366,7 @@ impl Server {
         Ok(())
     }
 
-    fn tell(&self, notice: Notice) {
+    fn tell(&self, notice: StreamNotice) {
         if let Some(listener) = self.listener.get() {
             listener(notice);
         }
@@ -380,7 +380,7 @@ impl Server {
             let name = &self.name;
             let seen = is_cut(error).then(|| self.diagnosis(error)).flatten();
             let words = seen.unwrap_or_else(|| format!("{name} is away ({})", why(error)));
-            self.tell(Notice::Away(words));
+            self.tell(StreamNotice::Away(words));
         }
     }
 
@@ -388,7 +388,7 @@ impl Server {
     pub(super) fn lacks_replicas(&self, words: &str) {
         if !self.lacks_replicas.swap(true, Ordering::Relaxed) {
             let name = &self.name;
-            self.tell(Notice::Lagging(format!("{name} {words}")));
+            self.tell(StreamNotice::Lagging(format!("{name} {words}")));
         }
     }
 
@@ -396,7 +396,7 @@ impl Server {
     pub(super) fn has_replicas(&self) {
         if self.lacks_replicas.swap(false, Ordering::Relaxed) {
             let name = &self.name;
-            self.tell(Notice::CaughtUp(format!(
+            self.tell(StreamNotice::CaughtUp(format!(
                 "{name} has enough replicas that keep up again"
             )));
         }
@@ -406,7 +406,9 @@ impl Server {
         let since = self.away.lock().take();
         if let Some(since) = since {
             let after = since.elapsed();
-            self.tell(Notice::Back(format!("redis is back, after {after:.1?}")));
+            self.tell(StreamNotice::Back(format!(
+                "redis is back, after {after:.1?}"
+            )));
         }
     }
 

@@ -8,7 +8,7 @@ use crate::observe::EventKind;
 use crate::supervision::notes::Life;
 use dishrack_core::ledger::Started;
 use dishrack_core::pool::child::{ChildEvent, Phase};
-use dishrack_core::pool::watchdog::{Fault, Order, Sample, Watchdog};
+use dishrack_core::pool::watchdog::{Fault, Sample, Watchdog, WatchdogEffect};
 
 impl Watch {
     /// Begins to hold a ready worker's items to their time limits.
@@ -67,7 +67,7 @@ impl Watch {
     fn watchdog(
         &mut self,
         index: usize,
-        look: impl FnOnce(&mut Watchdog, Sample) -> Option<Order>,
+        look: impl FnOnce(&mut Watchdog, Sample) -> Option<WatchdogEffect>,
     ) {
         let sample = self.sample(index);
         let slot = &mut self.slots[index];
@@ -77,14 +77,14 @@ impl Watch {
         };
         match look(watchdog, sample) {
             None => {}
-            Some(Order::Terminate) => {
+            Some(WatchdogEffect::Terminate) => {
                 if let Some(Fault::Overran(ordinal)) = watchdog.fault() {
                     self.report_time_limit(index, ordinal);
                 }
                 self.excuse(index);
                 self.reaper.terminate(key);
             }
-            Some(Order::Kill) => {
+            Some(WatchdogEffect::Kill) => {
                 slot.is_killed = true;
                 if watchdog.fault() == Some(Fault::Stalled) {
                     let limit = self.plan.bounds.time_limit.unwrap_or_default();

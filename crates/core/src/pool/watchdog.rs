@@ -25,7 +25,7 @@ pub struct Sample {
 
 /// An order about the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum WatchdogEffect {
     /// Ask it to end (SIGTERM).
     Terminate,
     /// End it (SIGKILL).
@@ -111,7 +111,7 @@ impl Watchdog {
     }
 
     /// Examines a sample, and returns what is to be done about the worker.
-    pub fn observe(&mut self, sample: Sample, now: Duration) -> Option<Order> {
+    pub fn observe(&mut self, sample: Sample, now: Duration) -> Option<WatchdogEffect> {
         match self.state {
             WatchState::Killed(_) => None,
             WatchState::Asked { fault, until } => self.look_again(fault, until, sample, now),
@@ -122,13 +122,23 @@ impl Watchdog {
     }
 
     /// Notes that this delivery was cancelled.
-    pub fn revoke(&mut self, ordinal: u64, sample: Sample, now: Duration) -> Option<Order> {
+    pub fn revoke(
+        &mut self,
+        ordinal: u64,
+        sample: Sample,
+        now: Duration,
+    ) -> Option<WatchdogEffect> {
         self.revoke_at(ordinal, now, sample, now)
     }
 
     /// Notes that this delivery is not needed any more: a worker that is still at it then has to
     /// end for it. One that is nearly through need not be replaced.
-    pub fn revoke_spare(&mut self, ordinal: u64, sample: Sample, now: Duration) -> Option<Order> {
+    pub fn revoke_spare(
+        &mut self,
+        ordinal: u64,
+        sample: Sample,
+        now: Duration,
+    ) -> Option<WatchdogEffect> {
         self.revoke_at(ordinal, now.saturating_add(SPARED), sample, now)
     }
 
@@ -138,7 +148,7 @@ impl Watchdog {
         at: Duration,
         sample: Sample,
         now: Duration,
-    ) -> Option<Order> {
+    ) -> Option<WatchdogEffect> {
         // Its worker may say of one that is known already that it has begun it.
         if !self.revoked.iter().any(|(known, _)| *known == ordinal) {
             self.revoked.push((ordinal, at));
@@ -147,7 +157,7 @@ impl Watchdog {
     }
 
     /// Looks again soon, because a cancelled delivery may be the next one that the worker comes to.
-    fn look_for_revoked(&mut self, sample: Sample, now: Duration) -> Option<Order> {
+    fn look_for_revoked(&mut self, sample: Sample, now: Duration) -> Option<WatchdogEffect> {
         let current = sample.current;
         let is_due = |(ordinal, at): &(u64, Duration)| *ordinal == current && *at <= now;
         if current != 0 && self.revoked.iter().any(is_due) {
@@ -164,7 +174,7 @@ impl Watchdog {
         until: Duration,
         sample: Sample,
         now: Duration,
-    ) -> Option<Order> {
+    ) -> Option<WatchdogEffect> {
         let is_at_it = match fault {
             Fault::Overran(ordinal) | Fault::Revoked(ordinal) => sample.current == ordinal,
             Fault::Stalled => true,
@@ -183,7 +193,7 @@ impl Watchdog {
         self.kill(fault)
     }
 
-    fn look_for_faults(&mut self, sample: Sample, now: Duration) -> Option<Order> {
+    fn look_for_faults(&mut self, sample: Sample, now: Duration) -> Option<WatchdogEffect> {
         let order = self.look_at_time(sample, now);
         if order.is_none() && !self.revoked.is_empty() {
             let soon = now.saturating_add(REVOKED_LOOK);
@@ -192,7 +202,7 @@ impl Watchdog {
         order
     }
 
-    fn look_at_time(&mut self, sample: Sample, now: Duration) -> Option<Order> {
+    fn look_at_time(&mut self, sample: Sample, now: Duration) -> Option<WatchdogEffect> {
         let Some(limit) = self.limit else {
             self.next = None;
             return None;
@@ -225,16 +235,16 @@ impl Watchdog {
         None
     }
 
-    fn terminate(&mut self, fault: Fault, now: Duration) -> Option<Order> {
+    fn terminate(&mut self, fault: Fault, now: Duration) -> Option<WatchdogEffect> {
         let until = now.saturating_add(self.grace);
         self.state = WatchState::Asked { fault, until };
         self.next = Some(until);
-        Some(Order::Terminate)
+        Some(WatchdogEffect::Terminate)
     }
 
-    fn kill(&mut self, fault: Fault) -> Option<Order> {
+    fn kill(&mut self, fault: Fault) -> Option<WatchdogEffect> {
         self.state = WatchState::Killed(fault);
         self.next = None;
-        Some(Order::Kill)
+        Some(WatchdogEffect::Kill)
     }
 }

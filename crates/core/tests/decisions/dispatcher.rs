@@ -4,7 +4,7 @@ pub(crate) mod stream;
 
 use std::time::Duration;
 
-use dishrack_core::dispatcher::{Dispatcher, Reply, Request, Said};
+use dishrack_core::dispatcher::{Dispatcher, Effect, Reply, Request};
 
 use crate::steps::Steps as _;
 use dishrack_core::ledger::{Capacity, Options, Outcome, Refusal};
@@ -35,14 +35,14 @@ fn worker(dispatcher: &mut Table) -> HolderId {
 
 fn delivery(dispatcher: &mut Table) -> Handed {
     match dispatcher.poll() {
-        Some(Said::Deliver(handed)) => handed,
+        Some(Effect::Deliver(handed)) => handed,
         other => panic!("{other:?}"),
     }
 }
 
 fn answer(dispatcher: &mut Table) -> (u64, Reply) {
     match dispatcher.poll() {
-        Some(Said::Answer(request, reply)) => (request.number, reply),
+        Some(Effect::Answer(request, reply)) => (request.number, reply),
         other => panic!("{other:?}"),
     }
 }

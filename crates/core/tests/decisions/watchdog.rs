@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dishrack_core::pool::watchdog::{Fault, Order, Sample, Watchdog};
+use dishrack_core::pool::watchdog::{Fault, Sample, Watchdog, WatchdogEffect};
 use proptest::prelude::*;
 
 crate::trials! {
@@ -63,12 +63,15 @@ fn an_item_over_its_limit_is_terminated_and_then_killed() {
     let mut watchdog = watchdog();
     assert_eq!(
         watchdog.observe(at_work(7, 0), ms(1000)),
-        Some(Order::Terminate)
+        Some(WatchdogEffect::Terminate)
     );
     assert_eq!(watchdog.fault(), Some(Fault::Overran(7)));
     assert_eq!(watchdog.poll_timeout(), Some(ms(1100)));
     assert_eq!(watchdog.observe(at_work(7, 0), ms(1099)), None);
-    assert_eq!(watchdog.observe(at_work(7, 0), ms(1100)), Some(Order::Kill));
+    assert_eq!(
+        watchdog.observe(at_work(7, 0), ms(1100)),
+        Some(WatchdogEffect::Kill)
+    );
     assert_eq!(watchdog.fault(), Some(Fault::Overran(7)));
     assert_eq!(watchdog.poll_timeout(), None);
     assert_eq!(watchdog.observe(at_work(7, 0), ms(9000)), None);
@@ -78,7 +81,7 @@ fn a_worker_that_goes_on_to_the_next_item_is_forgiven() {
     let mut watchdog = watchdog();
     assert_eq!(
         watchdog.observe(at_work(7, 0), ms(1000)),
-        Some(Order::Terminate)
+        Some(WatchdogEffect::Terminate)
     );
     assert_eq!(watchdog.observe(at_work(8, 1050), ms(1100)), None);
     assert_eq!(watchdog.fault(), None);
@@ -89,7 +92,10 @@ fn a_worker_that_begins_nothing_for_the_limit_is_killed() {
     let mut watchdog = watchdog();
     assert_eq!(watchdog.observe(quiet(3), ms(1000)), None);
     assert_eq!(watchdog.poll_timeout(), Some(ms(2000)));
-    assert_eq!(watchdog.observe(quiet(3), ms(2000)), Some(Order::Kill));
+    assert_eq!(
+        watchdog.observe(quiet(3), ms(2000)),
+        Some(WatchdogEffect::Kill)
+    );
     assert_eq!(watchdog.fault(), Some(Fault::Stalled));
 }
 
@@ -125,22 +131,25 @@ fn a_cancelled_item_is_terminated_only_while_it_is_worked_on() {
     assert_eq!(watchdog.revoke(7, at_work(6, 0), ms(10)), None);
     assert_eq!(watchdog.fault(), None);
     let order = watchdog.revoke(7, at_work(7, 5), ms(10));
-    assert_eq!(order, Some(Order::Terminate));
+    assert_eq!(order, Some(WatchdogEffect::Terminate));
     assert_eq!(watchdog.fault(), Some(Fault::Revoked(7)));
-    assert_eq!(watchdog.observe(at_work(7, 5), ms(110)), Some(Order::Kill));
+    assert_eq!(
+        watchdog.observe(at_work(7, 5), ms(110)),
+        Some(WatchdogEffect::Kill)
+    );
 }
 
 /// SIGTERM may be on its way when the worker has gone on, and ends it at its next item.
 fn a_worker_that_was_asked_to_end_is_ending_until_the_grace_is_over() {
     let mut watchdog = Watchdog::new(None, GRACE, ms(0));
     let order = watchdog.revoke(7, at_work(7, 5), ms(10));
-    assert_eq!(order, Some(Order::Terminate));
+    assert_eq!(order, Some(WatchdogEffect::Terminate));
     assert_eq!(watchdog.revoke(9, at_work(8, 11), ms(12)), None);
     assert_eq!(watchdog.observe(at_work(8, 11), ms(50)), None);
     assert_eq!(watchdog.fault(), Some(Fault::Revoked(7)));
     // It has not minded the signal, and has come to the other one.
     let order = watchdog.observe(at_work(9, 60), ms(110));
-    assert_eq!(order, Some(Order::Terminate));
+    assert_eq!(order, Some(WatchdogEffect::Terminate));
     assert_eq!(watchdog.fault(), Some(Fault::Revoked(9)));
 }
 
@@ -156,7 +165,7 @@ fn a_spare_copy_that_is_nearly_done_is_left_alone() {
     // Another one is not.
     assert_eq!(watchdog.revoke_spare(8, at_work(8, 15), ms(1000)), None);
     let order = watchdog.observe(at_work(8, 15), ms(1020));
-    assert_eq!(order, Some(Order::Terminate));
+    assert_eq!(order, Some(WatchdogEffect::Terminate));
 }
 
 /// Every order has its reason, in each sample and at each time.
@@ -184,15 +193,15 @@ fn nothing_is_ordered_before_an_item_could_be_over_its_limit() {
             let before = watchdog.fault();
             match watchdog.observe(sample, ms(now)) {
                 None => {}
-                Some(Order::Terminate) => {
+                Some(WatchdogEffect::Terminate) => {
                     prop_assert!(current != 0 && ms(now) >= ms(since) + LIMIT);
                 }
-                Some(Order::Kill) if watchdog.fault() == Some(Fault::Stalled) => {
+                Some(WatchdogEffect::Kill) if watchdog.fault() == Some(Fault::Stalled) => {
                     let (_, at) = quiet_since.expect("it was quiet");
                     prop_assert!(ms(now) >= ms(at) + LIMIT);
                     break;
                 }
-                Some(Order::Kill) => {
+                Some(WatchdogEffect::Kill) => {
                     prop_assert_eq!(before, Some(Fault::Overran(current)));
                     break;
                 }

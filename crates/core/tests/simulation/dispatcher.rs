@@ -14,7 +14,7 @@ use dishrack_core::ledger::{
 
 use crate::envelope::Envelope;
 
-pub(crate) type Said = dispatcher::Said<Envelope, u64>;
+pub(crate) type Effect = dispatcher::Effect<Envelope, u64>;
 
 pub(crate) type Outcome = ledger::Outcome<u64>;
 
@@ -114,9 +114,9 @@ impl Dispatcher {
     }
 
     /// Returns the next effect.
-    pub(crate) fn next(&mut self) -> Option<Said> {
+    pub(crate) fn next(&mut self) -> Option<Effect> {
         let said = self.real.poll()?;
-        if let dispatcher::Said::Answer(request, reply) = &said {
+        if let dispatcher::Effect::Answer(request, reply) = &said {
             let number = self.asked.remove(&(request.holder, request.number));
             if let (Reply::Accepted(id), Some(number)) = (reply, number) {
                 self.numbers.insert(*id, number);

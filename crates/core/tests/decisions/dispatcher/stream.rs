@@ -5,7 +5,7 @@ use std::time::Duration;
 use dishrack_core::dispatcher::inflight::{
     Answered, Arrival, FetcherCall, FetcherStep, Maintained, PublisherStep, Telling,
 };
-use dishrack_core::dispatcher::{Dispatcher, Said};
+use dishrack_core::dispatcher::{Dispatcher, Effect};
 use dishrack_core::ledger::{Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
 use dishrack_core::ledger::{Options, Outcome, Refusal};
 use dishrack_core::shared::{Shared, StreamState};
@@ -90,7 +90,7 @@ fn a_join_waits_for_ends_that_are_on_their_way() {
     dispatcher.ledger.handle_join(credit, u64::MAX);
     let (_, _, question) = take(&mut dispatcher);
     took(&mut dispatcher, vec![arrival(1)], question);
-    let Some(Said::Deliver(handed)) = dispatcher.poll() else {
+    let Some(Effect::Deliver(handed)) = dispatcher.poll() else {
         panic!("there is an item");
     };
     end(&mut dispatcher, &handed, Outcome::Done(None));
@@ -153,7 +153,7 @@ fn busy(max_attempts: u32, items: u64) -> (Table, Handed) {
         question,
     );
     match dispatcher.poll() {
-        Some(Said::Deliver(handed)) => (dispatcher, handed),
+        Some(Effect::Deliver(handed)) => (dispatcher, handed),
         other => panic!("{other:?}"),
     }
 }
@@ -233,7 +233,7 @@ fn what_comes_again_while_its_end_is_told_is_given_back() {
     let (_, _, question) = take(&mut dispatcher);
     took(&mut dispatcher, vec![arrival(1)], question);
     assert!(
-        matches!(dispatcher.poll(), Some(Said::Deliver(_))),
+        matches!(dispatcher.poll(), Some(Effect::Deliver(_))),
         "now it is"
     );
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dishrack_core::dispatcher::{Reply, Request, Said};
+use dishrack_core::dispatcher::{Effect, Reply, Request};
 use dishrack_core::ledger::{Blame, Cause, Exit, Handed, Outcome, Refusal, Scene, Started};
 
 use super::member::{Asked, Job, Phase, Word};
@@ -211,19 +211,19 @@ impl Fleet {
     pub(super) fn pump(&mut self, at: usize) {
         while let Some(said) = self.members[at].dispatcher.poll() {
             match said {
-                Said::Deliver(handed) => self.deliver(at, &handed),
-                Said::Answer(request, reply) => self.reply(at, request, reply),
-                Said::TakeBack(holder) => {
+                Effect::Deliver(handed) => self.deliver(at, &handed),
+                Effect::Answer(request, reply) => self.reply(at, request, reply),
+                Effect::TakeBack(holder) => {
                     let member = &mut self.members[at];
                     let worker = member.workers.iter_mut().find(|one| one.holder == holder);
                     let worker = worker.expect("it has not left");
                     let back = std::mem::take(&mut worker.inbox);
                     worker.words.extend(back.into_iter().map(Word::Returned));
                 }
-                Said::Notice(notice) => panic!("nothing is lacking: {notice:?}"),
-                Said::Stop(handed) => panic!("no item has copies: {handed:?}"),
-                Said::Worn(_) => panic!("no worker has a quota"),
-                Said::Report(report) => {
+                Effect::Notice(notice) => panic!("nothing is lacking: {notice:?}"),
+                Effect::Stop(handed) => panic!("no item has copies: {handed:?}"),
+                Effect::Worn(_) => panic!("no worker has a quota"),
+                Effect::Report(report) => {
                     self.coverage.reports += 1;
                     self.record.reported(&report);
                 }

@@ -8,7 +8,7 @@ use dishrack_core::ledger::{Blame, Cause, Exit, HolderId, Refusal, Scene, Starte
 use dishrack_core::pool::child::{ChildEffect, ChildEvent, Phase};
 
 use super::{World, note};
-use crate::dispatcher::{Outcome, Reply, Request, Said};
+use crate::dispatcher::{Effect, Outcome, Reply, Request};
 use crate::life::Life;
 use crate::planted::Plant;
 use crate::process::{Down, Job, Up};
@@ -158,7 +158,7 @@ impl World {
                     None => {}
                     Some(said) => {
                         match said {
-                            Said::Answer(_, Reply::Refused(Refusal::Empty)) => {
+                            Effect::Answer(_, Reply::Refused(Refusal::Empty)) => {
                                 self.coverage.cancelled_gets += 1
                             }
                             _ => self.coverage.cancelled_puts += 1,

@@ -8,7 +8,7 @@ use dishrack_core::ledger::{Cancelled, Handed, Notice, Record, Refusal, Report};
 
 use super::{World, note};
 use crate::disk::Commit;
-use crate::dispatcher::{Outcome, Reply, Said};
+use crate::dispatcher::{Effect, Outcome, Reply};
 use crate::envelope::Envelope;
 use crate::life::{Consumer, InFlight, Producer};
 use crate::planted::Plant;
@@ -318,10 +318,10 @@ impl World {
         }
     }
 
-    pub(super) fn carry_out(&mut self, said: Said) {
+    pub(super) fn carry_out(&mut self, said: Effect) {
         match said {
-            Said::Deliver(handed) => self.deliver(handed),
-            Said::Answer(request, answer) => {
+            Effect::Deliver(handed) => self.deliver(handed),
+            Effect::Answer(request, answer) => {
                 let job = match answer {
                     Reply::Item(handed) => {
                         self.coverage.deliveries_to_loops += 1;
@@ -337,18 +337,18 @@ impl World {
                     down.push_back(Down::Answer(answer, job));
                 }
             }
-            Said::Worn(holder) => self.recycle(holder),
-            Said::TakeBack(holder) => {
+            Effect::Worn(holder) => self.recycle(holder),
+            Effect::TakeBack(holder) => {
                 if let Some(index) = self.life.slot_of(holder) {
                     self.life.slots[index].down.push_back(Down::GiveBack);
                 }
             }
-            Said::Stop(handed) => self.stop_copy(handed),
-            Said::Notice(notice) => match notice {
+            Effect::Stop(handed) => self.stop_copy(handed),
+            Effect::Notice(notice) => match notice {
                 Notice::Shortage(_) => self.coverage.shortages += 1,
                 Notice::ShortageOver => self.coverage.shortages_over += 1,
             },
-            Said::Report(report) => {
+            Effect::Report(report) => {
                 if self.is_planted(Plant::DoneTwice) {
                     self.hear(report.clone());
                 }
