@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn runs_agree_with_single_deliveries() {
         proptest::proptest!(|(steps: Vec<(u8, u8)>)| {
-            let holder = HolderId::default();
+            let holder = slotmap::SlotMap::with_key().insert(());
             let (mut single, mut runs) = (Leases::new(), Leases::new());
             let mut next = 1;
             for (what, pick) in steps {
