@@ -37,19 +37,24 @@ pub(crate) fn measure(order: &Order) -> Measured {
     }
 }
 
-/// Spreads times evenly over the logarithm, the same in every run: a linear congruential generator
-/// (Knuth's MMIX constants), of which the upper 53 bits count.
+/// Spreads times evenly over the logarithm, the same in every run.
 fn mixed_us(items: usize) -> Vec<u32> {
+    let in_range = |even: f64| 100.0 * 1000_f64.powf(even);
+    let whole = |us: f64| format!("{us:.0}").parse().expect("it is at most 100,000");
+    let times = even().map(|even| whole(in_range(even)));
+    times.take(items).collect()
+}
+
+/// Returns numbers that are spread evenly from 0 to 1, the same in every run: a linear congruential
+/// generator (Knuth's MMIX constants), of which the upper 53 bits count.
+pub(crate) fn even() -> impl Iterator<Item = f64> {
     let mut state = 1_u64;
-    let mut next = || {
+    std::iter::repeat_with(move || {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 11) as f64 / (1_u64 << 53) as f64
-    };
-    let in_range = |even: f64| 100.0 * 1000_f64.powf(even);
-    let whole = |us: f64| format!("{us:.0}").parse().expect("it is at most 100,000");
-    (0..items).map(|_| whole(in_range(next()))).collect()
+    })
 }
 
 /// Returns the longest idle time of a worker. All items were put at the beginning, so one waits

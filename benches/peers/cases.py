@@ -13,8 +13,8 @@ Row = collections.namedtuple("Row", "name title unit better note")
 # `idle`. `ours` is the name of the contender of this project that does the same, for the ratio.
 Case = collections.namedtuple("Case", "row name label side script contender options ours rounds")
 
-# `other` is None where the figure itself has the target.
-Target = collections.namedtuple("Target", "row text name other workers is_met")
+# `other` is None where the figure itself has the target. `figure` is its name in a measurement.
+Target = collections.namedtuple("Target", "row text name other workers is_met figure")
 
 # Contenders that need a redis-server are in these rows, or have the side `redis`.
 ROWS_WITH_A_SERVER = ("redis", "redis-idle")
@@ -96,6 +96,17 @@ ROWS = [
         "less",
         "400 items that compute for 0.1 to 100 ms, as many workers as CPUs: for how long at most a "
         "worker was at none while one waited, by the begins and ends of items.",
+    ),
+    Row(
+        "hedging",
+        "Time of an item where one of fifty hangs",
+        "ms",
+        "less",
+        "Items that sleep for 5 to 15 ms, but 1 of 50 for 5 s if it is the first time: from the `put` to "
+        "the end of an item, 99 % within. An item is put every 20 ms, so that workers are idle, or all "
+        "are put at once. A second copy is made when the first one takes longer than 30 ms or than 95 % "
+        "of what was done, but where items wait only if it is asked for (`pressing`). Runs of an item "
+        "are counted by the workers.",
     ),
     Row(
         "waiting",
@@ -291,6 +302,23 @@ def many():
     yield case("idle", "dishrack", "dishrack", "idle", "idle.py", "dishrack", workers=8, rounds=1)
 
 
+def hedging():
+    contenders = [
+        ("dishrack-single", "without copies", 20_000),
+        ("dishrack-p95", "dishrack, a second copy after p95", 20_000),
+        ("dishrack-delay", "dishrack, a second copy after 30 ms", 20_000),
+        ("dishrack-single", "without copies, all at once", 0),
+        ("dishrack-p95", "dishrack, after p95, all at once", 0),
+        ("dishrack-pressing", "dishrack, after p95, pressing, all at once", 0),
+    ]
+    common = dict(workers=8, items=500, hang_ms=5000, rounds=3)
+    for contender, label, gap_us in contenders:
+        name = contender.partition("-")[2] + ("" if gap_us else "-at-once")
+        ours = "p95" if gap_us else "pressing-at-once"
+        options = dict(gap_us=gap_us, ours=ours, **common)
+        yield case("hedging", name, label, "rust", None, contender, **options)
+
+
 def by_redis():
     ours = dict(workers=2, items=500_000)
     yield case("redis", "dishrack", "dishrack, put and join", "rust", None, "dishrack", **ours)
@@ -328,6 +356,7 @@ def all_cases(cpus):
     yield from start()
     yield from commands()
     yield from computing(cpus)
+    yield from hedging()
     yield from many()
     yield from by_redis()
 
@@ -347,9 +376,9 @@ def between(low, high):
 def targets(cpus):
     """In the order of the rows."""
 
-    def one(row, what, name, other, workers, goal):
+    def one(row, what, name, other, workers, goal, figure="value"):
         text, is_met = goal
-        return Target(row, (what, text), name, other, workers, is_met)
+        return Target(row, (what, text), name, other, workers, is_met, figure)
 
     for workers in (1, 2):
         on = f", {workers} worker{'s' if workers > 1 else ''}"
@@ -393,6 +422,15 @@ def targets(cpus):
     yield one("commands-output", what, "dishrack", "parallel", 2, at_most(0.15))
     yield one("busy", "efficiency with items of 1 ms, %", "dishrack", None, cpus, at_least(97))
     yield one("mixed", "longest idle time, ms", "dishrack", None, cpus, at_most(5))
+    hedged = [
+        ("p95", "single", "a second copy after p95"),
+        ("delay", "single", "a second copy after 30 ms"),
+        ("pressing-at-once", "single-at-once", "after p95, pressing, all at once"),
+    ]
+    for name, other, text in hedged:
+        what = f"1 of 50 hangs, {text} / without copies"
+        yield one("hedging", f"{what}: 99 % within", name, other, 8, at_most(0.2))
+        yield one("hedging", f"{what}: runs", name, other, 8, at_most(1.1), "runs")
     for name, text in (("1m", "1 M of 100 B"), ("1m-8", "1 M of 8 B"), ("10m", "10 M of 100 B")):
         yield one("waiting", f"bytes beyond the payload, {text}", name, None, 1, at_most(64))
     yield one("drain", "time for 10 M / 1 M items", "10m", "1m", 2, between(9, 11))

@@ -61,6 +61,8 @@ def quickened(case):
     options = dict(case.options)
     options["items"] = max(options.get("items", 0) // QUICK_PART, 16)
     options["workers"] = min(options.get("workers", 1), 50)
+    if "hang_ms" in options:
+        options["hang_ms"] //= QUICK_PART
     return case._replace(options=options)
 
 

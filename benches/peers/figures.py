@@ -14,21 +14,21 @@ def key_of_case(case):
     return key_of(case.row, case.name, case.options.get("workers", 1))
 
 
-def values(measurements, key):
-    """The figures by round, None where there is none."""
-    return [line.get("value") for line in measurements.get(key, [])]
+def values(measurements, key, figure="value"):
+    """The figures by round, None where there is none. `figure` may name one that explains others."""
+    return [line.get(figure) for line in measurements.get(key, [])]
 
 
-def summary(measurements, key):
+def summary(measurements, key, figure="value"):
     """Median, least and greatest; None if it was never measured."""
-    known = [value for value in values(measurements, key) if value is not None]
+    known = [value for value in values(measurements, key, figure) if value is not None]
     return (statistics.median(known), min(known), max(known)) if known else None
 
 
-def ratio(measurements, key, other):
+def ratio(measurements, key, other, figure="value"):
     """The median of the ratios within each round, so that what slows a round down counts on both
     sides."""
-    pairs = zip(values(measurements, key), values(measurements, other))
+    pairs = zip(values(measurements, key, figure), values(measurements, other, figure))
     known = [ours / theirs for ours, theirs in pairs if ours is not None and theirs]
     return statistics.median(known) if known else None
 
@@ -40,7 +40,8 @@ def failure(measurements, key):
 
 
 def own_figure(measurements, target):
-    found = summary(measurements, key_of(target.row, target.name, target.workers))
+    key = key_of(target.row, target.name, target.workers)
+    found = summary(measurements, key, target.figure)
     return found[0] if found else None
 
 
@@ -48,7 +49,8 @@ def target_figure(measurements, target):
     if target.other is None:
         return own_figure(measurements, target)
     ours = key_of(target.row, target.name, target.workers)
-    return ratio(measurements, ours, key_of(target.row, target.other, target.workers))
+    other = key_of(target.row, target.other, target.workers)
+    return ratio(measurements, ours, other, target.figure)
 
 
 def is_met(measurements, target):

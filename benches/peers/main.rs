@@ -9,6 +9,7 @@
 mod bare_commands;
 mod busy;
 mod channels;
+mod hedging;
 mod item;
 mod large;
 mod order;
@@ -34,6 +35,7 @@ fn main() -> Result<(), String> {
         roles.handler(item::weigh);
         roles.handler(item::rest);
         roles.handler(item::spin);
+        roles.handler(hedging::work);
     });
     if raw::serve() || raw_streams::serve() {
         return Ok(());
@@ -67,6 +69,7 @@ fn measure(order: &Order) -> Measured {
         "start-many" => start::many(order),
         "commands" => bare_commands::measure(order),
         "busy" | "mixed" => busy::measure(order),
+        "hedging" => hedging::measure(order),
         "waiting" => waiting::memory(order),
         "drain" => waiting::drain(order),
         "scale" => scale::measure(order),

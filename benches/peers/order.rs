@@ -18,8 +18,10 @@ pub(crate) struct Order {
     pub(crate) batch: usize,
     /// Items that may wait; 0 for no bound.
     pub(crate) bound: usize,
-    /// A pause before each round trip.
+    /// A pause before each round trip, or between two items.
     pub(crate) gap_us: u64,
+    /// The time for which an item hangs, in a row where some do.
+    pub(crate) hang_ms: u64,
     /// The process is killed after this many seconds.
     pub(crate) limit_s: u32,
 }
@@ -35,6 +37,7 @@ impl Order {
             batch: 1,
             bound: 0,
             gap_us: 0,
+            hang_ms: 0,
             limit_s: 120,
         }
     }
@@ -63,6 +66,7 @@ impl Order {
             "--batch" => self.batch = number as usize,
             "--bound" => self.bound = number as usize,
             "--gap-us" => self.gap_us = number.into(),
+            "--hang-ms" => self.hang_ms = number.into(),
             "--limit-s" => self.limit_s = number,
             _ => return Err(format!("{name} is no option")),
         }

@@ -26,6 +26,7 @@ PANELS = [
     ("large", 2, "Items of 1 MiB, 2 workers", "MiB/s, more is better"),
     ("start", 16, "Start of 16 workers", "ms, less is better"),
     ("commands", 2, "2,000 runs of a command, 2 workers", "s, less is better"),
+    ("hedging", 8, "Time of an item where 1 of 50 hangs, 8 workers", "ms, 99 % within, less is better"),
 ]
 
 

@@ -16,6 +16,11 @@ each round.
 # What may explain a figure, by its name in a measurement: what it is called, and its unit.
 EXPLAINING = {
     "p99_us": ("99 % within", "us"),
+    "median_ms": ("half within", "ms"),
+    "runs": ("runs of an item", ""),
+    "busy_s": ("workers busy", "s"),
+    "replaced": ("workers replaced", ""),
+    "elapsed_s": ("all done in", "s"),
     "ready_ms": ("ready after", "ms"),
     "idle_ms": ("longest idle", "ms"),
     "efficiency": ("efficiency", "%"),

@@ -34,6 +34,10 @@ const ALL: &[(&str, &str, usize, usize, usize)] = &[
     ("busy", "dishrack", 2, 20, 0),
     ("busy", "dishrack-threads", 2, 20, 0),
     ("mixed", "dishrack", 2, 5, 0),
+    ("hedging", "dishrack-single", 2, 30, 0),
+    ("hedging", "dishrack-p95", 2, 30, 0),
+    ("hedging", "dishrack-delay", 2, 30, 0),
+    ("hedging", "dishrack-pressing", 2, 30, 0),
     ("waiting", "dishrack", 1, 500, 100),
     ("drain", "dishrack", 2, 500, 8),
     ("drain", "dishrack-threads", 2, 500, 8),
@@ -51,7 +55,7 @@ pub(crate) fn run() -> Result<(), String> {
     for &(row, contender, workers, items, bytes) in chosen {
         let mut order = Order::new(row, contender);
         (order.workers, order.items, order.bytes) = (workers, items, bytes);
-        order.batch = 16;
+        (order.batch, order.hang_ms) = (16, 100);
         order.bound = if row == "large" { 4 } else { 0 };
         alarm::set(order.limit_s);
         let measured = measure(&order);
