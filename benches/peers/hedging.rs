@@ -127,7 +127,10 @@ pub(crate) fn measure(order: &Order) -> Measured {
     let joined = queue.join().expect("workers are there");
     let elapsed_s = began.elapsed().as_secs_f64();
     assert_eq!((joined.done, joined.dead), (order.items as u64, 0));
-    let (busy, replaced) = (ends.seen().busy, ends.seen().replaced);
+    let (busy, replaced) = {
+        let seen = ends.seen();
+        (seen.busy, seen.replaced)
+    };
     pool.stop();
     let seen = ends.seen();
     let time = |(at, id): &(Instant, ItemId)| (seen.done[id] - *at).as_secs_f64() * 1000.0;
