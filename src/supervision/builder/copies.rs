@@ -20,7 +20,7 @@ impl Builder {
     /// [`Copies::first`] is against workers that die or hang: the first copy that is done counts,
     /// and the others are ended as [`cancel`](crate::JoinableQueue::cancel) ends an item. A copy
     /// that fails does not fail the item while another one runs; the attempt is over when all
-    /// copies are. With [`Copies::hedge`] the second copy is made only where the first one takes
+    /// copies are. With [`Copies::hedge_after`] the second copy is made only where the first one takes
     /// long. [`Copies::agree`] is against wrong results: one counts when so many copies have come
     /// to it, byte for byte or as [`compare`](Self::compare) says. No agreement is a failed attempt
     /// whose cause says what each worker said.
