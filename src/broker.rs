@@ -414,10 +414,9 @@ impl Broker {
 
     /// Sets the work that callers of `put` and `join` do from now on.
     pub(crate) fn set_inline(&self, inline: Inline) -> Result<(), Kind> {
-        self.inline.set(inline).map_err(|_| Kind::Invalid {
-            option: "inline",
-            why: "this queue has an inline worker already".into(),
-        })?;
+        self.inline
+            .set(inline)
+            .map_err(|_| Kind::invalid("inline", "this queue has an inline worker already"))?;
         self.lock().has_inline = true;
         Ok(())
     }

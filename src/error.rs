@@ -120,6 +120,11 @@ impl Kind {
             || matches!(self.refusal(), Some(Refusal::TooLarge { .. }))
     }
 
+    pub(crate) fn invalid(option: &'static str, why: impl Into<String>) -> Kind {
+        let why = why.into();
+        Kind::Invalid { option, why }
+    }
+
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Kind {
         move |source| Kind::Io {
             doing,

@@ -171,10 +171,10 @@ impl<T> JoinableQueue<T> {
     pub(crate) fn broker(&self) -> Result<&Arc<Broker>, Kind> {
         match &self.side {
             Side::Local(broker) => Ok(broker),
-            Side::Remote(_) => Err(Kind::Invalid {
-                option: "queue",
-                why: "a worker process cannot start workers for the queue it works for".into(),
-            }),
+            Side::Remote(_) => Err(Kind::invalid(
+                "queue",
+                "a worker process cannot start workers for the queue it works for",
+            )),
         }
     }
 }

@@ -330,8 +330,10 @@ impl Core {
             return Some(self.store_failed());
         }
         let is_lost = self.dispatcher.are_workers_lost() && !self.dispatcher.is_served_elsewhere();
-        let unfinished = self.dispatcher.unfinished();
-        is_lost.then(|| self.kind_of(Refusal::NoWorkersLeft { unfinished }))
+        is_lost.then(|| {
+            let unfinished = self.dispatcher.unfinished();
+            self.kind_of(Refusal::NoWorkersLeft { unfinished })
+        })
     }
 
     /// Notes that a supervisor began, with this many workers.

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use dishrack_core::pool::spec::pool_of;
+
 /// The variable with role, point, number and file, separated by `|`.
 const KILL: &str = "DISHRACK_KILL_POINT";
 
@@ -48,9 +50,9 @@ fn plan() -> Option<&'static FaultPlan> {
     PLAN.get_or_init(read).as_ref()
 }
 
-/// Sets the role of this process.
+/// Sets the role of this process: the name of its pool.
 pub(crate) fn set_role(worker: &str) {
-    let name = worker.rsplit_once('-').map_or(worker, |(name, _)| name);
+    let name = pool_of(worker);
     // A process is one worker all its life.
     let _ = ROLE.set(name.to_owned());
 }

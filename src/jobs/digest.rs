@@ -41,23 +41,24 @@ impl Digest {
     pub(super) fn of_file(file: &File) -> io::Result<Self> {
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut sha256 = Sha256::new();
+        let mut shown = ByteBuf::new();
         let mut bytes = 0;
         loop {
             let count = file.read_at(&mut chunk, bytes)?;
-            let read = &chunk[..count];
             if count == 0 {
                 break;
             }
-            if bytes == 0 && count <= SHOWN_BYTES && file.metadata()?.len() == count as u64 {
-                return Ok(Self::of(read));
-            }
+            let read = &chunk[..count];
             sha256.update(read);
             bytes += count as u64;
+            // One byte more than is shown, to see that it is longer.
+            let more = SHOWN_BYTES + 1 - shown.len();
+            shown.extend_from_slice(&read[..more.min(count)]);
         }
         Ok(Digest {
             bytes,
             sha256: sha256.finalize().into(),
-            shown: (bytes == 0).then(ByteBuf::new),
+            shown: (shown.len() <= SHOWN_BYTES).then_some(shown),
         })
     }
 }

@@ -85,8 +85,5 @@ const IN_A_JOURNAL: &str = "of single items are not kept by a journal, and the n
                             forget them: choose them for the queue, by Options::copies";
 
 fn refused(why: &str) -> Error {
-    Error(Kind::Invalid {
-        option: "copies",
-        why: why.into(),
-    })
+    Error(Kind::invalid("copies", why))
 }

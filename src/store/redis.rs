@@ -94,11 +94,10 @@ fn bound_of(capacity: Capacity) -> Result<Option<u64>, Kind> {
     match capacity {
         Capacity::Unbounded => Ok(None),
         Capacity::Bounded(bound) => Ok(Some(bound as u64)),
-        Capacity::Rendezvous => Err(Kind::Invalid {
-            option: "capacity",
-            why: "a queue on Redis cannot be a rendezvous: nobody knows who is idle elsewhere"
-                .into(),
-        }),
+        Capacity::Rendezvous => Err(Kind::invalid(
+            "capacity",
+            "a queue on Redis cannot be a rendezvous: nobody knows who is idle elsewhere",
+        )),
     }
 }
 

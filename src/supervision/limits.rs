@@ -39,22 +39,18 @@ pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
         1..=WORKERS_MAX => return Ok(()),
         _ => format!("{workers} are more than {WORKERS_MAX}"),
     };
-    Err(Kind::Invalid {
-        option: "workers",
-        why,
-    })
+    Err(Kind::invalid("workers", why))
 }
 
 /// Checks that this process learns how its workers end.
 fn check_exits_are_kept() -> Result<(), Kind> {
     match signals::are_exits_kept() {
         true => Ok(()),
-        false => Err(Kind::Invalid {
-            option: "SIGCHLD",
-            why: "is ignored by this program, or handled with SA_NOCLDWAIT, so that nobody learns \
-                  how worker processes end: set it to its default before workers are started"
-                .into(),
-        }),
+        false => Err(Kind::invalid(
+            "SIGCHLD",
+            "is ignored by this program, or handled with SA_NOCLDWAIT, so that nobody learns how \
+             worker processes end: set it to its default before workers are started",
+        )),
     }
 }
 
@@ -63,13 +59,13 @@ pub(crate) fn check_file_size() -> Result<(), Kind> {
     let (longest, _) = getrlimit(Resource::RLIMIT_FSIZE)
         .map_err(|errno| Kind::io("reading the limit on the size of files")(errno.into()))?;
     match RingPair::BYTES as u64 {
-        needed if needed > longest => Err(Kind::Invalid {
-            option: "ulimit -f",
-            why: format!(
+        needed if needed > longest => Err(Kind::invalid(
+            "ulimit -f",
+            format!(
                 "files may have {longest} bytes, and the memory that is shared with a worker \
                  process is a file of {needed}: raise the limit on the size of files"
             ),
-        }),
+        )),
         _ => Ok(()),
     }
 }
@@ -184,12 +180,10 @@ fn errno_now() -> Errno {
 pub(crate) fn check_socket_buffer() -> Result<(), Kind> {
     let text = fs::read_to_string("/proc/sys/net/core/wmem_default").unwrap_or_default();
     match text.trim().parse::<u64>() {
-        Ok(bytes) if bytes < SOCKET_BUFFER => Err(Kind::Invalid {
-            option: "net.core.wmem_default",
-            why: format!(
-                "{bytes} bytes are too few for worker processes; {SOCKET_BUFFER} is usual"
-            ),
-        }),
+        Ok(bytes) if bytes < SOCKET_BUFFER => Err(Kind::invalid(
+            "net.core.wmem_default",
+            format!("{bytes} bytes are too few for worker processes; {SOCKET_BUFFER} is usual"),
+        )),
         _ => Ok(()),
     }
 }

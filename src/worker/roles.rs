@@ -128,10 +128,10 @@ pub(crate) fn name_of<F>() -> Result<&'static str, Kind> {
     }
     match known.get(role) {
         None => Err(Kind::UnknownRole { role }),
-        Some(found) if found.is_ambiguous => Err(Kind::Invalid {
-            option: "serve",
-            why: format!("two functions are called {role}: use functions with names of their own"),
-        }),
+        Some(found) if found.is_ambiguous => Err(Kind::invalid(
+            "serve",
+            format!("two functions are called {role}: use functions with names of their own"),
+        )),
         Some(_) => Ok(role),
     }
 }

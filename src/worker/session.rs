@@ -206,13 +206,7 @@ impl Session {
                     }
                     return true;
                 }
-                Incoming::Revoked(_)
-                | Incoming::GiveBack
-                | Incoming::Other
-                | Incoming::Nothing
-                | Incoming::Broken
-                    if !is_idle =>
-                {
+                _ if !is_idle => {
                     // Sending may take a moment, so the lock is released meanwhile.
                     let position = inbox.position();
                     drop(inbox);

@@ -395,18 +395,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         look: impl FnOnce(&P) -> T,
     ) -> Result<T, Stale> {
         let look = |lease: &Lease<P>| {
-            let Entry { id, payload, .. } = &lease.entry;
-            (*id, payload.weight(), look(payload))
+            let payload = &lease.entry.payload;
+            (payload.weight(), look(payload))
         };
-        let Some((id, weight, seen)) = self.leases.end(token, look) else {
+        let Some((weight, seen)) = self.leases.end(token, look) else {
             self.handle_late(token);
             return Err(Stale);
         };
         self.consumers.release(token.holder, weight, Some(service));
         self.done += 1;
         self.note_over(1);
-        // None is made without a journal.
-        self.outbox.record(|| Record::Done { id });
         Ok(seen)
     }
 

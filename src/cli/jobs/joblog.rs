@@ -138,7 +138,7 @@ impl JobLog {
             }
             return Some(ended);
         }
-        let ended = row_of(event)?;
+        let ended = attempt_of(event)?;
         (!self.copied.remove(&ended.id)).then_some(ended)
     }
 
@@ -206,13 +206,13 @@ impl JobLog {
 }
 
 /// Returns the attempt that an event ends. A dead letter without an attempt has no row.
-fn row_of(event: &Event) -> Option<Ended> {
+fn attempt_of(event: &Event) -> Option<Ended> {
     Ended::of(event).filter(|row| !row.worker.is_empty())
 }
 
 impl View for JobLog {
     fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
-        let rows: Vec<Ended> = events.iter().filter_map(row_of).collect();
+        let rows: Vec<Ended> = events.iter().filter_map(attempt_of).collect();
         let begun = self.begin(&rows);
         self.check(begun, &rows);
         Ok(())

@@ -193,22 +193,29 @@ impl Outputs {
         }
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
-        let label = ended.label();
-        if let Some(kept) = self.take_logged(ended) {
-            return self.show_logged(ended, &kept, &mark, Part::Whole);
-        }
-        let [stdout, stderr] = shown;
-        let has_stdout = self.copy(&label, ended.pid, (OutputStream::Stdout, stdout), &mark)?;
-        if !has_stdout {
-            self.miss(ended);
-        }
-        let has_stderr = self.copy(&label, ended.pid, (OutputStream::Stderr, stderr), &mark)?;
-        self.note_written(ended, [has_stdout, has_stderr], Part::Whole)
+        self.show_rest(ended, shown, &mark, Part::Whole)
     }
 
-    fn take_logged(&mut self, ended: &Ended) -> Option<Kept> {
-        let logs = self.logs.as_mut()?;
-        logs.take(ended.pid, ended.id, ended.attempt)
+    /// Shows what was not shown while the command ran.
+    fn show_rest(
+        &mut self,
+        ended: &Ended,
+        [stdout, stderr]: [u64; 2],
+        mark: &Mark,
+        part: Part,
+    ) -> io::Result<()> {
+        let logs = self.logs.as_mut();
+        let kept = logs.and_then(|logs| logs.take(ended.pid, ended.id, ended.attempt));
+        if let Some(kept) = kept {
+            return self.show_logged(ended, &kept, mark, part);
+        }
+        let label = &ended.label();
+        let has_stdout = self.copy(label, ended.pid, (OutputStream::Stdout, stdout), mark)?;
+        if !has_stdout && ended.is_last && part == Part::Whole {
+            self.miss(ended);
+        }
+        let has_stderr = self.copy(label, ended.pid, (OutputStream::Stderr, stderr), mark)?;
+        self.note_written(ended, [has_stdout, has_stderr], part)
     }
 
     /// Shows output that is in a log.
@@ -336,13 +343,7 @@ impl Outputs {
             // Its lines were shown as they came, so the rest goes to the same place.
             _ => self.mark(label.item),
         };
-        if let Some(kept) = self.take_logged(ended) {
-            return self.show_logged(ended, &kept, &mark, part);
-        }
-        let [stdout, stderr] = shown;
-        let has_stdout = self.copy(label, ended.pid, (OutputStream::Stdout, stdout), &mark)?;
-        let has_stderr = self.copy(label, ended.pid, (OutputStream::Stderr, stderr), &mark)?;
-        self.note_written(ended, [has_stdout, has_stderr], part)
+        self.show_rest(ended, shown, &mark, part)
     }
 
     /// Deals with the output of all other copies of an attempt that is over, and returns what its

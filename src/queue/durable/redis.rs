@@ -40,10 +40,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// ```
     pub fn on_redis(place: &RedisOptions, options: Options) -> Result<Self, Error> {
         if options.copies.is_some() {
-            return Err(Error(Kind::Invalid {
-                option: "copies",
-                why: NONE_ON_A_STREAM.into(),
-            }));
+            return Err(Error(Kind::invalid("copies", NONE_ON_A_STREAM)));
         }
         let layout = Box::new(Plain(type_name::<T>()));
         let stream = RedisStore::open(place, layout, options.capacity).map_err(Error)?;

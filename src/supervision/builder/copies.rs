@@ -113,25 +113,25 @@ impl Builder {
         {
             let result = result.unwrap_or("nothing");
             let why = format!("compares {compared}, and a worker's result is {result}");
-            return Err(invalid("compare", why));
+            return Err(Kind::invalid("compare", why));
         }
         let Some(copies) = self.copies.or(of_queue) else {
             return Ok(());
         };
         if broker.storage.shared().is_some() {
-            return Err(invalid("copies", NONE_ON_A_STREAM.into()));
+            return Err(Kind::invalid("copies", NONE_ON_A_STREAM));
         }
         let needed = copies.needed();
         if needed > 1 && result.is_none() {
             let why = "must agree on a result, and a loop of get and task_done has none: use a \
                        handler";
-            return Err(invalid("copies", why.into()));
+            return Err(Kind::invalid("copies", why));
         }
         let (_, workers) = self.how.describe();
         if self.copies.is_some() && workers < needed as usize {
             let why =
                 format!("{needed} of them must agree, and no more than {workers} can be made");
-            return Err(invalid("copies", why));
+            return Err(Kind::invalid("copies", why));
         }
         Ok(())
     }
@@ -144,8 +144,4 @@ impl Builder {
             broker.with(|core| core.set_comparison(Arc::clone(comparison)));
         }
     }
-}
-
-fn invalid(option: &'static str, why: String) -> Kind {
-    Kind::Invalid { option, why }
 }

@@ -140,7 +140,7 @@ impl Builder {
             Some((option, _)) => {
                 let (mode, _) = self.how.describe();
                 let why = format!("{mode} cannot be ended from outside; use processes");
-                return Err(Kind::Invalid { option, why });
+                return Err(Kind::invalid(option, why));
             }
             None if is_zero => "no time is too little for any item",
             None if bounds.tasks_max == Some(0) => "a worker takes at least 1 item",
@@ -151,10 +151,7 @@ impl Builder {
         } else {
             "max_tasks_per_worker"
         };
-        Err(Kind::Invalid {
-            option,
-            why: why.into(),
-        })
+        Err(Kind::invalid(option, why))
     }
 
     pub(super) fn credit(&self, broker: &Broker) -> Credit {
@@ -252,8 +249,6 @@ impl Builder {
 }
 
 pub(super) fn needs(option: &'static str, other: &str) -> Error {
-    Error(Kind::Invalid {
-        option,
-        why: format!("is what {other} needs: async tasks run async functions"),
-    })
+    let why = format!("is what {other} needs: async tasks run async functions");
+    Error(Kind::invalid(option, why))
 }

@@ -70,10 +70,8 @@ impl Builder {
         };
         self.check_bounds()?;
         if self.bounds.time_limit.is_some() {
-            return Err(Error(Kind::Invalid {
-                option: "time_limit",
-                why: "needs a handler: a loop of its own does not say what it is at".into(),
-            }));
+            let why = "needs a handler: a loop of its own does not say what it is at";
+            return Err(Error(Kind::invalid("time_limit", why)));
         }
         let broker = Arc::clone(queue.broker()?);
         self.check_copies(&broker, None)?;

@@ -160,7 +160,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     pub(super) fn front_has_copies(&mut self) -> bool {
-        self.copies.is_used && self.front_policy().is_some()
+        self.front_policy().is_some()
     }
 
     /// Returns the choice for the first item that waits, if it gets several copies.

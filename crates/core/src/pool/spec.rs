@@ -104,6 +104,13 @@ pub fn worker_name(name: &str, slot: usize) -> String {
     format!("{name}-{slot}")
 }
 
+/// Returns the name of the pool that the worker with this name is in: all of it where there is no
+/// slot in it.
+#[must_use]
+pub fn pool_of(worker: &str) -> &str {
+    worker.rsplit_once('-').map_or(worker, |(pool, _)| pool)
+}
+
 /// Returns the slot of the worker with this name.
 #[must_use]
 pub fn slot_of(worker: &str) -> Option<u64> {
@@ -117,9 +124,10 @@ mod tests {
     #[test]
     fn a_workers_name_says_its_slot() {
         for name in ["worker", "a-1", ""] {
-            assert_eq!(slot_of(&worker_name(name, 12)), Some(12));
+            let worker = worker_name(name, 12);
+            assert_eq!((pool_of(&worker), slot_of(&worker)), (name, Some(12)));
         }
-        assert_eq!(slot_of("main"), None);
+        assert_eq!((pool_of("main"), slot_of("main")), ("main", None));
     }
 
     #[test]
