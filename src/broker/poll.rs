@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
-use super::core::{Attachment, Core};
-use super::{Broker, with_guard};
+use super::Broker;
+use super::attachment::{Attachment, Reliance};
+use super::core::Core;
+use super::monitor::with_guard;
 use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
-use crate::protocol::scoreboard::Scoreboard;
 use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 
@@ -76,32 +77,6 @@ const QUERY: usize = 64;
 
 /// The time without progress after which a worker is not relied on any more.
 const RELIANCE: Duration = Duration::from_millis(2);
-
-/// A worker that is relied on, and its progress: the last delivery begun and the last one finished.
-#[derive(Debug)]
-pub(super) struct Reliance {
-    holder: HolderId,
-    progress: (u64, u64),
-    is_local: bool,
-}
-
-impl Attachment {
-    fn board(&self) -> Option<&Scoreboard> {
-        let local = self.local.as_ref().map(|local| local.queue.board());
-        local.or_else(|| Some(self.uplink.as_ref()?.ring_pair.board()))
-    }
-
-    /// Returns `true` if the worker has done a good part of its deliveries.
-    fn is_worth_reading(&self) -> bool {
-        let handed = self.link.handed();
-        let local = self.local.as_ref();
-        local.is_some_and(|local| local.is_worth_reading(handed))
-            || self
-                .uplink
-                .as_ref()
-                .is_some_and(|uplink| uplink.is_worth_reading(handed))
-    }
-}
 
 impl Core {
     /// Sets a time to check the workers that are relied on while items wait for them and another

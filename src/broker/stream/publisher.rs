@@ -96,7 +96,7 @@ impl Core {
 
     fn puts(&mut self, puts: Vec<OutgoingPut<Envelope>>) -> Vec<Put> {
         let put = |one: OutgoingPut<Envelope>| Put {
-            reply: self.ticket_of(one.payload.reply()),
+            reply: self.traffic.ticket_of(one.payload.reply()),
             body: one.payload.body,
             is_beyond_bound: one.is_beyond_bound,
         };
@@ -132,8 +132,6 @@ impl Core {
         self.doorbells.durable.notify_all();
         // Other supervisors may have gone, and maps without workers of their own have waited for
         // them.
-        for mailbox in self.mailboxes.values() {
-            mailbox.arrived.notify_all();
-        }
+        self.mailboxes.notify_all();
     }
 }
