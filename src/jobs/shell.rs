@@ -17,15 +17,19 @@
 //! way of a variable, a function or a file.
 
 mod commands;
+mod evaluation;
 mod feeds;
 mod heredoc;
 mod interpreters;
+mod languages;
 mod launchers;
 mod lexer;
 mod lists;
 mod quotes;
 mod readers;
 mod refusal;
+mod runners;
+mod variables;
 mod words;
 
 use std::borrow::Cow;

@@ -1,25 +1,8 @@
 //! PURE: the reading of here-documents.
 
-use super::feeds::FeedScope;
-use super::lexer::{Lexer, Read, Stand, Unit, unreadable};
+use super::lexer::{Heredoc, Lexer, Read, Stand, Unit, unreadable};
 use super::quotes::Around;
 use super::refusal::{Misplaced, ShellRefusal};
-
-/// A here-document whose body has not been read yet.
-#[derive(Debug)]
-pub(super) struct Heredoc {
-    delimiter: Vec<u8>,
-    /// True if nothing is expanded in it.
-    is_quoted: bool,
-    /// True for `<<-`, which removes tabs at the beginnings of lines.
-    strips_tabs: bool,
-    /// The number of the command that it belongs to.
-    pub(super) command: usize,
-    /// The pipelines around it.
-    pub(super) pipelines: Vec<usize>,
-    /// The scopes in which it may be read.
-    pub(super) scopes: Vec<FeedScope>,
-}
 
 impl Lexer<'_> {
     /// Reads the word after `<<`.

@@ -2,9 +2,8 @@
 //! argument or an option. These are the ones often called from scripts; there are many more.
 
 use super::interpreters::{Refused, may_be_option};
-use super::readers::is_abbreviated;
 use super::refusal::{ShellRefusal, Started};
-use super::words::{Word, is_option};
+use super::words::{Word, is_abbreviated, is_option};
 
 /// Examines the words after such a program's name.
 pub(super) fn judge(program: &[u8], words: &[Word], refused: &mut Refused) {

@@ -4,8 +4,7 @@
 //! A script that dash, bash and busybox read differently, or one of them may read in another way,
 //! is not read at all; then no place is filled in. Nothing is run or expanded here.
 
-use super::feeds::Feeds;
-use super::heredoc::Heredoc;
+use super::feeds::{FeedScope, Feeds};
 use super::refusal::{Evaluated, ShellRefusal};
 
 /// A byte of the script, or a place in it.
@@ -34,6 +33,22 @@ pub(super) struct FoundPlaceholder {
     pub(super) is_fillable: bool,
     pub(super) refusal: Option<ShellRefusal>,
     is_number: bool,
+}
+
+/// A here-document whose body has not been read yet.
+#[derive(Debug)]
+pub(super) struct Heredoc {
+    pub(super) delimiter: Vec<u8>,
+    /// True if nothing is expanded in it.
+    pub(super) is_quoted: bool,
+    /// True for `<<-`, which removes tabs at the beginnings of lines.
+    pub(super) strips_tabs: bool,
+    /// The number of the command that it belongs to.
+    pub(super) command: usize,
+    /// The pipelines around it.
+    pub(super) pipelines: Vec<usize>,
+    /// The scopes in which it may be read.
+    pub(super) scopes: Vec<FeedScope>,
 }
 
 /// The result of reading; the error is the reason why the script cannot be read.

@@ -1,9 +1,11 @@
 //! PURE: reads a list of commands: operators, redirections, and compounds such as `case`.
 
-use super::commands::{SimpleCommand, Verdict, is_special};
+use super::commands::SimpleCommand;
+use super::evaluation::Verdict;
 use super::lexer::{Closer, Lexer, NESTING_MAX, Read, Stand, Unit, unreadable};
 use super::readers;
 use super::refusal::{Evaluated, ShellRefusal};
+use super::variables::is_special;
 use super::words::{Bit, Word, is_name};
 
 /// The parts that may come next in a list.

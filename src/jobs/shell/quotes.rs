@@ -1,8 +1,8 @@
 //! PURE: reads a word: quotes, parameters, and substitutions in it.
 
-use super::commands::is_special;
 use super::lexer::{Closer, Lexer, Read, Stand, Unit, unreadable};
 use super::refusal::{Evaluated, Misplaced, ShellRefusal};
+use super::variables::is_special;
 use super::words::{Bit, Word};
 
 /// The quotes around an expansion.

@@ -1,7 +1,7 @@
 //! PURE: the reasons for which a place in a shell's script cannot be filled in, and what to write
 //! there instead. It knows nothing of how scripts are read.
 
-use super::interpreters::Language;
+use super::languages::Language;
 
 /// The reason for which a value may not stand in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
