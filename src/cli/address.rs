@@ -7,10 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::Error;
-use crate::queue::JoinableQueue;
-use crate::store::redis::{RedisOptions, RedisStore};
+use crate::store::redis::RedisStore;
 use crate::store::stream::{Opening, Stream, shown_url};
+use crate::{Error, JoinableQueue, RedisOptions};
 use dishrack_core::ledger::{Capacity, Options};
 use dishrack_core::stream::entry::Layout;
 

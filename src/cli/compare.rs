@@ -20,8 +20,7 @@ use super::{dishes, printer};
 use crate::kitchen::Dish;
 use crate::observe::timeline::{Timeline, svg};
 use crate::observe::{Event, EventKind, Observer};
-use crate::queue::JoinableQueue;
-use crate::supervision::Supervisor;
+use crate::{JoinableQueue, Supervisor};
 use dishrack_core::ledger::{Counts, Options};
 
 type Rack = JoinableQueue<Dish>;

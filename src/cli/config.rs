@@ -8,7 +8,7 @@ use super::address::Address;
 use super::args::{Format, Mode, PoolArgs, Show};
 use super::input::Source;
 use super::output::Output;
-use crate::store::journal::Durability;
+use crate::Durability;
 use dishrack_core::ledger::Options;
 
 /// The settings for dishes.

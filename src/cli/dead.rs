@@ -17,11 +17,12 @@ use super::exit_codes::{RunError, code, written};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
 use super::screen::{self, StandardStream as Output};
-use crate::error::{Error, Kind};
+use crate::Durability;
+use crate::Error;
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
 use crate::queue::durable::open_journal;
-use crate::store::journal::{Durability, Journal, read_letters};
+use crate::store::journal::{Journal, read_letters};
 use crate::store::stream::{Opening, Stream};
 use crate::store::{Backend, StoredLetter};
 use dishrack_core::ledger::{Capacity, ItemId};
@@ -282,7 +283,7 @@ fn named(item_type: &str, letters: Vec<StoredLetter>) -> Vec<Letter> {
 }
 
 fn name(is_job: bool, letter: StoredLetter) -> Letter {
-    let dish = || crate::handler::attempt::decode::<Dish>(&letter.payload);
+    let dish = || postcard::from_bytes::<Dish>(&letter.payload);
     let name = match is_job {
         true => jobs::name_of(&letter.payload),
         false => dish().map_or_else(|_| format!("item-{}", letter.id), |dish| dish.name),
@@ -296,10 +297,6 @@ fn name(is_job: bool, letter: StoredLetter) -> Letter {
 
 /// Takes the journal over and returns its letters.
 fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), RunError> {
-    if !path.exists() {
-        let (path, why) = (path.display().to_string(), "there is no such file".into());
-        return Err(Error(Kind::JournalUnusable { path, why }).into());
-    }
     let (item_type, _) = read_letters(path, &item_types()).map_err(Error)?;
     // An earlier run may have left a process that is at one of these.
     let (journal, _) = open_journal(path, item_type, Durability::Full).map_err(Error)?;

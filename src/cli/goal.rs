@@ -9,7 +9,7 @@ use super::config::{Config, Purpose};
 use super::exit_codes::RunError;
 use super::expected::Expected;
 use super::{progress, screen};
-use crate::queue::JoinableQueue;
+use crate::JoinableQueue;
 use dishrack_core::ledger::Counts;
 
 /// All that is to be done, and the part of it that was done before.

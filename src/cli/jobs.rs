@@ -33,14 +33,12 @@ use super::layout::JobText;
 use super::view::{Out, View};
 use super::work::{Origin, Producer, Work};
 use super::{pictures, scratch, screen};
-use crate::error::Error;
 use crate::jobs::digest::Printed;
 use crate::jobs::spool::Spool;
 use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
-use crate::queue::JoinableQueue;
-use crate::supervision::{Builder, Supervisor};
+use crate::{Builder, Error, JoinableQueue, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 /// The words for commands.
@@ -196,7 +194,7 @@ impl Work for Jobs {
     ) -> Result<Supervisor<Job, Printed>, Error> {
         let mut builder = builder
             .name("worker")
-            .name_bodies(jobs::name_of)
+            .name_raw_items(jobs::name_of)
             .keeper()
             .context(&self.setup())?;
         if self.config.setup.server.is_none() {

@@ -13,7 +13,7 @@ use super::notices::Notices;
 use super::screen::{StandardStream, say};
 use super::stop::Stop;
 use super::stream;
-use crate::queue::JoinableQueue;
+use crate::JoinableQueue;
 use crate::store::stream::Opening;
 use dishrack_core::ledger::{Capacity, Options};
 

@@ -16,8 +16,8 @@ use super::notices::Notices;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::{jobs, screen, stream};
+use crate::JoinableQueue;
 use crate::jobs::Job;
-use crate::queue::JoinableQueue;
 use dishrack_core::ledger::{Capacity, Options};
 
 #[derive(Debug, Args)]

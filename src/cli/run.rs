@@ -25,9 +25,8 @@ use super::work::{Origin, Producer, Work};
 use super::{orphans, pictures, scratch, screen};
 use crate::observe::Observer;
 use crate::observe::text::{Style, Wording};
-use crate::queue::JoinableQueue;
-use crate::supervision::Supervisor;
 use crate::sys::threads::spawn;
+use crate::{JoinableQueue, Supervisor};
 use dishrack_core::ledger::ItemId;
 
 /// Does all the work and returns the exit code.
@@ -119,11 +118,8 @@ impl<T: 'static, R: 'static> Running<T, R> {
     /// Waits for the end and returns the exit code.
     fn finish(&self, config: &Config, produced: Result<(), RunError>) -> Result<u8, RunError> {
         let joined = self.join(config.purpose);
+        // The last ends are shown once they are durable, and with a journal they are after this.
         self.pool.stop();
-        // The last ends are shown once they are durable. The join reports an error, too.
-        if config.journal.is_some() {
-            let _ = self.queue.sync_all();
-        }
         if self.is_shared {
             // Asks for the whole stream's counts. Without an answer, the known ones have to do.
             let _ = self.queue.counts();

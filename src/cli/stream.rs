@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::exit_codes::RunError;
 use super::stop::Stop;
-use crate::queue::JoinableQueue;
+use crate::JoinableQueue;
 use crate::sys::threads::spawn;
 
 /// Checks that the stream has not come back with an older state.

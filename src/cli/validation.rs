@@ -12,8 +12,9 @@ use super::input::{self, Source};
 use super::jobs::{self, JobConfig};
 use super::layout::REDIS_PAYLOAD_MAX;
 use super::output::{self, Output};
+use crate::Durability;
 use crate::cli::scratch;
-use crate::store::journal::{Durability, own_files};
+use crate::store::journal::own_files;
 use crate::store::stream::Opening;
 use dishrack_core::ledger::{Backoff, Capacity, Options};
 

@@ -19,12 +19,10 @@ use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::unwritten::Unwritten;
 use super::view::{Out, View};
-use crate::error::Error;
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
 use crate::observe::{Event, EventKind, Observer};
-use crate::queue::JoinableQueue;
-use crate::supervision::{Builder, Supervisor};
+use crate::{Builder, Error, JoinableQueue, Supervisor};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::entry::Layout;
 

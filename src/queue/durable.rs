@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use super::side::Side;
 use super::{JoinableQueue, serialized};
 use crate::broker::{Broker, Envelope, current};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::store::stream::Stream;
-use dishrack_core::ledger::{ItemId, Options};
+use dishrack_core::ledger::{ItemId, Options, Refusal};
 
 #[cfg(feature = "cli")]
 pub(crate) use self::journal::open_journal;
@@ -66,6 +66,38 @@ impl<T> JoinableQueue<T> {
             false => core.dispatcher.ledger.counts().accepted,
         });
         broker.sync(ItemId(last)).map_err(Error)
+    }
+
+    /// Ends the journal when all changes are in it, in one file; or leaves Redis when all changes
+    /// are told, and gives back items that were not worked on. Nothing can be put or settled
+    /// afterwards. Dropping the last handle does so too, but cannot say what became of it.
+    ///
+    /// # Errors
+    /// `is_journal` where another program changed its files since they were last written to.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use dishrack::{Error, JoinableQueue};
+    /// /// Ends a run, and says so where the file may be copied or moved.
+    /// fn finish(queue: &JoinableQueue<String>) -> Result<(), Error> {
+    ///     queue.join()?;
+    ///     queue.close_store()?;
+    ///     println!("all is in the journal");
+    ///     Ok(())
+    /// }
+    /// # finish(&JoinableQueue::unbounded()).unwrap();
+    /// ```
+    pub fn close_store(&self) -> Result<(), Error> {
+        if let Side::Local(broker) = &self.side {
+            // Records that could not be written are for the next run.
+            let _ = broker.sync_all();
+            if !broker.leave_stream() {
+                let closed = broker.storage.backend().close();
+                return closed.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why)));
+            }
+        }
+        Ok(())
     }
 }
 

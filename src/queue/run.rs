@@ -3,7 +3,6 @@
 //! It does not know what a run is.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,7 +13,7 @@ use super::side::Side;
 use super::{JoinableQueue, serialized};
 use crate::broker::{Core, Envelope, PutAnswer};
 use crate::error::{Error, Kind};
-use crate::observe::{EventKind, Observer};
+use crate::observe::EventKind;
 use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{Counts, ItemId, Refusal};
 use dishrack_core::shared::Shared;
@@ -70,11 +69,6 @@ impl<T> JoinableQueue<T> {
             restarts,
             elapsed,
         })
-    }
-
-    pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) -> Result<(), Error> {
-        self.broker()?.set_observer(observer);
-        Ok(())
     }
 
     /// Returns the time since the queue was made, which is the zero of its events' times.
@@ -200,28 +194,7 @@ impl<T> JoinableQueue<T> {
 
     /// Waits until all changes are durable, or told to the stream.
     pub(crate) fn sync_all(&self) -> Result<(), Error> {
-        match &self.side {
-            Side::Local(broker) => broker.sync_all().map_err(Error),
-            Side::Remote(_) => Ok(()),
-        }
-    }
-
-    /// Ends the journal when all changes are in it, in one file; or leaves the stream when all
-    /// changes are told, and gives back items that were not worked on. Nothing can be put or
-    /// settled afterwards.
-    ///
-    /// # Errors
-    /// `is_journal` where another program changed its files since they were last written to.
-    pub(crate) fn close_store(&self) -> Result<(), Error> {
-        if let Side::Local(broker) = &self.side {
-            // Records that could not be written are for the next run.
-            let _ = self.sync_all();
-            if !broker.leave_stream() {
-                let closed = broker.storage.backend().close();
-                return closed.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why)));
-            }
-        }
-        Ok(())
+        self.broker()?.sync_all().map_err(Error)
     }
 
     /// Lets a journal remember the command that its items are given to, and returns the one before.

@@ -260,15 +260,30 @@ impl Builder {
     }
 
     /// Says that this process has no other children than those of this supervisor, so that it may
-    /// wait for whatever else is left to it.
-    pub(crate) fn owns_process(mut self) -> Self {
+    /// wait for whatever else is left to it ([`reap_orphans`](crate::Supervisor::reap_orphans)). Of
+    /// a child that the program starts itself it could take the exit status.
+    #[must_use]
+    pub fn owns_process(mut self) -> Self {
         self.launch.owns_process = true;
         self
     }
 
-    /// Sends the stderr of worker processes there, rather than to our own.
+    /// Gives what worker processes write to stderr to this function, rather than to our own stderr:
+    /// for a program that draws on the terminal itself. One thread calls it, with the bytes as they
+    /// come.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::io::{Write, stderr};
+    ///
+    /// let builder = dishrack::Supervisor::builder()
+    ///     .processes(2)
+    ///     .stderr_to(|bytes| drop(stderr().lock().write_all(bytes)));
+    /// # let _ = builder;
+    /// ```
     #[must_use]
-    pub(crate) fn stderr_to(mut self, outlet: Outlet) -> Self {
+    pub fn stderr_to(mut self, outlet: fn(&[u8])) -> Self {
         self.stderr_to = outlet;
         self
     }
@@ -293,8 +308,12 @@ impl Builder {
         self
     }
 
-    /// Does the same from the serialized item, for items that are not worth decoding.
-    pub(crate) fn name_bodies(mut self, name: fn(&[u8]) -> String) -> Self {
+    /// Does the same from the item as serialized by `put`, for items that are not worth decoding.
+    #[must_use]
+    pub fn name_raw_items(
+        mut self,
+        name: impl Fn(&[u8]) -> String + Send + Sync + 'static,
+    ) -> Self {
         self.name_items = Some(Arc::new(name));
         self
     }

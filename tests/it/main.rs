@@ -45,6 +45,7 @@ fn main() {
         threads::trials(),
         tidy::trials(),
         tidy::circles::trials(),
+        tidy::faces::trials(),
         tidy::layers::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

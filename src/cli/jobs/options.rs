@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{joblog, program, results};
+use crate::Supervisor;
 use crate::cli::args::{Format, JobArgs};
 use crate::cli::halt::Halt;
 use crate::cli::input::{self, InputLine, Source};
 use crate::cli::screen;
-use crate::error::Error;
 use crate::jobs::shell::Script;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::Template;
 use crate::jobs::{Feed, Setup};
-use crate::supervision::limits;
 
 /// The word in front of items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
@@ -70,7 +69,7 @@ impl JobConfig {
         check_together(args, &words, format)?;
         if !args.dry_run {
             // Folders are marked by way of /proc.
-            limits::check_system().map_err(|lacking| Error(lacking).to_string())?;
+            Supervisor::check_system().map_err(|lacking| lacking.to_string())?;
         }
         if let Some(word) = words.iter().find(|word| is_numbered_place(word)) {
             screen::complain(&format_args!(

@@ -14,7 +14,7 @@ crate::trials! {
 }
 
 /// A path from the root of its crate, whose folder comes first.
-type Place = Vec<String>;
+pub(super) type Place = Vec<String>;
 
 fn parts_of_a_module_go_round_in_no_circle() {
     expect_none(&rounds(&source::all()));
@@ -120,7 +120,7 @@ fn file(source: &Source) -> Option<(Place, String)> {
 }
 
 /// Returns all paths from `crate`, `super` or `self` in the code of a file.
-fn named(code: &str, place: &Place) -> Vec<Place> {
+pub(super) fn named(code: &str, place: &Place) -> Vec<Place> {
     let mut named = Vec::new();
     for at in starts_of_paths(code) {
         // Their names do not matter, because none is a file's.
