@@ -53,7 +53,7 @@ pub(crate) use self::product::{Comparison, Product};
 use self::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
-use crate::link::Job;
+use crate::link::LocalDelivery;
 use crate::observe::Observer;
 use crate::payload::Payload;
 pub(crate) use crate::payload::envelope::{Envelope, MailboxKey, ReplyTo};
@@ -170,7 +170,7 @@ impl Broker {
     }
 
     /// Takes the next item for a thread of this process.
-    pub(crate) fn get(&self, deadline: Deadline) -> Result<Job, Kind> {
+    pub(crate) fn get(&self, deadline: Deadline) -> Result<LocalDelivery, Kind> {
         let (mut core, job) = self.await_item(deadline)?;
         core.pump();
         Ok(job)
@@ -178,7 +178,10 @@ impl Broker {
 
     /// Waits for the next item for a thread of this process, and takes it. A handler
     /// that runs inline does not wait, because nobody else would put anything.
-    fn await_item(&self, deadline: Deadline) -> Result<(MutexGuard<'_, Core>, Job), Kind> {
+    fn await_item(
+        &self,
+        deadline: Deadline,
+    ) -> Result<(MutexGuard<'_, Core>, LocalDelivery), Kind> {
         let is_alone = self.has_inline() && current::holds(self);
         let mut core = self.lock();
         let mut is_over = is_alone || matches!(deadline, Deadline::None);
@@ -220,7 +223,7 @@ impl Broker {
         &self,
         waiting: &mut Option<WakerKey>,
         waker: &Waker,
-    ) -> Option<Result<Job, Kind>> {
+    ) -> Option<Result<LocalDelivery, Kind>> {
         let mut core = self.lock();
         core.forget_waker(waiting.take());
         let found = match current::is_to_end() {

@@ -16,7 +16,7 @@ use super::product::{Comparison, Product};
 use super::timer::Timer;
 use super::traffic::Traffic;
 use crate::error::Kind;
-use crate::link::Job;
+use crate::link::LocalDelivery;
 use crate::observe::{Emitter, EventKind};
 use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::Storage;
@@ -193,14 +193,14 @@ impl Core {
         }
     }
 
-    pub(super) fn try_get(&mut self) -> Option<Job> {
+    pub(super) fn try_get(&mut self) -> Option<LocalDelivery> {
         self.note_time();
         let handed = self.dispatcher.get()?;
         if self.emitter.wants_items() {
             self.report_started(handed.token, None);
         }
         let envelope = self.dispatcher.ledger.payload(handed.token)?;
-        Some(Job::new(&handed, &envelope.body, true))
+        Some(LocalDelivery::new(&handed, &envelope.body, true))
     }
 
     pub(super) fn end_of_gets(&self) -> Option<Kind> {

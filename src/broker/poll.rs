@@ -20,44 +20,44 @@ use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 
 /// A worker that holds deliveries.
-struct Watched {
+struct PolledWorker {
     holder: HolderId,
-    written: Written,
+    written: WorkerMemory,
     /// The place up to which it was read.
     seen: (u64, u64),
 }
 
 /// The memory in which a worker writes what it has done.
-enum Written {
+enum WorkerMemory {
     /// A worker process's.
     Elsewhere(Arc<RingPair>),
     /// That of a worker of this process.
     Here(Arc<LocalQueue>),
 }
 
-impl Watched {
+impl PolledWorker {
     fn of(holder: HolderId, attachment: &Attachment) -> Option<Self> {
         if let Some(local) = &attachment.local {
-            return Some(Watched {
+            return Some(PolledWorker {
                 holder,
-                written: Written::Here(Arc::clone(&local.queue)),
+                written: WorkerMemory::Here(Arc::clone(&local.queue)),
                 seen: local.position(),
             });
         }
         let uplink = attachment.uplink.as_ref()?;
-        Some(Watched {
+        Some(PolledWorker {
             holder,
-            written: Written::Elsewhere(Arc::clone(&uplink.ring_pair)),
+            written: WorkerMemory::Elsewhere(Arc::clone(&uplink.ring_pair)),
             seen: uplink.position(),
         })
     }
 
     fn sees_news(&self) -> bool {
         let position = match &self.written {
-            Written::Elsewhere(ring_pair) => {
+            WorkerMemory::Elsewhere(ring_pair) => {
                 (ring_pair.up_published(), ring_pair.board().through().0)
             }
-            Written::Here(queue) => queue.position(),
+            WorkerMemory::Here(queue) => queue.position(),
         };
         position != self.seen
     }
@@ -65,8 +65,8 @@ impl Watched {
     /// Lets the worker wake nobody for what it writes from now on.
     fn silence(&self) {
         match &self.written {
-            Written::Elsewhere(ring_pair) => ring_pair.up_doorbell().silence(),
-            Written::Here(queue) => queue.set_late(true),
+            WorkerMemory::Elsewhere(ring_pair) => ring_pair.up_doorbell().silence(),
+            WorkerMemory::Here(queue) => queue.set_late(true),
         }
     }
 }
@@ -178,10 +178,10 @@ impl Core {
     }
 
     /// Returns the workers that hold deliveries and write what they have done.
-    fn watched(&self) -> Vec<Watched> {
+    fn watched(&self) -> Vec<PolledWorker> {
         let attachments = self.attachments.iter();
         let busy = attachments.filter(|(holder, _)| self.dispatcher.ledger.held_by(*holder) > 0);
-        busy.filter_map(|(holder, attachment)| Watched::of(holder, attachment))
+        busy.filter_map(|(holder, attachment)| PolledWorker::of(holder, attachment))
             .collect()
     }
 
@@ -213,9 +213,9 @@ impl Broker {
             return core;
         }
         // No worker needs to wake a reader meanwhile.
-        watched.iter().for_each(Watched::silence);
+        watched.iter().for_each(PolledWorker::silence);
         drop(core);
-        poll_until(|| watched.iter().any(Watched::sees_news));
+        poll_until(|| watched.iter().any(PolledWorker::sees_news));
         let mut core = self.lock();
         with_guard(&mut core, |core| {
             // Each is to wake its reader again, and is looked at once more after that.

@@ -315,7 +315,7 @@ mod tests {
 
     use super::*;
     use crate::broker::Broker;
-    use crate::protocol::frame::Record;
+    use crate::protocol::frame::RingRecord;
     use crate::protocol::ring_pair::RingPair;
     use crate::sys::descriptors::DescriptorSocket;
 

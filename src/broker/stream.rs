@@ -49,12 +49,12 @@ pub(super) struct Channel {
 
 /// The tools of each thread.
 #[derive(Debug, Clone)]
-struct Post {
+struct StreamContext {
     monitor: Arc<Monitor>,
     stream: Arc<dyn Stream>,
 }
 
-impl Post {
+impl StreamContext {
     /// Takes the lock, runs `act`, and carries out what follows.
     fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         self.monitor.with_or_break_off(act, Core::break_off_stream)
@@ -85,11 +85,11 @@ impl Broker {
                 monitor.with(|core| core.notice(notice));
             }
         }));
-        let post = Post {
+        let post = StreamContext {
             monitor: Arc::clone(&broker.monitor),
             stream: Arc::clone(&stream),
         };
-        let publish = move |post: &Post| publisher::run(post, &calls);
+        let publish = move |post: &StreamContext| publisher::run(post, &calls);
         let threads = vec![
             start("dishrack-tell", post.clone(), publish)?,
             start("dishrack-fetch", post.clone(), fetcher::run)?,
@@ -264,7 +264,7 @@ impl Broker {
                 let _ = thread.join();
             }
         }
-        let post = Post {
+        let post = StreamContext {
             monitor: Arc::clone(&self.monitor),
             stream: Arc::clone(&channel.stream),
         };
@@ -298,8 +298,8 @@ fn is_late(deadline: Deadline) -> bool {
 /// queue off, so that no caller waits for ever.
 fn start(
     name: &str,
-    post: Post,
-    run: impl FnOnce(&Post) + Send + 'static,
+    post: StreamContext,
+    run: impl FnOnce(&StreamContext) + Send + 'static,
 ) -> Result<JoinHandle<()>, Kind> {
     let run = move || {
         signals::block_all();

@@ -92,9 +92,9 @@ pub(super) struct BackendArgs {
 
 impl BackendArgs {
     /// Returns the place of the letters.
-    fn source(&self) -> Result<Source, RunError> {
+    fn source(&self) -> Result<LetterSource, RunError> {
         match (&self.journal, self.stream.url()) {
-            (Some(path), _) => Ok(Source::Journal(path.clone())),
+            (Some(path), _) => Ok(LetterSource::Journal(path.clone())),
             (None, Some(_)) => {
                 let place = self
                     .stream
@@ -102,7 +102,7 @@ impl BackendArgs {
                     .map_err(RunError::Usage)?
                     .opening(Opening::Existing);
                 let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
-                Ok(Source::Stream(place.stream, stream))
+                Ok(LetterSource::Stream(place.stream, stream))
             }
             (None, None) => Err(RunError::Usage(
                 "--journal FILE or --redis URL is needed: where are the dead letters?".into(),
@@ -112,29 +112,29 @@ impl BackendArgs {
 }
 
 /// The place of the dead letters.
-enum Source {
+enum LetterSource {
     Journal(PathBuf),
     Stream(String, Arc<dyn Stream>),
 }
 
 /// Writes the place's name.
-impl fmt::Display for Source {
+impl fmt::Display for LetterSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Journal(path) => write!(f, "journal {}", path.display()),
-            Source::Stream(stream, _) => write!(f, "stream {stream}"),
+            LetterSource::Journal(path) => write!(f, "journal {}", path.display()),
+            LetterSource::Stream(stream, _) => write!(f, "stream {stream}"),
         }
     }
 }
 
-impl Source {
+impl LetterSource {
     fn letters(&self) -> Result<Vec<Letter>, RunError> {
         match self {
-            Source::Journal(path) => {
+            LetterSource::Journal(path) => {
                 let (item_type, letters) = read_letters(path, &item_types()).map_err(Error)?;
                 Ok(named(item_type, letters))
             }
-            Source::Stream(_, stream) => letters_of(&**stream),
+            LetterSource::Stream(_, stream) => letters_of(&**stream),
         }
     }
 
@@ -143,7 +143,7 @@ impl Source {
     fn retry(self, which: &Which) -> Result<usize, RunError> {
         let name = self.to_string();
         match self {
-            Source::Journal(path) => {
+            LetterSource::Journal(path) => {
                 let (journal, letters) = claim_journal(&path)?;
                 let letters = which.of(letters, &name)?;
                 for letter in &letters {
@@ -151,7 +151,7 @@ impl Source {
                 }
                 Ok(letters.len())
             }
-            Source::Stream(_, stream) => {
+            LetterSource::Stream(_, stream) => {
                 let ids = ids(&which.of(letters_of(&*stream)?, &name)?);
                 let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
                 stream.revive_all(&is_one).map_err(RunError::Usage)
@@ -163,11 +163,11 @@ impl Source {
     fn drop(self, which: &Which) -> Result<usize, RunError> {
         let name = self.to_string();
         let (backend, letters): (Arc<dyn Backend>, _) = match self {
-            Source::Journal(path) => {
+            LetterSource::Journal(path) => {
                 let (journal, letters) = claim_journal(&path)?;
                 (Arc::new(journal), letters)
             }
-            Source::Stream(_, stream) => {
+            LetterSource::Stream(_, stream) => {
                 let letters = letters_of(&*stream)?;
                 (stream, letters)
             }
@@ -181,16 +181,16 @@ impl Source {
     /// Returns in words who will try a letter again.
     fn next(&self) -> &'static str {
         match self {
-            Source::Journal(_) => "for another attempt",
-            Source::Stream(..) => "for another attempt, by whoever works on it",
+            LetterSource::Journal(_) => "for another attempt",
+            LetterSource::Stream(..) => "for another attempt, by whoever works on it",
         }
     }
 
     /// Returns the words in front of the report.
     fn label(&self) -> String {
         match self {
-            Source::Journal(path) => path.display().to_string(),
-            Source::Stream(..) => self.to_string(),
+            LetterSource::Journal(path) => path.display().to_string(),
+            LetterSource::Stream(..) => self.to_string(),
         }
     }
 }

@@ -98,8 +98,8 @@ impl Goal {
         &self,
         queue: &JoinableQueue<T>,
         wants_items: bool,
-    ) -> Result<progress::Run, RunError> {
-        Ok(progress::Run {
+    ) -> Result<progress::RunFacts, RunError> {
+        Ok(progress::RunFacts {
             began: Instant::now() - queue.elapsed()?,
             counts: self.before,
             expected: self.expected.clone(),

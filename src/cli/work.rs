@@ -13,7 +13,7 @@ use super::dead_letter_log::DeadLetterLog;
 use super::exit_codes::RunError;
 use super::expected::Expected;
 use super::halt::HaltRule;
-use super::input::{Feed, InputLine, Source};
+use super::input::{InputLine, ItemSource, LineSource};
 use super::printer::Printer;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
@@ -88,7 +88,7 @@ pub(super) trait Work {
 }
 
 /// Notes that these attempts are shown, so that no later run shows them again.
-pub(super) type Shown = Arc<dyn Fn(&[(ItemId, u32)]) + Send + Sync>;
+pub(super) type OnShown = Arc<dyn Fn(&[(ItemId, u32)]) + Send + Sync>;
 
 /// The beginning of a run, for its views.
 pub(super) struct Origin {
@@ -103,7 +103,7 @@ pub(super) struct Origin {
     /// The file of dead letters, if it is wanted.
     pub(super) letters: Option<Arc<DeadLetterLog>>,
     /// Notes the attempts that are shown.
-    pub(super) shown: Shown,
+    pub(super) shown: OnShown,
     /// The attempts with a part that could not be written.
     pub(super) unwritten: Unwritten,
     pub(super) stop: Stop,
@@ -114,7 +114,7 @@ pub(super) struct Origin {
 /// The producer's place: lines come in, items go out.
 pub(super) struct Producer<'a, T> {
     pub(super) config: &'a Config,
-    pub(super) feed: Feed,
+    pub(super) feed: LineSource,
     pub(super) queue: &'a JoinableQueue<T>,
     pub(super) printer: &'a Printer,
     pub(super) stop: &'a Stop,
@@ -129,7 +129,7 @@ pub(super) struct Producer<'a, T> {
 
 impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     /// Returns the source of the lines.
-    pub(super) fn source(&self) -> &'a Source {
+    pub(super) fn source(&self) -> &'a ItemSource {
         &self.config.source
     }
 

@@ -18,7 +18,7 @@ pub(crate) use dishrack_core::shared::{Admission, StreamState};
 
 /// An item on its way to the stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Put {
+pub(crate) struct StreamPut {
     pub(crate) body: Payload,
     /// Its place in a `map` of this process, wherever it is worked on.
     pub(crate) reply: Option<u64>,
@@ -150,7 +150,7 @@ pub(crate) trait Stream: Backend {
 
     /// Puts these, oldest first: as many as fit one step and find room. Accepted items get their
     /// numbers there.
-    fn put(&self, puts: &[Put]) -> Result<Admission, String>;
+    fn put(&self, puts: &[StreamPut]) -> Result<Admission, String>;
 
     /// Tells the ends of items that were taken, all or nothing.
     fn settle(&self, ends: &Ends) -> Result<Answered, String>;

@@ -292,11 +292,11 @@ pub(super) struct LoopLife {
 pub(super) enum Next {
     /// Run the loop again after this rest.
     Again(Duration),
-    Over(End),
+    Over(WorkerEnd),
 }
 
 /// The reason why a worker ended for good.
-pub(super) struct End {
+pub(super) struct WorkerEnd {
     pub(super) why: String,
     pub(super) is_spent: bool,
 }
@@ -314,7 +314,7 @@ impl LoopLife {
     /// Decides after the loop returned (`is_fine`) or panicked. A panic with an item in hand is
     /// charged to the item, and the loop goes on at once; any other one counts against the worker.
     pub(super) fn after(&mut self, is_fine: bool, shared: &PoolState) -> Next {
-        let over = |why: String, is_spent| Next::Over(End { why, is_spent });
+        let over = |why: String, is_spent| Next::Over(WorkerEnd { why, is_spent });
         let charged = held::take_panics();
         let is_wanted = match self.spec.restart {
             Restart::Permanent => {

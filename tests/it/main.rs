@@ -47,6 +47,7 @@ fn main() {
         tidy::circles::trials(),
         tidy::faces::trials(),
         tidy::layers::trials(),
+        tidy::names::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

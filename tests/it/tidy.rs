@@ -4,6 +4,7 @@
 pub(crate) mod circles;
 pub(crate) mod faces;
 pub(crate) mod layers;
+pub(crate) mod names;
 mod source;
 
 use source::Source;

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use super::super::core::Core;
 use super::super::monitor::{sleep, with_guard};
 use super::super::{Deadline, Envelope};
-use super::Post;
+use super::StreamContext;
 use crate::store::stream::{Arrival, Maintained};
 use dishrack_core::dispatcher::inflight::{self, FetcherCall, FetcherStep};
 use dishrack_core::ledger::ItemId;
 
-pub(super) fn run(post: &Post) {
+pub(super) fn run(post: &StreamContext) {
     let every = post.stream.maintain_every();
     let mut has_begun = false;
     let mut due = Instant::now() + every;
@@ -62,7 +62,7 @@ pub(super) fn run(post: &Post) {
 }
 
 /// Sleeps until there is something to do; `None` at the end.
-fn next_call(post: &Post, due: Instant) -> Option<FetcherCall> {
+fn next_call(post: &StreamContext, due: Instant) -> Option<FetcherCall> {
     let mut core = post.monitor.lock();
     loop {
         if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
@@ -87,7 +87,7 @@ fn next_call(post: &Post, due: Instant) -> Option<FetcherCall> {
 }
 
 /// Gives back items that are not wanted here and are no longer in the ledger.
-fn give_back(post: &Post, surplus: &[ItemId]) {
+fn give_back(post: &StreamContext, surplus: &[ItemId]) {
     // Items that cannot be given back are taken over when their lease ends.
     let _ = post.stream.release(surplus);
 }

@@ -5,10 +5,10 @@ use super::super::Deadline;
 use super::super::core::Core;
 use super::super::mailboxes::ItemEnd;
 use super::super::monitor::sleep;
-use super::Post;
+use super::StreamContext;
 use crate::store::stream::{MapEnd, StreamState};
 
-pub(super) fn run(post: &Post) {
+pub(super) fn run(post: &StreamContext) {
     let wait = post.stream.maintain_every();
     while let Some((since, last_put)) = since(post) {
         match post.stream.listen(&since, wait) {
@@ -25,7 +25,7 @@ pub(super) fn run(post: &Post) {
 
 /// Sleeps until a caller waits and no question is open. Returns the state of the stream then; and the
 /// last put, if all puts until then were told and none was unfinished or taken.
-fn since(post: &Post) -> Option<(StreamState, Option<u64>)> {
+fn since(post: &StreamContext) -> Option<(StreamState, Option<u64>)> {
     let mut core = post.monitor.lock();
     loop {
         if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {

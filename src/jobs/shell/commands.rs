@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::evaluation::{Verdict, is_prefix};
+use super::evaluation::{CommandFindings, is_prefix};
 use super::readers;
 use super::words::{Word, is_name};
 
@@ -47,8 +47,8 @@ impl SimpleCommand {
         }
     }
 
-    pub(super) fn judge(&self) -> Verdict {
-        let mut verdict = Verdict::default();
+    pub(super) fn judge(&self) -> CommandFindings {
+        let mut verdict = CommandFindings::default();
         for word in &self.assignments {
             verdict.judge_value(word);
         }

@@ -6,14 +6,14 @@ use std::ops::Range;
 use super::interpreters;
 use super::languages::Language;
 use super::launchers;
-use super::refusal::{Evaluated, Misplaced, ShellRefusal, Started};
+use super::refusal::{Evaluated, Misplaced, ShellRefusal, StartedProgram};
 use super::runners::{is_order_of_find, is_runner, known};
 use super::variables::is_special;
 use super::words::{Bit, Word, is_name, is_option};
 
 /// The findings about a command.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(super) struct CommandFindings {
     pub(super) refused: Vec<(Range<usize>, ShellRefusal)>,
     /// True if it reads a script or program from stdin.
     pub(super) reads_script: bool,
@@ -33,7 +33,7 @@ pub(super) fn is_pasted_evaluated(command: &[Word]) -> bool {
         },
         2,
     ));
-    let mut verdict = Verdict::default();
+    let mut verdict = CommandFindings::default();
     verdict.judge(&words);
     let mut refused = verdict.refused.iter();
     refused.any(|(places, _)| places.start == usize::MAX - 1)
@@ -64,7 +64,7 @@ pub(super) fn is_prefix(word: &Word) -> bool {
         .is_some_and(|text| prefixes.contains(&&text[..]))
 }
 
-impl Verdict {
+impl CommandFindings {
     fn refuse(&mut self, word: &Word, refusal: ShellRefusal) {
         if word.has_place() {
             self.refused.push((word.places.clone(), refusal));
@@ -134,7 +134,7 @@ impl Verdict {
         let Some((name, arguments)) = words.split_first() else {
             return;
         };
-        let unknown = ShellRefusal::Started(Started::UnknownName);
+        let unknown = ShellRefusal::Started(StartedProgram::UnknownName);
         let is_whole = name.bits.len() == 1 && !name.is_split;
         if known(name).is_none() && !is_whole && !name.bits.contains(&Bit::Placeholder) {
             self.refuse_all(arguments, unknown);
@@ -171,11 +171,14 @@ impl Verdict {
         }
         // It is split into words, of which the first is the name.
         if name.has_place() && name.is_split {
-            self.refuse(name, ShellRefusal::Started(Started::SplitName));
+            self.refuse(name, ShellRefusal::Started(StartedProgram::SplitName));
         }
         // A builtin's name has no slash.
         if name.bits.contains(&Bit::Placeholder) && !name.has_slash() {
-            self.refuse_all(arguments, ShellRefusal::Started(Started::ProgramName));
+            self.refuse_all(
+                arguments,
+                ShellRefusal::Started(StartedProgram::ProgramName),
+            );
         }
     }
 

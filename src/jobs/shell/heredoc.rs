@@ -1,12 +1,12 @@
 //! PURE: the reading of here-documents.
 
-use super::lexer::{Heredoc, Lexer, Read, Stand, Unit, unreadable};
+use super::lexer::{Heredoc, Lexer, Parsed, Quoting, Unit, unreadable};
 use super::quotes::Around;
 use super::refusal::{Misplaced, ShellRefusal};
 
 impl Lexer<'_> {
     /// Reads the word after `<<`.
-    pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, command: usize) -> Read<()> {
+    pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, command: usize) -> Parsed<()> {
         if self.is_in_heredoc {
             return unreadable("a here-document begins within another one");
         }
@@ -45,7 +45,7 @@ impl Lexer<'_> {
     }
 
     /// Reads the bodies that begin here.
-    pub(super) fn heredoc_bodies(&mut self) -> Read<()> {
+    pub(super) fn heredoc_bodies(&mut self) -> Parsed<()> {
         for heredoc in std::mem::take(&mut self.pending) {
             let (end, next) = self.find_delimiter(&heredoc)?;
             let from = self.found.len();
@@ -69,7 +69,7 @@ impl Lexer<'_> {
     }
 
     /// Returns the end of a body, and the place where the script goes on.
-    fn find_delimiter(&self, heredoc: &Heredoc) -> Read<(usize, usize)> {
+    fn find_delimiter(&self, heredoc: &Heredoc) -> Parsed<(usize, usize)> {
         let mut begin = self.at;
         let mut is_continued = false;
         while begin < self.end {
@@ -107,7 +107,7 @@ impl Lexer<'_> {
         unreadable("a here-document has no end")
     }
 
-    fn quoted_body(&mut self) -> Read<()> {
+    fn quoted_body(&mut self) -> Parsed<()> {
         while let Some(unit) = self.unit(0) {
             match unit {
                 Unit::Byte(_) => self.at += 1,
@@ -120,7 +120,7 @@ impl Lexer<'_> {
     }
 
     /// Reads a body in which parameters and commands are expanded.
-    fn body(&mut self) -> Read<()> {
+    fn body(&mut self) -> Parsed<()> {
         while let Some(unit) = self.unit(0) {
             match unit {
                 Unit::Byte(b'\\') => {
@@ -135,7 +135,7 @@ impl Lexer<'_> {
                 Unit::Byte(b'$') => self.dollar(Around::Heredoc, &mut Vec::new())?,
                 Unit::Byte(b'`') => self.backquotes()?,
                 Unit::Byte(_) => self.at += 1,
-                Unit::Placeholder { .. } => self.take_place(Stand::Kept),
+                Unit::Placeholder { .. } => self.take_place(Quoting::Kept),
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! with an unknown name may. It does not know what they are fed.
 
 use super::evaluation::is_pasted_evaluated;
-use super::interpreters::{self, Source, is_shell};
+use super::interpreters::{self, ScriptSource, is_shell};
 use super::languages::Language;
 use super::lexer;
 use super::runners::{is_order_of_find, is_plain_runner, is_runner, known};
@@ -45,9 +45,9 @@ fn judge(program: &[u8], arguments: &[Word]) -> bool {
     let first = arguments.first();
     if is_shell(program) {
         return match interpreters::judge_shell(arguments, &mut Vec::new()) {
-            Source::Stdin => true,
-            Source::File => false,
-            Source::Text(at) => arguments.get(at).is_none_or(is_text_reading),
+            ScriptSource::Stdin => true,
+            ScriptSource::File => false,
+            ScriptSource::Text(at) => arguments.get(at).is_none_or(is_text_reading),
         };
     }
     if let Some(language) = Language::named(program) {

@@ -150,7 +150,7 @@ fn draw_axis(canvas: &mut Canvas, scale: &Scale, ticks: &[(Duration, String)], y
 
 /// The entries of the legend, in this order.
 #[derive(Clone, Copy)]
-enum Key {
+enum LegendEntry {
     Bar(&'static str),
     Density,
     Life,
@@ -158,7 +158,7 @@ enum Key {
 }
 
 /// Draws the legend of what is on this sheet. Returns the place of its last line.
-fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(Key, String)]) -> f64 {
+fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(LegendEntry, String)]) -> f64 {
     const KEY_WIDTH: f64 = 22.0;
     let (mut x, mut y) = (MARGIN, y);
     for (key, words) in keys {
@@ -168,10 +168,10 @@ fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(Key, String)]) -> f64 {
         }
         let top = y - 11.0;
         match key {
-            Key::Bar(class) => draw_box(canvas, x, top, KEY_WIDTH, 14.0, class),
-            Key::Density => draw_hill(canvas, x, top, KEY_WIDTH, 14.0),
-            Key::Life => draw_box(canvas, x, top, KEY_WIDTH, 14.0, "l"),
-            Key::Mark(kind) => {
+            LegendEntry::Bar(class) => draw_box(canvas, x, top, KEY_WIDTH, 14.0, class),
+            LegendEntry::Density => draw_hill(canvas, x, top, KEY_WIDTH, 14.0),
+            LegendEntry::Life => draw_box(canvas, x, top, KEY_WIDTH, 14.0, "l"),
+            LegendEntry::Mark(kind) => {
                 draw_mark(canvas, *kind, x + KEY_WIDTH / 2.0, y - 4.0, 11.0, &[]);
             }
         }
@@ -181,30 +181,30 @@ fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(Key, String)]) -> f64 {
     y
 }
 
-fn keys(charts: &[Chart<'_>]) -> Vec<(Key, String)> {
+fn keys(charts: &[Chart<'_>]) -> Vec<(LegendEntry, String)> {
     let Some(first) = charts.first() else {
         return Vec::new();
     };
     let labels = first.labels();
     let mut keys = Vec::new();
     if let Some(producer) = &labels.producer {
-        keys.push((Key::Bar("p"), producer.doing.clone()));
+        keys.push((LegendEntry::Bar("p"), producer.doing.clone()));
     }
-    keys.push((Key::Bar("w"), labels.working.clone()));
+    keys.push((LegendEntry::Bar("w"), labels.working.clone()));
     if charts.iter().any(Chart::has_failed_bars) {
-        keys.push((Key::Bar("f"), "attempt that failed".into()));
+        keys.push((LegendEntry::Bar("f"), "attempt that failed".into()));
     }
     if charts.iter().any(Chart::has_broken_bars) {
-        keys.push((Key::Bar("w b"), "broken off".into()));
+        keys.push((LegendEntry::Bar("w b"), "broken off".into()));
     }
     if charts.iter().any(Chart::has_spare_bars) {
-        keys.push((Key::Bar("w c"), "copy that was not needed".into()));
+        keys.push((LegendEntry::Bar("w c"), "copy that was not needed".into()));
     }
     if charts.iter().any(Chart::has_hills) {
-        keys.push((Key::Density, "how busy".into()));
+        keys.push((LegendEntry::Density, "how busy".into()));
     }
     if charts.iter().any(Chart::has_lives) {
-        keys.push((Key::Life, "alive".into()));
+        keys.push((LegendEntry::Life, "alive".into()));
     }
     let marks = [
         (MarkKind::Retry, "tried again"),
@@ -213,7 +213,7 @@ fn keys(charts: &[Chart<'_>]) -> Vec<(Key, String)> {
     ];
     for (kind, words) in marks {
         if charts.iter().any(|chart| chart.has_mark(kind)) {
-            keys.push((Key::Mark(kind), words.into()));
+            keys.push((LegendEntry::Mark(kind), words.into()));
         }
     }
     keys
