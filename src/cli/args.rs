@@ -10,8 +10,11 @@ mod stream;
 
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
+
+use crate::observe::Mode;
 
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
@@ -48,22 +51,18 @@ pub(super) enum Promise {
     Normal,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Mode {
-    Processes,
-    Threads,
-    Tasks,
-    Sequential,
-}
+impl ValueEnum for Mode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Mode::Processes,
+            Mode::Threads,
+            Mode::Tasks,
+            Mode::Sequential,
+        ]
+    }
 
-impl Mode {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Mode::Processes => "processes",
-            Mode::Threads => "threads",
-            Mode::Tasks => "tasks",
-            Mode::Sequential => "sequential",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
-use super::args::{self, Mode};
+use super::args;
 use super::exit_codes::{RunError, code, end, end_without_stdout};
 use super::output::{self, OutputFile};
 use super::pictures::{self, kitchen_labels};
@@ -19,7 +19,7 @@ use super::stop::Stop;
 use super::{dishes, printer};
 use crate::kitchen::Dish;
 use crate::observe::timeline::{Timeline, svg};
-use crate::observe::{Event, EventKind, Observer};
+use crate::observe::{Event, EventKind, Mode, Observer};
 use crate::{JoinableQueue, Supervisor};
 use dishrack_core::ledger::{Counts, Options};
 

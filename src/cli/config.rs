@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::args::{Format, Mode, PoolArgs, Show};
+use super::args::{Format, PoolArgs, Show};
 use super::input::ItemSource;
 use super::output::OutputFile;
 use crate::Durability;
+use crate::observe::Mode;
 use dishrack_core::ledger::Options;
 
 /// The settings for dishes.

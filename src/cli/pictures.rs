@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::args::Mode;
 use super::config::{Config, DishConfig};
 use super::input::ItemSource;
 use super::output::{self, OutputFile};
 use super::view::View;
-use crate::observe::Event;
 use crate::observe::spans::{Labels, ProducerRow};
 use crate::observe::timeline::{Timeline, grouped, svg};
 use crate::observe::trace::Trace;
+use crate::observe::{Event, Mode};
 
 /// Returns the views that the configuration asks for.
 pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn View>>> {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::{Format, Mode};
+use super::args::Format;
 use super::config::{Config, Purpose};
 use super::dead_letter_log::DeadLetterLog;
 use super::earlier;
@@ -23,8 +23,8 @@ use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::{orphans, pictures, scratch, screen};
-use crate::observe::Observer;
 use crate::observe::text::{Style, Wording};
+use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
 use crate::{JoinableQueue, Supervisor};
 use dishrack_core::ledger::ItemId;

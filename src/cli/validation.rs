@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{
-    Format, ItemArgs, JobArgs, Mode, PoolArgs, Promise, RunArgs, ShownArgs, WorkArgs,
-};
+use super::args::{Format, ItemArgs, JobArgs, PoolArgs, Promise, RunArgs, ShownArgs, WorkArgs};
 use super::config::{Config, DishConfig, Purpose};
 use super::dead_letter_log;
 use super::input::{self, ItemSource};
@@ -14,6 +12,7 @@ use super::layout::REDIS_PAYLOAD_MAX;
 use super::output::{self, OutputFile};
 use crate::Durability;
 use crate::cli::scratch;
+use crate::observe::Mode;
 use crate::store::journal::own_files;
 use crate::store::stream::Opening;
 use dishrack_core::ledger::{Backoff, Capacity, Options};

@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args::Mode;
 use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
 use super::exit_codes::RunError;
@@ -21,7 +20,7 @@ use super::unwritten::Unwritten;
 use super::view::{Out, View};
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
-use crate::observe::{Event, EventKind, Observer};
+use crate::observe::{Event, EventKind, Mode, Observer};
 use crate::{Builder, Error, JoinableQueue, Supervisor};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::entry::Layout;

@@ -18,7 +18,7 @@ use super::spawn::Launch;
 use crate::broker::{Comparison, NameItems};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
-use crate::observe::Observer;
+use crate::observe::{Mode, Observer};
 use crate::sys::stderr::{self, Outlet};
 use dishrack_core::ledger::Copies;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
@@ -33,12 +33,12 @@ enum How {
 }
 
 impl How {
-    fn describe(self) -> (&'static str, usize) {
+    fn describe(self) -> (Mode, usize) {
         match self {
-            How::Processes(workers) => ("processes", workers),
-            How::Threads(workers) => ("threads", workers),
-            How::Tasks(workers) => ("tasks", workers),
-            How::Inline => ("sequential", 1),
+            How::Processes(workers) => (Mode::Processes, workers),
+            How::Threads(workers) => (Mode::Threads, workers),
+            How::Tasks(workers) => (Mode::Tasks, workers),
+            How::Inline => (Mode::Sequential, 1),
         }
     }
 }
