@@ -16,10 +16,11 @@ use jiff::SignedDuration;
 
 use crate::observe::Mode;
 
+pub(super) use groups::URL;
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
-pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, work};
+pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, options, work};
 
 /// The longest time that is accepted; a longer one is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);

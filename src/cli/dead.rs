@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use super::args::{Format, StreamArgs};
+use super::args::{Format, StreamArgs, URL, options};
 use super::exit_codes::{RunError, code, written};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
@@ -83,7 +83,7 @@ pub(super) enum Dead {
 #[derive(Debug, Args)]
 pub(super) struct BackendArgs {
     /// The journal
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["redis", "stream"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [URL, "stream"])]
     journal: Option<PathBuf>,
 
     #[command(flatten)]
@@ -104,9 +104,10 @@ impl BackendArgs {
                 let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
                 Ok(LetterSource::Stream(place.stream, stream))
             }
-            (None, None) => Err(RunError::Usage(
-                "--journal FILE or --redis URL is needed: where are the dead letters?".into(),
-            )),
+            (None, None) => Err(RunError::Usage(format!(
+                "--journal FILE or {} is needed: where are the dead letters?",
+                options()
+            ))),
         }
     }
 }

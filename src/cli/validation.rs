@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::Address;
 use super::args::{Format, ItemArgs, JobArgs, PoolArgs, Promise, RunArgs, ShownArgs, WorkArgs};
 use super::config::{Config, DishConfig, Purpose};
 use super::dead_letter_log;
@@ -59,8 +60,8 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     if jobs.are_meant() {
         check_mode(&pool)?;
     }
-    if shared.is_some() {
-        check_halt(&jobs)?;
+    if let Some(place) = &shared {
+        check_halt(&jobs, place)?;
     }
     let (source, separator) = source(&items, &jobs)?;
     let capacity = match items.capacity {
@@ -121,7 +122,7 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     if jobs.are_meant() {
         check_mode(&pool)?;
     }
-    check_halt(&jobs)?;
+    check_halt(&jobs, &place)?;
     let mut taken = Vec::new();
     let work = match jobs.are_meant() {
         true => WorkConfig::jobs(&jobs, &ItemSource::Others, shown.format, false, &mut taken)?.0,
@@ -269,10 +270,11 @@ fn check_mode(pool: &PoolArgs) -> Result<(), String> {
 }
 
 /// Checks that a run on a shared queue can be halted so.
-fn check_halt(jobs: &JobArgs) -> Result<(), String> {
+fn check_halt(jobs: &JobArgs, place: &Address) -> Result<(), String> {
     match &jobs.halt {
         Some(halt) if halt.ends_with('%') => Err(format!(
-            "--halt {halt}: with --redis nobody knows how many items there are in all: give a number"
+            "--halt {halt}: with --{} nobody knows how many items there are in all: give a number",
+            place.kind().option
         )),
         _ => Ok(()),
     }

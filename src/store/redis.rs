@@ -21,6 +21,7 @@ mod telling;
 mod trouble;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -33,12 +34,27 @@ use self::keys::Keys;
 pub use self::options::RedisOptions;
 use self::scripts::Name;
 use self::trouble::RedisTrouble;
-use super::stream::Opening;
+use super::stream::{Opening, StreamKind};
 use super::{Backend, StoredLetter};
 use crate::error::Kind;
 use dishrack_core::ledger::{Capacity, ItemId};
 use dishrack_core::stream::account::Account;
 use dishrack_core::stream::entry::Layout;
+
+/// Redis and its like, for those who name a stream by an option.
+pub(crate) const KIND: StreamKind = StreamKind {
+    server: "Redis",
+    option: "redis",
+    variable: "REDIS_URL",
+    addresses: "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or redis+unix:///PATH",
+    open: |place, layout, capacity| {
+        let mut options = RedisOptions::new(place.url, place.stream)
+            .replicas(place.replicas)
+            .opening(place.opening);
+        options.lease = place.lease;
+        Ok(Arc::new(RedisStore::open(&options, layout, capacity)?))
+    },
+};
 
 /// The greatest size of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
 const ITEM_BYTES_MAX: usize = 500_000_000;

@@ -6,15 +6,18 @@
 //! stream without any lock of the broker's, and a call may take as long as the other side is away.
 //! The contract says what is exchanged, and not how.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Backend, StoredLetter};
+use crate::error::Kind;
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
 use dishrack_core::dispatcher::inflight;
 pub(crate) use dishrack_core::dispatcher::inflight::Answered;
-use dishrack_core::ledger::{Failure, ItemId, Record};
+use dishrack_core::ledger::{Capacity, Failure, ItemId, Record};
 pub(crate) use dishrack_core::shared::{Admission, StreamState};
+use dishrack_core::stream::entry::Layout;
 
 /// An item on its way to the stream.
 #[derive(Debug, Clone)]
@@ -80,6 +83,34 @@ pub(crate) enum Opening {
     /// As `Existing`, and nothing is written to it.
     ReadOnly,
 }
+
+/// A stream at an address, and the promises asked for there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamPlace<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) stream: &'a str,
+    /// `None` for the stream's own.
+    pub(crate) lease: Option<Duration>,
+    pub(crate) replicas: u32,
+    pub(crate) opening: Opening,
+}
+
+/// A kind of server that keeps streams: how one is named by people, and how a stream is opened.
+#[derive(Debug)]
+pub(crate) struct StreamKind {
+    pub(crate) server: &'static str,
+    /// The option that has its address, without the dashes.
+    pub(crate) option: &'static str,
+    /// The variable for an address, so that a password need not be on the command line.
+    pub(crate) variable: &'static str,
+    /// The forms of an address.
+    pub(crate) addresses: &'static str,
+    pub(crate) open: OpenStream,
+}
+
+/// Opens a stream whose entries have this layout. The error says why it cannot be used.
+pub(crate) type OpenStream =
+    fn(StreamPlace<'_>, Box<dyn Layout>, Capacity) -> Result<Arc<dyn Stream>, Kind>;
 
 /// The state of a stream, for people: at one moment, so that the numbers belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -72,7 +72,7 @@ impl RedisOptions {
 
     /// Sets the condition on which the stream is opened. By default it need not exist.
     #[must_use]
-    pub(crate) fn opening(mut self, opening: Opening) -> Self {
+    pub(super) fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
         self
     }

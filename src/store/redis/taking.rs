@@ -292,7 +292,7 @@ fn outcome(entry: &Entry) -> Option<MapEnd> {
 
 impl Stream for RedisStore {
     fn kind(&self) -> &'static str {
-        "Redis"
+        super::KIND.server
     }
 
     fn begin(&self) -> Result<(), String> {

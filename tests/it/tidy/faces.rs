@@ -47,7 +47,7 @@ const NAMES: [&str; 10] = [
     "store::journal::own_path",
     // `status`, `join` and `dead` look at a stream without becoming one of its supervisors, and items
     // stand there as text.
-    "store::redis::RedisStore",
+    "store::redis::KIND",
     "store::stream",
 ];
 
@@ -87,8 +87,8 @@ const METHODS: [&str; 27] = [
     "waiting_ids",
 ];
 
-/// The private functions of public types that open a stream, as above.
-const OPENING: [&str; 2] = ["opening", "over_stream"];
+/// The private function of a public type that makes a queue of a stream, as above.
+const OPENING: [&str; 1] = ["over_stream"];
 
 fn the_command_line_uses_what_others_can_use() {
     let sources = source::all();
