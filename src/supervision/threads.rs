@@ -51,12 +51,15 @@ impl PoolState {
     /// Notes that one worker ended for good; the last one ends the pool.
     pub(super) fn one_ended(&self, why: &str, is_spent: bool) {
         let (order, less) = (Ordering::AcqRel, |running: usize| running.checked_sub(1));
+        // Under one lock, so that all others are counted out when the last one ends the pool and its
+        // stop. One that was counted out later would have items charged for what the stop did.
+        let running = self.broker.with(|core| {
+            let running = self.running.fetch_update(order, Ordering::Acquire, less);
+            core.workers_change(0, usize::from(running.is_ok()));
+            running
+        });
         // None is left where they could not be started.
-        let Ok(running) = self.running.fetch_update(order, Ordering::Acquire, less) else {
-            return;
-        };
-        self.broker.with(|core| core.workers_change(0, 1));
-        if running == 1 {
+        if running == Ok(1) {
             self.end(why, is_spent);
         }
     }
