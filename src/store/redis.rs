@@ -34,9 +34,10 @@ use self::keys::Keys;
 pub use self::options::RedisOptions;
 use self::scripts::Name;
 use self::trouble::RedisTrouble;
-use super::stream::{Opening, StreamKind};
+use super::stream::sealed::{OpenPlace, OpenedStream};
+use super::stream::{Opening, SharedPlace, StreamKind};
 use super::{Backend, StoredLetter};
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 use dishrack_core::ledger::{Capacity, ItemId};
 use dishrack_core::stream::account::Account;
 use dishrack_core::stream::entry::Layout;
@@ -55,6 +56,15 @@ pub(crate) const KIND: StreamKind = StreamKind {
         Ok(Arc::new(RedisStore::open(&options, layout, capacity)?))
     },
 };
+
+impl SharedPlace for RedisOptions {}
+
+impl OpenPlace for RedisOptions {
+    fn open(&self, layout: Box<dyn Layout>, capacity: Capacity) -> Result<OpenedStream, Error> {
+        let store = RedisStore::open(self, layout, capacity).map_err(Error)?;
+        Ok(OpenedStream(Arc::new(store)))
+    }
+}
 
 /// The greatest size of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
 const ITEM_BYTES_MAX: usize = 500_000_000;

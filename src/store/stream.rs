@@ -84,6 +84,28 @@ pub(crate) enum Opening {
     ReadOnly,
 }
 
+/// A place at which several supervisors share a queue, for
+/// [`JoinableQueue::shared`](crate::JoinableQueue::shared): the options of a server.
+pub trait SharedPlace: sealed::OpenPlace {}
+
+/// The part of a place that only this crate can fulfil.
+pub(crate) mod sealed {
+    use std::sync::Arc;
+
+    use super::Stream;
+    use crate::error::Error;
+    use dishrack_core::ledger::Capacity;
+    use dishrack_core::stream::entry::Layout;
+
+    #[derive(Debug)]
+    pub struct OpenedStream(pub(crate) Arc<dyn Stream>);
+
+    pub trait OpenPlace {
+        /// Opens the stream, whose entries have this layout. The error says why it cannot be used.
+        fn open(&self, layout: Box<dyn Layout>, capacity: Capacity) -> Result<OpenedStream, Error>;
+    }
+}
+
 /// A stream at an address, and the promises asked for there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StreamPlace<'a> {

@@ -252,7 +252,7 @@ fn xargs(words: &[Word]) -> bool {
     let Some(name) = command.first() else {
         return false;
     };
-    let is_runner = known(name).is_none_or(|program| is_runner(&program) || is_reader(&program));
+    let is_runner = known(name).is_none_or(|program| is_runner_or_reader(&program));
     let names_interpreter = |word: &Word| {
         let program = word.program().unwrap_or_default();
         interpreters::is_any(&program) || is_runner_or_reader(&program)

@@ -159,10 +159,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
-    pub(super) fn front_has_copies(&mut self) -> bool {
-        self.front_policy().is_some()
-    }
-
     /// Returns the choice for the first item that waits, if it gets several copies.
     pub(super) fn front_policy(&mut self) -> Option<Copies> {
         if !self.copies.is_used {
