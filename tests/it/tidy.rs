@@ -26,6 +26,7 @@ crate::trials! {
     every_unsafe_block_is_argued,
     every_file_is_reachable,
     the_binary_is_thin,
+    the_binary_is_stripped,
     comments_are_neither_rare_nor_everywhere,
     views_blank_comments_and_strings,
     a_question_later_in_documentation_is_passed_over,
@@ -517,6 +518,18 @@ fn the_binary_is_thin() {
         lines <= BINARY_LINES_MAX,
         "bin/supervisor.rs:{lines}: it only parses and runs"
     );
+}
+
+/// Cargo takes no `strip` from the profile for a package that has settings of its own.
+fn the_binary_is_stripped() {
+    let manifest = std::fs::read_to_string("Cargo.toml").unwrap();
+    for profile in ["[profile.release]", "[profile.release.package.dishrack]"] {
+        let part = manifest.split("\n\n").find(|part| part.contains(profile));
+        assert!(
+            part.is_some_and(|part| part.contains("\nstrip = true")),
+            "Cargo.toml: {profile} has no `strip = true`"
+        );
+    }
 }
 
 fn comments_are_neither_rare_nor_everywhere() {
