@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::store::redis::KIND as REDIS;
+use crate::store::stream::sealed::OpenedStream;
 use crate::store::stream::{Opening, Stream, StreamKind, StreamPlace, shown_url};
 use crate::{Error, JoinableQueue};
 use dishrack_core::ledger::{Capacity, Options};
@@ -79,7 +80,8 @@ impl Address {
             replicas: self.replicas,
             opening: self.opening,
         };
-        (self.kind.open)(place, layout, capacity).map_err(Error)
+        let OpenedStream(stream) = (self.kind.at)(place).open(layout, capacity)?;
+        Ok(stream)
     }
 
     /// Opens the stream as a queue.

@@ -113,7 +113,7 @@ impl Goal {
         let counts = queue.counts_known();
         let is_left = total.is_none_or(|total| counts.done + counts.dead < total);
         let mut advice = self.advice.lock();
-        if !queue.is_store_broken()
+        if queue.store_failure().is_none()
             && is_left
             && let Some(advice) = advice.take()
         {

@@ -127,7 +127,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
         }
         self.stop.settle();
         // A failed journal does not contain the last ends, so they are not reported.
-        let is_kept = !self.queue.is_store_broken();
+        let is_kept = self.queue.store_failure().is_none();
         let mut summed_up = Ok(());
         self.stop.sum_up(|| {
             if is_kept {

@@ -113,12 +113,6 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// Returns `true` if the journal or stream has failed.
-    pub(crate) fn is_store_broken(&self) -> bool {
-        let broker = self.broker();
-        broker.is_ok_and(|broker| broker.read(|core| core.dispatcher.ledger.is_broken()))
-    }
-
     /// Returns the reason why the journal or stream has failed, if it has.
     pub(crate) fn store_failure(&self) -> Option<String> {
         let broker = self.broker().ok()?;

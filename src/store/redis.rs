@@ -48,12 +48,12 @@ pub(crate) const KIND: StreamKind = StreamKind {
     option: "redis",
     variable: "REDIS_URL",
     addresses: "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or redis+unix:///PATH",
-    open: |place, layout, capacity| {
+    at: |place| {
         let mut options = RedisOptions::new(place.url, place.stream)
             .replicas(place.replicas)
             .opening(place.opening);
         options.lease = place.lease;
-        Ok(Arc::new(RedisStore::open(&options, layout, capacity)?))
+        Box::new(options)
     },
 };
 

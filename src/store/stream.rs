@@ -6,18 +6,15 @@
 //! stream without any lock of the broker's, and a call may take as long as the other side is away.
 //! The contract says what is exchanged, and not how.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Backend, StoredLetter};
-use crate::error::Kind;
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
 use dishrack_core::dispatcher::inflight;
 pub(crate) use dishrack_core::dispatcher::inflight::Answered;
-use dishrack_core::ledger::{Capacity, Failure, ItemId, Record};
+use dishrack_core::ledger::{Failure, ItemId, Record};
 pub(crate) use dishrack_core::shared::{Admission, StreamState};
-use dishrack_core::stream::entry::Layout;
 
 /// An item on its way to the stream.
 #[derive(Debug, Clone)]
@@ -127,12 +124,8 @@ pub(crate) struct StreamKind {
     pub(crate) variable: &'static str,
     /// The forms of an address.
     pub(crate) addresses: &'static str,
-    pub(crate) open: OpenStream,
+    pub(crate) at: fn(StreamPlace<'_>) -> Box<dyn sealed::OpenPlace>,
 }
-
-/// Opens a stream whose entries have this layout. The error says why it cannot be used.
-pub(crate) type OpenStream =
-    fn(StreamPlace<'_>, Box<dyn Layout>, Capacity) -> Result<Arc<dyn Stream>, Kind>;
 
 /// The state of a stream, for people: at one moment, so that the numbers belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -52,7 +52,7 @@ const NAMES: [&str; 10] = [
 ];
 
 /// The private methods of public types that the command line uses.
-const METHODS: [&str; 27] = [
+const METHODS: [&str; 26] = [
     // Lines in batches, as above.
     "add_to_batch",
     "put_batch",
@@ -73,7 +73,6 @@ const METHODS: [&str; 27] = [
     // How a run ends in time, and what it says of a store that has failed.
     "give_up",
     "is_older",
-    "is_store_broken",
     "lacks_stream",
     "leave",
     "quit",
