@@ -58,7 +58,7 @@ fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), RunError> {
     let unfinished = queue.counts()?.unfinished();
     let mut says = true;
     loop {
-        if says && queue.others() == 0 && queue.counts_known().unfinished() > 0 {
+        if says && queue.stream_news().others == 0 && queue.counts_known().unfinished() > 0 {
             says = false;
             say(&format!(
                 "supervisor: nobody works on stream {stream} just now; {unfinished} unfinished \

@@ -182,7 +182,8 @@ fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), RunError> {
 
 /// Reports how many items are on the stream for certain, and how many perhaps.
 fn say_put(queue: &JobQueue, stream: &str) {
-    let (count, more) = (queue.accepted_of_ours(), queue.maybe_accepted_of_ours());
+    let news = queue.stream_news();
+    let (count, more) = (news.accepted, news.maybe_accepted);
     let s = if count == 1 { "" } else { "s" };
     let words = format!("{count} item{s} put on stream {stream}");
     match more {

@@ -16,7 +16,23 @@ use crate::error::{Error, Kind};
 use crate::observe::EventKind;
 use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{Counts, ItemId, Refusal};
-use dishrack_core::shared::Shared;
+
+/// The facts about a stream that are known here. They may have changed there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StreamNews {
+    /// Items put here that the stream has accepted.
+    pub(crate) accepted: u64,
+    /// Further items that it was told of without an answer.
+    pub(crate) maybe_accepted: u64,
+    /// Other supervisors that work on it.
+    pub(crate) others: u64,
+    /// Its items that are gone without an end.
+    pub(crate) gone: u64,
+    /// True if it has come back without all that was told to it.
+    pub(crate) is_older: bool,
+    /// True if it is away, or its replicas lag, so that items told wait.
+    pub(crate) is_lacking: bool,
+}
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Adds an item to those that [`put_batch`](Self::put_batch) puts. `key` is what a journal
@@ -133,23 +149,6 @@ impl<T> JoinableQueue<T> {
         broker.map_or_else(|_| Counts::default(), |broker| broker.counts_known())
     }
 
-    /// Returns the number of items put here that a stream has accepted.
-    pub(crate) fn accepted_of_ours(&self) -> u64 {
-        self.of_stream(|shared| shared.accepted).unwrap_or(0)
-    }
-
-    /// Returns the number of further items that the stream was told of without an answer.
-    pub(crate) fn maybe_accepted_of_ours(&self) -> u64 {
-        self.of_stream(Shared::maybe_accepted).unwrap_or(0)
-    }
-
-    /// Returns `true` if the stream is known to be away, or its replicas to lag, so that items told
-    /// wait.
-    pub(crate) fn lacks_stream(&self) -> bool {
-        self.of_stream(|shared| shared.lack.is_some())
-            .unwrap_or(false)
-    }
-
     /// Waits no longer for a stream that does not answer; see [`Broker::give_up_stream`].
     pub(crate) fn give_up(&self, because: &str) {
         if let Side::Local(broker) = &self.side {
@@ -164,26 +163,22 @@ impl<T> JoinableQueue<T> {
         stream.map_or("the stream", |stream| stream.kind())
     }
 
-    /// Returns the number of other supervisors that work on the stream, as far as it is known.
-    pub(crate) fn others(&self) -> u64 {
-        self.of_stream(|shared| shared.others).unwrap_or(0)
-    }
-
-    /// Returns `true` if the stream has come back without all that was told to it.
-    pub(crate) fn is_older(&self) -> bool {
-        self.of_stream(|shared| shared.is_older).unwrap_or(false)
-    }
-
-    /// Returns the number of items of the stream that are gone without an end, as far as it is
-    /// known.
-    pub(crate) fn gone(&self) -> u64 {
-        self.of_stream(|shared| shared.stream_state.gone)
-            .unwrap_or(0)
-    }
-
-    fn of_stream<R>(&self, ask: impl FnOnce(&Shared<Envelope>) -> R) -> Option<R> {
-        let broker = self.broker().ok()?;
-        broker.read(|core| core.dispatcher.shared.as_ref().map(ask))
+    /// Returns what is known here of the stream; without one, that is nothing.
+    pub(crate) fn stream_news(&self) -> StreamNews {
+        let broker = self.broker().ok();
+        let news = broker.and_then(|broker| {
+            broker.read(|core| {
+                core.dispatcher.shared.as_ref().map(|shared| StreamNews {
+                    accepted: shared.accepted,
+                    maybe_accepted: shared.maybe_accepted(),
+                    others: shared.others,
+                    gone: shared.stream_state.gone,
+                    is_older: shared.is_older,
+                    is_lacking: shared.lack.is_some(),
+                })
+            })
+        });
+        news.unwrap_or_default()
     }
 
     /// Waits until all changes are durable, or told to the stream.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::canvas::{Canvas, GREY, INK, Px, Type};
 use super::chart::{Chart, Scale};
+use super::row::Row;
 use super::shapes::{draw_box, draw_hill, draw_mark};
 use super::{Timeline, axis};
-use crate::observe::spans::MarkKind;
+use crate::observe::spans::{MarkKind, SpanEnd};
 
 const WIDTH: f64 = 1200.0;
 const MARGIN: f64 = 24.0;
@@ -191,30 +192,41 @@ fn keys(charts: &[Chart<'_>]) -> Vec<(LegendEntry, String)> {
         keys.push((LegendEntry::Bar("p"), producer.doing.clone()));
     }
     keys.push((LegendEntry::Bar("w"), labels.working.clone()));
-    if charts.iter().any(Chart::has_failed_bars) {
-        keys.push((LegendEntry::Bar("f"), "attempt that failed".into()));
-    }
-    if charts.iter().any(Chart::has_broken_bars) {
-        keys.push((LegendEntry::Bar("w b"), "broken off".into()));
-    }
-    if charts.iter().any(Chart::has_spare_bars) {
-        keys.push((LegendEntry::Bar("w c"), "copy that was not needed".into()));
-    }
-    if charts.iter().any(Chart::has_hills) {
-        keys.push((LegendEntry::Density, "how busy".into()));
-    }
-    if charts.iter().any(Chart::has_lives) {
-        keys.push((LegendEntry::Life, "alive".into()));
-    }
+    let has = |is_so: &dyn Fn(&Row) -> bool| charts.iter().any(|chart| chart.has(is_so));
+    let ends = |is_such: fn(&SpanEnd) -> bool| {
+        has(&|row| row.bars().iter().any(|span| is_such(&span.outcome)))
+    };
+    let marked = |kind| has(&|row| !row.marks(kind).is_empty());
+    let (is_crowded, is_alive) = (has(&Row::is_crowded), has(&|row| !row.lives().is_empty()));
+    let further = [
+        (
+            ends(|end| matches!(end, SpanEnd::Failed(_))),
+            LegendEntry::Bar("f"),
+            "attempt that failed",
+        ),
+        (
+            ends(|end| *end == SpanEnd::BrokenOff),
+            LegendEntry::Bar("w b"),
+            "broken off",
+        ),
+        (
+            ends(|end| matches!(end, SpanEnd::Spare(_))),
+            LegendEntry::Bar("w c"),
+            "copy that was not needed",
+        ),
+        (is_crowded, LegendEntry::Density, "how busy"),
+        (is_alive, LegendEntry::Life, "alive"),
+    ];
     let marks = [
         (MarkKind::Retry, "tried again"),
         (MarkKind::DeadLetter, "given up on"),
         (MarkKind::Death, "worker died"),
     ];
-    for (kind, words) in marks {
-        if charts.iter().any(|chart| chart.has_mark(kind)) {
-            keys.push((LegendEntry::Mark(kind), words.into()));
-        }
-    }
+    let marks = marks.map(|(kind, words)| (marked(kind), LegendEntry::Mark(kind), words));
+    let there = further
+        .into_iter()
+        .chain(marks)
+        .filter(|(is_there, ..)| *is_there);
+    keys.extend(there.map(|(_, key, words)| (key, words.to_owned())));
     keys
 }

@@ -52,7 +52,7 @@ const NAMES: [&str; 10] = [
 ];
 
 /// The private methods of public types that the command line uses.
-const METHODS: [&str; 26] = [
+const METHODS: [&str; 21] = [
     // Lines in batches, as above.
     "add_to_batch",
     "put_batch",
@@ -62,18 +62,13 @@ const METHODS: [&str; 26] = [
     "emit",
     "emit_summary",
     "elapsed",
-    // The counts of one run among those on a stream.
-    "accepted_of_ours",
+    // The counts of one run among those on a stream, and what is known of that.
     "counts_here",
     "counts_known",
-    "gone",
     "kind_of_server",
-    "maybe_accepted_of_ours",
-    "others",
+    "stream_news",
     // How a run ends in time, and what it says of a store that has failed.
     "give_up",
-    "is_older",
-    "lacks_stream",
     "leave",
     "quit",
     "store_failure",
