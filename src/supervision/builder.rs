@@ -23,26 +23,6 @@ use crate::sys::stderr::{self, Outlet};
 use dishrack_core::ledger::Copies;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
 
-/// The kind of the workers.
-#[derive(Debug, Clone, Copy)]
-enum How {
-    Processes(usize),
-    Threads(usize),
-    Tasks(usize),
-    Inline,
-}
-
-impl How {
-    fn describe(self) -> (Mode, usize) {
-        match self {
-            How::Processes(workers) => (Mode::Processes, workers),
-            How::Threads(workers) => (Mode::Threads, workers),
-            How::Tasks(workers) => (Mode::Tasks, workers),
-            How::Inline => (Mode::Sequential, 1),
-        }
-    }
-}
-
 /// Describes a [`Supervisor`](crate::Supervisor); made by
 /// [`Supervisor::builder`](crate::Supervisor::builder).
 ///
@@ -50,7 +30,8 @@ impl How {
 /// up on after 10 restarts within 10 s, 8 s to stop, 30 s to boot.
 #[derive(Clone)]
 pub struct Builder {
-    how: How,
+    mode: Mode,
+    workers: usize,
     name: String,
     spec: ChildSpec,
     restart: Option<Restart>,
@@ -70,7 +51,8 @@ pub struct Builder {
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
-            .field("how", &self.how)
+            .field("mode", &self.mode)
+            .field("workers", &self.workers)
             .field("name", &self.name)
             .field("spec", &self.spec)
             .finish_non_exhaustive()
@@ -81,7 +63,8 @@ impl Builder {
     pub(super) fn new() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Builder {
-            how: How::Processes(cpus),
+            mode: Mode::Processes,
+            workers: cpus,
             name: "worker".into(),
             spec: ChildSpec::default(),
             restart: None,
@@ -102,21 +85,21 @@ impl Builder {
     /// Sets the number of worker processes. The program must call [`serve`](crate::serve).
     #[must_use]
     pub fn processes(mut self, workers: usize) -> Self {
-        self.how = How::Processes(workers);
+        (self.mode, self.workers) = (Mode::Processes, workers);
         self
     }
 
     /// Sets the number of worker threads in this process.
     #[must_use]
     pub fn threads(mut self, workers: usize) -> Self {
-        self.how = How::Threads(workers);
+        (self.mode, self.workers) = (Mode::Threads, workers);
         self
     }
 
     /// Sets that there are no workers: the caller of a put or join does the work, item by item.
     #[must_use]
     pub fn inline(mut self) -> Self {
-        self.how = How::Inline;
+        (self.mode, self.workers) = (Mode::Sequential, 1);
         self
     }
 
