@@ -19,6 +19,7 @@ mod cpython;
 mod journal;
 mod limits;
 mod manual;
+mod observers;
 mod pages;
 mod pictures;
 mod place;
@@ -42,6 +43,7 @@ fn main() {
         manual::trials(),
         pages::trials(),
         pictures::trials(),
+        observers::trials(),
         threads::trials(),
         tidy::trials(),
         tidy::circles::trials(),
