@@ -29,10 +29,10 @@ use crate::handler::lending::{self, Borrowed};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Blob(Bytes);
+pub struct Blob(BlobBytes);
 
 #[derive(Clone)]
-enum Bytes {
+enum BlobBytes {
     Own(Vec<u8>),
     Lent(Borrowed),
 }
@@ -42,15 +42,15 @@ impl Blob {
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
-            Bytes::Own(bytes) => bytes,
-            Bytes::Lent(part) => part.to_vec(),
+            BlobBytes::Own(bytes) => bytes,
+            BlobBytes::Lent(part) => part.to_vec(),
         }
     }
 
     /// Returns `true` if the bytes are read where the supervisor wrote them, and not from a copy.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self.0, Bytes::Lent(_))
+        matches!(self.0, BlobBytes::Lent(_))
     }
 }
 
@@ -59,8 +59,8 @@ impl Deref for Blob {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Own(bytes) => bytes,
-            Bytes::Lent(part) => part,
+            BlobBytes::Own(bytes) => bytes,
+            BlobBytes::Lent(part) => part,
         }
     }
 }
@@ -73,7 +73,7 @@ impl AsRef<[u8]> for Blob {
 
 impl From<Vec<u8>> for Blob {
     fn from(bytes: Vec<u8>) -> Self {
-        Blob(Bytes::Own(bytes))
+        Blob(BlobBytes::Own(bytes))
     }
 }
 
@@ -120,7 +120,7 @@ impl<'de> Visitor<'de> for BlobVisitor {
 
     fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Blob, E> {
         match lending::borrow(bytes) {
-            Some(part) => Ok(Blob(Bytes::Lent(part))),
+            Some(part) => Ok(Blob(BlobBytes::Lent(part))),
             None => self.visit_bytes(bytes),
         }
     }

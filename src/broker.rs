@@ -8,6 +8,7 @@
 
 mod alone;
 mod answer;
+mod attachment;
 mod committer;
 mod copies;
 mod core;
@@ -16,41 +17,43 @@ mod doorbells;
 mod ends;
 mod gets_many;
 mod locals;
+mod mailboxes;
+mod monitor;
 mod poll;
 mod product;
+mod pump;
 mod puts;
 mod puts_many;
 mod reports;
 mod requests;
-mod results;
 #[cfg(feature = "cli")]
 mod runs;
 mod stream;
 mod timer;
+mod traffic;
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 
 use self::alone::Recheck;
 pub(crate) use self::answer::{Accepted, PutAnswer, PutTicket};
-use self::committer::Committer;
+pub(crate) use self::attachment::{Attachment, Overseer};
 pub(crate) use self::copies::NONE_ON_A_STREAM;
-pub(crate) use self::core::{Attachment, Core, NameItems, Overseer, WakerKey};
-use self::doorbells::Doorbells;
+pub(crate) use self::core::{Core, NameItems, WakerKey};
+use self::doorbells::WriterDoorbell;
+pub(crate) use self::mailboxes::ItemEnd;
+use self::monitor::{Monitor, sleep};
 pub(crate) use self::product::{Comparison, Product};
-pub(crate) use self::results::ItemEnd;
 use self::timer::Timer;
 use crate::error::Kind;
 use crate::fail;
-use crate::handler::attempt::message_of;
-use crate::link::Job;
+use crate::link::LocalDelivery;
 use crate::observe::Observer;
 use crate::payload::Payload;
 pub(crate) use crate::payload::envelope::{Envelope, MailboxKey, ReplyTo};
@@ -71,8 +74,7 @@ pub(crate) struct Inline {
 pub(crate) struct Broker {
     /// The number of this queue within its process.
     pub(crate) id: u64,
-    core: Arc<Mutex<Core>>,
-    doorbells: Arc<Doorbells>,
+    monitor: Arc<Monitor>,
     inline: OnceLock<Inline>,
     pub(crate) storage: Storage,
     committer: OnceLock<JoinHandle<()>>,
@@ -98,9 +100,9 @@ impl std::fmt::Debug for Broker {
 impl Broker {
     /// Makes a queue that ends with this process.
     pub(crate) fn new(options: Options) -> Arc<Self> {
-        let (committer, _) = Committer::channel();
+        let (writer, _) = WriterDoorbell::channel();
         let storage = Storage::Memory(Arc::default());
-        Self::with_storage(Ledger::new(options), storage, committer)
+        Self::with_storage(Ledger::new(options), storage, writer)
     }
 
     /// Makes a queue whose items outlive this process.
@@ -109,11 +111,11 @@ impl Broker {
         store: Arc<dyn Store>,
         recovered: Recovered<Envelope>,
     ) -> Result<Arc<Self>, Kind> {
-        let (committer, calls) = Committer::channel();
+        let (writer, calls) = WriterDoorbell::channel();
         let ledger = Ledger::resume(options, recovered);
         let storage = Storage::Local(Arc::clone(&store));
-        let broker = Self::with_storage(ledger, storage, committer);
-        let thread = committer::start(Arc::clone(&broker.core), store, calls)?;
+        let broker = Self::with_storage(ledger, storage, writer);
+        let thread = committer::start(Arc::clone(&broker.monitor), store, calls)?;
         // The broker was just made, so it has none.
         let _ = broker.committer.set(thread);
         Ok(broker)
@@ -122,19 +124,23 @@ impl Broker {
     fn with_storage(
         ledger: Ledger<Envelope, Product>,
         storage: Storage,
-        committer: Committer,
+        writer: WriterDoorbell,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let doorbells = Arc::new(Doorbells::default());
-        let core = Arc::new_cyclic(|weak: &Weak<Mutex<Core>>| {
-            let timer = Timer::new(weak.clone());
-            let (storage, doorbells) = (storage.clone(), Arc::clone(&doorbells));
-            Mutex::new(Core::new(ledger, storage, doorbells, timer, committer))
+        let monitor = Arc::new_cyclic(|weak: &Weak<Monitor>| {
+            let weak = weak.clone();
+            let timer = Timer::new(Arc::new(move || {
+                let monitor = weak.upgrade();
+                monitor.is_some_and(|monitor| {
+                    monitor.with(Core::tick);
+                    true
+                })
+            }));
+            Monitor::new(Core::new(ledger, storage.clone(), timer, writer))
         });
         Arc::new(Broker {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            core,
-            doorbells,
+            monitor,
             inline: OnceLock::new(),
             storage,
             committer: OnceLock::new(),
@@ -146,7 +152,7 @@ impl Broker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock()
+        self.monitor.lock()
     }
 
     /// Takes the lock, and sees what workers of this process have done by now.
@@ -160,11 +166,11 @@ impl Broker {
 
     /// Takes the lock, runs `act`, and carries out what follows from it.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
-        with(&self.core, act)
+        self.monitor.with(act)
     }
 
     /// Takes the next item for a thread of this process.
-    pub(crate) fn get(&self, deadline: Deadline) -> Result<Job, Kind> {
+    pub(crate) fn get(&self, deadline: Deadline) -> Result<LocalDelivery, Kind> {
         let (mut core, job) = self.await_item(deadline)?;
         core.pump();
         Ok(job)
@@ -172,7 +178,10 @@ impl Broker {
 
     /// Waits for the next item for a thread of this process, and takes it. A handler
     /// that runs inline does not wait, because nobody else would put anything.
-    fn await_item(&self, deadline: Deadline) -> Result<(MutexGuard<'_, Core>, Job), Kind> {
+    fn await_item(
+        &self,
+        deadline: Deadline,
+    ) -> Result<(MutexGuard<'_, Core>, LocalDelivery), Kind> {
         let is_alone = self.has_inline() && current::holds(self);
         let mut core = self.lock();
         let mut is_over = is_alone || matches!(deadline, Deadline::None);
@@ -200,7 +209,7 @@ impl Broker {
             if let Some(query) = leaves {
                 core.dispatcher.local_leaves(query);
             }
-            let (guard, is_late) = sleep(&self.doorbells.items, core, deadline);
+            let (guard, is_late) = sleep(&self.monitor.doorbells.items, core, deadline);
             is_over |= is_late;
             core = guard;
             if leaves.is_none_or(|query| core.dispatcher.local_stays(query)) {
@@ -214,7 +223,7 @@ impl Broker {
         &self,
         waiting: &mut Option<WakerKey>,
         waker: &Waker,
-    ) -> Option<Result<Job, Kind>> {
+    ) -> Option<Result<LocalDelivery, Kind>> {
         let mut core = self.lock();
         core.forget_waker(waiting.take());
         let found = match current::is_to_end() {
@@ -253,7 +262,7 @@ impl Broker {
             {
                 if core.is_to_refresh(question) && !core.dispatcher.is_away() {
                     core.joiner_waits();
-                    core = sleep(&self.doorbells.settled, core, Deadline::Forever).0;
+                    core = sleep(&self.monitor.doorbells.settled, core, Deadline::Forever).0;
                     core.joiners -= 1;
                     continue;
                 }
@@ -268,7 +277,7 @@ impl Broker {
             } else {
                 let deadline = self.limit_of_wait(&core, deadline, &mut recheck)?;
                 core.joiner_waits();
-                let mut core = sleep(&self.doorbells.settled, core, deadline).0;
+                let mut core = sleep(&self.monitor.doorbells.settled, core, deadline).0;
                 core.joiners -= 1;
             }
         }
@@ -466,6 +475,14 @@ impl Broker {
         look(&self.lock())
     }
 
+    pub(crate) fn open_mailbox(&self) -> MailboxKey {
+        self.lock().mailboxes.open()
+    }
+
+    pub(crate) fn close_mailbox(&self, key: MailboxKey) {
+        self.lock().mailboxes.close(key);
+    }
+
     /// Waits for outcomes of a `map`, and moves all that are there into an empty queue.
     ///
     /// # Errors
@@ -479,8 +496,8 @@ impl Broker {
         loop {
             self.drive_inline();
             let mut core = self.lock_seeing();
-            let arrived = core.mailbox(mailbox).ok_or(Refusal::Closed)?;
-            core.take_outcomes(mailbox, into);
+            let arrived = core.mailboxes.doorbell(mailbox).ok_or(Refusal::Closed)?;
+            core.mailboxes.take_outcomes(mailbox, into);
             if !into.is_empty() {
                 return Ok(());
             }
@@ -495,60 +512,10 @@ impl Broker {
             } else {
                 has_polled = false;
                 let deadline = self.limit_of_wait(&core, Deadline::Forever, &mut recheck)?;
-                core.await_outcome(mailbox, true);
+                core.mailboxes.await_outcome(mailbox, true);
                 core = sleep(&arrived, core, deadline).0;
-                core.await_outcome(mailbox, false);
+                core.mailboxes.await_outcome(mailbox, false);
             }
-        }
-    }
-}
-
-fn with<R>(core: &Mutex<Core>, act: impl FnOnce(&mut Core) -> R) -> R {
-    with_guard(&mut core.lock(), act)
-}
-
-/// Runs `act` with the lock held, and carries out what follows from it.
-fn with_guard<R>(core: &mut Core, act: impl FnOnce(&mut Core) -> R) -> R {
-    let result = act(core);
-    core.pump();
-    result
-}
-
-/// Does the same for one of the broker's own threads. Reports call the program's own code; a panic
-/// in it breaks the queue off while the lock is held, so that no caller takes the reported part for
-/// the whole.
-fn with_or_break_off<R>(
-    core: &Mutex<Core>,
-    act: impl FnOnce(&mut Core) -> R,
-    break_off: impl FnOnce(&mut Core, String),
-) -> R {
-    let mut core = core.lock();
-    match catch_unwind(AssertUnwindSafe(|| with_guard(&mut core, act))) {
-        Ok(result) => result,
-        Err(panic) => {
-            let why = format!("internal error: {}", message_of(&*panic));
-            with_guard(&mut core, |core| break_off(core, why));
-            drop(core);
-            resume_unwind(panic)
-        }
-    }
-}
-
-/// Sleeps until the doorbell rings or the time is over; the lock is free meanwhile.
-fn sleep<'a>(
-    doorbell: &Condvar,
-    mut core: MutexGuard<'a, Core>,
-    deadline: Deadline,
-) -> (MutexGuard<'a, Core>, bool) {
-    match deadline {
-        Deadline::None => (core, true),
-        Deadline::Forever => {
-            doorbell.wait(&mut core);
-            (core, false)
-        }
-        Deadline::Until(deadline) => {
-            let is_over = doorbell.wait_until(&mut core, deadline).timed_out();
-            (core, is_over)
         }
     }
 }
@@ -560,14 +527,14 @@ impl Drop for Broker {
         let Some(thread) = self.committer.take() else {
             return;
         };
-        self.lock().end_committer();
+        self.lock().end_writer();
         // An observer that has the last handle may be called by the journal's thread itself.
         if thread.thread().id() != std::thread::current().id() {
             // A panic there was a bug of this crate, and was reported.
             let _ = thread.join();
         }
         if let Some(store) = self.storage.local() {
-            committer::write_all(&self.core, store);
+            committer::write_all(&self.monitor, store);
             // There is no caller left to tell.
             let _ = store.close();
         }

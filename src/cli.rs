@@ -58,7 +58,6 @@ use self::screen::StandardStream;
 use crate::kitchen;
 use crate::observe::text::harmless;
 use crate::sys::{signals, title};
-use crate::worker;
 
 /// Serves the workers of the command line; the first call of `main`.
 pub fn serve() {
@@ -66,7 +65,7 @@ pub fn serve() {
     signals::keep_exits();
     // A write beyond the file size limit then fails with an error, which names the file.
     signals::ignore(Signal::SIGXFSZ);
-    worker::serve(|roles| {
+    crate::serve(|roles| {
         kitchen::serve(roles);
         crate::jobs::serve(roles);
     });

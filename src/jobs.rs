@@ -33,14 +33,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
-use self::digest::{Digest, Printed};
+use self::digest::{ComparedOutput, Digest};
 use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
 use dishrack_core::pool::spec::slot_of;
-use output::Output;
-use persistent::Post;
+use output::CommandOutput;
+use persistent::ServerSlot;
 use shell::Script;
 use spool::{CommandRun, OutputStream, Spool};
 use template::{Template, Values};
@@ -54,7 +54,7 @@ pub(crate) struct Job {
 
 /// A [`Job`] that borrows its text.
 #[derive(Deserialize)]
-struct Borrowed<'a> {
+struct BorrowedJob<'a> {
     #[serde(borrow)]
     text: &'a Bytes,
 }
@@ -64,7 +64,7 @@ const NAME_BYTES: usize = 4096;
 
 /// Returns the name of a serialized job: its text, without bytes that are no text.
 pub(crate) fn name_of(body: &[u8]) -> String {
-    match postcard::from_bytes::<Borrowed<'_>>(body) {
+    match postcard::from_bytes::<BorrowedJob<'_>>(body) {
         Ok(job) => name_of_text(job.text),
         Err(_) => "no job".into(),
     }
@@ -82,7 +82,7 @@ pub(crate) fn name_of_text(text: &[u8]) -> String {
 
 /// The way in which a command gets its item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Feed {
+pub(crate) enum ItemInput {
     /// In its arguments.
     Arguments,
     /// On its stdin, with a newline after it or as it is.
@@ -99,7 +99,7 @@ pub(crate) struct Setup {
     pub(crate) server: Option<Vec<OsString>>,
     /// The script for a shell, if one was asked for: the template with its places in quotes.
     pub(crate) script: Option<Script>,
-    pub(crate) feed: Feed,
+    pub(crate) feed: ItemInput,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
     pub(crate) spool: Spool,
@@ -156,7 +156,7 @@ pub(crate) fn serve(roles: &mut Roles) {
     roles.handler_until(run, end);
 }
 
-static POST: Mutex<Option<Post>> = Mutex::new(None);
+static POST: Mutex<Option<ServerSlot>> = Mutex::new(None);
 
 /// Ends the work of a worker that has no more items.
 fn end() {
@@ -173,19 +173,19 @@ fn end() {
 
 /// The attempt that this worker makes at present.
 #[derive(Debug, Clone, Copy)]
-struct Attempt {
+struct CurrentAttempt {
     id: ItemId,
     attempt: u32,
     copy: u16,
     slot: u64,
 }
 
-impl Attempt {
+impl CurrentAttempt {
     fn current() -> Option<Self> {
         let (id, attempt, copy) = current::delivery()?;
         let name = current::worker_name()?;
         let slot = slot_of(&name)?;
-        Some(Attempt {
+        Some(CurrentAttempt {
             id,
             attempt,
             copy,
@@ -227,8 +227,8 @@ fn setup() -> Option<&'static Setup> {
 }
 
 /// Runs the command for one item, in a worker process. The error says how it ended.
-pub(crate) fn run(job: Job) -> Result<Printed, Setback> {
-    let (Some(setup), Some(attempt)) = (setup(), Attempt::current()) else {
+pub(crate) fn run(job: Job) -> Result<ComparedOutput, Setback> {
+    let (Some(setup), Some(attempt)) = (setup(), CurrentAttempt::current()) else {
         let why = "this worker was not told which command to run";
         return Err(Setback::Failed(Cause::Nack(why.into())));
     };
@@ -263,9 +263,9 @@ impl Setup {
 fn serve_item(
     setup: &Setup,
     server: &[OsString],
-    attempt: Attempt,
+    attempt: CurrentAttempt,
     item: &[u8],
-) -> Result<Printed, Setback> {
+) -> Result<ComparedOutput, Setback> {
     let arguments = setup.words(attempt.values(item)).map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
@@ -285,14 +285,18 @@ fn serve_item(
         output::keep(&setup.spool, attempt, stream, output.as_bytes())?;
     }
     match exit {
-        exit if exit.is_success() => Ok(Printed(
+        exit if exit.is_success() => Ok(ComparedOutput(
             setup.is_compared.then(|| Digest::of(output.as_bytes())),
         )),
         exit => Err(Setback::Failed(ending::with_complaint(exit, &output))),
     }
 }
 
-fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<Printed, Setback> {
+fn run_command(
+    setup: &Setup,
+    attempt: CurrentAttempt,
+    item: &[u8],
+) -> Result<ComparedOutput, Setback> {
     let words = setup.words(attempt.values(item)).map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
@@ -301,7 +305,7 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<Printed, 
     let surroundings = setup.surroundings(attempt.environment());
     let input = stdin_of(setup.feed, item)
         .map_err(|error| setback::of_machine("no stdin for a command", &error))?;
-    let output = Output::create(&setup.spool, attempt)?;
+    let output = CommandOutput::create(&setup.spool, attempt)?;
     // A worker that is asked to end meanwhile first finishes with the output.
     while_at_work(|| {
         let memory = setback::MemoryWatch::begin();
@@ -313,7 +317,7 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<Printed, 
         };
         if matches!(result, Err(Setback::Short(_))) {
             output.discard();
-            return result.map(|()| Printed(None));
+            return result.map(|()| ComparedOutput(None));
         }
         let digest = match result.is_ok() && setup.is_compared {
             true => Some(Digest::of_file(stdout).map_err(|error| {
@@ -322,13 +326,13 @@ fn run_command(setup: &Setup, attempt: Attempt, item: &[u8]) -> Result<Printed, 
             false => None,
         };
         output.close(result.is_err())?;
-        result.map(|()| Printed(digest))
+        result.map(|()| ComparedOutput(digest))
     })
 }
 
 /// Opens the command's stdin: nothing, or the item in a file of its own.
-fn stdin_of(feed: Feed, item: &[u8]) -> io::Result<File> {
-    let Feed::Stdin { ends_line } = feed else {
+fn stdin_of(feed: ItemInput, item: &[u8]) -> io::Result<File> {
+    let ItemInput::Stdin { ends_line } = feed else {
         return File::open("/dev/null");
     };
     let mut file = File::from(memfd_create("item", MFdFlags::MFD_CLOEXEC)?);

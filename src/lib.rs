@@ -80,6 +80,7 @@ pub use error::{Error, ItemError};
 pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem};
 #[cfg(feature = "redis")]
 pub use store::redis::RedisOptions;
+pub use store::stream::SharedPlace;
 pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]

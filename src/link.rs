@@ -20,7 +20,7 @@ use dishrack_core::ledger::{Handed, ItemId, Token};
 
 /// One delivery on its way to a worker in this process.
 #[derive(Debug, Clone)]
-pub(crate) struct Job {
+pub(crate) struct LocalDelivery {
     pub(crate) token: Token,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
@@ -29,9 +29,9 @@ pub(crate) struct Job {
     pub(crate) body: Payload,
 }
 
-impl Job {
+impl LocalDelivery {
     pub(crate) fn new(handed: &Handed, payload: &Payload, is_awaited: bool) -> Self {
-        Job {
+        LocalDelivery {
             token: handed.token,
             id: handed.id,
             attempt: handed.attempt,

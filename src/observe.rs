@@ -4,6 +4,7 @@
 //! JSON, a status line) is a fold over these events in a file of its own, and changes nothing.
 
 mod json;
+mod mode;
 #[cfg(feature = "cli")]
 pub(crate) mod progress;
 #[cfg(feature = "cli")]
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
+pub use self::mode::Mode;
 use crate::sys::clock::monotonic_ns;
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure, ItemId};
 
@@ -47,8 +49,8 @@ pub enum EventKind {
     Started {
         /// The supervisor's process.
         pid: u32,
-        /// The kind of its workers: `processes`, `threads`, `tasks` or `sequential`.
-        mode: &'static str,
+        /// The kind of its workers.
+        mode: Mode,
         /// The number of workers.
         workers: usize,
     },

@@ -18,7 +18,7 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 
 use self::block::{Block, BlockWriter};
-use self::segment::{Part, PartWriter};
+use self::segment::{PartWriter, SegmentPart};
 use crate::error::NoSharedMemory;
 
 /// The greatest size in bytes of a payload that travels with others and not in shared memory.
@@ -29,7 +29,7 @@ pub(crate) enum Payload {
     #[default]
     Empty,
     Heap(Slice),
-    Shared(Part),
+    Shared(SegmentPart),
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ impl Payload {
     /// Copies bytes from another process, into shared memory if they are large and may be sent on.
     pub(crate) fn received(bytes: &[u8], may_share: bool) -> Self {
         let is_large = bytes.len() > INLINE_BYTES_MAX;
-        let part = (is_large && may_share).then(|| Part::copy_of(bytes).ok());
+        let part = (is_large && may_share).then(|| SegmentPart::copy_of(bytes).ok());
         match part.flatten() {
             Some(part) => Payload::Shared(part),
             None if is_large => Payload::copy_of(bytes),
@@ -100,7 +100,7 @@ impl Payload {
 
     #[cold]
     fn move_to_segment(&mut self) -> Result<(), NoSharedMemory> {
-        *self = Payload::Shared(Part::copy_of(self)?);
+        *self = Payload::Shared(SegmentPart::copy_of(self)?);
         Ok(())
     }
 

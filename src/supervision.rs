@@ -11,13 +11,11 @@ mod fork;
 mod inline;
 mod jobserver;
 mod keeper;
-pub(crate) mod limits;
+mod limits;
 mod local;
 mod map;
 mod notes;
 pub(crate) mod oom;
-#[cfg(feature = "cli")]
-pub(crate) mod orphans;
 mod pool;
 mod processes;
 mod reap;
@@ -37,6 +35,7 @@ pub use map::Map;
 
 use self::pool::Pool;
 use crate::broker::Broker;
+use crate::error::Error;
 
 /// One worker that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +86,30 @@ impl Supervisor<(), ()> {
     pub fn builder() -> Builder {
         Builder::new()
     }
+
+    /// Checks that the system has what worker processes need, and allows the calls that start,
+    /// watch and end them. A supervisor does so when it is made; call this to be told before the
+    /// items are there.
+    ///
+    /// # Errors
+    /// `is_setup`: the message names what is missing, and says what to do.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// dishrack::Supervisor::check_system()?;
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    pub fn check_system() -> Result<(), Error> {
+        limits::check_system().map_err(Error)
+    }
+
+    /// Returns `true` if the kernel gives this process children that it has not started, when their
+    /// own parents have ended: it is PID 1 of a container, or a subreaper.
+    #[must_use]
+    pub fn adopts_orphans() -> bool {
+        reap::are_adopted()
+    }
 }
 
 impl<T, R> Supervisor<T, R> {
@@ -131,6 +154,15 @@ impl<T, R> Supervisor<T, R> {
     /// Has them go on. The time in between counts for no limit of theirs.
     pub fn resume(&self) {
         self.pool.resume();
+    }
+
+    /// Waits for processes that were left to this one and have ended, so that they do not stay as
+    /// zombies. A supervisor does so whenever a worker ends; in a program that is PID 1 of a
+    /// container, or a subreaper ([`adopts_orphans`](Supervisor::adopts_orphans)), call it at each
+    /// SIGCHLD. They are those in its workers' process groups, or all children with
+    /// [`owns_process`](Builder::owns_process).
+    pub fn reap_orphans(&self) {
+        self.pool.reap_orphans();
     }
 
     /// The workers that are ready.

@@ -34,7 +34,7 @@ fn dishrack(order: &Order, maker: &Maker) -> Duration {
 /// Returns workers over a queue on this server, which end with it.
 fn warm(order: &Order, server: &Server, maker: &Maker) -> Warm {
     let place = RedisOptions::new(server.url(), "items");
-    let queue = JoinableQueue::<Item>::on_redis(&place, Options::default());
+    let queue = JoinableQueue::<Item>::shared(&place, Options::default());
     let how = Supervisor::builder().processes(order.workers);
     Warm::on(
         queue.expect("the server is there"),

@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::Mutex;
+use crossbeam_channel::Receiver;
 
 use super::core::Core;
+use super::monitor::Monitor;
 use crate::error::Kind;
 use crate::fail;
 use crate::handler::attempt::message_of;
@@ -21,24 +21,8 @@ use crate::sys::signals;
 /// The name of the thread that writes a journal.
 pub(super) const THREAD: &str = "dishrack-journal";
 
-/// The way to the thread. When it is dropped, the thread ends.
-#[derive(Debug)]
-pub(super) struct Committer(Sender<()>);
-
-impl Committer {
-    pub(super) fn channel() -> (Self, Receiver<()>) {
-        let (sender, calls) = bounded(1);
-        (Committer(sender), calls)
-    }
-
-    pub(super) fn call(&self) {
-        // It is full if the thread was called already, and disconnected where there is no journal.
-        let _ = self.0.try_send(());
-    }
-}
-
 pub(super) fn start(
-    core: Arc<Mutex<Core>>,
+    monitor: Arc<Monitor>,
     store: Arc<dyn Store>,
     calls: Receiver<()>,
 ) -> Result<JoinHandle<()>, Kind> {
@@ -47,7 +31,7 @@ pub(super) fn start(
         .spawn(move || {
             signals::block_all();
             for () in &calls {
-                write_all(&core, &*store);
+                write_all(&monitor, &*store);
             }
         })
         .map_err(Kind::io("starting the journal's thread"))
@@ -55,24 +39,21 @@ pub(super) fn start(
 
 /// Writes until there is nothing left to write. Reports made meanwhile call the program's own code;
 /// a panic in it breaks the queue off, so that no caller waits for ever.
-pub(super) fn write_all(core: &Mutex<Core>, store: &dyn Store) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| write(core, store))) {
+pub(super) fn write_all(monitor: &Monitor, store: &dyn Store) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| write(monitor, store))) {
         let why = format!("internal error: {}", message_of(&*panic));
-        super::with(core, |core| core.break_off(why));
+        monitor.with(|core| core.break_off(why));
     }
 }
 
-fn write(core: &Mutex<Core>, store: &dyn Store) {
-    let mut next = super::with(core, |core| core.dispatcher.ledger.poll_write());
+fn write(monitor: &Monitor, store: &dyn Store) {
+    let mut next = monitor.with(|core| core.dispatcher.ledger.poll_write());
     while let Some(write) = next {
         fail::point("commit: begin");
         let result = store.commit(&write);
         fail::point("commit: durable, not told");
-        next = super::with_or_break_off(
-            core,
-            |core| core.written(write.number, result),
-            Core::break_off,
-        );
+        next =
+            monitor.with_or_break_off(|core| core.written(write.number, result), Core::break_off);
         fail::point("commit: told");
     }
 }

@@ -1,4 +1,5 @@
-//! The state that the broker's lock protects, and the pump that carries the ledger's decisions out.
+//! The state that the broker's lock protects, and what can be asked of it or noted in it. It knows
+//! neither the lock nor the threads that take it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,58 +8,25 @@ use std::task::Waker;
 
 use slotmap::{SecondaryMap, SlotMap};
 
-use super::Doorbells;
 use super::answer::Accepted;
-use super::committer::Committer;
-use super::poll::Reliance;
+use super::attachment::{Attachment, Reliance};
+use super::doorbells::{Doorbells, WriterDoorbell};
+use super::mailboxes::Mailboxes;
 use super::product::{Comparison, Product};
-use super::results::Mailbox;
 use super::timer::Timer;
+use super::traffic::Traffic;
 use crate::error::Kind;
-use crate::fail;
-use crate::link::local::LocalReader;
-use crate::link::process::UplinkReader;
-use crate::link::{Job, Link};
+use crate::link::LocalDelivery;
 use crate::observe::{Emitter, EventKind};
 use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::Storage;
-use crate::sys::stderr::Stderr;
-use dishrack_core::dispatcher::{Dispatcher, Effect};
-use dishrack_core::ledger::{Credit, Handed, HolderId, ItemId, Ledger, Refusal, Write};
+use dishrack_core::dispatcher::Dispatcher;
+use dishrack_core::ledger::{Credit, HolderId, ItemId, Ledger, Refusal, Write};
 use dishrack_core::shared::Shared;
 
 slotmap::new_key_type! {
     /// The key of an async task in a `get`.
     pub(crate) struct WakerKey;
-}
-
-#[derive(Debug)]
-pub(crate) struct Attachment {
-    pub(crate) link: Box<dyn Link>,
-    /// The reader of a worker in another process; taken out while it is used.
-    pub(crate) uplink: Option<UplinkReader>,
-    /// The reader of a worker in this process.
-    pub(crate) local: Option<LocalReader>,
-    pub(crate) worker: Arc<str>,
-    pub(crate) pid: u32,
-    /// The end of what it wrote to stderr, if this process reads that.
-    pub(crate) stderr: Option<Arc<Stderr>>,
-    /// The code that can end it, if there is some.
-    pub(crate) overseer: Option<Box<dyn Overseer>>,
-}
-
-/// The supervisor of one worker process. Its methods are called with the lock held and must not
-/// wait.
-pub(crate) trait Overseer: Send + fmt::Debug {
-    /// Notes that the worker has had all its deliveries and is to be replaced.
-    fn worn(&self);
-
-    /// Notes that the delivery with this ordinal was cancelled. `is_spare`: it may as well be
-    /// finished, if that takes no time.
-    fn revoked(&self, ordinal: u64, is_spare: bool);
-
-    /// Notes that the worker wrote something that makes no sense, and is to be ended.
-    fn faulty(&self, why: String);
 }
 
 /// Makes a name of an item's bytes, for events.
@@ -84,7 +52,7 @@ pub(crate) struct Core {
     /// True if callers of `put` and `join` do the work.
     pub(super) has_inline: bool,
     pub(super) attachments: SecondaryMap<HolderId, Attachment>,
-    pub(super) mailboxes: SlotMap<MailboxKey, Mailbox>,
+    pub(super) mailboxes: Mailboxes,
     /// The number of processors; 0 where polling is forbidden.
     pub(super) processors: usize,
     /// True if the thread that reads workers just now will soon do so again.
@@ -108,8 +76,8 @@ pub(crate) struct Core {
     pub(super) workers: usize,
     pub(super) doorbells: Arc<Doorbells>,
     pub(super) timer: Timer,
-    pub(super) committer: Committer,
-    pub(super) traffic: super::stream::Traffic,
+    pub(super) writer: WriterDoorbell,
+    pub(super) traffic: Traffic,
 }
 
 impl fmt::Debug for Core {
@@ -124,9 +92,8 @@ impl Core {
     pub(super) fn new(
         ledger: Ledger<Envelope, Product>,
         storage: Storage,
-        doorbells: Arc<Doorbells>,
         timer: Timer,
-        committer: Committer,
+        writer: WriterDoorbell,
     ) -> Self {
         Core {
             dispatcher: Dispatcher::new(ledger),
@@ -141,7 +108,7 @@ impl Core {
             wakers: SlotMap::with_key(),
             has_inline: false,
             attachments: SecondaryMap::new(),
-            mailboxes: SlotMap::with_key(),
+            mailboxes: Mailboxes::default(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             comes_by: false,
             puts_quiet: 0,
@@ -154,10 +121,10 @@ impl Core {
             name_items: None,
             comparison: None,
             workers: 0,
-            doorbells,
+            doorbells: Arc::default(),
             timer,
-            committer,
-            traffic: super::stream::Traffic::default(),
+            writer,
+            traffic: Traffic::default(),
         }
     }
 
@@ -226,14 +193,14 @@ impl Core {
         }
     }
 
-    pub(super) fn try_get(&mut self) -> Option<Job> {
+    pub(super) fn try_get(&mut self) -> Option<LocalDelivery> {
         self.note_time();
         let handed = self.dispatcher.get()?;
         if self.emitter.wants_items() {
             self.report_started(handed.token, None);
         }
         let envelope = self.dispatcher.ledger.payload(handed.token)?;
-        Some(Job::new(&handed, &envelope.body, true))
+        Some(LocalDelivery::new(&handed, &envelope.body, true))
     }
 
     pub(super) fn end_of_gets(&self) -> Option<Kind> {
@@ -336,6 +303,14 @@ impl Core {
         })
     }
 
+    /// Returns the reason why nothing more comes into this mailbox, if that is so.
+    pub(super) fn loss_of(&self, key: MailboxKey) -> Option<Kind> {
+        let words = "the stream has nothing of it any more: it was deleted there, or is lost";
+        let is_cut_off = self.mailboxes.is_cut_off(key);
+        let cut_off = || is_cut_off.then(|| Kind::of(Refusal::StreamFailed, words));
+        self.loss().or_else(cut_off)
+    }
+
     /// Notes that a supervisor began, with this many workers.
     pub(crate) fn pool_began(&mut self, workers: usize) {
         self.timer.start();
@@ -367,14 +342,8 @@ impl Core {
     }
 
     pub(crate) fn wake_all(&mut self) {
-        self.doorbells.room.notify_all();
-        self.doorbells.items.notify_all();
-        self.doorbells.settled.notify_all();
-        self.doorbells.durable.notify_all();
-        self.doorbells.notify_stream();
-        for mailbox in self.mailboxes.values() {
-            mailbox.arrived.notify_all();
-        }
+        self.doorbells.notify_all();
+        self.mailboxes.notify_all();
         self.wakers.values().for_each(Waker::wake_by_ref);
     }
 
@@ -441,101 +410,8 @@ impl Core {
         self.emitter.emit(EventKind::JournalFailed { why });
     }
 
-    pub(super) fn end_committer(&mut self) {
-        self.committer = Committer::channel().0;
-    }
-
-    /// Handles the passing of time.
-    pub(super) fn tick(&mut self) {
-        let now = self.emitter.now();
-        self.dispatcher.ledger.handle_timeout(now);
-        self.check_relied_on();
-        for holder in std::mem::take(&mut self.unread) {
-            self.drain_or_end(holder);
-        }
-    }
-
-    /// Returns `true` if there is a processor for a caller that polls before it sleeps, beside
-    /// those that busy workers use.
-    pub(super) fn may_poll(&self) -> bool {
-        self.dispatcher.ledger.busy() < self.processors
-    }
-
-    /// Carries out decisions until there are no more.
-    pub(super) fn pump(&mut self) {
-        self.note_time();
-        let mut last = None;
-        while let Some(said) = self.dispatcher.poll() {
-            match said {
-                Effect::Deliver(handed) => {
-                    self.deliver(&handed);
-                    if last.replace(handed.holder) != Some(handed.holder) {
-                        self.unsent.push_back(handed.holder);
-                    }
-                }
-                Effect::Answer(request, reply) => self.reply(request, reply),
-                Effect::Worn(holder) => self.worn(holder),
-                Effect::TakeBack(holder) => self.take_back(holder),
-                Effect::Stop(handed) => {
-                    fail::point("copy: to be stopped");
-                    self.revoke(&handed, true);
-                    fail::point("copy: stopped");
-                }
-                Effect::Report(report) => self.publish(report),
-                Effect::Notice(notice) => self.tell(notice),
-            }
-        }
-        let may_poll = self.may_poll();
-        while let Some(holder) = self.unsent.pop_front() {
-            if let Some(attachment) = self.attachments.get_mut(holder) {
-                fail::point("deliver: to be sent");
-                let flushed = attachment.link.flush(may_poll);
-                if let (Err(why), Some(overseer)) = (flushed, &attachment.overseer) {
-                    overseer.faulty(why);
-                }
-                fail::point("deliver: sent");
-                if let Some(local) = &attachment.local {
-                    let left = self.dispatcher.ledger.ready();
-                    local.queue.set_left_waiting(left);
-                }
-            }
-        }
-        self.ring();
-    }
-
-    /// Brings a delivery to its worker, and all others that the worker gets in this turn.
-    fn deliver(&mut self, handed: &Handed) {
-        let wants_items = self.emitter.wants_items();
-        let Some(attachment) = self.attachments.get_mut(handed.holder) else {
-            return;
-        };
-        self.awaits_locals |= attachment.local.is_some();
-        let mut failed = Vec::new();
-        let mut deliver = |handed: &Handed, envelope: &mut Envelope| {
-            fail::point("deliver: chosen");
-            if handed.is_copy() {
-                fail::point("copy: handed out");
-            }
-            let is_awaited = wants_items
-                || envelope.reply().is_some()
-                || envelope.is_sent()
-                // The others are stopped as soon as it is done, or its result is compared.
-                || handed.is_copy();
-            let shared = match attachment.uplink.is_some() {
-                true => envelope.body.share(),
-                false => Ok(()),
-            };
-            match shared {
-                Ok(()) => attachment.link.deliver(handed, &envelope.body, is_awaited),
-                Err(lack) => failed.push((handed.token, lack)),
-            }
-        };
-        if let Some(envelope) = self.dispatcher.ledger.payload_mut(handed.token) {
-            deliver(handed, envelope);
-        }
-        self.dispatcher.ledger.poll_turn(deliver);
-        for (token, lack) in failed {
-            self.fail_undeliverable(token, lack);
-        }
+    /// Ends the thread that writes, once it has heard all earlier calls.
+    pub(super) fn end_writer(&mut self) {
+        self.writer = WriterDoorbell::channel().0;
     }
 }

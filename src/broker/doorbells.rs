@@ -1,12 +1,7 @@
-//! Wakes the threads that wait for what has changed.
+//! The things that threads sleep on until something has changed. They do not know what that is.
 
-use std::task::Waker;
-
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Condvar;
-
-use super::core::Core;
-use crate::fail;
-use crate::observe::EventKind;
 
 /// The doorbells of all sleepers. Each is rung when there is something for its sleepers.
 #[derive(Debug, Default)]
@@ -21,68 +16,29 @@ pub(super) struct Doorbells {
 }
 
 impl Doorbells {
-    pub(super) fn notify_stream(&self) {
+    pub(super) fn notify_all(&self) {
+        self.room.notify_all();
+        self.items.notify_all();
+        self.settled.notify_all();
+        self.durable.notify_all();
         self.fetcher.notify_all();
         self.listener.notify_all();
     }
 }
 
-impl Core {
-    /// Wakes the threads that have something to do now.
-    pub(super) fn ring(&mut self) {
-        self.ring_for_putters();
-        self.ring_for_getters();
-        self.ring_for_joiners();
-        if self.dispatcher.ledger.has_write() {
-            self.committer.call();
-        }
-        self.ring_for_stream();
-        if let Some(at) = self.dispatcher.ledger.poll_timeout() {
-            self.timer.set(at.saturating_sub(self.emitter.now()));
-        }
-        self.see_to_reliance();
-        let mut counts = self.dispatcher.ledger.counts();
-        if fail::is_planted("one too many") {
-            counts.done += 1;
-        }
-        if !counts.is_balanced() && !std::mem::replace(&mut self.is_inconsistent, true) {
-            let why = format!("items are lost or counted twice: {counts:?}");
-            self.emitter.emit(EventKind::Inconsistent { why });
-        }
-        self.emitter.progress(&counts);
+/// The doorbell of the thread that tells what has changed: a journal's committer, or a stream's
+/// publisher. When it is dropped, the thread ends.
+#[derive(Debug)]
+pub(super) struct WriterDoorbell(Sender<()>);
+
+impl WriterDoorbell {
+    pub(super) fn channel() -> (Self, Receiver<()>) {
+        let (sender, calls) = bounded(1);
+        (WriterDoorbell(sender), calls)
     }
 
-    fn ring_for_putters(&self) {
-        if self.putters > 0 && self.dispatcher.ledger.has_room() {
-            self.doorbells.room.notify_all();
-        }
-    }
-
-    fn ring_for_getters(&self) {
-        if self.dispatcher.local_getters() == 0 {
-            return;
-        }
-        let waiting = self.dispatcher.ledger.ready();
-        if waiting == 1 && self.wakers.is_empty() {
-            self.doorbells.items.notify_one();
-        } else if waiting > 0 || self.end_of_gets().is_some() {
-            self.doorbells.items.notify_all();
-            self.wakers.values().for_each(Waker::wake_by_ref);
-        }
-    }
-
-    fn ring_for_joiners(&self) {
-        if self.joiners > 0 && self.dispatcher.join_state(0).is_some() {
-            self.doorbells.settled.notify_all();
-        }
-        // Inline, the callers that wait for the end or for room do the work.
-        if self.has_inline && !self.dispatcher.ledger.is_finished() {
-            self.doorbells.room.notify_all();
-            self.doorbells.durable.notify_all();
-            self.doorbells.settled.notify_all();
-            for mailbox in self.mailboxes.values() {
-                mailbox.arrived.notify_all();
-            }
-        }
+    pub(super) fn ring(&self) {
+        // It is full if the thread was called already, and disconnected where there is none.
+        let _ = self.0.try_send(());
     }
 }

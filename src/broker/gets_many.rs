@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Broker, Deadline, current};
 use crate::error::Kind;
 use crate::handler::copies;
-use crate::link::Job;
+use crate::link::LocalDelivery;
 use crate::payload::Payload;
 use dishrack_core::ledger::{Outcome, Token};
 
@@ -16,7 +16,7 @@ impl Broker {
         &self,
         deadline: Deadline,
         at_most: usize,
-        jobs: &mut Vec<Job>,
+        jobs: &mut Vec<LocalDelivery>,
     ) -> Result<(), Kind> {
         let (mut core, first) = self.await_item(deadline)?;
         jobs.push(first);

@@ -5,7 +5,8 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::Broker;
-use super::core::{Attachment, Core};
+use super::attachment::Attachment;
+use super::core::Core;
 use crate::error::Kind;
 use crate::link::local::LocalReader;
 use crate::payload::Payload;

@@ -10,53 +10,54 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
-use super::core::{Attachment, Core};
-use super::{Broker, with_guard};
+use super::Broker;
+use super::attachment::{Attachment, Reliance};
+use super::core::Core;
+use super::monitor::with_guard;
 use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
-use crate::protocol::scoreboard::Scoreboard;
 use crate::sys::poll::poll_until;
 use dishrack_core::ledger::HolderId;
 
 /// A worker that holds deliveries.
-struct Watched {
+struct PolledWorker {
     holder: HolderId,
-    written: Written,
+    written: WorkerMemory,
     /// The place up to which it was read.
     seen: (u64, u64),
 }
 
 /// The memory in which a worker writes what it has done.
-enum Written {
+enum WorkerMemory {
     /// A worker process's.
     Elsewhere(Arc<RingPair>),
     /// That of a worker of this process.
     Here(Arc<LocalQueue>),
 }
 
-impl Watched {
+impl PolledWorker {
     fn of(holder: HolderId, attachment: &Attachment) -> Option<Self> {
         if let Some(local) = &attachment.local {
-            return Some(Watched {
+            return Some(PolledWorker {
                 holder,
-                written: Written::Here(Arc::clone(&local.queue)),
+                written: WorkerMemory::Here(Arc::clone(&local.queue)),
                 seen: local.position(),
             });
         }
         let uplink = attachment.uplink.as_ref()?;
-        Some(Watched {
+        Some(PolledWorker {
             holder,
-            written: Written::Elsewhere(Arc::clone(&uplink.ring_pair)),
+            written: WorkerMemory::Elsewhere(Arc::clone(&uplink.ring_pair)),
             seen: uplink.position(),
         })
     }
 
     fn sees_news(&self) -> bool {
         let position = match &self.written {
-            Written::Elsewhere(ring_pair) => {
+            WorkerMemory::Elsewhere(ring_pair) => {
                 (ring_pair.up_published(), ring_pair.board().through().0)
             }
-            Written::Here(queue) => queue.position(),
+            WorkerMemory::Here(queue) => queue.position(),
         };
         position != self.seen
     }
@@ -64,8 +65,8 @@ impl Watched {
     /// Lets the worker wake nobody for what it writes from now on.
     fn silence(&self) {
         match &self.written {
-            Written::Elsewhere(ring_pair) => ring_pair.up_doorbell().silence(),
-            Written::Here(queue) => queue.set_late(true),
+            WorkerMemory::Elsewhere(ring_pair) => ring_pair.up_doorbell().silence(),
+            WorkerMemory::Here(queue) => queue.set_late(true),
         }
     }
 }
@@ -76,32 +77,6 @@ const QUERY: usize = 64;
 
 /// The time without progress after which a worker is not relied on any more.
 const RELIANCE: Duration = Duration::from_millis(2);
-
-/// A worker that is relied on, and its progress: the last delivery begun and the last one finished.
-#[derive(Debug)]
-pub(super) struct Reliance {
-    holder: HolderId,
-    progress: (u64, u64),
-    is_local: bool,
-}
-
-impl Attachment {
-    fn board(&self) -> Option<&Scoreboard> {
-        let local = self.local.as_ref().map(|local| local.queue.board());
-        local.or_else(|| Some(self.uplink.as_ref()?.ring_pair.board()))
-    }
-
-    /// Returns `true` if the worker has done a good part of its deliveries.
-    fn is_worth_reading(&self) -> bool {
-        let handed = self.link.handed();
-        let local = self.local.as_ref();
-        local.is_some_and(|local| local.is_worth_reading(handed))
-            || self
-                .uplink
-                .as_ref()
-                .is_some_and(|uplink| uplink.is_worth_reading(handed))
-    }
-}
 
 impl Core {
     /// Sets a time to check the workers that are relied on while items wait for them and another
@@ -203,10 +178,10 @@ impl Core {
     }
 
     /// Returns the workers that hold deliveries and write what they have done.
-    fn watched(&self) -> Vec<Watched> {
+    fn watched(&self) -> Vec<PolledWorker> {
         let attachments = self.attachments.iter();
         let busy = attachments.filter(|(holder, _)| self.dispatcher.ledger.held_by(*holder) > 0);
-        busy.filter_map(|(holder, attachment)| Watched::of(holder, attachment))
+        busy.filter_map(|(holder, attachment)| PolledWorker::of(holder, attachment))
             .collect()
     }
 
@@ -238,9 +213,9 @@ impl Broker {
             return core;
         }
         // No worker needs to wake a reader meanwhile.
-        watched.iter().for_each(Watched::silence);
+        watched.iter().for_each(PolledWorker::silence);
         drop(core);
-        poll_until(|| watched.iter().any(Watched::sees_news));
+        poll_until(|| watched.iter().any(PolledWorker::sees_news));
         let mut core = self.lock();
         with_guard(&mut core, |core| {
             // Each is to wake its reader again, and is looked at once more after that.

@@ -4,7 +4,8 @@ use parking_lot::MutexGuard;
 
 use super::alone::Recheck;
 use super::core::Core;
-use super::{Broker, Deadline, Envelope, sleep};
+use super::monitor::sleep;
+use super::{Broker, Deadline, Envelope};
 use crate::error::Kind;
 use crate::fail;
 use dishrack_core::ledger::{ItemId, Refusal};
@@ -69,7 +70,7 @@ impl Broker {
                 return Err(core.store_failed());
             }
             core.syncers += 1;
-            core = sleep(&self.doorbells.durable, core, Deadline::Forever).0;
+            core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
             core.syncers -= 1;
         }
         fail::point("put: durable");
@@ -81,7 +82,7 @@ impl Broker {
         let mut core = self.lock();
         core.syncers += 1;
         while !core.dispatcher.is_written() {
-            core = sleep(&self.doorbells.durable, core, Deadline::Forever).0;
+            core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
         }
         core.syncers -= 1;
         match core.dispatcher.ledger.is_broken() {
@@ -155,7 +156,7 @@ impl Broker {
         let at_a_time = self.limit_of_wait(&core, wait.deadline, &mut wait.recheck)?;
         let mut core = core;
         core.putters += 1;
-        core = sleep(&self.doorbells.room, core, at_a_time).0;
+        core = sleep(&self.monitor.doorbells.room, core, at_a_time).0;
         core.putters -= 1;
         let is_over = wait.deadline.is_over();
         if is_over && !core.dispatcher.ledger.has_room() && !core.dispatcher.ledger.is_broken() {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
+use super::mailboxes::ItemEnd;
 use super::product::Product;
-use super::results::ItemEnd;
 use crate::fail;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
@@ -105,7 +105,8 @@ impl Core {
                 ended: scene.ended,
             });
         }
-        self.deliver_outcome(envelope.reply(), || ItemEnd::Done(product.result));
+        self.mailboxes
+            .deliver(envelope.reply(), || ItemEnd::Done(product.result));
     }
 
     pub(super) fn publish(&mut self, report: Report<Envelope, Product>) {
@@ -189,7 +190,8 @@ impl Core {
             self.dispatcher.ledger.handle_hold();
         }
         let outcome = history.clone();
-        self.deliver_outcome(payload.reply(), || ItemEnd::Dead(id, outcome));
+        self.mailboxes
+            .deliver(payload.reply(), || ItemEnd::Dead(id, outcome));
         // Other backends learn of it by what is committed or told.
         if let Storage::Memory(letters) = &self.storage {
             letters.keep(DeadLetter {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::core::Core;
-use super::results::ItemEnd;
+use super::mailboxes::ItemEnd;
 use crate::fail;
 use crate::link::process::{Through, UplinkReader};
 use crate::payload::Payload;
@@ -180,7 +180,7 @@ impl Core {
             let ledger = &mut self.dispatcher.ledger;
             if let Ok(reply) = ledger.handle_done_now(token, service, Envelope::reply) {
                 let end = || ItemEnd::Done(Payload::received(result, false));
-                self.deliver_outcome(reply, end);
+                self.mailboxes.deliver(reply, end);
             }
             fail::point("acknowledge: settled");
         }
@@ -315,7 +315,7 @@ mod tests {
 
     use super::*;
     use crate::broker::Broker;
-    use crate::protocol::frame::Record;
+    use crate::protocol::frame::RingRecord;
     use crate::protocol::ring_pair::RingPair;
     use crate::sys::descriptors::DescriptorSocket;
 

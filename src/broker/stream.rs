@@ -11,23 +11,24 @@ mod listener;
 mod many;
 mod publisher;
 
-use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::committer::Committer;
 use super::core::Core;
-use super::{Broker, Deadline, Envelope, ReplyTo, sleep};
+use super::doorbells::WriterDoorbell;
+use super::monitor::{Monitor, sleep};
+use super::{Broker, Deadline, Envelope};
 use crate::broker::current;
 use crate::error::Kind;
 use crate::handler::attempt::message_of;
 use crate::observe::EventKind;
 use crate::payload::Payload;
 use crate::store::Storage;
-use crate::store::stream::{Sent, Stream, StreamNotice};
+use crate::store::stream::{Stream, StreamNotice};
 use crate::sys::signals;
 use dishrack_core::ledger::{Counts, ItemId, Ledger, Options, Refusal, Token};
 use dishrack_core::shared::{Putter, Shared};
@@ -46,41 +47,22 @@ pub(super) struct Channel {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// The state that the threads of a stream share, under the core's lock.
-#[derive(Debug, Default)]
-pub(super) struct Traffic {
-    /// True if the queue is no longer used and all threads must end.
-    is_leaving: bool,
-    /// Results of items, for the next write.
-    sent: Vec<Sent>,
-    /// True if the stream wants the result of every item.
-    wants_results: bool,
-    /// The receivers of results of items put here, by the number that their entries carry.
-    replies: HashMap<u64, ReplyTo>,
-    next_reply: u64,
-    /// Warnings that no observer has heard yet.
-    unheard: Vec<String>,
-}
-
-/// The greatest number of warnings kept for an observer that comes later.
-const UNHEARD_MAX: usize = 16;
-
 /// The tools of each thread.
 #[derive(Debug, Clone)]
-struct Post {
-    core: Arc<Mutex<Core>>,
+struct StreamContext {
+    monitor: Arc<Monitor>,
     stream: Arc<dyn Stream>,
 }
 
-impl Post {
+impl StreamContext {
     /// Takes the lock, runs `act`, and carries out what follows.
     fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
-        super::with_or_break_off(&self.core, act, Core::break_off_stream)
+        self.monitor.with_or_break_off(act, Core::break_off_stream)
     }
 
     /// Notes that the stream has failed for good.
     fn break_off(&self, why: String) {
-        super::with(&self.core, |core| core.break_off_stream(why));
+        self.monitor.with(|core| core.break_off_stream(why));
     }
 }
 
@@ -89,37 +71,29 @@ impl Broker {
         options: Options,
         stream: Arc<dyn Stream>,
     ) -> Result<Arc<Self>, Kind> {
-        let (committer, calls) = Committer::channel();
+        let (writer, calls) = WriterDoorbell::channel();
         let storage = Storage::Shared(Arc::clone(&stream));
-        let broker = Self::with_storage(Ledger::share(options), storage, committer);
+        let broker = Self::with_storage(Ledger::share(options), storage, writer);
         {
             let mut core = broker.lock();
             core.dispatcher.shared = Some(Shared::default());
             core.traffic.wants_results = stream.wants_results();
         }
-        let core = Arc::downgrade(&broker.core);
+        let monitor = Arc::downgrade(&broker.monitor);
         stream.set_listener(Box::new(move |notice| {
-            if let Some(core) = core.upgrade() {
-                super::with(&core, |core| core.notice(notice));
+            if let Some(monitor) = monitor.upgrade() {
+                monitor.with(|core| core.notice(notice));
             }
         }));
-        let post = Post {
-            core: Arc::clone(&broker.core),
+        let post = StreamContext {
+            monitor: Arc::clone(&broker.monitor),
             stream: Arc::clone(&stream),
         };
-        let (fetch_post, listen_post, doorbells) =
-            (post.clone(), post.clone(), Arc::clone(&broker.doorbells));
-        let listeners = Arc::clone(&doorbells);
+        let publish = move |post: &StreamContext| publisher::run(post, &calls);
         let threads = vec![
-            start("dishrack-tell", post.clone(), move || {
-                publisher::run(&post, &calls)
-            })?,
-            start("dishrack-fetch", fetch_post.clone(), move || {
-                fetcher::run(&fetch_post, &doorbells)
-            })?,
-            start("dishrack-listen", listen_post.clone(), move || {
-                listener::run(&listen_post, &listeners)
-            })?,
+            start("dishrack-tell", post.clone(), publish)?,
+            start("dishrack-fetch", post.clone(), fetcher::run)?,
+            start("dishrack-listen", post, listener::run)?,
         ];
         let threads = Mutex::new(threads);
         // The broker was just made, so it has none.
@@ -201,7 +175,7 @@ impl Broker {
         deadline: Deadline,
     ) -> MutexGuard<'a, Core> {
         core.syncers += 1;
-        let (mut core, _) = sleep(&self.doorbells.durable, core, deadline);
+        let (mut core, _) = sleep(&self.monitor.doorbells.durable, core, deadline);
         core.syncers -= 1;
         core
     }
@@ -269,7 +243,7 @@ impl Broker {
         {
             let mut core = self.lock();
             core.traffic.is_leaving = true;
-            core.end_committer();
+            core.end_writer();
             core.wake_all();
         }
         channel.stream.abandon();
@@ -290,8 +264,8 @@ impl Broker {
                 let _ = thread.join();
             }
         }
-        let post = Post {
-            core: Arc::clone(&self.core),
+        let post = StreamContext {
+            monitor: Arc::clone(&self.monitor),
             stream: Arc::clone(&channel.stream),
         };
         publisher::tell_all(&post);
@@ -324,13 +298,13 @@ fn is_late(deadline: Deadline) -> bool {
 /// queue off, so that no caller waits for ever.
 fn start(
     name: &str,
-    post: Post,
-    run: impl FnOnce() + Send + 'static,
+    post: StreamContext,
+    run: impl FnOnce(&StreamContext) + Send + 'static,
 ) -> Result<JoinHandle<()>, Kind> {
     let run = move || {
         signals::block_all();
-        let run = std::panic::AssertUnwindSafe(run);
-        if let Err(panic) = std::panic::catch_unwind(run) {
+        let run = AssertUnwindSafe(|| run(&post));
+        if let Err(panic) = catch_unwind(run) {
             post.break_off(format!("internal error: {}", message_of(&*panic)));
         }
     };
@@ -451,8 +425,7 @@ impl Core {
         if let StreamNotice::Warning(why) = &notice
             && !self.emitter.is_observed()
         {
-            self.traffic.unheard.push(why.clone());
-            self.traffic.unheard.truncate(UNHEARD_MAX);
+            self.traffic.keep_unheard(why.clone());
         }
         // Callers whose time is over wait no longer for an answer.
         self.wake_all();
@@ -481,33 +454,6 @@ impl Core {
         }
         self.dispatcher.break_off_shared();
         self.break_off(why);
-    }
-
-    /// Wakes the threads of a stream that have something to do.
-    pub(super) fn ring_for_stream(&mut self) {
-        let calls = self.dispatcher.calls(self.is_awaited());
-        if calls.publisher {
-            self.committer.call();
-        }
-        if calls.fetcher {
-            self.doorbells.fetcher.notify_one();
-        }
-        if calls.listener {
-            self.doorbells.listener.notify_one();
-        }
-    }
-
-    /// Returns `true` if threads of this process wait for what others do.
-    fn is_awaited(&self) -> bool {
-        self.joiners > 0 || !self.traffic.replies.is_empty()
-    }
-
-    /// Returns the number under which the stream is told of the receiver.
-    fn ticket_of(&mut self, reply: Option<ReplyTo>) -> Option<u64> {
-        let reply = reply?;
-        self.traffic.next_reply += 1;
-        self.traffic.replies.insert(self.traffic.next_reply, reply);
-        Some(self.traffic.next_reply)
     }
 
     /// Keeps the result of a delivery that is done, if a receiver elsewhere waits for it.

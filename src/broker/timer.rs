@@ -1,13 +1,12 @@
-//! Wakes the broker when the rest of an item is over.
+//! Wakes the broker when the rest of an item is over. It does not know what is done then.
 //!
 //! The thread is started when the first item rests, and sleeps until then without ticking.
 
-use std::sync::{Arc, Weak};
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-
-use super::core::Core;
 
 /// The name of the thread that keeps time.
 pub(super) const THREAD: &str = "dishrack-timer";
@@ -19,16 +18,24 @@ struct Alarm {
     is_over: bool,
 }
 
-#[derive(Debug)]
+/// Is called when the time has come. Returns `false` if there is nobody to wake any more.
+type Wake = Arc<dyn Fn() -> bool + Send + Sync>;
+
 pub(super) struct Timer {
-    core: Weak<Mutex<Core>>,
+    wake: Wake,
     shared: Arc<(Mutex<Alarm>, Condvar)>,
 }
 
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").finish_non_exhaustive()
+    }
+}
+
 impl Timer {
-    pub(super) fn new(core: Weak<Mutex<Core>>) -> Self {
+    pub(super) fn new(wake: Wake) -> Self {
         Timer {
-            core,
+            wake,
             shared: Arc::default(),
         }
     }
@@ -67,18 +74,18 @@ impl Timer {
     /// Starts the thread. If that fails, items rest until the next call looks at the queue, and the
     /// next rest tries again.
     fn run(&self, alarm: &mut Alarm) {
-        let (core, shared) = (self.core.clone(), Arc::clone(&self.shared));
+        let (wake, shared) = (Arc::clone(&self.wake), Arc::clone(&self.shared));
         let thread = std::thread::Builder::new().name(THREAD.into());
         alarm.is_running = thread
             .spawn(move || {
                 crate::sys::signals::block_all();
-                run(&core, &shared);
+                run(&wake, &shared);
             })
             .is_ok();
     }
 }
 
-fn run(core: &Weak<Mutex<Core>>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
+fn run(wake: &Wake, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
     loop {
         let mut state = alarm.lock();
         loop {
@@ -98,10 +105,9 @@ fn run(core: &Weak<Mutex<Core>>, (alarm, changed): &(Mutex<Alarm>, Condvar)) {
         }
         state.at = None;
         drop(state);
-        let Some(core) = core.upgrade() else {
+        if !wake() {
             return;
-        };
-        super::with(&core, Core::tick);
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The address of a shared queue as it was typed, and the one place that opens one. It does not
-//! know the backend's protocol.
+//! The kinds of servers that a queue can be shared by, and the address of one as it was typed. It
+//! does not know their protocols.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +7,21 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::Error;
-use crate::queue::JoinableQueue;
-use crate::store::redis::{RedisOptions, RedisStore};
-use crate::store::stream::{Opening, Stream, shown_url};
+use crate::store::redis::KIND as REDIS;
+use crate::store::stream::sealed::OpenedStream;
+use crate::store::stream::{Opening, Stream, StreamKind, StreamPlace, shown_url};
+use crate::{Error, JoinableQueue};
 use dishrack_core::ledger::{Capacity, Options};
 use dishrack_core::stream::entry::Layout;
+
+/// The kinds of servers. Each has an option for its address, and options, messages and rules follow
+/// from this list.
+pub(super) const KINDS: [&StreamKind; 1] = [&REDIS];
 
 /// The address of a shared queue, and the promises asked for there.
 #[derive(Debug, Clone)]
 pub(super) struct Address {
+    kind: &'static StreamKind,
     url: String,
     pub(super) stream: String,
     lease: Option<Duration>,
@@ -25,8 +30,9 @@ pub(super) struct Address {
 }
 
 impl Address {
-    pub(super) fn new(url: String, stream: &str) -> Self {
+    pub(super) fn new(kind: &'static StreamKind, url: String, stream: &str) -> Self {
         Address {
+            kind,
             url,
             stream: stream.to_owned(),
             lease: None,
@@ -48,13 +54,17 @@ impl Address {
         self
     }
 
+    /// Returns the kind of its server.
+    pub(super) fn kind(&self) -> &'static StreamKind {
+        self.kind
+    }
+
     /// Returns the address without what may be a password.
     pub(super) fn shown_url(&self) -> String {
         shown_url(&self.url)
     }
 
-    /// Opens the stream. The scheme would choose between kinds of servers here; a scheme that no
-    /// other kind knows is for Redis to refuse.
+    /// Opens the stream.
     ///
     /// # Errors
     /// The stream cannot be used.
@@ -63,14 +73,15 @@ impl Address {
         layout: Box<dyn Layout>,
         capacity: Capacity,
     ) -> Result<Arc<dyn Stream>, Error> {
-        let mut options = RedisOptions::new(&*self.url, &*self.stream)
-            .replicas(self.replicas)
-            .opening(self.opening);
-        if let Some(lease) = self.lease {
-            options = options.lease(lease);
-        }
-        let store = RedisStore::open(&options, layout, capacity).map_err(Error)?;
-        Ok(Arc::new(store))
+        let place = StreamPlace {
+            url: &self.url,
+            stream: &self.stream,
+            lease: self.lease,
+            replicas: self.replicas,
+            opening: self.opening,
+        };
+        let OpenedStream(stream) = (self.kind.at)(place).open(layout, capacity)?;
+        Ok(stream)
     }
 
     /// Opens the stream as a queue.

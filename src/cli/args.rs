@@ -10,13 +10,17 @@ mod stream;
 
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::observe::Mode;
+
+pub(super) use groups::URL;
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
-pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, work};
+pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, options, work};
 
 /// The longest time that is accepted; a longer one is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -48,22 +52,18 @@ pub(super) enum Promise {
     Normal,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Mode {
-    Processes,
-    Threads,
-    Tasks,
-    Sequential,
-}
+impl ValueEnum for Mode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Mode::Processes,
+            Mode::Threads,
+            Mode::Tasks,
+            Mode::Sequential,
+        ]
+    }
 
-impl Mode {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Mode::Processes => "processes",
-            Mode::Threads => "threads",
-            Mode::Tasks => "tasks",
-            Mode::Sequential => "sequential",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 

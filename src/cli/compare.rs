@@ -10,22 +10,21 @@ use clap::Args;
 use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
-use super::args::{self, Mode};
+use super::args;
 use super::exit_codes::{RunError, code, end, end_without_stdout};
-use super::output::{self, Output};
+use super::output::{self, OutputFile};
 use super::pictures::{self, kitchen_labels};
 use super::screen::StandardStream;
 use super::stop::Stop;
 use super::{dishes, printer};
 use crate::kitchen::Dish;
 use crate::observe::timeline::{Timeline, svg};
-use crate::observe::{Event, EventKind, Observer};
-use crate::queue::JoinableQueue;
-use crate::supervision::Supervisor;
+use crate::observe::{Event, EventKind, Mode, Observer};
+use crate::{JoinableQueue, Supervisor};
 use dishrack_core::ledger::{Counts, Options};
 
 type Rack = JoinableQueue<Dish>;
-type Pool = Supervisor<Dish, ()>;
+type DishPool = Supervisor<Dish, ()>;
 
 const WAYS: [Mode; 4] = [
     Mode::Sequential,
@@ -71,21 +70,21 @@ impl Observer for Sketch {
 }
 
 /// The result of one way.
-struct Run {
+struct WayResult {
     timeline: Timeline,
     counts: Counts,
     elapsed: Duration,
 }
 
 /// The way that is being tried, which a signal stops.
-type Current = Arc<Mutex<Option<(Rack, Arc<Pool>)>>>;
+type Current = Arc<Mutex<Option<(Rack, Arc<DishPool>)>>>;
 
 /// Tries the ways and returns the exit code.
 pub(super) fn run(command: &Compare) -> Result<u8, RunError> {
     if command.workers == 0 {
         return Err(RunError::Usage("--workers 0: at least 1 is needed".into()));
     }
-    let output = Output::open(
+    let output = OutputFile::open(
         "--output",
         Some(command.output.clone()),
         output::CHART,
@@ -106,7 +105,7 @@ pub(super) fn run(command: &Compare) -> Result<u8, RunError> {
     let mut sequential = None;
     let mut is_written = true;
     for way in WAYS {
-        let Run {
+        let WayResult {
             timeline,
             counts,
             elapsed,
@@ -166,7 +165,12 @@ impl Compare {
     }
 }
 
-fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Result<Run, RunError> {
+fn try_way(
+    command: &Compare,
+    way: Mode,
+    stop: &Stop,
+    current: &Current,
+) -> Result<WayResult, RunError> {
     let labels = kitchen_labels(way, command.title(way));
     let sketch = Arc::new(Sketch(Mutex::new(Timeline::new(labels))));
     let rack = Rack::with(Options::default());
@@ -193,7 +197,7 @@ fn try_way(command: &Compare, way: Mode, stop: &Stop, current: &Current) -> Resu
         &mut *timeline,
         Timeline::new(kitchen_labels(way, String::new())),
     );
-    Ok(Run {
+    Ok(WayResult {
         timeline,
         counts,
         elapsed,
@@ -235,7 +239,7 @@ fn wash(command: &Compare, rack: &Rack, stop: &Stop) -> Result<(), RunError> {
 }
 
 /// Stops the current way on a signal. The second one removes `output` if it is still empty.
-fn listen(stop: &Stop, current: &Current, output: Output) -> Result<(), RunError> {
+fn listen(stop: &Stop, current: &Current, output: OutputFile) -> Result<(), RunError> {
     let taken = |current: &Current| {
         let current = current.lock();
         current.clone()

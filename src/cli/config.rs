@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::args::{Format, Mode, PoolArgs, Show};
-use super::input::Source;
-use super::output::Output;
-use crate::store::journal::Durability;
+use super::args::{Format, PoolArgs, Show};
+use super::input::ItemSource;
+use super::output::OutputFile;
+use crate::Durability;
+use crate::observe::Mode;
 use dishrack_core::ledger::Options;
 
 /// The settings for dishes.
@@ -37,7 +38,7 @@ pub(super) struct Config {
     pub(super) purpose: Purpose,
     pub(super) workers: usize,
     pub(super) mode: Mode,
-    pub(super) source: Source,
+    pub(super) source: ItemSource,
     /// The byte that ends an item of the source.
     pub(super) separator: u8,
     /// The number of items in the source, if it is known.
@@ -52,8 +53,8 @@ pub(super) struct Config {
     /// The stream with the items, which others work on too.
     pub(super) shared: Option<Address>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
-    pub(super) timeline: Option<Output>,
-    pub(super) trace: Option<Output>,
+    pub(super) timeline: Option<OutputFile>,
+    pub(super) trace: Option<OutputFile>,
 }
 
 impl Config {

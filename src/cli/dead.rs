@@ -12,16 +12,17 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use super::args::{Format, StreamArgs};
+use super::args::{Format, StreamArgs, URL, options};
 use super::exit_codes::{RunError, code, written};
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
 use super::screen::{self, StandardStream as Output};
-use crate::error::{Error, Kind};
+use crate::Durability;
+use crate::Error;
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
 use crate::queue::durable::open_journal;
-use crate::store::journal::{Durability, Journal, read_letters};
+use crate::store::journal::{Journal, read_letters};
 use crate::store::stream::{Opening, Stream};
 use crate::store::{Backend, StoredLetter};
 use dishrack_core::ledger::{Capacity, ItemId};
@@ -82,7 +83,7 @@ pub(super) enum Dead {
 #[derive(Debug, Args)]
 pub(super) struct BackendArgs {
     /// The journal
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["redis", "stream"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [URL, "stream"])]
     journal: Option<PathBuf>,
 
     #[command(flatten)]
@@ -91,9 +92,9 @@ pub(super) struct BackendArgs {
 
 impl BackendArgs {
     /// Returns the place of the letters.
-    fn source(&self) -> Result<Source, RunError> {
+    fn source(&self) -> Result<LetterSource, RunError> {
         match (&self.journal, self.stream.url()) {
-            (Some(path), _) => Ok(Source::Journal(path.clone())),
+            (Some(path), _) => Ok(LetterSource::Journal(path.clone())),
             (None, Some(_)) => {
                 let place = self
                     .stream
@@ -101,39 +102,40 @@ impl BackendArgs {
                     .map_err(RunError::Usage)?
                     .opening(Opening::Existing);
                 let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
-                Ok(Source::Stream(place.stream, stream))
+                Ok(LetterSource::Stream(place.stream, stream))
             }
-            (None, None) => Err(RunError::Usage(
-                "--journal FILE or --redis URL is needed: where are the dead letters?".into(),
-            )),
+            (None, None) => Err(RunError::Usage(format!(
+                "--journal FILE or {} is needed: where are the dead letters?",
+                options()
+            ))),
         }
     }
 }
 
 /// The place of the dead letters.
-enum Source {
+enum LetterSource {
     Journal(PathBuf),
     Stream(String, Arc<dyn Stream>),
 }
 
 /// Writes the place's name.
-impl fmt::Display for Source {
+impl fmt::Display for LetterSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Journal(path) => write!(f, "journal {}", path.display()),
-            Source::Stream(stream, _) => write!(f, "stream {stream}"),
+            LetterSource::Journal(path) => write!(f, "journal {}", path.display()),
+            LetterSource::Stream(stream, _) => write!(f, "stream {stream}"),
         }
     }
 }
 
-impl Source {
+impl LetterSource {
     fn letters(&self) -> Result<Vec<Letter>, RunError> {
         match self {
-            Source::Journal(path) => {
+            LetterSource::Journal(path) => {
                 let (item_type, letters) = read_letters(path, &item_types()).map_err(Error)?;
                 Ok(named(item_type, letters))
             }
-            Source::Stream(_, stream) => letters_of(&**stream),
+            LetterSource::Stream(_, stream) => letters_of(&**stream),
         }
     }
 
@@ -142,7 +144,7 @@ impl Source {
     fn retry(self, which: &Which) -> Result<usize, RunError> {
         let name = self.to_string();
         match self {
-            Source::Journal(path) => {
+            LetterSource::Journal(path) => {
                 let (journal, letters) = claim_journal(&path)?;
                 let letters = which.of(letters, &name)?;
                 for letter in &letters {
@@ -150,7 +152,7 @@ impl Source {
                 }
                 Ok(letters.len())
             }
-            Source::Stream(_, stream) => {
+            LetterSource::Stream(_, stream) => {
                 let ids = ids(&which.of(letters_of(&*stream)?, &name)?);
                 let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
                 stream.revive_all(&is_one).map_err(RunError::Usage)
@@ -162,11 +164,11 @@ impl Source {
     fn drop(self, which: &Which) -> Result<usize, RunError> {
         let name = self.to_string();
         let (backend, letters): (Arc<dyn Backend>, _) = match self {
-            Source::Journal(path) => {
+            LetterSource::Journal(path) => {
                 let (journal, letters) = claim_journal(&path)?;
                 (Arc::new(journal), letters)
             }
-            Source::Stream(_, stream) => {
+            LetterSource::Stream(_, stream) => {
                 let letters = letters_of(&*stream)?;
                 (stream, letters)
             }
@@ -180,16 +182,16 @@ impl Source {
     /// Returns in words who will try a letter again.
     fn next(&self) -> &'static str {
         match self {
-            Source::Journal(_) => "for another attempt",
-            Source::Stream(..) => "for another attempt, by whoever works on it",
+            LetterSource::Journal(_) => "for another attempt",
+            LetterSource::Stream(..) => "for another attempt, by whoever works on it",
         }
     }
 
     /// Returns the words in front of the report.
     fn label(&self) -> String {
         match self {
-            Source::Journal(path) => path.display().to_string(),
-            Source::Stream(..) => self.to_string(),
+            LetterSource::Journal(path) => path.display().to_string(),
+            LetterSource::Stream(..) => self.to_string(),
         }
     }
 }
@@ -282,7 +284,7 @@ fn named(item_type: &str, letters: Vec<StoredLetter>) -> Vec<Letter> {
 }
 
 fn name(is_job: bool, letter: StoredLetter) -> Letter {
-    let dish = || crate::handler::attempt::decode::<Dish>(&letter.payload);
+    let dish = || postcard::from_bytes::<Dish>(&letter.payload);
     let name = match is_job {
         true => jobs::name_of(&letter.payload),
         false => dish().map_or_else(|_| format!("item-{}", letter.id), |dish| dish.name),
@@ -296,10 +298,6 @@ fn name(is_job: bool, letter: StoredLetter) -> Letter {
 
 /// Takes the journal over and returns its letters.
 fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), RunError> {
-    if !path.exists() {
-        let (path, why) = (path.display().to_string(), "there is no such file".into());
-        return Err(Error(Kind::JournalUnusable { path, why }).into());
-    }
     let (item_type, _) = read_letters(path, &item_types()).map_err(Error)?;
     // An earlier run may have left a process that is at one of these.
     let (journal, _) = open_journal(path, item_type, Durability::Full).map_err(Error)?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 
-use super::args::Mode;
 use super::config::{Config, DishConfig, Purpose};
 use super::exit_codes::RunError;
 use super::input;
@@ -13,13 +12,11 @@ use super::layout::DishText;
 use super::pictures;
 use super::view::{Out, View};
 use super::work::{Origin, Producer, Work};
-use crate::error::Error;
 use crate::kitchen::{self, Dish};
-use crate::observe::EventKind;
 use crate::observe::spans::Labels;
 use crate::observe::text::{Steps, Wording};
-use crate::queue::JoinableQueue;
-use crate::supervision::{Builder, Supervisor};
+use crate::observe::{EventKind, Mode};
+use crate::{Builder, Error, JoinableQueue, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 /// The chapter's words.

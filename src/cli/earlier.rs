@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit_codes::RunError;
+use crate::JoinableQueue;
 use crate::jobs::ending;
 use crate::observe::{Event, EventKind};
-use crate::queue::JoinableQueue;
 use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{self, Attempt, ItemId};
 

@@ -5,7 +5,7 @@ use std::io;
 use std::process;
 
 use super::{scratch, screen};
-use crate::error::Error;
+use crate::Error;
 
 /// Exit codes. A run that a signal stopped has 128 and the signal's number.
 pub(super) mod code {

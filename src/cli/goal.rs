@@ -9,7 +9,7 @@ use super::config::{Config, Purpose};
 use super::exit_codes::RunError;
 use super::expected::Expected;
 use super::{progress, screen};
-use crate::queue::JoinableQueue;
+use crate::JoinableQueue;
 use dishrack_core::ledger::Counts;
 
 /// All that is to be done, and the part of it that was done before.
@@ -98,8 +98,8 @@ impl Goal {
         &self,
         queue: &JoinableQueue<T>,
         wants_items: bool,
-    ) -> Result<progress::Run, RunError> {
-        Ok(progress::Run {
+    ) -> Result<progress::RunFacts, RunError> {
+        Ok(progress::RunFacts {
             began: Instant::now() - queue.elapsed()?,
             counts: self.before,
             expected: self.expected.clone(),
@@ -113,7 +113,7 @@ impl Goal {
         let counts = queue.counts_known();
         let is_left = total.is_none_or(|total| counts.done + counts.dead < total);
         let mut advice = self.advice.lock();
-        if !queue.is_store_broken()
+        if queue.store_failure().is_none()
             && is_left
             && let Some(advice) = advice.take()
         {

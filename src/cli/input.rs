@@ -18,7 +18,7 @@ use crate::sys::threads::spawn;
 
 /// The source of the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ItemSource {
     /// dish-1 to dish-N.
     MadeUp(u64),
     File(PathBuf),
@@ -29,30 +29,30 @@ pub(super) enum Source {
     Others,
 }
 
-impl Source {
+impl ItemSource {
     /// Returns the source that an option names.
     pub(super) fn named(path: &Path) -> Self {
         match path.as_os_str() == "-" {
-            true => Source::Stdin,
-            false => Source::File(path.to_owned()),
+            true => ItemSource::Stdin,
+            false => ItemSource::File(path.to_owned()),
         }
     }
 
     /// Returns the source's name for error messages.
     pub(super) fn name(&self) -> String {
         match self {
-            Source::MadeUp(_) => "--dishes".into(),
-            Source::File(path) => format!("--input {}", path.display()),
-            Source::Stdin => "stdin".into(),
-            Source::Given(_) => ":::".into(),
-            Source::Others => "the stream".into(),
+            ItemSource::MadeUp(_) => "--dishes".into(),
+            ItemSource::File(path) => format!("--input {}", path.display()),
+            ItemSource::Stdin => "stdin".into(),
+            ItemSource::Given(_) => ":::".into(),
+            ItemSource::Others => "the stream".into(),
         }
     }
 
     /// Returns a line's place for error messages.
     pub(super) fn place(&self, number: u64) -> String {
         match self {
-            Source::Given(_) => format!("item {number} (after :::)"),
+            ItemSource::Given(_) => format!("item {number} (after :::)"),
             _ => format!("{}: line {number}", self.name()),
         }
     }
@@ -66,7 +66,7 @@ pub(super) struct InputLine {
 }
 
 /// A line, or the reason why there is none.
-pub(super) type Read = Result<InputLine, String>;
+pub(super) type LineRead = Result<InputLine, String>;
 
 /// The number of lines in a batch.
 const BATCH_LINES: usize = 256;
@@ -75,27 +75,27 @@ const BATCH_LINES: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// The feed from which the producer takes lines.
-pub(super) enum Feed {
+pub(super) enum LineSource {
     /// Lines that can be read at once.
-    Here(Lines),
+    Here(LineIter),
     /// Lines from a source that may be silent for long.
     Awaited {
-        batches: Receiver<Vec<Read>>,
-        batch: std::vec::IntoIter<Read>,
+        batches: Receiver<Vec<LineRead>>,
+        batch: std::vec::IntoIter<LineRead>,
     },
 }
 
-impl Feed {
-    pub(super) fn open(source: &Source, separator: u8) -> io::Result<Self> {
+impl LineSource {
+    pub(super) fn open(source: &ItemSource, separator: u8) -> io::Result<Self> {
         let is_there = match source {
-            Source::MadeUp(_) | Source::Given(_) | Source::Others => true,
-            Source::File(path) => path.is_file(),
-            Source::Stdin => false,
+            ItemSource::MadeUp(_) | ItemSource::Given(_) | ItemSource::Others => true,
+            ItemSource::File(path) => path.is_file(),
+            ItemSource::Stdin => false,
         };
         if is_there {
-            return Ok(Feed::Here(all(source, separator)));
+            return Ok(LineSource::Here(all(source, separator)));
         }
-        Ok(Feed::Awaited {
+        Ok(LineSource::Awaited {
             batches: read_ahead(source.clone(), separator)?,
             batch: Vec::new().into_iter(),
         })
@@ -104,16 +104,16 @@ impl Feed {
     /// Returns true if the next line, or the end, is there and need not be waited for.
     pub(super) fn is_ready(&self) -> bool {
         match self {
-            Feed::Here(_) => true,
-            Feed::Awaited { batches, batch } => batch.len() > 0 || !batches.is_empty(),
+            LineSource::Here(_) => true,
+            LineSource::Awaited { batches, batch } => batch.len() > 0 || !batches.is_empty(),
         }
     }
 
     /// Returns the next line, or `None` when the run is stopped, even during the wait for a line.
-    pub(super) fn next(&mut self, stop: &Stop) -> Option<Read> {
+    pub(super) fn next(&mut self, stop: &Stop) -> Option<LineRead> {
         match self {
-            Feed::Here(lines) => lines.next(),
-            Feed::Awaited { batches, batch } => loop {
+            LineSource::Here(lines) => lines.next(),
+            LineSource::Awaited { batches, batch } => loop {
                 if let Some(line) = batch.next() {
                     return Some(line);
                 }
@@ -128,12 +128,12 @@ impl Feed {
 
 /// Reads in a thread of its own, so that a run with a silent pipe can be stopped. It reads little
 /// ahead, and passes on all it has before it waits for more.
-fn read_ahead(source: Source, separator: u8) -> io::Result<Receiver<Vec<Read>>> {
+fn read_ahead(source: ItemSource, separator: u8) -> io::Result<Receiver<Vec<LineRead>>> {
     let (sender, receiver) = bounded(1);
     let read = move || {
         let file: Box<dyn io::Read + Send> = match &source {
             // Opening a named pipe waits for a writer.
-            Source::File(path) => match open(path) {
+            ItemSource::File(path) => match open(path) {
                 Ok(file) => Box::new(file),
                 Err(why) => return drop(sender.send(vec![Err(why)])),
             },
@@ -159,25 +159,25 @@ fn read_ahead(source: Source, separator: u8) -> io::Result<Receiver<Vec<Read>>> 
 }
 
 /// Lines of any source.
-type Lines = Box<dyn Iterator<Item = Read> + Send>;
+type LineIter = Box<dyn Iterator<Item = LineRead> + Send>;
 
 /// Returns the lines, read no faster than they are asked for.
-fn all(source: &Source, separator: u8) -> Lines {
+fn all(source: &ItemSource, separator: u8) -> LineIter {
     match source {
-        Source::MadeUp(count) => Box::new((1..=*count).map(|number| {
+        ItemSource::MadeUp(count) => Box::new((1..=*count).map(|number| {
             let bytes = format!("dish-{number}").into_bytes();
             Ok(InputLine { number, bytes })
         })),
-        Source::Others => Box::new(std::iter::empty()),
-        Source::Given(items) => {
+        ItemSource::Others => Box::new(std::iter::empty()),
+        ItemSource::Given(items) => {
             let numbered = (1..).zip(items.clone());
             Box::new(numbered.map(|(number, bytes)| Ok(InputLine { number, bytes })))
         }
-        Source::File(path) => match open(path) {
+        ItemSource::File(path) => match open(path) {
             Ok(file) => Box::new(lines(file, separator, source.name())),
             Err(why) => Box::new(std::iter::once(Err(why))),
         },
-        Source::Stdin => {
+        ItemSource::Stdin => {
             let stdin = BufReader::new(Blocking(io::stdin()));
             Box::new(lines(stdin, separator, source.name()))
         }
@@ -190,11 +190,11 @@ fn all(source: &Source, separator: u8) -> Lines {
 /// # Errors
 /// The first fault.
 pub(super) fn check(
-    source: &Source,
+    source: &ItemSource,
     separator: u8,
     mut is_fine: impl FnMut(&InputLine) -> Result<(), String>,
 ) -> Result<Option<u64>, String> {
-    if let Source::MadeUp(count) = source {
+    if let ItemSource::MadeUp(count) = source {
         return Ok(Some(*count));
     }
     if !is_there(source)? {
@@ -209,11 +209,11 @@ pub(super) fn check(
 ///
 /// # Errors
 /// They cannot be read.
-pub(super) fn is_there(source: &Source) -> Result<bool, String> {
+pub(super) fn is_there(source: &ItemSource) -> Result<bool, String> {
     match source {
-        Source::MadeUp(_) | Source::Given(_) | Source::Others => Ok(true),
-        Source::Stdin => Ok(false),
-        Source::File(path) => {
+        ItemSource::MadeUp(_) | ItemSource::Given(_) | ItemSource::Others => Ok(true),
+        ItemSource::Stdin => Ok(false),
+        ItemSource::File(path) => {
             let meta = path.metadata();
             let meta = meta.map_err(|error| complaint(&source.name(), &error))?;
             match meta.is_dir() {
@@ -226,14 +226,14 @@ pub(super) fn is_there(source: &Source) -> Result<bool, String> {
 }
 
 /// Returns the number of lines by reading each, if they can be read more than once.
-pub(super) fn count(source: &Source, separator: u8) -> Option<u64> {
+pub(super) fn count(source: &ItemSource, separator: u8) -> Option<u64> {
     check(source, separator, |_| Ok(())).ok().flatten()
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, String> {
     match File::open(path) {
         Ok(file) => Ok(BufReader::with_capacity(BATCH_BYTES, file)),
-        Err(error) => Err(complaint(&Source::File(path.to_owned()).name(), &error)),
+        Err(error) => Err(complaint(&ItemSource::File(path.to_owned()).name(), &error)),
     }
 }
 
@@ -257,7 +257,7 @@ impl Numbered {
         }
     }
 
-    fn next_of(&mut self, from: &mut impl BufRead) -> Option<Read> {
+    fn next_of(&mut self, from: &mut impl BufRead) -> Option<LineRead> {
         let mut bytes = Vec::new();
         self.number += 1;
         match from.read_until(self.separator, &mut bytes) {
@@ -278,7 +278,7 @@ fn lines(
     mut from: impl BufRead + Send + 'static,
     separator: u8,
     name: String,
-) -> impl Iterator<Item = Read> + Send {
+) -> impl Iterator<Item = LineRead> + Send {
     let mut numbered = Numbered::new(separator, name);
     std::iter::from_fn(move || numbered.next_of(&mut from))
 }
@@ -329,7 +329,7 @@ fn say_unread() {
 ///
 /// # Errors
 /// It is not UTF-8.
-pub(super) fn text(line: InputLine, source: &Source) -> Result<String, String> {
+pub(super) fn text(line: InputLine, source: &ItemSource) -> Result<String, String> {
     let number = line.number;
     String::from_utf8(line.bytes).map_err(|_| format!("{} is not UTF-8", source.place(number)))
 }
@@ -362,7 +362,7 @@ mod tests {
         };
         let (sender, batches) = bounded(1);
         let batch = Vec::new().into_iter();
-        let (mut feed, stop) = (Feed::Awaited { batches, batch }, Stop::new());
+        let (mut feed, stop) = (LineSource::Awaited { batches, batch }, Stop::new());
         assert!(!feed.is_ready());
         sender.send(vec![line(1), line(2)]).unwrap();
         for _ in 0..2 {
@@ -376,7 +376,7 @@ mod tests {
     fn a_line_that_is_not_text_is_named() {
         let bytes = b"\xff".to_vec();
         let line = InputLine { number: 2, bytes };
-        let why = text(line, &Source::File("x".into())).unwrap_err();
+        let why = text(line, &ItemSource::File("x".into())).unwrap_err();
         assert_eq!(why, "--input x: line 2 is not UTF-8");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use signal_hook::iterator::Signals;
 
-use crate::supervision::Supervisor;
+use crate::Supervisor;
 use crate::sys::signals;
 use crate::sys::threads::spawn;
 

@@ -28,19 +28,17 @@ use self::unanswered::Unanswered;
 use super::config::Config;
 use super::exit_codes::RunError;
 use super::halt::HaltRule;
-use super::input::Source;
+use super::input::ItemSource;
 use super::layout::JobText;
 use super::view::{Out, View};
 use super::work::{Origin, Producer, Work};
 use super::{pictures, scratch, screen};
-use crate::error::Error;
-use crate::jobs::digest::Printed;
+use crate::jobs::digest::ComparedOutput;
 use crate::jobs::spool::Spool;
 use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
-use crate::queue::JoinableQueue;
-use crate::supervision::{Builder, Supervisor};
+use crate::{Builder, Error, JoinableQueue, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 /// The words for commands.
@@ -92,7 +90,7 @@ impl Jobs {
 
 impl Work for Jobs {
     type Item = Job;
-    type Outcome = Printed;
+    type Outcome = ComparedOutput;
 
     fn words(&self) -> &'static Wording {
         &WORDS
@@ -193,10 +191,10 @@ impl Work for Jobs {
         &self,
         builder: Builder,
         queue: &JoinableQueue<Job>,
-    ) -> Result<Supervisor<Job, Printed>, Error> {
+    ) -> Result<Supervisor<Job, ComparedOutput>, Error> {
         let mut builder = builder
             .name("worker")
-            .name_bodies(jobs::name_of)
+            .name_raw_items(jobs::name_of)
             .keeper()
             .context(&self.setup())?;
         if self.config.setup.server.is_none() {
@@ -208,7 +206,7 @@ impl Work for Jobs {
             builder = builder.without_prefetch();
         }
         if self.config.setup.is_compared {
-            builder = builder.compare(|one: &Printed, other: &Printed| one == other);
+            builder = builder.compare(|one: &ComparedOutput, other: &ComparedOutput| one == other);
         }
         builder.handler(queue, jobs::run)
     }
@@ -279,8 +277,8 @@ impl Jobs {
 }
 
 /// Says that items are read from the terminal, so that the wait is no surprise.
-pub(super) fn say_if_terminal(source: &Source) {
-    if *source == Source::Stdin && io::stdin().is_terminal() {
+pub(super) fn say_if_terminal(source: &ItemSource) {
+    if *source == ItemSource::Stdin && io::stdin().is_terminal() {
         screen::say("supervisor: items are read from the terminal, one a line; Ctrl-D ends them");
     }
 }

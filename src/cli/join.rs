@@ -13,7 +13,7 @@ use super::notices::Notices;
 use super::screen::{StandardStream, say};
 use super::stop::Stop;
 use super::stream;
-use crate::queue::JoinableQueue;
+use crate::JoinableQueue;
 use crate::store::stream::Opening;
 use dishrack_core::ledger::{Capacity, Options};
 
@@ -58,7 +58,7 @@ fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), RunError> {
     let unfinished = queue.counts()?.unfinished();
     let mut says = true;
     loop {
-        if says && queue.others() == 0 && queue.counts_known().unfinished() > 0 {
+        if says && queue.stream_news().others == 0 && queue.counts_known().unfinished() > 0 {
             says = false;
             say(&format!(
                 "supervisor: nobody works on stream {stream} just now; {unfinished} unfinished \

@@ -13,10 +13,8 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use super::args;
-use crate::handler::attempt::decode;
 use crate::jobs::Job;
 use crate::kitchen::Dish;
-use crate::payload;
 use dishrack_core::stream::entry::{Fields, Layout};
 
 /// The largest padding that a worker makes for an entry in Redis.
@@ -36,7 +34,8 @@ impl Layout for JobText {
 
     fn fields(&self, body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         // It was serialized here.
-        let text = decode::<Job>(body).map_or_else(|_| body.to_vec(), |job| job.text.into_vec());
+        let text = postcard::from_bytes::<Job>(body)
+            .map_or_else(|_| body.to_vec(), |job| job.text.into_vec());
         vec![("item", text)]
     }
 
@@ -61,7 +60,7 @@ impl Layout for DishText {
     }
 
     fn fields(&self, body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-        let Ok(dish) = decode::<Dish>(body) else {
+        let Ok(dish) = postcard::from_bytes::<Dish>(body) else {
             return vec![("item", body.to_vec())];
         };
         let mut fields = vec![("item", dish.name.into_bytes())];
@@ -133,9 +132,7 @@ fn item_of(fields: &Fields) -> Result<Vec<u8>, String> {
 }
 
 fn serialized(item: &impl Serialize) -> Result<Vec<u8>, String> {
-    let body = payload::serialize(item, false);
-    body.map(|body| body.to_vec())
-        .map_err(|_| "it cannot be serialized".into())
+    postcard::to_stdvec(item).map_err(|_| "it cannot be serialized".into())
 }
 
 #[cfg(test)]
@@ -163,7 +160,7 @@ mod tests {
     #[test]
     fn a_dish_that_only_has_a_name_takes_the_time_of_whoever_dries_it() {
         let body = read(&dishes(), &[("item", b"cup")]).unwrap();
-        let cup: Dish = decode(&body).unwrap();
+        let cup: Dish = postcard::from_bytes(&body).unwrap();
         assert_eq!((&*cup.name, cup.dry), ("cup", Duration::from_secs(2)));
         assert!(cup.padding.is_empty());
     }
@@ -179,7 +176,7 @@ mod tests {
         assert_eq!(written[1], ("dry", b"0.25".to_vec()));
         let given: Vec<(&str, &[u8])> = written.iter().map(|(n, v)| (*n, &**v)).collect();
         let body = read(&dishes(), &given).unwrap();
-        assert_eq!(decode::<Dish>(&body).unwrap(), cup);
+        assert_eq!(postcard::from_bytes::<Dish>(&body).unwrap(), cup);
     }
 
     #[test]

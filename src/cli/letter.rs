@@ -29,9 +29,9 @@ impl Letter {
         format!("{id}\t{name}\t{attempts} attempts\t{cause}\t{when}")
     }
 
-    fn died(&self) -> Option<Clock> {
+    fn died(&self) -> Option<UtcTime> {
         let last = self.history.last()?;
-        Some(Clock(last.scene.ended))
+        Some(UtcTime(last.scene.ended))
     }
 
     pub(super) fn object(&self) -> Value {
@@ -57,9 +57,9 @@ impl fmt::Display for Letter {
             if !scene.worker.is_empty() {
                 let worker = printable(&scene.worker);
                 writeln!(f, "    worker:  {worker}, pid {}", scene.pid)?;
-                writeln!(f, "    started: {}", Clock(scene.started))?;
+                writeln!(f, "    started: {}", UtcTime(scene.started))?;
             }
-            writeln!(f, "    ended:   {}", Clock(scene.ended))?;
+            writeln!(f, "    ended:   {}", UtcTime(scene.ended))?;
             for line in scene.stderr.lines() {
                 writeln!(f, "    stderr:  {}", harmless(line))?;
             }
@@ -90,16 +90,16 @@ fn entry(failure: &Failure) -> Value {
         "cause": failure.cause.to_string(),
         "worker": has_begun.then_some(&scene.worker),
         "pid": has_begun.then_some(scene.pid),
-        "started": has_begun.then(|| Clock(scene.started).to_string()),
-        "ended": Clock(scene.ended).to_string(),
+        "started": has_begun.then(|| UtcTime(scene.started).to_string()),
+        "ended": UtcTime(scene.ended).to_string(),
         "stderr": scene.stderr,
     })
 }
 
 /// A time since 1970 in the form of RFC 3339, in UTC and to the millisecond.
-pub(super) struct Clock(pub(super) Duration);
+pub(super) struct UtcTime(pub(super) Duration);
 
-impl fmt::Display for Clock {
+impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = SignedDuration::try_from(self.0).ok();
         match since.and_then(|since| Timestamp::from_duration(since).ok()) {

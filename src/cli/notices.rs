@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::exit_codes::RunError;
 use super::screen;
+use crate::JoinableQueue;
 use crate::observe::{Event, EventKind, Observer};
-use crate::queue::JoinableQueue;
 
 /// Prints notices, and nothing else.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::iterator::Signals;
 
-use crate::supervision::{Supervisor, orphans};
+use crate::Supervisor;
 use crate::sys::threads::spawn;
 
 /// Makes the supervisor wait for orphans when they end, if there can be any.
@@ -15,7 +15,7 @@ use crate::sys::threads::spawn;
 /// # Errors
 /// The thread or the handler cannot be installed.
 pub(super) fn reap<T: 'static, R: 'static>(pool: &Arc<Supervisor<T, R>>) -> io::Result<()> {
-    if !orphans::are_adopted() {
+    if !Supervisor::adopts_orphans() {
         return Ok(());
     }
     let ended = Signal::SIGCHLD;

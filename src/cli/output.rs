@@ -26,7 +26,7 @@ pub(super) const TRACE: (&str, &str) = (
 
 /// A file that is written anew: a picture, a trace.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct OutputFile {
     option: &'static str,
     path: PathBuf,
     file: File,
@@ -34,7 +34,7 @@ pub(super) struct Output {
     is_new: bool,
 }
 
-impl Output {
+impl OutputFile {
     /// Opens the file that the option names, if it names one. The content stays until
     /// [`begin`](Self::begin), and must begin as given, so that no other file is overwritten. The
     /// file joins `taken`, and must not be there yet.
@@ -54,7 +54,7 @@ impl Output {
         check_ours(option, (&path, &file), beginning, what)?;
         lock(option, (&path, &file))?;
         taken.push(path.clone());
-        Ok(Some(Output {
+        Ok(Some(OutputFile {
             option,
             path,
             file,
@@ -64,7 +64,7 @@ impl Output {
 
     /// Returns another handle of the same file, for its writer.
     pub(super) fn handle(&self) -> io::Result<Self> {
-        Ok(Output {
+        Ok(OutputFile {
             option: self.option,
             path: self.path.clone(),
             file: self.file.try_clone()?,
@@ -90,7 +90,7 @@ impl Output {
     }
 }
 
-impl Write for Output {
+impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
@@ -100,7 +100,7 @@ impl Write for Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for OutputFile {
     /// Removes an empty new file, if the run drew nothing.
     fn drop(&mut self) {
         let (file, path) = (self.file.metadata(), self.path.symlink_metadata());

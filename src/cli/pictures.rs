@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::args::Mode;
 use super::config::{Config, DishConfig};
-use super::input::Source;
-use super::output::{self, Output};
+use super::input::ItemSource;
+use super::output::{self, OutputFile};
 use super::view::View;
-use crate::observe::Event;
-use crate::observe::spans::{Labels, Producer};
+use crate::observe::spans::{Labels, ProducerRow};
 use crate::observe::timeline::{Timeline, grouped, svg};
 use crate::observe::trace::Trace;
+use crate::observe::{Event, Mode};
 
 /// Returns the views that the configuration asks for.
 pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn View>>> {
@@ -59,14 +58,14 @@ fn workers(config: &Config, one: &str, many: &str) -> String {
 /// Returns the number of items, or else their source.
 fn items(config: &Config, one: &str, many: &str) -> String {
     let origin = match &config.source {
-        Source::MadeUp(items) => return count(*items, one, many),
-        Source::Given(items) => return count(items.len() as u64, one, many),
-        Source::File(path) => {
+        ItemSource::MadeUp(items) => return count(*items, one, many),
+        ItemSource::Given(items) => return count(items.len() as u64, one, many),
+        ItemSource::File(path) => {
             let name = path.file_name().unwrap_or(path.as_os_str());
             format!("{many} of {}", name.display())
         }
-        Source::Stdin => format!("{many} from stdin"),
-        Source::Others => format!("{many} of others"),
+        ItemSource::Stdin => format!("{many} from stdin"),
+        ItemSource::Others => format!("{many} of others"),
     };
     let mut letters = origin.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
@@ -98,7 +97,7 @@ pub(super) fn kitchen_labels(mode: Mode, title: String) -> Labels {
     let doing = "Washing".into();
     Labels {
         title,
-        producer: Some(Producer { name, doing }),
+        producer: Some(ProducerRow { name, doing }),
         working: "Drying".into(),
         items: "dishes".into(),
     }
@@ -106,12 +105,12 @@ pub(super) fn kitchen_labels(mode: Mode, title: String) -> Labels {
 
 /// A time chart, drawn when the run is over.
 struct Picture {
-    output: Output,
+    output: OutputFile,
     timeline: Timeline,
 }
 
 impl Picture {
-    fn new(output: Output, labels: Labels) -> Self {
+    fn new(output: OutputFile, labels: Labels) -> Self {
         let timeline = Timeline::new(labels);
         Picture { output, timeline }
     }
@@ -130,7 +129,7 @@ impl View for Picture {
 }
 
 /// Writes the picture. Returns `true` on success, and reports a failure.
-pub(super) fn write_picture(output: &mut Output, picture: &str) -> bool {
+pub(super) fn write_picture(output: &mut OutputFile, picture: &str) -> bool {
     let written = output
         .begin()
         .and_then(|()| output.write_all(picture.as_bytes()));
@@ -139,7 +138,7 @@ pub(super) fn write_picture(output: &mut Output, picture: &str) -> bool {
 
 /// A trace, written event by event: an array of JSON values, one a line.
 struct Tape {
-    out: BufWriter<Output>,
+    out: BufWriter<OutputFile>,
     trace: Trace,
     has_begun: bool,
     /// True after a failure, which was reported.
@@ -147,7 +146,7 @@ struct Tape {
 }
 
 impl Tape {
-    fn new(output: Output, labels: Labels) -> Self {
+    fn new(output: OutputFile, labels: Labels) -> Self {
         Tape {
             out: BufWriter::new(output),
             trace: Trace::new(labels),

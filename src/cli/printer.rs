@@ -16,7 +16,7 @@ use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
 use super::exit_codes::{code, end};
 use super::halt::HaltRule;
-use super::input::Source;
+use super::input::ItemSource;
 use super::screen::{self, say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
@@ -285,9 +285,9 @@ fn start_title(
     let (workers, mode) = (config.workers, config.mode.name());
     let is_shared = config.is_shared();
     let total = match &config.source {
-        Source::MadeUp(count) => Some(*count),
-        Source::Given(items) => Some(items.len() as u64),
-        Source::File(_) | Source::Stdin | Source::Others => None,
+        ItemSource::MadeUp(count) => Some(*count),
+        ItemSource::Given(items) => Some(items.len() as u64),
+        ItemSource::File(_) | ItemSource::Stdin | ItemSource::Others => None,
     };
     let show = move || {
         let counts = *counts.lock();

@@ -28,7 +28,7 @@ const JSON_PAUSE: Duration = Duration::from_secs(1);
 
 /// The facts of a run that its progress needs.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct RunFacts {
     /// The time at which its queue was made, the zero of its events' times.
     pub(super) began: Instant,
     /// The journal's counts at the beginning.
@@ -40,7 +40,7 @@ pub(super) struct Run {
 
 /// The run's output on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Printed {
+pub(super) enum StdoutUse {
     Nothing,
     /// Occasional lines, or the output of jobs.
     Output,
@@ -49,7 +49,7 @@ pub(super) enum Printed {
 }
 
 /// Returns the view of the progress, if one is wanted.
-pub(super) fn view(show: Show, printed: Printed, run: Run) -> Option<Box<dyn View>> {
+pub(super) fn view(show: Show, printed: StdoutUse, run: RunFacts) -> Option<Box<dyn View>> {
     let is_shown = match show {
         Show::None => false,
         Show::Json => {
@@ -57,14 +57,14 @@ pub(super) fn view(show: Show, printed: Printed, run: Run) -> Option<Box<dyn Vie
                 fold: Fold::new(run),
             }));
         }
-        Show::Auto => printed != Printed::Lines || !screen::is_stdout_terminal(),
+        Show::Auto => printed != StdoutUse::Lines || !screen::is_stdout_terminal(),
         Show::Bar => true,
     };
     if !is_shown || !screen::is_able() {
         return None;
     }
     screen::open();
-    let is_polite = show == Show::Auto && printed != Printed::Nothing;
+    let is_polite = show == Show::Auto && printed != StdoutUse::Nothing;
     Some(Box::new(Bars {
         fold: Fold::new(run),
         is_polite,
@@ -74,14 +74,14 @@ pub(super) fn view(show: Show, printed: Printed, run: Run) -> Option<Box<dyn Vie
 /// The fold, with the facts that events do not bring.
 #[derive(Debug)]
 struct Fold {
-    run: Run,
+    run: RunFacts,
     progress: Progress,
     /// The beginning of the run itself, after its preparations.
     from: Duration,
 }
 
 impl Fold {
-    fn new(run: Run) -> Self {
+    fn new(run: RunFacts) -> Self {
         let from = run.began.elapsed();
         Fold {
             progress: Progress::new(from, run.counts),

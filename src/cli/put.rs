@@ -10,14 +10,14 @@ use serde_bytes::ByteBuf;
 
 use super::args::{PromiseArgs, StreamArgs};
 use super::exit_codes::{RunError, code, end};
-use super::input::{self, Feed, Source};
+use super::input::{self, ItemSource, LineSource};
 use super::layout::JobText;
 use super::notices::Notices;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::{jobs, screen, stream};
+use crate::JoinableQueue;
 use crate::jobs::Job;
-use crate::queue::JoinableQueue;
 use dishrack_core::ledger::{Capacity, Options};
 
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
         bound => Capacity::Bounded(bound),
     });
     let separator = if command.null { 0 } else { b'\n' };
-    let feed = Feed::open(&source, separator).map_err(RunError::of_thread)?;
+    let feed = LineSource::open(&source, separator).map_err(RunError::of_thread)?;
     let place = command.promise.of(place);
     let queue: JobQueue = place.queue(Box::new(JobText), options)?;
     let stop = Stop::new();
@@ -107,7 +107,7 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
     Ok(code::DONE)
 }
 
-fn source(command: &Put) -> Result<Source, String> {
+fn source(command: &Put) -> Result<ItemSource, String> {
     let given = match command.items.split_first() {
         None => None,
         Some((sign, items)) if sign.as_bytes() == jobs::GIVEN => Some(items),
@@ -119,17 +119,17 @@ fn source(command: &Put) -> Result<Source, String> {
     match given {
         Some(items) => {
             let items = items.iter().map(|item| item.as_bytes().to_vec());
-            Ok(Source::Given(items.collect()))
+            Ok(ItemSource::Given(items.collect()))
         }
         None => Ok(match (&command.input, command.dishes) {
-            (Some(path), _) => Source::named(path),
-            (None, Some(count)) => Source::MadeUp(count),
-            (None, None) => Source::Stdin,
+            (Some(path), _) => ItemSource::named(path),
+            (None, Some(count)) => ItemSource::MadeUp(count),
+            (None, None) => ItemSource::Stdin,
         }),
     }
 }
 
-fn put_all(mut feed: Feed, queue: &JobQueue, stop: &Stop) -> Result<(), RunError> {
+fn put_all(mut feed: LineSource, queue: &JobQueue, stop: &Stop) -> Result<(), RunError> {
     let mut buffer = PutBuffer::new();
     let read = put_lines(&mut feed, &mut buffer, queue, stop);
     // The lines before one that cannot be read are put too.
@@ -138,7 +138,7 @@ fn put_all(mut feed: Feed, queue: &JobQueue, stop: &Stop) -> Result<(), RunError
 }
 
 fn put_lines(
-    feed: &mut Feed,
+    feed: &mut LineSource,
     buffer: &mut PutBuffer,
     queue: &JobQueue,
     stop: &Stop,
@@ -182,7 +182,8 @@ fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), RunError> {
 
 /// Reports how many items are on the stream for certain, and how many perhaps.
 fn say_put(queue: &JobQueue, stream: &str) {
-    let (count, more) = (queue.accepted_of_ours(), queue.maybe_accepted_of_ours());
+    let news = queue.stream_news();
+    let (count, more) = (news.accepted, news.maybe_accepted);
     let s = if count == 1 { "" } else { "s" };
     let words = format!("{count} item{s} put on stream {stream}");
     match more {

@@ -5,9 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::exit_codes::RunError;
-use crate::error::Error;
-use crate::queue::JoinableQueue;
 use crate::queue::batch::{BATCH_ITEMS, Batch};
+use crate::{Error, JoinableQueue};
 
 /// Items that wait for others to be put with, but only while the next line is there.
 #[derive(Debug)]

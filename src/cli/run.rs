@@ -5,35 +5,34 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::{Format, Mode};
+use super::args::Format;
 use super::config::{Config, Purpose};
 use super::dead_letter_log::DeadLetterLog;
 use super::earlier;
 use super::exit_codes::{RunError, code, end, end_without_stdout};
 use super::expected::Expected;
 use super::goal::Goal;
-use super::input::{self, Feed, Source};
+use super::input::{self, ItemSource, LineSource};
 use super::job_control::JobControl;
 use super::printer::{self, Printer};
-use super::progress::{self, Printed};
+use super::progress::{self, StdoutUse};
 use super::put_buffer::PutBuffer;
 use super::stop::{Manner, Stop};
 use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
-use super::view::{Lines, Out, View};
+use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::{orphans, pictures, scratch, screen};
-use crate::observe::Observer;
 use crate::observe::text::{Style, Wording};
-use crate::queue::JoinableQueue;
-use crate::supervision::Supervisor;
+use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
+use crate::{JoinableQueue, Supervisor};
 use dishrack_core::ledger::ItemId;
 
 /// Does all the work and returns the exit code.
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> {
     let config = &Arc::new(config);
-    let feed = Feed::open(&config.source, config.separator).map_err(RunError::of_thread)?;
+    let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
     let queue = open(config, &work)?;
     let stop = Stop::new();
     let goal = goal(config, &queue)?;
@@ -119,11 +118,8 @@ impl<T: 'static, R: 'static> Running<T, R> {
     /// Waits for the end and returns the exit code.
     fn finish(&self, config: &Config, produced: Result<(), RunError>) -> Result<u8, RunError> {
         let joined = self.join(config.purpose);
+        // The last ends are shown once they are durable, and with a journal they are after this.
         self.pool.stop();
-        // The last ends are shown once they are durable. The join reports an error, too.
-        if config.journal.is_some() {
-            let _ = self.queue.sync_all();
-        }
         if self.is_shared {
             // Asks for the whole stream's counts. Without an answer, the known ones have to do.
             let _ = self.queue.counts();
@@ -131,7 +127,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
         }
         self.stop.settle();
         // A failed journal does not contain the last ends, so they are not reported.
-        let is_kept = !self.queue.is_store_broken();
+        let is_kept = self.queue.store_failure().is_none();
         let mut summed_up = Ok(());
         self.stop.sum_up(|| {
             if is_kept {
@@ -332,7 +328,7 @@ fn no_workers_left(why: &str) -> RunError {
 /// Makes the goal of the run, and the advice for a run that does not reach it.
 fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, RunError> {
     let again = match config.source {
-        Source::Stdin => "the same command with the same input",
+        ItemSource::Stdin => "the same command with the same input",
         _ => "the same command",
     };
     let advice = match &config.journal {
@@ -385,15 +381,15 @@ fn views<W: Work>(
         names_workers: matches!(config.mode, Mode::Threads | Mode::Tasks),
     };
     let out = Out::new();
-    let lines = Lines::new(out.clone(), style, config);
+    let lines = EventLines::new(out.clone(), style, config);
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
     views.extend(work.views(config, origin, &out)?);
     views.extend(pictures::views(config, &work.labels(config)).map_err(RunError::of_thread)?);
     let printed = match (config.is_quiet, config.format) {
-        _ if words.steps.is_none() => Printed::Output,
-        (true, Format::Text) => Printed::Nothing,
-        (true, Format::Json) => Printed::Output,
-        (false, _) => Printed::Lines,
+        _ if words.steps.is_none() => StdoutUse::Output,
+        (true, Format::Text) => StdoutUse::Nothing,
+        (true, Format::Json) => StdoutUse::Output,
+        (false, _) => StdoutUse::Lines,
     };
     let of_run = goal.run(queue, !config.is_quiet || work.is_slow())?;
     views.extend(progress::view(config.progress, printed, of_run));

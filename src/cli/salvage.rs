@@ -6,8 +6,7 @@ use clap::Args;
 
 use super::exit_codes::{RunError, code};
 use super::screen;
-use crate::queue::durable::salvage;
-use crate::store::journal::Saved;
+use crate::{Saved, salvage};
 
 #[derive(Debug, Args)]
 pub(super) struct Salvage {

@@ -142,7 +142,7 @@ fn object(place: &Address, status: &Status, rates: Option<&Rates>) -> Value {
     json!({
         "event": "status",
         "stream": place.stream,
-        "redis": place.shown_url(),
+        place.kind().option: place.shown_url(),
         "item_type": status.item_type,
         "lease_ms": millis(status.lease),
         "unfinished": status.unfinished,

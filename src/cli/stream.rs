@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::exit_codes::RunError;
 use super::stop::Stop;
-use crate::queue::JoinableQueue;
+use crate::JoinableQueue;
 use crate::sys::threads::spawn;
 
 /// Checks that the stream has not come back with an older state.
 pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), RunError> {
-    match queue.is_older() {
+    match queue.stream_news().is_older {
         false => Ok(()),
         true => Err(RunError::Usage(format!(
             "{} has come back with an older state: some of what was put may be lost",
@@ -21,7 +21,7 @@ pub(super) fn check_younger<T>(queue: &JoinableQueue<T>) -> Result<(), RunError>
 
 /// Checks that no item is gone from the stream without an end.
 pub(super) fn check_whole<T>(queue: &JoinableQueue<T>) -> Result<(), RunError> {
-    match queue.gone() {
+    match queue.stream_news().gone {
         0 => Ok(()),
         gone => Err(RunError::Usage(format!(
             "items that are gone from the stream without an end: {gone}"
@@ -51,7 +51,7 @@ pub(super) fn give_up_in_time<T: 'static>(queue: &JoinableQueue<T>, stop: &Stop,
     let (queue, stop) = (queue.clone(), stop.clone());
     let watch = move || {
         let is_settled = stop.is_settled_by(over)
-            || (!queue.lacks_stream() && stop.is_settled_by(over + TIME_TO_LEAVE));
+            || (!queue.stream_news().is_lacking && stop.is_settled_by(over + TIME_TO_LEAVE));
         if !is_settled {
             queue.give_up(
                 "it is not waited for any longer, because of the signal: what was done here and is not \

@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{
-    Format, ItemArgs, JobArgs, Mode, PoolArgs, Promise, RunArgs, ShownArgs, WorkArgs,
-};
+use super::address::Address;
+use super::args::{Format, ItemArgs, JobArgs, PoolArgs, Promise, RunArgs, ShownArgs, WorkArgs};
 use super::config::{Config, DishConfig, Purpose};
 use super::dead_letter_log;
-use super::input::{self, Source};
+use super::input::{self, ItemSource};
 use super::jobs::{self, JobConfig};
 use super::layout::REDIS_PAYLOAD_MAX;
-use super::output::{self, Output};
+use super::output::{self, OutputFile};
+use crate::Durability;
 use crate::cli::scratch;
-use crate::store::journal::{Durability, own_files};
+use crate::observe::Mode;
+use crate::store::journal::own_files;
 use crate::store::stream::Opening;
 use dishrack_core::ledger::{Backoff, Capacity, Options};
 
@@ -59,8 +60,8 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     if jobs.are_meant() {
         check_mode(&pool)?;
     }
-    if shared.is_some() {
-        check_halt(&jobs)?;
+    if let Some(place) = &shared {
+        check_halt(&jobs, place)?;
     }
     let (source, separator) = source(&items, &jobs)?;
     let capacity = match items.capacity {
@@ -71,7 +72,7 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     };
     // No file may be used twice.
     let mut taken: Vec<PathBuf> = items.journal.iter().cloned().collect();
-    if let Source::File(input) = &source {
+    if let ItemSource::File(input) = &source {
         taken.push(input.clone());
     }
     // The journal's folder and the files that SQLite keeps next to the journal count as well.
@@ -84,7 +85,7 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
         true => WorkConfig::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
         false => WorkConfig::dishes(&items, pool.dry, &source, separator)?,
     };
-    let from = Origin {
+    let from = RunSource {
         purpose: Purpose::All,
         is_command: jobs.are_meant(),
         source,
@@ -121,19 +122,19 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     if jobs.are_meant() {
         check_mode(&pool)?;
     }
-    check_halt(&jobs)?;
+    check_halt(&jobs, &place)?;
     let mut taken = Vec::new();
     let work = match jobs.are_meant() {
-        true => WorkConfig::jobs(&jobs, &Source::Others, shown.format, false, &mut taken)?.0,
+        true => WorkConfig::jobs(&jobs, &ItemSource::Others, shown.format, false, &mut taken)?.0,
         false => WorkConfig::Dishes(DishConfig::of(None, pool.dry)),
     };
-    let from = Origin {
+    let from = RunSource {
         purpose: match until_done {
             true => Purpose::WorkUntilDone,
             false => Purpose::Work,
         },
         is_command: jobs.are_meant(),
-        source: Source::Others,
+        source: ItemSource::Others,
         separator: b'\n',
         capacity: Capacity::Unbounded,
         total: None,
@@ -150,7 +151,7 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
 fn config_of(
     pool: PoolArgs,
     shown: ShownArgs,
-    from: Origin,
+    from: RunSource,
     taken: &mut Vec<PathBuf>,
 ) -> Result<Config, String> {
     let workers = check(&pool)?;
@@ -196,17 +197,17 @@ fn config_of(
         journal: None,
         shared: None,
         dead_letters,
-        timeline: Output::open("--timeline", shown.timeline, output::CHART, taken)?,
-        trace: Output::open("--trace", shown.trace, output::TRACE, taken)?,
+        timeline: OutputFile::open("--timeline", shown.timeline, output::CHART, taken)?,
+        trace: OutputFile::open("--trace", shown.trace, output::TRACE, taken)?,
     })
 }
 
 /// The purpose of a run, and the source of its items.
-struct Origin {
+struct RunSource {
     purpose: Purpose,
     /// True if a COMMAND is run for them.
     is_command: bool,
-    source: Source,
+    source: ItemSource,
     separator: u8,
     capacity: Capacity,
     total: Option<u64>,
@@ -227,7 +228,7 @@ impl WorkConfig {
     /// Makes the work of a COMMAND. Also returns the number of items, if it is known.
     fn jobs(
         jobs: &JobArgs,
-        source: &Source,
+        source: &ItemSource,
         format: Format,
         is_resumable: bool,
         taken: &mut Vec<PathBuf>,
@@ -240,7 +241,7 @@ impl WorkConfig {
     fn dishes(
         items: &ItemArgs,
         dry: Option<Duration>,
-        source: &Source,
+        source: &ItemSource,
         separator: u8,
     ) -> Result<(Self, Option<u64>), String> {
         let total = input::check(source, separator, |line| {
@@ -269,28 +270,29 @@ fn check_mode(pool: &PoolArgs) -> Result<(), String> {
 }
 
 /// Checks that a run on a shared queue can be halted so.
-fn check_halt(jobs: &JobArgs) -> Result<(), String> {
+fn check_halt(jobs: &JobArgs, place: &Address) -> Result<(), String> {
     match &jobs.halt {
         Some(halt) if halt.ends_with('%') => Err(format!(
-            "--halt {halt}: with --redis nobody knows how many items there are in all: give a number"
+            "--halt {halt}: with --{} nobody knows how many items there are in all: give a number",
+            place.kind().option
         )),
         _ => Ok(()),
     }
 }
 
 /// Returns the source of the items, and the byte that ends one.
-fn source(items: &ItemArgs, jobs: &JobArgs) -> Result<(Source, u8), String> {
+fn source(items: &ItemArgs, jobs: &JobArgs) -> Result<(ItemSource, u8), String> {
     let separator = if jobs.null { 0 } else { b'\n' };
     let given = jobs::given(&jobs.command)?;
     let source = match &items.input {
         Some(_) if given.is_some() => {
             return Err("--input: the items follow ::: already".into());
         }
-        Some(path) => Source::named(path),
+        Some(path) => ItemSource::named(path),
         None => match given {
-            Some(items) => Source::Given(items),
-            None if jobs.are_meant() => Source::Stdin,
-            None => Source::MadeUp(items.dishes.unwrap_or(4)),
+            Some(items) => ItemSource::Given(items),
+            None if jobs.are_meant() => ItemSource::Stdin,
+            None => ItemSource::MadeUp(items.dishes.unwrap_or(4)),
         },
     };
     Ok((source, separator))

@@ -91,7 +91,7 @@ impl Write for Out {
 }
 
 /// Events as lines: the chapter's, or JSON.
-pub(super) struct Lines {
+pub(super) struct EventLines {
     out: Out,
     format: Format,
     style: Style,
@@ -99,9 +99,9 @@ pub(super) struct Lines {
     has_summary: bool,
 }
 
-impl Lines {
+impl EventLines {
     pub(super) fn new(out: Out, style: Style, config: &Config) -> Self {
-        Lines {
+        EventLines {
             out,
             format: config.format,
             style,
@@ -111,7 +111,7 @@ impl Lines {
     }
 }
 
-impl Lines {
+impl EventLines {
     /// Prints the line in one piece.
     fn print(&mut self, mut line: String) -> io::Result<()> {
         line.push('\n');
@@ -119,7 +119,7 @@ impl Lines {
     }
 }
 
-impl View for Lines {
+impl View for EventLines {
     fn wants_items(&self) -> bool {
         !self.is_quiet
     }

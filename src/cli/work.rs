@@ -7,24 +7,21 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args::Mode;
 use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
 use super::exit_codes::RunError;
 use super::expected::Expected;
 use super::halt::HaltRule;
-use super::input::{Feed, InputLine, Source};
+use super::input::{InputLine, ItemSource, LineSource};
 use super::printer::Printer;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::unwritten::Unwritten;
 use super::view::{Out, View};
-use crate::error::Error;
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
-use crate::observe::{Event, EventKind, Observer};
-use crate::queue::JoinableQueue;
-use crate::supervision::{Builder, Supervisor};
+use crate::observe::{Event, EventKind, Mode, Observer};
+use crate::{Builder, Error, JoinableQueue, Supervisor};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::entry::Layout;
 
@@ -90,7 +87,7 @@ pub(super) trait Work {
 }
 
 /// Notes that these attempts are shown, so that no later run shows them again.
-pub(super) type Shown = Arc<dyn Fn(&[(ItemId, u32)]) + Send + Sync>;
+pub(super) type OnShown = Arc<dyn Fn(&[(ItemId, u32)]) + Send + Sync>;
 
 /// The beginning of a run, for its views.
 pub(super) struct Origin {
@@ -105,7 +102,7 @@ pub(super) struct Origin {
     /// The file of dead letters, if it is wanted.
     pub(super) letters: Option<Arc<DeadLetterLog>>,
     /// Notes the attempts that are shown.
-    pub(super) shown: Shown,
+    pub(super) shown: OnShown,
     /// The attempts with a part that could not be written.
     pub(super) unwritten: Unwritten,
     pub(super) stop: Stop,
@@ -116,7 +113,7 @@ pub(super) struct Origin {
 /// The producer's place: lines come in, items go out.
 pub(super) struct Producer<'a, T> {
     pub(super) config: &'a Config,
-    pub(super) feed: Feed,
+    pub(super) feed: LineSource,
     pub(super) queue: &'a JoinableQueue<T>,
     pub(super) printer: &'a Printer,
     pub(super) stop: &'a Stop,
@@ -131,7 +128,7 @@ pub(super) struct Producer<'a, T> {
 
 impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     /// Returns the source of the lines.
-    pub(super) fn source(&self) -> &'a Source {
+    pub(super) fn source(&self) -> &'a ItemSource {
         &self.config.source
     }
 

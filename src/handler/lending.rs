@@ -11,7 +11,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::protocol::segments::View;
+use crate::protocol::segments::SegmentView;
 
 /// The owner of the memory that payloads lie in.
 pub(crate) trait Owner: Send + Sync {
@@ -43,7 +43,7 @@ impl Drop for Pin {
 /// A payload that may be lent to the item that is decoded from it.
 #[derive(Clone)]
 pub(crate) struct Lender {
-    view: View,
+    view: SegmentView,
     pin: Arc<Pin>,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Lender {
 }
 
 impl Lender {
-    pub(crate) fn new<O: Owner + 'static>(view: View, owner: &Arc<O>, ordinal: u64) -> Self {
+    pub(crate) fn new<O: Owner + 'static>(view: SegmentView, owner: &Arc<O>, ordinal: u64) -> Self {
         let owner: Weak<O> = Arc::downgrade(owner);
         let pin = Arc::new(Pin {
             owner,
@@ -97,7 +97,7 @@ pub(crate) fn lending<R>(lender: Option<&Lender>, run: impl FnOnce() -> R) -> R 
 /// Bytes that are read where they lie.
 #[derive(Clone)]
 pub(crate) struct Borrowed {
-    view: View,
+    view: SegmentView,
     _pin: Arc<Pin>,
 }
 

@@ -19,9 +19,9 @@ use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use parking_lot::Mutex;
 
-use super::Attempt;
+use super::CurrentAttempt;
 use super::output_log::{self, LogWriter};
-use super::spool::{Kind, OutputStream, Spool, WorkerFile};
+use super::spool::{FileKind, OutputStream, Spool, WorkerFile};
 use crate::sys::descriptors::path_of;
 
 /// The greatest number of bytes, of both streams together, that go into the log.
@@ -64,9 +64,9 @@ impl Capture {
     fn make(spool: &Spool) -> io::Result<Self> {
         // Who opens a leased file for writing has the kernel send this to the lessee.
         SigSet::from(Signal::SIGIO).thread_block()?;
-        let stdout = WorkerFile::new(Kind::Output(OutputStream::Stdout));
+        let stdout = WorkerFile::new(FileKind::Output(OutputStream::Stdout));
         let stderr = WorkerFile {
-            kind: Kind::Output(OutputStream::Stderr),
+            kind: FileKind::Output(OutputStream::Stderr),
             ..stdout
         };
         let read_only = |name| -> io::Result<File> {
@@ -100,7 +100,7 @@ impl Capture {
 
     /// Puts the output of an attempt into the log, after its command's files were closed here.
     /// Returns the pair if the attempt must keep it.
-    pub(super) fn log(self, spool: &Spool, attempt: Attempt) -> Result<(), Self> {
+    pub(super) fn log(self, spool: &Spool, attempt: CurrentAttempt) -> Result<(), Self> {
         match self.try_to_log(spool, attempt) {
             Ok(true) => {
                 *IDLE.lock() = Some(self);
@@ -111,7 +111,7 @@ impl Capture {
     }
 
     /// Returns `true` if the record is in the log, and the files are empty again.
-    fn try_to_log(&self, spool: &Spool, attempt: Attempt) -> io::Result<bool> {
+    fn try_to_log(&self, spool: &Spool, attempt: CurrentAttempt) -> io::Result<bool> {
         let [stdout, stderr] = &self.files;
         if !is_unshared(stdout)? || !is_unshared(stderr)? {
             return Ok(false);
@@ -139,7 +139,7 @@ impl Capture {
     pub(super) fn rename(
         &self,
         spool: &Spool,
-        attempt: Attempt,
+        attempt: CurrentAttempt,
         stream: OutputStream,
     ) -> io::Result<()> {
         let to = spool.path(attempt.run(), stream);
@@ -167,7 +167,7 @@ impl Capture {
 }
 
 /// Notes in the log that an attempt has files of its own.
-pub(super) fn note_files(spool: &Spool, attempt: Attempt) {
+pub(super) fn note_files(spool: &Spool, attempt: CurrentAttempt) {
     let record = output_log::record_of_files(attempt.id, attempt.attempt);
     // Without it the files are found after a longer look.
     let _ = append(spool, &record);
@@ -237,8 +237,8 @@ mod tests {
     use crate::jobs::output_log::Logs;
     use dishrack_core::ledger::ItemId;
 
-    fn attempt(id: u64) -> Attempt {
-        Attempt {
+    fn attempt(id: u64) -> CurrentAttempt {
+        CurrentAttempt {
             id: ItemId(id),
             attempt: 1,
             copy: 1,
@@ -258,7 +258,7 @@ mod tests {
     }
 
     /// A child that another test's thread has just forked has the files open until its exec.
-    fn log_in_time(mut capture: Capture, spool: &Spool, attempt: Attempt) {
+    fn log_in_time(mut capture: Capture, spool: &Spool, attempt: CurrentAttempt) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while let Err(back) = capture.log(spool, attempt) {
             assert!(Instant::now() < deadline, "somebody has the files open");

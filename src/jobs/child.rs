@@ -30,7 +30,7 @@ use dishrack_core::ledger::Exit;
 
 /// The program to be executed, and its surroundings.
 #[derive(Debug)]
-pub(super) struct Program<'a> {
+pub(super) struct Invocation<'a> {
     /// A path, or a name that is searched as `execvp` does.
     pub(super) file: &'a OsStr,
     /// Its words, with its name first.
@@ -71,12 +71,12 @@ impl Variable {
 
 /// A process that was started and must be waited for.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(super) struct CommandProcess {
     pid: Pid,
     exit: Option<Exit>,
 }
 
-impl Child {
+impl CommandProcess {
     /// Starts a program with these for stdin, stdout and stderr, no signal blocked, and the signals
     /// ignored that this process ignored at its start, except SIGPIPE and SIGCHLD. The calling
     /// thread must live as long as this process, because the kernel takes its end for the parent's.
@@ -86,7 +86,7 @@ impl Child {
     /// # Errors
     /// The program could not be executed, for this reason.
     pub(super) fn start(
-        program: &Program<'_>,
+        program: &Invocation<'_>,
         streams: [BorrowedFd<'_>; 3],
         announce: impl FnOnce(Pid),
     ) -> io::Result<Self> {
@@ -98,7 +98,7 @@ impl Child {
             None => streams[at].as_raw_fd(),
         });
         let pid = make(&plan, numbers, announce)?;
-        Ok(Child { pid, exit: None })
+        Ok(CommandProcess { pid, exit: None })
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -169,7 +169,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn of(program: &'a Program<'a>) -> io::Result<Self> {
+    fn of(program: &'a Invocation<'a>) -> io::Result<Self> {
         let candidates = candidates(program).into_iter();
         let words = program.words.iter();
         let workdir = program
@@ -199,7 +199,7 @@ fn text(bytes: impl Into<Vec<u8>>) -> io::Result<CString> {
 }
 
 /// Returns the paths where a program may be.
-pub(super) fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
+pub(super) fn candidates(program: &Invocation<'_>) -> Vec<PathBuf> {
     let file = Path::new(program.file);
     if program.file.as_bytes().contains(&b'/') {
         return vec![file.to_owned()];
@@ -363,20 +363,20 @@ mod tests {
 
     use super::*;
 
-    fn start(words: &[&str], environment: &[(&str, &str)]) -> io::Result<Child> {
+    fn start(words: &[&str], environment: &[(&str, &str)]) -> io::Result<CommandProcess> {
         let words: Vec<&OsStr> = words.iter().map(|word| OsStr::new(*word)).collect();
         let environment = environment
             .iter()
             .map(|(name, value)| Variable::new(name.as_ref(), value.as_ref()));
         let environment: Vec<Variable> = environment.collect::<io::Result<_>>()?;
-        let program = Program {
+        let program = Invocation {
             file: words[0],
             words,
             environment: environment.iter().collect(),
             workdir: None,
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Child::start(&program, [null.as_fd(); 3], |_| {})
+        CommandProcess::start(&program, [null.as_fd(); 3], |_| {})
     }
 
     #[test]
@@ -400,7 +400,7 @@ mod tests {
             .write(true)
             .open("/dev/null")
             .unwrap();
-        let program = |file| Program {
+        let program = |file| Invocation {
             file: OsStr::new(file),
             words: vec![OsStr::new(file)],
             environment: Vec::new(),
@@ -408,7 +408,8 @@ mod tests {
         };
         let mut announced = None;
         let announce = |pid| announced = Some(pid);
-        let mut child = Child::start(&program("/bin/true"), [null.as_fd(); 3], announce).unwrap();
+        let mut child =
+            CommandProcess::start(&program("/bin/true"), [null.as_fd(); 3], announce).unwrap();
         assert_eq!(announced, Some(child.pid));
         child.await_end();
         // A zombie can be signalled, and its pid cannot be another process's.
@@ -416,7 +417,7 @@ mod tests {
         assert_eq!(child.await_exit(), Exit::Exited(0));
 
         let announce = |_| panic!("there is no such program");
-        assert!(Child::start(&program("/no/such"), [null.as_fd(); 3], announce).is_err());
+        assert!(CommandProcess::start(&program("/no/such"), [null.as_fd(); 3], announce).is_err());
     }
 
     #[test]
@@ -439,7 +440,7 @@ mod tests {
         let script = "own=$(readlink /proc/$$/fd/1); echo \"$own\" >&2";
         let words = ["/bin/sh", "-c", script];
         let path = Variable::new("PATH".as_ref(), "/bin:/usr/bin".as_ref()).unwrap();
-        let program = Program {
+        let program = Invocation {
             file: OsStr::new(words[0]),
             words: words.map(OsStr::new).to_vec(),
             environment: vec![&path],
@@ -449,7 +450,7 @@ mod tests {
         // Our stdin is to be its stdout, and another file takes the number before that.
         let own = io::stdin();
         let streams = [theirs.as_fd(), own.as_fd(), told.as_fd()];
-        let mut child = Child::start(&program, streams, |_| {}).unwrap();
+        let mut child = CommandProcess::start(&program, streams, |_| {}).unwrap();
         assert_eq!(child.await_exit(), Exit::Exited(0));
         let mut text = [0; 256];
         let count = told.read_at(&mut text, 0).unwrap();

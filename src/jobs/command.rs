@@ -16,7 +16,7 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
 use nix::unistd::{Pid, getppid};
 
-use super::child::{Child, Program, Variable, candidates};
+use super::child::{CommandProcess, Invocation, Variable, candidates};
 use crate::protocol::orders::BOOT_VARIABLE;
 use dishrack_core::ledger::Exit;
 
@@ -46,7 +46,7 @@ impl CommandWords<'_> {
         &self,
         surroundings: &Surroundings<'_>,
         streams: [BorrowedFd<'_>; 3],
-    ) -> io::Result<Child> {
+    ) -> io::Result<CommandProcess> {
         self.start_announced(surroundings, streams, |_| {})
     }
 
@@ -57,24 +57,24 @@ impl CommandWords<'_> {
         surroundings: &Surroundings<'_>,
         streams: [BorrowedFd<'_>; 3],
         announce: fn(Pid),
-    ) -> io::Result<Child> {
+    ) -> io::Result<CommandProcess> {
         let file = self.program.unwrap_or(self.name());
         let added = surroundings.added()?;
         let is_added = |name: &OsStr| added.iter().any(|added| added.name() == name);
         let own = own_environment().iter();
         let own = own.filter(|variable| !is_added(variable.name()));
-        let mut program = Program {
+        let mut program = Invocation {
             file,
             words: self.words.iter().map(OsString::as_os_str).collect(),
             environment: own.chain(&added).collect(),
             workdir: surroundings.workdir,
         };
-        match Child::start(&program, streams, announce) {
+        match CommandProcess::start(&program, streams, announce) {
             Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
                 let shell = OsStr::new("/bin/sh");
                 program.words.splice(..1, [shell, file]);
                 program.file = shell;
-                Child::start(&program, streams, announce)
+                CommandProcess::start(&program, streams, announce)
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                 Err(what_is_missing(&program).unwrap_or(error))
@@ -86,7 +86,7 @@ impl CommandWords<'_> {
 
 /// Returns the error for a missing program whose real cause is another: the working directory is
 /// gone, or the script exists and its interpreter does not.
-fn what_is_missing(program: &Program<'_>) -> Option<io::Error> {
+fn what_is_missing(program: &Invocation<'_>) -> Option<io::Error> {
     let missing = |what: String| Some(io::Error::new(io::ErrorKind::NotFound, what));
     if let (None, Err(error)) = (program.workdir, std::env::current_dir()) {
         return missing(format!(

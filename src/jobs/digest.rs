@@ -17,7 +17,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The output of one copy's command, if it is to be compared.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Printed(pub(super) Option<Digest>);
+pub(crate) struct ComparedOutput(pub(super) Option<Digest>);
 
 /// The length and the SHA-256 of a command's stdout: equal only where all bytes are.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Digest {
 }
 
 /// A few words for people who compare two.
-impl fmt::Debug for Printed {
+impl fmt::Debug for ComparedOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(digest) = &self.0 else {
             return f.write_str("done");
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn people_read_what_is_short_and_else_how_long_it_is() {
-        let words = |bytes: &[u8]| format!("{:?}", Printed(Some(Digest::of(bytes))));
+        let words = |bytes: &[u8]| format!("{:?}", ComparedOutput(Some(Digest::of(bytes))));
         assert_eq!(words(b"4\n"), r#""4\n""#);
         assert_eq!(words(b""), "nothing");
         // By sha256sum of coreutils 9.1.

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use super::capture::{self, Capture};
 use super::spool::{self, OutputStream, Spool};
-use super::{Attempt, stderr};
+use super::{CurrentAttempt, stderr};
 use crate::handler::attempt::Setback;
 use dishrack_core::ledger::Cause;
 
@@ -20,9 +20,9 @@ use dishrack_core::ledger::Cause;
 const TAIL_BYTES: u64 = 4096;
 
 /// The files that a command writes to.
-pub(super) struct Output<'a> {
+pub(super) struct CommandOutput<'a> {
     spool: &'a Spool,
-    attempt: Attempt,
+    attempt: CurrentAttempt,
     pub(super) files: [File; 2],
     /// The pair that the files are of, if they are not the attempt's own.
     capture: Option<Capture>,
@@ -30,9 +30,9 @@ pub(super) struct Output<'a> {
     last_full: Option<SystemTime>,
 }
 
-impl<'a> Output<'a> {
+impl<'a> CommandOutput<'a> {
     /// Makes the files. If that fails, no command can be blamed.
-    pub(super) fn create(spool: &'a Spool, attempt: Attempt) -> Result<Self, Setback> {
+    pub(super) fn create(spool: &'a Spool, attempt: CurrentAttempt) -> Result<Self, Setback> {
         let opened = match spool.is_logged() {
             true => Capture::take(spool),
             false => Ok(None),
@@ -46,7 +46,7 @@ impl<'a> Output<'a> {
             }
         });
         let (files, capture) = opened.map_err(|error| Setback::Short(spool.complaint(&error)))?;
-        let output = Output {
+        let output = CommandOutput {
             spool,
             attempt,
             last_full: spool.last_full(),
@@ -99,7 +99,7 @@ impl<'a> Output<'a> {
 
     /// Puts the output into the log, or lets the attempt keep the files of the pair.
     fn log(self, capture: Capture, states: [FileState; 2]) -> Result<(), Setback> {
-        let Output {
+        let CommandOutput {
             spool,
             attempt,
             files,
@@ -184,7 +184,12 @@ impl<'a> Output<'a> {
 
 /// Writes the content of a removed file again, unless its folder is gone: the command did not cause
 /// that, and its reader will miss the file.
-fn restore(spool: &Spool, attempt: Attempt, file: &File, stream: OutputStream) -> io::Result<()> {
+fn restore(
+    spool: &Spool,
+    attempt: CurrentAttempt,
+    file: &File,
+    stream: OutputStream,
+) -> io::Result<()> {
     let mut new = match spool.create(attempt.run(), stream) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         created => created?,
@@ -225,7 +230,7 @@ impl FileState {
 /// Keeps a process's answer. The request cannot be undone: without a place the attempt is lost.
 pub(super) fn keep(
     spool: &Spool,
-    attempt: Attempt,
+    attempt: CurrentAttempt,
     stream: OutputStream,
     bytes: &[u8],
 ) -> Result<(), Setback> {

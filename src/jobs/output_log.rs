@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use super::spool::{Kind, Spool, WorkerFile};
+use super::spool::{FileKind, Spool, WorkerFile};
 use dishrack_core::ledger::ItemId;
 
 /// The length at which a log gets no more records.
@@ -27,7 +27,7 @@ const HEADER_BYTES: usize = 20;
 /// Makes the record of an attempt.
 pub(super) fn record(id: ItemId, attempt: u32, outputs: [&[u8]; 2]) -> io::Result<Vec<u8>> {
     let length = |output: &[u8]| u32::try_from(output.len()).map_err(io::Error::other);
-    let header = Header {
+    let header = LogHeader {
         id,
         attempt,
         lengths: Some([length(outputs[0])?, length(outputs[1])?]),
@@ -38,7 +38,7 @@ pub(super) fn record(id: ItemId, attempt: u32, outputs: [&[u8]; 2]) -> io::Resul
 /// Makes the record of an attempt whose output is in files of its own, so that nobody looks for it
 /// here.
 pub(super) fn record_of_files(id: ItemId, attempt: u32) -> Vec<u8> {
-    let header = Header {
+    let header = LogHeader {
         id,
         attempt,
         lengths: None,
@@ -47,14 +47,14 @@ pub(super) fn record_of_files(id: ItemId, attempt: u32) -> Vec<u8> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Header {
+struct LogHeader {
     id: ItemId,
     attempt: u32,
     /// The lengths of both outputs; `None` if they are in files of the attempt's own.
     lengths: Option<[u32; 2]>,
 }
 
-impl Header {
+impl LogHeader {
     /// The lengths that stand for none in a record.
     const IN_FILES: [u32; 2] = [u32::MAX; 2];
 
@@ -75,7 +75,7 @@ impl Header {
         let (stdout, rest) = rest.split_first_chunk::<4>()?;
         let (stderr, _) = rest.split_first_chunk::<4>()?;
         let lengths = [u32::from_le_bytes(*stdout), u32::from_le_bytes(*stderr)];
-        Some(Header {
+        Some(LogHeader {
             id: ItemId(u64::from_le_bytes(*id)),
             attempt: u32::from_le_bytes(*attempt),
             lengths: (lengths != Self::IN_FILES).then_some(lengths),
@@ -100,7 +100,7 @@ pub(super) struct LogWriter {
 
 impl LogWriter {
     pub(super) fn create(spool: &Spool) -> io::Result<Self> {
-        let file = spool.create_for_worker(WorkerFile::new(Kind::Log))?;
+        let file = spool.create_for_worker(WorkerFile::new(FileKind::Log))?;
         Ok(LogWriter {
             file,
             length: 0,
@@ -223,7 +223,7 @@ impl Logs {
     fn list(&mut self) -> bool {
         let mut is_any = false;
         let mut names = self.spool.worker_files();
-        names.retain(|name| name.kind == Kind::Log && !self.seen.contains(name));
+        names.retain(|name| name.kind == FileKind::Log && !self.seen.contains(name));
         names.sort_unstable();
         for name in names {
             // The next look finds one that cannot be opened now.
@@ -285,7 +285,7 @@ impl Log {
             let count = self.file.read_at(chunk, self.read_to)?;
             let mut at = 0;
             let mut is_short = false;
-            while let Some(header) = Header::read(chunk.get(at..count).unwrap_or_default()) {
+            while let Some(header) = LogHeader::read(chunk.get(at..count).unwrap_or_default()) {
                 let end = self.read_to + at as u64 + header.record_bytes();
                 // A record is longer than what was read if it is not whole, or not in this chunk.
                 let is_read = at as u64 + header.record_bytes() <= count as u64;
@@ -361,7 +361,7 @@ mod tests {
         let mut lost = spool
             .create_for_worker(WorkerFile {
                 pid: pid + 1,
-                ..WorkerFile::new(Kind::Log)
+                ..WorkerFile::new(FileKind::Log)
             })
             .unwrap();
         let of_lost = record(ItemId(1), 1, [b"lost", b""]).unwrap();
@@ -406,7 +406,7 @@ mod tests {
     fn a_record_that_is_not_whole_does_not_count_until_it_is() {
         let (_folder, spool) = spool();
         let pid = std::process::id();
-        let name = WorkerFile::new(Kind::Log);
+        let name = WorkerFile::new(FileKind::Log);
         let whole = record(ItemId(7), 2, [b"out", b"err"]).unwrap();
         let mut file = spool.create_for_worker(name).unwrap();
         let mut logs = Logs::new(spool);

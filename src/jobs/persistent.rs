@@ -24,14 +24,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
 use rustix::time::Timespec;
 
-use super::child::Child;
+use super::child::CommandProcess;
 use super::command::{CommandWords, Surroundings};
 use super::setback::{self, MemoryWatch};
 use super::stderr;
 use crate::handler::attempt::Setback;
 use dishrack_core::ledger::{Cause, Exit};
 pub(crate) use form::request_line;
-use form::{Answer, Printed};
+use form::{OutputLine, ResponseLine};
 
 /// The length in bytes above which an answer is a mistake.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -53,8 +53,8 @@ pub(super) struct Served {
 }
 
 #[derive(Debug)]
-struct Server {
-    child: Child,
+struct CommandServer {
+    child: CommandProcess,
     /// Becomes readable when it ends.
     pidfd: OwnedFd,
     requests: PipeWriter,
@@ -93,11 +93,11 @@ impl Said {
 
 /// The place of this worker's process. There is one at a time, started when it is needed.
 #[derive(Debug, Default)]
-pub(super) struct Post {
-    server: Option<Server>,
+pub(super) struct ServerSlot {
+    server: Option<CommandServer>,
 }
 
-impl Post {
+impl ServerSlot {
     /// Lets the process serve an item.
     ///
     /// # Errors
@@ -110,9 +110,9 @@ impl Post {
     ) -> Result<Served, Setback> {
         let line = request_line(arguments).map_err(setback::final_)?;
         let memory = MemoryWatch::begin();
-        let mut server = match self.server.take().and_then(Server::if_fit) {
+        let mut server = match self.server.take().and_then(CommandServer::if_fit) {
             Some(server) => server,
-            None => Server::start(words, surroundings)
+            None => CommandServer::start(words, surroundings)
                 .map_err(|error| setback::of_start(words, surroundings, &error))?,
         };
         match server.ask(&line, &memory) {
@@ -174,7 +174,7 @@ fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
     }
 }
 
-impl Server {
+impl CommandServer {
     fn start(words: &CommandWords<'_>, surroundings: &Surroundings<'_>) -> io::Result<Self> {
         let (theirs, requests) = pipe()?;
         // The smallest size, a page: there is room again only when the page is empty.
@@ -187,7 +187,7 @@ impl Server {
             child.kill();
             child.await_exit();
         })?;
-        Ok(Server {
+        Ok(CommandServer {
             child,
             pidfd,
             requests,
@@ -233,7 +233,7 @@ impl Server {
         read.is_ok() && (most > 0 || !readable)
     }
 
-    fn ask(&mut self, request: &str, memory: &MemoryWatch) -> Result<Answer, Setback> {
+    fn ask(&mut self, request: &str, memory: &MemoryWatch) -> Result<ResponseLine, Setback> {
         let sent = self.send(request.as_bytes());
         let mut is_over = !sent.map_err(setback::failed)?;
         loop {
@@ -257,12 +257,12 @@ impl Server {
     }
 
     /// Reads its lines up to its answer.
-    fn hear(&mut self) -> Result<Option<Answer>, String> {
+    fn hear(&mut self) -> Result<Option<ResponseLine>, String> {
         while let Some(line) = self.said.take_line() {
             match form::read(&line)? {
-                Printed::Answer(answer) => return Ok(Some(answer)),
-                Printed::Words(why) if self.has_answered => return Err(why),
-                Printed::Words(_) => self.pass_on(&line),
+                OutputLine::Answer(answer) => return Ok(Some(answer)),
+                OutputLine::Words(why) if self.has_answered => return Err(why),
+                OutputLine::Words(_) => self.pass_on(&line),
             }
         }
         Ok(None)
@@ -272,10 +272,10 @@ impl Server {
     fn pass_over(&mut self) {
         while let Some(line) = self.said.take_line() {
             match form::read(&line) {
-                Ok(Printed::Answer(_)) => self.advise(
+                Ok(OutputLine::Answer(_)) => self.advise(
                     "a process that serves items answered while nothing was asked: one answer a request",
                 ),
-                Ok(Printed::Words(_)) | Err(_) => self.pass_on(&line),
+                Ok(OutputLine::Words(_)) | Err(_) => self.pass_on(&line),
             }
         }
     }

@@ -17,15 +17,19 @@
 //! way of a variable, a function or a file.
 
 mod commands;
+mod evaluation;
 mod feeds;
 mod heredoc;
 mod interpreters;
+mod languages;
 mod launchers;
 mod lexer;
 mod lists;
 mod quotes;
 mod readers;
 mod refusal;
+mod runners;
+mod variables;
 mod words;
 
 use std::borrow::Cow;
@@ -34,7 +38,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use serde::{Deserialize, Serialize};
 
-use self::lexer::{FoundPlaceholder, Stand, Unit, Whole};
+use self::lexer::{FoundPlaceholder, Quoting, Unit, Whole};
 use self::refusal::ShellRefusal;
 use super::template::{Piece, Placeholder, Template, Values, texts};
 
@@ -51,7 +55,7 @@ const NO_PLACE: &str = "--shell: there is no {} in the script, so the item would
 /// A script with places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Script {
-    parts: Vec<Part>,
+    parts: Vec<ScriptPart>,
     /// The places, each once.
     places: Vec<Placeholder>,
     /// The script as it is run, the same for all items.
@@ -59,7 +63,7 @@ pub(crate) struct Script {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Part {
+enum ScriptPart {
     Text(Vec<u8>),
     /// A place, by its number among the different ones, and the form of its value there.
     Placeholder(usize, Quotes),
@@ -116,11 +120,11 @@ impl Script {
                         places.push(place.clone());
                         places.len() - 1
                     });
-                    parts.push(Part::Placeholder(number, Quotes::of(one)));
+                    parts.push(ScriptPart::Placeholder(number, Quotes::of(one)));
                     script.extend(expansion(&prefix, number, one.stand).into_bytes());
                 }
                 (Piece::Text(text), _) => {
-                    parts.push(Part::Text(text.clone()));
+                    parts.push(ScriptPart::Text(text.clone()));
                     script.extend_from_slice(text);
                 }
                 // All places were found.
@@ -165,9 +169,9 @@ impl Script {
         let mut line = Vec::new();
         for part in &self.parts {
             match part {
-                Part::Text(text) => line.extend_from_slice(text),
-                Part::Placeholder(_, Quotes::Unshown) => return Ok(None),
-                Part::Placeholder(number, quotes) => quotes.show(&texts[*number], &mut line),
+                ScriptPart::Text(text) => line.extend_from_slice(text),
+                ScriptPart::Placeholder(_, Quotes::Unshown) => return Ok(None),
+                ScriptPart::Placeholder(number, quotes) => quotes.show(&texts[*number], &mut line),
             }
         }
         Ok(Some(line))
@@ -253,12 +257,12 @@ fn opening(prefix: &str, count: usize) -> String {
 }
 
 /// Returns the text that replaces a place in the script.
-fn expansion(prefix: &str, number: usize, stand: Stand) -> String {
+fn expansion(prefix: &str, number: usize, stand: Quoting) -> String {
     let expansion = format!("${{{prefix}{}}}", number + 1);
     match stand {
-        Stand::Bare => format!("\"{expansion}\""),
-        Stand::Single => format!("'\"{expansion}\"'"),
-        Stand::Double | Stand::Kept => expansion,
+        Quoting::Bare => format!("\"{expansion}\""),
+        Quoting::Single => format!("'\"{expansion}\"'"),
+        Quoting::Double | Quoting::Kept => expansion,
     }
 }
 
@@ -266,10 +270,10 @@ impl Quotes {
     fn of(found: &FoundPlaceholder) -> Self {
         match found.stand {
             _ if !found.is_fillable => Quotes::Unshown,
-            Stand::Bare => Quotes::Bare,
-            Stand::Double => Quotes::Double,
-            Stand::Single => Quotes::Single,
-            Stand::Kept => Quotes::Unshown,
+            Quoting::Bare => Quotes::Bare,
+            Quoting::Double => Quotes::Double,
+            Quoting::Single => Quotes::Single,
+            Quoting::Kept => Quotes::Unshown,
         }
     }
 

@@ -56,23 +56,23 @@ impl OutputStream {
 
 /// The use of a worker's own file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     Log,
     /// Its present command writes to it.
     Output(OutputStream),
 }
 
-impl Kind {
-    const ALL: [Kind; 3] = [
-        Kind::Log,
-        Kind::Output(OutputStream::Stdout),
-        Kind::Output(OutputStream::Stderr),
+impl FileKind {
+    const ALL: [FileKind; 3] = [
+        FileKind::Log,
+        FileKind::Output(OutputStream::Stdout),
+        FileKind::Output(OutputStream::Stderr),
     ];
 
     fn name(self) -> &'static str {
         match self {
-            Kind::Log => "log",
-            Kind::Output(stream) => stream.name(),
+            FileKind::Log => "log",
+            FileKind::Output(stream) => stream.name(),
         }
     }
 }
@@ -83,12 +83,12 @@ pub(crate) struct WorkerFile {
     pub(crate) pid: u32,
     /// The time when it was begun: process numbers come again.
     pub(crate) begun_ns: u64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: FileKind,
 }
 
 impl WorkerFile {
     /// Makes a name for a new file of this process.
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: FileKind) -> Self {
         WorkerFile {
             pid: std::process::id(),
             begun_ns: monotonic_ns(),
@@ -106,7 +106,7 @@ impl WorkerFile {
         let file = WorkerFile {
             pid: pid.parse().ok()?,
             begun_ns: begun_ns.parse().ok()?,
-            kind: Kind::ALL.into_iter().find(|one| one.name() == kind)?,
+            kind: FileKind::ALL.into_iter().find(|one| one.name() == kind)?,
         };
         // No number is written in two ways.
         (name == file.file_name()).then_some(file)
@@ -281,12 +281,12 @@ impl Spool {
         let newest = names.iter().map(|name| name.begun_ns).max();
         for name in names {
             match name.kind {
-                Kind::Log => {}
-                Kind::Output(stream) if newest == Some(name.begun_ns) => {
+                FileKind::Log => {}
+                FileKind::Output(stream) if newest == Some(name.begun_ns) => {
                     fs::rename(self.path_of_worker(name), self.path(run, stream))?;
                 }
                 // Another process with the same number was killed while it had no command.
-                Kind::Output(_) => self.remove_of_worker(name),
+                FileKind::Output(_) => self.remove_of_worker(name),
             }
         }
         Ok(())
@@ -295,7 +295,7 @@ impl Spool {
     /// Removes the files that a dead worker's last command wrote to, because nobody wants them.
     pub(crate) fn disown(&self, pid: u32) {
         let names = self.worker_files().into_iter();
-        for name in names.filter(|name| name.pid == pid && name.kind != Kind::Log) {
+        for name in names.filter(|name| name.pid == pid && name.kind != FileKind::Log) {
             self.remove_of_worker(name);
         }
     }
@@ -552,7 +552,7 @@ mod tests {
 
     #[test]
     fn a_workers_file_is_known_by_its_name_and_is_no_attempts() {
-        for kind in Kind::ALL {
+        for kind in FileKind::ALL {
             let file = WorkerFile::new(kind);
             let name = file.file_name();
             assert_eq!(WorkerFile::of_name(&name), Some(file));
@@ -590,7 +590,7 @@ mod tests {
         let id = ItemId(4);
         for text in ["old", "new"] {
             for stream in OutputStream::BOTH {
-                let name = WorkerFile::new(Kind::Output(stream));
+                let name = WorkerFile::new(FileKind::Output(stream));
                 let mut file = spool.create_for_worker(name).unwrap();
                 file.write_all(text.as_bytes()).unwrap();
             }
@@ -599,7 +599,7 @@ mod tests {
         let newest = names.iter().map(|name| name.begun_ns).max().unwrap();
         // Both streams of one worker are of one moment.
         for stream in OutputStream::BOTH {
-            let of_stream = |name: &&WorkerFile| name.kind == Kind::Output(stream);
+            let of_stream = |name: &&WorkerFile| name.kind == FileKind::Output(stream);
             let last = names
                 .iter()
                 .filter(of_stream)

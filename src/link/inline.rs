@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Job, Link};
+use super::{Link, LocalDelivery};
 use crate::payload::Payload;
 use dishrack_core::ledger::Handed;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct InlineJobs(Arc<Mutex<VecDeque<Job>>>);
+pub(crate) struct InlineJobs(Arc<Mutex<VecDeque<LocalDelivery>>>);
 
 #[derive(Debug)]
 pub(crate) struct InlineLink(InlineJobs);
@@ -23,7 +23,7 @@ pub(crate) fn pair() -> (InlineLink, InlineJobs) {
 }
 
 impl InlineJobs {
-    pub(crate) fn pop(&self) -> Option<Job> {
+    pub(crate) fn pop(&self) -> Option<LocalDelivery> {
         self.0.lock().pop_front()
     }
 
@@ -34,7 +34,7 @@ impl InlineJobs {
 
 impl Link for InlineLink {
     fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
-        let job = Job::new(handed, payload, is_awaited);
+        let job = LocalDelivery::new(handed, payload, is_awaited);
         self.0.0.lock().push_back(job);
     }
 

@@ -5,7 +5,7 @@
 //! which the broker reads when it has a reason to. A worker tells it by itself, too: it takes the
 //! broker's lock for many of them at once. It does so before it sleeps, so a sleeping worker has
 //! nothing that is not seen; and while it works, whoever needs to hear of it sooner says so
-//! ([`Telling`]). The module knows neither threads nor tasks, nor what a handler does.
+//! ([`ReportTime`]). The module knows neither threads nor tasks, nor what a handler does.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Job, Link};
+use super::{Link, LocalDelivery};
 use crate::payload::Payload;
 use crate::protocol::doorbell::Doorbell;
 use crate::protocol::scoreboard::Scoreboard;
@@ -24,7 +24,7 @@ use dishrack_core::ledger::{Handed, Token};
 /// The time at which a worker that goes on working tells the broker what it has done.
 #[repr(u8)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Telling {
+pub(crate) enum ReportTime {
     /// After a long item, and when a good part of what it has is done.
     Soon,
     /// After a long item only: a caller looks at the scoreboard by itself.
@@ -36,8 +36,8 @@ pub(crate) enum Telling {
 /// The deliveries that were not begun. Only the worker and the holder of the broker's lock use it.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Waiting {
-    jobs: Mutex<VecDeque<Job>>,
+struct WaitingDeliveries {
+    jobs: Mutex<VecDeque<LocalDelivery>>,
     /// The number of them, to be read without the lock.
     len: AtomicUsize,
 }
@@ -48,7 +48,7 @@ struct Waiting {
 struct BrokerWords {
     /// The last acknowledgement that was seen.
     seen: AtomicU64,
-    /// The number of a [`Telling`].
+    /// The number of a [`ReportTime`].
     telling: AtomicU8,
     may_poll: AtomicBool,
     /// The number of items that waited when this worker was last given some.
@@ -58,7 +58,7 @@ struct BrokerWords {
 
 #[derive(Debug)]
 pub(crate) struct LocalQueue {
-    waiting: Waiting,
+    waiting: WaitingDeliveries,
     board: Scoreboard,
     /// The number of deliveries that the worker settled by the broker's lock.
     settled: AtomicU64,
@@ -70,7 +70,7 @@ pub(crate) struct LocalQueue {
 impl LocalQueue {
     pub(crate) fn new() -> Arc<Self> {
         let queue = LocalQueue {
-            waiting: Waiting::default(),
+            waiting: WaitingDeliveries::default(),
             board: Scoreboard::default(),
             settled: AtomicU64::new(0),
             words: BrokerWords::default(),
@@ -89,7 +89,7 @@ impl LocalQueue {
     }
 
     /// Takes the next delivery, to be begun.
-    pub(crate) fn pop(&self) -> Option<Job> {
+    pub(crate) fn pop(&self) -> Option<LocalDelivery> {
         if self.is_empty() {
             return None;
         }
@@ -131,45 +131,45 @@ impl LocalQueue {
     }
 
     /// Returns when the worker is to tell what it has stored on the board.
-    pub(crate) fn telling(&self) -> Telling {
+    pub(crate) fn telling(&self) -> ReportTime {
         // Either this side sees what is asked of it, or the other one sees what this one stored
         // before. Paired with `ask_at_once`.
         fence(Ordering::SeqCst);
         self.asked()
     }
 
-    fn asked(&self) -> Telling {
+    fn asked(&self) -> ReportTime {
         let number = self.words.telling.load(Ordering::Relaxed);
-        let all = [Telling::Soon, Telling::Late];
+        let all = [ReportTime::Soon, ReportTime::Late];
         let found = all.into_iter().find(|one| *one as u8 == number);
-        found.unwrap_or(Telling::AtOnce)
+        found.unwrap_or(ReportTime::AtOnce)
     }
 
-    fn tell(&self, telling: Telling) {
+    fn tell(&self, telling: ReportTime) {
         self.words.telling.store(telling as u8, Ordering::Relaxed);
     }
 
     /// Says if the caller comes by again soon, and so hears late of what is done. A worker that was
     /// asked to tell at once does so all the same, because nobody may look again before it does.
     pub(crate) fn set_late(&self, is_late: bool) {
-        if self.asked() != Telling::AtOnce {
+        if self.asked() != ReportTime::AtOnce {
             self.tell(match is_late {
-                true => Telling::Late,
-                false => Telling::Soon,
+                true => ReportTime::Late,
+                false => ReportTime::Soon,
             });
         }
     }
 
     /// Asks the worker to tell at once. The caller must look at the board once more after this.
     pub(crate) fn ask_at_once(&self) {
-        self.tell(Telling::AtOnce);
+        self.tell(ReportTime::AtOnce);
         fence(Ordering::SeqCst);
     }
 
     /// Notes that the worker has told, or was read.
     pub(crate) fn end_asking(&self) {
-        if self.asked() == Telling::AtOnce {
-            self.tell(Telling::Soon);
+        if self.asked() == ReportTime::AtOnce {
+            self.tell(ReportTime::Soon);
         }
     }
 
@@ -194,7 +194,7 @@ impl LocalQueue {
 #[derive(Debug)]
 struct LocalLink {
     queue: Arc<LocalQueue>,
-    batch: Vec<Job>,
+    batch: Vec<LocalDelivery>,
     handed: u64,
 }
 
@@ -207,7 +207,7 @@ impl LocalLink {
         }
     }
 
-    fn push(&mut self, job: Job) {
+    fn push(&mut self, job: LocalDelivery) {
         self.handed = job.token.ordinal();
         self.batch.push(job);
     }
@@ -243,7 +243,7 @@ impl LocalLink {
 
     /// Takes one delivery back. Returns `false` if it was begun before.
     fn revoke(&mut self, handed: &Handed) -> bool {
-        let is_it = |job: &Job| job.token == handed.token;
+        let is_it = |job: &LocalDelivery| job.token == handed.token;
         if let Some(at) = self.batch.iter().position(is_it) {
             self.batch.remove(at);
             return true;
@@ -288,7 +288,8 @@ impl<S: Signal> SignalLink<S> {
 
 impl<S: Signal> Link for SignalLink<S> {
     fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
-        self.local.push(Job::new(handed, payload, is_awaited));
+        self.local
+            .push(LocalDelivery::new(handed, payload, is_awaited));
     }
 
     fn ask_to_stop(&mut self) {
@@ -384,7 +385,11 @@ mod tests {
 
     fn deliver(link: &mut LocalLink, ordinals: impl IntoIterator<Item = u64>) {
         for ordinal in ordinals {
-            link.push(Job::new(&handed(ordinal), &Payload::default(), false));
+            link.push(LocalDelivery::new(
+                &handed(ordinal),
+                &Payload::default(),
+                false,
+            ));
         }
     }
 

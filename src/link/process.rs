@@ -17,16 +17,18 @@ use ipc_channel::ipc::IpcSender;
 
 use super::Link;
 use crate::payload::Payload;
-use crate::protocol::frame::{self, Answer, Body, Down, Given, Header, Nudge, Record};
-use crate::protocol::ring::{Corrupt, Reader, Writer};
+use crate::protocol::frame::{
+    self, Answer, Body, CompletionHeader, Down, Given, Nudge, RingRecord,
+};
+use crate::protocol::ring::{Corrupt, RingReader, RingWriter};
 use crate::protocol::ring_pair::RingPair;
-use crate::protocol::segments::{self, ReceivedSegments, SentSegments, View};
+use crate::protocol::segments::{self, ReceivedSegments, SegmentView, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::Handed;
 
 pub(crate) struct ProcessLink {
     ring_pair: Arc<RingPair>,
-    writer: Writer,
+    writer: RingWriter,
     sender: IpcSender<Nudge>,
     socket: Arc<DescriptorSocket>,
     segments: SentSegments,
@@ -114,7 +116,7 @@ impl ProcessLink {
 
 impl Link for ProcessLink {
     fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
-        let header = Header {
+        let header = CompletionHeader {
             ordinal: handed.ordinal,
             id: handed.id,
             attempt: handed.attempt,
@@ -122,7 +124,7 @@ impl Link for ProcessLink {
             is_awaited,
         };
         let Payload::Shared(part) = payload else {
-            let length = Header::record_bytes(payload);
+            let length = CompletionHeader::record_bytes(payload);
             self.write(length, |space| header.encode(payload, space));
             self.handed = handed.ordinal;
             return;
@@ -241,7 +243,7 @@ fn heard_elsewhere(sent: Result<(), (ErrorKind, String)>) -> Result<(), String> 
 #[derive(Debug)]
 pub(crate) struct UplinkReader {
     pub(crate) ring_pair: Arc<RingPair>,
-    reader: Reader,
+    reader: RingReader,
     segments: ReceivedSegments,
     /// The worker's working time when it was last read.
     served_ns: u64,
@@ -372,7 +374,7 @@ pub(crate) struct Through {
 #[derive(Debug)]
 pub(crate) enum Bytes<'a> {
     Inline(&'a [u8]),
-    Shared(View),
+    Shared(SegmentView),
 }
 
 impl std::ops::Deref for Bytes<'_> {

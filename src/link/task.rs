@@ -11,7 +11,7 @@ use dishrack_core::ledger::Token;
 
 /// The state that the two ends of a link share beside the queue.
 #[derive(Debug, Default)]
-struct Signals {
+struct SignalState {
     /// Told when there is something for a task that sleeps.
     arrived: Notify,
     /// Deliveries that were cancelled after they were begun, and that the task does not know of
@@ -22,7 +22,7 @@ struct Signals {
 
 /// The signals, which the link and its task have. Credits bound what waits in the queue beside.
 #[derive(Debug, Clone)]
-pub(crate) struct TaskSignals(Arc<Signals>);
+pub(crate) struct TaskSignals(Arc<SignalState>);
 
 /// Makes a link, the queue that its task takes from, and the signals to the task.
 pub(crate) fn pair() -> (SignalLink<TaskSignals>, Arc<LocalQueue>, TaskSignals) {

@@ -24,14 +24,14 @@ pub(crate) struct Progress {
     counts: Counts,
     /// The number of items there will be, if it is known.
     total: Option<u64>,
-    workers: BTreeMap<Arc<str>, Hand>,
-    pace: Pace,
+    workers: BTreeMap<Arc<str>, Activity>,
+    pace: EndRate,
     /// True once the summary was seen, so later counts are ignored.
     is_over: bool,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Hand {
+pub(crate) struct Activity {
     pub(crate) pid: u32,
     /// The beginning of its present item, or of its idling.
     pub(crate) since: Duration,
@@ -47,7 +47,7 @@ impl Progress {
             counts,
             total: None,
             workers: BTreeMap::new(),
-            pace: Pace::new(at, ended(&counts)),
+            pace: EndRate::new(at, ended(&counts)),
             is_over: false,
         }
     }
@@ -83,7 +83,7 @@ impl Progress {
         }
     }
 
-    fn hand(&mut self, worker: &Arc<str>) -> &mut Hand {
+    fn hand(&mut self, worker: &Arc<str>) -> &mut Activity {
         self.workers.entry(Arc::clone(worker)).or_default()
     }
 
@@ -108,9 +108,9 @@ impl Progress {
     }
 
     /// Returns the living workers, in the order of their numbers.
-    pub(crate) fn workers(&self) -> Vec<(&str, &Hand)> {
+    pub(crate) fn workers(&self) -> Vec<(&str, &Activity)> {
         let workers = self.workers.iter().map(|(name, hand)| (&**name, hand));
-        let mut workers: Vec<(&str, &Hand)> = workers.collect();
+        let mut workers: Vec<(&str, &Activity)> = workers.collect();
         // Shorter names come first, so that 10 follows 9.
         workers.sort_by_key(|(name, _)| name.len());
         workers
@@ -131,7 +131,7 @@ impl Progress {
     }
 }
 
-impl Hand {
+impl Activity {
     pub(crate) fn item(&self) -> Option<&str> {
         self.id.map(|_| &*self.name)
     }
@@ -166,14 +166,14 @@ fn in_float(count: u64) -> f64 {
 
 /// The number of ended items at several times, back to the beginning of the window.
 #[derive(Debug)]
-struct Pace {
+struct EndRate {
     /// Never empty; oldest first.
     samples: VecDeque<(Duration, u64)>,
 }
 
-impl Pace {
+impl EndRate {
     fn new(at: Duration, ended: u64) -> Self {
-        Pace {
+        EndRate {
             samples: VecDeque::from([(at, ended)]),
         }
     }

@@ -22,7 +22,7 @@ const CHARS_MAX: usize = 200;
 pub(crate) struct Labels {
     pub(crate) title: String,
     /// The producer of the items, if it is to be shown.
-    pub(crate) producer: Option<Producer>,
+    pub(crate) producer: Option<ProducerRow>,
     /// The word for a worker's activity: "Grinding", "Running".
     pub(crate) working: String,
     /// The word for several items.
@@ -30,7 +30,7 @@ pub(crate) struct Labels {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Producer {
+pub(crate) struct ProducerRow {
     /// The name of its row. A worker of the same name shares it.
     pub(crate) name: String,
     /// The word for its activity: "Mixing".
@@ -39,7 +39,7 @@ pub(crate) struct Producer {
 
 /// The output of the fold, in the order in which it became known. Rows are numbered from 0.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Shown {
+pub(crate) enum SpanOutput {
     Row(Arc<str>),
     /// A life of the row's worker began.
     Born {
@@ -125,7 +125,7 @@ pub(crate) enum MarkKind {
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenSpan {
     row: usize,
     pid: u32,
     item: String,
@@ -140,9 +140,9 @@ struct Open {
 pub(crate) struct Spans {
     rows: HashMap<Arc<str>, usize>,
     producer: Option<Arc<str>>,
-    producing: Option<Open>,
+    producing: Option<OpenSpan>,
     /// By item and copy; 0 for one that is alone.
-    open: HashMap<(ItemId, u32), Open>,
+    open: HashMap<(ItemId, u32), OpenSpan>,
     /// The last worker of each row that has ended, and the time.
     graves: HashMap<usize, (u32, Duration)>,
     last: Duration,
@@ -160,7 +160,7 @@ impl Spans {
         self.last
     }
 
-    pub(crate) fn see(&mut self, event: &Event, out: &mut Vec<Shown>) {
+    pub(crate) fn see(&mut self, event: &Event, out: &mut Vec<SpanOutput>) {
         let at = event.at;
         self.last = self.last.max(at);
         if let Some(producer) = self.producer.clone().filter(|_| self.rows.is_empty()) {
@@ -181,7 +181,7 @@ impl Spans {
                 copy,
             } => {
                 let (row, item) = (self.row(worker, out), cut(item));
-                let open = Open::new(row, *pid, item, (*attempt, *copy), at);
+                let open = OpenSpan::new(row, *pid, item, (*attempt, *copy), at);
                 self.begin(*id, open, out);
             }
             EventKind::ItemDone { id, duration, .. } => {
@@ -209,7 +209,7 @@ impl Spans {
             } => {
                 let row = self.row(worker, out);
                 self.orphan(row, *pid, at);
-                out.push(Shown::Gone { row, at });
+                out.push(SpanOutput::Gone { row, at });
                 if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) {
                     out.push(death(row, at, holding.as_deref(), &exit.to_string()));
                 }
@@ -225,37 +225,43 @@ impl Spans {
         }
     }
 
-    fn begin_life(&mut self, worker: &Arc<str>, pid: u32, at: Duration, out: &mut Vec<Shown>) {
+    fn begin_life(&mut self, worker: &Arc<str>, pid: u32, at: Duration, out: &mut Vec<SpanOutput>) {
         let row = self.row(worker, out);
         self.drop_orphans(row, out);
         self.graves.remove(&row);
-        out.push(Shown::Born { row, pid, at });
+        out.push(SpanOutput::Born { row, pid, at });
     }
 
     /// Ends the fold: work that is still open is broken off at the latest time of any event.
-    pub(crate) fn end(&mut self, out: &mut Vec<Shown>) {
+    pub(crate) fn end(&mut self, out: &mut Vec<SpanOutput>) {
         let last = self.last;
         self.end_producing(last, SpanEnd::BrokenOff, out);
-        let mut rest: Vec<Open> = self.open.drain().map(|(_, open)| open).collect();
+        let mut rest: Vec<OpenSpan> = self.open.drain().map(|(_, open)| open).collect();
         rest.sort_by_key(|open| (open.row, open.start));
         out.extend(rest.into_iter().map(|open| open.break_off(last)));
     }
 
-    fn row(&mut self, name: &Arc<str>, out: &mut Vec<Shown>) -> usize {
+    fn row(&mut self, name: &Arc<str>, out: &mut Vec<SpanOutput>) -> usize {
         if let Some(row) = self.rows.get(name) {
             return *row;
         }
         let row = self.rows.len();
         self.rows.insert(Arc::clone(name), row);
-        out.push(Shown::Row(cut(name).into()));
+        out.push(SpanOutput::Row(cut(name).into()));
         row
     }
 
-    fn begin_producing(&mut self, item: &str, pid: u32, start: Duration, out: &mut Vec<Shown>) {
+    fn begin_producing(
+        &mut self,
+        item: &str,
+        pid: u32,
+        start: Duration,
+        out: &mut Vec<SpanOutput>,
+    ) {
         let Some(producer) = self.producer.clone() else {
             return;
         };
-        let open = Open {
+        let open = OpenSpan {
             row: self.row(&producer, out),
             pid,
             item: cut(item),
@@ -268,13 +274,13 @@ impl Spans {
         self.producing = Some(open);
     }
 
-    fn end_producing(&mut self, at: Duration, outcome: SpanEnd, out: &mut Vec<Shown>) {
+    fn end_producing(&mut self, at: Duration, outcome: SpanEnd, out: &mut Vec<SpanOutput>) {
         if let Some(open) = self.producing.take() {
             out.push(open.close(Doing::Producing, at, outcome));
         }
     }
 
-    fn begin(&mut self, id: ItemId, mut open: Open, out: &mut Vec<Shown>) {
+    fn begin(&mut self, id: ItemId, mut open: OpenSpan, out: &mut Vec<SpanOutput>) {
         // An event that a worker wrote before its end may be read after it.
         let grave = self.graves.get(&open.row);
         let grave = grave.filter(|(dead, _)| *dead == open.pid);
@@ -294,7 +300,7 @@ impl Spans {
         duration: Duration,
         outcome: SpanEnd,
         at: Duration,
-        out: &mut Vec<Shown>,
+        out: &mut Vec<SpanOutput>,
     ) {
         if let Some(open) = self.open.remove(&key) {
             // Several may be acknowledged at once, later than they were done.
@@ -310,7 +316,7 @@ impl Spans {
         duration: Option<Duration>,
         end: &CopyEnd,
         at: Duration,
-        out: &mut Vec<Shown>,
+        out: &mut Vec<SpanOutput>,
     ) {
         let outcome = match end {
             CopyEnd::Counted => SpanEnd::Done,
@@ -339,7 +345,7 @@ impl Spans {
         failure: Option<&Failure>,
         kind: MarkKind,
         at: Duration,
-        out: &mut Vec<Shown>,
+        out: &mut Vec<SpanOutput>,
     ) {
         let why = failure.map_or(String::new(), |failure| cut(&failure.cause.to_string()));
         let open = self.open.remove(&(id, 0));
@@ -353,7 +359,7 @@ impl Spans {
         if let Some(open) = open {
             out.push(open.close(Doing::Working, at, SpanEnd::Failed(why.clone())));
         }
-        out.push(Shown::Mark(Mark {
+        out.push(SpanOutput::Mark(Mark {
             row,
             at,
             kind,
@@ -366,21 +372,21 @@ impl Spans {
     /// Notes that a worker has ended. Later events say if its items failed, are done, or go back.
     fn orphan(&mut self, row: usize, pid: u32, at: Duration) {
         self.graves.insert(row, (pid, at));
-        let is_its = |open: &&mut Open| open.row == row && open.pid == pid;
+        let is_its = |open: &&mut OpenSpan| open.row == row && open.pid == pid;
         for open in self.open.values_mut().filter(is_its) {
             open.orphaned = Some(at);
         }
     }
 
     /// Breaks off items of ended workers without further events: they went back uncounted.
-    fn drop_orphans(&mut self, row: usize, out: &mut Vec<Shown>) {
-        let is_meant = |open: &Open| open.row == row && open.orphaned.is_some();
+    fn drop_orphans(&mut self, row: usize, out: &mut Vec<SpanOutput>) {
+        let is_meant = |open: &OpenSpan| open.row == row && open.orphaned.is_some();
         let dropped = self.open.extract_if(|_, open| is_meant(open));
         out.extend(dropped.map(|(_, open)| open.break_off(Duration::ZERO)));
     }
 }
 
-impl Open {
+impl OpenSpan {
     fn new(
         row: usize,
         pid: u32,
@@ -388,7 +394,7 @@ impl Open {
         (attempt, copy): (u32, Option<u32>),
         start: Duration,
     ) -> Self {
-        Open {
+        OpenSpan {
             row,
             pid,
             item,
@@ -399,8 +405,8 @@ impl Open {
         }
     }
 
-    fn close(self, doing: Doing, end: Duration, outcome: SpanEnd) -> Shown {
-        Shown::Span(Span {
+    fn close(self, doing: Doing, end: Duration, outcome: SpanEnd) -> SpanOutput {
+        SpanOutput::Span(Span {
             row: self.row,
             pid: self.pid,
             doing,
@@ -414,7 +420,7 @@ impl Open {
     }
 
     /// Ends the work with its worker, or at this time.
-    fn break_off(self, at: Duration) -> Shown {
+    fn break_off(self, at: Duration) -> SpanOutput {
         let end = self.orphaned.unwrap_or(at);
         self.close(Doing::Working, end, SpanEnd::BrokenOff)
     }
@@ -429,8 +435,8 @@ pub(crate) fn words_of(spare: Spare) -> &'static str {
     }
 }
 
-fn death(row: usize, at: Duration, item: Option<&str>, why: &str) -> Shown {
-    Shown::Mark(Mark {
+fn death(row: usize, at: Duration, item: Option<&str>, why: &str) -> SpanOutput {
+    SpanOutput::Mark(Mark {
         row: Some(row),
         at,
         kind: MarkKind::Death,
@@ -464,9 +470,9 @@ mod tests {
         let (mut spans, mut marks) = (Vec::new(), Vec::new());
         for shown in seen {
             match shown {
-                Shown::Span(span) => spans.push(span),
-                Shown::Mark(mark) => marks.push(mark),
-                Shown::Row(_) | Shown::Born { .. } | Shown::Gone { .. } => {}
+                SpanOutput::Span(span) => spans.push(span),
+                SpanOutput::Mark(mark) => marks.push(mark),
+                SpanOutput::Row(_) | SpanOutput::Born { .. } | SpanOutput::Gone { .. } => {}
             }
         }
         (spans, marks)

@@ -65,7 +65,7 @@ pub(crate) struct Style {
 impl Style {
     /// Returns the event's line, if it has one.
     pub(crate) fn line(self, event: &Event) -> Option<Line> {
-        let at = Clock(event.at);
+        let at = TimeDelta(event.at);
         let Wording {
             items,
             doing,
@@ -211,9 +211,9 @@ pub(crate) fn summary(items: &str, counts: &Counts, restarts: u64, elapsed: Dura
 }
 
 /// A duration as Python prints a `timedelta`: `0:00:01.010387`, or `1 day, 0:00:00`.
-struct Clock(Duration);
+struct TimeDelta(Duration);
 
-impl fmt::Display for Clock {
+impl fmt::Display for TimeDelta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match seconds / 86_400 {
@@ -246,7 +246,10 @@ mod tests {
             (180_000_000_000, "2 days, 2:00:00"),
         ];
         for (micros, expected) in cases {
-            assert_eq!(Clock(Duration::from_micros(micros)).to_string(), expected);
+            assert_eq!(
+                TimeDelta(Duration::from_micros(micros)).to_string(),
+                expected
+            );
         }
     }
 

@@ -17,7 +17,7 @@ mod words;
 
 use std::time::Duration;
 
-use super::spans::{Labels, Mark, Shown, Span, Spans};
+use super::spans::{Labels, Mark, Span, SpanOutput, Spans};
 use super::{Event, EventKind, text};
 pub(crate) use canvas::{BEGINNING, grouped};
 use dishrack_core::ledger::Counts;
@@ -36,7 +36,7 @@ const MARKS_MAX: usize = 2000;
 pub(crate) struct Timeline {
     labels: Labels,
     spans: Spans,
-    seen: Vec<Shown>,
+    seen: Vec<SpanOutput>,
     rows: Vec<Row>,
     /// The common row of all workers beyond [`ROWS_MAX`].
     others: Row,
@@ -118,16 +118,16 @@ impl Timeline {
         self.seen = seen;
     }
 
-    fn keep(&mut self, shown: Shown) {
+    fn keep(&mut self, shown: SpanOutput) {
         match shown {
-            Shown::Row(name) if self.rows.len() < ROWS_MAX => {
+            SpanOutput::Row(name) if self.rows.len() < ROWS_MAX => {
                 self.rows.push(Row::new(name.to_string(), self.is_crowded));
             }
-            Shown::Row(_) => self.others_count += 1,
-            Shown::Born { row, pid, at } => self.row(row).begin_life(pid, at),
-            Shown::Gone { row, at } => self.row(row).end_life(at),
-            Shown::Span(span) => self.keep_span(span),
-            Shown::Mark(mark) => self.keep_mark(mark),
+            SpanOutput::Row(_) => self.others_count += 1,
+            SpanOutput::Born { row, pid, at } => self.row(row).begin_life(pid, at),
+            SpanOutput::Gone { row, at } => self.row(row).end_life(at),
+            SpanOutput::Span(span) => self.keep_span(span),
+            SpanOutput::Mark(mark) => self.keep_mark(mark),
         }
     }
 

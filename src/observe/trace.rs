@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::spans::{Doing, Labels, Mark, MarkKind, Shown, Span, SpanEnd, Spans, words_of};
+use super::spans::{Doing, Labels, Mark, MarkKind, Span, SpanEnd, SpanOutput, Spans, words_of};
 use super::{Event, EventKind, micros};
 
 /// The fold. Its values may be written as they come, but are not in the order of time.
@@ -14,7 +14,7 @@ use super::{Event, EventKind, micros};
 pub(crate) struct Trace {
     labels: Labels,
     spans: Spans,
-    seen: Vec<Shown>,
+    seen: Vec<SpanOutput>,
     pid: u32,
     /// The end of each row's last slice, in microseconds.
     through: Vec<u64>,
@@ -57,10 +57,10 @@ impl Trace {
     fn write_seen(&mut self, values: &mut Vec<Value>) {
         for shown in std::mem::take(&mut self.seen) {
             match shown {
-                Shown::Row(name) => values.extend(self.row(&name)),
-                Shown::Span(span) => values.push(self.slice(span)),
-                Shown::Mark(mark) => values.push(self.instant(mark)),
-                Shown::Born { .. } | Shown::Gone { .. } => {}
+                SpanOutput::Row(name) => values.extend(self.row(&name)),
+                SpanOutput::Span(span) => values.push(self.slice(span)),
+                SpanOutput::Mark(mark) => values.push(self.instant(mark)),
+                SpanOutput::Born { .. } | SpanOutput::Gone { .. } => {}
             }
         }
     }

@@ -78,20 +78,20 @@ fn lack(bytes: usize, why: &io::Error) -> NoSharedMemory {
 
 /// A payload's place in a segment. Its bytes stay as long as a handle of it exists.
 #[derive(Debug, Clone)]
-pub(crate) struct Part {
+pub(crate) struct SegmentPart {
     pub(crate) segment: Arc<Segment>,
     start: u32,
     length: u32,
 }
 
-impl Part {
+impl SegmentPart {
     /// Returns its offset in the segment.
     pub(crate) fn start(&self) -> usize {
         self.start as usize
     }
 }
 
-impl Deref for Part {
+impl Deref for SegmentPart {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -103,7 +103,7 @@ impl Deref for Part {
     }
 }
 
-impl Part {
+impl SegmentPart {
     pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self, NoSharedMemory> {
         let writer = PartWriter::with_capacity(bytes.len())?;
         Ok(writer.with(bytes)?.finish())
@@ -158,9 +158,9 @@ impl PartWriter {
     }
 
     /// Finishes the payload. Room that is left over is given back if it is the segment's last.
-    pub(crate) fn finish(self) -> Part {
+    pub(crate) fn finish(self) -> SegmentPart {
         POOL.lock().shrink(&self);
-        Part {
+        SegmentPart {
             segment: self.segment,
             start: u32_of(self.start),
             length: u32_of(self.length),
@@ -174,13 +174,13 @@ fn u32_of(bytes: usize) -> u32 {
 }
 
 /// The segments that this process has made.
-static POOL: Mutex<Pool> = Mutex::new(Pool {
+static POOL: Mutex<SegmentPool> = Mutex::new(SegmentPool {
     segments: Vec::new(),
     used: 0,
     made: 0,
 });
 
-struct Pool {
+struct SegmentPool {
     /// All segments; the last one is being filled.
     segments: Vec<Arc<Segment>>,
     /// The number of bytes filled in the last one.
@@ -188,7 +188,7 @@ struct Pool {
     made: u32,
 }
 
-impl Pool {
+impl SegmentPool {
     /// Reserves room for a payload. Returns its segment, its place, and the size of the room.
     fn reserve(&mut self, bytes: usize) -> Result<(Arc<Segment>, usize, usize), NoSharedMemory> {
         let wanted = bytes.max(1).next_multiple_of(ALIGN);

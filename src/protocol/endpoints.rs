@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::descriptors::{Datagram, DescriptorSocket};
-use crate::sys::memory::Readable;
+use crate::sys::memory::ReadableMapping;
 
 /// The list of the files that follow the ring pair, in this order. The number is the assignment's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,8 +78,8 @@ impl Endpoints {
         })
     }
 
-    pub(crate) fn map_context(&self) -> io::Result<Option<Readable>> {
-        self.context.as_ref().map(Readable::map).transpose()
+    pub(crate) fn map_context(&self) -> io::Result<Option<ReadableMapping>> {
+        self.context.as_ref().map(ReadableMapping::map).transpose()
     }
 }
 

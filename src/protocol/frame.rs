@@ -160,7 +160,7 @@ impl<I> Answer<I> {
 /// A record to a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Down<'a> {
-    /// A delivery whose payload is in shared memory; any other is a [`Header`] and the payload.
+    /// A delivery whose payload is in shared memory; any other is a [`CompletionHeader`] and the payload.
     Deliver {
         ordinal: u64,
         id: ItemId,
@@ -201,12 +201,12 @@ pub(crate) fn clipped<R>(mut outcome: Outcome<R>) -> Outcome<R> {
 const FIXED_BYTES_MAX: usize = 96;
 
 /// A record that can be written into a ring.
-pub(crate) trait Record: Serialize {
+pub(crate) trait RingRecord: Serialize {
     /// Returns an upper bound of its encoded size in bytes.
     fn bytes_max(&self) -> usize;
 }
 
-impl Record for Up<'_> {
+impl RingRecord for Up<'_> {
     fn bytes_max(&self) -> usize {
         let text = match self {
             Up::Ready { item_type, .. } => item_type.len(),
@@ -234,7 +234,7 @@ impl Record for Up<'_> {
     }
 }
 
-impl Record for Down<'_> {
+impl RingRecord for Down<'_> {
     fn bytes_max(&self) -> usize {
         let text = match self {
             Down::Answer { answer, .. } => match answer {
@@ -255,8 +255,8 @@ impl Record for Down<'_> {
     }
 }
 
-/// Writes a record into a space of at least [`Record::bytes_max`] bytes. Returns the number used.
-pub(crate) fn encode(record: &impl Record, space: &mut [u8]) -> usize {
+/// Writes a record into a space of at least [`RingRecord::bytes_max`] bytes. Returns the number used.
+pub(crate) fn encode(record: &impl RingRecord, space: &mut [u8]) -> usize {
     postcard::to_slice(record, space)
         .expect("records hold bytes, text and numbers, and `bytes_max` counts them all")
         .len()
@@ -272,7 +272,7 @@ const HEADER_BYTES: usize = 24;
 
 /// The fields of a delivery's record besides its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct CompletionHeader {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
@@ -282,7 +282,7 @@ pub(crate) struct Header {
     pub(crate) is_awaited: bool,
 }
 
-impl Header {
+impl CompletionHeader {
     /// Returns the length of the record of a delivery with this payload.
     pub(crate) fn record_bytes(payload: &[u8]) -> usize {
         HEADER_BYTES + payload.len()
@@ -311,7 +311,7 @@ impl Header {
         let (attempt, rest) = rest.split_first_chunk()?;
         let (ordinal, rest) = rest.split_first_chunk()?;
         let (id, _) = rest.split_first_chunk()?;
-        let header = Header {
+        let header = CompletionHeader {
             ordinal: u64::from_ne_bytes(*ordinal),
             id: ItemId(u64::from_ne_bytes(*id)),
             attempt: u32::from_ne_bytes(*attempt),
@@ -377,7 +377,7 @@ mod tests {
 
     use super::*;
 
-    fn encoded(record: &impl Record) -> Vec<u8> {
+    fn encoded(record: &impl RingRecord) -> Vec<u8> {
         let mut space = vec![0; record.bytes_max()];
         let length = encode(record, &mut space);
         space.truncate(length);
@@ -406,7 +406,7 @@ mod tests {
         };
         let bytes = encoded(&delivery);
         assert_eq!(decode(&bytes), Ok(delivery));
-        assert_eq!(Header::decode(&bytes), None);
+        assert_eq!(CompletionHeader::decode(&bytes), None);
     }
 
     #[test]
@@ -476,19 +476,19 @@ mod tests {
 
     #[test]
     fn a_delivery_comes_back_as_it_was() {
-        let header = Header {
+        let header = CompletionHeader {
             ordinal: 7,
             id: ItemId(70),
             attempt: 3,
             copy: 2,
             is_awaited: true,
         };
-        let mut record = vec![0; Header::record_bytes(b"item-1")];
+        let mut record = vec![0; CompletionHeader::record_bytes(b"item-1")];
         assert_eq!(header.encode(b"item-1", &mut record), record.len());
-        let (back, start) = Header::decode(&record).unwrap();
+        let (back, start) = CompletionHeader::decode(&record).unwrap();
         assert_eq!((back, &record[start..]), (header, &b"item-1"[..]));
         assert!(decode::<Down<'_>>(&record).is_err());
-        assert_eq!(Header::decode(&record[..HEADER_BYTES - 1]), None);
+        assert_eq!(CompletionHeader::decode(&record[..HEADER_BYTES - 1]), None);
     }
 
     #[test]

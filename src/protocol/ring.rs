@@ -95,7 +95,7 @@ fn padded(bytes: usize) -> usize {
 
 /// The writing side.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct RingWriter {
     ring: Ring,
     /// The position of the next record, ahead of what is published.
     position: u64,
@@ -103,10 +103,10 @@ pub(crate) struct Writer {
     tail: u64,
 }
 
-impl Writer {
+impl RingWriter {
     /// Starts writing to an unused ring.
     pub(crate) fn new(ring: Ring) -> Self {
-        Writer {
+        RingWriter {
             ring,
             position: 0,
             tail: 0,
@@ -193,17 +193,17 @@ pub(crate) struct Corrupt;
 
 /// The reading side.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct RingReader {
     ring: Ring,
     position: u64,
     /// The writer's position when it was last loaded.
     head: u64,
 }
 
-impl Reader {
+impl RingReader {
     /// Starts reading a ring at its beginning.
     pub(crate) fn new(ring: Ring) -> Self {
-        Reader {
+        RingReader {
             ring,
             position: 0,
             head: 0,
@@ -312,14 +312,14 @@ mod tests {
         }
     }
 
-    fn write(writer: &mut Writer, record: &[u8]) -> bool {
+    fn write(writer: &mut RingWriter, record: &[u8]) -> bool {
         writer.write(record.len(), |space| {
             space.copy_from_slice(record);
             record.len()
         })
     }
 
-    fn read(reader: &mut Reader) -> Result<Option<Vec<u8>>, Corrupt> {
+    fn read(reader: &mut RingReader) -> Result<Option<Vec<u8>>, Corrupt> {
         let mut record = Vec::new();
         if !reader.copy_next(&mut record)? {
             return Ok(None);
@@ -332,7 +332,10 @@ mod tests {
     #[test]
     fn records_come_out_as_they_went_in_and_only_when_published() {
         let memory = Memory::new(256);
-        let (mut writer, mut reader) = (Writer::new(memory.ring()), Reader::new(memory.ring()));
+        let (mut writer, mut reader) = (
+            RingWriter::new(memory.ring()),
+            RingReader::new(memory.ring()),
+        );
         assert!(write(&mut writer, b"item-1") && write(&mut writer, b""));
         assert_eq!(read(&mut reader), Ok(None));
         assert!(writer.publish() && !writer.publish());
@@ -345,7 +348,7 @@ mod tests {
     fn any_records_come_out_in_order_and_a_full_ring_refuses() {
         proptest::proptest!(|(steps: Vec<(bool, u8)>)| {
             let memory = Memory::new(512);
-            let (mut writer, mut reader) = (Writer::new(memory.ring()), Reader::new(memory.ring()));
+            let (mut writer, mut reader) = (RingWriter::new(memory.ring()), RingReader::new(memory.ring()));
             let mut model = std::collections::VecDeque::new();
             for (is_write, length) in steps {
                 let record = vec![length; usize::from(length)];
@@ -366,7 +369,7 @@ mod tests {
             for (word, value) in memory.words.iter().zip(words) {
                 word.store(value, Ordering::Relaxed);
             }
-            let mut reader = Reader::new(memory.ring());
+            let mut reader = RingReader::new(memory.ring());
             memory.ends[0].store(head, Ordering::Release);
             for _ in 0..100 {
                 if !matches!(read(&mut reader), Ok(Some(_))) {
@@ -379,7 +382,10 @@ mod tests {
     #[test]
     fn two_threads_pass_a_million_bytes() {
         let memory = Memory::new(4096);
-        let (mut writer, mut reader) = (Writer::new(memory.ring()), Reader::new(memory.ring()));
+        let (mut writer, mut reader) = (
+            RingWriter::new(memory.ring()),
+            RingReader::new(memory.ring()),
+        );
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 for number in 0..10_000_u32 {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::doorbell::Doorbell;
-use super::ring::{Reader, Ring, Writer};
+use super::ring::{Ring, RingReader, RingWriter};
 use super::scoreboard::Scoreboard;
 use crate::sys::memory::{self, Mapping};
 
@@ -30,16 +30,16 @@ const RING_PAIR_BYTES: usize = HEADER_BYTES + DOWN_BYTES + UP_BYTES;
 /// A word in a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
-struct Word(AtomicU64);
+struct AtomicWord(AtomicU64);
 
 #[derive(Debug, Default)]
 #[repr(C)]
-struct Header {
+struct RingHeader {
     board: Scoreboard,
-    down_head: Word,
-    down_tail: Word,
-    up_head: Word,
-    up_tail: Word,
+    down_head: AtomicWord,
+    down_tail: AtomicWord,
+    up_head: AtomicWord,
+    up_tail: AtomicWord,
     /// Rung when there is something for the worker to read.
     down_doorbell: Doorbell,
     /// Rung when there is something for the supervisor to read.
@@ -51,11 +51,11 @@ struct Header {
     /// Set when there are records that must not wait for their turn.
     urgent: Doorbell,
     /// The ordinal of the last delivery that was handed out.
-    handed: Word,
+    handed: AtomicWord,
     /// The last delivery whose end the supervisor has seen.
-    seen: Word,
+    seen: AtomicWord,
     /// 1 if the worker may poll a little before it sleeps.
-    may_poll: Word,
+    may_poll: AtomicWord,
 }
 
 /// The memory, mapped.
@@ -95,14 +95,14 @@ impl RingPair {
         Ok(Arc::new(RingPair { memory }))
     }
 
-    fn header(&self) -> &Header {
+    fn header(&self) -> &RingHeader {
         // SAFETY: it is as long as a ring pair, page-aligned and never shorter, every word is
         // atomic, and the mapping lives as long as `self`.
         unsafe { &*self.memory.start().cast_const().cast() }
     }
 
     /// Returns a ring at an offset of the memory. The caller keeps the ring pair while it uses it.
-    fn ring(&self, offset: usize, capacity: usize, head: &Word, tail: &Word) -> Ring {
+    fn ring(&self, offset: usize, capacity: usize, head: &AtomicWord, tail: &AtomicWord) -> Ring {
         // SAFETY: the memory is as long as `RING_PAIR_BYTES`, of which the rings are disjoint
         // parts, and each is used by one writer and one reader: see the four methods below.
         unsafe {
@@ -128,23 +128,23 @@ impl RingPair {
     }
 
     /// Returns the supervisor's end of the ring to the worker.
-    pub(crate) fn down_writer(&self) -> Writer {
-        Writer::new(self.down())
+    pub(crate) fn down_writer(&self) -> RingWriter {
+        RingWriter::new(self.down())
     }
 
     /// Returns the worker's end of that ring.
-    pub(crate) fn down_reader(&self) -> Reader {
-        Reader::new(self.down())
+    pub(crate) fn down_reader(&self) -> RingReader {
+        RingReader::new(self.down())
     }
 
     /// Returns the worker's end of the ring to the supervisor.
-    pub(crate) fn up_writer(&self) -> Writer {
-        Writer::new(self.up())
+    pub(crate) fn up_writer(&self) -> RingWriter {
+        RingWriter::new(self.up())
     }
 
     /// Returns the supervisor's end of that ring.
-    pub(crate) fn up_reader(&self) -> Reader {
-        Reader::new(self.up())
+    pub(crate) fn up_reader(&self) -> RingReader {
+        RingReader::new(self.up())
     }
 
     pub(crate) fn down_published(&self) -> u64 {
@@ -212,7 +212,7 @@ impl RingPair {
     }
 }
 
-const _: () = assert!(size_of::<Header>() <= HEADER_BYTES);
+const _: () = assert!(size_of::<RingHeader>() <= HEADER_BYTES);
 
 #[cfg(test)]
 mod tests {

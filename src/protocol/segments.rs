@@ -14,9 +14,9 @@ use std::sync::{Arc, Weak};
 use serde::{Deserialize, Serialize};
 
 use super::frame::Body;
-use crate::payload::segment::{Part, Segment};
+use crate::payload::segment::{Segment, SegmentPart};
 use crate::sys::descriptors::{Datagram, DescriptorSocket};
-use crate::sys::memory::Readable;
+use crate::sys::memory::ReadableMapping;
 
 /// The message with a segment's file: the number by which records name the segment.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub(crate) struct SentSegments {
 
 impl SentSegments {
     /// Makes the body of a record about this part, and queues a new segment for sending.
-    pub(crate) fn body_of(&mut self, part: &Part) -> Body<'static> {
+    pub(crate) fn body_of(&mut self, part: &SegmentPart) -> Body<'static> {
         Body::Shared {
             segment: self.share(&part.segment),
             start: part.start(),
@@ -95,19 +95,19 @@ pub(crate) fn send_in_time(socket: &DescriptorSocket, segment: &Segment) -> io::
 
 /// A part of another process's segment.
 #[derive(Clone)]
-pub(crate) struct View {
-    memory: Arc<Readable>,
+pub(crate) struct SegmentView {
+    memory: Arc<ReadableMapping>,
     start: usize,
     end: usize,
 }
 
-impl fmt::Debug for View {
+impl fmt::Debug for SegmentView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "View({}..{})", self.start, self.end)
     }
 }
 
-impl Deref for View {
+impl Deref for SegmentView {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -115,15 +115,15 @@ impl Deref for View {
     }
 }
 
-impl View {
+impl SegmentView {
     /// Returns a view of these bytes, if they are a part of this one.
-    pub(crate) fn part(&self, bytes: &[u8]) -> Option<View> {
+    pub(crate) fn part(&self, bytes: &[u8]) -> Option<SegmentView> {
         let start = bytes
             .as_ptr()
             .addr()
             .checked_sub(self.memory.as_ptr().addr())?;
         let end = start.checked_add(bytes.len())?;
-        (self.start <= start && end <= self.end).then(|| View {
+        (self.start <= start && end <= self.end).then(|| SegmentView {
             memory: Arc::clone(&self.memory),
             start,
             end,
@@ -134,7 +134,7 @@ impl View {
 /// The other side's segments that we were sent.
 pub(crate) struct ReceivedSegments {
     socket: Arc<DescriptorSocket>,
-    known: HashMap<u32, Arc<Readable>>,
+    known: HashMap<u32, Arc<ReadableMapping>>,
 }
 
 impl fmt::Debug for ReceivedSegments {
@@ -165,7 +165,7 @@ impl ReceivedSegments {
         segment: u32,
         start: usize,
         length: usize,
-    ) -> Result<View, String> {
+    ) -> Result<SegmentView, String> {
         if !self.known.contains_key(&segment) {
             self.meet(segment)
                 .map_err(|error| format!("sent no shared memory: {error}"))?;
@@ -173,7 +173,7 @@ impl ReceivedSegments {
         let memory = self.known.get(&segment);
         let memory = memory.ok_or("sent a record without its shared memory")?;
         let end = start.checked_add(length).filter(|end| *end <= memory.len());
-        Ok(View {
+        Ok(SegmentView {
             memory: Arc::clone(memory),
             start,
             end: end.ok_or("sent a record of more than its shared memory")?,
@@ -189,7 +189,7 @@ impl ReceivedSegments {
                 break;
             };
             let file = files.first().ok_or(io::ErrorKind::InvalidData)?;
-            let memory = Readable::map(file.as_fd())?;
+            let memory = ReadableMapping::map(file.as_fd())?;
             self.known.insert(message.segment, Arc::new(memory));
             if message.segment == wanted {
                 break;
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_segment_is_introduced_once_and_then_found() {
-        let part = Part::copy_of(&[7; 100_000]).unwrap();
+        let part = SegmentPart::copy_of(&[7; 100_000]).unwrap();
         let (socket, theirs) = DescriptorSocket::pair().unwrap();
         let mut ours = SentSegments::default();
         let mut theirs = ReceivedSegments::by(theirs.into());

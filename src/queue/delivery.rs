@@ -10,7 +10,7 @@ use super::side::Side;
 use crate::error::Error;
 use crate::handler::attempt::decode;
 use crate::handler::held;
-use crate::link::Job;
+use crate::link::LocalDelivery;
 use crate::payload::Payload;
 use crate::worker::session::Received;
 use dishrack_core::ledger::{Cause, HolderId, ItemId, Outcome, Token};
@@ -146,7 +146,7 @@ impl<T> Drop for Delivery<T> {
 
 impl<T: DeserializeOwned> Delivery<T> {
     /// Makes a delivery; `None` if the item does not decode, and then it is refused.
-    pub(super) fn of_job(side: Side, job: &Job) -> Option<Self> {
+    pub(super) fn of_job(side: Side, job: &LocalDelivery) -> Option<Self> {
         Self::new(side, job.token, job.id, job.attempt, &job.body)
     }
 

@@ -3,9 +3,8 @@
 
 #[cfg(feature = "journal")]
 mod journal;
-#[cfg(feature = "redis")]
-mod redis;
 
+use std::any::type_name;
 use std::borrow::Borrow;
 use std::sync::Arc;
 
@@ -14,10 +13,12 @@ use serde::de::DeserializeOwned;
 
 use super::side::Side;
 use super::{JoinableQueue, serialized};
-use crate::broker::{Broker, Envelope, current};
-use crate::error::Error;
-use crate::store::stream::Stream;
-use dishrack_core::ledger::{ItemId, Options};
+use crate::broker::{Broker, Envelope, NONE_ON_A_STREAM, current};
+use crate::error::{Error, Kind};
+use crate::store::stream::sealed::OpenedStream;
+use crate::store::stream::{SharedPlace, Stream};
+use dishrack_core::ledger::{ItemId, Options, Refusal};
+use dishrack_core::stream::entry::Plain;
 
 #[cfg(feature = "cli")]
 pub(crate) use self::journal::open_journal;
@@ -25,6 +26,39 @@ pub(crate) use self::journal::open_journal;
 pub use self::journal::salvage;
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+    /// Makes a queue that supervisors on many machines share: its items are in a stream, such as
+    /// one on Redis ([`RedisOptions`](crate::RedisOptions)). An item put anywhere goes to any supervisor with a free worker, and `join` waits until all
+    /// items have an end. When a supervisor dies, or is cut off, its items go to others after the
+    /// time of a lease.
+    ///
+    /// `put` returns when Redis has accepted the item; how safe it is then depends on the settings
+    /// of Redis. The bound of the options counts items that no supervisor has taken. `close` is for
+    /// this process alone, and `cancel` for the items that it holds. A rendezvous is not possible,
+    /// because no supervisor knows which workers are idle elsewhere. See `docs/redis.md`.
+    ///
+    /// # Errors
+    /// `is_shared` and `is_setup` when the queue cannot be used: Redis cannot be reached, refuses
+    /// the user, or the key holds something else. The message says which, and what to do.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use dishrack::{JoinableQueue, Options, RedisOptions};
+    ///
+    /// let place = RedisOptions::new("redis://localhost", "dishes");
+    /// let queue = JoinableQueue::<String>::shared(&place, Options::default())?;
+    /// queue.put("cup")?;
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    pub fn shared(place: &impl SharedPlace, options: Options) -> Result<Self, Error> {
+        if options.copies.is_some() {
+            return Err(Error(Kind::invalid("copies", NONE_ON_A_STREAM)));
+        }
+        let layout = Box::new(Plain(type_name::<T>()));
+        let OpenedStream(stream) = place.open(layout, options.capacity)?;
+        Self::over_stream(stream, options)
+    }
+
     /// Makes a queue over an open stream.
     pub(crate) fn over_stream(stream: Arc<dyn Stream>, options: Options) -> Result<Self, Error> {
         let broker = Broker::over_stream(options, stream).map_err(Error)?;
@@ -66,6 +100,38 @@ impl<T> JoinableQueue<T> {
             false => core.dispatcher.ledger.counts().accepted,
         });
         broker.sync(ItemId(last)).map_err(Error)
+    }
+
+    /// Ends the journal when all changes are in it, in one file; or leaves Redis when all changes
+    /// are told, and gives back items that were not worked on. Nothing can be put or settled
+    /// afterwards. Dropping the last handle does so too, but cannot say what became of it.
+    ///
+    /// # Errors
+    /// `is_journal` where another program changed its files since they were last written to.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use dishrack::{Error, JoinableQueue};
+    /// /// Ends a run, and says so where the file may be copied or moved.
+    /// fn finish(queue: &JoinableQueue<String>) -> Result<(), Error> {
+    ///     queue.join()?;
+    ///     queue.close_store()?;
+    ///     println!("all is in the journal");
+    ///     Ok(())
+    /// }
+    /// # finish(&JoinableQueue::unbounded()).unwrap();
+    /// ```
+    pub fn close_store(&self) -> Result<(), Error> {
+        if let Side::Local(broker) = &self.side {
+            // Records that could not be written are for the next run.
+            let _ = broker.sync_all();
+            if !broker.leave_stream() {
+                let closed = broker.storage.backend().close();
+                return closed.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why)));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -70,7 +70,7 @@ impl<Item> PutMany<Item> {
         }
     }
 
-    fn note(&mut self, answer: PutAnswer<(u64, Item)>, undurable: Option<&mut Numbers>) {
+    fn note(&mut self, answer: PutAnswer<(u64, Item)>, undurable: Option<&mut IdRanges>) {
         match answer {
             PutAnswer::Accepted(accepted) => {
                 self.accepted += accepted.count();
@@ -85,7 +85,7 @@ impl<Item> PutMany<Item> {
 
     /// Waits until the items with these numbers are durable. If the journal fails, only those that
     /// were durable before are accepted.
-    fn await_journal(&mut self, broker: &Broker, numbers: &Numbers) {
+    fn await_journal(&mut self, broker: &Broker, numbers: &IdRanges) {
         if let Some(last) = numbers.last()
             && let Err(kind) = broker.sync_and_drive(last)
         {
@@ -180,7 +180,7 @@ fn put_batches<Item>(
     let mut batch = Batch::new();
     let mut pace = Pace::new();
     // The numbers of items that a journal has to keep before they count.
-    let mut undurable = broker.storage.local().map(|_| Numbers::default());
+    let mut undurable = broker.storage.local().map(|_| IdRanges::default());
     let mut is_over = false;
     while !is_over && !outcome.is_cut_short {
         let items_max = pace.begin();
@@ -207,9 +207,9 @@ fn put_batches<Item>(
 
 /// The numbers of accepted items, as runs of consecutive ones.
 #[derive(Debug, Default)]
-struct Numbers(Vec<Accepted>);
+struct IdRanges(Vec<Accepted>);
 
-impl Numbers {
+impl IdRanges {
     /// Adds numbers that are greater than all before.
     fn add(&mut self, run: Accepted) {
         match self.0.last_mut() {
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn numbers_are_counted_up_to_the_last_that_is_durable() {
-        let mut numbers = Numbers::default();
+        let mut numbers = IdRanges::default();
         let run = |first, last| Accepted {
             first: ItemId(first),
             last: ItemId(last),

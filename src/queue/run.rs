@@ -3,7 +3,6 @@
 //! It does not know what a run is.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,10 +13,26 @@ use super::side::Side;
 use super::{JoinableQueue, serialized};
 use crate::broker::{Core, Envelope, PutAnswer};
 use crate::error::{Error, Kind};
-use crate::observe::{EventKind, Observer};
+use crate::observe::EventKind;
 use dishrack_core::book::Unshown;
 use dishrack_core::ledger::{Counts, ItemId, Refusal};
-use dishrack_core::shared::Shared;
+
+/// The facts about a stream that are known here. They may have changed there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StreamNews {
+    /// Items put here that the stream has accepted.
+    pub(crate) accepted: u64,
+    /// Further items that it was told of without an answer.
+    pub(crate) maybe_accepted: u64,
+    /// Other supervisors that work on it.
+    pub(crate) others: u64,
+    /// Its items that are gone without an end.
+    pub(crate) gone: u64,
+    /// True if it has come back without all that was told to it.
+    pub(crate) is_older: bool,
+    /// True if it is away, or its replicas lag, so that items told wait.
+    pub(crate) is_lacking: bool,
+}
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Adds an item to those that [`put_batch`](Self::put_batch) puts. `key` is what a journal
@@ -72,11 +87,6 @@ impl<T> JoinableQueue<T> {
         })
     }
 
-    pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) -> Result<(), Error> {
-        self.broker()?.set_observer(observer);
-        Ok(())
-    }
-
     /// Returns the time since the queue was made, which is the zero of its events' times.
     pub(crate) fn elapsed(&self) -> Result<Duration, Error> {
         Ok(self.broker()?.read(|core| core.emitter.now()))
@@ -119,12 +129,6 @@ impl<T> JoinableQueue<T> {
         }
     }
 
-    /// Returns `true` if the journal or stream has failed.
-    pub(crate) fn is_store_broken(&self) -> bool {
-        let broker = self.broker();
-        broker.is_ok_and(|broker| broker.read(|core| core.dispatcher.ledger.is_broken()))
-    }
-
     /// Returns the reason why the journal or stream has failed, if it has.
     pub(crate) fn store_failure(&self) -> Option<String> {
         let broker = self.broker().ok()?;
@@ -145,23 +149,6 @@ impl<T> JoinableQueue<T> {
         broker.map_or_else(|_| Counts::default(), |broker| broker.counts_known())
     }
 
-    /// Returns the number of items put here that a stream has accepted.
-    pub(crate) fn accepted_of_ours(&self) -> u64 {
-        self.of_stream(|shared| shared.accepted).unwrap_or(0)
-    }
-
-    /// Returns the number of further items that the stream was told of without an answer.
-    pub(crate) fn maybe_accepted_of_ours(&self) -> u64 {
-        self.of_stream(Shared::maybe_accepted).unwrap_or(0)
-    }
-
-    /// Returns `true` if the stream is known to be away, or its replicas to lag, so that items told
-    /// wait.
-    pub(crate) fn lacks_stream(&self) -> bool {
-        self.of_stream(|shared| shared.lack.is_some())
-            .unwrap_or(false)
-    }
-
     /// Waits no longer for a stream that does not answer; see [`Broker::give_up_stream`].
     pub(crate) fn give_up(&self, because: &str) {
         if let Side::Local(broker) = &self.side {
@@ -176,52 +163,27 @@ impl<T> JoinableQueue<T> {
         stream.map_or("the stream", |stream| stream.kind())
     }
 
-    /// Returns the number of other supervisors that work on the stream, as far as it is known.
-    pub(crate) fn others(&self) -> u64 {
-        self.of_stream(|shared| shared.others).unwrap_or(0)
-    }
-
-    /// Returns `true` if the stream has come back without all that was told to it.
-    pub(crate) fn is_older(&self) -> bool {
-        self.of_stream(|shared| shared.is_older).unwrap_or(false)
-    }
-
-    /// Returns the number of items of the stream that are gone without an end, as far as it is
-    /// known.
-    pub(crate) fn gone(&self) -> u64 {
-        self.of_stream(|shared| shared.stream_state.gone)
-            .unwrap_or(0)
-    }
-
-    fn of_stream<R>(&self, ask: impl FnOnce(&Shared<Envelope>) -> R) -> Option<R> {
-        let broker = self.broker().ok()?;
-        broker.read(|core| core.dispatcher.shared.as_ref().map(ask))
+    /// Returns what is known here of the stream; without one, that is nothing.
+    pub(crate) fn stream_news(&self) -> StreamNews {
+        let broker = self.broker().ok();
+        let news = broker.and_then(|broker| {
+            broker.read(|core| {
+                core.dispatcher.shared.as_ref().map(|shared| StreamNews {
+                    accepted: shared.accepted,
+                    maybe_accepted: shared.maybe_accepted(),
+                    others: shared.others,
+                    gone: shared.stream_state.gone,
+                    is_older: shared.is_older,
+                    is_lacking: shared.lack.is_some(),
+                })
+            })
+        });
+        news.unwrap_or_default()
     }
 
     /// Waits until all changes are durable, or told to the stream.
     pub(crate) fn sync_all(&self) -> Result<(), Error> {
-        match &self.side {
-            Side::Local(broker) => broker.sync_all().map_err(Error),
-            Side::Remote(_) => Ok(()),
-        }
-    }
-
-    /// Ends the journal when all changes are in it, in one file; or leaves the stream when all
-    /// changes are told, and gives back items that were not worked on. Nothing can be put or
-    /// settled afterwards.
-    ///
-    /// # Errors
-    /// `is_journal` where another program changed its files since they were last written to.
-    pub(crate) fn close_store(&self) -> Result<(), Error> {
-        if let Side::Local(broker) = &self.side {
-            // Records that could not be written are for the next run.
-            let _ = self.sync_all();
-            if !broker.leave_stream() {
-                let closed = broker.storage.backend().close();
-                return closed.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why)));
-            }
-        }
-        Ok(())
+        self.broker()?.sync_all().map_err(Error)
     }
 
     /// Lets a journal remember the command that its items are given to, and returns the one before.

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::broker::{Broker, WakerKey};
 use crate::error::Kind;
-use crate::link::Job;
+use crate::link::LocalDelivery;
 
 /// Takes itself off the list of waiters when it is dropped.
 pub(super) struct WaitingTask<'a> {
@@ -20,7 +20,7 @@ impl<'a> WaitingTask<'a> {
         }
     }
 
-    pub(super) fn poll(&mut self, waker: &Waker) -> Option<Result<Job, Kind>> {
+    pub(super) fn poll(&mut self, waker: &Waker) -> Option<Result<LocalDelivery, Kind>> {
         self.broker.poll_get(&mut self.waiting, waker)
     }
 }

@@ -30,7 +30,7 @@ use rusqlite::Connection;
 use self::file::Claim;
 use self::intrusion::{Files, FilesFound};
 use self::prints::Prints;
-use self::trouble::Trouble;
+use self::trouble::JournalTrouble;
 use super::{Backend, Store, StoredLetter};
 use crate::error::Kind;
 use crate::payload::Payload;
@@ -84,14 +84,14 @@ pub(crate) struct Journal {
     prints: Mutex<Prints>,
     /// Attempts that earlier runs have not shown, until they are taken.
     unshown: Mutex<Vec<Unshown>>,
-    writer: Mutex<Writer>,
+    writer: Mutex<JournalWriter>,
     was_left: bool,
     /// Dropped after the connection.
     claim: Mutex<Option<Claim>>,
 }
 
 /// The parts that are needed to write.
-struct Writer {
+struct JournalWriter {
     /// `None` once it is closed.
     connection: Option<Connection>,
     book: Book,
@@ -103,12 +103,12 @@ struct Writer {
     marked: Instant,
     /// The reason for which nothing more can be written.
     failure: Option<String>,
-    end: End,
+    end: CloseMode,
 }
 
 /// The treatment of the files when the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum CloseMode {
     /// The log is written into the file.
     InOrder,
     /// The log stays, as after a kill.
@@ -117,16 +117,16 @@ enum End {
     Untouched,
 }
 
-impl Writer {
+impl JournalWriter {
     /// Makes the writer, and counts the log's pages from now on.
-    fn new(mut connection: Connection, book: Book, path: &Path) -> Result<Self, Trouble> {
+    fn new(mut connection: Connection, book: Book, path: &Path) -> Result<Self, JournalTrouble> {
         let log_pages = Arc::new(AtomicU32::new(0));
         let pages = Arc::clone(&log_pages);
         connection.wal_hook(Some(move |_: &mut _, count: c_int| {
             pages.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Writer {
+        Ok(JournalWriter {
             connection: Some(connection),
             book,
             files: Files::of(path),
@@ -134,13 +134,13 @@ impl Writer {
             log_pages_max: schema::LOG_PAGES,
             marked: Instant::now(),
             failure: None,
-            end: End::InOrder,
+            end: CloseMode::InOrder,
         })
     }
 
-    fn fail(&mut self, why: String, end: End) -> String {
+    fn fail(&mut self, why: String, end: CloseMode) -> String {
         self.end = end;
-        if end == End::Untouched
+        if end == CloseMode::Untouched
             && let Some(connection) = self.connection.take()
         {
             // The connection was opened so that the log stays. Later readers need another one.
@@ -198,7 +198,7 @@ impl Journal {
         path: &Path,
         item_type: &str,
         durability: Durability,
-    ) -> Result<(Self, Recovered<Envelope>), Trouble> {
+    ) -> Result<(Self, Recovered<Envelope>), JournalTrouble> {
         let claim = Claim::take(path)?;
         let opened = Self::try_connect(&claim, item_type, durability);
         let Opened {
@@ -208,12 +208,14 @@ impl Journal {
             found,
             was_left,
         } = match opened {
-            Err(Trouble::Damaged(why)) => {
-                return Err(Trouble::Damaged(salvage::prospect(&claim, path, &why)));
+            Err(JournalTrouble::Damaged(why)) => {
+                return Err(JournalTrouble::Damaged(salvage::prospect(
+                    &claim, path, &why,
+                )));
             }
             opened => opened?,
         };
-        let writer = Writer::new(connection, book, &claim.path)?;
+        let writer = JournalWriter::new(connection, book, &claim.path)?;
         let recovered = found
             .recovered
             .map_payloads(|bytes| Envelope::of(Payload::copy_of(&bytes)));
@@ -233,7 +235,7 @@ impl Journal {
         claim: &Claim,
         item_type: &str,
         durability: Durability,
-    ) -> Result<Opened, Trouble> {
+    ) -> Result<Opened, JournalTrouble> {
         if !claim.is_new()? {
             claim.check_header()?;
         }
@@ -265,7 +267,7 @@ impl Journal {
         self.writer().failure.get_or_insert_with(|| why.to_owned());
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    fn writer(&self) -> MutexGuard<'_, JournalWriter> {
         self.writer.lock()
     }
 
@@ -276,7 +278,7 @@ impl Journal {
     /// Writes the book's changes, all or nothing; after a failure nothing more is written.
     fn write(
         &self,
-        writer: &mut Writer,
+        writer: &mut JournalWriter,
         change: impl FnOnce(&mut Book) -> Result<Vec<Change>, String>,
     ) -> Result<(), String> {
         if let Some(why) = &writer.failure {
@@ -298,18 +300,18 @@ impl Journal {
                 writer.files.note();
                 Ok(())
             }
-            Err(why) => Err(writer.fail(why, End::AsKilled)),
+            Err(why) => Err(writer.fail(why, CloseMode::AsKilled)),
         }
     }
 
     /// Checks that the files are as they were left.
-    fn check_files(&self, writer: &mut Writer) -> Result<(), String> {
+    fn check_files(&self, writer: &mut JournalWriter) -> Result<(), String> {
         let path = self.path.display();
         let (why, end) = match writer.files.check_files() {
             FilesFound::Same => return Ok(()),
             FilesFound::Changed => match self.check_again(writer) {
                 Ok(()) => return Ok(()),
-                Err(why) => (why, End::Untouched),
+                Err(why) => (why, CloseMode::Untouched),
             },
             // Wherever the file is now, it is whole then without its log. The log, which SQLite
             // leaves in its old place, is empty, and cannot be taken for that of another file.
@@ -318,7 +320,7 @@ impl Journal {
                     "journal {path} was removed or replaced while it was used: the next run with \
                      it will know nothing of what was done in this one, unless the file is put back"
                 ),
-                End::InOrder,
+                CloseMode::InOrder,
             ),
             FilesFound::Removed(name) => (
                 format!(
@@ -326,7 +328,7 @@ impl Journal {
                      used; go on with the same journal afterwards",
                     name.display()
                 ),
-                End::InOrder,
+                CloseMode::InOrder,
             ),
             FilesFound::IndexCut(name) => (
                 format!(
@@ -334,18 +336,18 @@ impl Journal {
                      committed is kept, go on with the same journal afterwards",
                     name.display()
                 ),
-                End::Untouched,
+                CloseMode::Untouched,
             ),
         };
         Err(writer.fail(why, end))
     }
 
     /// Reads all again after another program's change, and brings the log into a sound file.
-    fn check_again(&self, writer: &mut Writer) -> Result<(), String> {
+    fn check_again(&self, writer: &mut JournalWriter) -> Result<(), String> {
         let path = self.path.display();
         // It gets a connection of its own, because this one has pages in memory.
         verify(writer.files.path()).map_err(|trouble| {
-            let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
+            let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
             format!(
                 "journal {path} was cut or overwritten while it was used, and is damaged ({why}): \
                  `supervisor salvage --journal {path} --into NEW` makes a new journal of what can \
@@ -378,7 +380,7 @@ impl Journal {
     /// Returns all dead letters, oldest first, or one of them; none when it is closed.
     fn letters(
         &self,
-        writer: &mut Writer,
+        writer: &mut JournalWriter,
         only: Option<ItemId>,
     ) -> Result<Vec<StoredLetter>, String> {
         if writer.failure.is_none() {
@@ -388,7 +390,7 @@ impl Journal {
             return Ok(Vec::new());
         };
         reader::letters(connection, only).map_err(|trouble| {
-            let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
+            let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
             format!("journal {} cannot be read: {why}", self.path.display())
         })
     }
@@ -439,18 +441,18 @@ impl Backend for Journal {
             false => self.check_files(writer),
         };
         if matches!(writer.files.check_files(), FilesFound::IndexCut(_)) {
-            writer.end = End::Untouched;
+            writer.end = CloseMode::Untouched;
         }
         let _ = self.write(writer, |book| Ok(book.merge()));
         if let Some(connection) = writer.connection.take() {
             match writer.end {
-                End::InOrder => {
+                CloseMode::InOrder => {
                     let _ = schema::end_use(&connection);
                     schema::leave(connection);
                 }
-                End::AsKilled => schema::leave(connection),
+                CloseMode::AsKilled => schema::leave(connection),
                 // The log stays because the connection was opened so.
-                End::Untouched => drop(connection.close()),
+                CloseMode::Untouched => drop(connection.close()),
             }
         }
         // From here on others may use the file.
@@ -494,7 +496,7 @@ impl Store for Journal {
             return Ok(None);
         };
         let earlier = schema::exchange_command(connection, command).map_err(|trouble| {
-            let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
+            let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
             format!("journal {}: {why}", self.path.display())
         })?;
         writer.files.note();
@@ -519,17 +521,17 @@ fn process_mark(prints: &Prints, (device, inode): (u64, u64)) -> u128 {
     prints.of(&[MARK, &device.to_le_bytes(), &inode.to_le_bytes()].concat())
 }
 
-fn unusable(path: &Path, trouble: Trouble) -> Kind {
-    let (Trouble::Damaged(why) | Trouble::Other(why)) = trouble;
+fn unusable(path: &Path, trouble: JournalTrouble) -> Kind {
+    let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
     let path = path.display().to_string();
     Kind::JournalUnusable { path, why }
 }
 
-fn check_item_type(kept: &str, wanted: &str) -> Result<(), Trouble> {
+fn check_item_type(kept: &str, wanted: &str) -> Result<(), JournalTrouble> {
     if kept == wanted {
         return Ok(());
     }
-    Err(Trouble::Other(format!(
+    Err(JournalTrouble::Other(format!(
         "it keeps items of type {kept}, and this queue's are of type {wanted}: name another file"
     )))
 }
@@ -540,7 +542,7 @@ fn try_begin(
     connection: &mut Connection,
     item_type: &str,
     durability: Durability,
-) -> Result<([u8; 16], Book, Found, bool), Trouble> {
+) -> Result<([u8; 16], Book, Found, bool), JournalTrouble> {
     if schema::is_bare(connection)? {
         schema::create(connection, &schema::Meta::new(item_type)?)?;
         claim.sync_folder()?;
@@ -559,11 +561,11 @@ fn try_begin(
 }
 
 /// Checks that all content of a journal is sound.
-fn verify(path: &Path) -> Result<(), Trouble> {
+fn verify(path: &Path) -> Result<(), JournalTrouble> {
     let connection = schema::connect(path, false)?;
     schema::check_version(&connection).map_err(|trouble| match trouble {
-        Trouble::Other(why) if why == trouble::foreign() => {
-            Trouble::Damaged("its header is not that of a journal any more".to_owned())
+        JournalTrouble::Other(why) if why == trouble::foreign() => {
+            JournalTrouble::Damaged("its header is not that of a journal any more".to_owned())
         }
         other => other,
     })?;
@@ -573,7 +575,7 @@ fn verify(path: &Path) -> Result<(), Trouble> {
 }
 
 /// Reads all rows, and fails on any that does not fit.
-fn recover(connection: &Connection) -> Result<(Book, Found), Trouble> {
+fn recover(connection: &Connection) -> Result<(Book, Found), JournalTrouble> {
     let mut recovery = Recovery::default();
     for table in schema::tables(connection)? {
         rows::read(connection, table, rows::ALL, |key, row| {

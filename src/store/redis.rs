@@ -21,6 +21,7 @@ mod telling;
 mod trouble;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -32,13 +33,38 @@ use self::connection::{Server, SharedConnection};
 use self::keys::Keys;
 pub use self::options::RedisOptions;
 use self::scripts::Name;
-use self::trouble::Trouble;
-use super::stream::Opening;
+use self::trouble::RedisTrouble;
+use super::stream::sealed::{OpenPlace, OpenedStream};
+use super::stream::{Opening, SharedPlace, StreamKind};
 use super::{Backend, StoredLetter};
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 use dishrack_core::ledger::{Capacity, ItemId};
 use dishrack_core::stream::account::Account;
 use dishrack_core::stream::entry::Layout;
+
+/// Redis and its like, for those who name a stream by an option.
+pub(crate) const KIND: StreamKind = StreamKind {
+    server: "Redis",
+    option: "redis",
+    variable: "REDIS_URL",
+    addresses: "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or redis+unix:///PATH",
+    at: |place| {
+        let mut options = RedisOptions::new(place.url, place.stream)
+            .replicas(place.replicas)
+            .opening(place.opening);
+        options.lease = place.lease;
+        Box::new(options)
+    },
+};
+
+impl SharedPlace for RedisOptions {}
+
+impl OpenPlace for RedisOptions {
+    fn open(&self, layout: Box<dyn Layout>, capacity: Capacity) -> Result<OpenedStream, Error> {
+        let store = RedisStore::open(self, layout, capacity).map_err(Error)?;
+        Ok(OpenedStream(Arc::new(store)))
+    }
+}
 
 /// The greatest size of an item: a little less than Redis' own limit (`proto-max-bulk-len`).
 const ITEM_BYTES_MAX: usize = 500_000_000;
@@ -165,7 +191,7 @@ impl RedisStore {
             look.arg(&self.keys.meta).arg(&["born", "lease"]);
             look.query(&mut open.connection)
         });
-        let (born, lease): (String, Option<u64>) = met.map_err(Trouble::words)?;
+        let (born, lease): (String, Option<u64>) = met.map_err(RedisTrouble::words)?;
         let _ = self.server.born.set(born);
         if let Some(lease) = lease {
             self.lease = Duration::from_millis(lease.max(1));
@@ -183,7 +209,7 @@ impl RedisStore {
             born.arg(&self.keys.meta).arg("born");
             Ok((kind, born.query(&mut open.connection)?))
         });
-        let (kind, born): (String, Option<String>) = found.map_err(Trouble::words)?;
+        let (kind, born): (String, Option<String>) = found.map_err(RedisTrouble::words)?;
         let (name, stream) = (&self.server.name, &self.keys.stream);
         match (&*kind, born) {
             ("stream", Some(_)) => Ok(()),
@@ -209,7 +235,7 @@ impl RedisStore {
             call.query(&mut open.connection)
         });
         let (born, item_type, kept, changes): (String, String, u64, Option<u64>) =
-            met.map_err(Trouble::words)?;
+            met.map_err(RedisTrouble::words)?;
         let is_for_all = self.layout.item_type().is_empty();
         if !is_for_all && item_type != self.layout.item_type() {
             return Err(format!(
@@ -264,7 +290,7 @@ impl RedisStore {
             script.arg(&self.consumer).arg(wanted);
             script.query(&mut open.connection)
         });
-        match changed.map_err(Trouble::words)? {
+        match changed.map_err(RedisTrouble::words)? {
             0_u64 => Ok(()),
             others => Err(format!(
                 "{}: stream {} is used with another lease by {others} supervisors that are at work: \
@@ -275,7 +301,7 @@ impl RedisStore {
     }
 
     /// Makes the call of a script with the argument that every script but the first takes.
-    fn script(&self, open: &connection::Open, name: Name) -> redis::Cmd {
+    fn script(&self, open: &connection::OpenConnection, name: Name) -> redis::Cmd {
         let mut call = open.scripts.call(name, &self.keys);
         call.arg(self.server.born.get());
         call

@@ -18,7 +18,7 @@ pub(crate) use dishrack_core::shared::{Admission, StreamState};
 
 /// An item on its way to the stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Put {
+pub(crate) struct StreamPut {
     pub(crate) body: Payload,
     /// Its place in a `map` of this process, wherever it is worked on.
     pub(crate) reply: Option<u64>,
@@ -79,6 +79,52 @@ pub(crate) enum Opening {
     ExistingOrUnbegun,
     /// As `Existing`, and nothing is written to it.
     ReadOnly,
+}
+
+/// A place at which several supervisors share a queue, for
+/// [`JoinableQueue::shared`](crate::JoinableQueue::shared): the options of a server.
+pub trait SharedPlace: sealed::OpenPlace {}
+
+/// The part of a place that only this crate can fulfil.
+pub(crate) mod sealed {
+    use std::sync::Arc;
+
+    use super::Stream;
+    use crate::error::Error;
+    use dishrack_core::ledger::Capacity;
+    use dishrack_core::stream::entry::Layout;
+
+    #[derive(Debug)]
+    pub struct OpenedStream(pub(crate) Arc<dyn Stream>);
+
+    pub trait OpenPlace {
+        /// Opens the stream, whose entries have this layout. The error says why it cannot be used.
+        fn open(&self, layout: Box<dyn Layout>, capacity: Capacity) -> Result<OpenedStream, Error>;
+    }
+}
+
+/// A stream at an address, and the promises asked for there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamPlace<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) stream: &'a str,
+    /// `None` for the stream's own.
+    pub(crate) lease: Option<Duration>,
+    pub(crate) replicas: u32,
+    pub(crate) opening: Opening,
+}
+
+/// A kind of server that keeps streams: how one is named by people, and how a stream is opened.
+#[derive(Debug)]
+pub(crate) struct StreamKind {
+    pub(crate) server: &'static str,
+    /// The option that has its address, without the dashes.
+    pub(crate) option: &'static str,
+    /// The variable for an address, so that a password need not be on the command line.
+    pub(crate) variable: &'static str,
+    /// The forms of an address.
+    pub(crate) addresses: &'static str,
+    pub(crate) at: fn(StreamPlace<'_>) -> Box<dyn sealed::OpenPlace>,
 }
 
 /// The state of a stream, for people: at one moment, so that the numbers belong together.
@@ -150,7 +196,7 @@ pub(crate) trait Stream: Backend {
 
     /// Puts these, oldest first: as many as fit one step and find room. Accepted items get their
     /// numbers there.
-    fn put(&self, puts: &[Put]) -> Result<Admission, String>;
+    fn put(&self, puts: &[StreamPut]) -> Result<Admission, String>;
 
     /// Tells the ends of items that were taken, all or nothing.
     fn settle(&self, ends: &Ends) -> Result<Answered, String>;

@@ -18,30 +18,10 @@ use super::spawn::Launch;
 use crate::broker::{Comparison, NameItems};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
-use crate::observe::Observer;
+use crate::observe::{Mode, Observer};
 use crate::sys::stderr::{self, Outlet};
 use dishrack_core::ledger::Copies;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
-
-/// The kind of the workers.
-#[derive(Debug, Clone, Copy)]
-enum How {
-    Processes(usize),
-    Threads(usize),
-    Tasks(usize),
-    Inline,
-}
-
-impl How {
-    fn describe(self) -> (&'static str, usize) {
-        match self {
-            How::Processes(workers) => ("processes", workers),
-            How::Threads(workers) => ("threads", workers),
-            How::Tasks(workers) => ("tasks", workers),
-            How::Inline => ("sequential", 1),
-        }
-    }
-}
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
 /// [`Supervisor::builder`](crate::Supervisor::builder).
@@ -50,7 +30,8 @@ impl How {
 /// up on after 10 restarts within 10 s, 8 s to stop, 30 s to boot.
 #[derive(Clone)]
 pub struct Builder {
-    how: How,
+    mode: Mode,
+    workers: usize,
     name: String,
     spec: ChildSpec,
     restart: Option<Restart>,
@@ -70,7 +51,8 @@ pub struct Builder {
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
-            .field("how", &self.how)
+            .field("mode", &self.mode)
+            .field("workers", &self.workers)
             .field("name", &self.name)
             .field("spec", &self.spec)
             .finish_non_exhaustive()
@@ -81,7 +63,8 @@ impl Builder {
     pub(super) fn new() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Builder {
-            how: How::Processes(cpus),
+            mode: Mode::Processes,
+            workers: cpus,
             name: "worker".into(),
             spec: ChildSpec::default(),
             restart: None,
@@ -102,21 +85,21 @@ impl Builder {
     /// Sets the number of worker processes. The program must call [`serve`](crate::serve).
     #[must_use]
     pub fn processes(mut self, workers: usize) -> Self {
-        self.how = How::Processes(workers);
+        (self.mode, self.workers) = (Mode::Processes, workers);
         self
     }
 
     /// Sets the number of worker threads in this process.
     #[must_use]
     pub fn threads(mut self, workers: usize) -> Self {
-        self.how = How::Threads(workers);
+        (self.mode, self.workers) = (Mode::Threads, workers);
         self
     }
 
     /// Sets that there are no workers: the caller of a put or join does the work, item by item.
     #[must_use]
     pub fn inline(mut self) -> Self {
-        self.how = How::Inline;
+        (self.mode, self.workers) = (Mode::Sequential, 1);
         self
     }
 
@@ -260,15 +243,30 @@ impl Builder {
     }
 
     /// Says that this process has no other children than those of this supervisor, so that it may
-    /// wait for whatever else is left to it.
-    pub(crate) fn owns_process(mut self) -> Self {
+    /// wait for whatever else is left to it ([`reap_orphans`](crate::Supervisor::reap_orphans)). Of
+    /// a child that the program starts itself it could take the exit status.
+    #[must_use]
+    pub fn owns_process(mut self) -> Self {
         self.launch.owns_process = true;
         self
     }
 
-    /// Sends the stderr of worker processes there, rather than to our own.
+    /// Gives what worker processes write to stderr to this function, rather than to our own stderr:
+    /// for a program that draws on the terminal itself. One thread calls it, with the bytes as they
+    /// come.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::io::{Write, stderr};
+    ///
+    /// let builder = dishrack::Supervisor::builder()
+    ///     .processes(2)
+    ///     .stderr_to(|bytes| drop(stderr().lock().write_all(bytes)));
+    /// # let _ = builder;
+    /// ```
     #[must_use]
-    pub(crate) fn stderr_to(mut self, outlet: Outlet) -> Self {
+    pub fn stderr_to(mut self, outlet: fn(&[u8])) -> Self {
         self.stderr_to = outlet;
         self
     }
@@ -293,8 +291,12 @@ impl Builder {
         self
     }
 
-    /// Does the same from the serialized item, for items that are not worth decoding.
-    pub(crate) fn name_bodies(mut self, name: fn(&[u8]) -> String) -> Self {
+    /// Does the same from the item as serialized by `put`, for items that are not worth decoding.
+    #[must_use]
+    pub fn name_raw_items(
+        mut self,
+        name: impl Fn(&[u8]) -> String + Send + Sync + 'static,
+    ) -> Self {
         self.name_items = Some(Arc::new(name));
         self
     }

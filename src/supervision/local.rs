@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::handler::stopwatch::StopWatch;
-use crate::link::Job;
-use crate::link::local::{LocalQueue, Telling};
+use crate::link::LocalDelivery;
+use crate::link::local::{LocalQueue, ReportTime};
 use crate::payload::Payload;
 use crate::sys::poll::{POLL, poll_for};
 use dishrack_core::ledger::{HolderId, Outcome};
@@ -58,7 +58,7 @@ impl LocalWorker {
     }
 
     /// Begins the next delivery that is there; those that were cancelled are not begun.
-    pub(super) fn begin_next(&mut self) -> Option<Job> {
+    pub(super) fn begin_next(&mut self) -> Option<LocalDelivery> {
         while let Some(job) = self.queue.pop() {
             if self.broker.is_asked() && !self.broker.begin(job.token) {
                 continue;
@@ -71,7 +71,7 @@ impl LocalWorker {
     }
 
     /// Ends the delivery that was begun.
-    pub(super) fn end(&mut self, job: Job, outcome: Outcome<Payload>) {
+    pub(super) fn end(&mut self, job: LocalDelivery, outcome: Outcome<Payload>) {
         let left = self.queue.len() as u64;
         let is_stored =
             matches!(outcome, Outcome::Done(_)) && !job.is_awaited && !self.broker.is_asked();
@@ -99,9 +99,9 @@ impl LocalWorker {
         self.stored = ordinal;
         let unseen = ordinal.saturating_sub(self.queue.seen());
         let is_to_tell = match self.queue.telling() {
-            Telling::AtOnce => true,
-            Telling::Late => service >= LONG,
-            Telling::Soon => service >= LONG || (unseen >= EARLY && unseen >= left && left > 0),
+            ReportTime::AtOnce => true,
+            ReportTime::Late => service >= LONG,
+            ReportTime::Soon => service >= LONG || (unseen >= EARLY && unseen >= left && left > 0),
         };
         if is_to_tell {
             self.tell(false);
@@ -137,12 +137,14 @@ impl LocalWorker {
         if self.has_untold() {
             let waiting = self.queue.left_waiting();
             let comes = match (self.queue.telling(), may_poll) {
-                (Telling::Soon, true) if waiting == 0 => {
+                (ReportTime::Soon, true) if waiting == 0 => {
                     poll_for(SHORT_POLL, || self.queue.has_news())
                 }
-                (Telling::Late, true) if waiting < MANY => poll_for(POLL, || self.queue.has_news()),
-                (Telling::Late, false) if waiting < MANY => self.sleep(Some(LINGER)),
-                (Telling::AtOnce | Telling::Soon | Telling::Late, _) => false,
+                (ReportTime::Late, true) if waiting < MANY => {
+                    poll_for(POLL, || self.queue.has_news())
+                }
+                (ReportTime::Late, false) if waiting < MANY => self.sleep(Some(LINGER)),
+                (ReportTime::AtOnce | ReportTime::Soon | ReportTime::Late, _) => false,
             };
             if comes {
                 return true;

@@ -33,14 +33,14 @@ const WAKE: u64 = u64::MAX;
 const KEEPER: u64 = u64::MAX - 2;
 
 #[derive(Debug)]
-struct Watched {
+struct WatchedChild {
     pid: u32,
     pidfd: OwnedFd,
     /// True if its process group is killed with it.
     leads_group: bool,
 }
 
-impl Watched {
+impl WatchedChild {
     fn kill_group(&self) {
         self.signal_group(Signal::SIGKILL);
     }
@@ -59,7 +59,7 @@ impl Watched {
 pub(crate) struct Reaper {
     epoll: Epoll,
     wake: Arc<EventFd>,
-    children: HashMap<u64, Watched>,
+    children: HashMap<u64, WatchedChild>,
     keeper: Option<Keeper>,
     orphans: Option<Orphans>,
 }
@@ -148,7 +148,7 @@ impl Reaper {
             });
         match watched {
             Ok(pidfd) => {
-                let watched = Watched {
+                let watched = WatchedChild {
                     pid,
                     pidfd,
                     leads_group,
@@ -222,7 +222,7 @@ impl Reaper {
     }
 }
 
-fn reap(child: &Watched) -> Exit {
+fn reap(child: &WatchedChild) -> Exit {
     child.kill_group();
     let pidfd = &child.pidfd;
     match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {

@@ -101,7 +101,7 @@ pub(super) fn start(
 }
 
 /// Our ends of a worker's channels.
-pub(super) struct Ends {
+pub(super) struct ChannelEnds {
     pub(super) downlink: IpcSender<Nudge>,
     pub(super) uplink: IpcReceiver<Nudge>,
     pub(super) ring_pair: Arc<RingPair>,
@@ -155,7 +155,7 @@ pub(super) fn assign(
     number: u64,
     position: &Position,
     memory_max: Option<u64>,
-) -> io::Result<(Ends, StartMessage)> {
+) -> io::Result<(ChannelEnds, StartMessage)> {
     let (down_sender, down_receiver) = ipc::channel()?;
     let (up_sender, up_receiver) = ipc::channel()?;
     let (ring_pair, theirs) = RingPair::new().map_err(|error| {
@@ -180,7 +180,7 @@ pub(super) fn assign(
         socket: None,
         stderr: None,
     };
-    let ends = Ends {
+    let ends = ChannelEnds {
         downlink: down_sender,
         uplink: up_receiver,
         ring_pair,

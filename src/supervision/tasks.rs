@@ -24,7 +24,7 @@ use crate::broker::current;
 use crate::error::Kind;
 use crate::handler::attempt::{Wanted, decode, encode, message_of};
 use crate::handler::copies;
-use crate::link::Job;
+use crate::link::LocalDelivery;
 use crate::link::task::{self, TaskSignals};
 use crate::payload::Payload;
 use dishrack_core::ledger::{Cause, Credit, Outcome, Started};
@@ -198,7 +198,7 @@ async fn serve<T, R, E, F, Fut>(
 
 /// Begins the next delivery, when there is one; `None` when the worker is asked to stop. It does
 /// not poll, because other tasks of the thread may have something to do.
-async fn next(worker: &mut LocalWorker, signals: &TaskSignals) -> Option<Job> {
+async fn next(worker: &mut LocalWorker, signals: &TaskSignals) -> Option<LocalDelivery> {
     loop {
         if let Some(job) = worker.begin_next() {
             return Some(job);

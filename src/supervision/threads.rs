@@ -51,12 +51,15 @@ impl PoolState {
     /// Notes that one worker ended for good; the last one ends the pool.
     pub(super) fn one_ended(&self, why: &str, is_spent: bool) {
         let (order, less) = (Ordering::AcqRel, |running: usize| running.checked_sub(1));
+        // Under one lock, so that all others are counted out when the last one ends the pool and its
+        // stop. One that was counted out later would have items charged for what the stop did.
+        let running = self.broker.with(|core| {
+            let running = self.running.fetch_update(order, Ordering::Acquire, less);
+            core.workers_change(0, usize::from(running.is_ok()));
+            running
+        });
         // None is left where they could not be started.
-        let Ok(running) = self.running.fetch_update(order, Ordering::Acquire, less) else {
-            return;
-        };
-        self.broker.with(|core| core.workers_change(0, 1));
-        if running == 1 {
+        if running == Ok(1) {
             self.end(why, is_spent);
         }
     }
@@ -292,11 +295,11 @@ pub(super) struct LoopLife {
 pub(super) enum Next {
     /// Run the loop again after this rest.
     Again(Duration),
-    Over(End),
+    Over(WorkerEnd),
 }
 
 /// The reason why a worker ended for good.
-pub(super) struct End {
+pub(super) struct WorkerEnd {
     pub(super) why: String,
     pub(super) is_spent: bool,
 }
@@ -314,7 +317,7 @@ impl LoopLife {
     /// Decides after the loop returned (`is_fine`) or panicked. A panic with an item in hand is
     /// charged to the item, and the loop goes on at once; any other one counts against the worker.
     pub(super) fn after(&mut self, is_fine: bool, shared: &PoolState) -> Next {
-        let over = |why: String, is_spent| Next::Over(End { why, is_spent });
+        let over = |why: String, is_spent| Next::Over(WorkerEnd { why, is_spent });
         let charged = held::take_panics();
         let is_wanted = match self.spec.restart {
             Restart::Permanent => {

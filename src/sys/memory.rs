@@ -128,9 +128,9 @@ pub(crate) fn map_to_write(file: impl AsFd, bytes: usize) -> io::Result<Mapping>
 
 /// Memory that another process has made, and that this one can only read.
 #[derive(Debug)]
-pub(crate) struct Readable(Mapping);
+pub(crate) struct ReadableMapping(Mapping);
 
-impl Readable {
+impl ReadableMapping {
     /// Maps memory that cannot be made shorter and that only its maker can write to.
     ///
     /// # Errors
@@ -139,11 +139,11 @@ impl Readable {
         let seals = SealFlags::SHRINK | SealFlags::FUTURE_WRITE;
         let bytes = sealed_size(file.as_fd(), seals)?;
         let access = ProtFlags::PROT_READ;
-        Mapping::of(file, bytes, access, MapFlags::empty()).map(Readable)
+        Mapping::of(file, bytes, access, MapFlags::empty()).map(ReadableMapping)
     }
 }
 
-impl Deref for Readable {
+impl Deref for ReadableMapping {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -178,13 +178,16 @@ mod tests {
         assert_eq!(seen, 7);
         assert_eq!(ftruncate(&file, 0), Err(Errno::PERM));
         assert!(map_to_write(&file, 4097).is_err(), "it is too short");
-        assert!(Readable::map(&file).is_err(), "others could write to it");
+        assert!(
+            ReadableMapping::map(&file).is_err(),
+            "others could write to it"
+        );
     }
 
     #[test]
     fn others_can_only_read_however_they_open_it() {
         let (ours, file) = make_for_readers(100_000).unwrap();
-        let theirs = Readable::map(&file).unwrap();
+        let theirs = ReadableMapping::map(&file).unwrap();
         // SAFETY: within the mapping, and not read meanwhile.
         unsafe { ours.start().write(7) };
         assert_eq!((theirs[0], theirs.len()), (7, 100_000));
@@ -203,8 +206,8 @@ mod tests {
         let file = memfd_create("plain", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&file, 4096).unwrap();
         assert!(map_to_write(&file, 4096).is_err());
-        assert!(Readable::map(&file).is_err());
+        assert!(ReadableMapping::map(&file).is_err());
         let (one, _) = std::io::pipe().unwrap();
-        assert!(Readable::map(&one).is_err());
+        assert!(ReadableMapping::map(&one).is_err());
     }
 }

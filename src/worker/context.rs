@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 
 use serde::de::DeserializeOwned;
 
-use crate::sys::memory::Readable;
+use crate::sys::memory::ReadableMapping;
 
-static CONTEXT: OnceLock<Readable> = OnceLock::new();
+static CONTEXT: OnceLock<ReadableMapping> = OnceLock::new();
 
 /// Stores the context. It is called once, when this process becomes a worker.
-pub(super) fn set(context: Option<Readable>) {
+pub(super) fn set(context: Option<ReadableMapping>) {
     if let Some(context) = context {
         // A process becomes a worker only once.
         let _ = CONTEXT.set(context);

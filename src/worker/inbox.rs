@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crate::fail;
 use crate::handler::lending::Lender;
-use crate::protocol::frame::{self, Answer, Body, Down, Given, Header};
-use crate::protocol::ring::Reader;
+use crate::protocol::frame::{self, Answer, Body, CompletionHeader, Down, Given};
+use crate::protocol::ring::RingReader;
 use crate::protocol::ring_pair::RingPair;
-use crate::protocol::segments::{ReceivedSegments, View};
+use crate::protocol::segments::{ReceivedSegments, SegmentView};
 use crate::sys::descriptors::DescriptorSocket;
 use dishrack_core::ledger::ItemId;
 
@@ -35,7 +35,7 @@ enum BodyPlace {
         start: usize,
         end: usize,
     },
-    Shared(View),
+    Shared(SegmentView),
 }
 
 impl BodyPlace {
@@ -57,7 +57,7 @@ impl Received {
     }
 
     /// Becomes another delivery, whose record was read just now.
-    fn become_next(&mut self, header: Header, place: BodyPlace) {
+    fn become_next(&mut self, header: CompletionHeader, place: BodyPlace) {
         self.ordinal = header.ordinal;
         self.id = header.id;
         self.attempt = header.attempt;
@@ -79,7 +79,7 @@ impl Received {
     }
 
     /// Returns the body if it is in shared memory.
-    pub(super) fn view(&self) -> Option<&View> {
+    pub(super) fn view(&self) -> Option<&SegmentView> {
         match &self.place {
             BodyPlace::Inline { .. } => None,
             BodyPlace::Shared(view) => Some(view),
@@ -112,7 +112,7 @@ pub(super) struct Unsettled {
 
 #[derive(Debug)]
 pub(super) struct Inbox {
-    reader: Reader,
+    reader: RingReader,
     segments: ReceivedSegments,
     /// Deliveries that were taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Received>,
@@ -152,7 +152,7 @@ impl Inbox {
         }
         fail::point("worker: packet read");
         let length = arrival.record.len();
-        if let Some((header, start)) = Header::decode(&arrival.record) {
+        if let Some((header, start)) = CompletionHeader::decode(&arrival.record) {
             self.consume(length);
             arrival.become_next(header, BodyPlace::Inline { start, end: length });
             return Incoming::Delivery;
@@ -181,7 +181,7 @@ impl Inbox {
                     Ok(view) => view,
                     Err(look) => return look,
                 };
-                let header = Header {
+                let header = CompletionHeader {
                     ordinal,
                     id,
                     attempt,
@@ -219,7 +219,7 @@ impl Inbox {
         self.reader.release();
     }
 
-    fn view(&mut self, segment: u32, start: usize, length: usize) -> Result<View, Incoming> {
+    fn view(&mut self, segment: u32, start: usize, length: usize) -> Result<SegmentView, Incoming> {
         let view = self.segments.find(segment, start, length);
         view.map_err(|_| Incoming::Broken)
     }

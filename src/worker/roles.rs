@@ -17,11 +17,11 @@ use super::session::Session;
 use crate::error::Kind;
 
 /// The function that a worker process runs with its session.
-pub(crate) type Run = Arc<dyn Fn(&Arc<Session>) + Send + Sync>;
+pub(crate) type RoleFn = Arc<dyn Fn(&Arc<Session>) + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Role {
-    pub(super) run: Run,
+    pub(super) run: RoleFn,
     is_ambiguous: bool,
 }
 
@@ -81,7 +81,7 @@ impl Roles {
     }
 
     /// Adds the function that a worker process runs with its session, by the name of this function.
-    pub(crate) fn add<F>(&mut self, run: Run) {
+    pub(crate) fn add<F>(&mut self, run: RoleFn) {
         let role = Role {
             run,
             is_ambiguous: false,

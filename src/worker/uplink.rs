@@ -19,9 +19,9 @@ use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::handler::lending::Owner;
 use crate::payload::Payload;
-use crate::payload::segment::{Part, Segment};
-use crate::protocol::frame::{self, Body, Completion, Nudge, Record, Up};
-use crate::protocol::ring::Writer;
+use crate::payload::segment::{Segment, SegmentPart};
+use crate::protocol::frame::{self, Body, Completion, Nudge, RingRecord, Up};
+use crate::protocol::ring::RingWriter;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
@@ -33,10 +33,10 @@ const DELAY: Duration = Duration::from_millis(4);
 
 #[derive(Debug)]
 struct UplinkState {
-    writer: Writer,
+    writer: RingWriter,
     segments: SentSegments,
     /// Shared memory that is lent until the supervisor has read the ring up to this position.
-    lent: VecDeque<(u64, Part)>,
+    lent: VecDeque<(u64, SegmentPart)>,
     is_watched: bool,
 }
 

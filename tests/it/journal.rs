@@ -36,6 +36,7 @@ mod own {
         a_key_without_a_journal_is_put,
         items_of_any_size_come_back,
         a_closed_journal_is_one_file,
+        a_store_that_was_closed_is_one_file_and_takes_no_more,
         many_runs_leave_a_small_file,
         a_cancelled_item_is_dead_in_the_next_run,
         a_journal_that_was_being_made_is_made_anew,
@@ -312,6 +313,19 @@ fn a_closed_journal_is_one_file() {
     drop(queue);
     let files = std::fs::read_dir(place.folder.path()).unwrap();
     assert_eq!(files.count(), 1);
+}
+
+fn a_store_that_was_closed_is_one_file_and_takes_no_more() {
+    let place = Place::new();
+    let queue = place.open();
+    queue.put("a").unwrap();
+    queue.close_store().unwrap();
+    let files = std::fs::read_dir(place.folder.path()).unwrap();
+    assert_eq!(files.count(), 1);
+    let error = queue.put("b").unwrap_err();
+    assert!(error.is_journal(), "{error}");
+    drop(queue);
+    assert_eq!(place.open().counts().unwrap().accepted, 1);
 }
 
 fn many_runs_leave_a_small_file() {

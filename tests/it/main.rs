@@ -19,6 +19,7 @@ mod cpython;
 mod journal;
 mod limits;
 mod manual;
+mod observers;
 mod pages;
 mod pictures;
 mod place;
@@ -42,10 +43,13 @@ fn main() {
         manual::trials(),
         pages::trials(),
         pictures::trials(),
+        observers::trials(),
         threads::trials(),
         tidy::trials(),
         tidy::circles::trials(),
+        tidy::faces::trials(),
         tidy::layers::trials(),
+        tidy::names::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

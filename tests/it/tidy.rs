@@ -2,7 +2,9 @@
 //! to findings, so that it can be tried on a made-up file that breaks it.
 
 pub(crate) mod circles;
+pub(crate) mod faces;
 pub(crate) mod layers;
+pub(crate) mod names;
 mod source;
 
 use source::Source;

@@ -27,7 +27,7 @@ fn rules() -> String {
 fn use_all(url: &str) {
     let place = RedisOptions::new(url, "jobs").results(10);
     let options = QueueOptions::default().capacity(Capacity::Bounded(2));
-    let queue = JoinableQueue::<u64>::on_redis(&place, options).unwrap();
+    let queue = JoinableQueue::<u64>::shared(&place, options).unwrap();
     let refuse_threes = |n: u64| match n {
         3 => Err("a three"),
         n => Ok(n),

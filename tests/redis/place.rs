@@ -28,13 +28,13 @@ fn stream() -> RedisOptions {
 }
 
 pub(crate) fn queue<T: Serialize + DeserializeOwned>(options: Options) -> JoinableQueue<T> {
-    JoinableQueue::on_redis(&stream(), options).unwrap()
+    JoinableQueue::shared(&stream(), options).unwrap()
 }
 
 /// Checks that Redis refuses such a queue.
 pub(crate) fn rendezvous<T: Serialize + DeserializeOwned>() -> Option<JoinableQueue<T>> {
     let options = Options::default().capacity(Capacity::Rendezvous);
-    let error = JoinableQueue::<T>::on_redis(&stream(), options).unwrap_err();
+    let error = JoinableQueue::<T>::shared(&stream(), options).unwrap_err();
     assert!(error.to_string().contains("rendezvous"), "{error}");
     None
 }

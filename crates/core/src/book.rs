@@ -67,13 +67,13 @@ const GONE_ROWS_MAX: u64 = 64;
 
 /// A batch whose row exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Batch {
+struct BatchState {
     count: u64,
     /// The number of its items that are not gone.
     left: u64,
 }
 
-impl Batch {
+impl BatchState {
     fn last(self, first: u64) -> u64 {
         first + (self.count - 1)
     }
@@ -85,7 +85,7 @@ pub struct Book {
     /// The number of items ever accepted.
     accepted: u64,
     gone: Ranges,
-    batches: BTreeMap<u64, Batch>,
+    batches: BTreeMap<u64, BatchState>,
     /// The number of failure rows of each item that has any.
     failures: HashMap<u64, u64>,
     failure_rows: u64,
@@ -268,7 +268,7 @@ impl Book {
     fn put_batch(&mut self, page: &mut Page, first: u64, batch: codec::BatchRow) {
         if batch.count > 0 {
             let (count, left) = (batch.count, batch.count);
-            self.batches.insert(first, Batch { count, left });
+            self.batches.insert(first, BatchState { count, left });
             page.put(Table::Batch, (first, 0), batch.into_body());
         }
     }

@@ -91,7 +91,7 @@ pub use refusal::Refusal;
 pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Stale};
 pub use shortage::Notice;
 use shortage::Shortage;
-use waiting::{Entry, Waiting};
+use waiting::{UnfinishedItem, Waiting};
 pub use withdrawn::Fate;
 
 slotmap::new_key_type! {
@@ -218,7 +218,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.dead = self.dead.saturating_sub(1);
         self.note_policy(&letter.payload);
         let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
-        let entry = Entry::after(letter.id, letter.payload, letter.history, forgiven);
+        let entry = UnfinishedItem::after(letter.id, letter.payload, letter.history, forgiven);
         self.waiting.put_back(entry);
     }
 
@@ -305,7 +305,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         Some(self.lease(holder, entry, false))
     }
 
-    fn lease(&mut self, holder: HolderId, entry: Entry<P>, is_asked_for: bool) -> Handed {
+    fn lease(&mut self, holder: HolderId, entry: UnfinishedItem<P>, is_asked_for: bool) -> Handed {
         let ordinal = self.consumers.take(holder, entry.payload.weight());
         let token = Token::of(holder, ordinal);
         let lease = Lease {
@@ -323,7 +323,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         &mut self,
         token: Token,
         service: Option<Duration>,
-    ) -> Result<(Entry<P>, Handed), Stale> {
+    ) -> Result<(UnfinishedItem<P>, Handed), Stale> {
         let lease = self.leases.remove(token).ok_or(Stale)?;
         let handed = token.handed(&lease);
         let weight = lease.entry.payload.weight();
@@ -355,7 +355,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     fn finish(
         &mut self,
-        entry: Entry<P>,
+        entry: UnfinishedItem<P>,
         handed: Handed,
         service: Duration,
         result: Option<R>,

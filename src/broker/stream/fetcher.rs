@@ -7,19 +7,19 @@
 use std::time::{Duration, Instant};
 
 use super::super::core::Core;
-use super::super::doorbells::Doorbells;
-use super::super::{Deadline, Envelope, sleep, with_guard};
-use super::Post;
+use super::super::monitor::{sleep, with_guard};
+use super::super::{Deadline, Envelope};
+use super::StreamContext;
 use crate::store::stream::{Arrival, Maintained};
 use dishrack_core::dispatcher::inflight::{self, FetcherCall, FetcherStep};
 use dishrack_core::ledger::ItemId;
 
-pub(super) fn run(post: &Post, doorbells: &Doorbells) {
+pub(super) fn run(post: &StreamContext) {
     let every = post.stream.maintain_every();
     let mut has_begun = false;
     let mut due = Instant::now() + every;
     loop {
-        let Some(call) = next_call(post, doorbells, due) else {
+        let Some(call) = next_call(post, due) else {
             return;
         };
         if !std::mem::replace(&mut has_begun, true)
@@ -62,8 +62,8 @@ pub(super) fn run(post: &Post, doorbells: &Doorbells) {
 }
 
 /// Sleeps until there is something to do; `None` at the end.
-fn next_call(post: &Post, doorbells: &Doorbells, due: Instant) -> Option<FetcherCall> {
-    let mut core = post.core.lock();
+fn next_call(post: &StreamContext, due: Instant) -> Option<FetcherCall> {
+    let mut core = post.monitor.lock();
     loop {
         if core.traffic.is_leaving || core.dispatcher.ledger.is_broken() {
             return None;
@@ -80,14 +80,14 @@ fn next_call(post: &Post, doorbells: &Doorbells, due: Instant) -> Option<Fetcher
                     true => Deadline::Until(due),
                     false => Deadline::Forever,
                 };
-                core = sleep(&doorbells.fetcher, core, deadline).0;
+                core = sleep(&post.monitor.doorbells.fetcher, core, deadline).0;
             }
         }
     }
 }
 
 /// Gives back items that are not wanted here and are no longer in the ledger.
-fn give_back(post: &Post, surplus: &[ItemId]) {
+fn give_back(post: &StreamContext, surplus: &[ItemId]) {
     // Items that cannot be given back are taken over when their lease ends.
     let _ = post.stream.release(surplus);
 }

@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::super::Envelope;
 use super::super::core::Core;
-use super::Post;
+use super::StreamContext;
 use crate::fail;
-use crate::store::stream::{Admission, Answered, Ends, Put, StreamState};
+use crate::store::stream::{Admission, Answered, Ends, StreamPut, StreamState};
 use dishrack_core::dispatcher::inflight::{PublisherStep, Telling, results_of};
 use dishrack_core::shared::OutgoingPut;
 
@@ -19,14 +19,14 @@ use dishrack_core::shared::OutgoingPut;
 /// began.
 const AGAIN: Duration = Duration::from_millis(20);
 
-enum Call {
+enum PublisherCall {
     /// The ledger's write of this number.
     Settle(u64, Ends),
-    Put(Vec<Put>),
+    Put(Vec<StreamPut>),
     Refresh(u64),
 }
 
-pub(super) fn run(post: &Post, calls: &Receiver<()>) {
+pub(super) fn run(post: &StreamContext, calls: &Receiver<()>) {
     let mut interrupts = false;
     loop {
         let called = match interrupts {
@@ -45,20 +45,22 @@ pub(super) fn run(post: &Post, calls: &Receiver<()>) {
 }
 
 /// Tells until there is nothing left to tell.
-pub(super) fn tell_all(post: &Post) {
+pub(super) fn tell_all(post: &StreamContext) {
     while let Some(call) = post.with(Core::next_call) {
         let done = match call {
-            Call::Settle(number, ends) => {
+            PublisherCall::Settle(number, ends) => {
                 let answered = told(|| post.stream.settle(&ends));
                 answered.map(|answered| post.with(|core| core.settled(number, &ends, answered)))
             }
-            Call::Put(puts) => {
+            PublisherCall::Put(puts) => {
                 let admission = told(|| post.stream.put(&puts));
                 admission.map(|admission| post.with(|core| core.admitted(&puts, admission)))
             }
-            Call::Refresh(question) => post.stream.refresh().map(|(stream_state, others)| {
-                post.with(|core| core.refreshed(question, stream_state, others));
-            }),
+            PublisherCall::Refresh(question) => {
+                post.stream.refresh().map(|(stream_state, others)| {
+                    post.with(|core| core.refreshed(question, stream_state, others));
+                })
+            }
         };
         if let Err(why) = done {
             post.break_off(why);
@@ -76,11 +78,13 @@ fn told<R>(tell: impl FnOnce() -> R) -> R {
 }
 
 impl Core {
-    fn next_call(&mut self) -> Option<Call> {
+    fn next_call(&mut self) -> Option<PublisherCall> {
         Some(match self.dispatcher.next_step()? {
-            PublisherStep::Settle(telling) => Call::Settle(telling.number, self.ends(telling)),
-            PublisherStep::Put(puts) => Call::Put(self.puts(puts)),
-            PublisherStep::Refresh(question) => Call::Refresh(question),
+            PublisherStep::Settle(telling) => {
+                PublisherCall::Settle(telling.number, self.ends(telling))
+            }
+            PublisherStep::Put(puts) => PublisherCall::Put(self.puts(puts)),
+            PublisherStep::Refresh(question) => PublisherCall::Refresh(question),
         })
     }
 
@@ -94,9 +98,9 @@ impl Core {
         }
     }
 
-    fn puts(&mut self, puts: Vec<OutgoingPut<Envelope>>) -> Vec<Put> {
-        let put = |one: OutgoingPut<Envelope>| Put {
-            reply: self.ticket_of(one.payload.reply()),
+    fn puts(&mut self, puts: Vec<OutgoingPut<Envelope>>) -> Vec<StreamPut> {
+        let put = |one: OutgoingPut<Envelope>| StreamPut {
+            reply: self.traffic.ticket_of(one.payload.reply()),
             body: one.payload.body,
             is_beyond_bound: one.is_beyond_bound,
         };
@@ -108,7 +112,7 @@ impl Core {
         self.has_told();
     }
 
-    fn admitted(&mut self, puts: &[Put], admission: Admission) {
+    fn admitted(&mut self, puts: &[StreamPut], admission: Admission) {
         // An item that is told again gets another ticket.
         let numbers = admission.numbers(puts.iter().map(|put| put.is_beyond_bound));
         let again = puts.iter().zip(numbers);
@@ -132,8 +136,6 @@ impl Core {
         self.doorbells.durable.notify_all();
         // Other supervisors may have gone, and maps without workers of their own have waited for
         // them.
-        for mailbox in self.mailboxes.values() {
-            mailbox.arrived.notify_all();
-        }
+        self.mailboxes.notify_all();
     }
 }

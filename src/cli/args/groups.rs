@@ -9,5 +9,8 @@ pub(super) const DISH: &str = "for dishes";
 /// The options that say how an item is handed to a COMMAND that is executed for it.
 pub(super) const HANDED: &str = "handed";
 
+/// The options for the address of a shared queue, of which there is one for each kind of server.
+pub(in crate::cli) const URL: &str = "url";
+
 /// The options that say which stream a run shares.
 pub(super) const PLACE: &str = "place";

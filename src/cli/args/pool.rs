@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 
 use super::copies::CopyArgs;
 use super::{Format, Method, Mode, Show, duration, groups};
-use crate::supervision::Builder;
+use crate::Builder;
 use dishrack_core::pool::spec::StartMethod;
 
 #[derive(Debug, Args)]

@@ -4,13 +4,17 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Id};
 
-use super::groups::{COMMAND, DISH, HANDED, PLACE};
+use super::groups::{COMMAND, DISH, HANDED, PLACE, URL};
 use super::stream;
+use crate::cli::address::KINDS;
 
-/// An argument or a group, when it is out of place, and the reason.
+/// An argument or a group, when it is out of place, and the reason, with `{shared}` for the option
+/// by which the queue is shared, and `{url}` for all those that share it.
 type Rule = (&'static str, fn(&Typed<'_>) -> bool, &'static str);
 
-const ONE_HOLDER: &str = "with --redis an item has one holder at a time, and so no copies";
+const NEEDS_URL: &str = "needs {url}";
+
+const ONE_HOLDER: &str = "with {shared} an item has one holder at a time, and so no copies";
 
 // A group without a name of its own has the name of its struct.
 const RULES: &[Rule] = &[
@@ -29,27 +33,27 @@ const RULES: &[Rule] = &[
         |typed| typed.has("worker"),
         "a --worker gets its items as requests",
     ),
-    (PLACE, |typed| typed.lacks_redis(), stream::NEEDED),
-    ("PromiseArgs", |typed| typed.lacks_redis(), stream::NEEDED),
+    (PLACE, |typed| typed.lacks_url(), NEEDS_URL),
+    ("PromiseArgs", |typed| typed.lacks_url(), NEEDS_URL),
     (
         "journal",
         |typed| typed.is_shared(),
-        "with --redis the items are kept there: use one of the two",
+        "with {shared} the items are kept there: use one of the two",
     ),
     (
         "direct",
         |typed| typed.is_shared(),
-        "with --redis nobody knows who is idle elsewhere",
+        "with {shared} nobody knows who is idle elsewhere",
     ),
     (
         "delay",
         |typed| typed.is_shared(),
-        "with --redis nobody knows when others begin items",
+        "with {shared} nobody knows when others begin items",
     ),
     (
         "keep_order",
         |typed| typed.is_shared(),
-        "with --redis others do some of the items, so there is no order to be kept",
+        "with {shared} others do some of the items, so there is no order to be kept",
     ),
     ("copies", |typed| typed.is_shared(), ONE_HOLDER),
     ("hedge_after", |typed| typed.is_shared(), ONE_HOLDER),
@@ -85,12 +89,20 @@ impl Typed<'_> {
             && self.matches.value_source(id) == Some(ValueSource::CommandLine)
     }
 
-    fn lacks_redis(&self) -> bool {
-        !self.has("redis") && stream::variable().is_none()
+    fn lacks_url(&self) -> bool {
+        !self.has(URL) && stream::variable().is_none()
     }
 
     fn is_shared(&self) -> bool {
         self.is_work || self.has(PLACE) || self.has("PromiseArgs")
+    }
+
+    /// Returns the option by which the queue is shared; if a variable has its address, that of its
+    /// kind of server.
+    fn sharing_option(&self) -> String {
+        let by_variable = || stream::variable().map_or(KINDS[0], |(kind, _)| kind);
+        let named = || format!("--{}", by_variable().option);
+        self.option(URL).unwrap_or_else(named)
     }
 
     /// Returns the first typed option of the argument or group.
@@ -132,7 +144,11 @@ pub(in crate::cli) fn check(command: &Command, matches: &ArgMatches) -> Result<(
     }
     let broken = RULES.iter().find_map(|(id, is_out_of_place, why)| {
         let option = typed.option(id)?;
-        is_out_of_place(&typed).then(|| format!("{option}: {why}"))
+        is_out_of_place(&typed).then(|| {
+            let why = why.replace("{shared}", &typed.sharing_option());
+            let why = why.replace("{url}", &stream::needed());
+            format!("{option}: {why}")
+        })
     });
     broken.map_or(Ok(()), Err)
 }

@@ -1,18 +1,14 @@
-//! The options that name a stream in Redis, as they are typed.
+//! The options that name a shared queue, as they are typed. The kinds of servers are a list in
+//! `address`.
 
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, Command};
+use clap::{Arg, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{JobArgs, PoolArgs, ShownArgs, duration, groups};
-use crate::cli::address::Address;
+use crate::cli::address::{Address, KINDS};
+use crate::store::stream::StreamKind;
 use crate::sys::title;
-
-/// The variable with the address of Redis, so that a password need not be on the command line.
-const VARIABLE: &str = "REDIS_URL";
-
-/// The reason why an option makes no sense without a Redis.
-pub(super) const NEEDED: &str = "needs --redis URL, or the variable REDIS_URL";
 
 /// The default name of a stream.
 const STREAM: &str = "dishrack";
@@ -24,11 +20,8 @@ const STREAM: &str = "dishrack";
     group = ArgGroup::new(groups::PLACE).multiple(true)
 )]
 pub(in crate::cli) struct PlaceArgs {
-    /// Share the queue by a stream in Redis: any free worker, here or on another machine, takes the
-    /// items put there. redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or
-    /// redis+unix:///PATH [default: the variable REDIS_URL, where a stream is named]
-    #[arg(long, value_name = "URL", group = groups::PLACE)]
-    redis: Option<String>,
+    #[command(flatten)]
+    url: UrlArgs<true>,
 
     /// The name of that stream [default: dishrack]
     #[arg(long, value_name = "NAME", group = groups::PLACE)]
@@ -36,6 +29,55 @@ pub(in crate::cli) struct PlaceArgs {
 
     #[command(flatten)]
     promise: PromiseArgs,
+}
+
+/// The address of a shared queue, and the kind of its server, by whose option it was typed: of a run,
+/// or of a subcommand that is about a stream in any case.
+#[derive(Debug, Clone)]
+struct UrlArgs<const IS_OF_RUN: bool>(Option<Url>);
+
+/// An address, and the kind of server that it is of.
+type Url = (&'static StreamKind, String);
+
+impl<const IS_OF_RUN: bool> Args for UrlArgs<IS_OF_RUN> {
+    fn augment_args(command: Command) -> Command {
+        let url = ArgGroup::new(groups::URL).args(KINDS.map(|kind| kind.option));
+        let args = KINDS.map(|kind| {
+            let (server, variable) = (kind.server, kind.variable);
+            let arg = Arg::new(kind.option).long(kind.option).value_name("URL");
+            match IS_OF_RUN {
+                true => arg.group(groups::PLACE).help(format!(
+                    "Share the queue by a stream in {server}: any free worker, here or on another \
+                     machine, takes the items put there. {} [default: the variable {variable}, \
+                     where a stream is named]",
+                    kind.addresses
+                )),
+                false => arg.help(format!(
+                    "The address of {server} [default: the variable {variable}]"
+                )),
+            }
+        });
+        command.args(args).group(url)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const IS_OF_RUN: bool> FromArgMatches for UrlArgs<IS_OF_RUN> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let typed = |kind: &'static StreamKind| {
+            let url = matches.get_one::<String>(kind.option)?;
+            Some((kind, url.clone()))
+        };
+        Ok(UrlArgs(KINDS.into_iter().find_map(typed)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// The promises asked for on the stream.
@@ -54,9 +96,8 @@ pub(in crate::cli) struct PromiseArgs {
 /// The stream that a subcommand is about.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct StreamArgs {
-    /// The address of Redis [default: the variable REDIS_URL]
-    #[arg(long, value_name = "URL")]
-    pub(in crate::cli) redis: Option<String>,
+    #[command(flatten)]
+    url: UrlArgs<false>,
 
     /// The name of the stream
     #[arg(long, value_name = "NAME", default_value = STREAM)]
@@ -114,9 +155,9 @@ impl PlaceArgs {
         // The variable alone does not make a run share its queue.
         let is_named = self.stream.is_some() || self.promise.is_given();
         let by_variable = || is_named.then(variable).flatten();
-        let url = self.redis.clone().or_else(by_variable)?;
+        let (kind, url) = self.url.0.clone().or_else(by_variable)?;
         let stream = self.stream.as_deref().unwrap_or(STREAM);
-        let place = Address::new(url, stream);
+        let place = Address::new(kind, url, stream);
         hide("run", &place);
         Some(self.promise.of(place))
     }
@@ -137,24 +178,48 @@ impl StreamArgs {
     /// Returns the stream's address for this subcommand.
     ///
     /// # Errors
-    /// No address of Redis was given.
+    /// No address was given.
     pub(in crate::cli) fn place(&self, subcommand: &str) -> Result<Address, String> {
-        let url = self.url().ok_or_else(|| {
-            format!("--redis URL is needed, or the variable {VARIABLE}: where is Redis?")
+        let (kind, url) = self.url().ok_or_else(|| {
+            let variables = any(|kind| kind.variable.to_owned());
+            let servers = any(|kind| kind.server.to_owned());
+            let options = options();
+            format!("{options} is needed, or the variable {variables}: where is {servers}?")
         })?;
-        let place = Address::new(url, &self.stream);
+        let place = Address::new(kind, url, &self.stream);
         hide(subcommand, &place);
         Ok(place)
     }
 
-    /// Returns the address of Redis, if one was given.
-    pub(in crate::cli) fn url(&self) -> Option<String> {
-        self.redis.clone().or_else(variable)
+    /// Returns the address, if one was given.
+    pub(in crate::cli) fn url(&self) -> Option<Url> {
+        self.url.0.clone().or_else(variable)
     }
 }
 
-pub(super) fn variable() -> Option<String> {
-    std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
+/// Returns the first address in a variable.
+pub(super) fn variable() -> Option<Url> {
+    let set = |kind: &'static StreamKind| {
+        let url = std::env::var(kind.variable).ok();
+        Some((kind, url.filter(|url| !url.is_empty())?))
+    };
+    KINDS.into_iter().find_map(set)
+}
+
+/// Returns this of each kind of server, for people.
+fn any(name: impl Fn(&StreamKind) -> String) -> String {
+    KINDS.map(name).join(" or ")
+}
+
+/// Returns the options for an address, for people.
+pub(in crate::cli) fn options() -> String {
+    any(|kind| format!("--{} URL", kind.option))
+}
+
+/// Returns the need of an option that makes no sense without an address, for people.
+pub(super) fn needed() -> String {
+    let variables = any(|kind| kind.variable.to_owned());
+    format!("{}, or the variable {variables}", options())
 }
 
 /// Makes `ps` show this in place of the arguments, which may contain the password.
@@ -167,7 +232,7 @@ impl WorkArgs {
     /// Returns the stream's address.
     ///
     /// # Errors
-    /// No address of Redis was given.
+    /// No address was given.
     pub(in crate::cli) fn place(&self) -> Result<Address, String> {
         Ok(self.promise.of(self.stream.place("work")?))
     }

@@ -44,7 +44,7 @@ fn shown(line: &[u8]) -> Cow<'_, [u8]> {
 pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, RunError> {
     let stop = Stop::new();
     let mut feed =
-        input::Feed::open(&config.source, config.separator).map_err(RunError::of_thread)?;
+        input::LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
     let mut out = BufWriter::new(StandardStream::Out);
     let mut is_exact = true;
     while let Some(line) = feed.next(&stop) {

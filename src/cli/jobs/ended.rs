@@ -9,7 +9,7 @@ use dishrack_core::ledger::{Cause, CopyEnd, Exit, Failure, ItemId};
 
 /// The end of an attempt.
 #[derive(Debug, Clone)]
-pub(super) struct Ended {
+pub(super) struct AttemptEnd {
     pub(super) id: ItemId,
     pub(super) item: Arc<str>,
     pub(super) attempt: u32,
@@ -34,7 +34,7 @@ pub(super) struct Ended {
 /// The end of one of several copies of an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct CopyEnded {
-    pub(super) ended: Ended,
+    pub(super) ended: AttemptEnd,
     /// True if its command came to an end of its own.
     pub(super) is_over: bool,
 }
@@ -66,7 +66,7 @@ impl CopyEnded {
         };
         let is_over = **end != CopyEnd::Cancelled;
         let took = duration.unwrap_or_default();
-        let ended = Ended {
+        let ended = AttemptEnd {
             id: *id,
             item: item.as_str().into(),
             attempt: *attempt,
@@ -94,7 +94,7 @@ fn is_death(cause: &Cause) -> bool {
     )
 }
 
-impl Ended {
+impl AttemptEnd {
     /// Returns the run of the command that its output is of.
     pub(super) fn run(&self) -> CommandRun {
         CommandRun {
@@ -115,7 +115,7 @@ impl Ended {
                 attempt,
                 duration,
                 ended,
-            } => Some(Ended {
+            } => Some(AttemptEnd {
                 id: *id,
                 item: item.as_str().into(),
                 attempt: *attempt,
@@ -130,18 +130,21 @@ impl Ended {
                 at: event.at,
             }),
             EventKind::Retry { id, item, failure } => {
-                Some(Ended::failed(*id, item, (failure, false), event.at))
+                Some(AttemptEnd::failed(*id, item, (failure, false), event.at))
             }
-            EventKind::Dead { id, item, history } => {
-                Some(Ended::failed(*id, item, (history.last()?, true), event.at))
-            }
+            EventKind::Dead { id, item, history } => Some(AttemptEnd::failed(
+                *id,
+                item,
+                (history.last()?, true),
+                event.at,
+            )),
             _ => None,
         }
     }
 
     fn failed(id: ItemId, item: &str, (failure, is_last): (&Failure, bool), at: Duration) -> Self {
         let scene = &failure.scene;
-        Ended {
+        AttemptEnd {
             id,
             item: item.into(),
             attempt: failure.attempt,

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::ended::{CopyEnded, Ended};
+use super::ended::{AttemptEnd, CopyEnded};
 use crate::cli::unwritten::Unwritten;
 use crate::cli::view::View;
 use crate::cli::{output, screen};
@@ -115,7 +115,7 @@ impl JobLog {
     }
 
     /// Returns the row of an event, if it has one.
-    fn row_of(&mut self, event: &Event) -> Option<Ended> {
+    fn row_of(&mut self, event: &Event) -> Option<AttemptEnd> {
         if let EventKind::ItemStarted {
             id,
             attempt,
@@ -143,7 +143,7 @@ impl JobLog {
     }
 
     /// Begins the file, and writes the rows that an earlier run has not written.
-    fn begin(&mut self, earlier: &[Ended]) -> io::Result<()> {
+    fn begin(&mut self, earlier: &[AttemptEnd]) -> io::Result<()> {
         let rows = earlier.iter();
         let lines: Vec<String> = rows.map(|row| self.line(row)).collect::<io::Result<_>>()?;
         self.place.begin(&lines)?;
@@ -158,7 +158,7 @@ impl JobLog {
     }
 
     /// Writes a row after the header, for which there may have been no room before.
-    fn add(&mut self, row: &Ended) -> io::Result<()> {
+    fn add(&mut self, row: &AttemptEnd) -> io::Result<()> {
         let line = self.line(row)?;
         if !self.has_begun {
             self.place.begin(&[])?;
@@ -167,7 +167,7 @@ impl JobLog {
         self.write(&line)
     }
 
-    fn line(&self, row: &Ended) -> io::Result<String> {
+    fn line(&self, row: &AttemptEnd) -> io::Result<String> {
         let received = self
             .spool
             .open_measured(row.run(), OutputStream::Stdout)?
@@ -191,7 +191,11 @@ impl JobLog {
     }
 
     /// Reports the first failure. The run goes on, and the journal keeps these rows.
-    fn check<'a>(&mut self, result: io::Result<()>, rows: impl IntoIterator<Item = &'a Ended>) {
+    fn check<'a>(
+        &mut self,
+        result: io::Result<()>,
+        rows: impl IntoIterator<Item = &'a AttemptEnd>,
+    ) {
         let Err(error) = result else {
             return;
         };
@@ -206,13 +210,13 @@ impl JobLog {
 }
 
 /// Returns the attempt that an event ends. A dead letter without an attempt has no row.
-fn attempt_of(event: &Event) -> Option<Ended> {
-    Ended::of(event).filter(|row| !row.worker.is_empty())
+fn attempt_of(event: &Event) -> Option<AttemptEnd> {
+    AttemptEnd::of(event).filter(|row| !row.worker.is_empty())
 }
 
 impl View for JobLog {
     fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
-        let rows: Vec<Ended> = events.iter().filter_map(attempt_of).collect();
+        let rows: Vec<AttemptEnd> = events.iter().filter_map(attempt_of).collect();
         let begun = self.begin(&rows);
         self.check(begun, &rows);
         Ok(())

@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{joblog, program, results};
+use crate::Supervisor;
 use crate::cli::args::{Format, JobArgs};
 use crate::cli::halt::Halt;
-use crate::cli::input::{self, InputLine, Source};
+use crate::cli::input::{self, InputLine, ItemSource};
 use crate::cli::screen;
-use crate::error::Error;
 use crate::jobs::shell::Script;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::Template;
-use crate::jobs::{Feed, Setup};
-use crate::supervision::limits;
+use crate::jobs::{ItemInput, Setup};
 
 /// The word in front of items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
@@ -56,7 +55,7 @@ impl JobConfig {
     /// Returns the configuration and the number of items, if it is known.
     pub(in crate::cli) fn validate(
         args: &JobArgs,
-        source: &Source,
+        source: &ItemSource,
         format: Format,
         is_resumable: bool,
         taken: &mut Vec<PathBuf>,
@@ -70,7 +69,7 @@ impl JobConfig {
         check_together(args, &words, format)?;
         if !args.dry_run {
             // Folders are marked by way of /proc.
-            limits::check_system().map_err(|lacking| Error(lacking).to_string())?;
+            Supervisor::check_system().map_err(|lacking| lacking.to_string())?;
         }
         if let Some(word) = words.iter().find(|word| is_numbered_place(word)) {
             screen::complain(&format_args!(
@@ -109,18 +108,18 @@ impl JobConfig {
 /// Makes the setup of the workers, without the place of their output.
 fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
     let feed = match (args.stdin, args.null) {
-        (false, _) => Feed::Arguments,
-        (true, is_null) => Feed::Stdin {
+        (false, _) => ItemInput::Arguments,
+        (true, is_null) => ItemInput::Stdin {
             ends_line: !is_null,
         },
     };
     let mut template = Template::parse(words, args.json);
     let read = match feed {
-        Feed::Arguments => Script::read_with_item,
-        Feed::Stdin { .. } => Script::read,
+        ItemInput::Arguments => Script::read_with_item,
+        ItemInput::Stdin { .. } => Script::read,
     };
     let script = args.shell.then(|| read(&template)).transpose()?;
-    if feed == Feed::Arguments {
+    if feed == ItemInput::Arguments {
         template = template.with_item();
     }
     let environment = args
@@ -201,13 +200,13 @@ fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
 
 /// Checks that the items can be read and filled in. Returns their number, if it was seen.
 fn check_items(
-    source: &Source,
+    source: &ItemSource,
     separator: u8,
     json: Option<&Template>,
 ) -> Result<Option<u64>, String> {
     let Some(template) = json else {
         return match source {
-            Source::Given(items) => Ok(Some(items.len() as u64)),
+            ItemSource::Given(items) => Ok(Some(items.len() as u64)),
             _ => input::is_there(source).map(|_| None),
         };
     };
@@ -217,7 +216,7 @@ fn check_items(
 pub(super) fn check_json(
     template: &Template,
     line: &InputLine,
-    source: &Source,
+    source: &ItemSource,
 ) -> Result<(), String> {
     let why = match serde_json::from_slice::<serde::de::IgnoredAny>(&line.bytes) {
         // The message must not name the line within the item, which is always 1.

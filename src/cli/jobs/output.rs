@@ -20,17 +20,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::turns::Turns;
-use self::writer::{Label, Mark, Piece, Writer};
+use self::writer::{AttemptLabel, FilePiece, LineMark, OutputWriter};
 use super::budget::Returns;
-use super::ended::{CopyEnded, Ended};
-use super::results::{Results, Run};
+use super::ended::{AttemptEnd, CopyEnded};
+use super::results::{Results, WhichRun};
 use crate::cli::args::Format;
 use crate::cli::dead_letter_log::DeadLetterLog;
 use crate::cli::scratch;
 use crate::cli::unwritten::Unwritten;
 use crate::cli::view::{Out, View};
+use crate::cli::work::OnShown;
 use crate::cli::work::Origin;
-use crate::cli::work::Shown;
 use crate::jobs::output_log::{Kept, Logs};
 use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::observe::text::printable;
@@ -61,7 +61,7 @@ struct Live {
 
 /// The thing that a command's output is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum OutputScope {
     /// An attempt without copies.
     Whole,
     /// The copy that an attempt is blamed on, of several that have failed or do not agree.
@@ -75,7 +75,7 @@ enum Part {
 struct Written {
     run: CommandRun,
     is_last: bool,
-    part: Part,
+    part: OutputScope,
     /// True for each of its streams that had a file when it was written.
     has_file: [bool; 2],
 }
@@ -85,8 +85,8 @@ pub(super) struct Outputs {
     /// The logs in which workers keep small output.
     logs: Option<Logs>,
     shape: Shape,
-    writer: Writer,
-    turns: Option<Turns<Ended>>,
+    writer: OutputWriter,
+    turns: Option<Turns<AttemptEnd>>,
     live: Vec<Live>,
     /// Copies that have ended, of which it is not known yet what became of their attempts.
     copies: Vec<CopyEnded>,
@@ -97,9 +97,9 @@ pub(super) struct Outputs {
     written: Vec<Written>,
     results: Option<Results>,
     /// The run of the seen events.
-    run: Run,
+    run: WhichRun,
     returns: Returns,
-    shown: Shown,
+    shown: OnShown,
     unwritten: Unwritten,
     letters: Option<Arc<DeadLetterLog>>,
     /// Ends that earlier runs have left to be shown. Those already shown have no files any more.
@@ -127,7 +127,7 @@ impl Outputs {
         origin: &Origin,
         (out, returns): (Out, Returns),
     ) -> Self {
-        let unshown = || origin.unshown.iter().filter_map(Ended::of);
+        let unshown = || origin.unshown.iter().filter_map(AttemptEnd::of);
         // Files of attempts that are not to be shown will come again, or were shown.
         spool.keep_only(&unshown().map(|one| one.run()).collect());
         let attempts = unshown().map(|one| (one.id, one.attempt)).collect();
@@ -139,7 +139,7 @@ impl Outputs {
             logs: spool.is_logged().then(|| Logs::new(spool.clone())),
             spool,
             shape,
-            writer: Writer::new(out, shape.format),
+            writer: OutputWriter::new(out, shape.format),
             turns: shape.keeps_order.then_some(turns),
             live: Vec::new(),
             copies: Vec::new(),
@@ -147,7 +147,7 @@ impl Outputs {
             unwanted: HashMap::new(),
             written: Vec::new(),
             results,
-            run: Run::Present,
+            run: WhichRun::Present,
             returns,
             shown: Arc::clone(&origin.shown),
             unwritten: origin.unwritten.clone(),
@@ -171,7 +171,7 @@ impl Outputs {
     }
 
     /// Keeps the end of an item at once, and shows it in its turn.
-    fn end_item(&mut self, ended: Ended) -> io::Result<()> {
+    fn end_item(&mut self, ended: AttemptEnd) -> io::Result<()> {
         if let Some(results) = &mut self.results
             && !results.keep(&ended, self.run, &self.spool)
         {
@@ -187,22 +187,22 @@ impl Outputs {
         Ok(())
     }
 
-    fn show(&mut self, ended: &Ended) -> io::Result<()> {
+    fn show(&mut self, ended: &AttemptEnd) -> io::Result<()> {
         if self.undecided.remove(&ended.id) {
-            return self.show_failed(ended, Part::Blamed);
+            return self.show_failed(ended, OutputScope::Blamed);
         }
         let mark = self.mark(&ended.item);
         let shown = self.end_live(ended.id);
-        self.show_rest(ended, shown, &mark, Part::Whole)
+        self.show_rest(ended, shown, &mark, OutputScope::Whole)
     }
 
     /// Shows what was not shown while the command ran.
     fn show_rest(
         &mut self,
-        ended: &Ended,
+        ended: &AttemptEnd,
         [stdout, stderr]: [u64; 2],
-        mark: &Mark,
-        part: Part,
+        mark: &LineMark,
+        part: OutputScope,
     ) -> io::Result<()> {
         let logs = self.logs.as_mut();
         let kept = logs.and_then(|logs| logs.take(ended.pid, ended.id, ended.attempt));
@@ -211,7 +211,7 @@ impl Outputs {
         }
         let label = &ended.label();
         let has_stdout = self.copy(label, ended.pid, (OutputStream::Stdout, stdout), mark)?;
-        if !has_stdout && ended.is_last && part == Part::Whole {
+        if !has_stdout && ended.is_last && part == OutputScope::Whole {
             self.miss(ended);
         }
         let has_stderr = self.copy(label, ended.pid, (OutputStream::Stderr, stderr), mark)?;
@@ -221,10 +221,10 @@ impl Outputs {
     /// Shows output that is in a log.
     fn show_logged(
         &mut self,
-        ended: &Ended,
+        ended: &AttemptEnd,
         kept: &Kept,
-        mark: &Mark,
-        part: Part,
+        mark: &LineMark,
+        part: OutputScope,
     ) -> io::Result<()> {
         let label = &ended.label();
         match kept.read() {
@@ -242,7 +242,7 @@ impl Outputs {
     }
 
     /// Lets an attempt whose worker has died have what its command wrote until then.
-    fn adopt(&mut self, ended: &Ended) {
+    fn adopt(&mut self, ended: &AttemptEnd) {
         let Some(logs) = self.logs.as_mut().filter(|_| ended.has_worker_died) else {
             return;
         };
@@ -254,7 +254,7 @@ impl Outputs {
     }
 
     /// Reports the missing output of an item if it must have been removed from outside.
-    fn miss(&mut self, ended: &Ended) {
+    fn miss(&mut self, ended: &AttemptEnd) {
         let was_run = ended.cause.is_none() && self.shape.has_stdout_files;
         if !was_run || self.earlier.contains(&(ended.id, ended.attempt)) {
             return;
@@ -265,7 +265,12 @@ impl Outputs {
     }
 
     /// Notes that the attempt's output is written.
-    fn note_written(&mut self, ended: &Ended, has_file: [bool; 2], part: Part) -> io::Result<()> {
+    fn note_written(
+        &mut self,
+        ended: &AttemptEnd,
+        has_file: [bool; 2],
+        part: OutputScope,
+    ) -> io::Result<()> {
         self.written.push(Written {
             run: ended.run(),
             is_last: ended.is_last,
@@ -310,7 +315,7 @@ impl Outputs {
             for (stream, _) in streams.filter(|(_, has_file)| *has_file) {
                 self.spool.remove(run, stream);
             }
-            if part != Part::Other {
+            if part != OutputScope::Other {
                 shown.push((run.id, run.attempt));
             }
         }
@@ -318,27 +323,27 @@ impl Outputs {
         Ok(())
     }
 
-    fn mark(&self, item: &str) -> Mark {
+    fn mark(&self, item: &str) -> LineMark {
         match self.shape.is_tagged {
-            true => Mark::Tag(format!("{}\t", printable(item)).into_bytes()),
-            false => Mark::None,
+            true => LineMark::Tag(format!("{}\t", printable(item)).into_bytes()),
+            false => LineMark::None,
         }
     }
 
     /// Shows the output of an attempt that is followed by another one, or of a copy of one that has
     /// failed.
-    fn show_failed(&mut self, ended: &Ended, part: Part) -> io::Result<()> {
+    fn show_failed(&mut self, ended: &AttemptEnd, part: OutputScope) -> io::Result<()> {
         let label = &ended.label();
         let shown = self.end_live(label.id);
         let mark = match shown {
             [0, 0] => {
                 let item = printable(label.item);
                 let copy = match part {
-                    Part::Whole => String::new(),
-                    Part::Blamed | Part::Other => format!(", {}", ended.worker),
+                    OutputScope::Whole => String::new(),
+                    OutputScope::Blamed | OutputScope::Other => format!(", {}", ended.worker),
                 };
                 let mark = format!("[{item}, attempt {}{copy}] ", label.attempt);
-                Mark::Failed(mark.into_bytes())
+                LineMark::Failed(mark.into_bytes())
             }
             // Its lines were shown as they came, so the rest goes to the same place.
             _ => self.mark(label.item),
@@ -348,20 +353,20 @@ impl Outputs {
 
     /// Deals with the output of all other copies of an attempt that is over, and returns what its
     /// own is: that of the copy that counts, or of the one that it is blamed on.
-    fn settle_copies(&mut self, attempt: &Ended) -> io::Result<Part> {
+    fn settle_copies(&mut self, attempt: &AttemptEnd) -> io::Result<OutputScope> {
         if self.copies.is_empty() {
-            return Ok(Part::Whole);
+            return Ok(OutputScope::Whole);
         }
         let is_its = |copy: &mut CopyEnded| copy.ended.id == attempt.id;
         let others: Vec<CopyEnded> = self.copies.extract_if(.., is_its).collect();
         let part = match others.is_empty() || attempt.cause.is_none() {
-            true => Part::Whole,
-            false => Part::Blamed,
+            true => OutputScope::Whole,
+            false => OutputScope::Blamed,
         };
         for CopyEnded { ended, is_over } in others {
             match attempt.cause.is_some() && is_over {
                 _ if ended.pid == attempt.pid => {}
-                true => self.show_failed(&ended, Part::Other)?,
+                true => self.show_failed(&ended, OutputScope::Other)?,
                 false => self.discard(ended.run()),
             }
         }
@@ -398,15 +403,15 @@ impl Outputs {
     /// Shows the rest of a stream. Returns `false` if there is no file.
     fn copy(
         &mut self,
-        label: &Label<'_>,
+        label: &AttemptLabel<'_>,
         pid: u32,
         (stream, shown): (OutputStream, u64),
-        mark: &Mark,
+        mark: &LineMark,
     ) -> io::Result<bool> {
         let (id, attempt) = (label.id, label.attempt);
         let run = CommandRun { id, attempt, pid };
         let opened = self.spool.open_measured(run, stream);
-        match opened.map(|opened| opened.map(|opened| Piece::rest(opened, shown))) {
+        match opened.map(|opened| opened.map(|opened| FilePiece::rest(opened, shown))) {
             Ok(Some(piece)) if !piece.is_empty() => {
                 if !self.writer.print(label, stream, mark, piece)? {
                     self.unwritten.add(label.id, label.attempt);
@@ -448,7 +453,7 @@ impl Outputs {
 
     fn show_lines(&mut self, live: &mut Live) -> io::Result<()> {
         let mark = self.mark(&live.item);
-        let label = Label {
+        let label = AttemptLabel {
             id: live.run.id,
             item: &live.item,
             attempt: live.run.attempt,
@@ -462,7 +467,7 @@ impl Outputs {
             };
             let length = whole_lines(&file, *shown, searched).unwrap_or(0);
             if length > 0 {
-                let piece = Piece::of(file, *shown, length);
+                let piece = FilePiece::of(file, *shown, length);
                 // Output that stderr does not take now is written again when the attempt is over.
                 if self.writer.print(&label, stream, &mark, piece)? {
                     *shown += length;
@@ -497,9 +502,9 @@ fn whole_lines(file: &File, from: u64, searched: &mut u64) -> io::Result<u64> {
     Ok(0)
 }
 
-impl Ended {
-    fn label(&self) -> Label<'_> {
-        Label {
+impl AttemptEnd {
+    fn label(&self) -> AttemptLabel<'_> {
+        AttemptLabel {
             id: self.id,
             item: &self.item,
             attempt: self.attempt,
@@ -510,9 +515,9 @@ impl Ended {
 
 impl View for Outputs {
     fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
-        self.run = Run::Earlier;
+        self.run = WhichRun::Earlier;
         let seen = events.iter().try_for_each(|event| self.see(event));
-        self.run = Run::Present;
+        self.run = WhichRun::Present;
         seen
     }
 
@@ -541,7 +546,7 @@ impl View for Outputs {
             self.adopt(&copy.ended);
             self.copies.push(copy);
         }
-        let Some(ended) = Ended::of(event) else {
+        let Some(ended) = AttemptEnd::of(event) else {
             return Ok(());
         };
         scratch::look_after();
@@ -550,7 +555,7 @@ impl View for Outputs {
         if !ended.is_last {
             return self.show_failed(&ended, part);
         }
-        if part == Part::Blamed {
+        if part == OutputScope::Blamed {
             self.undecided.insert(ended.id);
         }
         self.end_item(ended)

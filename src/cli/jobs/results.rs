@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use self::folder::Folder;
-use super::ended::Ended;
-use crate::cli::letter::Clock;
+use super::ended::AttemptEnd;
+use crate::cli::letter::UtcTime;
 use crate::cli::{output, screen};
 use crate::jobs::spool::{OutputStream, Spool};
 use crate::jobs::template::Values;
@@ -164,7 +164,7 @@ impl Results {
 
     /// Keeps the results of the last attempt at an item, which ended in this run or an earlier one.
     /// Returns `true` if they are kept. The first failure is reported; the run goes on.
-    pub(super) fn keep(&mut self, ended: &Ended, run: Run, spool: &Spool) -> bool {
+    pub(super) fn keep(&mut self, ended: &AttemptEnd, run: WhichRun, spool: &Spool) -> bool {
         let written = self.write(ended, run, spool);
         self.check(written)
     }
@@ -183,12 +183,12 @@ impl Results {
         false
     }
 
-    fn write(&self, ended: &Ended, run: Run, spool: &Spool) -> io::Result<()> {
+    fn write(&self, ended: &AttemptEnd, run: WhichRun, spool: &Spool) -> io::Result<()> {
         let folder = self.place.open.folder(&ended.id.0.to_string())?;
         let object = self.object(ended, run);
         let found = match run {
-            Run::Present => None,
-            Run::Earlier => result_in(&folder)?,
+            WhichRun::Present => None,
+            WhichRun::Earlier => result_in(&folder)?,
         };
         if found.as_ref().is_some_and(|found| is_kept(found, &object)) {
             return Ok(());
@@ -204,19 +204,19 @@ impl Results {
             match (spool.open(ended.run(), stream)?, run) {
                 (Some(from), _) => folder.put(&from, name, &mode)?,
                 // The command wrote nothing.
-                (None, Run::Present) => drop(folder.create(name)?),
+                (None, WhichRun::Present) => drop(folder.create(name)?),
                 // The command wrote nothing, or its output is gone. The file there is another
                 // attempt's.
-                (None, Run::Earlier) if found.is_some() => folder.remove(name)?,
-                (None, Run::Earlier) => {}
+                (None, WhichRun::Earlier) if found.is_some() => folder.remove(name)?,
+                (None, WhichRun::Earlier) => {}
             }
         }
         folder.rename(new, RESULT)
     }
 
-    fn object(&self, ended: &Ended, run: Run) -> Value {
+    fn object(&self, ended: &AttemptEnd, run: WhichRun) -> Value {
         // An earlier run may have had another command.
-        let command = (run == Run::Present).then(|| {
+        let command = (run == WhichRun::Present).then(|| {
             self.setup.shown(Values {
                 item: ended.item.as_bytes(),
                 number: ended.id.0,
@@ -239,8 +239,8 @@ impl Results {
             "signal": signal,
             "cause": ended.cause,
             "worker": has_begun.then_some(&*ended.worker),
-            "started": has_begun.then(|| Clock(ended.started).to_string()),
-            "ended": Clock(ended.started + ended.took).to_string(),
+            "started": has_begun.then(|| UtcTime(ended.started).to_string()),
+            "ended": UtcTime(ended.started + ended.took).to_string(),
             "seconds": has_begun.then_some(ended.took.as_secs_f64()),
         })
     }
@@ -248,7 +248,7 @@ impl Results {
 
 /// The run in which an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Run {
+pub(super) enum WhichRun {
     Present,
     /// An earlier run with the same journal.
     Earlier,

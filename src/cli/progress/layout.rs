@@ -7,7 +7,7 @@ use std::time::Duration;
 use unicode_width::UnicodeWidthChar;
 
 use crate::cli::screen::Size;
-use crate::observe::progress::{Hand, Progress};
+use crate::observe::progress::{Activity, Progress};
 
 /// The smallest width of a bar.
 const BAR_COLUMNS_MIN: usize = 12;
@@ -125,7 +125,8 @@ pub(super) fn hands(progress: &Progress, now: Duration, size: Size) -> Vec<Strin
     }
     let fitting = workers.len();
     let names = workers.iter().map(|(name, _)| cut(name, NAME_COLUMNS_MAX));
-    let shown: Vec<(String, &Hand)> = names.zip(workers.iter().map(|(_, hand)| *hand)).collect();
+    let shown: Vec<(String, &Activity)> =
+        names.zip(workers.iter().map(|(_, hand)| *hand)).collect();
     let name_columns = shown.iter().map(|(name, _)| name.chars().count()).max();
     let name_columns = name_columns.unwrap_or(0);
     let mut lines: Vec<String> = shown

@@ -17,7 +17,7 @@ const ADVICE: &str =
     "stdout is for answers, one JSON object a line; whatever else it says belongs on stderr";
 
 #[derive(Debug, Serialize)]
-struct Request<'a> {
+struct RequestLine<'a> {
     arguments: &'a [String],
     inputs: [(); 0],
 }
@@ -25,7 +25,7 @@ struct Request<'a> {
 /// An answer. Members with their default value may be missing or null; unknown ones are ignored.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Answer {
+pub(super) struct ResponseLine {
     pub(super) exit_code: i32,
     pub(super) output: String,
     /// True if the process did not do what it was asked.
@@ -36,8 +36,8 @@ pub(super) struct Answer {
 const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Printed {
-    Answer(Answer),
+pub(super) enum OutputLine {
+    Answer(ResponseLine),
     /// Text that may precede all answers, such as a banner, and why it is no answer.
     Words(String),
 }
@@ -55,7 +55,7 @@ pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, String> {
         )),
     };
     let arguments: Vec<String> = arguments.iter().map(text).collect::<Result<_, _>>()?;
-    let request = Request {
+    let request = RequestLine {
         arguments: &arguments,
         inputs: [],
     };
@@ -68,7 +68,7 @@ pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, String> {
 ///
 /// # Errors
 /// It was meant for an answer, and is none.
-pub(super) fn read(line: &[u8]) -> Result<Printed, String> {
+pub(super) fn read(line: &[u8]) -> Result<OutputLine, String> {
     // A struct would be read from a list as well.
     let mut object: Map<String, Value> = match serde_json::from_slice(line) {
         Ok(object) => object,
@@ -76,7 +76,7 @@ pub(super) fn read(line: &[u8]) -> Result<Printed, String> {
             let why = format!("its process answered {:?}: {error}: {ADVICE}", quoted(line));
             return match is_meant_as_answer(line) {
                 true => Err(why),
-                false => Ok(Printed::Words(why)),
+                false => Ok(OutputLine::Words(why)),
             };
         }
     };
@@ -84,11 +84,11 @@ pub(super) fn read(line: &[u8]) -> Result<Printed, String> {
         let line = quoted(line);
         let why =
             format!("its process answered {line:?}, which has no member of an answer: {ADVICE}");
-        return Ok(Printed::Words(why));
+        return Ok(OutputLine::Words(why));
     }
     object.retain(|_, value| !value.is_null());
     serde_json::from_value(Value::Object(object))
-        .map(Printed::Answer)
+        .map(OutputLine::Answer)
         .map_err(|error| format!("its process answered {:?}: {error}", quoted(line)))
 }
 
@@ -117,9 +117,9 @@ pub(super) fn advice(line: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn answer_of(line: &[u8]) -> Answer {
+    fn answer_of(line: &[u8]) -> ResponseLine {
         match read(line) {
-            Ok(Printed::Answer(answer)) => answer,
+            Ok(OutputLine::Answer(answer)) => answer,
             other => panic!("{other:?}"),
         }
     }
@@ -150,14 +150,14 @@ mod tests {
             b"{\"requestId\":99}",
             b"{\"output\":\"\",\"more\":1}",
         ] {
-            assert_eq!(answer_of(line), Answer::default());
+            assert_eq!(answer_of(line), ResponseLine::default());
         }
     }
 
     #[test]
     fn words_are_told_from_answers() {
         let words = |line: &[u8]| match read(line) {
-            Ok(Printed::Words(why)) => why,
+            Ok(OutputLine::Words(why)) => why,
             other => panic!("{other:?}"),
         };
         let why = words(b"hello\n");

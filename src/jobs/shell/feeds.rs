@@ -28,14 +28,14 @@ pub(super) enum FeedScope {
 
 /// Places that a command may read.
 #[derive(Debug)]
-struct Feed {
+struct FedPlaces {
     places: Range<usize>,
     scopes: Vec<FeedScope>,
 }
 
 /// A command that may run what it reads.
 #[derive(Debug)]
-struct Reader {
+struct StdinReader {
     number: usize,
     /// The pipelines around it.
     pipelines: Vec<usize>,
@@ -47,8 +47,8 @@ pub(super) struct Feeds {
     count: usize,
     /// The pipelines that are being read, the outermost first.
     open: Vec<Pipeline>,
-    fed: Vec<Feed>,
-    readers: Vec<Reader>,
+    fed: Vec<FedPlaces>,
+    readers: Vec<StdinReader>,
     /// Places whose text is never output: names of files of which only the contents are.
     names: Vec<Range<usize>>,
     /// True if complaints, which contain names, may be fed as well.
@@ -110,14 +110,14 @@ impl Feeds {
 
     pub(super) fn feed(&mut self, places: Range<usize>, scopes: Vec<FeedScope>) {
         if !places.is_empty() {
-            self.fed.push(Feed { places, scopes });
+            self.fed.push(FedPlaces { places, scopes });
         }
     }
 
     /// Adds a command that may run what it reads.
     pub(super) fn reader(&mut self, is_anywhere: bool) {
         let number = self.next_number();
-        self.readers.push(Reader {
+        self.readers.push(StdinReader {
             number,
             pipelines: self.around(),
             is_anywhere,
@@ -141,7 +141,7 @@ impl Feeds {
 
     /// Returns the places that a command may run.
     pub(super) fn run(&self) -> Vec<usize> {
-        let is_run = |feed: &&Feed| {
+        let is_run = |feed: &&FedPlaces| {
             self.readers
                 .iter()
                 .any(|reader| self.has_function || reader.reads(feed))
@@ -153,8 +153,8 @@ impl Feeds {
     }
 }
 
-impl Reader {
-    fn reads(&self, feed: &Feed) -> bool {
+impl StdinReader {
+    fn reads(&self, feed: &FedPlaces) -> bool {
         self.is_anywhere
             || feed.scopes.iter().any(|scope| match scope {
                 FeedScope::Anywhere => true,

@@ -1,29 +1,12 @@
 //! PURE: the reading of here-documents.
 
-use super::feeds::FeedScope;
-use super::lexer::{Lexer, Read, Stand, Unit, unreadable};
+use super::lexer::{Heredoc, Lexer, Parsed, Quoting, Unit, unreadable};
 use super::quotes::Around;
 use super::refusal::{Misplaced, ShellRefusal};
 
-/// A here-document whose body has not been read yet.
-#[derive(Debug)]
-pub(super) struct Heredoc {
-    delimiter: Vec<u8>,
-    /// True if nothing is expanded in it.
-    is_quoted: bool,
-    /// True for `<<-`, which removes tabs at the beginnings of lines.
-    strips_tabs: bool,
-    /// The number of the command that it belongs to.
-    pub(super) command: usize,
-    /// The pipelines around it.
-    pub(super) pipelines: Vec<usize>,
-    /// The scopes in which it may be read.
-    pub(super) scopes: Vec<FeedScope>,
-}
-
 impl Lexer<'_> {
     /// Reads the word after `<<`.
-    pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, command: usize) -> Read<()> {
+    pub(super) fn heredoc_delimiter(&mut self, strips_tabs: bool, command: usize) -> Parsed<()> {
         if self.is_in_heredoc {
             return unreadable("a here-document begins within another one");
         }
@@ -62,7 +45,7 @@ impl Lexer<'_> {
     }
 
     /// Reads the bodies that begin here.
-    pub(super) fn heredoc_bodies(&mut self) -> Read<()> {
+    pub(super) fn heredoc_bodies(&mut self) -> Parsed<()> {
         for heredoc in std::mem::take(&mut self.pending) {
             let (end, next) = self.find_delimiter(&heredoc)?;
             let from = self.found.len();
@@ -86,7 +69,7 @@ impl Lexer<'_> {
     }
 
     /// Returns the end of a body, and the place where the script goes on.
-    fn find_delimiter(&self, heredoc: &Heredoc) -> Read<(usize, usize)> {
+    fn find_delimiter(&self, heredoc: &Heredoc) -> Parsed<(usize, usize)> {
         let mut begin = self.at;
         let mut is_continued = false;
         while begin < self.end {
@@ -124,7 +107,7 @@ impl Lexer<'_> {
         unreadable("a here-document has no end")
     }
 
-    fn quoted_body(&mut self) -> Read<()> {
+    fn quoted_body(&mut self) -> Parsed<()> {
         while let Some(unit) = self.unit(0) {
             match unit {
                 Unit::Byte(_) => self.at += 1,
@@ -137,7 +120,7 @@ impl Lexer<'_> {
     }
 
     /// Reads a body in which parameters and commands are expanded.
-    fn body(&mut self) -> Read<()> {
+    fn body(&mut self) -> Parsed<()> {
         while let Some(unit) = self.unit(0) {
             match unit {
                 Unit::Byte(b'\\') => {
@@ -152,7 +135,7 @@ impl Lexer<'_> {
                 Unit::Byte(b'$') => self.dollar(Around::Heredoc, &mut Vec::new())?,
                 Unit::Byte(b'`') => self.backquotes()?,
                 Unit::Byte(_) => self.at += 1,
-                Unit::Placeholder { .. } => self.take_place(Stand::Kept),
+                Unit::Placeholder { .. } => self.take_place(Quoting::Kept),
             }
         }
         Ok(())

@@ -1,16 +1,16 @@
 //! PURE: programs that take an argument for a program, which must not contain an item's text. These
 //! are the ones often called from scripts; there are many more.
 
-use super::readers::{is_abbreviated, may_be_stdin};
-use super::refusal::{ShellRefusal, Started};
-use super::words::{Word, is_option};
+use super::languages::Language;
+use super::refusal::{ShellRefusal, StartedProgram};
+use super::words::{Word, is_abbreviated, is_option, may_be_stdin};
 
 /// Words by their numbers, with the reason for each refusal.
 pub(super) type Refused = Vec<(usize, ShellRefusal)>;
 
 /// The meaning of an interpreter's options.
 #[derive(Debug, Default)]
-struct Options {
+struct InterpreterOptions {
     /// The number of the word after them.
     at: usize,
     /// True if one of them contains the program, or names its file.
@@ -26,126 +26,10 @@ struct Options {
     is_in_place: bool,
 }
 
-/// The language of a program that a value would become a part of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Language {
-    Awk,
-    Sed,
-    Perl,
-    Python,
-    Ruby,
-    Node,
-    Php,
-    Lua,
-}
-
 impl Language {
-    pub(super) fn named(program: &[u8]) -> Option<Self> {
-        // Such as python3.11, lua5.4, perl5.36.0.
-        let end = program
-            .iter()
-            .rposition(|byte| !byte.is_ascii_digit() && *byte != b'.');
-        Some(match &program[..end.map_or(0, |last| last + 1)] {
-            b"awk" | b"gawk" | b"mawk" | b"nawk" | b"goawk" => Language::Awk,
-            b"sed" | b"gsed" => Language::Sed,
-            b"perl" => Language::Perl,
-            b"python" | b"pypy" => Language::Python,
-            b"ruby" => Language::Ruby,
-            b"node" | b"nodejs" => Language::Node,
-            b"php" => Language::Php,
-            b"lua" | b"luajit" => Language::Lua,
-            _ => return None,
-        })
-    }
-
-    pub(super) fn advice(self) -> String {
-        let (name, instead) = match self {
-            Language::Awk => ("awk", "X={} awk '... ENVIRON[\"X\"] ...'"),
-            Language::Sed => ("sed", "X={} awk '... ENVIRON[\"X\"] ...'"),
-            Language::Perl => ("perl", "perl -e '... $ARGV[0] ...' -- {}"),
-            Language::Python => ("python", "python3 -c '... sys.argv[1] ...' {}"),
-            Language::Ruby => ("ruby", "ruby -e '... ARGV[0] ...' -- {}"),
-            Language::Node => ("node", "node -e '... process.argv[1] ...' -- {}"),
-            Language::Php => ("php", "php -r '... $argv[1] ...' -- {}"),
-            Language::Lua => (
-                "lua",
-                "lua -e '... os.getenv(\"X\") ...' with X={} before it",
-            ),
-        };
-        format!("would become a part of the {name} program: write {instead}")
-    }
-
-    /// Returns the letters of options whose argument is a program.
-    fn code_options(self) -> &'static [u8] {
-        match self {
-            Language::Awk => b"e",
-            Language::Sed => b"e",
-            Language::Perl => b"eE",
-            Language::Python => b"c",
-            Language::Ruby => b"e",
-            Language::Node => b"ep",
-            Language::Php => b"rRBEd",
-            Language::Lua => b"e",
-        }
-    }
-
-    /// Returns the long forms of these options.
-    fn long_code_options(self) -> &'static [&'static [u8]] {
-        match self {
-            Language::Awk => &[b"--source", b"--exec"],
-            Language::Sed => &[b"--expression"],
-            Language::Node => &[b"--eval", b"--print"],
-            Language::Php => &[
-                b"--run",
-                b"--process-code",
-                b"--process-begin",
-                b"--process-end",
-            ],
-            Language::Perl | Language::Python | Language::Ruby | Language::Lua => &[],
-        }
-    }
-
-    /// Returns the long forms of options whose argument is run before the program, or may be one.
-    fn long_module_options(self) -> &'static [&'static [u8]] {
-        match self {
-            Language::Node => &[b"--import", b"--loader", b"--experimental-loader"],
-            Language::Php => &[b"--define"],
-            _ => &[],
-        }
-    }
-
-    /// Returns the letters of other options that take an argument.
-    fn options_with_argument(self) -> &'static [u8] {
-        match self {
-            Language::Awk => b"Fvf",
-            Language::Sed => b"fl",
-            Language::Perl => b"I",
-            Language::Python => b"WXm",
-            Language::Ruby => b"rIC",
-            Language::Node => b"r",
-            Language::Php => b"cfSt",
-            Language::Lua => b"l",
-        }
-    }
-
-    /// Returns the letters of options whose argument is the rest of the same word, if there is any.
-    fn attached_options(self) -> &'static [u8] {
-        match self {
-            Language::Sed => b"i",
-            Language::Perl => b"DFMVimx",
-            Language::Ruby => b"FKix",
-            _ => b"",
-        }
-    }
-
-    /// Returns `true` if the first operand is the program, unless an option has given one.
-    fn has_program_as_operand(self) -> bool {
-        matches!(self, Language::Awk | Language::Sed)
-    }
-
     /// Examines the words after its name. Returns `true` if it reads its program from stdin.
     pub(super) fn judge(self, words: &[Word], refused: &mut Refused) -> bool {
-        let mut options = Options::default();
+        let mut options = InterpreterOptions::default();
         while let Some(word) = words.get(options.at) {
             let (option, is_whole) = word.literal_prefix();
             let is_begun = option.first() == Some(&b'-') && (!is_whole || is_option(&option));
@@ -175,7 +59,7 @@ impl Language {
         option: &[u8],
         is_whole: bool,
         words: &[Word],
-        options: &mut Options,
+        options: &mut InterpreterOptions,
         refused: &mut Refused,
     ) {
         let own = options.at - 1;
@@ -211,7 +95,7 @@ impl Language {
         option: &[u8],
         is_whole: bool,
         words: &[Word],
-        options: &mut Options,
+        options: &mut InterpreterOptions,
         refused: &mut Refused,
     ) {
         let (code, other) = (self.code_options(), self.options_with_argument());
@@ -266,17 +150,17 @@ impl Language {
     }
 
     /// Examines the words after the options: a value could be an option, and the next its program.
-    fn judge_operands(self, options: &Options, words: &[Word], refused: &mut Refused) {
+    fn judge_operands(self, options: &InterpreterOptions, words: &[Word], refused: &mut Refused) {
         let at = options.at;
         let is_program = self.has_program_as_operand() && !options.has_program;
         if is_program {
             refused.push((at, ShellRefusal::Program(self)));
         }
         if options.opens_operands && !options.is_in_place {
-            let opened = ShellRefusal::Started(Started::OpenedByPerl);
+            let opened = ShellRefusal::Started(StartedProgram::OpenedByPerl);
             refused.extend((at..words.len()).map(|at| (at, opened)));
         }
-        let option = ShellRefusal::Started(Started::ProgramOption);
+        let option = ShellRefusal::Started(StartedProgram::ProgramOption);
         if options.has_ended || options.are_over {
             return;
         }
@@ -326,7 +210,7 @@ pub(super) fn may_be_option(word: &Word) -> bool {
 
 /// The source of a shell's script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ScriptSource {
     Stdin,
     File,
     /// In one of the words.
@@ -358,7 +242,7 @@ fn is_restricted(rest: &[u8]) -> bool {
 }
 
 /// Examines the words after a shell's name, and returns the source of its script.
-pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
+pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> ScriptSource {
     let (mut has_script, mut reads_stdin, mut at) = (false, false, 0);
     let mut has_ended = false;
     while let Some(word) = words.get(at) {
@@ -368,7 +252,7 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
             break;
         }
         // `-$x` and `-{}` may be anything.
-        refused.push((at, ShellRefusal::Started(Started::Script)));
+        refused.push((at, ShellRefusal::Started(StartedProgram::Script)));
         at += 1;
         if is_whole && matches!(&option[..], b"-" | b"--") {
             has_ended = true;
@@ -385,28 +269,29 @@ pub(super) fn judge_shell(words: &[Word], refused: &mut Refused) -> Source {
         // Each of them takes a word with the name of an option.
         let named = option.iter().filter(|byte| matches!(byte, b'o' | b'O'));
         for _ in named {
-            refused.push((at, ShellRefusal::Started(Started::Script)));
+            refused.push((at, ShellRefusal::Started(StartedProgram::Script)));
             at += 1;
         }
     }
     let operand = words.get(at);
     if has_script {
-        refused.push((at, ShellRefusal::Started(Started::Script)));
+        refused.push((at, ShellRefusal::Started(StartedProgram::Script)));
     }
     if operand.is_some_and(|word| word.is_split) {
         // It may become several words, options among them.
-        refused.push((at, ShellRefusal::Started(Started::ShellOption)));
+        refused.push((at, ShellRefusal::Started(StartedProgram::ShellOption)));
     }
     if !has_ended && operand.is_some_and(may_be_option) && !has_script {
         // It could be -c, and then a script follows.
         let later = at..words.len();
-        refused.extend(later.map(|later| (later, ShellRefusal::Started(Started::ShellOption))));
+        refused
+            .extend(later.map(|later| (later, ShellRefusal::Started(StartedProgram::ShellOption))));
     }
     match operand {
-        _ if reads_stdin => Source::Stdin,
-        Some(_) if has_script => Source::Text(at),
-        Some(operand) if !may_be_stdin(operand) => Source::File,
-        _ => Source::Stdin,
+        _ if reads_stdin => ScriptSource::Stdin,
+        Some(_) if has_script => ScriptSource::Text(at),
+        Some(operand) if !may_be_stdin(operand) => ScriptSource::File,
+        _ => ScriptSource::Stdin,
     }
 }
 
@@ -431,27 +316,27 @@ pub(super) fn judge_ssh(words: &[Word], refused: &mut Refused) -> usize {
             }
             if may_be_option(word) {
                 // -oProxyCommand=...
-                refused.push((at, ShellRefusal::Started(Started::SshOption)));
+                refused.push((at, ShellRefusal::Started(StartedProgram::SshOption)));
             }
             at += 1;
             continue;
         }
         // -o ProxyCommand=... is a script as well.
-        refused.push((at, ShellRefusal::Started(Started::Remote)));
+        refused.push((at, ShellRefusal::Started(StartedProgram::Remote)));
         at += 1;
         let last = option
             .last()
             .is_some_and(|last| with_argument.contains(last));
         if last && is_whole {
             if option.last() == Some(&b'o') {
-                refused.push((at, ShellRefusal::Started(Started::Remote)));
+                refused.push((at, ShellRefusal::Started(StartedProgram::Remote)));
             }
             at += 1;
         }
     }
     let at = at.min(words.len());
     for later in at..words.len() {
-        refused.push((later, ShellRefusal::Started(Started::Remote)));
+        refused.push((later, ShellRefusal::Started(StartedProgram::Remote)));
     }
     at
 }

@@ -2,15 +2,14 @@
 //! argument or an option. These are the ones often called from scripts; there are many more.
 
 use super::interpreters::{Refused, may_be_option};
-use super::readers::is_abbreviated;
-use super::refusal::{ShellRefusal, Started};
-use super::words::{Word, is_option};
+use super::refusal::{ShellRefusal, StartedProgram};
+use super::words::{Word, is_abbreviated, is_option};
 
 /// Examines the words after such a program's name.
 pub(super) fn judge(program: &[u8], words: &[Word], refused: &mut Refused) {
     match program {
         b"su" | b"runuser" | b"script" | b"flock" | b"sg" => {
-            let script = Started::Script;
+            let script = StartedProgram::Script;
             let own = if program == b"flock" {
                 own_words_of_flock(words)
             } else {
@@ -26,7 +25,7 @@ pub(super) fn judge(program: &[u8], words: &[Word], refused: &mut Refused) {
                 is_abbreviated(&text, b"--exec") || is_short(&text, b"x")
             };
             if !words.iter().any(is_exec) {
-                refuse_all(words, Started::Watched, refused);
+                refuse_all(words, StartedProgram::Watched, refused);
             }
         }
         b"env" => judge_env(words, refused),
@@ -34,17 +33,19 @@ pub(super) fn judge(program: &[u8], words: &[Word], refused: &mut Refused) {
             // It runs a name that begins with !.
             let names = words.iter().enumerate();
             let free = names.filter(|(_, word)| may_be_option(word));
-            refused.extend(free.map(|(at, _)| (at, ShellRefusal::Started(Started::CommandOption))));
+            refused.extend(
+                free.map(|(at, _)| (at, ShellRefusal::Started(StartedProgram::CommandOption))),
+            );
         }
         b"deno" if words.first().and_then(Word::literal).as_deref() == Some(b"eval") => {
-            refuse_all(words, Started::CommandOption, refused);
+            refuse_all(words, StartedProgram::CommandOption, refused);
         }
-        b"hyperfine" | b"entr" => refuse_all(words, Started::CommandOption, refused),
+        b"hyperfine" | b"entr" => refuse_all(words, StartedProgram::CommandOption, refused),
         b"tmux" => judge_tmux(words, refused),
-        b"parallel" | b"sem" => refuse_all(words, Started::Parallel, refused),
+        b"parallel" | b"sem" => refuse_all(words, StartedProgram::Parallel, refused),
         _ => {
             if let Some((short, long)) = command_options(program) {
-                judge_options(words, short, long, Started::CommandOption, refused);
+                judge_options(words, short, long, StartedProgram::CommandOption, refused);
             }
         }
     }
@@ -71,7 +72,7 @@ fn own_words_of_flock(words: &[Word]) -> usize {
     words.len()
 }
 
-fn refuse_all(words: &[Word], started: Started, refused: &mut Refused) {
+fn refuse_all(words: &[Word], started: StartedProgram, refused: &mut Refused) {
     refused.extend((0..words.len()).map(|at| (at, ShellRefusal::Started(started))));
 }
 
@@ -128,7 +129,7 @@ fn judge_options(
     words: &[Word],
     short: &[u8],
     long: &[&[u8]],
-    started: Started,
+    started: StartedProgram,
     refused: &mut Refused,
 ) {
     for (at, word) in words.iter().enumerate() {
@@ -167,12 +168,12 @@ fn judge_tmux(words: &[Word], refused: &mut Refused) {
         is_whole && orders.iter().any(|order| text.starts_with(order))
     };
     if words.iter().any(is_order) {
-        refuse_all(words, Started::CommandOption, refused);
+        refuse_all(words, StartedProgram::CommandOption, refused);
     }
 }
 
 fn judge_env(words: &[Word], refused: &mut Refused) {
-    let option = ShellRefusal::Started(Started::EnvOption);
+    let option = ShellRefusal::Started(StartedProgram::EnvOption);
     let mut is_argument = false;
     for (at, word) in words.iter().enumerate() {
         let (text, is_whole) = word.literal_prefix();
@@ -187,7 +188,7 @@ fn judge_env(words: &[Word], refused: &mut Refused) {
             continue;
         }
         if is_short(&text, b"S") || is_abbreviated(&text, b"--split-string") {
-            refuse_all(words, Started::SplitByEnv, refused);
+            refuse_all(words, StartedProgram::SplitByEnv, refused);
         }
         let takes = |name: &&[u8]| is_abbreviated(&text, name) && !text.contains(&b'=');
         let names: [&[u8]; 2] = [b"--unset", b"--chdir"];

@@ -4,8 +4,7 @@
 //! A script that dash, bash and busybox read differently, or one of them may read in another way,
 //! is not read at all; then no place is filled in. Nothing is run or expanded here.
 
-use super::feeds::Feeds;
-use super::heredoc::Heredoc;
+use super::feeds::{FeedScope, Feeds};
 use super::refusal::{Evaluated, ShellRefusal};
 
 /// A byte of the script, or a place in it.
@@ -17,7 +16,7 @@ pub(super) enum Unit {
 
 /// The quotes around a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stand {
+pub(super) enum Quoting {
     /// None: the value needs some.
     Bare,
     Double,
@@ -29,15 +28,31 @@ pub(super) enum Stand {
 /// The facts about a place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FoundPlaceholder {
-    pub(super) stand: Stand,
+    pub(super) stand: Quoting,
     /// True if the value itself can stand there, in quotes, where the line is shown.
     pub(super) is_fillable: bool,
     pub(super) refusal: Option<ShellRefusal>,
     is_number: bool,
 }
 
+/// A here-document whose body has not been read yet.
+#[derive(Debug)]
+pub(super) struct Heredoc {
+    pub(super) delimiter: Vec<u8>,
+    /// True if nothing is expanded in it.
+    pub(super) is_quoted: bool,
+    /// True for `<<-`, which removes tabs at the beginnings of lines.
+    pub(super) strips_tabs: bool,
+    /// The number of the command that it belongs to.
+    pub(super) command: usize,
+    /// The pipelines around it.
+    pub(super) pipelines: Vec<usize>,
+    /// The scopes in which it may be read.
+    pub(super) scopes: Vec<FeedScope>,
+}
+
 /// The result of reading; the error is the reason why the script cannot be read.
-pub(super) type Read<T> = Result<T, ShellRefusal>;
+pub(super) type Parsed<T> = Result<T, ShellRefusal>;
 
 /// The deepest nesting that is read; no real script goes deeper.
 pub(super) const NESTING_MAX: usize = 50;
@@ -72,7 +87,7 @@ pub(super) struct Whole {
     pub(super) ends_with_argument: bool,
 }
 
-pub(super) fn read(units: &[Unit]) -> Read<Whole> {
+pub(super) fn read(units: &[Unit]) -> Parsed<Whole> {
     let mut lexer = Lexer::new(units);
     lexer.list(Closer::End)?;
     for place in lexer.feeds.run() {
@@ -91,7 +106,7 @@ pub(super) fn may_run_stdin(text: &[u8]) -> bool {
     lexer.list(Closer::End).is_err() || lexer.feeds.has_reader()
 }
 
-pub(super) fn unreadable<T>(why: &'static str) -> Read<T> {
+pub(super) fn unreadable<T>(why: &'static str) -> Parsed<T> {
     Err(ShellRefusal::Unreadable(why))
 }
 
@@ -134,12 +149,12 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes a place, and notes the quotes around it.
-    pub(super) fn take_place(&mut self, stand: Stand) {
+    pub(super) fn take_place(&mut self, stand: Quoting) {
         if let Some(Unit::Placeholder { is_number }) = self.unit(0) {
             self.at += 1;
             self.found.push(FoundPlaceholder {
                 stand,
-                is_fillable: self.opaque == 0 && stand != Stand::Kept,
+                is_fillable: self.opaque == 0 && stand != Quoting::Kept,
                 refusal: None,
                 is_number,
             });
@@ -148,7 +163,7 @@ impl<'a> Lexer<'a> {
 
     pub(super) fn refuse_place(&mut self, refusal: ShellRefusal) {
         let from = self.found.len();
-        self.take_place(Stand::Kept);
+        self.take_place(Quoting::Kept);
         self.refuse_from(from, refusal);
     }
 
@@ -166,14 +181,14 @@ impl<'a> Lexer<'a> {
     }
 
     /// Checks a newline within a word: shells differ in where bodies of here-documents begin then.
-    pub(super) fn newline_inside(&self) -> Read<()> {
+    pub(super) fn newline_inside(&self) -> Parsed<()> {
         match self.pending.is_empty() {
             true => Ok(()),
             false => unreadable("a here-document begins on a line that ends between quotes"),
         }
     }
 
-    pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
+    pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.nesting >= NESTING_MAX {
             return unreadable("it is nested too deeply");
         }
@@ -187,7 +202,7 @@ impl<'a> Lexer<'a> {
         self.nesting > 1
     }
 
-    pub(super) fn skip_blanks(&mut self) -> Read<()> {
+    pub(super) fn skip_blanks(&mut self) -> Parsed<()> {
         loop {
             match (self.byte(0), self.byte(1)) {
                 (Some(b' ' | b'\t'), _) => self.at += 1,
@@ -198,7 +213,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes an operator. One that is continued after a line's end cannot be read.
-    pub(super) fn take_operator(&mut self, length: usize) -> Read<()> {
+    pub(super) fn take_operator(&mut self, length: usize) -> Parsed<()> {
         self.at += length;
         let mut ahead = 0;
         while self.byte(ahead) == Some(b'\\') && self.byte(ahead + 1) == Some(b'\n') {

@@ -1,9 +1,11 @@
 //! PURE: reads a list of commands: operators, redirections, and compounds such as `case`.
 
-use super::commands::{SimpleCommand, Verdict, is_special};
-use super::lexer::{Closer, Lexer, NESTING_MAX, Read, Stand, Unit, unreadable};
+use super::commands::SimpleCommand;
+use super::evaluation::CommandFindings;
+use super::lexer::{Closer, Lexer, NESTING_MAX, Parsed, Quoting, Unit, unreadable};
 use super::readers;
 use super::refusal::{Evaluated, ShellRefusal};
+use super::variables::is_special;
 use super::words::{Bit, Word, is_name};
 
 /// The parts that may come next in a list.
@@ -41,7 +43,7 @@ struct List {
 
 impl Lexer<'_> {
     /// Reads commands up to their end, and takes that as well.
-    pub(super) fn list(&mut self, closer: Closer) -> Read<()> {
+    pub(super) fn list(&mut self, closer: Closer) -> Parsed<()> {
         self.nested(|lexer| {
             let mut list = List {
                 closer,
@@ -77,7 +79,7 @@ impl Lexer<'_> {
         self.feeds.next(self.found.len());
     }
 
-    fn end_of_script(&mut self, list: &mut List) -> Read<()> {
+    fn end_of_script(&mut self, list: &mut List) -> Parsed<()> {
         if !self.is_nested() {
             let (first, rest) = list.command.words.split_at(1.min(list.command.words.len()));
             let last = rest.last().map(|word| &word.bits[..]);
@@ -90,7 +92,7 @@ impl Lexer<'_> {
         self.end_of_list(list)
     }
 
-    fn end_of_list(&mut self, list: &List) -> Read<()> {
+    fn end_of_list(&mut self, list: &List) -> Parsed<()> {
         if self.pending.len() > list.outer {
             return unreadable("a here-document has no body");
         }
@@ -108,7 +110,7 @@ impl Lexer<'_> {
     }
 
     /// Reads the next operator or word. Returns `true` if that ended the list.
-    fn step(&mut self, list: &mut List) -> Read<bool> {
+    fn step(&mut self, list: &mut List) -> Parsed<bool> {
         match self.byte(0) {
             Some(b'\n') => self.newline(list)?,
             Some(b'#') => self.comment(),
@@ -129,13 +131,13 @@ impl Lexer<'_> {
             match unit {
                 Unit::Byte(b'\n') => break,
                 Unit::Byte(_) => self.at += 1,
-                Unit::Placeholder { .. } => self.take_place(Stand::Kept),
+                Unit::Placeholder { .. } => self.take_place(Quoting::Kept),
             }
         }
         self.opaque -= 1;
     }
 
-    fn newline(&mut self, list: &mut List) -> Read<()> {
+    fn newline(&mut self, list: &mut List) -> Parsed<()> {
         self.end_command(list)?;
         self.at += 1;
         let mut is_end = false;
@@ -159,13 +161,13 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    fn separate(&mut self, list: &mut List) -> Read<()> {
+    fn separate(&mut self, list: &mut List) -> Parsed<()> {
         self.end_element(list)?;
         self.next_pipeline();
         Ok(())
     }
 
-    fn end_element(&mut self, list: &mut List) -> Read<()> {
+    fn end_element(&mut self, list: &mut List) -> Parsed<()> {
         self.end_command(list)?;
         match list.expect {
             Expect::Name | Expect::Argument | Expect::AfterCompound => {}
@@ -176,7 +178,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    fn semicolon(&mut self, list: &mut List) -> Read<()> {
+    fn semicolon(&mut self, list: &mut List) -> Parsed<()> {
         match self.byte(1) {
             Some(b'&') => unreadable("not every sh has ;&"),
             Some(b';') => {
@@ -198,7 +200,7 @@ impl Lexer<'_> {
         }
     }
 
-    fn ampersand(&mut self, list: &mut List) -> Read<()> {
+    fn ampersand(&mut self, list: &mut List) -> Parsed<()> {
         if self.byte(1) == Some(b'>') {
             return unreadable("not every sh has &>: write >FILE 2>&1");
         }
@@ -206,7 +208,7 @@ impl Lexer<'_> {
         self.separate(list)
     }
 
-    fn bar(&mut self, list: &mut List) -> Read<()> {
+    fn bar(&mut self, list: &mut List) -> Parsed<()> {
         if list.expect == Expect::PatternEnd {
             list.expect = Expect::Pattern { is_first: false };
             return self.take_operator(1);
@@ -228,7 +230,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    fn open(&mut self, list: &mut List) -> Read<()> {
+    fn open(&mut self, list: &mut List) -> Parsed<()> {
         match list.expect {
             Expect::Pattern { is_first: true } => {
                 list.expect = Expect::Pattern { is_first: false };
@@ -259,7 +261,7 @@ impl Lexer<'_> {
         }
     }
 
-    fn close(&mut self, list: &mut List) -> Read<bool> {
+    fn close(&mut self, list: &mut List) -> Parsed<bool> {
         if list.expect == Expect::PatternEnd {
             self.take_operator(1)?;
             list.expect = Expect::Name;
@@ -274,7 +276,7 @@ impl Lexer<'_> {
         Ok(true)
     }
 
-    fn end_command(&mut self, list: &mut List) -> Read<()> {
+    fn end_command(&mut self, list: &mut List) -> Parsed<()> {
         let command = std::mem::take(&mut list.command);
         if readers::writes_contents_only(&command.words) {
             let words = command
@@ -283,7 +285,7 @@ impl Lexer<'_> {
                 .filter(|word| word.has_own_places_only());
             words.for_each(|word| self.feeds.name(word.places.clone()));
         }
-        let Verdict {
+        let CommandFindings {
             refused,
             reads_script,
             trouble,
@@ -309,7 +311,7 @@ impl Lexer<'_> {
         trouble.map_or(Ok(()), unreadable)
     }
 
-    fn redirection(&mut self, list: &mut List) -> Read<()> {
+    fn redirection(&mut self, list: &mut List) -> Parsed<()> {
         match list.expect {
             Expect::Name => list.command.is_redirected = true,
             Expect::Argument | Expect::AfterCompound => {}
@@ -351,7 +353,7 @@ impl Lexer<'_> {
     }
 
     /// Reads a redirection that begins with a word such as `2`. Returns `false` if it is none.
-    fn redirection_of(&mut self, list: &mut List, word: &Word) -> Read<bool> {
+    fn redirection_of(&mut self, list: &mut List, word: &Word) -> Parsed<bool> {
         let text = word.plain().unwrap_or_default();
         if text.is_empty() || !matches!(self.byte(0), Some(b'<' | b'>')) {
             return Ok(false);
@@ -370,7 +372,7 @@ impl Lexer<'_> {
         Ok(true)
     }
 
-    fn next_word(&mut self, list: &mut List) -> Read<()> {
+    fn next_word(&mut self, list: &mut List) -> Parsed<()> {
         let word = self.word()?;
         if word.bits.is_empty() && !word.is_quoted {
             // It was only a line's end that was removed.
@@ -434,7 +436,7 @@ impl Lexer<'_> {
     }
 
     /// Reads a word where a command begins.
-    fn name(&mut self, list: &mut List, word: Word) -> Read<()> {
+    fn name(&mut self, list: &mut List, word: Word) -> Parsed<()> {
         if list.command.is_empty()
             && let Some(text) = word.plain()
             && is_reserved(&text)
@@ -449,7 +451,7 @@ impl Lexer<'_> {
     }
 
     /// Begins or ends a compound command, if a word does so.
-    fn compound(&mut self, list: &mut List, word: &[u8]) -> Read<()> {
+    fn compound(&mut self, list: &mut List, word: &[u8]) -> Parsed<()> {
         match word {
             b"{" | b"if" | b"while" | b"until" | b"for" | b"select" | b"case" => {
                 if list.compounds >= NESTING_MAX {
@@ -467,7 +469,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    fn reserved(&mut self, list: &mut List, word: &[u8]) -> Read<()> {
+    fn reserved(&mut self, list: &mut List, word: &[u8]) -> Parsed<()> {
         self.compound(list, word)?;
         list.expect = match word {
             b"for" | b"select" => Expect::ForName,

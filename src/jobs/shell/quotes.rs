@@ -1,8 +1,8 @@
 //! PURE: reads a word: quotes, parameters, and substitutions in it.
 
-use super::commands::is_special;
-use super::lexer::{Closer, Lexer, Read, Stand, Unit, unreadable};
+use super::lexer::{Closer, Lexer, Parsed, Quoting, Unit, unreadable};
 use super::refusal::{Evaluated, Misplaced, ShellRefusal};
+use super::variables::is_special;
 use super::words::{Bit, Word};
 
 /// The quotes around an expansion.
@@ -27,13 +27,13 @@ enum Operator {
 }
 
 impl Lexer<'_> {
-    pub(super) fn word(&mut self) -> Read<Word> {
+    pub(super) fn word(&mut self) -> Parsed<Word> {
         let from = self.found.len();
         let mut word = Word::default();
         while !self.is_at_word_end() {
             match self.byte(0) {
                 None => {
-                    self.take_place(Stand::Bare);
+                    self.take_place(Quoting::Bare);
                     word.bits.push(Bit::Placeholder);
                 }
                 Some(b'\\') => self.escape(&mut word)?,
@@ -65,7 +65,7 @@ impl Lexer<'_> {
     }
 
     /// Reads a backslash outside of quotes.
-    fn escape(&mut self, word: &mut Word) -> Read<()> {
+    fn escape(&mut self, word: &mut Word) -> Parsed<()> {
         self.at += 1;
         match self.unit(0) {
             Some(Unit::Byte(b'\n')) => self.at += 1,
@@ -82,7 +82,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    fn single(&mut self, bits: &mut Vec<Bit>) -> Read<()> {
+    fn single(&mut self, bits: &mut Vec<Bit>) -> Parsed<()> {
         self.at += 1;
         loop {
             match self.unit(0) {
@@ -98,7 +98,7 @@ impl Lexer<'_> {
                     bits.push(Bit::Quoted(byte));
                 }
                 Some(Unit::Placeholder { .. }) => {
-                    self.take_place(Stand::Single);
+                    self.take_place(Quoting::Single);
                     bits.push(Bit::Placeholder);
                 }
                 None => return unreadable("a ' is not closed"),
@@ -106,14 +106,14 @@ impl Lexer<'_> {
         }
     }
 
-    fn double(&mut self, bits: &mut Vec<Bit>) -> Read<()> {
+    fn double(&mut self, bits: &mut Vec<Bit>) -> Parsed<()> {
         let outer = std::mem::replace(&mut self.is_in_double, true);
         let read = self.rest_of_double(bits);
         self.is_in_double = outer;
         read
     }
 
-    fn rest_of_double(&mut self, bits: &mut Vec<Bit>) -> Read<()> {
+    fn rest_of_double(&mut self, bits: &mut Vec<Bit>) -> Parsed<()> {
         self.at += 1;
         loop {
             match self.unit(0) {
@@ -135,7 +135,7 @@ impl Lexer<'_> {
                     bits.push(Bit::Quoted(byte));
                 }
                 Some(Unit::Placeholder { .. }) => {
-                    self.take_place(Stand::Double);
+                    self.take_place(Quoting::Double);
                     bits.push(Bit::Placeholder);
                 }
                 None => return unreadable("a \" is not closed"),
@@ -143,7 +143,7 @@ impl Lexer<'_> {
         }
     }
 
-    fn double_escape(&mut self, bits: &mut Vec<Bit>) -> Read<()> {
+    fn double_escape(&mut self, bits: &mut Vec<Bit>) -> Parsed<()> {
         self.at += 1;
         match self.unit(0) {
             Some(Unit::Byte(b'\n')) => {
@@ -167,7 +167,7 @@ impl Lexer<'_> {
     }
 
     /// Reads an expansion that begins with `$`.
-    pub(super) fn dollar(&mut self, around: Around, bits: &mut Vec<Bit>) -> Read<()> {
+    pub(super) fn dollar(&mut self, around: Around, bits: &mut Vec<Bit>) -> Parsed<()> {
         self.at += 1;
         let Some(next) = self.unit(0) else {
             bits.push(Bit::Quoted(b'$'));
@@ -221,7 +221,7 @@ impl Lexer<'_> {
     }
 
     /// Reads `$((...))`. Nothing is filled in there, as even substitutions are evaluated.
-    fn arithmetic(&mut self) -> Read<()> {
+    fn arithmetic(&mut self) -> Parsed<()> {
         let from = self.found.len();
         self.at += 2;
         self.opaque += 1;
@@ -231,7 +231,7 @@ impl Lexer<'_> {
         read
     }
 
-    fn arithmetic_body(&mut self) -> Read<()> {
+    fn arithmetic_body(&mut self) -> Parsed<()> {
         let mut depth = 0_usize;
         loop {
             match self.unit(0) {
@@ -258,7 +258,7 @@ impl Lexer<'_> {
                 Some(Unit::Byte(b'\n')) => self.newline_inside()?,
                 Some(Unit::Byte(_)) => {}
                 Some(Unit::Placeholder { .. }) => {
-                    self.take_place(Stand::Kept);
+                    self.take_place(Quoting::Kept);
                     continue;
                 }
                 None => return unreadable("a $(( is not closed"),
@@ -268,7 +268,7 @@ impl Lexer<'_> {
     }
 
     /// Reads `` `...` ``: its content is read on its own, without one layer of backslashes.
-    pub(super) fn backquotes(&mut self) -> Read<()> {
+    pub(super) fn backquotes(&mut self) -> Parsed<()> {
         self.at += 1;
         let (begin, mut close, mut has_escape) = (self.at, self.at, false);
         loop {
@@ -320,7 +320,7 @@ impl Lexer<'_> {
     }
 
     /// Reads `${...}`.
-    fn braces(&mut self, around: Around) -> Read<()> {
+    fn braces(&mut self, around: Around) -> Parsed<()> {
         self.at += 1;
         let name = self.at;
         match self.unit(0) {
@@ -403,11 +403,11 @@ impl Lexer<'_> {
     }
 
     /// Reads the word after an operator, up to the closing brace.
-    fn brace_word(&mut self, around: Around, operator: Operator) -> Read<()> {
+    fn brace_word(&mut self, around: Around, operator: Operator) -> Parsed<()> {
         let is_bare = around == Around::Bare;
         let stand = match (around, operator) {
-            (Around::Bare, _) | (_, Operator::Pattern) => Stand::Bare,
-            _ => Stand::Kept,
+            (Around::Bare, _) | (_, Operator::Pattern) => Quoting::Bare,
+            _ => Quoting::Kept,
         };
         let (from, mut has_blank) = (self.found.len(), false);
         let mut bits = Vec::new();
@@ -455,7 +455,7 @@ impl Lexer<'_> {
         }
     }
 
-    fn brace_escape(&mut self, is_bare: bool) -> Read<()> {
+    fn brace_escape(&mut self, is_bare: bool) -> Parsed<()> {
         self.at += 1;
         match self.unit(0) {
             Some(Unit::Byte(b'\n')) => self.newline_inside()?,

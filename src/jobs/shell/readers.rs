@@ -1,10 +1,12 @@
 //! PURE: finds commands that may run what they read from stdin, as shells and interpreters do. One
 //! with an unknown name may. It does not know what they are fed.
 
-use super::commands::is_pasted_evaluated;
-use super::interpreters::{self, Language, Source, is_shell};
+use super::evaluation::is_pasted_evaluated;
+use super::interpreters::{self, ScriptSource, is_shell};
+use super::languages::Language;
 use super::lexer;
-use super::words::{Bit, Word, is_option};
+use super::runners::{is_order_of_find, is_plain_runner, is_runner, known};
+use super::words::{Bit, Word, is_abbreviated, is_option, may_be_stdin};
 
 /// Returns `true` if a command may run what it reads.
 pub(super) fn may_run_stdin(words: &[Word]) -> bool {
@@ -43,9 +45,9 @@ fn judge(program: &[u8], arguments: &[Word]) -> bool {
     let first = arguments.first();
     if is_shell(program) {
         return match interpreters::judge_shell(arguments, &mut Vec::new()) {
-            Source::Stdin => true,
-            Source::File => false,
-            Source::Text(at) => arguments.get(at).is_none_or(is_text_reading),
+            ScriptSource::Stdin => true,
+            ScriptSource::File => false,
+            ScriptSource::Text(at) => arguments.get(at).is_none_or(is_text_reading),
         };
     }
     if let Some(language) = Language::named(program) {
@@ -116,11 +118,6 @@ fn is_text_reading(word: &Word) -> bool {
         .is_none_or(|text| lexer::may_run_stdin(&text))
 }
 
-/// Returns a command's name without its folder, if it is known before the command runs.
-pub(super) fn known(name: &Word) -> Option<Vec<u8>> {
-    name.program().filter(|_| !name.has_pattern())
-}
-
 /// Returns `true` for programs that run what they read, or start a shell that does.
 fn is_reader(program: &[u8]) -> bool {
     let readers: [&[u8]; 56] = [
@@ -188,80 +185,6 @@ fn is_reader(program: &[u8]) -> bool {
         || program.starts_with(b"ld64.so")
 }
 
-/// Returns `true` if a program runs another one that its arguments name.
-pub(super) fn is_runner(program: &[u8]) -> bool {
-    let others: [&[u8]; 47] = [
-        b"busybox",
-        b"bwrap",
-        b"cgexec",
-        b"chpst",
-        b"chroot",
-        b"conda",
-        b"cpulimit",
-        b"dbus-run-session",
-        b"docker",
-        b"dumb-init",
-        b"eatmydata",
-        b"entr",
-        b"faketime",
-        b"fakeroot",
-        b"find",
-        b"firejail",
-        b"flock",
-        b"gosu",
-        b"gtime",
-        b"kubectl",
-        b"linux32",
-        b"linux64",
-        b"ltrace",
-        b"nsenter",
-        b"numactl",
-        b"parallel",
-        b"perf",
-        b"podman",
-        b"prlimit",
-        b"proot",
-        b"proxychains4",
-        b"rlwrap",
-        b"setarch",
-        b"setpriv",
-        b"setuidgid",
-        b"softlimit",
-        b"ssh-agent",
-        b"strace",
-        b"su-exec",
-        b"toybox",
-        b"torsocks",
-        b"unbuffer",
-        b"unshare",
-        b"valgrind",
-        b"watch",
-        b"xargs",
-        b"xvfb-run",
-    ];
-    is_plain_runner(program) || others.contains(&program)
-}
-
-/// Returns `true` for runners with only options, variables and numbers before the other's name.
-fn is_plain_runner(program: &[u8]) -> bool {
-    let runners: [&[u8]; 13] = [
-        b"chrt",
-        b"doas",
-        b"env",
-        b"exec",
-        b"ionice",
-        b"nice",
-        b"nohup",
-        b"setsid",
-        b"stdbuf",
-        b"sudo",
-        b"systemd-run",
-        b"taskset",
-        b"timeout",
-    ];
-    runners.contains(&program)
-}
-
 /// Examines `find`, which may run several commands, each up to its `;` or `+`.
 fn finds(words: &[Word]) -> bool {
     let is_end = |word: &Word| matches!(word.literal().as_deref(), Some(b";" | b"+"));
@@ -269,13 +192,6 @@ fn finds(words: &[Word]) -> bool {
         let order = words.iter().position(is_order_of_find);
         order.is_some_and(|at| may_run_stdin(&words[at + 1..]))
     })
-}
-
-/// Returns `true` if a command follows this argument of `find`.
-pub(super) fn is_order_of_find(word: &Word) -> bool {
-    let orders: [&[u8]; 4] = [b"-exec", b"-execdir", b"-ok", b"-okdir"];
-    let text = word.literal();
-    text.is_some_and(|text| orders.contains(&&text[..]))
 }
 
 /// Examines the words after a runner's name. The first interpreter decides, and a word before the
@@ -336,7 +252,7 @@ fn xargs(words: &[Word]) -> bool {
     let Some(name) = command.first() else {
         return false;
     };
-    let is_runner = known(name).is_none_or(|program| is_runner(&program) || is_reader(&program));
+    let is_runner = known(name).is_none_or(|program| is_runner_or_reader(&program));
     let names_interpreter = |word: &Word| {
         let program = word.program().unwrap_or_default();
         interpreters::is_any(&program) || is_runner_or_reader(&program)
@@ -393,37 +309,8 @@ fn xargs_command(words: &[Word]) -> (usize, bool) {
     (at, is_pasted)
 }
 
-/// Returns `true` if a long option is this one, which may be abbreviated, and have an argument.
-pub(super) fn is_abbreviated(option: &[u8], name: &[u8]) -> bool {
-    let end = option.iter().position(|byte| *byte == b'=');
-    let option = &option[..end.unwrap_or(option.len())];
-    option.len() > 2 && option.starts_with(b"--") && name.starts_with(option)
-}
-
 /// Returns `true` for a word that names stdin, or may, with or without an option's letters.
 fn may_name_stdin(word: &Word) -> bool {
     let (text, is_whole) = word.literal_prefix();
     !is_whole || text.ends_with(b"-") || text.ends_with(b"stdin") || may_be_stdin(word)
-}
-
-/// Returns `true` if a file's name may mean stdin, or another open file.
-pub(super) fn may_be_stdin(word: &Word) -> bool {
-    if word.has_pattern() {
-        return true;
-    }
-    let tail = word.literal_suffix();
-    let last = tail.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let is_whole = word.literal().is_some();
-    if is_whole && tail.first() != Some(&b'/') && !tail.contains(&b'/') {
-        return tail == b"-";
-    }
-    if is_whole {
-        let is_device = tail.starts_with(b"/") || tail.windows(2).any(|two| two == b"..");
-        let has = |name: &[u8]| tail.windows(name.len()).any(|window| window == name);
-        return is_device && (has(b"dev") || has(b"proc")) && last != b"null";
-    }
-    last.is_empty()
-        || last.iter().all(u8::is_ascii_digit)
-        || b"stdin".ends_with(last)
-        || last == b"-"
 }

@@ -1,13 +1,13 @@
 //! PURE: the reasons for which a place in a shell's script cannot be filled in, and what to write
 //! there instead. It knows nothing of how scripts are read.
 
-use super::interpreters::Language;
+use super::languages::Language;
 
 /// The reason for which a value may not stand in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShellRefusal {
     Evaluated(Evaluated),
-    Started(Started),
+    Started(StartedProgram),
     /// It would become a part of the program of awk, perl and the like.
     Program(Language),
     Misplaced(Misplaced),
@@ -37,7 +37,7 @@ pub(super) enum Evaluated {
 
 /// A place where a started program would evaluate a value, or might.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Started {
+pub(super) enum StartedProgram {
     /// The script of `sh -c`.
     Script,
     Remote,
@@ -145,57 +145,57 @@ impl Evaluated {
     }
 }
 
-impl Started {
+impl StartedProgram {
     /// Returns `true` if it holds only when it is certain that the program is run.
     pub(super) fn is_guess(self) -> bool {
-        !matches!(self, Started::Script | Started::SplitByEnv)
+        !matches!(self, StartedProgram::Script | StartedProgram::SplitByEnv)
     }
 
     fn words(self) -> &'static str {
         match self {
-            Started::Script => {
+            StartedProgram::Script => {
                 "would become a part of another shell's script: give it to that as an argument, \
                  sh -c '... \"$1\" ...' sh {}"
             }
-            Started::Remote => {
+            StartedProgram::Remote => {
                 "would be evaluated by the other host's shell: send it on stdin, \
                  printf '%s\\n' {} | ssh HOST 'IFS= read -r x; ... \"$x\" ...'"
             }
-            Started::Watched => {
+            StartedProgram::Watched => {
                 "would be evaluated by the shell that watch starts: write watch -x -- COMMAND {}"
             }
-            Started::SplitByEnv => "would be split into words by env -S: leave -S away",
-            Started::SshOption => {
+            StartedProgram::SplitByEnv => "would be split into words by env -S: leave -S away",
+            StartedProgram::SshOption => {
                 "could be an option of ssh that has a command, such as -oProxyCommand: write ssh -- {}"
             }
-            Started::Parallel => {
+            StartedProgram::Parallel => {
                 "would be evaluated by the shell that parallel starts: leave parallel away, or write \
                  printf '%s\\0' {} | xargs -0 COMMAND --"
             }
-            Started::CommandOption => {
+            StartedProgram::CommandOption => {
                 "would be a command, or an option that has one: write the command itself there, and \
                  -- before values"
             }
-            Started::UnknownName => {
+            StartedProgram::UnknownName => {
                 "is given to a command whose name is not known before it runs, which could be eval or \
                  sh -c: write its name, or \"$NAME\" {} in quotes and without -c"
             }
-            Started::EnvOption => "could be the option -S of env: write env -- {}",
-            Started::ShellOption => {
+            StartedProgram::EnvOption => "could be the option -S of env: write env -- {}",
+            StartedProgram::ShellOption => {
                 "could be an option of the shell that is started: write sh -- {}, or ./{}"
             }
-            Started::ProgramOption => {
+            StartedProgram::ProgramOption => {
                 "could be an option that has a program, or that program: write -- before it, or ./{}"
             }
-            Started::OpenedByPerl => {
+            StartedProgram::OpenedByPerl => {
                 "is opened by perl, which runs a name that ends in |: write <{} behind it, or <<>> \
                  for <>"
             }
-            Started::ProgramName => {
+            StartedProgram::ProgramName => {
                 "is the command's name, or may be, which could be eval, and others are its arguments: write a \
                  path, such as ./{}, or env -- {}"
             }
-            Started::SplitName => {
+            StartedProgram::SplitName => {
                 "would be split into a command and its arguments: put quotes around the expansion"
             }
         }

@@ -209,3 +209,32 @@ pub(super) fn is_name(text: &[u8]) -> bool {
 pub(super) fn is_option(text: &[u8]) -> bool {
     text.len() > 1 && text[0] == b'-'
 }
+
+/// Returns `true` if a long option is this one, which may be abbreviated, and have an argument.
+pub(super) fn is_abbreviated(option: &[u8], name: &[u8]) -> bool {
+    let end = option.iter().position(|byte| *byte == b'=');
+    let option = &option[..end.unwrap_or(option.len())];
+    option.len() > 2 && option.starts_with(b"--") && name.starts_with(option)
+}
+
+/// Returns `true` if a file's name may mean stdin, or another open file.
+pub(super) fn may_be_stdin(word: &Word) -> bool {
+    if word.has_pattern() {
+        return true;
+    }
+    let tail = word.literal_suffix();
+    let last = tail.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let is_whole = word.literal().is_some();
+    if is_whole && tail.first() != Some(&b'/') && !tail.contains(&b'/') {
+        return tail == b"-";
+    }
+    if is_whole {
+        let is_device = tail.starts_with(b"/") || tail.windows(2).any(|two| two == b"..");
+        let has = |name: &[u8]| tail.windows(name.len()).any(|window| window == name);
+        return is_device && (has(b"dev") || has(b"proc")) && last != b"null";
+    }
+    last.is_empty()
+        || last.iter().all(u8::is_ascii_digit)
+        || b"stdin".ends_with(last)
+        || last == b"-"
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Labels, Producer};
+use super::{Labels, ProducerRow};
 use crate::observe::{Event, EventKind};
 use dishrack_core::ledger::{Cause, Counts, Exit, Failure, ItemId, Scene};
 
@@ -12,7 +12,7 @@ pub(crate) const KILLED: Exit = Exit::Signaled(9);
 pub(crate) fn labels() -> Labels {
     Labels {
         title: "A made-up run".into(),
-        producer: Some(Producer {
+        producer: Some(ProducerRow {
             name: "mixer".into(),
             doing: "Mixing".into(),
         }),

@@ -128,31 +128,9 @@ impl<'a> Chart<'a> {
         names.max(processes).min(200.0)
     }
 
-    pub(super) fn has_failed_bars(&self) -> bool {
-        let is_failed = |span: &Span| matches!(span.outcome, SpanEnd::Failed(_));
-        self.rows.iter().any(|row| row.bars().iter().any(is_failed))
-    }
-
-    pub(super) fn has_broken_bars(&self) -> bool {
-        let is_broken = |span: &Span| span.outcome == SpanEnd::BrokenOff;
-        self.rows.iter().any(|row| row.bars().iter().any(is_broken))
-    }
-
-    pub(super) fn has_spare_bars(&self) -> bool {
-        let is_spare = |span: &Span| matches!(span.outcome, SpanEnd::Spare(_));
-        self.rows.iter().any(|row| row.bars().iter().any(is_spare))
-    }
-
-    pub(super) fn has_hills(&self) -> bool {
-        self.rows.iter().any(|row| row.is_crowded())
-    }
-
-    pub(super) fn has_lives(&self) -> bool {
-        self.rows.iter().any(|row| !row.lives().is_empty())
-    }
-
-    pub(super) fn has_mark(&self, kind: MarkKind) -> bool {
-        self.rows.iter().any(|row| !row.marks(kind).is_empty())
+    /// Returns `true` if this is so of a row.
+    pub(super) fn has(&self, is_so: impl Fn(&Row) -> bool) -> bool {
+        self.rows.iter().any(|row| is_so(row))
     }
 
     /// Draws the chart. `columns`: the left edge and the width of names, the right edge of counts.

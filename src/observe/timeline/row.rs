@@ -15,7 +15,7 @@ const MARKS_MAX: usize = 200;
 const LIVES_MAX: usize = 100;
 
 /// The beginning of a worker's life, and its end, if it ended.
-pub(super) type Life = (Duration, Option<Duration>);
+pub(super) type LifeSpan = (Duration, Option<Duration>);
 
 #[derive(Debug, Default)]
 pub(super) struct Row {
@@ -25,7 +25,7 @@ pub(super) struct Row {
     bins: Bins,
     marks: Vec<Mark>,
     has_wordless_marks: bool,
-    lives: Vec<Life>,
+    lives: Vec<LifeSpan>,
     life_count: u64,
     pids: Option<(u32, u32)>,
     done: u64,
@@ -108,7 +108,7 @@ impl Row {
         &self.bins
     }
 
-    pub(super) fn lives(&self) -> &[Life] {
+    pub(super) fn lives(&self) -> &[LifeSpan] {
         &self.lives
     }
 

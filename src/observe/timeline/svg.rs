@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::canvas::{Canvas, GREY, INK, Px, Type};
 use super::chart::{Chart, Scale};
+use super::row::Row;
 use super::shapes::{draw_box, draw_hill, draw_mark};
 use super::{Timeline, axis};
-use crate::observe::spans::MarkKind;
+use crate::observe::spans::{MarkKind, SpanEnd};
 
 const WIDTH: f64 = 1200.0;
 const MARGIN: f64 = 24.0;
@@ -150,7 +151,7 @@ fn draw_axis(canvas: &mut Canvas, scale: &Scale, ticks: &[(Duration, String)], y
 
 /// The entries of the legend, in this order.
 #[derive(Clone, Copy)]
-enum Key {
+enum LegendEntry {
     Bar(&'static str),
     Density,
     Life,
@@ -158,7 +159,7 @@ enum Key {
 }
 
 /// Draws the legend of what is on this sheet. Returns the place of its last line.
-fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(Key, String)]) -> f64 {
+fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(LegendEntry, String)]) -> f64 {
     const KEY_WIDTH: f64 = 22.0;
     let (mut x, mut y) = (MARGIN, y);
     for (key, words) in keys {
@@ -168,10 +169,10 @@ fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(Key, String)]) -> f64 {
         }
         let top = y - 11.0;
         match key {
-            Key::Bar(class) => draw_box(canvas, x, top, KEY_WIDTH, 14.0, class),
-            Key::Density => draw_hill(canvas, x, top, KEY_WIDTH, 14.0),
-            Key::Life => draw_box(canvas, x, top, KEY_WIDTH, 14.0, "l"),
-            Key::Mark(kind) => {
+            LegendEntry::Bar(class) => draw_box(canvas, x, top, KEY_WIDTH, 14.0, class),
+            LegendEntry::Density => draw_hill(canvas, x, top, KEY_WIDTH, 14.0),
+            LegendEntry::Life => draw_box(canvas, x, top, KEY_WIDTH, 14.0, "l"),
+            LegendEntry::Mark(kind) => {
                 draw_mark(canvas, *kind, x + KEY_WIDTH / 2.0, y - 4.0, 11.0, &[]);
             }
         }
@@ -181,40 +182,51 @@ fn draw_legend(canvas: &mut Canvas, y: f64, keys: &[(Key, String)]) -> f64 {
     y
 }
 
-fn keys(charts: &[Chart<'_>]) -> Vec<(Key, String)> {
+fn keys(charts: &[Chart<'_>]) -> Vec<(LegendEntry, String)> {
     let Some(first) = charts.first() else {
         return Vec::new();
     };
     let labels = first.labels();
     let mut keys = Vec::new();
     if let Some(producer) = &labels.producer {
-        keys.push((Key::Bar("p"), producer.doing.clone()));
+        keys.push((LegendEntry::Bar("p"), producer.doing.clone()));
     }
-    keys.push((Key::Bar("w"), labels.working.clone()));
-    if charts.iter().any(Chart::has_failed_bars) {
-        keys.push((Key::Bar("f"), "attempt that failed".into()));
-    }
-    if charts.iter().any(Chart::has_broken_bars) {
-        keys.push((Key::Bar("w b"), "broken off".into()));
-    }
-    if charts.iter().any(Chart::has_spare_bars) {
-        keys.push((Key::Bar("w c"), "copy that was not needed".into()));
-    }
-    if charts.iter().any(Chart::has_hills) {
-        keys.push((Key::Density, "how busy".into()));
-    }
-    if charts.iter().any(Chart::has_lives) {
-        keys.push((Key::Life, "alive".into()));
-    }
+    keys.push((LegendEntry::Bar("w"), labels.working.clone()));
+    let has = |is_so: &dyn Fn(&Row) -> bool| charts.iter().any(|chart| chart.has(is_so));
+    let ends = |is_such: fn(&SpanEnd) -> bool| {
+        has(&|row| row.bars().iter().any(|span| is_such(&span.outcome)))
+    };
+    let marked = |kind| has(&|row| !row.marks(kind).is_empty());
+    let (is_crowded, is_alive) = (has(&Row::is_crowded), has(&|row| !row.lives().is_empty()));
+    let further = [
+        (
+            ends(|end| matches!(end, SpanEnd::Failed(_))),
+            LegendEntry::Bar("f"),
+            "attempt that failed",
+        ),
+        (
+            ends(|end| *end == SpanEnd::BrokenOff),
+            LegendEntry::Bar("w b"),
+            "broken off",
+        ),
+        (
+            ends(|end| matches!(end, SpanEnd::Spare(_))),
+            LegendEntry::Bar("w c"),
+            "copy that was not needed",
+        ),
+        (is_crowded, LegendEntry::Density, "how busy"),
+        (is_alive, LegendEntry::Life, "alive"),
+    ];
     let marks = [
         (MarkKind::Retry, "tried again"),
         (MarkKind::DeadLetter, "given up on"),
         (MarkKind::Death, "worker died"),
     ];
-    for (kind, words) in marks {
-        if charts.iter().any(|chart| chart.has_mark(kind)) {
-            keys.push((Key::Mark(kind), words.into()));
-        }
-    }
+    let marks = marks.map(|(kind, words)| (marked(kind), LegendEntry::Mark(kind), words));
+    let there = further
+        .into_iter()
+        .chain(marks)
+        .filter(|(is_there, ..)| *is_there);
+    keys.extend(there.map(|(_, key, words)| (key, words.to_owned())));
     keys
 }

@@ -21,7 +21,7 @@ use rustix::fs::FlockOperation;
 
 use super::neighbours::{self, beside, folder_of, own_path};
 use super::schema::{APPLICATION_ID, IN_USE};
-use super::trouble::{self, Trouble};
+use super::trouble::{self, JournalTrouble};
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -131,7 +131,7 @@ impl Claim {
     }
 
     /// Checks the header without SQLite, which would change a file of another program.
-    pub(super) fn check_header(&self) -> Result<(), Trouble> {
+    pub(super) fn check_header(&self) -> Result<(), JournalTrouble> {
         let Some(header) = check_kind(&self.file, &self.path)? else {
             return Ok(());
         };
@@ -143,12 +143,12 @@ impl Claim {
     }
 
     /// Checks that it is an SQLite file, or may become one again with its log.
-    pub(super) fn check_magic(&self) -> Result<(), Trouble> {
+    pub(super) fn check_magic(&self) -> Result<(), JournalTrouble> {
         check_kind(&self.file, &self.path)
             .map(drop)
             .or_else(|trouble| match trouble {
-                Trouble::Damaged(_) => Ok(()),
-                Trouble::Other(_) => Err(trouble),
+                JournalTrouble::Damaged(_) => Ok(()),
+                JournalTrouble::Other(_) => Err(trouble),
             })
     }
 
@@ -176,10 +176,10 @@ impl Claim {
     }
 
     /// Checks that the file is as long as its header says. Its log must have been written into it.
-    pub(super) fn check_length(&self) -> Result<(), Trouble> {
+    pub(super) fn check_length(&self) -> Result<(), JournalTrouble> {
         let mut header = [0; HEADER_BYTES];
         let read = self.file.read_exact_at(&mut header, 0);
-        read.map_err(|error| Trouble::Damaged(unopened(&error)))?;
+        read.map_err(|error| JournalTrouble::Damaged(unopened(&error)))?;
         check_length(&header, self.length()?)
     }
 
@@ -205,7 +205,10 @@ impl Claim {
 
 /// Checks that this is a journal and that its log is there, without SQLite, which would make one.
 /// Returns the header, unless SQLite must first finish or undo a write.
-pub(super) fn check_kind(file: &File, path: &Path) -> Result<Option<[u8; HEADER_BYTES]>, Trouble> {
+pub(super) fn check_kind(
+    file: &File,
+    path: &Path,
+) -> Result<Option<[u8; HEADER_BYTES]>, JournalTrouble> {
     let length = file.metadata().map_err(|error| unopened(&error))?.len();
     if length == 0 {
         // Its supervisor was killed while making it.
@@ -215,19 +218,19 @@ pub(super) fn check_kind(file: &File, path: &Path) -> Result<Option<[u8; HEADER_
     let read = file.read_exact_at(&mut header, 0);
     if !header.starts_with(MAGIC) {
         let why = "it is no journal, not even an SQLite file: name another file";
-        return Err(Trouble::Other(why.into()));
+        return Err(JournalTrouble::Other(why.into()));
     }
-    read.map_err(|_| Trouble::Damaged("it ends within its header".into()))?;
+    read.map_err(|_| JournalTrouble::Damaged("it ends within its header".into()))?;
     if has_bytes(path, "-journal") {
         // It was being made.
         return Ok(None);
     }
     if number(&header, 68) != APPLICATION_ID {
-        return Err(Trouble::Other(trouble::foreign()));
+        return Err(JournalTrouble::Other(trouble::foreign()));
     }
     if has_lost_log(&header, path) {
         let log = beside(path, "-wal");
-        return Err(Trouble::Damaged(format!(
+        return Err(JournalTrouble::Damaged(format!(
             "its log {} is missing: it was moved or copied without it; put it back next to it, or \
              save what the file itself holds",
             log.display()
@@ -310,19 +313,19 @@ pub(super) fn check_there(path: &Path) -> Result<(), String> {
 }
 
 /// Checks that it exists and looks like a journal. Returns its own path, without links.
-pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, Trouble> {
+pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, JournalTrouble> {
     check_there(path)?;
     let path = fs::canonicalize(path).map_err(|error| unopened(&error))?;
     let file = File::open(&path).map_err(|error| unopened(&error))?;
     let meta = file.metadata().map_err(|error| unopened(&error))?;
     if meta.len() == 0 && !has_bytes(&path, "-wal") {
         let why = "there is nothing in it yet: the first run with it will make a journal of it";
-        return Err(Trouble::Other(why.into()));
+        return Err(JournalTrouble::Other(why.into()));
     }
     // A supervisor may begin or end meanwhile; it marks the file only while there is a log.
     let had_log = has_log(&path);
     match check_kind(&file, &path) {
-        Err(Trouble::Damaged(_)) if had_log => {}
+        Err(JournalTrouble::Damaged(_)) if had_log => {}
         checked => drop(checked?),
     }
     // SQLite opens them for a reader, too.
@@ -403,7 +406,7 @@ fn number(header: &[u8; HEADER_BYTES], at: usize) -> u32 {
     u32::from_be_bytes(bytes)
 }
 
-fn check_length(header: &[u8; HEADER_BYTES], length: u64) -> Result<(), Trouble> {
+fn check_length(header: &[u8; HEADER_BYTES], length: u64) -> Result<(), JournalTrouble> {
     let page_bytes = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
         1 => 65536,
         bytes => bytes,
@@ -412,7 +415,7 @@ fn check_length(header: &[u8; HEADER_BYTES], length: u64) -> Result<(), Trouble>
     if length == expected {
         return Ok(());
     }
-    Err(Trouble::Damaged(format!(
+    Err(JournalTrouble::Damaged(format!(
         "it has {length} bytes, and should have {expected}"
     )))
 }

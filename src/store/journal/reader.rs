@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::trouble::Trouble;
+use super::trouble::JournalTrouble;
 use super::{check_item_type, file, rows, schema, unusable};
 use crate::error::Kind;
 use crate::store::StoredLetter;
@@ -22,9 +22,9 @@ pub(crate) fn read_letters(
     letters.map_err(|trouble| unusable(path, with_advice(path, trouble)))
 }
 
-fn with_advice(path: &Path, trouble: Trouble) -> Trouble {
+fn with_advice(path: &Path, trouble: JournalTrouble) -> JournalTrouble {
     match trouble {
-        Trouble::Damaged(why) => Trouble::Damaged(format!(
+        JournalTrouble::Damaged(why) => JournalTrouble::Damaged(format!(
             "it is damaged ({why}): `supervisor salvage --journal {} --into NEW` makes a new journal \
              of what can be read",
             path.display()
@@ -36,7 +36,7 @@ fn with_advice(path: &Path, trouble: Trouble) -> Trouble {
 fn try_read(
     path: &Path,
     item_types: &[&'static str],
-) -> Result<(&'static str, Vec<StoredLetter>), Trouble> {
+) -> Result<(&'static str, Vec<StoredLetter>), JournalTrouble> {
     let path = file::check_to_read(path)?;
     if let Some(state) = file::state_at_rest(&path) {
         // Everything is in the file, so SQLite need not make others beside it. Those would belong
@@ -53,7 +53,7 @@ fn try_read(
 fn read(
     connection: &Connection,
     item_types: &[&'static str],
-) -> Result<(&'static str, Vec<StoredLetter>), Trouble> {
+) -> Result<(&'static str, Vec<StoredLetter>), JournalTrouble> {
     schema::check_version(connection)?;
     let kept = schema::meta(connection)?.item_type;
     let known = item_types.iter().find(|item_type| **item_type == kept);
@@ -68,7 +68,7 @@ fn read(
 pub(super) fn letters(
     connection: &Connection,
     only: Option<ItemId>,
-) -> Result<Vec<StoredLetter>, Trouble> {
+) -> Result<Vec<StoredLetter>, JournalTrouble> {
     let items = only.map_or(rows::ALL, |id| id.0..=id.0);
     // One transaction, so that a letter and its history are from the same moment.
     let snapshot = connection.unchecked_transaction()?;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, Row, params};
 
-use super::trouble::Trouble;
+use super::trouble::JournalTrouble;
 use dishrack_core::book::{Change, Key, Table};
 
 /// Makes all these changes in one transaction.
@@ -76,10 +76,11 @@ fn order(table: Table, direction: &str) -> String {
     }
 }
 
-fn key_of(row: &Row<'_>) -> Result<Key, Trouble> {
-    let number = |at| -> Result<u64, Trouble> {
+fn key_of(row: &Row<'_>) -> Result<Key, JournalTrouble> {
+    let number = |at| -> Result<u64, JournalTrouble> {
         let number: i64 = row.get(at)?;
-        u64::try_from(number).map_err(|_| Trouble::Damaged(format!("a row has the key {number}")))
+        u64::try_from(number)
+            .map_err(|_| JournalTrouble::Damaged(format!("a row has the key {number}")))
     };
     Ok((number(0)?, number(1)?))
 }
@@ -91,8 +92,8 @@ pub(super) fn read(
     connection: &Connection,
     table: Table,
     items: RangeInclusive<u64>,
-    mut read: impl FnMut(Key, &[u8]) -> Result<(), Trouble>,
-) -> Result<(), Trouble> {
+    mut read: impl FnMut(Key, &[u8]) -> Result<(), JournalTrouble>,
+) -> Result<(), JournalTrouble> {
     let (columns, name, order) = (columns(table), table.name(), order(table, "ASC"));
     let which = "item BETWEEN ?1 AND ?2";
     let sql = format!("SELECT {columns}, row FROM {name} WHERE {which} ORDER BY {order}");
@@ -106,7 +107,7 @@ pub(super) fn read(
     let mut rows = statement.query([first, signed(*items.end())])?;
     while let Some(row) = rows.next()? {
         let bytes = row.get_ref(2)?.as_blob();
-        let bytes = bytes.map_err(|error| Trouble::Damaged(error.to_string()))?;
+        let bytes = bytes.map_err(|error| JournalTrouble::Damaged(error.to_string()))?;
         read(key_of(row)?, bytes)?;
     }
     Ok(())
@@ -114,7 +115,7 @@ pub(super) fn read(
 
 /// The keys of a table, as far as they can be read from either end.
 #[derive(Debug, Default)]
-pub(super) struct Readable {
+pub(super) struct ReadableKeys {
     pub(super) keys: Vec<Key>,
     /// True if both walks came to the other end. If not, there may be keys that neither has seen.
     pub(super) is_whole: bool,
@@ -122,8 +123,8 @@ pub(super) struct Readable {
     pub(super) strays: u64,
 }
 
-pub(super) fn readable_keys(connection: &Connection, table: Table) -> Readable {
-    let mut found = Readable::default();
+pub(super) fn readable_keys(connection: &Connection, table: Table) -> ReadableKeys {
+    let mut found = ReadableKeys::default();
     let ends = ["ASC", "DESC"].map(|direction| {
         found.strays = 0;
         keys_from(connection, table, direction, &mut found).is_ok()
@@ -138,7 +139,7 @@ fn keys_from(
     connection: &Connection,
     table: Table,
     direction: &str,
-    found: &mut Readable,
+    found: &mut ReadableKeys,
 ) -> rusqlite::Result<()> {
     let (columns, name, order) = (columns(table), table.name(), order(table, direction));
     let sql = format!("SELECT {columns} FROM {name} ORDER BY {order}");

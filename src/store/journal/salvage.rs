@@ -15,7 +15,7 @@ use super::file::Claim;
 use super::neighbours::beside;
 use super::prints::Prints;
 use super::schema::Meta;
-use super::trouble::Trouble;
+use super::trouble::JournalTrouble;
 use super::{neighbours, process_mark, rows, schema, unusable};
 use crate::error::Error;
 use dishrack_core::book::{Recovery, Salvaged, Table};
@@ -41,7 +41,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    fn of(read: &Read) -> Self {
+    fn of(read: &ReadRows) -> Self {
         let salvaged = &read.salvaged;
         Saved {
             unfinished: salvaged.unfinished,
@@ -54,7 +54,7 @@ impl Saved {
     }
 }
 
-struct Read {
+struct ReadRows {
     meta: Meta,
     salvaged: Salvaged,
     rows_lost: u64,
@@ -111,18 +111,18 @@ pub(crate) fn salvage(
     if claim.is_of(into) {
         let why = "it is the damaged journal itself, which stays as it is: name a file that is not \
                    there";
-        return Err(Error(unusable(into, Trouble::Other(why.into()))));
+        return Err(Error(unusable(into, JournalTrouble::Other(why.into()))));
     }
     let read = read(&claim).map_err(|trouble| Error(unusable(path, trouble)))?;
     let part = begin(into, &claim).map_err(|trouble| Error(unusable(into, trouble)))?;
     let mark = process_mark(&Prints::new(read.meta.print_key, Vec::new()), claim.id);
     end(mark, &|id| !read.salvaged.has_ended(id.0))
-        .map_err(|why| Error(unusable(path, Trouble::Other(why))))?;
+        .map_err(|why| Error(unusable(path, JournalTrouble::Other(why))))?;
     write(into, &part, &read).map_err(|trouble| Error(unusable(into, trouble)))?;
     Ok(Saved::of(&read))
 }
 
-fn read(claim: &Claim) -> Result<Read, Trouble> {
+fn read(claim: &Claim) -> Result<ReadRows, JournalTrouble> {
     claim.check_magic()?;
     claim.check_neighbours()?;
     // SQLite would make a missing log, and the file would look whole.
@@ -139,7 +139,7 @@ fn read(claim: &Claim) -> Result<Read, Trouble> {
     if claim.has_lost_log() {
         incomplete.push("what was in its log, which is missing");
     }
-    Ok(Read {
+    Ok(ReadRows {
         meta,
         salvaged: recovery.salvage(),
         rows_lost,
@@ -172,9 +172,9 @@ fn read_rows(connection: &Connection) -> (Recovery, u64, BTreeSet<Table>) {
 /// The new journal under another name until it is whole, because half of what was saved must not
 /// look like all of it. No file had this name or those of SQLite's files beside it, so a file under
 /// them is ours, and is removed with this.
-struct Part(PathBuf);
+struct PartialJournal(PathBuf);
 
-impl Drop for Part {
+impl Drop for PartialJournal {
     fn drop(&mut self) {
         // If they stay, the next salvage says so.
         let _ = fs::remove_file(beside(&self.0, "-journal"));
@@ -182,18 +182,18 @@ impl Drop for Part {
     }
 }
 
-fn is_there() -> Trouble {
-    Trouble::Other("it is there already: name a file that is not".into())
+fn is_there() -> JournalTrouble {
+    JournalTrouble::Other("it is there already: name a file that is not".into())
 }
 
 /// Checks that the new journal may be made there, and makes its file.
-fn begin(into: &Path, claim: &Claim) -> Result<Part, Trouble> {
+fn begin(into: &Path, claim: &Claim) -> Result<PartialJournal, JournalTrouble> {
     if into.symlink_metadata().is_ok() {
         return Err(is_there());
     }
     if claim.is_neighbour(into) {
         let why = "SQLite keeps a part of the damaged journal under that name: name another file";
-        return Err(Trouble::Other(why.into()));
+        return Err(JournalTrouble::Other(why.into()));
     }
     let part = beside(into, ".part");
     for new in [into, &part] {
@@ -203,17 +203,21 @@ fn begin(into: &Path, claim: &Claim) -> Result<Part, Trouble> {
     let made = options.write(true).create_new(true).mode(0o600).open(&part);
     made.map_err(|error| {
         let part = part.display();
-        Trouble::Other(match error.kind() {
+        JournalTrouble::Other(match error.kind() {
             ErrorKind::AlreadyExists => {
                 format!("{part} is there, perhaps of an earlier salvage: remove it first")
             }
             _ => format!("{part} cannot be made: {error}"),
         })
     })?;
-    Ok(Part(part))
+    Ok(PartialJournal(part))
 }
 
-fn write(into: &Path, Part(part): &Part, read: &Read) -> Result<(), Trouble> {
+fn write(
+    into: &Path,
+    PartialJournal(part): &PartialJournal,
+    read: &ReadRows,
+) -> Result<(), JournalTrouble> {
     let claim = Claim::take(part)?;
     claim.check_neighbours()?;
     let mut connection = schema::connect(&claim.path, true)?;
@@ -224,9 +228,9 @@ fn write(into: &Path, Part(part): &Part, read: &Read) -> Result<(), Trouble> {
     // Unlike a rename, this does not replace a file that was made meanwhile.
     fs::hard_link(part, into).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => is_there(),
-        _ => Trouble::Other(format!("cannot be made: {error}")),
+        _ => JournalTrouble::Other(format!("cannot be made: {error}")),
     })?;
-    fs::remove_file(part).map_err(|error| Trouble::Other(error.to_string()))?;
+    fs::remove_file(part).map_err(|error| JournalTrouble::Other(error.to_string()))?;
     claim.sync_folder()?;
     Ok(())
 }

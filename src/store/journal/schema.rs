@@ -29,7 +29,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::Durability;
-use super::trouble::{self, Trouble};
+use super::trouble::{self, JournalTrouble};
 use crate::fail;
 use dishrack_core::book::Table;
 
@@ -66,7 +66,7 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    pub(super) fn new(item_type: &str) -> Result<Self, Trouble> {
+    pub(super) fn new(item_type: &str) -> Result<Self, JournalTrouble> {
         let mut print_key = [0; 16];
         File::open("/dev/urandom")
             .and_then(|mut source| source.read_exact(&mut print_key))
@@ -79,7 +79,7 @@ impl Meta {
 }
 
 /// Opens a connection that leaves the log in place when it ends; see [`leave`].
-pub(super) fn connect(path: &Path, is_to_write: bool) -> Result<Connection, Trouble> {
+pub(super) fn connect(path: &Path, is_to_write: bool) -> Result<Connection, JournalTrouble> {
     let access = match is_to_write {
         true => OpenFlags::SQLITE_OPEN_READ_WRITE,
         false => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -92,7 +92,7 @@ pub(super) fn connect(path: &Path, is_to_write: bool) -> Result<Connection, Trou
 }
 
 /// Opens a connection that reads only the file, and neither looks for a log nor makes one.
-pub(super) fn connect_alone(path: &Path) -> Result<Connection, Trouble> {
+pub(super) fn connect_alone(path: &Path) -> Result<Connection, JournalTrouble> {
     // Escape the characters with a meaning in a URI (RFC 3986, 3).
     let mut uri = b"file:".to_vec();
     for byte in path.as_os_str().as_bytes() {
@@ -110,7 +110,7 @@ pub(super) fn connect_alone(path: &Path) -> Result<Connection, Trouble> {
 }
 
 /// Marks the file itself as in use: from now on it needs its log.
-pub(super) fn begin_use(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn begin_use(connection: &Connection) -> Result<(), JournalTrouble> {
     fail::point("journal: not in use");
     connection.pragma_update(None, "user_version", VERSION | IN_USE)?;
     fail::point("journal: in use, in its log");
@@ -131,7 +131,7 @@ pub(super) fn bring_in(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Writes everything into the file, without the mark.
-pub(super) fn end_use(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn end_use(connection: &Connection) -> Result<(), JournalTrouble> {
     fail::point("journal: about to be closed");
     connection.pragma_update(None, "user_version", VERSION)?;
     fail::point("journal: closed, in its log");
@@ -151,7 +151,7 @@ pub(super) fn leave(connection: Connection) {
 }
 
 /// Makes the tables of a new journal, all or none.
-pub(super) fn create(connection: &mut Connection, meta: &Meta) -> Result<(), Trouble> {
+pub(super) fn create(connection: &mut Connection, meta: &Meta) -> Result<(), JournalTrouble> {
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     let transaction = connection.transaction()?;
     fail::point("journal: not begun");
@@ -176,7 +176,7 @@ pub(super) fn create(connection: &mut Connection, meta: &Meta) -> Result<(), Tro
     Ok(())
 }
 
-fn create_table(connection: &Connection, table: Table) -> Result<(), Trouble> {
+fn create_table(connection: &Connection, table: Table) -> Result<(), JournalTrouble> {
     let columns = match table.second_key() {
         Some(second) => format!(
             "(item INTEGER, {second} INTEGER, row BLOB, PRIMARY KEY (item, {second})) WITHOUT ROWID"
@@ -189,7 +189,7 @@ fn create_table(connection: &Connection, table: Table) -> Result<(), Trouble> {
 }
 
 /// Returns the tables of a journal of its format.
-pub(super) fn tables(connection: &Connection) -> Result<Vec<Table>, Trouble> {
+pub(super) fn tables(connection: &Connection) -> Result<Vec<Table>, JournalTrouble> {
     let is_first = version(connection)? == 1;
     let tables = Table::ALL.into_iter();
     Ok(tables
@@ -199,62 +199,67 @@ pub(super) fn tables(connection: &Connection) -> Result<Vec<Table>, Trouble> {
 
 /// Makes the tables that an older format lacks. It is called after everything was read, and before
 /// [`begin_use`], which writes the new version.
-pub(super) fn upgrade(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn upgrade(connection: &Connection) -> Result<(), JournalTrouble> {
     match version(connection)? {
         1 => create_table(connection, Table::Unshown),
         _ => Ok(()),
     }
 }
 
-fn version(connection: &Connection) -> Result<i64, Trouble> {
+fn version(connection: &Connection) -> Result<i64, JournalTrouble> {
     Ok(number(connection)? & !MARKS)
 }
 
 /// Returns `true` if a supervisor uses the file, or has not closed it.
-pub(super) fn is_in_use(connection: &Connection) -> Result<bool, Trouble> {
+pub(super) fn is_in_use(connection: &Connection) -> Result<bool, JournalTrouble> {
     Ok(number(connection)? & MARKS != 0)
 }
 
-fn number(connection: &Connection) -> Result<i64, Trouble> {
+fn number(connection: &Connection) -> Result<i64, JournalTrouble> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 /// Returns `true` if this file has no tables at all.
-pub(super) fn is_bare(connection: &Connection) -> Result<bool, Trouble> {
+pub(super) fn is_bare(connection: &Connection) -> Result<bool, JournalTrouble> {
     let sql = "SELECT count(*) FROM sqlite_schema";
     let tables: i64 = connection.query_row(sql, [], |row| row.get(0))?;
     Ok(tables == 0)
 }
 
 /// Checks that this is a journal, and one that this program can read.
-pub(super) fn check_version(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn check_version(connection: &Connection) -> Result<(), JournalTrouble> {
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != i64::from(APPLICATION_ID) {
-        return Err(Trouble::Other(trouble::foreign()));
+        return Err(JournalTrouble::Other(trouble::foreign()));
     }
     let version = version(connection)?;
     if version > i64::from(VERSION) {
-        return Err(Trouble::Other(format!(
+        return Err(JournalTrouble::Other(format!(
             "it was written by a newer version of this program (format {version}; this one knows \
              formats up to {VERSION}): use that version"
         )));
     }
     if version < 1 {
-        return Err(Trouble::Damaged(format!("its format is {version}")));
+        return Err(JournalTrouble::Damaged(format!("its format is {version}")));
     }
     Ok(())
 }
 
 /// Sets the connection's durability, and brings the log into the file.
-pub(super) fn prepare(connection: &Connection, durability: Durability) -> Result<(), Trouble> {
+pub(super) fn prepare(
+    connection: &Connection,
+    durability: Durability,
+) -> Result<(), JournalTrouble> {
     if connection.is_readonly("main")? {
         // SQLite would not say so before the first commit.
-        return Err(Trouble::Damaged("its header forbids to write it".into()));
+        return Err(JournalTrouble::Damaged(
+            "its header forbids to write it".into(),
+        ));
     }
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Trouble::Other(format!(
+        return Err(JournalTrouble::Other(format!(
             "SQLite keeps no write-ahead log here, but {mode}: choose a local file system"
         )));
     }
@@ -273,21 +278,21 @@ pub(super) fn prepare(connection: &Connection, durability: Durability) -> Result
 }
 
 /// Writes the log into the file, as far as readers permit.
-pub(super) fn empty_log(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn empty_log(connection: &Connection) -> Result<(), JournalTrouble> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     Ok(())
 }
 
 /// Checks that the file's own structure is whole.
-pub(super) fn check_structure(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn check_structure(connection: &Connection) -> Result<(), JournalTrouble> {
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     match verdict.as_str() {
         "ok" => Ok(()),
-        _ => Err(Trouble::Damaged(verdict.replace('\n', " "))),
+        _ => Err(JournalTrouble::Damaged(verdict.replace('\n', " "))),
     }
 }
 
-pub(super) fn meta(connection: &Connection) -> Result<Meta, Trouble> {
+pub(super) fn meta(connection: &Connection) -> Result<Meta, JournalTrouble> {
     let item_type = String::from_utf8(value(connection, "item_type")?);
     let print_key = value(connection, "print_key")?.try_into();
     match (item_type, print_key) {
@@ -295,7 +300,7 @@ pub(super) fn meta(connection: &Connection) -> Result<Meta, Trouble> {
             item_type,
             print_key,
         }),
-        _ => Err(Trouble::Damaged("table meta is damaged".into())),
+        _ => Err(JournalTrouble::Damaged("table meta is damaged".into())),
     }
 }
 
@@ -303,7 +308,7 @@ pub(super) fn meta(connection: &Connection) -> Result<Meta, Trouble> {
 pub(super) fn exchange_command(
     connection: &Connection,
     command: &[u8],
-) -> Result<Option<Vec<u8>>, Trouble> {
+) -> Result<Option<Vec<u8>>, JournalTrouble> {
     let earlier = match stored(connection, COMMAND)? {
         Some(_) => Some(value(connection, COMMAND)?),
         None => None,
@@ -315,18 +320,20 @@ pub(super) fn exchange_command(
     Ok(earlier)
 }
 
-fn stored(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+fn stored(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, JournalTrouble> {
     let sql = "SELECT value FROM meta WHERE name = ?1";
     let found = connection.query_row(sql, [name], |row| row.get(0));
     Ok(found.optional()?)
 }
 
-fn value(connection: &Connection, name: &str) -> Result<Vec<u8>, Trouble> {
+fn value(connection: &Connection, name: &str) -> Result<Vec<u8>, JournalTrouble> {
     let mut value = stored(connection, name)?.unwrap_or_default();
     let sum = value.split_off(value.len().saturating_sub(4));
     match sealed(name, &value) == [&value[..], &sum].concat() {
         true => Ok(value),
-        false => Err(Trouble::Damaged(format!("{name} in table meta is damaged"))),
+        false => Err(JournalTrouble::Damaged(format!(
+            "{name} in table meta is damaged"
+        ))),
     }
 }
 

@@ -5,33 +5,33 @@ use rusqlite::ErrorCode;
 use dishrack_core::book::Damage;
 
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum JournalTrouble {
     /// Its content is not sound.
     Damaged(String),
     Other(String),
 }
 
-impl From<String> for Trouble {
+impl From<String> for JournalTrouble {
     fn from(why: String) -> Self {
-        Trouble::Other(why)
+        JournalTrouble::Other(why)
     }
 }
 
-impl From<Damage> for Trouble {
+impl From<Damage> for JournalTrouble {
     fn from(damage: Damage) -> Self {
-        Trouble::Damaged(damage.to_string())
+        JournalTrouble::Damaged(damage.to_string())
     }
 }
 
-impl From<rusqlite::Error> for Trouble {
+impl From<rusqlite::Error> for JournalTrouble {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Trouble::Damaged(error.to_string())
+                JournalTrouble::Damaged(error.to_string())
             }
             // Its tables, columns or values are not those that were made.
-            None | Some(ErrorCode::Unknown) => Trouble::Damaged(error.to_string()),
-            Some(_) => Trouble::Other(words(&error)),
+            None | Some(ErrorCode::Unknown) => JournalTrouble::Damaged(error.to_string()),
+            Some(_) => JournalTrouble::Other(words(&error)),
         }
     }
 }

@@ -14,7 +14,7 @@ use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, cmd};
 use super::keys::Keys;
 use super::scripts::Scripts;
 use super::trouble::{
-    Trouble, gone_words, has_no_script, is_cut, is_interruption, is_passing, is_unknown, why,
+    RedisTrouble, gone_words, has_no_script, is_cut, is_interruption, is_passing, is_unknown, why,
 };
 use super::{diagnosis, trouble};
 use crate::store::stream::{Listener, StreamNotice};
@@ -40,10 +40,10 @@ const CUT_PAUSE: Duration = Duration::from_secs(1);
 
 /// One connection, open or not.
 #[derive(Default)]
-pub(super) struct SharedConnection(Mutex<Option<Open>>);
+pub(super) struct SharedConnection(Mutex<Option<OpenConnection>>);
 
 /// An open connection.
-pub(super) struct Open {
+pub(super) struct OpenConnection {
     pub(super) connection: Connection,
     pub(super) scripts: Scripts,
     /// The number by which others can end its waiting; 0 if that is not allowed.
@@ -188,8 +188,8 @@ impl Server {
         &self,
         line: &SharedConnection,
         wait: Duration,
-        act: impl Fn(&mut Open) -> RedisResult<R>,
-    ) -> Result<R, Trouble> {
+        act: impl Fn(&mut OpenConnection) -> RedisResult<R>,
+    ) -> Result<R, RedisTrouble> {
         let mut line = line.0.lock();
         let (mut since, mut tries) = (None, 0_u32);
         let mut cuts = Cuts::default();
@@ -215,10 +215,10 @@ impl Server {
             if self.is_abandoned() {
                 let name = &self.name;
                 let why = why(&error);
-                return Err(Trouble::Other(format!("{name} is away: {why}")));
+                return Err(RedisTrouble::Other(format!("{name} is away: {why}")));
             }
             if self.is_out_of_deadline(since) {
-                return Err(Trouble::Other(format!(
+                return Err(RedisTrouble::Other(format!(
                     "{} cannot be reached since {:?}: {}",
                     self.name,
                     self.timeout,
@@ -238,8 +238,8 @@ impl Server {
     pub(super) fn try_once<R>(
         &self,
         line: &SharedConnection,
-        act: impl Fn(&mut Open) -> RedisResult<R>,
-    ) -> Result<R, Trouble> {
+        act: impl Fn(&mut OpenConnection) -> RedisResult<R>,
+    ) -> Result<R, RedisTrouble> {
         let mut line = line.0.lock();
         let mut cuts = Cuts::default();
         loop {
@@ -257,9 +257,9 @@ impl Server {
 
     fn try_call<R>(
         &self,
-        line: &mut Option<Open>,
+        line: &mut Option<OpenConnection>,
         wait: Duration,
-        act: &impl Fn(&mut Open) -> RedisResult<R>,
+        act: &impl Fn(&mut OpenConnection) -> RedisResult<R>,
     ) -> RedisResult<R> {
         let open = match line {
             Some(open) => open,
@@ -278,7 +278,7 @@ impl Server {
     }
 
     /// Opens a connection, and checks that Redis has not lost anything since.
-    fn open(&self) -> RedisResult<Open> {
+    fn open(&self) -> RedisResult<OpenConnection> {
         let seen = self.changes.load(Ordering::Relaxed);
         let answered = *self.answered.lock();
         let time = match self.born.get() {
@@ -298,7 +298,7 @@ impl Server {
         }
         let scripts = Scripts::load(&mut connection)?;
         let number = cmd("CLIENT").arg("ID").query(&mut connection);
-        Ok(Open {
+        Ok(OpenConnection {
             scripts,
             number: number.unwrap_or(0),
             connection,
@@ -425,9 +425,9 @@ impl Server {
         }
     }
 
-    fn trouble(&self, error: &RedisError) -> Trouble {
+    fn trouble(&self, error: &RedisError) -> RedisTrouble {
         match self.diagnosis(error) {
-            Some(words) => Trouble::Other(words),
+            Some(words) => RedisTrouble::Other(words),
             None => trouble::trouble(&self.name, &self.keys.stream, error),
         }
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use redis::{RedisResult, cmd};
 
-use super::connection::Open;
+use super::connection::OpenConnection;
 use super::scripts::Name;
-use super::trouble::Trouble;
+use super::trouble::RedisTrouble;
 use super::{RedisStore, read};
 use crate::store::StoredLetter;
 use dishrack_core::ledger::ItemId;
@@ -24,7 +24,7 @@ impl RedisStore {
         let mut letters = Vec::new();
         let mut from = "-".to_owned();
         loop {
-            let page = self.page(&from).map_err(Trouble::words)?;
+            let page = self.page(&from).map_err(RedisTrouble::words)?;
             let Some(last) = page.last() else {
                 return Ok(letters);
             };
@@ -33,7 +33,7 @@ impl RedisStore {
         }
     }
 
-    fn page(&self, from: &str) -> Result<Vec<Entry>, Trouble> {
+    fn page(&self, from: &str) -> Result<Vec<Entry>, RedisTrouble> {
         self.server.call(&self.dispatcher, Duration::ZERO, |open| {
             let mut range = cmd("XRANGE");
             range.arg(&self.keys.dead).arg(from).arg("+");
@@ -77,7 +77,7 @@ impl RedisStore {
         Ok(taken)
     }
 
-    fn delete_letter(&self, entry: EntryId) -> Result<bool, Trouble> {
+    fn delete_letter(&self, entry: EntryId) -> Result<bool, RedisTrouble> {
         self.claim_letter(|open| {
             let mut delete = cmd("XDEL");
             delete.arg(&self.keys.dead).arg(entry.to_string());
@@ -88,7 +88,10 @@ impl RedisStore {
     /// Takes a letter away, by an act that returns the number found. A call that has to be made
     /// again cannot know if its first try took the letter. Then the letter counts as taken, because
     /// it is better taken twice than lost.
-    fn claim_letter(&self, act: impl Fn(&mut Open) -> RedisResult<u64>) -> Result<bool, Trouble> {
+    fn claim_letter(
+        &self,
+        act: impl Fn(&mut OpenConnection) -> RedisResult<u64>,
+    ) -> Result<bool, RedisTrouble> {
         let tries = Cell::new(0);
         self.server.call(&self.dispatcher, Duration::ZERO, |open| {
             tries.set(tries.get() + 1);
@@ -102,7 +105,7 @@ impl RedisStore {
         let Some((entry, letter)) = letters.find(|(_, letter)| letter.id == id) else {
             return Ok(None);
         };
-        let is_revived = self.revive_entry(entry).map_err(Trouble::words)?;
+        let is_revived = self.revive_entry(entry).map_err(RedisTrouble::words)?;
         Ok(is_revived.then_some(letter))
     }
 
@@ -115,13 +118,13 @@ impl RedisStore {
         let mut revived = 0;
         for (entry, letter) in self.letters()? {
             if is_wanted(&letter) {
-                revived += usize::from(self.revive_entry(entry).map_err(Trouble::words)?);
+                revived += usize::from(self.revive_entry(entry).map_err(RedisTrouble::words)?);
             }
         }
         Ok(revived)
     }
 
-    fn revive_entry(&self, entry: EntryId) -> Result<bool, Trouble> {
+    fn revive_entry(&self, entry: EntryId) -> Result<bool, RedisTrouble> {
         self.claim_letter(|open| {
             let mut script = self.script(open, Name::Revive);
             script.arg(entry.to_string());

@@ -18,7 +18,7 @@ const LEASE_MIN: Duration = Duration::from_millis(100);
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The place of a queue on Redis, and its guarantees: for
-/// [`JoinableQueue::on_redis`](crate::JoinableQueue::on_redis).
+/// [`JoinableQueue::shared`](crate::JoinableQueue::shared).
 ///
 /// # Example
 ///
@@ -72,7 +72,7 @@ impl RedisOptions {
 
     /// Sets the condition on which the stream is opened. By default it need not exist.
     #[must_use]
-    pub(crate) fn opening(mut self, opening: Opening) -> Self {
+    pub(super) fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
         self
     }

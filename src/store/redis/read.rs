@@ -69,10 +69,10 @@ fn fields(value: Value) -> RedisResult<Fields> {
 }
 
 /// The state of the stream, and the number of its changes.
-pub(super) type Stand = (StreamState, u64);
+pub(super) type StateVersion = (StreamState, u64);
 
 /// Decodes the state of the stream, as `stream_state` in the prelude gives it.
-pub(super) fn stream_state(value: Value) -> RedisResult<Stand> {
+pub(super) fn stream_state(value: Value) -> RedisResult<StateVersion> {
     let [
         length,
         pending,

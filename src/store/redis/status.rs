@@ -5,11 +5,11 @@ use std::time::Duration;
 use redis::{RedisResult, Value, cmd};
 
 use super::RedisStore;
-use super::connection::Open;
+use super::connection::OpenConnection;
 use super::keys::GROUP;
 use super::read;
 use super::scripts::Name;
-use super::trouble::{Trouble, is_replica};
+use super::trouble::{RedisTrouble, is_replica};
 use crate::store::stream::{Member, Status};
 
 /// The fields kept beside the stream: counts, then the type and the lease.
@@ -18,7 +18,7 @@ const KEPT: [&str; 7] = [
 ];
 
 impl RedisStore {
-    pub(super) fn asked_status(&self) -> Result<Status, Trouble> {
+    pub(super) fn asked_status(&self) -> Result<Status, RedisTrouble> {
         self.server.try_once(&self.dispatcher, |open| {
             let mut ask = self.script(open, Name::Status);
             ask.arg(&KEPT);
@@ -31,7 +31,7 @@ impl RedisStore {
 
     /// Asks with commands that a replica may run: one after the other, so the stream may change in
     /// between.
-    fn ask_replica(&self, open: &mut Open) -> RedisResult<Value> {
+    fn ask_replica(&self, open: &mut OpenConnection) -> RedisResult<Value> {
         let (stream, dead) = (&self.keys.stream, &self.keys.dead);
         let questions: [&[&str]; 5] = [
             &["TIME"],

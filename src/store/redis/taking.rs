@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use redis::{RedisResult, Value, cmd};
 
-use super::connection::Open;
+use super::connection::OpenConnection;
 use super::keys::GROUP;
 use super::scripts::{Name, receive};
-use super::trouble::{Trouble, lacks_memory};
+use super::trouble::{RedisTrouble, lacks_memory};
 use super::{RedisStore, read};
 use crate::payload::Payload;
 use crate::store::StoredLetter;
 use crate::store::stream::{
-    Admission, Answered, Arrival, Ends, Listener, Maintained, MapEnd, Put, Status, Stream,
+    Admission, Answered, Arrival, Ends, Listener, Maintained, MapEnd, Status, Stream, StreamPut,
     StreamState,
 };
 use dishrack_core::ledger::ItemId;
@@ -68,7 +68,7 @@ const NEEDED: [&[&str]; 9] = [
 ];
 
 impl RedisStore {
-    fn check_needs(&self) -> Result<(), Trouble> {
+    fn check_needs(&self) -> Result<(), RedisTrouble> {
         // A connection that is lost just now says nothing about the permissions.
         self.server.call(&self.taker, Duration::ZERO, |open| {
             for words in NEEDED {
@@ -99,7 +99,7 @@ impl RedisStore {
         self.maintained(0).map(drop)
     }
 
-    fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, Trouble> {
+    fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, RedisTrouble> {
         // A repeated call does not wait anew, because the lease is to be renewed in between.
         let until = Instant::now() + wait;
         let (entries, stream_state) = self.server.call(&self.taker, wait, |open| {
@@ -118,10 +118,10 @@ impl RedisStore {
     /// Reads from the group, and wakes those that wait for room in the same call.
     fn take_on(
         &self,
-        open: &mut Open,
+        open: &mut OpenConnection,
         count: usize,
         wait: Duration,
-    ) -> RedisResult<(Vec<Entry>, Option<read::Stand>)> {
+    ) -> RedisResult<(Vec<Entry>, Option<read::StateVersion>)> {
         let wait = longest(wait, open.number);
         let mut read_group = cmd("XREADGROUP");
         read_group.arg("GROUP").arg(GROUP).arg(&self.consumer);
@@ -150,7 +150,7 @@ impl RedisStore {
     }
 
     /// Returns the items that are held from now on, and first asks Redis for what is missing.
-    fn admit(&self, sorted: Sorted) -> Result<Vec<Arrival>, Trouble> {
+    fn admit(&self, sorted: Sorted) -> Result<Vec<Arrival>, RedisTrouble> {
         let layout = &*self.layout;
         let arrival = |(id, entry): (ItemId, Entry)| {
             entry.arrival(id, layout.body(&entry.fields), Payload::copy_of)
@@ -175,7 +175,7 @@ impl RedisStore {
         Ok(arrivals)
     }
 
-    fn maintained(&self, count: usize) -> Result<Maintained, Trouble> {
+    fn maintained(&self, count: usize) -> Result<Maintained, RedisTrouble> {
         let (ours, taken, stream_state, others) =
             self.server.call(&self.taker, Duration::ZERO, |open| {
                 let mut script = self.script(open, Name::Maintain);
@@ -200,7 +200,7 @@ impl RedisStore {
         })
     }
 
-    fn given_back(&self, ids: &[ItemId]) -> Result<(), Trouble> {
+    fn given_back(&self, ids: &[ItemId]) -> Result<(), RedisTrouble> {
         let entries = self.account().entries(ids);
         // Entries that cannot be given back are forgotten here, and so are found again.
         self.account().forget(ids);
@@ -217,7 +217,7 @@ impl RedisStore {
         Ok(())
     }
 
-    fn heard(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, Trouble> {
+    fn heard(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, RedisTrouble> {
         let replies = self.heard.lock().clone();
         // If the state of the doorbell is unknown, any ring counts.
         let rung = if since.ring.is_empty() {
@@ -292,27 +292,27 @@ fn outcome(entry: &Entry) -> Option<MapEnd> {
 
 impl Stream for RedisStore {
     fn kind(&self) -> &'static str {
-        "Redis"
+        super::KIND.server
     }
 
     fn begin(&self) -> Result<(), String> {
-        self.check_needs().map_err(Trouble::words)
+        self.check_needs().map_err(RedisTrouble::words)
     }
 
-    fn put(&self, puts: &[Put]) -> Result<Admission, String> {
-        self.add(puts).map_err(Trouble::words)
+    fn put(&self, puts: &[StreamPut]) -> Result<Admission, String> {
+        self.add(puts).map_err(RedisTrouble::words)
     }
 
     fn settle(&self, ends: &Ends) -> Result<Answered, String> {
-        self.tell(ends).map_err(Trouble::words)
+        self.tell(ends).map_err(RedisTrouble::words)
     }
 
     fn refresh(&self) -> Result<(StreamState, u64), String> {
-        self.state().map_err(Trouble::words)
+        self.state().map_err(RedisTrouble::words)
     }
 
     fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String> {
-        self.taken(count, wait).map_err(Trouble::words)
+        self.taken(count, wait).map_err(RedisTrouble::words)
     }
 
     fn interrupt(&self) {
@@ -324,7 +324,7 @@ impl Stream for RedisStore {
     }
 
     fn maintain(&self, count: usize) -> Result<Maintained, String> {
-        self.maintained(count).map_err(Trouble::words)
+        self.maintained(count).map_err(RedisTrouble::words)
     }
 
     fn maintain_every(&self) -> Duration {
@@ -332,11 +332,11 @@ impl Stream for RedisStore {
     }
 
     fn release(&self, ids: &[ItemId]) -> Result<(), String> {
-        self.given_back(ids).map_err(Trouble::words)
+        self.given_back(ids).map_err(RedisTrouble::words)
     }
 
     fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, String> {
-        self.heard(since, wait).map_err(Trouble::words)
+        self.heard(since, wait).map_err(RedisTrouble::words)
     }
 
     fn wants_results(&self) -> bool {
@@ -352,7 +352,7 @@ impl Stream for RedisStore {
     }
 
     fn status(&self) -> Result<Status, String> {
-        self.asked_status().map_err(Trouble::words)
+        self.asked_status().map_err(RedisTrouble::words)
     }
 
     fn revive_all(&self, is_wanted: &dyn Fn(&StoredLetter) -> bool) -> Result<usize, String> {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use redis::{Cmd, RedisResult, cmd};
 
-use super::connection::{Open, Spoken};
+use super::connection::{OpenConnection, Spoken};
 use super::scripts::Name;
-use super::trouble::Trouble;
+use super::trouble::RedisTrouble;
 use super::{RedisStore, read};
 use crate::payload::Payload;
-use crate::store::stream::{Admission, Answered, Ends, Put, StreamState};
+use crate::store::stream::{Admission, Answered, Ends, StreamPut, StreamState};
 use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::account::{OutgoingResult, Statement};
 
@@ -38,7 +38,7 @@ impl RedisStore {
     }
 
     /// Returns the state of the stream, and the number of other supervisors.
-    pub(super) fn state(&self) -> Result<(StreamState, u64), Trouble> {
+    pub(super) fn state(&self) -> Result<(StreamState, u64), RedisTrouble> {
         self.server.call(&self.teller, Duration::ZERO, |open| {
             let mut call = self.script(open, Name::Refresh);
             call.arg(&self.consumer).arg(self.lease_ms());
@@ -50,7 +50,7 @@ impl RedisStore {
         })
     }
 
-    pub(super) fn tell(&self, ends: &Ends) -> Result<Answered, Trouble> {
+    pub(super) fn tell(&self, ends: &Ends) -> Result<Answered, RedisTrouble> {
         let statement = self.account().statement(&ends.records);
         let mut answered = Answered {
             untold: statement.unknown.len() as u64,
@@ -68,7 +68,7 @@ impl RedisStore {
         statement: &Statement,
         ends: &Ends,
         answered: &mut Answered,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RedisTrouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let sent = ends.sent.iter().map(|(id, result)| (*id, result));
         let results = self.account().outgoing(sent);
@@ -106,7 +106,7 @@ impl RedisStore {
     }
 
     /// Adds as many of these as fit one call and find room.
-    pub(super) fn add(&self, puts: &[Put]) -> Result<Admission, Trouble> {
+    pub(super) fn add(&self, puts: &[StreamPut]) -> Result<Admission, RedisTrouble> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let puts = &puts[..count_of_one_call(puts)];
         let told = self.write(|open| {
@@ -123,7 +123,7 @@ impl RedisStore {
             Ok((numbers, read::stream_state(stream_state)?))
         });
         let ((admitted, first), stream_state) = match told {
-            Err(Trouble::NoMemory(why)) => {
+            Err(RedisTrouble::NoMemory(why)) => {
                 return Ok(Admission::refused(puts.len(), why));
             }
             told => told?,
@@ -139,7 +139,7 @@ impl RedisStore {
     }
 
     /// Adds puts to the call. Most have the same fields, whose names are said once then.
-    fn add_puts(&self, script: &mut Cmd, puts: &[Put]) {
+    fn add_puts(&self, script: &mut Cmd, puts: &[StreamPut]) {
         let all: Vec<Vec<Field<'_>>> = puts.iter().map(|put| self.fields_of(put)).collect();
         let first = puts.first().zip(all.first());
         let common = first.filter(|(first, fields)| {
@@ -172,7 +172,7 @@ impl RedisStore {
     }
 
     /// Returns the fields of a put, without its number, which the script gives it.
-    fn fields_of(&self, put: &Put) -> Vec<Field<'_>> {
+    fn fields_of(&self, put: &StreamPut) -> Vec<Field<'_>> {
         let fields = self.layout.fields(&put.body).into_iter();
         let mut fields: Vec<Field<'_>> = fields
             .map(|(name, value)| (name, Cow::Owned(value)))
@@ -187,7 +187,10 @@ impl RedisStore {
 
     /// Calls a script that writes, and waits until enough replicas have its changes. A repetition
     /// begins with the script, because it may run on another Redis, which lacks them.
-    fn write<R>(&self, script: impl Fn(&mut Open) -> RedisResult<R>) -> Result<R, Trouble> {
+    fn write<R>(
+        &self,
+        script: impl Fn(&mut OpenConnection) -> RedisResult<R>,
+    ) -> Result<R, RedisTrouble> {
         let since = Instant::now();
         self.server.call(&self.teller, Duration::ZERO, |open| {
             let answer = script(open)?;
@@ -198,7 +201,7 @@ impl RedisStore {
         })
     }
 
-    fn await_replicas(&self, open: &mut Open, since: Instant) -> RedisResult<()> {
+    fn await_replicas(&self, open: &mut OpenConnection, since: Instant) -> RedisResult<()> {
         let wait = u64::try_from(REPLICAS_WAIT.as_millis()).unwrap_or(u64::MAX);
         loop {
             let mut command = cmd("WAIT");
@@ -260,7 +263,7 @@ fn add_statement(script: &mut Cmd, what: &Statement, retries: u64, is_plain: boo
     }
 }
 
-fn count_of_one_call(puts: &[Put]) -> usize {
+fn count_of_one_call(puts: &[StreamPut]) -> usize {
     let mut bytes = 0;
     let fits = puts.iter().take_while(|put| {
         bytes += put.body.len();

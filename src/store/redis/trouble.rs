@@ -6,24 +6,24 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// The reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum RedisTrouble {
     /// There is no room for more.
     NoMemory(String),
     /// Anything else, for people.
     Other(String),
 }
 
-impl Trouble {
+impl RedisTrouble {
     pub(super) fn words(self) -> String {
-        let (Trouble::NoMemory(why) | Trouble::Other(why)) = self;
+        let (RedisTrouble::NoMemory(why) | RedisTrouble::Other(why)) = self;
         why
     }
 }
 
 /// Returns the meaning of an error, and what to do about it. `name` is the server's.
-pub(super) fn trouble(name: &str, stream: &str, error: &RedisError) -> Trouble {
+pub(super) fn trouble(name: &str, stream: &str, error: &RedisError) -> RedisTrouble {
     if lacks_memory(error) {
-        return Trouble::NoMemory(format!(
+        return RedisTrouble::NoMemory(format!(
             "{name} is out of memory (maxmemory): items must be worked on, or its limit raised"
         ));
     }
@@ -31,7 +31,7 @@ pub(super) fn trouble(name: &str, stream: &str, error: &RedisError) -> Trouble {
         .or_else(|| of_cluster(name, stream, error))
         .or_else(|| of_login(error).map(|words| format!("{name} {words}")))
         .or_else(|| of_another_server(name, error));
-    Trouble::Other(words.unwrap_or_else(|| match error.is_io_error() {
+    RedisTrouble::Other(words.unwrap_or_else(|| match error.is_io_error() {
         true => format!("{name} cannot be reached: {}", why(error)),
         false => format!("{name}: {error}"),
     }))

@@ -127,10 +127,11 @@ impl Builder {
                        handler";
             return Err(Kind::invalid("copies", why));
         }
-        let (_, workers) = self.how.describe();
-        if self.copies.is_some() && workers < needed as usize {
-            let why =
-                format!("{needed} of them must agree, and no more than {workers} can be made");
+        if self.copies.is_some() && self.workers < needed as usize {
+            let why = format!(
+                "{needed} of them must agree, and no more than {} can be made",
+                self.workers
+            );
             return Err(Kind::invalid("copies", why));
         }
         Ok(())

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::broker::Broker;
 use crate::error::{Error, Kind};
 use crate::handler::attempt::attempt;
-use crate::observe::EventKind;
+use crate::observe::{EventKind, Mode};
 use crate::queue::JoinableQueue;
 use crate::supervision::inline::InlinePool;
 use crate::supervision::pool::Pool;
@@ -24,7 +24,7 @@ use crate::worker::roles;
 use dishrack_core::ledger::Credit;
 use dishrack_core::pool::spec::{ChildSpec, Restart, worker_name};
 
-use super::{Builder, How};
+use super::Builder;
 
 impl Builder {
     /// Starts workers that run `handler` for each item. Its return is the acknowledgement: `Ok` is
@@ -50,22 +50,22 @@ impl Builder {
         self.check_copies(&broker, Some(type_name::<R>()))?;
         let credit = self.credit(&broker);
         let run = move |body: &[u8], wanted| attempt(&handler, body, wanted);
-        let pool: Box<dyn Pool> = match self.how {
-            How::Processes(workers) => {
-                self.processes_of::<T, F>(workers, &broker, Some(credit), Restart::Permanent)?
+        let pool: Box<dyn Pool> = match self.mode {
+            Mode::Processes => {
+                self.processes_of::<T, F>(&broker, Some(credit), Restart::Permanent)?
             }
-            How::Threads(workers) => {
-                let plan = self.threads_of(workers, &broker)?;
+            Mode::Threads => {
+                let plan = self.threads_of(&broker)?;
                 let item_type = type_name::<T>();
                 Box::new(ThreadPool::of_handlers(
                     &plan, &broker, credit, item_type, run,
                 )?)
             }
-            How::Inline => {
+            Mode::Sequential => {
                 self.apply_to(&broker);
                 Box::new(InlinePool::of_handler(&broker, type_name::<T>(), run)?)
             }
-            How::Tasks(_) => return Err(needs("handler_async", "tasks")),
+            Mode::Tasks => return Err(needs("handler_async", "tasks")),
         };
         Ok(Supervisor::new(broker, pool))
     }
@@ -91,16 +91,14 @@ impl Builder {
         self.check_bounds()?;
         self.check_copies(&broker, None)?;
         let handle = queue.clone();
-        let pool: Box<dyn Pool> = match self.how {
-            How::Processes(workers) => {
-                self.processes_of::<T, F>(workers, &broker, None, Restart::Transient)?
-            }
-            How::Threads(workers) => {
-                let plan = self.threads_of(workers, &broker)?;
+        let pool: Box<dyn Pool> = match self.mode {
+            Mode::Processes => self.processes_of::<T, F>(&broker, None, Restart::Transient)?,
+            Mode::Threads => {
+                let plan = self.threads_of(&broker)?;
                 let run = move || worker(handle.clone());
                 Box::new(ThreadPool::of_loops(&plan, &broker, run)?)
             }
-            How::Inline => {
+            Mode::Sequential => {
                 self.apply_to(&broker);
                 let weak = Arc::downgrade(&broker);
                 drop(handle);
@@ -111,7 +109,7 @@ impl Builder {
                 };
                 Box::new(InlinePool::of_loop(&broker, type_name::<T>(), run)?)
             }
-            How::Tasks(_) => return Err(needs("worker_async", "tasks")),
+            Mode::Tasks => return Err(needs("worker_async", "tasks")),
         };
         Ok(Supervisor::new(broker, pool))
     }
@@ -119,10 +117,10 @@ impl Builder {
     /// Checks that these workers can be held to their bounds.
     pub(super) fn check_bounds(&self) -> Result<(), Kind> {
         let bounds = &self.bounds;
-        let (can_be_ended, can_be_replaced) = match self.how {
-            How::Processes(_) => (true, true),
-            How::Tasks(_) => (true, false),
-            How::Threads(_) | How::Inline => (false, false),
+        let (can_be_ended, can_be_replaced) = match self.mode {
+            Mode::Processes => (true, true),
+            Mode::Tasks => (true, false),
+            Mode::Threads | Mode::Sequential => (false, false),
         };
         let refused = [
             ("time_limit", bounds.time_limit.is_some() && !can_be_ended),
@@ -138,7 +136,7 @@ impl Builder {
         let is_zero = bounds.time_limit == Some(Duration::ZERO);
         let why = match refused.iter().find(|(_, is_refused)| *is_refused) {
             Some((option, _)) => {
-                let (mode, _) = self.how.describe();
+                let mode = self.mode;
                 let why = format!("{mode} cannot be ended from outside; use processes");
                 return Err(Kind::invalid(option, why));
             }
@@ -165,20 +163,19 @@ impl Builder {
     /// Checks all that can be checked before anything is started.
     fn plan<T: 'static, F>(
         &self,
-        workers: usize,
         credit: Option<Credit>,
         restart: Restart,
     ) -> Result<ProcessPlan, Kind> {
-        limits::check_count(workers)?;
+        limits::check_count(self.workers)?;
         let role = roles::name_of::<F>()?;
         limits::check_system()?;
         limits::check_socket_buffer()?;
         limits::check_file_size()?;
-        limits::provide_files(workers)?;
+        limits::provide_files(self.workers)?;
         let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());
         Ok(ProcessPlan {
             name: self.name.clone(),
-            workers,
+            workers: self.workers,
             spec: ChildSpec {
                 restart: self.restart.unwrap_or(restart),
                 ..self.spec
@@ -200,23 +197,22 @@ impl Builder {
     /// Starts so many worker processes that run `F`.
     fn processes_of<T: 'static, F>(
         &self,
-        workers: usize,
         broker: &Arc<Broker>,
         credit: Option<Credit>,
         restart: Restart,
     ) -> Result<Box<dyn Pool>, Kind> {
-        let plan = self.plan::<T, F>(workers, credit, restart)?;
+        let plan = self.plan::<T, F>(credit, restart)?;
         broker.share_memory();
         self.apply_to(broker);
         Ok(Box::new(ProcessPool::start(plan, broker)?))
     }
 
-    /// Makes the plan for so many workers of this process, and tells the queue of them.
-    pub(super) fn threads_of(&self, workers: usize, broker: &Broker) -> Result<ThreadPlan, Kind> {
-        limits::check_count(workers)?;
+    /// Makes the plan for workers of this process, and tells the queue of them.
+    pub(super) fn threads_of(&self, broker: &Broker) -> Result<ThreadPlan, Kind> {
+        limits::check_count(self.workers)?;
         self.apply_to(broker);
         Ok(ThreadPlan {
-            names: (1..=workers)
+            names: (1..=self.workers)
                 .map(|slot| worker_name(&self.name, slot))
                 .collect(),
             spec: ChildSpec {
@@ -238,11 +234,10 @@ impl Builder {
             broker.with(|core| core.set_name_items(Arc::clone(name_items)));
         }
         self.choose_copies(broker);
-        let (mode, workers) = self.how.describe();
         let started = EventKind::Started {
             pid: std::process::id(),
-            mode,
-            workers,
+            mode: self.mode,
+            workers: self.workers,
         };
         broker.read(|core| core.emitter.emit(started));
     }

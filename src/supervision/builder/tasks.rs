@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Builder;
 use super::start::needs;
-use super::{Builder, How};
 use crate::error::{Error, Kind};
+use crate::observe::Mode;
 use crate::queue::JoinableQueue;
 use crate::supervision::Supervisor;
 use crate::supervision::tasks::TaskPool;
@@ -18,7 +19,7 @@ impl Builder {
     /// Sets the number of async tasks, on one thread of this process with a tokio runtime.
     #[must_use]
     pub fn tasks(mut self, workers: usize) -> Self {
-        self.how = How::Tasks(workers);
+        (self.mode, self.workers) = (Mode::Tasks, workers);
         self
     }
 
@@ -38,14 +39,14 @@ impl Builder {
         R: Serialize + DeserializeOwned + 'static,
         E: Display + 'static,
     {
-        let How::Tasks(workers) = self.how else {
+        if self.mode != Mode::Tasks {
             return Err(needs("tasks", "handler_async"));
-        };
+        }
         self.check_bounds()?;
         let broker = Arc::clone(queue.broker()?);
         self.check_copies(&broker, Some(type_name::<R>()))?;
         let credit = self.credit(&broker);
-        let plan = self.threads_of(workers, &broker)?;
+        let plan = self.threads_of(&broker)?;
         let pool = TaskPool::of_handlers(&plan, &broker, credit, self.bounds.time_limit, handler)?;
         Ok(Supervisor::new(broker, Box::new(pool)))
     }
@@ -65,9 +66,9 @@ impl Builder {
         Fut: Future<Output = ()> + 'static,
         T: Serialize + DeserializeOwned + 'static,
     {
-        let How::Tasks(workers) = self.how else {
+        if self.mode != Mode::Tasks {
             return Err(needs("tasks", "worker_async"));
-        };
+        }
         self.check_bounds()?;
         if self.bounds.time_limit.is_some() {
             let why = "needs a handler: a loop of its own does not say what it is at";
@@ -75,7 +76,7 @@ impl Builder {
         }
         let broker = Arc::clone(queue.broker()?);
         self.check_copies(&broker, None)?;
-        let plan = self.threads_of(workers, &broker)?;
+        let plan = self.threads_of(&broker)?;
         let handle = queue.clone();
         let run = move || worker(handle.clone());
         let pool = TaskPool::of_loops(&plan, &broker, run)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Watch, key_of};
 use crate::fail;
 use crate::supervision::notes::{Life, Registration};
-use crate::supervision::spawn::{self, Ends, Leads, StartMessage};
+use crate::supervision::spawn::{self, ChannelEnds, Leads, StartMessage};
 use crate::supervision::uplink::{self, Reception};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::Handover;
@@ -100,14 +100,19 @@ impl Watch {
         Ok(())
     }
 
-    fn assign(&self, index: usize) -> io::Result<(Ends, StartMessage)> {
+    fn assign(&self, index: usize) -> io::Result<(ChannelEnds, StartMessage)> {
         let slot = &self.slots[index];
         let number = key_of(slot.life(index));
         let memory_max = self.memory_max(index);
         spawn::assign(&slot.name, number, &self.plan.position, memory_max)
     }
 
-    fn reception(&mut self, index: usize, ends: Ends, socket: Arc<DescriptorSocket>) -> Reception {
+    fn reception(
+        &mut self,
+        index: usize,
+        ends: ChannelEnds,
+        socket: Arc<DescriptorSocket>,
+    ) -> Reception {
         let seed = self.seed_of(index);
         let tasks_max = self.plan.bounds.tasks_max;
         let slot = &mut self.slots[index];

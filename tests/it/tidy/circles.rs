@@ -8,85 +8,35 @@ use super::source::{self, Source};
 use super::{Findings, expect_none};
 
 crate::trials! {
-    parts_of_a_module_go_round_in_no_new_circle,
+    parts_of_a_module_go_round_in_no_circle,
     a_circle_is_caught,
     what_a_module_shows_of_its_parts_is_theirs,
-    an_allowance_that_nothing_needs_is_caught,
 }
-
-/// The circles that are left, by module, with the reason. A broken circle comes off the list.
-const LEFT: [(&str, &[&str]); 2] = [
-    // The broker is one lock, and the code beside it comes back to the data that the lock guards.
-    (
-        "src/broker",
-        &[
-            "committer",
-            "core",
-            "doorbells",
-            "poll",
-            "results",
-            "stream",
-            "timer",
-        ],
-    ),
-    // A shell's language is recursive: words have commands in them, and commands words.
-    (
-        "src/jobs/shell",
-        &[
-            "commands",
-            "heredoc",
-            "interpreters",
-            "launchers",
-            "lexer",
-            "quotes",
-            "readers",
-            "refusal",
-        ],
-    ),
-];
 
 /// A path from the root of its crate, whose folder comes first.
-type Place = Vec<String>;
+pub(super) type Place = Vec<String>;
 
-fn parts_of_a_module_go_round_in_no_new_circle() {
-    expect_none(&rounds(&source::all(), &LEFT));
+fn parts_of_a_module_go_round_in_no_circle() {
+    expect_none(&rounds(&source::all()));
 }
 
-/// Finds parts in a circle that is not allowed, and allowed circles that do not exist.
-fn rounds(sources: &[Source], left: &[(&str, &[&str])]) -> Findings {
+/// Finds parts in a circle.
+fn rounds(sources: &[Source]) -> Findings {
     let uses = uses(sources);
     let mut findings = Findings::new();
-    let mut found = BTreeSet::new();
     for (module, parts) in &parts_by_module(&uses) {
         let reach = reach(parts);
         let is_round = |part: &&String| reach[*part].contains(*part);
         for part in reach.keys().filter(is_round) {
-            let is_left =
-                |(of, parts): &&(&str, &[&str])| of == module && parts.contains(&part.as_str());
-            match left.iter().find(is_left) {
-                Some(_) => drop(found.insert((module.clone(), part.clone()))),
-                None => {
-                    let is_with = |other: &&String| {
-                        let named = reach.get(*other);
-                        named.is_some_and(|named| named.contains(part))
-                    };
-                    let with = reach[part].iter().filter(is_with).cloned();
-                    let with = with.collect::<Vec<_>>().join(", ");
-                    findings.push(format!(
-                        "{module}: `{part}` goes round in a circle ({with}): move what both need \
-                         below both"
-                    ));
-                }
-            }
-        }
-    }
-    for (module, parts) in left {
-        for part in *parts {
-            if !found.contains(&((*module).to_owned(), (*part).to_owned())) {
-                findings.push(format!(
-                    "LEFT: `{part}` of {module} goes round no more: take it off the list"
-                ));
-            }
+            let is_with = |other: &&String| {
+                let named = reach.get(*other);
+                named.is_some_and(|named| named.contains(part))
+            };
+            let with = reach[part].iter().filter(is_with).cloned();
+            let with = with.collect::<Vec<_>>().join(", ");
+            findings.push(format!(
+                "{module}: `{part}` goes round in a circle ({with}): move what both need below both"
+            ));
         }
     }
     findings
@@ -170,7 +120,7 @@ fn file(source: &Source) -> Option<(Place, String)> {
 }
 
 /// Returns all paths from `crate`, `super` or `self` in the code of a file.
-fn named(code: &str, place: &Place) -> Vec<Place> {
+pub(super) fn named(code: &str, place: &Place) -> Vec<Place> {
     let mut named = Vec::new();
     for at in starts_of_paths(code) {
         // Their names do not matter, because none is a file's.
@@ -247,7 +197,7 @@ fn a_circle_is_caught() {
         ],
     ];
     for files in wrong {
-        let findings = rounds(&sources(files), &[]);
+        let findings = rounds(&sources(files));
         assert!(findings.len() >= 2, "{files:?}: {findings:?}");
     }
     let right: [&[(&str, &str)]; 3] = [
@@ -270,7 +220,7 @@ fn a_circle_is_caught() {
         ],
     ];
     for files in right {
-        assert_eq!(rounds(&sources(files), &[]), Findings::new(), "{files:?}");
+        assert_eq!(rounds(&sources(files)), Findings::new(), "{files:?}");
     }
 }
 
@@ -283,23 +233,6 @@ fn what_a_module_shows_of_its_parts_is_theirs() {
         ("src/a/b.rs", "use super::C;"),
         ("src/a/c.rs", "use crate::a::B;"),
     ];
-    let findings = rounds(&sources(&files), &[]);
+    let findings = rounds(&sources(&files));
     assert_eq!(findings.len(), 2, "{findings:?}");
-}
-
-fn an_allowance_that_nothing_needs_is_caught() {
-    let files = [
-        ("src/a/b.rs", "use super::c;"),
-        ("src/a/c.rs", "use super::b;"),
-    ];
-    assert_eq!(
-        rounds(&sources(&files), &[("src/a", &["b", "c"])]),
-        Findings::new()
-    );
-    let findings = rounds(&sources(&files), &[("src/a", &["b", "c", "d"])]);
-    assert_eq!(findings.len(), 1, "{findings:?}");
-    assert!(
-        findings[0].contains("`d` of src/a goes round no more"),
-        "{findings:?}"
-    );
 }

@@ -134,7 +134,7 @@ pub(super) fn without_tests(code: &str) -> String {
 }
 
 /// Returns the re-exports of `src/lib.rs` and their modules, because a path may use them.
-fn names_that_the_root_shows(sources: &[Source]) -> Vec<(String, String)> {
+pub(super) fn names_that_the_root_shows(sources: &[Source]) -> Vec<(String, String)> {
     let root = sources.iter().find(|one| one.path == "src/lib.rs");
     let mut shown = Vec::new();
     for (at, _) in root.map_or("", |root| &root.code).match_indices("pub use ") {

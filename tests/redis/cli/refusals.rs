@@ -222,7 +222,7 @@ fn a_stream_of_something_else_is_told() {
     let stage = Stage::new();
     let options = dishrack::RedisOptions::new(stage.server.url(), STREAM);
     let numbers =
-        dishrack::JoinableQueue::<u64>::on_redis(&options, dishrack::Options::default()).unwrap();
+        dishrack::JoinableQueue::<u64>::shared(&options, dishrack::Options::default()).unwrap();
     numbers.put(&7).unwrap();
     for way in [&["put", ":::", "a"][..], &["work", "--until-done"]] {
         let said = stage.say(way[0], &way[1..]);

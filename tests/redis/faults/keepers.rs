@@ -59,7 +59,7 @@ fn a_limit_of_clients_is_told_in_its_words() {
     server.cli(&["config", "set", "maxclients", "1"]);
     // Of many tries each may end before its answer is read.
     for _ in 0..20 {
-        let refused = Queue::on_redis(&place(server.url()), QueueOptions::default());
+        let refused = Queue::shared(&place(server.url()), QueueOptions::default());
         let words = refused.expect_err("nobody else is let in").to_string();
         assert!(words.contains("maxclients"), "{words}");
     }

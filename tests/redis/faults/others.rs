@@ -31,7 +31,7 @@ crate::timely_trials! {
 
 /// Returns the reason why no queue can be opened there, in one line.
 fn refusal(url: &str) -> String {
-    let refused = Queue::on_redis(&RedisOptions::new(url, STREAM), QueueOptions::default());
+    let refused = Queue::shared(&RedisOptions::new(url, STREAM), QueueOptions::default());
     let error = refused.expect_err("it cannot be used");
     assert!(error.is_shared() && error.is_setup(), "{error:?}");
     let words = error.to_string();

@@ -224,7 +224,7 @@ pub(crate) fn play() {
     let part: Part = serde_json::from_str(&std::env::var(PART).unwrap()).unwrap();
     let options = Options::default().backoff(Backoff::exponential(part.rest, part.rest));
     let place = place(part.url).lease(part.lease);
-    let queue = match Queue::on_redis(&place, options) {
+    let queue = match Queue::shared(&place, options) {
         Ok(queue) => queue,
         Err(error) => return say(&format!("unusable {error}")),
     };

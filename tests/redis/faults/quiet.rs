@@ -47,7 +47,7 @@ fn assert_quiet(server: &Server, at_most: u64) {
 
 fn bounded(url: String, bound: usize) -> Queue {
     let options = Options::default().capacity(Capacity::Bounded(bound));
-    Queue::on_redis(&place(url).lease(LONG_LEASE), options).unwrap()
+    Queue::shared(&place(url).lease(LONG_LEASE), options).unwrap()
 }
 
 fn who_waits_for_room_elsewhere_asks_nobody() {

@@ -33,7 +33,7 @@ crate::timely_trials! {
 /// Returns the reason why no queue can be opened there.
 fn refusal(url: &str) -> Error {
     let began = Instant::now();
-    let refused = Queue::on_redis(&RedisOptions::new(url, STREAM), QueueOptions::default());
+    let refused = Queue::shared(&RedisOptions::new(url, STREAM), QueueOptions::default());
     let error = refused.expect_err("it cannot be used");
     // None of Redis' timeout of five minutes is used up.
     assert!(began.elapsed() < Duration::from_secs(60), "{error}");
@@ -110,7 +110,7 @@ fn a_key_of_another_kind_is_told() {
 fn items_of_another_type_are_told() {
     let server = Server::plain();
     drop(open(&place(server.url())));
-    let numbers = dishrack::JoinableQueue::<u64>::on_redis(
+    let numbers = dishrack::JoinableQueue::<u64>::shared(
         &RedisOptions::new(server.url(), STREAM),
         QueueOptions::default(),
     );
@@ -157,7 +157,7 @@ fn a_user_without_a_command_is_told_before_work_begins() {
         // A user with the permission has put an item.
         let owner = open(&place(server.url()));
         owner.put("item").unwrap();
-        let refused = match Queue::on_redis(&place(url), QueueOptions::default()) {
+        let refused = match Queue::shared(&place(url), QueueOptions::default()) {
             Err(error) => error,
             Ok(queue) => {
                 let pool = willing(&queue, 1);

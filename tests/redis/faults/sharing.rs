@@ -183,7 +183,7 @@ fn a_lease_is_the_streams() {
     let _held = first.get_timeout(DEADLINE).unwrap();
     // A supervisor with another lease would take over early the items that are renewed seldom.
     let other = place(server.url()).lease(SHORT_LEASE);
-    let refused = dishrack::JoinableQueue::<String>::on_redis(&other, dishrack::Options::default());
+    let refused = dishrack::JoinableQueue::<String>::shared(&other, dishrack::Options::default());
     let error = refused.unwrap_err();
     assert!(error.is_shared() && error.is_setup(), "{error:?}");
     let words = error.to_string();
@@ -205,7 +205,7 @@ fn a_lease_is_not_shortened_under_who_renews_seldom() {
         all[0]["idle"].as_u64().unwrap() > 200
     });
     let other = place(server.url()).lease(shorter);
-    let refused = dishrack::JoinableQueue::<String>::on_redis(&other, dishrack::Options::default());
+    let refused = dishrack::JoinableQueue::<String>::shared(&other, dishrack::Options::default());
     let words = refused.unwrap_err().to_string();
     assert!(words.contains("another lease by 1 supervisors"), "{words}");
     assert_eq!(server.cli(&["hget", "{items}:meta", "lease"]), "60000");
@@ -215,7 +215,7 @@ fn a_lease_is_not_shortened_under_who_renews_seldom() {
 fn inline_work_makes_room_for_what_is_put_in_advance() {
     let server = Server::plain();
     let options = dishrack::Options::default().capacity(dishrack::Capacity::Bounded(2));
-    let queue = super::stage::Queue::on_redis(&place(server.url()), options).unwrap();
+    let queue = super::stage::Queue::shared(&place(server.url()), options).unwrap();
     let inline = dishrack::Supervisor::builder().inline();
     let _pool = inline.handler(&queue, Ok::<String, String>).unwrap();
     for n in 0..20 {
@@ -272,7 +272,7 @@ fn a_map_goes_on_with_the_workers_of_others() {
 fn copies_are_refused_wherever_they_are_asked_for() {
     let server = Server::plain();
     let place = RedisOptions::new(server.url(), STREAM);
-    let open = |options| JoinableQueue::<String>::on_redis(&place, options);
+    let open = |options| JoinableQueue::<String>::shared(&place, options);
     let both = Copies::first(2);
     let of_queue = open(Options::default().copies(both)).unwrap_err();
     let queue = open(Options::default()).unwrap();

@@ -28,7 +28,7 @@ pub(crate) fn place(url: impl Into<String>) -> RedisOptions {
 }
 
 pub(crate) fn open(place: &RedisOptions) -> Queue {
-    Queue::on_redis(place, Options::default()).unwrap()
+    Queue::shared(place, Options::default()).unwrap()
 }
 
 /// Makes a queue without a bound and with that lease.

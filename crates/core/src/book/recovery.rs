@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use super::ranges::Ranges;
 use super::tables::{Key, Table};
 use super::tally::Tally;
-use super::{Batch, Book, codec};
+use super::{BatchState, Book, codec};
 use crate::book::Print;
 use crate::ledger::{Attempt, Failure, ItemId, Recovered, Unfinished};
 
@@ -126,7 +126,7 @@ pub struct Recovery {
     pub(super) dead: BTreeMap<u64, Arc<[u8]>>,
     keeps_dead: bool,
     pub(super) loose: BTreeMap<u64, (u64, Arc<[u8]>)>,
-    pub(super) batches: BTreeMap<u64, Batch>,
+    pub(super) batches: BTreeMap<u64, BatchState>,
     /// The items of batches that are not gone.
     pub(super) items: BTreeMap<u64, Arc<[u8]>>,
     pub(super) prints: Vec<(u64, Print)>,
@@ -223,7 +223,7 @@ impl Recovery {
                 self.items.insert(id, item.into());
             }
         }
-        self.batches.insert(first, Batch { count, left });
+        self.batches.insert(first, BatchState { count, left });
         Ok(())
     }
 

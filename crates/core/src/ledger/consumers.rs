@@ -44,7 +44,7 @@ struct Holder {
 
 /// The counts of one holder, or of all of them together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Tally {
+struct HolderCounts {
     /// Workers that may get more.
     workers: usize,
     /// Those of them that hold nothing.
@@ -96,8 +96,8 @@ impl Holder {
         self.is_open && self.credit.is_some_and(allows)
     }
 
-    fn tally(&self) -> Tally {
-        Tally {
+    fn tally(&self) -> HolderCounts {
+        HolderCounts {
             workers: usize::from(self.is_worker()),
             idle: usize::from(self.is_idle()),
             busy: usize::from(self.outstanding > 0),
@@ -109,8 +109,8 @@ impl Holder {
     }
 }
 
-impl Tally {
-    fn replace(&mut self, before: Tally, after: Tally) {
+impl HolderCounts {
+    fn replace(&mut self, before: HolderCounts, after: HolderCounts) {
         self.workers = self.workers + after.workers - before.workers;
         self.idle = self.idle + after.idle - before.idle;
         self.busy = self.busy + after.busy - before.busy;
@@ -134,7 +134,7 @@ pub(super) struct Consumers {
     turn: Option<(HolderId, usize)>,
     /// Holders that have had all the deliveries they may get, and have settled them.
     worn_line: VecDeque<HolderId>,
-    tally: Tally,
+    tally: HolderCounts,
 }
 
 impl Consumers {
@@ -153,7 +153,7 @@ impl Consumers {
             is_in_refill_line: false,
             asked_back: 0,
         };
-        self.tally.replace(Tally::default(), holder.tally());
+        self.tally.replace(HolderCounts::default(), holder.tally());
         let id = self.holders.insert(holder);
         if is_worker {
             self.idle_line.push_back(id);
@@ -183,7 +183,7 @@ impl Consumers {
 
     pub(super) fn leave(&mut self, id: HolderId) {
         if let Some(holder) = self.holders.remove(id) {
-            self.tally.replace(holder.tally(), Tally::default());
+            self.tally.replace(holder.tally(), HolderCounts::default());
         }
     }
 

@@ -20,7 +20,7 @@ use super::leases::Lease;
 use super::policy::{Ballot, Copies, Hedge};
 use super::quantiles::Quantiles;
 use super::report::{CopyEnd, CopyReport};
-use super::waiting::Entry;
+use super::waiting::UnfinishedItem;
 use super::{Blame, Handed, HolderId, ItemId, Ledger, Report, Scene, Token, Weight};
 use group::{Decision, Ended, Group, Verdict};
 
@@ -159,10 +159,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
-    pub(super) fn front_has_copies(&mut self) -> bool {
-        self.front_policy().is_some()
-    }
-
     /// Returns the choice for the first item that waits, if it gets several copies.
     pub(super) fn front_policy(&mut self) -> Option<Copies> {
         if !self.copies.is_used {
@@ -215,7 +211,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     fn begin_copies(
         &mut self,
         holder: HolderId,
-        entry: Entry<P>,
+        entry: UnfinishedItem<P>,
         policy: Copies,
         is_asked_for: bool,
     ) -> Handed {
@@ -234,7 +230,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let token = Token::of(holder, ordinal);
         let lease = Lease {
             is_asked_for,
-            entry: Entry::new(id, payload),
+            entry: UnfinishedItem::new(id, payload),
             copy: Some(mark),
         };
         let handed = token.handed(&lease);
@@ -383,7 +379,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Takes an item with copies from its holders; what copies said is void.
-    pub(super) fn take_group(&mut self, id: ItemId) -> Option<Entry<P>> {
+    pub(super) fn take_group(&mut self, id: ItemId) -> Option<UnfinishedItem<P>> {
         let group = self.end_group(id)?;
         self.report_copies(&group, |_| CopyEnd::Void);
         Some(group.entry)
@@ -391,7 +387,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Takes an item with copies from its holders, to give it up. Returns its entry, and the
     /// delivery of the first copy that ran.
-    pub(super) fn condemn_group(&mut self, id: ItemId) -> Option<(Entry<P>, Option<Handed>)> {
+    pub(super) fn condemn_group(
+        &mut self,
+        id: ItemId,
+    ) -> Option<(UnfinishedItem<P>, Option<Handed>)> {
         let first = self.copies.groups.get(&id)?.running.first().copied();
         let entry = self.take_group(id)?;
         // The caller stops this one.

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use super::waiting::Entry;
+use super::waiting::UnfinishedItem;
 use super::{
     Attempt, Ballot, Blame, Cause, DeadLetter, Failure, ItemId, Ledger, Record, Report, Weight,
 };
@@ -11,7 +11,7 @@ use super::{
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub(super) fn fail(
         &mut self,
-        mut entry: Entry<P>,
+        mut entry: UnfinishedItem<P>,
         blame: Blame,
         rest: Option<Duration>,
         now: Duration,
@@ -36,7 +36,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     pub(super) fn try_again(
         &mut self,
-        entry: Entry<P>,
+        entry: UnfinishedItem<P>,
         failure: Failure,
         rest: Option<Duration>,
         now: Duration,
@@ -53,7 +53,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.waiting.put_back_after(entry, now, rest);
     }
 
-    pub(super) fn note_failure(&mut self, entry: &mut Entry<P>, failure: Failure, is_last: bool) {
+    pub(super) fn note_failure(
+        &mut self,
+        entry: &mut UnfinishedItem<P>,
+        failure: Failure,
+        is_last: bool,
+    ) {
         let id = entry.id;
         self.outbox.record(|| Record::Failed {
             id,
@@ -79,7 +84,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
-    pub(super) fn give_up(&mut self, entry: Entry<P>) {
+    pub(super) fn give_up(&mut self, entry: UnfinishedItem<P>) {
         self.dead += 1;
         let (id, payload) = (entry.id, entry.payload.clone());
         self.outbox.record(|| Record::Dead { id, payload });

@@ -11,7 +11,7 @@ use core::ops::RangeInclusive;
 
 use slotmap::SecondaryMap;
 
-use super::waiting::Entry;
+use super::waiting::UnfinishedItem;
 use super::{Handed, HolderId, Token};
 
 /// The number of a copy and of its attempt, kept with its delivery.
@@ -30,7 +30,7 @@ const GAPS: usize = 64;
 pub(super) struct Lease<P> {
     /// True if it was handed out to a `get`, rather than by `poll_delivery`.
     pub(super) is_asked_for: bool,
-    pub(super) entry: Entry<P>,
+    pub(super) entry: UnfinishedItem<P>,
     /// `Some` for one of several copies. Its item is in their group, and here is only its payload.
     pub(super) copy: Option<CopyMark>,
 }
@@ -52,7 +52,7 @@ impl Token {
 }
 
 #[derive(Debug)]
-struct Hand<P> {
+struct HeldRow<P> {
     /// The ordinal of the first place in the row.
     first: u64,
     /// The row. Settled deliveries leave a gap; the first place is never a gap.
@@ -62,9 +62,9 @@ struct Hand<P> {
     aside: BTreeMap<u64, Lease<P>>,
 }
 
-impl<P> Hand<P> {
+impl<P> HeldRow<P> {
     fn new() -> Self {
-        Hand {
+        HeldRow {
             first: 1,
             row: VecDeque::new(),
             in_row: 0,
@@ -101,7 +101,7 @@ impl<P> Hand<P> {
     fn extend(
         &mut self,
         first: u64,
-        entries: impl Iterator<Item = Entry<P>>,
+        entries: impl Iterator<Item = UnfinishedItem<P>>,
     ) -> vec_deque::IterMut<'_, Option<Lease<P>>> {
         self.lengthen_to(first);
         let before = self.row.len();
@@ -229,7 +229,7 @@ impl<P> Hand<P> {
 
 #[derive(Debug)]
 pub(super) struct Leases<P> {
-    hands: SecondaryMap<HolderId, Hand<P>>,
+    hands: SecondaryMap<HolderId, HeldRow<P>>,
     len: usize,
 }
 
@@ -251,7 +251,7 @@ impl<P> Leases<P> {
 
     /// Adds a delivery; its ordinal is higher than any before it.
     pub(super) fn insert(&mut self, token: Token, lease: Lease<P>) -> Option<&mut Lease<P>> {
-        let hand = self.hands.entry(token.holder)?.or_insert_with(Hand::new);
+        let hand = self.hands.entry(token.holder)?.or_insert_with(HeldRow::new);
         self.len += 1;
         hand.insert(token.ordinal, lease)
     }
@@ -262,10 +262,10 @@ impl<P> Leases<P> {
         &mut self,
         holder: HolderId,
         first: u64,
-        entries: impl Iterator<Item = Entry<P>>,
+        entries: impl Iterator<Item = UnfinishedItem<P>>,
     ) -> impl Iterator<Item = &mut Lease<P>> {
         let entry = self.hands.entry(holder);
-        let hand = entry.map(|entry| entry.or_insert_with(Hand::new));
+        let hand = entry.map(|entry| entry.or_insert_with(HeldRow::new));
         let new = hand.map(|hand| hand.extend(first, entries));
         self.len += new.as_ref().map_or(0, ExactSizeIterator::len);
         new.into_iter().flatten().flatten()
@@ -307,7 +307,7 @@ impl<P> Leases<P> {
     }
 
     pub(super) fn of(&self, holder: HolderId) -> impl Iterator<Item = (u64, &Lease<P>)> {
-        self.hands.get(holder).into_iter().flat_map(Hand::iter)
+        self.hands.get(holder).into_iter().flat_map(HeldRow::iter)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Token, &Lease<P>)> {
@@ -337,14 +337,14 @@ mod tests {
     fn lease(number: u64) -> Lease<Vec<u8>> {
         Lease {
             is_asked_for: false,
-            entry: Entry::new(ItemId(number), Vec::new()),
+            entry: UnfinishedItem::new(ItemId(number), Vec::new()),
             copy: None,
         }
     }
 
     #[test]
     fn one_that_is_held_for_long_does_not_lengthen_the_row() {
-        let mut hand = Hand::new();
+        let mut hand = HeldRow::new();
         hand.insert(1, lease(1));
         for ordinal in 2..10_000 {
             hand.insert(ordinal, lease(ordinal));
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn any_order_of_ends_agrees_with_a_map() {
         proptest::proptest!(|(steps: Vec<(bool, u8)>)| {
-            let mut hand = Hand::new();
+            let mut hand = HeldRow::new();
             let mut model = BTreeMap::new();
             let mut next = 1;
             for (is_new, pick) in steps {

@@ -4,7 +4,7 @@
 //! Its changes leave records as with a journal, for the stream. But puts do not pass through it: an
 //! item is accepted here when it has come from the stream, where it is durable already.
 
-use super::waiting::Entry;
+use super::waiting::UnfinishedItem;
 use super::{Ballot, ItemId, Ledger, Options, Recovered, Report, Unfinished, Weight};
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -18,7 +18,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// that its number gives it.
     pub fn handle_arrival(&mut self, item: Unfinished<P>) {
         self.note_policy(&item.payload);
-        self.waiting.arrive(Entry::from(item));
+        self.waiting.arrive(UnfinishedItem::from(item));
     }
 }
 

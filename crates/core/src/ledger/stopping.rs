@@ -8,7 +8,7 @@
 
 use core::time::Duration;
 
-use super::waiting::Entry;
+use super::waiting::UnfinishedItem;
 use super::{Ballot, Blame, Failure, ItemId, Ledger, Weight};
 
 /// The time within which a stop that has ended an item's attempt is noticed: signals to several
@@ -33,7 +33,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Counts a failed attempt, unless a stop has ended it, or may have.
     pub(super) fn charge(
         &mut self,
-        entry: Entry<P>,
+        entry: UnfinishedItem<P>,
         blame: Blame,
         rest: Option<Duration>,
         now: Duration,

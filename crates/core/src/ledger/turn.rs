@@ -55,7 +55,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             self.hand_out_fresh(&mut turn, &mut deliver);
         }
         while !self.waits_for_room()
-            && !self.front_has_copies()
+            && self.front_policy().is_none()
             && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
         {
             let token = Token::of(holder, turn.ordinal);

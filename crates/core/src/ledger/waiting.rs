@@ -16,7 +16,7 @@ use super::{Blame, Cause, Failure, ItemId, Options, Unfinished, Weight};
 
 /// An accepted item that has no terminal state.
 #[derive(Debug)]
-pub(super) struct Entry<P> {
+pub(super) struct UnfinishedItem<P> {
     pub(super) id: ItemId,
     pub(super) payload: P,
     /// The item's past; almost every item has none, and needs no allocation.
@@ -31,9 +31,9 @@ struct Past {
     forgiven: u32,
 }
 
-impl<P> Entry<P> {
+impl<P> UnfinishedItem<P> {
     pub(super) fn new(id: ItemId, payload: P) -> Self {
-        Entry {
+        UnfinishedItem {
             id,
             payload,
             past: None,
@@ -44,9 +44,9 @@ impl<P> Entry<P> {
     pub(super) fn after(id: ItemId, payload: P, failures: Vec<Failure>, forgiven: u32) -> Self {
         let past = Past { failures, forgiven };
         let is_new = past.failures.is_empty() && forgiven == 0;
-        Entry {
+        UnfinishedItem {
             past: (!is_new).then(|| Box::new(past)),
-            ..Entry::new(id, payload)
+            ..UnfinishedItem::new(id, payload)
         }
     }
 
@@ -87,9 +87,9 @@ impl<P> Entry<P> {
     }
 }
 
-impl<P> From<Unfinished<P>> for Entry<P> {
+impl<P> From<Unfinished<P>> for UnfinishedItem<P> {
     fn from(item: Unfinished<P>) -> Self {
-        Entry::after(item.id, item.payload, item.history, item.forgiven)
+        UnfinishedItem::after(item.id, item.payload, item.history, item.forgiven)
     }
 }
 
@@ -102,11 +102,11 @@ pub(super) struct Waiting<P> {
     /// Fresh items that were cancelled: still in their row, to be skipped.
     skipped: BTreeSet<ItemId>,
     accepted: u64,
-    returned: BTreeMap<ItemId, Entry<P>>,
-    delayed: BTreeMap<(Duration, ItemId), Entry<P>>,
+    returned: BTreeMap<ItemId, UnfinishedItem<P>>,
+    delayed: BTreeMap<(Duration, ItemId), UnfinishedItem<P>>,
     /// Items whose attempt may have been ended by a stop of the whole run, with their charge if no
     /// stop comes until then.
-    suspended: BTreeMap<(Duration, ItemId), (Entry<P>, Suspicion)>,
+    suspended: BTreeMap<(Duration, ItemId), (UnfinishedItem<P>, Suspicion)>,
 }
 
 /// The later charge of an item, and its rest if one was asked for.
@@ -145,7 +145,7 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     /// Accepts an item that has a number already.
-    pub(super) fn arrive(&mut self, entry: Entry<P>) {
+    pub(super) fn arrive(&mut self, entry: UnfinishedItem<P>) {
         self.accepted += 1;
         self.put_back(entry);
     }
@@ -177,7 +177,7 @@ impl<P: Weight + Clone> Waiting<P> {
         self.accepted - self.fresh.len() as u64 + 1
     }
 
-    pub(super) fn pop(&mut self) -> Option<Entry<P>> {
+    pub(super) fn pop(&mut self) -> Option<UnfinishedItem<P>> {
         self.skip();
         if self.is_returned_first() {
             return self.returned.pop_first().map(|(_, entry)| entry);
@@ -187,11 +187,14 @@ impl<P: Weight + Clone> Waiting<P> {
         }
         let id = ItemId(self.first_fresh());
         let payload = self.fresh.pop_front()?;
-        Some(Entry::new(id, payload))
+        Some(UnfinishedItem::new(id, payload))
     }
 
     /// Takes the next item, if its weight is accepted.
-    pub(super) fn pop_if(&mut self, will_do: impl FnOnce(usize) -> bool) -> Option<Entry<P>> {
+    pub(super) fn pop_if(
+        &mut self,
+        will_do: impl FnOnce(usize) -> bool,
+    ) -> Option<UnfinishedItem<P>> {
         match will_do(self.front_weight()?) {
             true => self.pop(),
             false => None,
@@ -203,7 +206,7 @@ impl<P: Weight + Clone> Waiting<P> {
     pub(super) fn pop_fresh(
         &mut self,
         mut will_do: impl FnMut(usize) -> bool,
-    ) -> impl Iterator<Item = Entry<P>> {
+    ) -> impl Iterator<Item = UnfinishedItem<P>> {
         let ready = match self.returned.is_empty() && self.skipped.is_empty() {
             true => self.fresh.len() - self.staged,
             false => 0,
@@ -214,7 +217,7 @@ impl<P: Weight + Clone> Waiting<P> {
             .take_while(|payload| will_do(payload.weight()))
             .count();
         let taken = (first..).zip(self.fresh.drain(..count));
-        taken.map(|(id, payload)| Entry::new(ItemId(id), payload))
+        taken.map(|(id, payload)| UnfinishedItem::new(ItemId(id), payload))
     }
 
     /// Returns `true` if an item that came back is next, if any may be handed out.
@@ -231,7 +234,7 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     /// Takes this item out, wherever it is, except a staged one.
-    pub(super) fn remove(&mut self, id: ItemId) -> Option<Entry<P>> {
+    pub(super) fn remove(&mut self, id: ItemId) -> Option<UnfinishedItem<P>> {
         if let Some(entry) = self.returned.remove(&id) {
             return Some(entry);
         }
@@ -247,7 +250,7 @@ impl<P: Weight + Clone> Waiting<P> {
         }
         let payload = self.fresh.get(place)?.clone();
         self.skip();
-        Some(Entry::new(id, payload))
+        Some(UnfinishedItem::new(id, payload))
     }
 
     /// Returns the weight of the next item, if one waits.
@@ -268,11 +271,16 @@ impl<P: Weight + Clone> Waiting<P> {
         }
     }
 
-    pub(super) fn put_back(&mut self, entry: Entry<P>) {
+    pub(super) fn put_back(&mut self, entry: UnfinishedItem<P>) {
         self.returned.insert(entry.id, entry);
     }
 
-    pub(super) fn put_back_after(&mut self, entry: Entry<P>, now: Duration, rest: Duration) {
+    pub(super) fn put_back_after(
+        &mut self,
+        entry: UnfinishedItem<P>,
+        now: Duration,
+        rest: Duration,
+    ) {
         if rest.is_zero() {
             self.put_back(entry);
         } else {
@@ -295,18 +303,29 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     /// Keeps an item until it is known if it is charged.
-    pub(super) fn suspend(&mut self, entry: Entry<P>, suspicion: Suspicion, until: Duration) {
+    pub(super) fn suspend(
+        &mut self,
+        entry: UnfinishedItem<P>,
+        suspicion: Suspicion,
+        until: Duration,
+    ) {
         self.suspended.insert((until, entry.id), (entry, suspicion));
     }
 
     /// Takes this item, if it is suspended.
-    pub(super) fn remove_suspended(&mut self, id: ItemId) -> Option<(Entry<P>, Suspicion)> {
+    pub(super) fn remove_suspended(
+        &mut self,
+        id: ItemId,
+    ) -> Option<(UnfinishedItem<P>, Suspicion)> {
         let key = self.suspended.keys().find(|key| key.1 == id).copied()?;
         self.suspended.remove(&key)
     }
 
     /// Takes an item whose suspicion is over at this time.
-    pub(super) fn pop_suspended(&mut self, now: Duration) -> Option<(Entry<P>, Suspicion)> {
+    pub(super) fn pop_suspended(
+        &mut self,
+        now: Duration,
+    ) -> Option<(UnfinishedItem<P>, Suspicion)> {
         let first = self.suspended.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
     }

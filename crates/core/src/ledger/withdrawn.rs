@@ -2,7 +2,7 @@
 //! settles such an item it counts as busy and may read it; its acknowledgement comes too late.
 
 use super::leases::Lease;
-use super::waiting::Entry;
+use super::waiting::UnfinishedItem;
 use super::{Ballot, Cancelled, Cause, Failure, Handed, ItemId, Ledger, Scene, Token, Weight};
 
 /// The recorded end of an item at the time when it was found to be another supervisor's.
@@ -42,7 +42,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Takes an item from its place, and from its holder, if it has one. Its delivery stays, so that
     /// the holder may read it.
-    fn take_to_condemn(&mut self, id: ItemId) -> Option<(Entry<P>, Option<Handed>)> {
+    fn take_to_condemn(&mut self, id: ItemId) -> Option<(UnfinishedItem<P>, Option<Handed>)> {
         if self.copies.has(id) {
             return self.condemn_group(id);
         }
@@ -55,7 +55,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let handed = token.handed(&lease);
         let kept = Lease {
             is_asked_for: lease.is_asked_for,
-            entry: Entry::new(id, lease.entry.payload.clone()),
+            entry: UnfinishedItem::new(id, lease.entry.payload.clone()),
             copy: lease.copy,
         };
         self.revoked.insert(token, kept);

@@ -20,7 +20,7 @@ const SMALL_BYTES: u64 = 64 * 1024;
 
 /// The mark before each line.
 #[derive(Debug, Clone)]
-pub(super) enum Mark {
+pub(super) enum LineMark {
     None,
     /// Names the line's item.
     Tag(Vec<u8>),
@@ -30,7 +30,7 @@ pub(super) enum Mark {
 
 /// The attempt that an output belongs to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Label<'a> {
+pub(super) struct AttemptLabel<'a> {
     pub(super) id: ItemId,
     pub(super) item: &'a str,
     pub(super) attempt: u32,
@@ -39,17 +39,17 @@ pub(super) struct Label<'a> {
 
 /// A piece of a file.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct FilePiece {
     file: File,
     from: u64,
     length: u64,
 }
 
-impl Piece {
+impl FilePiece {
     /// Makes a piece from here to the end of a file of this length.
     pub(super) fn rest((file, end): (File, u64), from: u64) -> Self {
         let length = end.saturating_sub(from);
-        Piece { file, from, length }
+        FilePiece { file, from, length }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -57,7 +57,7 @@ impl Piece {
     }
 
     pub(super) fn of(file: File, from: u64, length: u64) -> Self {
-        Piece { file, from, length }
+        FilePiece { file, from, length }
     }
 
     fn read(mut self) -> io::Result<io::Take<File>> {
@@ -69,14 +69,14 @@ impl Piece {
 }
 
 /// The destinations.
-pub(super) struct Writer {
+pub(super) struct OutputWriter {
     out: Out,
     format: Format,
 }
 
-impl Writer {
+impl OutputWriter {
     pub(super) fn new(out: Out, format: Format) -> Self {
-        Writer { out, format }
+        OutputWriter { out, format }
     }
 
     /// Copies the piece. Returns `false` if stderr had no room. Reports a file that cannot be read.
@@ -85,10 +85,10 @@ impl Writer {
     /// Stdout cannot be written.
     pub(super) fn print(
         &mut self,
-        label: &Label<'_>,
+        label: &AttemptLabel<'_>,
         stream: OutputStream,
-        mark: &Mark,
-        piece: Piece,
+        mark: &LineMark,
+        piece: FilePiece,
     ) -> io::Result<bool> {
         let length = piece.length;
         let mut from = match piece.read() {
@@ -99,7 +99,7 @@ impl Writer {
             }
         };
         let is_plain = self.format != Format::Json && stream == OutputStream::Stdout;
-        let is_whole = is_plain && matches!(mark, Mark::None);
+        let is_whole = is_plain && matches!(mark, LineMark::None);
         if length > SMALL_BYTES && is_whole && !screen::is_stdout_terminal() {
             self.out.flush()?;
             return screen::send_file(&mut from).map(|()| true);
@@ -110,15 +110,15 @@ impl Writer {
     /// Copies so many bytes, as [`print`](Self::print) does.
     pub(super) fn print_from(
         &mut self,
-        label: &Label<'_>,
+        label: &AttemptLabel<'_>,
         stream: OutputStream,
-        mark: &Mark,
+        mark: &LineMark,
         (from, length): (impl Read, u64),
     ) -> io::Result<bool> {
         if self.format == Format::Json {
             return self.print_events(label, stream, from).map(|()| true);
         }
-        let is_for_stderr = stream == OutputStream::Stderr || matches!(mark, Mark::Failed(_));
+        let is_for_stderr = stream == OutputStream::Stderr || matches!(mark, LineMark::Failed(_));
         if is_for_stderr {
             // Both may go to the same place, so this keeps them in order.
             self.out.flush()?;
@@ -138,7 +138,7 @@ impl Writer {
 
     fn print_events(
         &mut self,
-        label: &Label<'_>,
+        label: &AttemptLabel<'_>,
         stream: OutputStream,
         mut from: impl Read,
     ) -> io::Result<()> {
@@ -168,7 +168,7 @@ impl Writer {
 
     fn print_event(
         &mut self,
-        label: &Label<'_>,
+        label: &AttemptLabel<'_>,
         stream: OutputStream,
         bytes: &[u8],
     ) -> io::Result<()> {
@@ -179,7 +179,7 @@ impl Writer {
 }
 
 /// Makes the event. Bytes that are no UTF-8 go as base64.
-fn event(label: &Label<'_>, stream: OutputStream, bytes: &[u8]) -> Value {
+fn event(label: &AttemptLabel<'_>, stream: OutputStream, bytes: &[u8]) -> Value {
     let mut event = json!({
         "event": "output", "item": label.item, "number": label.id.0, "attempt": label.attempt,
         "stream": stream.name(),
@@ -199,16 +199,16 @@ pub(super) fn complain(item: &str, stream: OutputStream, error: &io::Error) {
     ));
 }
 
-fn copy(mut from: impl Read, length: u64, mark: &Mark, to: &mut dyn Write) -> io::Result<()> {
+fn copy(mut from: impl Read, length: u64, mark: &LineMark, to: &mut dyn Write) -> io::Result<()> {
     match mark {
-        Mark::Tag(mark) => copy_lines(from, mark, false, to),
-        Mark::Failed(mark) => copy_lines(from, mark, true, to),
-        Mark::None if length <= SMALL_BYTES => {
+        LineMark::Tag(mark) => copy_lines(from, mark, false, to),
+        LineMark::Failed(mark) => copy_lines(from, mark, true, to),
+        LineMark::None if length <= SMALL_BYTES => {
             let mut whole = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
             from.read_to_end(&mut whole)?;
             to.write_all(&whole)
         }
-        Mark::None => {
+        LineMark::None => {
             let mut from = BufReader::with_capacity(64 * 1024, from);
             while !from.fill_buf()?.is_empty() {
                 let chunk = from.buffer();
@@ -252,7 +252,7 @@ fn copy_lines(from: impl Read, mark: &[u8], ends_last: bool, to: &mut dyn Write)
 mod tests {
     use super::*;
 
-    fn marked(text: &[u8], mark: &Mark) -> Vec<u8> {
+    fn marked(text: &[u8], mark: &LineMark) -> Vec<u8> {
         let mut to = Vec::new();
         copy(text, text.len() as u64, mark, &mut to).unwrap();
         to
@@ -260,18 +260,18 @@ mod tests {
 
     #[test]
     fn each_line_is_marked_and_nothing_else_changes() {
-        let tag = Mark::Tag(b"x\t".to_vec());
+        let tag = LineMark::Tag(b"x\t".to_vec());
         assert_eq!(marked(b"a\n\nb", &tag), b"x\ta\nx\t\nx\tb");
         assert_eq!(marked(b"", &tag), b"");
-        let failed = Mark::Failed(b"[x] ".to_vec());
+        let failed = LineMark::Failed(b"[x] ".to_vec());
         assert_eq!(marked(b"a\nb", &failed), b"[x] a\n[x] b\n");
-        assert_eq!(marked(b"a\nb", &Mark::None), b"a\nb");
+        assert_eq!(marked(b"a\nb", &LineMark::None), b"a\nb");
     }
 
     #[test]
     fn a_line_longer_than_a_piece_is_marked_once() {
         let line = [b'a'; 200_000];
-        let tag = Mark::Tag(b"x\t".to_vec());
+        let tag = LineMark::Tag(b"x\t".to_vec());
         let marked = marked(&line, &tag);
         assert_eq!(marked.len(), line.len() + 2);
         assert!(marked.starts_with(b"x\ta"));

@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::ledger::leases::CopyMark;
 use crate::ledger::policy::{Ballot, Copies};
 use crate::ledger::report::CopyEnd;
-use crate::ledger::waiting::Entry;
+use crate::ledger::waiting::UnfinishedItem;
 use crate::ledger::{Blame, Cause, CopySaid, Handed, HolderId, Scene, Token};
 
 /// The outcome of a copy.
@@ -44,7 +44,7 @@ pub(super) enum Decision {
 
 #[derive(Debug)]
 pub(in crate::ledger) struct Group<P, R> {
-    pub(super) entry: Entry<P>,
+    pub(super) entry: UnfinishedItem<P>,
     pub(super) policy: Copies,
     /// The time when it began.
     pub(super) since: Duration,
@@ -58,7 +58,7 @@ pub(in crate::ledger) struct Group<P, R> {
 }
 
 impl<P, R> Group<P, R> {
-    pub(super) fn new(entry: Entry<P>, policy: Copies, since: Duration) -> Self {
+    pub(super) fn new(entry: UnfinishedItem<P>, policy: Copies, since: Duration) -> Self {
         Group {
             entry,
             since,
@@ -191,7 +191,7 @@ impl<P, R: Ballot> Group<P, R> {
 
     /// Returns the item with the cause of its failed attempt: that of its copy, or, if there were
     /// several, what each of them said.
-    pub(super) fn into_blame(mut self) -> (Entry<P>, Blame, Option<Duration>) {
+    pub(super) fn into_blame(mut self) -> (UnfinishedItem<P>, Blame, Option<Duration>) {
         let rests = self.ended.iter().filter_map(|one| match one.verdict {
             Verdict::Failed { rest, .. } => rest,
             Verdict::Done { .. } => None,

@@ -1,0 +1,181 @@
+//! The pump: carries out what was decided, and wakes the threads that wait for what follows.
+
+use std::task::Waker;
+
+use super::core::Core;
+use crate::fail;
+use crate::observe::EventKind;
+use crate::payload::envelope::Envelope;
+use dishrack_core::dispatcher::Effect;
+use dishrack_core::ledger::Handed;
+
+impl Core {
+    /// Handles the passing of time.
+    pub(super) fn tick(&mut self) {
+        let now = self.emitter.now();
+        self.dispatcher.ledger.handle_timeout(now);
+        self.check_relied_on();
+        for holder in std::mem::take(&mut self.unread) {
+            self.drain_or_end(holder);
+        }
+    }
+
+    /// Returns `true` if there is a processor for a caller that polls before it sleeps, beside
+    /// those that busy workers use.
+    pub(super) fn may_poll(&self) -> bool {
+        self.dispatcher.ledger.busy() < self.processors
+    }
+
+    /// Carries out decisions until there are no more.
+    pub(super) fn pump(&mut self) {
+        self.note_time();
+        let mut last = None;
+        while let Some(said) = self.dispatcher.poll() {
+            match said {
+                Effect::Deliver(handed) => {
+                    self.deliver(&handed);
+                    if last.replace(handed.holder) != Some(handed.holder) {
+                        self.unsent.push_back(handed.holder);
+                    }
+                }
+                Effect::Answer(request, reply) => self.reply(request, reply),
+                Effect::Worn(holder) => self.worn(holder),
+                Effect::TakeBack(holder) => self.take_back(holder),
+                Effect::Stop(handed) => {
+                    fail::point("copy: to be stopped");
+                    self.revoke(&handed, true);
+                    fail::point("copy: stopped");
+                }
+                Effect::Report(report) => self.publish(report),
+                Effect::Notice(notice) => self.tell(notice),
+            }
+        }
+        let may_poll = self.may_poll();
+        while let Some(holder) = self.unsent.pop_front() {
+            if let Some(attachment) = self.attachments.get_mut(holder) {
+                fail::point("deliver: to be sent");
+                let flushed = attachment.link.flush(may_poll);
+                if let (Err(why), Some(overseer)) = (flushed, &attachment.overseer) {
+                    overseer.faulty(why);
+                }
+                fail::point("deliver: sent");
+                if let Some(local) = &attachment.local {
+                    let left = self.dispatcher.ledger.ready();
+                    local.queue.set_left_waiting(left);
+                }
+            }
+        }
+        self.ring();
+    }
+
+    /// Brings a delivery to its worker, and all others that the worker gets in this turn.
+    fn deliver(&mut self, handed: &Handed) {
+        let wants_items = self.emitter.wants_items();
+        let Some(attachment) = self.attachments.get_mut(handed.holder) else {
+            return;
+        };
+        self.awaits_locals |= attachment.local.is_some();
+        let mut failed = Vec::new();
+        let mut deliver = |handed: &Handed, envelope: &mut Envelope| {
+            fail::point("deliver: chosen");
+            if handed.is_copy() {
+                fail::point("copy: handed out");
+            }
+            let is_awaited = wants_items
+                || envelope.reply().is_some()
+                || envelope.is_sent()
+                // The others are stopped as soon as it is done, or its result is compared.
+                || handed.is_copy();
+            let shared = match attachment.uplink.is_some() {
+                true => envelope.body.share(),
+                false => Ok(()),
+            };
+            match shared {
+                Ok(()) => attachment.link.deliver(handed, &envelope.body, is_awaited),
+                Err(lack) => failed.push((handed.token, lack)),
+            }
+        };
+        if let Some(envelope) = self.dispatcher.ledger.payload_mut(handed.token) {
+            deliver(handed, envelope);
+        }
+        self.dispatcher.ledger.poll_turn(deliver);
+        for (token, lack) in failed {
+            self.fail_undeliverable(token, lack);
+        }
+    }
+
+    /// Wakes the threads that have something to do now.
+    pub(super) fn ring(&mut self) {
+        self.ring_for_putters();
+        self.ring_for_getters();
+        self.ring_for_joiners();
+        if self.dispatcher.ledger.has_write() {
+            self.writer.ring();
+        }
+        self.ring_for_stream();
+        if let Some(at) = self.dispatcher.ledger.poll_timeout() {
+            self.timer.set(at.saturating_sub(self.emitter.now()));
+        }
+        self.see_to_reliance();
+        let mut counts = self.dispatcher.ledger.counts();
+        if fail::is_planted("one too many") {
+            counts.done += 1;
+        }
+        if !counts.is_balanced() && !std::mem::replace(&mut self.is_inconsistent, true) {
+            let why = format!("items are lost or counted twice: {counts:?}");
+            self.emitter.emit(EventKind::Inconsistent { why });
+        }
+        self.emitter.progress(&counts);
+    }
+
+    fn ring_for_putters(&self) {
+        if self.putters > 0 && self.dispatcher.ledger.has_room() {
+            self.doorbells.room.notify_all();
+        }
+    }
+
+    fn ring_for_getters(&self) {
+        if self.dispatcher.local_getters() == 0 {
+            return;
+        }
+        let waiting = self.dispatcher.ledger.ready();
+        if waiting == 1 && self.wakers.is_empty() {
+            self.doorbells.items.notify_one();
+        } else if waiting > 0 || self.end_of_gets().is_some() {
+            self.doorbells.items.notify_all();
+            self.wakers.values().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    fn ring_for_joiners(&self) {
+        if self.joiners > 0 && self.dispatcher.join_state(0).is_some() {
+            self.doorbells.settled.notify_all();
+        }
+        // Inline, the callers that wait for the end or for room do the work.
+        if self.has_inline && !self.dispatcher.ledger.is_finished() {
+            self.doorbells.room.notify_all();
+            self.doorbells.durable.notify_all();
+            self.doorbells.settled.notify_all();
+            self.mailboxes.notify_all();
+        }
+    }
+
+    /// Wakes the threads of a stream that have something to do.
+    pub(super) fn ring_for_stream(&mut self) {
+        let calls = self.dispatcher.calls(self.is_awaited());
+        if calls.publisher {
+            self.writer.ring();
+        }
+        if calls.fetcher {
+            self.doorbells.fetcher.notify_one();
+        }
+        if calls.listener {
+            self.doorbells.listener.notify_one();
+        }
+    }
+
+    /// Returns `true` if threads of this process wait for what others do.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.joiners > 0 || !self.traffic.replies.is_empty()
+    }
+}
