@@ -92,10 +92,12 @@ impl<P, R> Group<P, R> {
         self.allowed = self.policy.count();
     }
 
-    /// Returns `true` if another copy is to be handed out. `is_waiting`: other items wait.
+    /// Returns `true` if another copy is to be handed out. `is_waiting`: other items wait. Where no
+    /// copy runs, those that ended came to nothing, and nothing but another one ends the item.
     pub(super) fn wants_copy(&self, is_waiting: bool) -> bool {
         let begun = self.begun();
         let is_backup = self.policy.hedging().is_some() && begun >= self.policy.needed() as usize;
+        let is_backup = is_backup && !self.running.is_empty();
         let is_held_back = is_backup && is_waiting && !self.policy.is_pressing();
         begun < self.allowed as usize && !is_held_back
     }

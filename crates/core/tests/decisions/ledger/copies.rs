@@ -28,6 +28,7 @@ crate::trials! {
     a_second_copy_is_made_when_the_first_takes_long,
     a_second_copy_is_made_when_the_first_takes_longer_than_most,
     no_backup_is_made_while_others_wait_unless_it_is_pressing,
+    a_third_opinion_is_asked_for_however_many_wait,
     a_backup_that_comes_too_late_is_not_made,
     copies_of_a_stopped_worker_are_given_to_another_one,
     a_copy_that_never_began_voids_no_other,
@@ -402,6 +403,23 @@ fn no_backup_is_made_while_others_wait_unless_it_is_pressing() {
         let is_backup = next[0].id == first[0].id;
         assert_eq!((next.len(), is_backup), (1, policy.is_pressing()));
     }
+}
+
+fn a_third_opinion_is_asked_for_however_many_wait() {
+    let policy = Copies::agree(2, 3).hedge_after(Hedge::After(Duration::from_secs(9)));
+    let (mut ledger, _) = ledger(policy, 3, 9);
+    let first = deliver(&mut ledger);
+    let ids: Vec<ItemId> = first.iter().map(|copy| copy.id).collect();
+    assert_eq!(ids, [1, 1, 2].map(ItemId));
+    for (copy, result) in first.iter().zip([7, 8, 7]) {
+        done(&mut ledger, *copy, result);
+    }
+    let next = deliver(&mut ledger);
+    let third = next.iter().find(|copy| copy.id == ItemId(1));
+    let third = third.expect("its copies disagree, and a worker that has not spoken is idle");
+    assert_eq!(third.holder, first[2].holder);
+    done(&mut ledger, *third, 8);
+    assert_eq!(ledger.counts().done, 1);
 }
 
 fn a_backup_that_comes_too_late_is_not_made() {
