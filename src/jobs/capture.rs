@@ -101,38 +101,42 @@ impl Capture {
     /// Puts the output of an attempt into the log, after its command's files were closed here.
     /// Returns the pair if the attempt must keep it.
     pub(super) fn log(self, spool: &Spool, attempt: CurrentAttempt) -> Result<(), Self> {
-        match self.try_to_log(spool, attempt) {
-            Ok(true) => {
-                *IDLE.lock() = Some(self);
+        match self.write_record(spool, attempt) {
+            Ok(Some(lengths)) => {
+                // The record is the attempt's output from here on, so the attempt keeps no pair.
+                match self.empty(lengths) {
+                    Ok(()) => *IDLE.lock() = Some(self),
+                    Err(_) => self.remove(spool),
+                }
                 Ok(())
             }
-            Ok(false) | Err(_) => Err(self),
+            Ok(None) | Err(_) => Err(self),
         }
     }
 
-    /// Returns `true` if the record is in the log, and the files are empty again.
-    fn try_to_log(&self, spool: &Spool, attempt: CurrentAttempt) -> io::Result<bool> {
+    /// Writes a record of both outputs into the log. Returns their lengths; `None` if they cannot
+    /// go there.
+    fn write_record(&self, spool: &Spool, attempt: CurrentAttempt) -> io::Result<Option<[u64; 2]>> {
         let [stdout, stderr] = &self.files;
         if !is_unshared(stdout)? || !is_unshared(stderr)? {
-            return Ok(false);
+            return Ok(None);
         }
         // Only now: a process that was left behind may have written until it ended.
         let lengths = [stdout.metadata()?.len(), stderr.metadata()?.len()];
         if lengths.iter().sum::<u64>() > SMALL_BYTES {
-            return Ok(false);
+            return Ok(None);
         }
         let outputs = [content(stdout, lengths[0])?, content(stderr, lengths[1])?];
         let outputs = outputs.each_ref().map(Vec::as_slice);
-        append(
-            spool,
-            &output_log::record(attempt.id, attempt.attempt, outputs)?,
-        )?;
-        for (file, length) in self.files.iter().zip(lengths) {
-            if length > 0 {
-                empty(file)?;
-            }
-        }
-        Ok(true)
+        let record = output_log::record(attempt.id, attempt.attempt, outputs)?;
+        append(spool, &record)?;
+        Ok(Some(lengths))
+    }
+
+    fn empty(&self, lengths: [u64; 2]) -> io::Result<()> {
+        let files = self.files.iter().zip(lengths);
+        let mut written = files.filter(|(_, length)| *length > 0);
+        written.try_for_each(|(file, _)| empty(file))
     }
 
     /// Gives a file the name of the attempt's own.
@@ -233,6 +237,9 @@ mod tests {
     use std::io::Write;
     use std::time::{Duration, Instant};
 
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
     use super::*;
     use crate::jobs::output_log::Logs;
     use dishrack_core::ledger::ItemId;
@@ -285,6 +292,29 @@ mod tests {
         assert!(spool.attempts().is_empty());
         end(&spool);
         assert_eq!(spool.worker_files().len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_the_log_stays_there_if_a_file_cannot_be_emptied() {
+        let _turn = TURN.lock();
+        let (_folder, spool) = fresh();
+        let mut logs = Logs::new(spool.clone());
+        let mut capture = Capture::take(&spool).unwrap().unwrap();
+        let [mut stdout, _] = capture.open(&spool).unwrap();
+        stdout.write_all(b"out").unwrap();
+        let mut sealed = File::from(memfd_create("stderr", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+        sealed.write_all(b"err").unwrap();
+        fcntl(&sealed, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).unwrap();
+        capture.files[1] = File::open(path_of(&sealed)).unwrap();
+        drop((stdout, sealed));
+        log_in_time(capture, &spool, attempt(1));
+        let kept = logs.take(std::process::id(), ItemId(1), 1).unwrap();
+        assert_eq!(kept.read().unwrap(), [b"out".to_vec(), b"err".to_vec()]);
+        assert!(spool.attempts().is_empty());
+        // The log is there, and neither file of the pair.
+        assert_eq!(spool.worker_files().len(), 1);
+        let next = Capture::take(&spool).unwrap().unwrap();
+        assert_eq!(next.files[0].metadata().unwrap().len(), 0);
     }
 
     #[test]
