@@ -5,6 +5,8 @@
 mod conformance;
 #[path = "../shared/deadline.rs"]
 mod deadline;
+#[path = "../shared/said.rs"]
+mod said;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]

@@ -44,8 +44,7 @@ fn two_hundred(method: &str) {
         at_work.insert(pid_of(&run.await_event("done")));
     }
     run.signal(Signal::SIGTERM);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(143));
+    let events = run.ends(143);
     let exited = named(&events, "worker_exited");
     let pids: HashSet<u32> = exited.iter().map(|event| pid_of(event)).collect();
     assert_eq!(pids, at_work);
@@ -97,8 +96,7 @@ fn five_hundred_restarts_leave_nothing_behind() {
         });
         kill_500_times(&run);
         run.signal(Signal::SIGTERM);
-        let (_, status) = run.finish();
-        assert_eq!(status.code(), Some(143));
+        run.ends(143);
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
             0,

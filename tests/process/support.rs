@@ -115,6 +115,20 @@ impl Run {
         (events, self.exit())
     }
 
+    /// Returns the remaining events of a run that ends with this exit code.
+    #[track_caller]
+    pub(crate) fn ends(&mut self, code: i32) -> Vec<Value> {
+        let (events, status) = self.finish();
+        assert_eq!(status.code(), Some(code), "{events:?}");
+        events
+    }
+
+    /// Kills it by SIGKILL, and returns when it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.exit();
+    }
+
     pub(crate) fn exit(&mut self) -> ExitStatus {
         let mut status = None;
         until("the program ends", || {
