@@ -38,18 +38,18 @@ fn help(arguments: &[&str]) -> String {
 }
 
 fn a_word_in_the_wrong_place_is_told_where_it_belongs() {
-    let cases: [(&[&str], &str); 8] = [
-        (&["dead", "list", "jj"], "supervisor dead list --journal jj"),
-        (&["help"], "supervisor --help"),
-        (&["gzip"], "supervisor -- gzip"),
-        (&[":::", "a"], "supervisor -- gzip ::: a b"),
-        (&["work", "gzip"], "supervisor work -- gzip"),
-        (&["work", ":::", "a"], "supervisor put ::: ITEM"),
-        (&["status", "mails"], "supervisor status --stream mails"),
-        (&["salvage", "jj"], "salvage --journal jj"),
+    let cases = [
+        ("dead list jj", "supervisor dead list --journal jj"),
+        ("help", "supervisor --help"),
+        ("gzip", "supervisor -- gzip"),
+        ("::: a", "supervisor -- gzip ::: a b"),
+        ("work gzip", "supervisor work -- gzip"),
+        ("work ::: a", "supervisor put ::: ITEM"),
+        ("status mails", "supervisor status --stream mails"),
+        ("salvage jj", "salvage --journal jj"),
     ];
     for (arguments, advice) in cases {
-        let said = refusal(arguments);
+        let said = refusal(&words(arguments));
         assert!(said.contains(advice), "{arguments:?}: {said}");
         let is_misled = said.contains("supervisor -- jj") || said.contains("supervisor -- help");
         assert!(!is_misled, "{said}");
@@ -57,17 +57,17 @@ fn a_word_in_the_wrong_place_is_told_where_it_belongs() {
 }
 
 fn options_of_other_programs_are_told_by_ours() {
-    let cases: [(&[&str], &str); 7] = [
-        (&["-j", "4"], "--workers"),
-        (&["-P4"], "--workers"),
-        (&["--jobs", "4"], "--workers"),
-        (&["--retries", "3"], "--max-attempts"),
-        (&["-I", "{}"], "{} in the COMMAND"),
-        (&["-a", "jobs.txt"], "--input FILE"),
-        (&["--resume"], "--journal FILE"),
+    let cases = [
+        ("-j 4", "--workers"),
+        ("-P4", "--workers"),
+        ("--jobs 4", "--workers"),
+        ("--retries 3", "--max-attempts"),
+        ("-I {}", "{} in the COMMAND"),
+        ("-a jobs.txt", "--input FILE"),
+        ("--resume", "--journal FILE"),
     ];
     for (arguments, advice) in cases {
-        let said = refusal(&[arguments, &["--", "echo"]].concat());
+        let said = refusal(&[&words(arguments)[..], &["--", "echo"]].concat());
         assert!(said.contains(advice), "{arguments:?}: {said}");
         for misleading in ["use '-- ", "--joblog", "--redis"] {
             assert!(!said.contains(misleading), "{misleading}: {said}");

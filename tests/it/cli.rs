@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::said::Said;
+use crate::said::{Said, words};
 
 crate::trials!(
     wrong_options_are_named,
@@ -43,39 +43,39 @@ fn said(command: &mut Command) -> Said {
 }
 
 fn wrong_options_are_named() {
-    let cases: &[(&[&str], &str)] = &[
-        (&["--workers", "0"], "--workers 0"),
-        (&["--workers", "abc"], "abc"),
-        (&["--workers", "-1"], "-1"),
-        (&["--workers", "1000000000"], "1000000000 are more than"),
+    let cases = [
+        ("--workers 0", "--workers 0"),
+        ("--workers abc", "abc"),
+        ("--workers -1", "-1"),
+        ("--workers 1000000000", "1000000000 are more than"),
         (
-            &["--workers", "1000000000", "--mode", "threads"],
+            "--workers 1000000000 --mode threads",
             "1000000000 are more than",
         ),
         (
-            &["--workers", "1000000000", "--mode", "tasks"],
+            "--workers 1000000000 --mode tasks",
             "1000000000 are more than",
         ),
-        (&["--workers", "99999999999999999999999"], "--workers"),
-        (&["--mode", "fibers"], "fibers"),
-        (&["--start-method", "clone"], "clone"),
-        (&["--format", "xml"], "xml"),
-        (&["--dry", "-1s"], "cannot be negative"),
-        (&["--wash", "-0.5"], "cannot be negative"),
-        (&["--dry", "1e99"], "more than a year"),
-        (&["--dry", "99999h"], "more than a year"),
-        (&["--wash", "nan"], "nan"),
-        (&["--wash", "soon"], "soon"),
-        (&["--max-attempts", "0"], "--max-attempts"),
-        (&["--dishes", "-3"], "-3"),
-        (&["--dishes", "3", "--input", "x"], "--input"),
-        (&["--direct", "--capacity", "3"], "--capacity"),
-        (&["--payload", "99999999999"], "--payload 99999999999"),
-        (&["--wrokers", "2"], "--workers"),
-        (&["extra"], "extra"),
+        ("--workers 99999999999999999999999", "--workers"),
+        ("--mode fibers", "fibers"),
+        ("--start-method clone", "clone"),
+        ("--format xml", "xml"),
+        ("--dry -1s", "cannot be negative"),
+        ("--wash -0.5", "cannot be negative"),
+        ("--dry 1e99", "more than a year"),
+        ("--dry 99999h", "more than a year"),
+        ("--wash nan", "nan"),
+        ("--wash soon", "soon"),
+        ("--max-attempts 0", "--max-attempts"),
+        ("--dishes -3", "-3"),
+        ("--dishes 3 --input x", "--input"),
+        ("--direct --capacity 3", "--capacity"),
+        ("--payload 99999999999", "--payload 99999999999"),
+        ("--wrokers 2", "--workers"),
+        ("extra", "extra"),
     ];
     for (arguments, expected) in cases {
-        run(arguments).is_refused(expected);
+        run(&words(arguments)).is_refused(expected);
     }
 }
 
@@ -184,14 +184,9 @@ fn the_temporary_folder_is_left_alone() {
     drop(std::os::unix::net::UnixListener::bind(place.join("socket")).unwrap());
     for method in ["spawn", "fork"] {
         let mut command = supervisor();
-        command.env("TMPDIR", folder.path()).args([
-            "--start-method",
-            method,
-            "--wash",
-            "0",
-            "--dry",
-            "0",
-        ]);
+        command
+            .env("TMPDIR", folder.path())
+            .args(words(&format!("--start-method {method} --wash 0 --dry 0")));
         said(&mut command).ends(0);
     }
     assert!(place.join("socket").exists());

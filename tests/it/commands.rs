@@ -76,63 +76,49 @@ fn a_command_that_cannot_be_run_is_told_once_before_anything_runs() {
 
 fn options_that_do_not_go_together_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: &[(&[&str], &str)] = &[
-        (&["--tag"], "--tag: needs a COMMAND, after --"),
-        (&["--keep-order"], "--keep-order: needs a COMMAND"),
-        (&["--results", "x"], "--results: needs a COMMAND"),
-        (&["--dishes", "3", "--", "true"], "--dishes: is for dishes"),
-        (&["--wash", "1s", "--", "true"], "--wash: is for dishes"),
+    let cases = [
+        ("--tag", "--tag: needs a COMMAND, after --"),
+        ("--keep-order", "--keep-order: needs a COMMAND"),
+        ("--results x", "--results: needs a COMMAND"),
+        ("--dishes 3 -- true", "--dishes: is for dishes"),
+        ("--wash 1s -- true", "--wash: is for dishes"),
         (
-            &["--mode", "threads", "--", "true"],
+            "--mode threads -- true",
             "--mode threads: a COMMAND is run by processes",
         ),
         (
-            &["--input", "x", "--", "true", ":::", "a"],
+            "--input x -- true ::: a",
             "--input: the items follow ::: already",
         ),
-        (&["--", "true", ":::", "a", ":::", "b"], "::: stands twice"),
-        (&["--", ":::", "a"], "there is no COMMAND before :::"),
+        ("-- true ::: a ::: b", "::: stands twice"),
+        ("-- ::: a", "there is no COMMAND before :::"),
         (
-            &["--", "echo", "::::", "list"],
+            "-- echo :::: list",
             "::::: the file of the items is named by an option",
         ),
+        ("--env X -- true", "--env X: expected NAME=VALUE"),
+        ("--env =1 -- true", "--env =1: expected NAME=VALUE"),
+        ("--workdir nosuch -- true", "--workdir nosuch: "),
         (
-            &["--env", "X", "--", "true"],
-            "--env X: expected NAME=VALUE",
-        ),
-        (
-            &["--env", "=1", "--", "true"],
-            "--env =1: expected NAME=VALUE",
-        ),
-        (&["--workdir", "nosuch", "--", "true"], "--workdir nosuch: "),
-        (
-            &["--workdir", "/dev/null", "--", "true"],
+            "--workdir /dev/null -- true",
             "--workdir /dev/null: it is no folder",
         ),
+        ("--halt now -- true", "--halt now: expected now or soon"),
         (
-            &["--halt", "now", "--", "true"],
-            "--halt now: expected now or soon",
-        ),
-        (&["--worker", "sh 'x"], "a quote that does not end"),
-        (&["--worker", ""], "no command"),
-        (
-            &["--worker", "cat", "--stdin"],
+            "--worker cat --stdin",
             "--stdin: a --worker gets its items as requests",
         ),
-        (&["--worker", "cat", "--line-buffer"], "--line-buffer: "),
-        (
-            &["--line-buffer", "--format", "json", "--", "cat"],
-            "--line-buffer: ",
-        ),
-        (
-            &["--input", "nosuch", "--", "true"],
-            "--input nosuch: cannot be read",
-        ),
-        (&["--input", "/", "--", "true"], "--input /: it is a folder"),
+        ("--worker cat --line-buffer", "--line-buffer: "),
+        ("--line-buffer --format json -- cat", "--line-buffer: "),
+        ("--input nosuch -- true", "--input nosuch: cannot be read"),
+        ("--input / -- true", "--input /: it is a folder"),
     ];
     for (arguments, expected) in cases {
-        is_refused(folder.path(), arguments, expected);
+        is_refused(folder.path(), &words(arguments), expected);
     }
+    let unended = ["--worker", "sh 'x"];
+    is_refused(folder.path(), &unended, "a quote that does not end");
+    is_refused(folder.path(), &["--worker", ""], "no command");
 }
 
 fn json_that_is_none_or_lacks_a_member_is_named_with_its_line() {

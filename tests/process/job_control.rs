@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpgid, getsid, mkfifo};
 
 use crate::roles::{self, Work};
-use crate::said::sh;
+use crate::said::{sh, words};
 use crate::support::{DEADLINE, Run, is_alive, named, pid_of, state, until};
 use crate::terminal::Terminal;
 
@@ -180,18 +180,9 @@ fn a_supervisor_that_no_shell_looks_after_goes_on() {
 
 fn workers_lead_sessions_and_groups_of_their_own() {
     for method in METHODS {
-        let mut run = Run::supervisor(&[
-            "--start-method",
-            method,
-            "-w",
-            "2",
-            "--wash",
-            "0",
-            "--dry",
-            "300ms",
-            "--dishes",
-            "4",
-        ]);
+        let mut run = Run::supervisor(&words(&format!(
+            "--start-method {method} -w 2 --wash 0 --dry 300ms --dishes 4"
+        )));
         for _ in 0..2 {
             let pid = pid_of(&run.await_event("worker_started"));
             let pid = Pid::from_raw(i32::try_from(pid).unwrap());

@@ -17,9 +17,9 @@ use crate::roles::{self, Work};
 use crate::said::words;
 use crate::support::{DEADLINE, Run, is_alive, named, pid_of, send, state, until};
 
-crate::trials!(
-    sigterm_finishes_what_is_being_dried,
-    sigint_finishes_what_is_being_dried,
+crate::trials! {
+    sigterm_finishes_what_is_being_dried => stop_in_order(Signal::SIGTERM, 143),
+    sigint_finishes_what_is_being_dried => stop_in_order(Signal::SIGINT, 130),
     sigterm_stops_every_mode,
     a_stderr_that_nobody_reads_does_not_keep_it,
     a_second_signal_stops_at_once,
@@ -36,14 +36,6 @@ crate::trials!(
     signals_that_end_a_program_end_it_in_order,
     a_limit_on_the_size_of_files_is_told,
     where_no_thread_can_be_made_that_is_told,
-);
-
-fn sigterm_finishes_what_is_being_dried() {
-    stop_in_order(Signal::SIGTERM, 143);
-}
-
-fn sigint_finishes_what_is_being_dried() {
-    stop_in_order(Signal::SIGINT, 130);
 }
 
 fn stop_in_order(signal: Signal, code: i32) {

@@ -1,6 +1,6 @@
 //! Several copies of an item's command: whose output is shown, and what is told of the others.
 
-use super::Place;
+use super::{Place, words};
 
 crate::trials!(
     the_output_of_the_copy_that_counts_is_shown_alone,
@@ -137,32 +137,32 @@ fn a_command_is_told_which_copy_it_is() {
 
 fn options_that_do_not_go_together_are_refused() {
     let place = Place::new();
-    let cases: &[(&[&str], &str)] = &[
+    let cases = [
         (
-            &["--copies", "2", "--agree", "3"],
+            "--copies 2 --agree 3",
             "--agree 3: there are no more than 2 copies",
         ),
         (
-            &["-w", "2", "--copies", "4", "--agree", "3"],
+            "-w 2 --copies 4 --agree 3",
             "no more than 2 workers can agree",
         ),
         (
-            &["--copies", "1", "--hedge-after", "1s"],
+            "--copies 1 --hedge-after 1s",
             "--hedge-after: with --copies 1",
         ),
-        (&["--copies", "2", "--line-buffer"], "--line-buffer: "),
+        ("--copies 2 --line-buffer", "--line-buffer: "),
         (
-            &["--copies", "2", "--redis", "redis://localhost/1"],
+            "--copies 2 --redis redis://localhost/1",
             "--copies: with --redis",
         ),
         (
-            &["--hedge-after", "p95", "--redis", "redis://localhost/1"],
+            "--hedge-after p95 --redis redis://localhost/1",
             "--hedge-after: with --redis",
         ),
-        (&["--hedge-after", "p100"], "as in p95"),
+        ("--hedge-after p100", "as in p95"),
     ];
     for (given, why) in cases {
-        let output = place.run(&[given, &["--", "true"][..]].concat(), b"a\n");
+        let output = place.run(&[&words(given)[..], &["--", "true"]].concat(), b"a\n");
         assert_eq!(output.code, Some(2), "{given:?}");
         output.tells(why);
     }
