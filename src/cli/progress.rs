@@ -52,7 +52,7 @@ pub(super) enum StdoutUse {
 pub(super) fn view(show: Show, printed: StdoutUse, run: RunFacts) -> Option<Box<dyn View>> {
     let is_shown = match show {
         Show::None => false,
-        Show::Json => return Some(Box::new(ProgressView::new(run, Form::Json))),
+        Show::Json => return Some(Box::new(ProgressView::new(run, ProgressForm::Json))),
         Show::Auto => printed != StdoutUse::Lines || !screen::is_stdout_terminal(),
         Show::Bar => true,
     };
@@ -61,11 +61,14 @@ pub(super) fn view(show: Show, printed: StdoutUse, run: RunFacts) -> Option<Box<
     }
     screen::open();
     let is_polite = show == Show::Auto && printed != StdoutUse::Nothing;
-    Some(Box::new(ProgressView::new(run, Form::Bars { is_polite })))
+    Some(Box::new(ProgressView::new(
+        run,
+        ProgressForm::Bars { is_polite },
+    )))
 }
 
 #[derive(Debug)]
-enum Form {
+enum ProgressForm {
     Json,
     Bars {
         /// True if the first tick has to check whether another program prints on the terminal. A
@@ -81,11 +84,11 @@ struct ProgressView {
     progress: Progress,
     /// The beginning of the run itself, after its preparations.
     from: Duration,
-    form: Form,
+    form: ProgressForm,
 }
 
 impl ProgressView {
-    fn new(run: RunFacts, form: Form) -> Self {
+    fn new(run: RunFacts, form: ProgressForm) -> Self {
         let from = run.began.elapsed();
         ProgressView {
             progress: Progress::new(from, run.counts),
@@ -118,13 +121,13 @@ impl View for ProgressView {
 
     fn pause(&self) -> Option<Duration> {
         Some(match self.form {
-            Form::Json => JSON_PAUSE,
-            Form::Bars { .. } => BARS_PAUSE,
+            ProgressForm::Json => JSON_PAUSE,
+            ProgressForm::Bars { .. } => BARS_PAUSE,
         })
     }
 
     fn tick(&mut self, counts: &Counts) -> io::Result<()> {
-        if let Form::Bars { is_polite } = &mut self.form
+        if let ProgressForm::Bars { is_polite } = &mut self.form
             && mem::take(is_polite)
             && screen::has_neighbours()
         {
@@ -135,11 +138,11 @@ impl View for ProgressView {
         let total = self.run.expected.total(self.run.counts.accepted);
         self.progress.expect(total);
         match self.form {
-            Form::Json => {
+            ProgressForm::Json => {
                 let line = object(&self.progress, now, self.run.wants_items);
                 screen::say(&line.to_string());
             }
-            Form::Bars { .. } => screen::show(self.frame(now)),
+            ProgressForm::Bars { .. } => screen::show(self.frame(now)),
         }
         Ok(())
     }
