@@ -2,18 +2,17 @@
 //! before anything is started.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use roxmltree::Document;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::run::{Run, pid_of, send};
 use crate::said::{self, Said};
 
 crate::trials!(
@@ -49,14 +48,6 @@ fn folder() -> (TempDir, String, String) {
 fn supervisor(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.env("RUST_BACKTRACE", "0").args(arguments);
-    // SAFETY: between fork and exec only a system call is made.
-    unsafe {
-        command.pre_exec(|| {
-            // These tests may have been started in the background, with the signal ignored.
-            signal(Signal::SIGINT, SigHandler::SigDfl)?;
-            Ok(())
-        });
-    }
     command
 }
 
@@ -161,57 +152,10 @@ fn dishes_given_up_on_are_drawn() {
     }
 }
 
-/// A run whose stdout is read. It is killed when the test is over.
-struct Run {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // This fails if the test has waited for it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Run {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = supervisor(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Run { child, lines }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        let length = self.lines.read_line(&mut line).unwrap();
-        assert!(length > 0, "nothing more is told");
-        line
-    }
-
-    /// Waits until a dish is being dried, and returns the dryer's pid.
-    fn dryer(&mut self) -> Pid {
-        loop {
-            let event: Value = serde_json::from_str(&self.line()).unwrap();
-            if event["event"] == "drying" {
-                let pid = event["pid"].as_i64().unwrap();
-                return Pid::from_raw(i32::try_from(pid).unwrap());
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        kill(pid, signal).unwrap();
-    }
-
-    /// Returns the remaining lines and the exit code.
-    fn end(&mut self) -> (Vec<String>, Option<i32>) {
-        let lines = self.lines.by_ref().lines().map(Result::unwrap).collect();
-        (lines, self.child.wait().unwrap().code())
-    }
+fn start(arguments: &[&str]) -> Run {
+    let mut command = supervisor(arguments);
+    command.stderr(Stdio::null());
+    Run::of(command)
 }
 
 fn a_stopped_run_is_drawn() {
@@ -220,10 +164,10 @@ fn a_stopped_run_is_drawn() {
         "--wash", "1ms", "--dry", "100ms", "-w", "1", "--dishes", "1000",
     ];
     let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
-    let mut run = Run::start(&[&times[..], &pictures].concat());
-    run.dryer();
+    let mut run = start(&[&times[..], &pictures].concat());
+    run.await_event("drying");
     run.signal(Signal::SIGINT);
-    assert_eq!(run.end().1, Some(130));
+    assert_eq!(run.exit().code(), Some(130));
     let words = words(&svg);
     expect(&words, "dishes done, 0 dead");
     assert!(values(&json).iter().any(|value| value["ph"] == "X"));
@@ -233,12 +177,12 @@ fn a_run_that_is_stopped_at_once_is_drawn() {
     let (_folder, svg, json) = folder();
     let times = ["--wash", "1ms", "--dry", "1h", "-w", "1"];
     let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
-    let mut run = Run::start(&[&times[..], &pictures].concat());
-    run.dryer();
+    let mut run = start(&[&times[..], &pictures].concat());
+    run.await_event("drying");
     run.signal(Signal::SIGINT);
     // Two signals of one kind could become one.
     run.signal(Signal::SIGTERM);
-    assert!(matches!(run.end().1, Some(130 | 143)));
+    assert!(matches!(run.exit().code(), Some(130 | 143)));
     expect(&words(&svg), "left undone");
     let is_broken_off = |value: &Value| value["args"]["outcome"] == "broken off";
     assert!(values(&json).iter().any(is_broken_off));
@@ -250,9 +194,9 @@ fn a_killed_dryer_is_drawn_and_traced() {
         "--wash", "1ms", "--dry", "300ms", "-w", "1", "--dishes", "2",
     ];
     let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
-    let mut run = Run::start(&[&times[..], &pictures].concat());
-    kill(run.dryer(), Signal::SIGKILL).unwrap();
-    assert_eq!(run.end().1, Some(0));
+    let mut run = start(&[&times[..], &pictures].concat());
+    send(pid_of(&run.await_event("drying")), Signal::SIGKILL);
+    assert_eq!(run.exit().code(), Some(0));
     let words = words(&svg);
     expect(&words, "died with dish-1: killed by SIGKILL");
     expect(&words, "dish-1: attempt 1 failed: killed by SIGKILL");
@@ -473,12 +417,12 @@ fn the_four_ways_are_compared_and_drawn() {
 
 fn a_comparison_stops_in_order() {
     let (_folder, svg, _) = folder();
-    let mut run = Run::start(&["compare", "--wash", "1h", "--output", &svg]);
-    let header = run.line();
+    let mut run = start(&["compare", "--wash", "1h", "--output", &svg]);
+    let header = run.line().unwrap();
     assert!(header.starts_with("way"), "{header}");
     run.signal(Signal::SIGTERM);
-    let (rows, code) = run.end();
-    assert_eq!(code, Some(143));
+    let rows: Vec<String> = std::iter::from_fn(|| run.line()).collect();
+    assert_eq!(run.exit().code(), Some(143));
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert!(rows[0].ends_with(" -"), "nothing to compare with: {rows:?}");
     expect(&words(&svg), "0 of 0 dishes done");
