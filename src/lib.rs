@@ -85,6 +85,6 @@ pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]
 pub use {
-    queue::durable::salvage,
+    queue::backed::salvage,
     store::journal::{Durability, Saved},
 };
