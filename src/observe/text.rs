@@ -108,6 +108,8 @@ impl Style {
             // Earlier lines said that it died again, and how.
             EventKind::WorkerGivenUp { worker, .. } => Line::Err(format!("{worker}: is given up")),
             EventKind::Notice { why } => Line::Err(format!("supervisor: {why}")),
+            EventKind::Paused => Line::Err("supervisor: paused; what is begun goes on".into()),
+            EventKind::Resumed => Line::Err("supervisor: resumed".into()),
             EventKind::Summary {
                 counts,
                 restarts,

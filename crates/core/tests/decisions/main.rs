@@ -21,6 +21,7 @@ fn main() {
         ledger::charges::trials(),
         ledger::copies::trials(),
         ledger::journal::trials(),
+        ledger::pausing::trials(),
         watchdog::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
