@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-pub(crate) use self::activities::Activity;
+pub(crate) use self::activities::CurrentItem;
 use self::alone::Recheck;
 pub(crate) use self::answer::{Accepted, PutAnswer, PutTicket};
 pub(crate) use self::attachment::{Attachment, Overseer};

@@ -1,4 +1,4 @@
-//! What workers are at, in one look for all of them.
+//! The items that workers are at, in one look for all of them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use dishrack_core::ledger::{HolderId, ItemId};
 
 /// The item that a worker is at.
 #[derive(Debug, Clone)]
-pub(crate) struct Activity {
+pub(crate) struct CurrentItem {
     pub(crate) id: ItemId,
     pub(crate) name: String,
     /// The time that it has been at it; `None` if it has not begun it.
@@ -18,15 +18,15 @@ pub(crate) struct Activity {
 }
 
 impl Broker {
-    /// Returns what each of these workers is at; `None` if it has no item.
-    pub(crate) fn activities(&self, holders: &[Option<HolderId>]) -> Vec<Option<Activity>> {
+    /// Returns the item that each of these workers is at; `None` if it has none.
+    pub(crate) fn activities(&self, holders: &[Option<HolderId>]) -> Vec<Option<CurrentItem>> {
         let core = self.lock_seeing();
         let seen = holders.iter().map(|holder| core.seen_at((*holder)?));
         let seen: Vec<_> = seen.collect();
         let name_items = core.name_items();
         drop(core);
         // The program's own code gives the names, so no lock is held.
-        let named = |(id, body, elapsed): (ItemId, Payload, Option<Duration>)| Activity {
+        let named = |(id, body, elapsed): (ItemId, Payload, Option<Duration>)| CurrentItem {
             id,
             name: match &name_items {
                 Some(name_items) => name_items(&body),

@@ -1,4 +1,4 @@
-//! What can be seen of a single item: its state, who has it, and what has happened to it so far.
+//! Single items, as far as they can be seen: their state, who has them, and what has happened to them so far.
 //! Plain data. It does not know where that comes from.
 
 use std::fmt;
@@ -53,7 +53,7 @@ pub struct ItemInfo {
     pub name: Option<String>,
     /// The number of attempts that were begun, with the one that is under way.
     pub attempts: u32,
-    /// Who has it, if it is running: several if copies of it run.
+    /// The workers that have it, if it is running: several if copies of it run.
     pub holders: Vec<ItemHolder>,
     /// The time at which its rest is over, if it rests.
     pub due: Option<SystemTime>,
@@ -62,7 +62,7 @@ pub struct ItemInfo {
     pub(crate) body: ItemBody,
 }
 
-/// Who has an item.
+/// A worker that has an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ItemHolder {

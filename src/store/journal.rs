@@ -409,10 +409,8 @@ impl Backend for Journal {
     }
 
     fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, String> {
-        let Some(first) = after.0.checked_add(1) else {
-            return Ok(Vec::new());
-        };
-        self.letters(&mut self.writer(), first..=u64::MAX, limit as u64)
+        let numbers = after.0.saturating_add(1)..=u64::MAX;
+        self.letters(&mut self.writer(), numbers, limit as u64)
     }
 
     fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, String> {

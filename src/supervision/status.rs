@@ -1,4 +1,4 @@
-//! What can be seen of a pool and its workers. A pool keeps a roster of what it knows by itself;
+//! The state of a pool and its workers, as far as it can be seen. A pool keeps a roster of what it knows by itself;
 //! what each worker is at comes from the queue, in one look for all of them.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, CurrentItem};
 use dishrack_core::ledger::{HolderId, ItemId};
 
 /// The state of a worker.
@@ -112,7 +112,7 @@ pub struct PoolStatus {
     pub workers: Vec<WorkerInfo>,
 }
 
-/// What a pool knows of one of its workers.
+/// One of a pool's workers, as the pool knows it.
 #[derive(Debug, Clone)]
 pub(super) struct RosterEntry {
     pub(super) name: Arc<str>,
@@ -134,7 +134,7 @@ pub(super) enum Stage {
     Stopping,
 }
 
-/// What a pool knows of itself.
+/// The pool, as it knows itself.
 #[derive(Debug, Default)]
 pub(super) struct RosterState {
     pub(super) state: RunState,
@@ -177,7 +177,7 @@ impl Roster {
 fn infos(entries: Vec<RosterEntry>, broker: &Broker) -> Vec<WorkerInfo> {
     let holders: Vec<_> = entries.iter().map(|entry| entry.holder).collect();
     let activities = broker.activities(&holders);
-    let info = |(entry, activity): (RosterEntry, Option<crate::broker::Activity>)| {
+    let info = |(entry, activity): (RosterEntry, Option<CurrentItem>)| {
         let since = entry.since.elapsed();
         let (state, elapsed) = match (entry.stage, &activity, entry.holder) {
             (Stage::Starting, ..) => (WorkerState::Starting, Some(since)),

@@ -123,7 +123,7 @@ impl Watch {
             false => Relay::start(plan.spec.shutdown, outlet).ok(),
         };
         roster.with(|roster| roster.wanted = plan.workers);
-        Watch {
+        let mut watch = Watch {
             slots: (0..plan.workers).map(slot).collect(),
             plan,
             broker,
@@ -145,7 +145,11 @@ impl Watch {
             fork_server_lingers_until: None,
             unborn: HashSet::new(),
             told_over: 0,
+        };
+        for index in 0..watch.slots.len() {
+            watch.enter_in_roster(index);
         }
+        watch
     }
 
     fn now(&self) -> Duration {
@@ -154,9 +158,6 @@ impl Watch {
 
     /// Supervises until every worker is over.
     pub(super) fn run(mut self) {
-        for index in 0..self.slots.len() {
-            self.enter_in_roster(index);
-        }
         self.reaper.adopt(self.plan.launch.owns_process);
         if self.plan.launch.has_keeper
             && let Err(error) = self.reaper.keep()

@@ -1,10 +1,11 @@
 //! A run that is looked at and steered while it works: pauses, single items, the state of all.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dishrack::{
-    Backoff, Cause, ItemId, ItemState, JoinableQueue, Options, StartMethod, Supervisor, WorkerState,
+    Backoff, Cause, Durability, ItemId, ItemState, JoinableQueue, Options, StartMethod, Supervisor,
+    WorkerState,
 };
 use nix::sys::signal::Signal;
 
@@ -121,90 +122,86 @@ fn states(queue: &JoinableQueue<Work>) -> Vec<ItemState> {
     all.iter().map(|item| item.state).collect()
 }
 
-fn an_item_is_seen_in_each_of_its_states() {
+const EACH_STATE: [ItemState; 6] = [
+    ItemState::Done,
+    ItemState::Resting,
+    ItemState::Running,
+    ItemState::Waiting,
+    ItemState::Dead,
+    ItemState::Waiting,
+];
+
+/// Makes a queue with items in these states; the third one runs until that file is there.
+fn queue_in_each_state(
+    journal: Option<&Path>,
+    go: &str,
+) -> (JoinableQueue<Work>, Supervisor<Work, u64>) {
     let hour = Duration::from_secs(3600);
-    let folder = tempfile::tempdir().unwrap();
-    let go = folder.path().join("go").to_str().unwrap().to_owned();
-    for is_journaled in [false, true] {
-        let options = Options::default()
-            .max_attempts(2)
-            .backoff(Backoff::exponential(hour, hour));
-        let queue = match is_journaled {
-            true => {
-                let path = folder.path().join("journal");
-                JoinableQueue::journaled(path, dishrack::Durability::Normal, options).unwrap()
-            }
-            false => JoinableQueue::with(options),
-        };
-        let builder = Supervisor::builder()
-            .processes(1)
-            .name("dryer")
-            .without_prefetch();
-        let builder = builder.name_items(|work: &Work| format!("{work:?}"));
-        let pool = builder.handler(&queue, roles::work).unwrap();
+    let options = Options::default()
+        .max_attempts(2)
+        .backoff(Backoff::exponential(hour, hour));
+    let queue = match journal {
+        Some(path) => JoinableQueue::journaled(path, Durability::Normal, options).unwrap(),
+        None => JoinableQueue::with(options),
+    };
+    let builder = Supervisor::builder().processes(1).name("dryer");
+    let builder = builder
+        .without_prefetch()
+        .name_items(|work: &Work| format!("{work:?}"));
+    let pool = builder.handler(&queue, roles::work).unwrap();
+    queue.put(&Work::Nothing).unwrap();
+    queue.put(&Work::Refuse("no".into())).unwrap();
+    queue.put(&Work::AwaitFile(go.to_owned())).unwrap();
+    for _ in 0..3 {
         queue.put(&Work::Nothing).unwrap();
-        queue.put(&Work::Refuse("no".into())).unwrap();
-        queue.put(&Work::AwaitFile(go.clone())).unwrap();
-        for _ in 0..3 {
-            queue.put(&Work::Nothing).unwrap();
-        }
-        until("the third runs", || {
-            Path::new(&format!("{go}.started")).exists()
-        });
-        assert!(queue.cancel(ItemId(5)).unwrap());
-        let expected = [
-            ItemState::Done,
-            ItemState::Resting,
-            ItemState::Running,
-            ItemState::Waiting,
-            ItemState::Dead,
-            ItemState::Waiting,
-        ];
-        assert_eq!(states(&queue), expected);
-        for (number, state) in (1..).zip(expected) {
+    }
+    let started = format!("{go}.started");
+    until("the third runs", || Path::new(&started).exists());
+    assert!(queue.cancel(ItemId(5)).unwrap());
+    (queue, pool)
+}
+
+fn an_item_is_seen_in_each_of_its_states() {
+    let folder = tempfile::tempdir().unwrap();
+    for journal in [None, Some(folder.path().join("journal"))] {
+        let files = tempfile::tempdir().unwrap();
+        let go = files.path().join("go").to_str().unwrap().to_owned();
+        let (queue, pool) = queue_in_each_state(journal.as_deref(), &go);
+        assert_eq!(states(&queue), EACH_STATE);
+        for (number, state) in (1..).zip(EACH_STATE) {
             let item = queue.item(ItemId(number)).unwrap().unwrap();
             assert_eq!(item.state, state, "item {number}");
             let page = queue.items(Some(state), ItemId(number - 1), 1).unwrap();
             assert_eq!(page[0].number, ItemId(number), "{state}");
             assert_eq!(item.raw().is_none(), state == ItemState::Done);
         }
-        let resting = queue.item(ItemId(2)).unwrap().unwrap();
-        assert!(resting.due.unwrap() > std::time::SystemTime::now());
-        assert_eq!(resting.history[0].cause, Cause::Nack("refused".into()));
-        assert_eq!(
-            (resting.attempts, resting.name.unwrap().as_str()),
-            (1, "Refuse(\"no\")")
-        );
-        let running = queue.item(ItemId(3)).unwrap().unwrap();
-        let holder = &running.holders[0];
-        assert_eq!(
-            (&*holder.worker, holder.pid),
-            ("dryer-1", pool.workers()[0].pid)
-        );
-        assert!(holder.since.unwrap() <= std::time::SystemTime::now());
-        let dead = queue.item(ItemId(5)).unwrap().unwrap();
-        assert_eq!(dead.history[0].cause, Cause::Cancelled);
+        check_details(&queue, pool.workers()[0].pid);
         assert!(queue.item(ItemId(7)).unwrap().is_none());
         assert!(queue.item(ItemId(0)).unwrap().is_none());
         assert!(queue.retry_dead_letter(ItemId(5)).unwrap());
-        assert_eq!(
-            queue.item(ItemId(5)).unwrap().unwrap().state,
-            ItemState::Waiting
-        );
+        let again = queue.item(ItemId(5)).unwrap().unwrap();
+        assert_eq!(again.state, ItemState::Waiting);
         std::fs::write(&go, "").unwrap();
         assert!(queue.cancel(ItemId(2)).unwrap(), "a resting one");
         assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 5);
-        assert_eq!(
-            queue
-                .items(Some(ItemState::Done), ItemId(0), 100)
-                .unwrap()
-                .len(),
-            5
-        );
-        drop(pool);
-        std::fs::remove_file(&go).unwrap();
-        std::fs::remove_file(format!("{go}.started")).unwrap();
+        let done = queue.items(Some(ItemState::Done), ItemId(0), 100).unwrap();
+        assert_eq!(done.len(), 5);
     }
+}
+
+fn check_details(queue: &JoinableQueue<Work>, pid: u32) {
+    let item = |number| queue.item(ItemId(number)).unwrap().unwrap();
+    let resting = item(2);
+    assert!(resting.due.unwrap() > SystemTime::now());
+    assert_eq!(resting.history[0].cause, Cause::Nack("refused".into()));
+    let name = resting.name.unwrap();
+    assert_eq!((resting.attempts, name.as_str()), (1, "Refuse(\"no\")"));
+    let running = item(3);
+    let holder = &running.holders[0];
+    assert_eq!((&*holder.worker, holder.pid), ("dryer-1", pid));
+    assert!(holder.since.unwrap() <= SystemTime::now());
+    assert_eq!(running.attempts, 1);
+    assert_eq!(item(5).history[0].cause, Cause::Cancelled);
 }
 
 fn the_end_of_one_item_is_waited_for() {
@@ -281,7 +278,7 @@ fn a_million_items_and_a_thousand_workers_are_seen_at_once() {
     let builder = Supervisor::builder().threads(WORKERS);
     let pool = builder.handler(&queue, move |_: u64| {
         // It ends when the test drops the other side.
-        drop(gone.lock().unwrap().recv());
+        let _ = gone.lock().unwrap().recv();
         Ok::<(), String>(())
     });
     let pool = pool.unwrap();

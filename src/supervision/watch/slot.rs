@@ -32,7 +32,7 @@ pub(super) struct Slot {
     pub(super) stderr: Option<Arc<Stderr>>,
     /// True if this supervisor killed it, so that the SIGKILL is not the kernel's.
     pub(super) is_killed: bool,
-    /// What the program is told of it.
+    /// The stage that the program is told of, and its beginning.
     pub(super) stage: Stage,
     pub(super) since: Instant,
     /// The number of times that it was started again, not counting replacements.

@@ -5,6 +5,7 @@
 mod trials;
 
 mod child;
+mod crew;
 mod dispatcher;
 mod ledger;
 mod steps;
@@ -14,6 +15,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         child::trials(),
+        crew::trials(),
         dispatcher::trials(),
         dispatcher::stream::trials(),
         ledger::trials(),

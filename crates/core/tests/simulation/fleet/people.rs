@@ -11,8 +11,12 @@ use crate::envelope::Envelope;
 const ON_THE_WAY_MAX: usize = 6;
 
 impl Fleet {
-    /// Pauses the work of a member now and then, or lets it go on. Others go on in any case.
+    /// Pauses the work of a member now and then, or lets it go on, in one fleet of four. Others go on
+    /// in any case.
     pub(super) fn steer(&mut self) {
+        if !self.plan.steps.is_multiple_of(4) {
+            return;
+        }
         let at = self.whims.index(self.members.len());
         match self.whims.below(120) {
             0 => {
