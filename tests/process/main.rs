@@ -28,6 +28,7 @@ mod progress;
 mod reliance;
 mod roles;
 mod scale;
+mod scaling;
 mod schedules;
 mod setup;
 mod signals;
@@ -73,6 +74,7 @@ fn main() {
         progress::trials(),
         reliance::trials(),
         scale::trials(),
+        scaling::trials(),
         schedules::trials(),
         setup::trials(),
         signals::trials(),
