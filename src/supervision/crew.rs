@@ -123,6 +123,7 @@ impl PoolState {
         for slot in 0..plan.workers {
             let mut state = pool.crew.lock();
             let started = pool.start(&mut state, slot);
+            state.crew.handle_ready(slot, |_| false);
             drop(state);
             if let Err(error) = started {
                 pool.request_stop();
@@ -236,7 +237,9 @@ impl PoolState {
     pub(super) fn scale(self: &Arc<Self>, workers: usize, deadline: Deadline) -> Result<(), Kind> {
         let (told, end) = bounded(1);
         let mut state = self.crew.lock();
-        if !self.is_ended.load(Ordering::Acquire) {
+        if self.is_ended.load(Ordering::Acquire) {
+            drop(told);
+        } else {
             state.scales.push_back(told);
             self.change(&mut state, |crew, is_idle| {
                 crew.handle_scale(workers, is_idle)
@@ -251,7 +254,9 @@ impl PoolState {
     pub(super) fn reload(self: &Arc<Self>, deadline: Deadline) -> Result<(), Kind> {
         let (told, end) = bounded(1);
         let mut state = self.crew.lock();
-        if !self.is_ended.load(Ordering::Acquire) {
+        if self.is_ended.load(Ordering::Acquire) {
+            drop(told);
+        } else {
             state.reloads.push_back(told);
             self.change(&mut state, |crew, is_idle| crew.handle_reload(is_idle));
         }

@@ -65,13 +65,10 @@ impl World {
                 CrewEffect::Leave { seat, is_replaced } => {
                     self.coverage.replaced += u64::from(is_replaced);
                     self.coverage.left += u64::from(!is_replaced);
-                    if is_replaced {
-                        let staying = self.ready_slots();
-                        assert!(
-                            staying > self.life.crew.wanted(),
-                            "gone before another came"
-                        );
-                    }
+                    assert!(
+                        !is_replaced || self.has_newcomer(),
+                        "gone before another came"
+                    );
                     self.life.slots[seat].is_leaving = true;
                     self.happen(seat, ChildEvent::DrainAsked);
                 }
@@ -101,11 +98,11 @@ impl World {
         self.happen(seat, ChildEvent::Begin);
     }
 
-    /// Returns the number of workers that are ready and stay.
-    fn ready_slots(&self) -> usize {
-        let slots = self.life.slots.iter();
-        let is_ready = |slot: &&Slot| slot.child.phase() == Phase::Working && !slot.is_leaving;
-        slots.filter(is_ready).count()
+    /// Returns `true` if a worker is ready that was started for the reload.
+    fn has_newcomer(&self) -> bool {
+        let since = self.life.reload_since;
+        let mut slots = self.life.slots.iter();
+        slots.any(|slot| slot.child.phase() == Phase::Working && slot.born >= since)
     }
 
     fn scaled(&mut self, end: Result<usize, Shortfall>) {
