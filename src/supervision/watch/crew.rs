@@ -10,7 +10,7 @@ use super::slot::Slot;
 use crate::fail;
 use crate::observe::EventKind;
 use crate::supervision::notes::ChangeSender;
-use dishrack_core::pool::child::{Child, ChildEvent};
+use dishrack_core::pool::child::{Child, ChildEvent, Phase};
 use dishrack_core::pool::crew::{Crew, CrewEffect};
 use dishrack_core::pool::spec::worker_name;
 
@@ -53,7 +53,11 @@ impl Watch {
         self.start(index)
     }
 
+    /// Notes that a worker is ready, unless that was heard only after its boot had failed.
     pub(super) fn join_crew(&mut self, index: usize) {
+        if self.slots[index].child.phase() != Phase::Working {
+            return;
+        }
         self.change(|crew, is_idle| crew.handle_ready(index, is_idle));
     }
 

@@ -93,8 +93,10 @@ impl World {
                 // A boot that is heard of only after its deadline has failed all the same.
                 slot.ready(slot.child.phase() == Phase::Booting);
                 self.happen(index, ChildEvent::Ready);
-                self.change_crew(|crew, is_idle| crew.handle_ready(index, is_idle));
-                self.follow_crew();
+                if self.life.slots[index].child.phase() == Phase::Working {
+                    self.change_crew(|crew, is_idle| crew.handle_ready(index, is_idle));
+                    self.follow_crew();
+                }
             }
             (up, Some(holder)) => self.hear_worker(index, holder, up),
             (_, None) => panic!("a word of nobody"),
