@@ -348,8 +348,12 @@ impl World {
     pub(super) fn stop_pool(&mut self) {
         note!(self, "the operator stops the pool");
         self.coverage.stops += 1;
+        let is_unmanned = !self.life.is_pool_over() && self.life.workers() == 0;
         self.life.is_stopping = true;
         self.life.crew.handle_stop();
+        if is_unmanned {
+            self.life.dispatcher.pool_ended("nobody was wanted", false);
+        }
         for index in 0..self.life.slots.len() {
             self.happen(index, ChildEvent::StopAsked);
         }
