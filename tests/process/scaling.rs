@@ -139,6 +139,7 @@ fn a_stop_ends_a_worker_that_leaves() {
     let pool = Arc::new(builder.handler(&queue, roles::work).unwrap());
     queue.put(&Work::AwaitFile(go)).unwrap();
     until("it works", || started.exists());
+    until("it is known to be ready", || pool.workers().len() == 1);
     let pid = pool.workers()[0].pid;
     let scaling = std::thread::spawn({
         let pool = Arc::clone(&pool);
