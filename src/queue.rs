@@ -9,6 +9,7 @@ pub(crate) mod backed;
 pub(crate) mod batch;
 mod delivery;
 mod get_many;
+mod items;
 mod observer;
 mod put_many;
 mod put_with;
