@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Broker, Deadline, current};
 use crate::error::Kind;
+use crate::fail;
 use crate::handler::copies;
 use crate::link::LocalDelivery;
 use crate::payload::Payload;
@@ -25,6 +26,7 @@ impl Broker {
         {
             jobs.push(job);
         }
+        fail::point("get many: taken");
         core.pump();
         Ok(())
     }
@@ -41,7 +43,10 @@ impl Broker {
                 let outcome = Outcome::Done(Payload::default());
                 core.settle(token, service, outcome).is_ok()
             };
-            done.iter().map(settle).collect()
+            fail::point("settle many: begin");
+            let settled = done.iter().map(settle).collect();
+            fail::point("settle many: settled");
+            settled
         })
     }
 }

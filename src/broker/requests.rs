@@ -106,11 +106,11 @@ impl Core {
         let Some((ordinal, service_ns)) = uplink.advance(through, handed)? else {
             return Ok(());
         };
-        fail::point("acknowledge: received");
+        fail::point("done by a store: received");
         let service = Duration::from_nanos(service_ns);
         let ledger = &mut self.dispatcher.ledger;
         ledger.handle_done_through(holder, ordinal, service);
-        fail::point("acknowledge: settled");
+        fail::point("done by a store: settled");
         Ok(())
     }
 
@@ -175,14 +175,14 @@ impl Core {
             let outcome = Outcome::Done(Body::Inline(result));
             self.receive_outcome(token, service, outcome, uplink)?;
         } else {
-            fail::point("acknowledge: received");
+            fail::point("done by a result: received");
             // One that comes too late is counted by the ledger, and changes nothing.
             let ledger = &mut self.dispatcher.ledger;
             if let Ok(reply) = ledger.handle_done_now(token, service, Envelope::reply) {
                 let end = || ItemEnd::Done(Payload::received(result, false));
                 self.mailboxes.deliver(reply, end);
             }
-            fail::point("acknowledge: settled");
+            fail::point("done by a result: settled");
         }
         uplink.saw(done.ordinal);
         Ok(())
@@ -215,10 +215,10 @@ impl Core {
             return Ok(());
         }
         let outcome = outcome.map(|bytes| Payload::received(&bytes, false));
-        fail::point("acknowledge: received");
+        fail::point("ended by a record: received");
         // `is_heard` above has checked that the token is not stale.
         let _ = self.settle(token, service, outcome);
-        fail::point("acknowledge: settled");
+        fail::point("ended by a record: settled");
         Ok(())
     }
 

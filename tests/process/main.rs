@@ -1,6 +1,9 @@
 //! Tests with real worker processes, one file for each scenario. They wait for events, never for a
 //! time: a deadline only ends a test that hangs.
 
+#[cfg(feature = "failpoints")]
+#[path = "../shared/points.rs"]
+mod points;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]

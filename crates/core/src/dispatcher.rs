@@ -422,7 +422,8 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
                 let counts = self.ledger.counts();
                 return Some(Ok((counts.done, counts.dead)));
             }
-            None => false,
+            // What has ended may have to be written.
+            None => self.ledger.counts().unfinished() == 0 && !self.ledger.is_written(),
         };
         let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
         let is_lost = self.are_workers_lost() && !is_served_here && !is_coming_to_it;

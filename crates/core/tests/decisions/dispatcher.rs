@@ -8,7 +8,7 @@ use dishrack_core::dispatcher::{Dispatcher, Effect, Reply, Request};
 
 use crate::steps::Steps as _;
 use dishrack_core::ledger::{Capacity, Options, Outcome, Refusal};
-use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Scene, Token};
+use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Recovered, Scene, Started, Token};
 
 crate::trials! {
     another_workers_delivery_cannot_be_given_back,
@@ -16,6 +16,7 @@ crate::trials! {
     a_request_is_answered_once_also_when_it_is_cancelled,
     a_join_is_answered_when_all_is_done,
     nobody_waits_for_workers_that_are_gone,
+    a_join_waits_for_the_journal_though_the_workers_are_gone,
 }
 
 type Table = Dispatcher<Vec<u8>, ()>;
@@ -131,4 +132,25 @@ fn nobody_waits_for_workers_that_are_gone() {
     assert_eq!(answer(&mut dispatcher), (1, Reply::Refused(refused)));
     assert_eq!(dispatcher.put(vec![2], false), Err(refused));
     assert_eq!(dispatcher.loss_of_pools(), "they were given up on");
+}
+
+/// All is done, and only the journal has to say so.
+fn a_join_waits_for_the_journal_though_the_workers_are_gone() {
+    let ledger = Ledger::resume(Options::default(), Recovered::default());
+    let mut dispatcher: Table = Dispatcher::new(ledger);
+    dispatcher.pool_began();
+    let holder = worker(&mut dispatcher);
+    let write = |dispatcher: &mut Table| {
+        let write = dispatcher.ledger.poll_write().expect("something to write");
+        dispatcher.ledger.handle_written(write.number);
+    };
+    dispatcher.put(vec![1], false).unwrap();
+    write(&mut dispatcher);
+    let handed = delivery(&mut dispatcher);
+    done(&mut dispatcher, &handed);
+    dispatcher.detach(holder, Started::default(), None, Duration::ZERO);
+    dispatcher.pool_ended("they were stopped", false);
+    assert_eq!(dispatcher.join_state(0), None);
+    write(&mut dispatcher);
+    assert_eq!(dispatcher.join_state(0), Some(Ok((1, 0))));
 }

@@ -79,6 +79,9 @@ crate::trials! {
     a_copy_that_fails_its_item_is_caught,
     two_copies_for_one_worker_are_caught,
     the_output_of_a_loser_is_caught,
+    a_batch_told_whole_is_caught,
+    a_late_result_that_is_told_is_caught,
+    a_turn_that_is_cut_short_is_caught,
 }
 
 /// The number of seeds, unless `SEEDS` gives another.
@@ -297,4 +300,16 @@ fn two_copies_for_one_worker_are_caught() {
 
 fn the_output_of_a_loser_is_caught() {
     expect_caught_in_a_world(Plant::LosersShown);
+}
+
+fn a_batch_told_whole_is_caught() {
+    expect_caught_in_a_world(Plant::BatchToldWhole);
+}
+
+fn a_late_result_that_is_told_is_caught() {
+    expect_caught_in_a_world(Plant::LateResultTold);
+}
+
+fn a_turn_that_is_cut_short_is_caught() {
+    expect_caught_in_a_world(Plant::TurnCutShort);
 }
