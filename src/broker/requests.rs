@@ -12,7 +12,7 @@ use crate::fail;
 use crate::link::process::{Through, UplinkReader};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
-use crate::protocol::frame::{self, Answer, Ask, Body, Completion, Given, Up, Wait};
+use crate::protocol::frame::{self, Answer, Ask, Body, Completion, Given, RUN_ITEMS, Up, Wait};
 use crate::protocol::ring::Corrupt;
 use dishrack_core::dispatcher::{Reply, Request};
 use dishrack_core::ledger::{Handed, HolderId, Outcome, Refusal, Token};
@@ -142,6 +142,21 @@ impl Core {
                 self.receive_outcome(token, service, outcome, uplink)?;
                 uplink.saw(ordinal);
             }
+            Up::SettledRun {
+                first,
+                last,
+                service_ns,
+            } => {
+                if last < first || last - first >= u64::from(RUN_ITEMS) {
+                    return Err("acknowledged a run that cannot be".into());
+                }
+                fail::point("done by a run: received");
+                let service = Duration::from_nanos(service_ns);
+                // Those that come too late are counted by the ledger, and change nothing.
+                self.settle_run(holder, first..=last, service);
+                fail::point("done by a run: settled");
+                uplink.saw(last);
+            }
             Up::Ask { request, ask } => return self.receive_ask(holder, request, ask, uplink),
             Up::Cancel { request: number } => self.dispatcher.cancel(Request { holder, number }),
             Up::HasBegun { ordinal } => self.revoked(holder, ordinal, false),
@@ -240,7 +255,10 @@ impl Core {
                     Err(refusal) => self.refuse(request, refusal),
                 }
             }
-            Ask::Get { wait } => self.dispatcher.ask_get(request, waits(wait)),
+            Ask::Get { wait, at_most } => {
+                self.dispatcher
+                    .ask_get(request, at_most as usize, waits(wait));
+            }
             Ask::Join { wait } => self.dispatcher.ask_join(request, waits(wait)),
             Ask::State => self.dispatcher.ask_state(request),
             Ask::Close => {
@@ -264,32 +282,43 @@ impl Core {
                     is_closed,
                 }
             }
-            Reply::Item(handed) => {
-                self.hand_over(request, &handed);
-                return;
-            }
+            Reply::Items(items) => return self.hand_over(request, items),
         };
         self.send_answer(request, answer);
     }
 
-    /// Answers with an item. If the item cannot be brought to the worker, its attempt has failed,
-    /// and the worker goes on waiting.
-    fn hand_over(&mut self, request: Request, handed: &Handed) {
-        let (Some(attachment), Some(envelope)) = (
-            self.attachments.get_mut(request.holder),
-            self.dispatcher.ledger.payload_mut(handed.token),
-        ) else {
+    /// Answers with items. The attempt of one that cannot be brought to the worker has failed; if that
+    /// is so with all of them, the worker goes on waiting.
+    fn hand_over(&mut self, request: Request, mut items: Vec<Handed>) {
+        items.retain(|handed| self.is_within_reach(handed.token));
+        let Some(attachment) = self.attachments.get_mut(request.holder) else {
             return;
         };
-        match envelope.body.share() {
-            Ok(()) => {
+        let Some(last) = items.last().map(|handed| handed.ordinal) else {
+            self.dispatcher.ask_get(request, 1, true);
+            return;
+        };
+        for handed in &items {
+            if let Some(envelope) = self.dispatcher.ledger.payload(handed.token) {
+                let is_last = handed.ordinal == last;
                 let link = &mut attachment.link;
-                link.answer_item(request.number, handed, &envelope.body);
-                self.unsent.push_back(request.holder);
+                link.answer_item(request.number, handed, &envelope.body, is_last);
             }
+        }
+        self.unsent.push_back(request.holder);
+    }
+
+    /// Makes sure that a worker process can read this delivery's payload. If that cannot be done, the
+    /// attempt has failed.
+    fn is_within_reach(&mut self, token: Token) -> bool {
+        let Some(envelope) = self.dispatcher.ledger.payload_mut(token) else {
+            return false;
+        };
+        match envelope.body.share() {
+            Ok(()) => true,
             Err(lack) => {
-                self.fail_undeliverable(handed.token, lack);
-                self.dispatcher.ask_get(request, true);
+                self.fail_undeliverable(token, lack);
+                false
             }
         }
     }

@@ -190,6 +190,19 @@ const TAKEN: Scene = Scene {
     ],
 };
 
+const LOOPS: [Scene; 2] = [
+    Scene {
+        kind: Kind::Loops,
+        role: "supervisor",
+        points: &["done by a run: received", "done by a run: settled"],
+    },
+    Scene {
+        kind: Kind::Loops,
+        role: "taker",
+        points: &["worker: request answered", "worker: run settled"],
+    },
+];
+
 const LONG: Scene = Scene {
     kind: Kind::Long,
     role: "supervisor",
@@ -216,7 +229,8 @@ const MAPPED: [Scene; 2] = [
 /// have a list of their own.
 fn every_point_in_the_source_is_one_at_which_a_process_is_killed() {
     let single = [SUPERVISOR, CLERK, PRODUCER, THREADS, TOGETHER, TAKEN, LONG];
-    let scenes = single.into_iter().chain(COPIES).chain(STORES).chain(MAPPED);
+    let pairs = [COPIES, STORES, LOOPS, MAPPED].into_iter().flatten();
+    let scenes = single.into_iter().chain(pairs);
     let points = scenes.flat_map(|scene| scene.points);
     let points = points.chain(commands::SCENES.iter().flat_map(|scene| scene.points));
     let killed_at: BTreeSet<String> = points.map(|point| (*point).to_owned()).collect();
@@ -363,6 +377,7 @@ fn a_kill_while_many_are_put_keeps_the_first_of_them() {
 
 fn a_kill_while_many_are_taken_and_settled_loses_nothing() {
     kill_now_and_then(&TAKEN);
+    LOOPS.iter().for_each(kill_now_and_then);
 }
 
 fn a_kill_while_a_long_log_is_taken_in_loses_nothing() {

@@ -65,6 +65,8 @@ pub(super) enum Kind {
     Together,
     /// The caller takes and settles many items at once.
     Taken,
+    /// Loops in worker processes take and settle many items at once.
+    Loops,
     /// The journal's log gets long.
     Long,
     /// A map without a journal.
@@ -72,13 +74,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::Plain,
         Kind::Copied,
         Kind::Unwatched,
         Kind::Threads,
         Kind::Together,
         Kind::Taken,
+        Kind::Loops,
         Kind::Long,
         Kind::Mapped,
     ];
@@ -142,6 +145,7 @@ fn note(line: &str) {
 pub(crate) fn register(roles: &mut Roles) {
     roles.handler(clerk);
     roles.worker(producer);
+    roles.worker(taker);
 }
 
 /// The workers' handler.
@@ -207,7 +211,7 @@ pub(crate) fn play() {
     };
     let path = folder().join("journal");
     let queue = Queue::journaled(path, Durability::Full, options).unwrap();
-    let _clerks = (kind != Kind::Taken).then(|| {
+    let _clerks = (!matches!(kind, Kind::Taken | Kind::Loops)).then(|| {
         let clerks = clerks(kind).name_items(|order: &Order| order.n.to_string());
         clerks.handler(&queue, clerk).unwrap()
     });
@@ -226,6 +230,12 @@ pub(crate) fn play() {
             put_at_most_once(&queue, 0..TAKEN);
             take_all(&queue);
         }
+        Kind::Loops => {
+            let takers = clerks(kind).name("taker");
+            let _takers = takers.worker(&queue, taker).unwrap();
+            put_at_most_once(&queue, 0..TAKEN);
+            queue.join().unwrap();
+        }
         Kind::Long => {
             put_own(&queue);
             put_long(&queue);
@@ -237,7 +247,10 @@ pub(crate) fn play() {
 }
 
 fn clerks(kind: Kind) -> Builder {
-    let wants_items = !matches!(kind, Kind::Unwatched | Kind::Threads | Kind::Mapped);
+    let wants_items = matches!(
+        kind,
+        Kind::Plain | Kind::Copied | Kind::Together | Kind::Long
+    );
     let builder = Supervisor::builder()
         .name("clerk")
         .observer(Arc::new(Diarist { wants_items }));
@@ -303,6 +316,17 @@ fn take_all(queue: &Queue) {
         if let Some(at) = deliveries.iter().position(|one| is_early(one.n)) {
             deliveries.remove(at).nack("not yet").unwrap();
         }
+        for delivery in &deliveries {
+            note(&format!("did {}", delivery.n));
+        }
+        let all = deliveries.len() as u64;
+        assert_eq!(queue.task_done_many(deliveries).done, all);
+    }
+}
+
+/// A loop in a worker process.
+fn taker(queue: Queue) {
+    while let Ok(deliveries) = queue.get_many(16) {
         for delivery in &deliveries {
             note(&format!("did {}", delivery.n));
         }

@@ -14,6 +14,7 @@ crate::trials! {
     another_workers_delivery_cannot_be_given_back,
     a_waiting_put_is_answered_when_there_is_room,
     a_request_is_answered_once_also_when_it_is_cancelled,
+    one_request_is_answered_with_what_is_there_of_many,
     a_join_is_answered_when_all_is_done,
     nobody_waits_for_workers_that_are_gone,
     a_join_waits_for_the_journal_though_the_workers_are_gone,
@@ -88,7 +89,7 @@ fn a_request_is_answered_once_also_when_it_is_cancelled() {
     let mut dispatcher = table(Capacity::Unbounded);
     let holder = dispatcher.ledger.join_getter();
     let request = Request { holder, number: 1 };
-    dispatcher.ask_get(request, true);
+    dispatcher.ask_get(request, 1, true);
     assert!(dispatcher.poll().is_none());
     dispatcher.cancel(request);
     dispatcher.cancel(request);
@@ -96,6 +97,31 @@ fn a_request_is_answered_once_also_when_it_is_cancelled() {
     assert!(dispatcher.poll().is_none());
     dispatcher.put(vec![1], false).unwrap();
     assert!(dispatcher.poll().is_none(), "nobody asks any more");
+}
+
+fn one_request_is_answered_with_what_is_there_of_many() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    let holder = dispatcher.ledger.join_getter();
+    let request = |number| Request { holder, number };
+    let ordinals = |reply| match reply {
+        Reply::Items(items) => items.iter().map(|one: &Handed| one.ordinal).collect(),
+        other => panic!("{other:?}"),
+    };
+    dispatcher.ask_get(request(1), 3, true);
+    assert!(dispatcher.poll().is_none());
+    for n in 1..=5 {
+        dispatcher.put(vec![n], false).unwrap();
+    }
+    let (number, reply) = answer(&mut dispatcher);
+    let items: Vec<u64> = ordinals(reply);
+    assert_eq!((number, items), (1, vec![1, 2, 3]));
+    dispatcher.ask_get(request(2), 3, true);
+    let (number, reply) = answer(&mut dispatcher);
+    let items: Vec<u64> = ordinals(reply);
+    assert_eq!((number, items), (2, vec![4, 5]));
+    dispatcher.ask_get(request(3), 3, false);
+    assert_eq!(answer(&mut dispatcher), (3, Reply::Refused(Refusal::Empty)));
+    assert!(dispatcher.ledger.counts().is_balanced());
 }
 
 fn a_join_is_answered_when_all_is_done() {

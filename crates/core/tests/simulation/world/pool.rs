@@ -148,7 +148,7 @@ impl World {
             Up::Get(number) => {
                 let request = Request { holder, number };
                 let life = &mut self.life;
-                life.dispatcher.ask_get(request, true);
+                life.dispatcher.ask_get(request, 1, true);
             }
             Up::Cancel(number) => {
                 let request = Request { holder, number };

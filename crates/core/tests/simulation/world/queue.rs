@@ -31,7 +31,9 @@ impl World {
     fn begin_batch(&mut self, all: u64) -> Producer {
         self.plain_left -= all;
         let first = self.truth.new_number();
-        (1..all).for_each(|_| drop(self.truth.new_number()));
+        for _ in 1..all {
+            self.truth.new_number();
+        }
         Producer::BatchWaitsForRoom(Batch {
             first,
             accepted: 0,
@@ -389,10 +391,11 @@ impl World {
         match said {
             Effect::Deliver(handed) => self.deliver_turn(handed),
             Effect::Answer(request, answer) => {
-                let job = match answer {
-                    Reply::Item(handed) => {
+                let job = match &answer {
+                    Reply::Items(items) => {
+                        assert_eq!(items.len(), 1, "no more were asked for");
                         self.coverage.deliveries_to_loops += 1;
-                        Some(self.note_handed(&handed))
+                        Some(self.note_handed(&items[0]))
                     }
                     _ => None,
                 };
