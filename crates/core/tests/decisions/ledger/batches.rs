@@ -423,7 +423,8 @@ fn what_follows_each_other_is_joined_into_runs() {
         joined(&[1, 2, 3, 4, 5], 2),
         [(1, 2, 3), (3, 4, 7), (5, 5, 10)]
     );
-    assert_eq!(joined(&[u64::MAX, 0], 9).len(), 2);
+    let ends = [(u64::MAX, SHORT), (0, SHORT)];
+    assert_eq!(DoneRun::join(ends, 9).len(), 2);
 }
 
 fn a_run_with_a_stale_delivery_settles_the_others() {
