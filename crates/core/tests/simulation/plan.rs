@@ -119,7 +119,7 @@ impl Plan {
         // These are not drawn, so that the same seed still gives the same plan.
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
         plan.puts_many = plan.steps % 8 < 4;
-        plan.takes_turns = plan.steps % 3 > 0;
+        plan.takes_turns = !plan.steps.is_multiple_of(3);
         plan.tells_at_once = !is_journaled && plan.steps % 5 > 1;
         plan.options.copies = match plan.steps % 32 {
             3 => Some(Copies::first(2)),

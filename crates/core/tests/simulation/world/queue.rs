@@ -31,7 +31,9 @@ impl World {
     fn begin_batch(&mut self, all: u64) -> Producer {
         self.plain_left -= all;
         let first = self.truth.new_number();
-        (1..all).for_each(|_| drop(self.truth.new_number()));
+        for _ in 1..all {
+            self.truth.new_number();
+        }
         Producer::BatchWaitsForRoom(Batch {
             first,
             accepted: 0,
