@@ -256,8 +256,9 @@ impl Core {
                 }
             }
             Ask::Get { wait, at_most } => {
-                self.dispatcher
-                    .ask_get(request, at_most as usize, waits(wait));
+                // More would be too much for one go.
+                let at_most = at_most.min(RUN_ITEMS) as usize;
+                self.dispatcher.ask_get(request, at_most, waits(wait));
             }
             Ask::Join { wait } => self.dispatcher.ask_join(request, waits(wait)),
             Ask::State => self.dispatcher.ask_state(request),
@@ -350,18 +351,37 @@ mod tests {
 
     /// Returns the answer to a worker's report of this cause.
     fn hear(cause: Cause) -> Result<(), String> {
-        let (ring_pair, _file) = RingPair::new().unwrap();
-        let (socket, _theirs) = DescriptorSocket::pair().unwrap();
-        let mut uplink = UplinkReader::new(ring_pair, Arc::new(socket));
-        let record = Up::Settled {
+        hear_record(&Up::Settled {
             ordinal: 1,
             service_ns: 1,
             outcome: Outcome::failed(cause),
-        };
+        })
+    }
+
+    fn hear_record(record: &Up<'_>) -> Result<(), String> {
+        let (ring_pair, _file) = RingPair::new().unwrap();
+        let (socket, _theirs) = DescriptorSocket::pair().unwrap();
+        let mut uplink = UplinkReader::new(ring_pair, Arc::new(socket));
         let mut bytes = vec![0; record.bytes_max()];
-        let length = frame::encode(&record, &mut bytes);
+        let length = frame::encode(record, &mut bytes);
         let broker = Broker::new(Options::default());
         broker.with(|core| core.receive(HolderId::default(), &mut uplink, &bytes[..length]))
+    }
+
+    #[test]
+    fn a_worker_that_acknowledges_a_run_that_cannot_be_is_ended() {
+        let run = |first, last| {
+            let service_ns = 1;
+            hear_record(&Up::SettledRun {
+                first,
+                last,
+                service_ns,
+            })
+        };
+        let most = u64::from(RUN_ITEMS);
+        assert!(run(2, 1).is_err() && run(1, most + 1).is_err() && run(0, u64::MAX).is_err());
+        // What it does not hold changes nothing.
+        assert_eq!((run(1, most), run(u64::MAX, u64::MAX)), (Ok(()), Ok(())));
     }
 
     #[test]

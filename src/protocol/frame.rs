@@ -12,7 +12,8 @@ use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 /// Raised whenever a record changes, so that two builds never misread each other.
 pub(crate) const PROTOCOL: u32 = 8;
 
-/// The greatest number of deliveries that one record acknowledges.
+/// The greatest number of items that one request brings, and of deliveries that one record
+/// acknowledges.
 pub(crate) const RUN_ITEMS: u32 = 256;
 
 /// The message over ipc-channel that says: look into the ring pair.
