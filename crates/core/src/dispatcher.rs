@@ -259,10 +259,6 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         }
     }
 
-    pub(crate) fn place_of_get(&self, request: Request) -> Option<usize> {
-        self.gets.iter().position(|get| get.request == request)
-    }
-
     /// Asks for the state of the stream, if there is one, and returns the number of the question.
     pub fn ask_refresh(&mut self) -> u64 {
         let shared = self.shared.as_mut();

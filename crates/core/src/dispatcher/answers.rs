@@ -2,7 +2,7 @@
 
 use alloc::vec;
 
-use super::{Dispatcher, Reply, WaitingGet};
+use super::{Dispatcher, Reply, Request, WaitingGet};
 use crate::ledger::{Ballot, Refusal, Weight};
 
 impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
@@ -27,6 +27,10 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             self.answer(request, Reply::Refused(end));
         }
         end.is_some()
+    }
+
+    pub(super) fn place_of_get(&self, request: Request) -> Option<usize> {
+        self.gets.iter().position(|get| get.request == request)
     }
 
     pub(super) fn serve_gets(&mut self) {
