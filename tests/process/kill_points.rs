@@ -26,6 +26,7 @@ crate::trials!(
     a_kill_at_any_step_of_a_worker_loses_nothing,
     a_kill_at_any_step_of_a_producer_loses_nothing,
     a_kill_at_any_step_of_copies_loses_nothing_and_tells_nothing_twice,
+    a_kill_at_any_step_of_a_change_loses_nothing,
     a_kill_while_ends_are_stored_loses_nothing,
     a_kill_while_threads_work_loses_nothing,
     a_kill_while_many_are_put_keeps_the_first_of_them,
@@ -132,6 +133,21 @@ const COPIES: [Scene; 2] = [
     },
 ];
 
+const CHANGES: Scene = Scene {
+    kind: Kind::Steered,
+    role: "supervisor",
+    points: &[
+        "pause: begin",
+        "pause: asked",
+        "pause: end",
+        "scale: asked",
+        "scale: end",
+        "leave: asked",
+        "reload: asked",
+        "reload: end",
+    ],
+};
+
 /// Nobody is told of single ends, so workers only store that they are through.
 const STORES: [Scene; 2] = [
     Scene {
@@ -228,7 +244,9 @@ const MAPPED: [Scene; 2] = [
 /// A new point is in one of these, or in the list of the commands, or it is a stream's, whose tests
 /// have a list of their own.
 fn every_point_in_the_source_is_one_at_which_a_process_is_killed() {
-    let single = [SUPERVISOR, CLERK, PRODUCER, THREADS, TOGETHER, TAKEN, LONG];
+    let single = [
+        SUPERVISOR, CLERK, PRODUCER, THREADS, TOGETHER, TAKEN, LONG, CHANGES,
+    ];
     let pairs = [COPIES, STORES, LOOPS, MAPPED].into_iter().flatten();
     let scenes = single.into_iter().chain(pairs);
     let points = scenes.flat_map(|scene| scene.points);
@@ -360,6 +378,13 @@ fn a_kill_at_any_step_of_copies_loses_nothing_and_tells_nothing_twice() {
             .points
             .iter()
             .for_each(|point| kill_each_time(scene, point));
+    }
+}
+
+fn a_kill_at_any_step_of_a_change_loses_nothing() {
+    points_of(&CHANGES);
+    for point in CHANGES.points {
+        kill_each_time(&CHANGES, point);
     }
 }
 

@@ -212,8 +212,8 @@ pub(crate) fn play() {
     let path = folder().join("journal");
     let queue = Queue::journaled(path, Durability::Full, options).unwrap();
     let _clerks = (!matches!(kind, Kind::Taken | Kind::Loops)).then(|| {
-        let clerks = clerks(kind).name_items(|order: &Order| order.n.to_string());
-        clerks.handler(&queue, clerk).unwrap()
+        let builder = clerks(kind).name_items(|order: &Order| order.n.to_string());
+        builder.handler(&queue, clerk).unwrap()
     });
     match kind {
         Kind::Plain | Kind::Copied => {

@@ -17,7 +17,7 @@ impl Token {
         Token { holder, ordinal }
     }
 
-    /// Returns whose delivery it is.
+    /// Returns its holder.
     #[must_use]
     pub fn holder(self) -> HolderId {
         self.holder

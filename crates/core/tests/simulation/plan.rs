@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     /// The number of items that the producer without keys puts.
     pub(crate) plain_puts: u64,
     pub(crate) steps: u64,
+    /// True if somebody steers the run.
+    pub(crate) is_steered: bool,
     pub(crate) rates: Rates,
     /// True if that producer puts several at once.
     pub(crate) puts_many: bool,
@@ -111,12 +113,14 @@ impl Plan {
             },
             steps: 60 + chance.below(240),
             rates: Rates::draw(chance, is_journaled),
+            is_steered: false,
             keeps_attempts: false,
             puts_many: false,
             takes_turns: false,
             tells_at_once: false,
         };
         // These are not drawn, so that the same seed still gives the same plan.
+        plan.is_steered = plan.steps % 8 < 4;
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
         plan.puts_many = plan.steps % 8 < 4;
         plan.takes_turns = !plan.steps.is_multiple_of(3);

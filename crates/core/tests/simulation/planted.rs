@@ -45,6 +45,8 @@ pub(crate) enum Plant {
     LateResultTold,
     /// Of the items that a worker gets in one turn, the last one is not sent.
     TurnCutShort,
+    /// A pause is told at once, and not when nothing is begun any more.
+    EarlyPause,
 }
 
 /// The bugs for a fleet.

@@ -86,6 +86,7 @@ crate::trials! {
     a_batch_told_whole_is_caught => expect_caught_in_a_world(Plant::BatchToldWhole),
     a_late_result_that_is_told_is_caught => expect_caught_in_a_world(Plant::LateResultTold),
     a_turn_that_is_cut_short_is_caught => expect_caught_in_a_world(Plant::TurnCutShort),
+    a_pause_that_is_told_too_early_is_caught => expect_caught_in_a_world(Plant::EarlyPause),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.
