@@ -57,6 +57,8 @@ pub(super) enum Kind {
     Plain,
     /// The same, and each item has two copies.
     Copied,
+    /// The same as plain, and the run is paused, scaled and reloaded.
+    Steered,
     /// With forked processes, and nobody who looks at single items.
     Unwatched,
     /// The same with threads.
@@ -74,9 +76,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 10] = [
         Kind::Plain,
         Kind::Copied,
+        Kind::Steered,
         Kind::Unwatched,
         Kind::Threads,
         Kind::Together,
@@ -211,12 +214,12 @@ pub(crate) fn play() {
     };
     let path = folder().join("journal");
     let queue = Queue::journaled(path, Durability::Full, options).unwrap();
-    let _clerks = (!matches!(kind, Kind::Taken | Kind::Loops)).then(|| {
+    let clerks = (!matches!(kind, Kind::Taken | Kind::Loops)).then(|| {
         let builder = clerks(kind).name_items(|order: &Order| order.n.to_string());
         builder.handler(&queue, clerk).unwrap()
     });
     match kind {
-        Kind::Plain | Kind::Copied => {
+        Kind::Plain | Kind::Copied | Kind::Steered => {
             produce(&queue);
             put_at_most_once(&queue, PUT_TOGETHER);
             put_own(&queue);
@@ -242,14 +245,25 @@ pub(crate) fn play() {
         }
         Kind::Mapped => unreachable!("it has no journal"),
     }
+    if let (Kind::Steered, Some(clerks)) = (kind, &clerks) {
+        steer(&queue, clerks);
+    }
     let joined = queue.join().unwrap();
     note(&format!("joined {} {}", joined.done, joined.dead));
+}
+
+fn steer(queue: &Queue, clerks: &Supervisor<Order, u64>) {
+    queue.pause().unwrap();
+    clerks.scale(1).unwrap();
+    queue.unpause().unwrap();
+    clerks.scale(2).unwrap();
+    clerks.reload().unwrap();
 }
 
 fn clerks(kind: Kind) -> Builder {
     let wants_items = matches!(
         kind,
-        Kind::Plain | Kind::Copied | Kind::Together | Kind::Long
+        Kind::Plain | Kind::Copied | Kind::Steered | Kind::Together | Kind::Long
     );
     let builder = Supervisor::builder()
         .name("clerk")
