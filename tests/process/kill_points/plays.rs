@@ -214,7 +214,7 @@ pub(crate) fn play() {
     };
     let path = folder().join("journal");
     let queue = Queue::journaled(path, Durability::Full, options).unwrap();
-    let clerks = (!matches!(kind, Kind::Taken | Kind::Loops)).then(|| {
+    let pool = (!matches!(kind, Kind::Taken | Kind::Loops)).then(|| {
         let builder = clerks(kind).name_items(|order: &Order| order.n.to_string());
         builder.handler(&queue, clerk).unwrap()
     });
@@ -245,19 +245,19 @@ pub(crate) fn play() {
         }
         Kind::Mapped => unreachable!("it has no journal"),
     }
-    if let (Kind::Steered, Some(clerks)) = (kind, &clerks) {
-        steer(&queue, clerks);
+    if let (Kind::Steered, Some(pool)) = (kind, &pool) {
+        steer(&queue, pool);
     }
     let joined = queue.join().unwrap();
     note(&format!("joined {} {}", joined.done, joined.dead));
 }
 
-fn steer(queue: &Queue, clerks: &Supervisor<Order, u64>) {
+fn steer(queue: &Queue, pool: &Supervisor<Order, u64>) {
     queue.pause().unwrap();
-    clerks.scale(1).unwrap();
+    pool.scale(1).unwrap();
     queue.unpause().unwrap();
-    clerks.scale(2).unwrap();
-    clerks.reload().unwrap();
+    pool.scale(2).unwrap();
+    pool.reload().unwrap();
 }
 
 fn clerks(kind: Kind) -> Builder {
