@@ -21,6 +21,7 @@ use crate::ledger::{
 };
 pub use crate::request::Request;
 use crate::shared::{OutgoingPut, Putter, Shared};
+use answers::WaitingGet;
 
 /// The answer to a request. Each is answered exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,14 +65,6 @@ struct Pools {
     loss: Option<String>,
     /// True if they were given up on, false if they were stopped in order.
     is_spent: bool,
-}
-
-/// A request for items.
-#[derive(Debug, Clone, Copy)]
-struct WaitingGet {
-    request: Request,
-    /// The greatest number of items in the answer.
-    at_most: usize,
 }
 
 /// The decisions of one queue's broker.

@@ -2,8 +2,16 @@
 
 use alloc::vec;
 
-use super::{Dispatcher, Reply, Request, WaitingGet};
+use super::{Dispatcher, Reply, Request};
 use crate::ledger::{Ballot, Refusal, Weight};
+
+/// A request for items.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WaitingGet {
+    pub(super) request: Request,
+    /// The greatest number of items in the answer.
+    pub(super) at_most: usize,
+}
 
 impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Answers with items or with the end of the queue, if it can.
