@@ -30,8 +30,16 @@ impl World {
         }
     }
 
-    pub(super) fn copy_failed(&mut self, number: u64, token: Token) {
-        self.truth.votes.failed(number, token);
+    /// Notes that a copy failed for this cause; `None`: its worker died, which is no vote.
+    pub(super) fn copy_failed(&mut self, number: u64, token: Token, cause: Option<&Cause>) {
+        let words = match cause {
+            Some(Cause::Nack(why)) if why == "no" => Some("no"),
+            Some(Cause::Nack(_)) => Some("later"),
+            Some(Cause::Panicked(_)) => Some("panicked"),
+            Some(Cause::Dropped) => Some("dropped"),
+            _ => None,
+        };
+        self.truth.votes.failed(number, token, words);
         self.decide(number);
     }
 
@@ -94,7 +102,7 @@ impl World {
     pub(super) fn copies_left(&mut self, copies: Vec<(u64, Token)>, failed: Option<Token>) {
         for (number, token) in copies {
             match Some(token) == failed {
-                true => self.copy_failed(number, token),
+                true => self.copy_failed(number, token, None),
                 false => self.copy_returned(number, token),
             }
         }
@@ -141,8 +149,11 @@ impl World {
                 self.is_planted(Plant::LosersShown)
             }
             CopyEnd::Agreed | CopyEnd::Void => self.is_planted(Plant::LosersShown),
-            CopyEnd::Failed(_) | CopyEnd::Cancelled => false,
+            CopyEnd::Failed | CopyEnd::Cancelled => false,
         };
+        let has_failed = copy.cause.is_some();
+        self.coverage.failures_agreed_on += u64::from(has_failed && copy.end == CopyEnd::Counted);
+        let has_output = has_output && !has_failed;
         if has_output {
             self.truth.output_shown(copy.payload.number);
         }

@@ -27,7 +27,8 @@ impl World {
                 );
                 self.crash(Crash::Process);
             }
-            if self.life.is_pool_over() && self.is_served_by_nobody() {
+            let is_stuck = self.life.dispatcher.lack().is_some();
+            if (self.life.is_pool_over() || is_stuck) && self.is_served_by_nobody() {
                 assert!(
                     self.life.dispatcher.join_state(0).is_some(),
                     "a join that hangs"
