@@ -9,13 +9,13 @@ use dishrack_core::ledger::{Copies, Hedge};
 #[command(next_help_heading = "Options for several copies of an item")]
 pub(in crate::cli) struct CopyArgs {
     /// Have N workers run each item at once, or as many as there are: the first copy that is done
-    /// counts, and the others are ended. A copy that fails does not fail the item while another one
-    /// runs. An item must bear being run by two workers at the same time
+    /// counts, and the others are ended. A copy that fails does not fail the item before all have.
+    /// An item must bear being run by two workers at the same time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     copies: Option<u32>,
 
     /// Take a result only if M of the copies agree on it: all bytes that a COMMAND has written to
-    /// stdout, with exit code 0. A copy that disagrees is told of on stderr. If no M agree, the
+    /// stdout, and its exit code. A copy that disagrees is told of on stderr. If no M agree, the
     /// attempt has failed
     #[arg(long, value_name = "M", requires = "copies", value_parser = clap::value_parser!(u32).range(1..=1000))]
     agree: Option<u32>,
@@ -49,7 +49,7 @@ impl CopyArgs {
         if needed > count {
             let is_one = if count == 1 { "is" } else { "are" };
             return Err(format!(
-                "--agree {needed}: there {is_one} {} (--copies)",
+                "--agree {needed}: there {is_one} no more than {} (--copies)",
                 counted(count as usize, "copy", "copies")
             ));
         }
@@ -142,7 +142,7 @@ mod tests {
         assert!(refused(args(Some(4), Some(3), None)).contains("2 workers"));
         assert!(refused(args(Some(1), None, Some("p9"))).starts_with("--hedge-after: "));
         let alone = args(Some(1), Some(2), None).copies(2).unwrap_err();
-        assert!(alone.contains("there is 1 copy"), "{alone}");
+        assert!(alone.contains("there is no more than 1 copy"), "{alone}");
         let alone = args(Some(2), Some(2), None).copies(1).unwrap_err();
         assert!(alone.contains("no more than 1 worker can"), "{alone}");
         for wrong in ["p", "p0", "p0.01", "p99.99", "p100", "pNaN", "p-1", "p95x"] {

@@ -103,7 +103,7 @@ fn key_of(row: &[u8]) -> Vec<u8> {
 
 /// A row to be written.
 #[derive(Debug, Clone)]
-struct Row {
+struct JoblogRow {
     ended: AttemptEnd,
     /// The word for what became of it, if it is a copy.
     copy: Option<&'static str>,
@@ -137,7 +137,7 @@ impl JobLog {
     }
 
     /// Returns the row of an event, if it has one.
-    fn row_of(&mut self, event: &Event) -> Option<Row> {
+    fn row_of(&mut self, event: &Event) -> Option<JoblogRow> {
         if let EventKind::ItemStarted {
             id,
             attempt,
@@ -162,14 +162,14 @@ impl JobLog {
                 ended.started = ended.started.saturating_sub(ended.took);
             }
             let copy = Some(copy.word);
-            return Some(Row { ended, copy });
+            return Some(JoblogRow { ended, copy });
         }
         let row = attempt_of(event)?;
         (!self.copied.remove(&row.ended.id)).then_some(row)
     }
 
     /// Begins the file, and writes the rows that an earlier run has not written.
-    fn begin(&mut self, earlier: &[Row]) -> io::Result<()> {
+    fn begin(&mut self, earlier: &[JoblogRow]) -> io::Result<()> {
         let rows = earlier.iter();
         let lines: Vec<String> = rows.map(|row| self.line(row)).collect::<io::Result<_>>()?;
         self.place.begin(&lines)?;
@@ -184,7 +184,7 @@ impl JobLog {
     }
 
     /// Writes a row after the header, for which there may have been no room before.
-    fn add(&mut self, row: &Row) -> io::Result<()> {
+    fn add(&mut self, row: &JoblogRow) -> io::Result<()> {
         let line = self.line(row)?;
         if !self.has_begun {
             self.place.begin(&[])?;
@@ -193,8 +193,8 @@ impl JobLog {
         self.write(&line)
     }
 
-    fn line(&self, row: &Row) -> io::Result<String> {
-        let Row { ended: row, copy } = row;
+    fn line(&self, row: &JoblogRow) -> io::Result<String> {
+        let JoblogRow { ended: row, copy } = row;
         let received = self
             .spool
             .open_measured(row.run(), OutputStream::Stdout)?
@@ -222,7 +222,7 @@ impl JobLog {
     }
 
     /// Reports the first failure. The run goes on, and the journal keeps these rows.
-    fn check<'a>(&mut self, result: io::Result<()>, rows: impl IntoIterator<Item = &'a Row>) {
+    fn check<'a>(&mut self, result: io::Result<()>, rows: impl IntoIterator<Item = &'a JoblogRow>) {
         let Err(error) = result else {
             return;
         };
@@ -237,14 +237,14 @@ impl JobLog {
 }
 
 /// Returns the attempt that an event ends. A dead letter without an attempt has no row.
-fn attempt_of(event: &Event) -> Option<Row> {
+fn attempt_of(event: &Event) -> Option<JoblogRow> {
     let ended = AttemptEnd::of(event).filter(|row| !row.worker.is_empty())?;
-    Some(Row { ended, copy: None })
+    Some(JoblogRow { ended, copy: None })
 }
 
 impl View for JobLog {
     fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
-        let rows: Vec<Row> = events.iter().filter_map(attempt_of).collect();
+        let rows: Vec<JoblogRow> = events.iter().filter_map(attempt_of).collect();
         let begun = self.begin(&rows);
         self.check(begun, &rows);
         Ok(())
