@@ -432,6 +432,9 @@ impl fmt::Display for Cause {
             Cause::Copies { needed, copies } => {
                 match (*needed, copies.len()) {
                     (1, count) => write!(f, "all {count} copies failed")?,
+                    (needed, count) if count < needed as usize => {
+                        write!(f, "no {needed} copies can agree any more")?;
+                    }
                     (needed, count) => write!(f, "no {needed} of {count} copies agree")?,
                 }
                 let mut mark = ": ";
