@@ -566,11 +566,12 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             if let Some((request, reply)) = self.answers.pop_front() {
                 return Some(Effect::Answer(request, reply));
             }
-            if let Some(notice) = self.ledger.poll_notice() {
-                return Some(Effect::Notice(notice));
-            }
             if let Some(handed) = self.ledger.poll_delivery() {
                 return Some(Effect::Deliver(handed));
+            }
+            // After it, because it may find that workers are lacking.
+            if let Some(notice) = self.ledger.poll_notice() {
+                return Some(Effect::Notice(notice));
             }
             if self.admit_puts() {
                 continue;
