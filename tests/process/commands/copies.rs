@@ -1,9 +1,11 @@
 //! Several copies of an item's command: whose output is shown, and what is told of the others.
 
+use std::io::Write;
+
 use nix::sys::signal::Signal;
 
 use super::{Place, stderr, stdout};
-use crate::support::Run;
+use crate::support::{Run, named, pid_of, send};
 
 crate::trials!(
     the_output_of_the_copy_that_counts_is_shown_alone,
@@ -14,6 +16,7 @@ crate::trials!(
     the_same_exit_code_with_another_output_is_no_agreement,
     a_command_that_fails_at_once_does_not_fail_the_item_before_the_other_copy,
     an_ended_copy_is_no_restart,
+    too_few_workers_end_the_run_and_charge_nobody,
     later_copies_are_made_while_others_wait_if_that_is_asked_for,
     without_agreement_no_output_is_taken_for_a_result,
     a_copy_that_fails_fails_nothing_while_another_one_runs,
@@ -258,6 +261,38 @@ fn an_ended_copy_is_no_restart() {
     let output = place.run(&arguments, b"a\nb\nc\n");
     let told = stderr(&output);
     assert!(told.contains("0 retries, 0 restarts"), "{told}");
+}
+
+/// One of two workers is given up on before the first item comes.
+fn too_few_workers_end_the_run_and_charge_nobody() {
+    let place = Place::new();
+    let (items, mut input) = std::io::pipe().unwrap();
+    let arguments = [
+        "-w",
+        "2",
+        "--copies",
+        "2",
+        "--agree",
+        "2",
+        "--max-restarts",
+        "0",
+    ];
+    let arguments = [&arguments[..], &["--format", "json", "--", "echo"]].concat();
+    let mut command = place.supervisor(&arguments);
+    command.stdin(items);
+    let mut run = Run::of(command);
+    let workers = [(); 2].map(|()| run.await_event("worker_started"));
+    send(pid_of(&workers[0]), Signal::SIGKILL);
+    run.await_event("worker_given_up");
+    input.write_all(b"a\n").unwrap();
+    drop(input);
+    let (events, status) = run.finish();
+    assert_eq!(status.code(), Some(3));
+    let why = "2 copies must agree, and there is 1 worker";
+    assert_eq!(named(&events, "no_workers_left")[0]["why"], why);
+    let summary = named(&events, "summary")[0];
+    let counts = [&summary["accepted"], &summary["dead"], &summary["retries"]];
+    assert_eq!(counts, [1, 0, 0]);
 }
 
 fn later_copies_are_made_while_others_wait_if_that_is_asked_for() {
