@@ -393,13 +393,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Handles the copies of an item that nobody is left to run the others of. There are as many of
-    /// them as there are workers, so where one is enough, all have failed. What must agree waits,
-    /// because a lack of workers is not the item's fault.
+    /// them as there are workers, so they have failed, or do not agree. Where fewer workers are left
+    /// than must agree, they wait, because that is not the item's fault.
     fn run_short(&mut self, id: ItemId) {
-        let group = self.copies.groups.get(&id);
-        match group.map(|group| group.policy) {
-            Some(policy) if policy.needed() > 1 => self.tell_lack(policy),
-            _ => self.lose_attempt(id),
+        let policy = self.copies.groups.get(&id).map(|group| group.policy);
+        match policy.filter(|policy| self.lacks_workers_for(*policy)) {
+            Some(policy) => {
+                self.copies.hurry(id);
+                self.tell_lack(policy);
+            }
+            None => self.lose_attempt(id),
         }
     }
 

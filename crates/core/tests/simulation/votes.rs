@@ -114,7 +114,14 @@ impl Votes {
     }
 
     /// Decides what follows, if so many workers may still begin a copy.
-    pub(crate) fn decide(&mut self, number: u64, policy: Copies, further: usize) -> Outcome {
+    /// What must agree waits where it `lacks` workers for that.
+    pub(crate) fn decide(
+        &mut self,
+        number: u64,
+        policy: Copies,
+        further: usize,
+        lacks: bool,
+    ) -> Outcome {
         let Some(runs) = self.runs.get(&number) else {
             return Outcome::Open;
         };
@@ -149,8 +156,7 @@ impl Votes {
         };
         let votes = done.max(refused) + running;
         let is_short = votes + to_come.min(further) < needed;
-        // What must agree waits for more workers.
-        match votes + to_come < needed || (is_short && needed == 1) {
+        match votes + to_come < needed || (is_short && !lacks) {
             true => Outcome::Failed(self.end(number)),
             false => Outcome::Open,
         }

@@ -25,6 +25,7 @@ crate::trials! {
     a_third_opinion_waits_for_a_worker_that_has_not_spoken,
     what_too_few_workers_cannot_agree_on_is_not_begun,
     a_vote_that_a_worker_is_lacking_for_waits_and_charges_nobody,
+    as_many_copies_as_there_are_workers_may_not_agree,
     a_lack_of_workers_is_told_once_and_is_all_that_is_left,
     copies_agree_on_a_failure,
     a_result_may_say_that_the_attempt_has_failed,
@@ -403,6 +404,41 @@ fn a_vote_that_a_worker_is_lacking_for_waits_and_charges_nobody() {
     assert_eq!((second.len(), second[0].copy), (1, 2));
     done(&mut ledger, second[0], 7);
     assert_eq!((ledger.counts().done, ledger.counts().retries), (1, 0));
+}
+
+/// No third worker is there, or will be, for a third opinion.
+fn as_many_copies_as_there_are_workers_may_not_agree() {
+    let vote = Copies::agree(2, 3);
+    for policy in [vote, vote.hedge_after(Hedge::After(ms(100)))] {
+        let (mut ledger, _) = ledger(policy, 2, 1);
+        ledger.handle_workers(2, Duration::ZERO);
+        let copies = deliver(&mut ledger);
+        done(&mut ledger, copies[0], 7);
+        done(&mut ledger, copies[1], 8);
+        assert_eq!(
+            (ledger.counts().retries, ledger.lack_of_workers()),
+            (1, None)
+        );
+        // A third one dies, and one of the others is given up on: now it is a lack of workers.
+        ledger.handle_workers(3, ms(1));
+        let copies = deliver(&mut ledger);
+        done(&mut ledger, copies[0], 7);
+        done(&mut ledger, copies[1], 8);
+        ledger.handle_workers(1, ms(2));
+        assert_eq!(
+            (ledger.counts().dead, ledger.lack_of_workers()),
+            (0, Some((2, 1)))
+        );
+        let worker = ledger.join_worker(Credit::adaptive());
+        ledger.handle_workers(3, ms(3));
+        let third = deliver(&mut ledger);
+        assert_eq!(
+            (third.len(), third[0].holder, third[0].attempt),
+            (1, worker, 2)
+        );
+        done(&mut ledger, third[0], 8);
+        assert_eq!(ledger.counts().done, 1);
+    }
 }
 
 fn a_lack_of_workers_is_told_once_and_is_all_that_is_left() {

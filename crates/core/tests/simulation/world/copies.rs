@@ -47,7 +47,10 @@ impl World {
     fn decide(&mut self, number: u64) -> bool {
         let policy = self.policy().expect("it has copies");
         let further = self.further(number);
-        let (is_done, stopped) = match self.truth.votes.decide(number, policy, further) {
+        let needed = policy.needed() as usize;
+        let lacks = needed > 1 && self.life.workers() < needed;
+        let outcome = self.truth.votes.decide(number, policy, further, lacks);
+        let (is_done, stopped) = match outcome {
             votes::Outcome::Open => return false,
             votes::Outcome::Done(stopped) => (true, stopped),
             votes::Outcome::Failed(stopped) => (false, stopped),
