@@ -4,7 +4,7 @@ use std::io::Write;
 
 use nix::sys::signal::Signal;
 
-use super::{Place, stderr, stdout};
+use super::{Place, words};
 use crate::support::{Run, named, pid_of, send};
 
 crate::trials!(
@@ -54,13 +54,13 @@ fn the_output_of_the_copy_that_counts_is_shown_alone() {
         arguments.extend(with);
         arguments.extend(["--", "sh", "-c", FIRST_HANGS, "_"]);
         let output = place.run(&arguments, b"a\nb\n");
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let shown = stdout(&output);
+        output.ends(0);
+        let shown = &output.out;
         let mut lines: Vec<&str> = shown.lines().collect();
         lines.sort_unstable();
         assert_eq!(lines, ["a 2", "b 2"], "{with:?}");
         // Workers that were ended for a copy that is not needed are no news.
-        let told = stderr(&output);
+        let told = &output.err;
         assert_eq!(told.lines().count(), 1, "{told}");
         if with == ["--results", "results"] {
             assert_eq!(place.text("results/1/stdout"), "a 2\n");
@@ -75,8 +75,9 @@ fn large_output_of_another_copy_is_not_shown_either() {
         yes $SUPERVISOR_COPY | head -c 100000
         test $SUPERVISOR_COPY != 1 || read x < never";
     let arguments = ["-w", "2", "--copies", "2", "--", "sh", "-c", script, "_"];
-    let output = place.run(&arguments, b"a\nb\nc\n");
-    assert_eq!(stdout(&output), "2\n".repeat(50_000).repeat(3));
+    place
+        .run(&arguments, b"a\nb\nc\n")
+        .prints("2\n".repeat(50_000).repeat(3));
 }
 
 /// Waits for an event of this item, before which nothing may be given up on.
@@ -123,11 +124,11 @@ fn each_copy_has_a_row_in_the_job_log_that_says_what_became_of_it() {
     let script = "test $SUPERVISOR_COPY = 2 && echo wrong || echo right";
     let arguments = [VOTE, &["--joblog", "log", "--", "sh", "-c", script, "_"]].concat();
     let output = place.run(&arguments, b"a\n");
-    assert_eq!(stdout(&output), "right\n");
+    assert_eq!(output.out, "right\n");
     let ends = copies_in(&place.joblog("log"));
     let expected = ["agreed", "counted", "disagreed"].map(|end| row("1", "0", end));
     assert_eq!(ends, expected);
-    let told = stderr(&output);
+    let told = &output.err;
     let differs = r#"says "wrong\n", and others agree on "right\n""#;
     assert!(told.contains(differs), "{told}");
     // An attempt without copies has the Host that it always had.
@@ -165,8 +166,8 @@ fn a_job_log_with_copies_goes_on_where_a_kill_left_it() {
         [row("1", "0", "agreed"), row("1", "0", "counted")]
     );
     place.write("free", b"");
-    let output = place.supervisor(&arguments).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = place.run(&arguments, b"");
+    assert_eq!(output.code, Some(0), "{}", &output.err);
     let rows = place.joblog("log");
     let expected = [
         row("1", "0", "agreed"),
@@ -186,12 +187,12 @@ fn copies_agree_on_a_failed_command_and_its_output() {
     ];
     let arguments = [&arguments[..], &["--", "sh", "-c", script, "_"]].concat();
     let output = place.run(&arguments, b"a\n");
-    assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
+    assert_eq!(output.code, Some(1));
+    let told = &output.err;
     let given_up = "a: given up on after 1 attempt (exited with code 3)";
     assert!(told.contains(given_up), "{told}");
     // The output of one of them is the item's, as of any command that fails.
-    assert_eq!(stdout(&output), "x\n");
+    assert_eq!(output.out, "x\n");
     assert_eq!(told.matches("why\n").count(), 1, "{told}");
     let ends = copies_in(&place.joblog("log"));
     assert_eq!(ends, [row("1", "3", "agreed"), row("1", "3", "counted")]);
@@ -205,7 +206,7 @@ fn the_same_exit_code_with_another_output_is_no_agreement() {
     ];
     let arguments = [&arguments[..], &["--", "sh", "-c", script, "_"]].concat();
     let output = place.run(&arguments, b"a\n");
-    let told = stderr(&output);
+    let told = &output.err;
     assert!(told.contains("no 2 of 2 copies agree"), "{told}");
     assert!(
         told.contains(r#"says "1\n" and exited with code 3"#),
@@ -217,8 +218,8 @@ fn the_same_exit_code_with_another_output_is_no_agreement() {
     let script = "echo x; test $SUPERVISOR_COPY != 2 || exit 3";
     let arguments = [VOTE, &["--", "sh", "-c", script, "_"]].concat();
     let output = place.run(&arguments, b"a\n");
-    assert_eq!(output.status.code(), Some(0));
-    let told = stderr(&output);
+    assert_eq!(output.code, Some(0));
+    let told = &output.err;
     let differs = r#"says "x\n" and exited with code 3, and others agree on "x\n""#;
     assert!(told.contains(differs), "{told}");
 }
@@ -259,7 +260,7 @@ fn an_ended_copy_is_no_restart() {
         "_",
     ];
     let output = place.run(&arguments, b"a\nb\nc\n");
-    let told = stderr(&output);
+    let told = &output.err;
     assert!(told.contains("0 retries, 0 restarts"), "{told}");
 }
 
@@ -306,7 +307,7 @@ fn later_copies_are_made_while_others_wait_if_that_is_asked_for() {
     let arguments = [&arguments[..], &["sh", "-c", script, "_"]].concat();
     let others = "c\n".repeat(10);
     let output = place.run(&arguments, format!("b\n{others}").as_bytes());
-    let shown = stdout(&output);
+    let shown = &output.out;
     let place_of_b = shown.lines().position(|line| line == "b");
     assert!(place_of_b.is_some_and(|place| place <= 3), "{shown}");
     assert_eq!(shown.lines().count(), 11, "{shown}");
@@ -321,16 +322,10 @@ fn without_agreement_no_output_is_taken_for_a_result() {
     ]
     .concat();
     let output = place.run(&arguments, b"a\n");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "");
-    let told = stderr(&output);
-    assert!(told.contains("no 2 of 2 copies agree"), "{told}");
+    output.ends(1).prints("").tells("no 2 of 2 copies agree");
     for number in [1, 2] {
-        assert!(
-            told.contains(&format!("says \"copy {number}\\n\"")),
-            "{told}"
-        );
-        assert!(told.contains(&format!("] copy {number}\n")), "{told}");
+        output.tells(&format!("says \"copy {number}\\n\""));
+        output.tells(&format!("] copy {number}\n"));
     }
 }
 
@@ -341,10 +336,11 @@ fn a_copy_that_fails_fails_nothing_while_another_one_runs() {
         if test $SUPERVISOR_COPY = 1; then echo no; echo go > go; exit 3; fi
         read x < go; echo yes";
     let arguments = ["-w", "2", "--copies", "2", "--", "sh", "-c", script, "_"];
-    let output = place.run(&arguments, b"a\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "yes\n");
-    assert!(!stderr(&output).contains("no\n"), "{}", stderr(&output));
+    place
+        .run(&arguments, b"a\n")
+        .ends(0)
+        .prints("yes\n")
+        .hides("no\n");
 }
 
 fn a_late_copy_is_made_of_the_one_that_hangs() {
@@ -357,7 +353,7 @@ fn a_late_copy_is_made_of_the_one_that_hangs() {
         // p50 is known after twenty items.
         let others: String = (1..=40).map(|number| format!("{number}\n")).collect();
         let output = place.run(&arguments, format!("b\n{others}").as_bytes());
-        let shown = stdout(&output);
+        let shown = &output.out;
         assert!(shown.starts_with("b 2\n"), "{shown}");
         assert_eq!(shown.lines().count(), 41, "{shown}");
     }
@@ -369,58 +365,58 @@ fn a_journal_has_each_item_once() {
     let arguments = ["-w", "2", "--copies", "2", "--journal", "journal"];
     let arguments = [&arguments[..], &["--", "sh", "-c", FIRST_HANGS, "_"]].concat();
     let output = place.run(&arguments, b"a\nb\nc\n");
-    assert_eq!(stdout(&output).lines().count(), 3);
-    let output = place.run(&arguments, b"a\nb\nc\n");
-    assert_eq!(stdout(&output), "");
-    let told = stderr(&output);
-    assert!(told.contains("3 of 3 jobs done"), "{told}");
+    assert_eq!(output.out.lines().count(), 3);
+    place
+        .run(&arguments, b"a\nb\nc\n")
+        .prints("")
+        .tells("3 of 3 jobs done");
 }
 
 fn a_command_is_told_which_copy_it_is() {
     let place = Place::new();
     let script = "echo $SUPERVISOR_COPY";
-    let output = place.run(&["-w", "2", "--", "sh", "-c", script, "_"], b"a\n");
-    assert_eq!(stdout(&output), "1\n");
+    place
+        .run(&["-w", "2", "--", "sh", "-c", script, "_"], b"a\n")
+        .prints("1\n");
 }
 
 fn options_that_do_not_go_together_are_refused() {
     let place = Place::new();
-    let cases: &[(&[&str], &str)] = &[
+    let cases = [
         (
-            &["--copies", "2", "--agree", "3"],
+            "--copies 2 --agree 3",
             "--agree 3: there are no more than 2 copies",
         ),
         (
-            &["-w", "2", "--copies", "4", "--agree", "3"],
+            "-w 2 --copies 4 --agree 3",
             "no more than 2 workers can agree",
         ),
         (
-            &["-w", "1", "--copies", "2", "--agree", "2"],
+            "-w 1 --copies 2 --agree 2",
             "no more than 1 worker can agree",
         ),
-        (&["--hedge-pressing"], "--hedge-after"),
-        (&["--hedge-after", "-1s"], "a time such as 2s or 100ms"),
-        (&["--hedge-after", "P95"], "or p95 for as long as"),
-        (&["--hedge-after", "p0.01"], "from 0.1 to 99.9, as in p95"),
+        ("--hedge-pressing", "--hedge-after"),
+        ("--hedge-after -1s", "a time such as 2s or 100ms"),
+        ("--hedge-after P95", "or p95 for as long as"),
+        ("--hedge-after p0.01", "from 0.1 to 99.9, as in p95"),
         (
-            &["--copies", "1", "--hedge-after", "1s"],
+            "--copies 1 --hedge-after 1s",
             "--hedge-after: with --copies 1",
         ),
-        (&["--copies", "2", "--line-buffer"], "--line-buffer: "),
+        ("--copies 2 --line-buffer", "--line-buffer: "),
         (
-            &["--copies", "2", "--redis", "redis://localhost/1"],
+            "--copies 2 --redis redis://localhost/1",
             "--copies: with --redis",
         ),
         (
-            &["--hedge-after", "p95", "--redis", "redis://localhost/1"],
+            "--hedge-after p95 --redis redis://localhost/1",
             "--hedge-after: with --redis",
         ),
-        (&["--hedge-after", "p100"], "as in p95"),
+        ("--hedge-after p100", "as in p95"),
     ];
     for (given, why) in cases {
-        let output = place.run(&[given, &["--", "true"][..]].concat(), b"a\n");
-        assert_eq!(output.status.code(), Some(2), "{given:?}");
-        let told = stderr(&output);
-        assert!(told.contains(why), "{told}");
+        let output = place.run(&[&words(given)[..], &["--", "true"]].concat(), b"a\n");
+        assert_eq!(output.code, Some(2), "{given:?}");
+        output.tells(why);
     }
 }
