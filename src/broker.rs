@@ -53,6 +53,7 @@ pub(crate) use self::core::{Core, NameItems, WakerKey};
 use self::doorbells::WriterDoorbell;
 pub(crate) use self::mailboxes::ItemEnd;
 use self::monitor::{Monitor, sleep};
+pub use self::product::Disagreement;
 pub(crate) use self::product::{Comparison, Product};
 use self::timer::Timer;
 use crate::error::Kind;

@@ -225,8 +225,8 @@ impl Error {
         matches!(self.0, Kind::Stale)
     }
 
-    /// Returns `true` if all workers are gone for good while items are unfinished, or there never
-    /// were any and none can come.
+    /// Returns `true` if all workers are gone for good while items are unfinished, or are too few for
+    /// copies to agree; or there never were any and none can come.
     #[must_use]
     pub fn is_no_workers_left(&self) -> bool {
         matches!(self.0, Kind::NeverServed { .. })

@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteBuf, Bytes};
 
-use self::digest::{ComparedOutput, Digest};
+use self::digest::{ComparedEnd, ComparedOutput, Digest};
 use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
@@ -284,12 +284,29 @@ fn serve_item(
         };
         output::keep(&setup.spool, attempt, stream, output.as_bytes())?;
     }
-    match exit {
-        exit if exit.is_success() => Ok(ComparedOutput(
-            setup.is_compared.then(|| Digest::of(output.as_bytes())),
-        )),
-        exit => Err(Setback::Failed(ending::with_complaint(exit, &output))),
-    }
+    let result = match exit.is_success() {
+        true => Ok(()),
+        false => Err(Setback::Failed(ending::with_complaint(exit, &output))),
+    };
+    let stdout = setup.is_compared.then(|| Digest::of(output.as_bytes()));
+    compared(result, stdout)
+}
+
+/// Makes the result of a command. Where copies are compared, a failure of its own is a result, too:
+/// it is compared with what others have printed and how they failed.
+fn compared(
+    result: Result<(), Setback>,
+    stdout: Option<Digest>,
+) -> Result<ComparedOutput, Setback> {
+    let (failure, stdout) = match (result, stdout) {
+        (Ok(()), stdout) => (None, stdout),
+        (Err(Setback::Failed(cause)), Some(stdout)) if cause.is_of_a_command() => {
+            (Some(cause), Some(stdout))
+        }
+        (Err(setback), _) => return Err(setback),
+    };
+    let end = stdout.map(|stdout| ComparedEnd { stdout, failure });
+    Ok(ComparedOutput(end))
 }
 
 fn run_command(
@@ -317,16 +334,16 @@ fn run_command(
         };
         if matches!(result, Err(Setback::Short(_))) {
             output.discard();
-            return result.map(|()| ComparedOutput(None));
+            return compared(result, None);
         }
-        let digest = match result.is_ok() && setup.is_compared {
+        let digest = match setup.is_compared {
             true => Some(Digest::of_file(stdout).map_err(|error| {
                 setback::of_machine("the output of a command cannot be read again", &error)
             })?),
             false => None,
         };
         output.close(result.is_err())?;
-        result.map(|()| ComparedOutput(digest))
+        compared(result, digest)
     })
 }
 

@@ -71,6 +71,7 @@ mod sys;
 pub(crate) mod worker;
 
 pub use blob::Blob;
+pub use broker::Disagreement;
 pub use dishrack_core::ledger::{
     Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
     ItemId, Options, Scene,

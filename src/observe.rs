@@ -25,7 +25,7 @@ use serde::Serialize;
 
 pub use self::mode::Mode;
 use crate::sys::clock::monotonic_ns;
-use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure, ItemId};
+use dishrack_core::ledger::{Cause, CopyEnd, Counts, Exit, Failure, ItemId};
 
 /// An event and its time. As JSON it is what the command prints, but for the chapter's words of
 /// dishes; `docs/events.md` has the names and fields.
@@ -128,6 +128,12 @@ pub enum EventKind {
         /// Its end.
         #[serde(flatten, serialize_with = "json::copy_end")]
         end: Arc<CopyEnd>,
+        /// The cause, if it failed.
+        #[serde(
+            serialize_with = "json::cause_if",
+            skip_serializing_if = "Option::is_none"
+        )]
+        cause: Option<Arc<Cause>>,
         /// The time that the worker took; `None` if it did not come to an end.
         #[serde(
             rename = "duration_us",
@@ -247,7 +253,8 @@ pub enum EventKind {
         /// The worker's process.
         pid: u32,
     },
-    /// All workers were given up: nothing more will be done.
+    /// All workers were given up, or those that are left are too few for copies to agree: nothing
+    /// more will be done.
     #[non_exhaustive]
     NoWorkersLeft {
         /// The reason.

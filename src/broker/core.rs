@@ -12,7 +12,7 @@ use super::answer::Accepted;
 use super::attachment::{Attachment, Reliance};
 use super::doorbells::{Doorbells, WriterDoorbell};
 use super::mailboxes::Mailboxes;
-use super::product::{Comparison, Product};
+use super::product::{Comparison, Disagreement, Product};
 use super::timer::Timer;
 use super::traffic::Traffic;
 use crate::error::Kind;
@@ -89,6 +89,10 @@ pub(crate) struct Core {
     pub(super) comparison: Option<Arc<Comparison>>,
     /// The workers that are there or will be, of all pools.
     pub(super) workers: usize,
+    /// Copies that came to another result than the one that counts, oldest first.
+    pub(super) disagreements: VecDeque<Disagreement>,
+    /// The reason why nothing that is left can end with these workers, if that is so.
+    pub(super) lack: Option<String>,
     pub(super) doorbells: Arc<Doorbells>,
     pub(super) timer: Timer,
     pub(super) writer: WriterDoorbell,
@@ -138,6 +142,8 @@ impl Core {
             name_items: None,
             comparison: None,
             workers: 0,
+            disagreements: VecDeque::new(),
+            lack: None,
             doorbells: Arc::default(),
             timer,
             writer,
@@ -193,7 +199,10 @@ impl Core {
     /// Returns the reason of a failure that a refusal reports.
     pub(super) fn why(&self, refusal: Refusal) -> &str {
         match refusal {
-            Refusal::NoWorkersLeft { .. } => self.dispatcher.loss_of_pools(),
+            Refusal::NoWorkersLeft { .. } => match &self.lack {
+                Some(lack) => lack,
+                None => self.dispatcher.loss_of_pools(),
+            },
             Refusal::JournalFailed | Refusal::StreamFailed => {
                 self.store_failure.as_deref().unwrap_or_default()
             }
@@ -314,7 +323,7 @@ impl Core {
             return Some(self.store_failed());
         }
         let is_lost = self.dispatcher.are_workers_lost() && !self.dispatcher.is_served_elsewhere();
-        is_lost.then(|| {
+        (is_lost || self.lack.is_some()).then(|| {
             let unfinished = self.dispatcher.unfinished();
             self.kind_of(Refusal::NoWorkersLeft { unfinished })
         })

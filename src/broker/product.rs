@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::payload::Payload;
-use dishrack_core::ledger::{Ballot, Scene};
+use dishrack_core::ledger::{Ballot, Cause, ItemId, Scene};
 
 /// The result of an item, and its place.
 #[derive(Debug)]
@@ -18,6 +18,26 @@ pub(crate) struct Product {
     pub(super) comparison: Option<Arc<Comparison>>,
 }
 
+/// A copy of an item that came to another result than the one that counts. One of the two is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Disagreement {
+    /// The item.
+    pub id: ItemId,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// The number of the copy: 1 for the first.
+    pub copy: u32,
+    /// Its worker's name.
+    pub worker: Arc<str>,
+    /// The worker's process; this one for threads.
+    pub pid: u32,
+    /// Its result, in a few words.
+    pub said: String,
+    /// The result that counts.
+    pub counted: String,
+}
+
 /// The number of bytes of a result that are shown to people.
 const SHOWN_BYTES: usize = 32;
 
@@ -27,10 +47,15 @@ type Agree = Box<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
 /// Returns a result in a few words.
 type Describe = Box<dyn Fn(&[u8]) -> String + Send + Sync>;
 
+/// Returns the cause, if a result says that the attempt has failed.
+type Failing = Box<dyn Fn(&[u8]) -> Option<Cause> + Send + Sync>;
+
 /// The program's own way to compare two results, and to show one to people.
 pub(crate) struct Comparison {
     pub(crate) agree: Agree,
     pub(crate) describe: Describe,
+    /// Tells failures that can be compared, if there are some.
+    pub(crate) failing: Option<Failing>,
 }
 
 impl fmt::Debug for Comparison {
@@ -59,6 +84,11 @@ impl Ballot for Product {
             catch_unwind(AssertUnwindSafe(describe)).ok()
         });
         described.unwrap_or_else(|| describe_bytes(&self.result))
+    }
+
+    fn failure(&self) -> Option<Cause> {
+        let failing = self.comparison.as_ref()?.failing.as_ref()?;
+        failing(&self.result)
     }
 }
 

@@ -50,6 +50,9 @@ impl Core {
                 Effect::Notice(notice) => self.tell(notice),
             }
         }
+        if self.dispatcher.ledger.needs_time() {
+            self.tell_lack();
+        }
         let may_poll = self.may_poll();
         while let Some(holder) = self.unsent.pop_front() {
             if let Some(attachment) = self.attachments.get_mut(holder) {

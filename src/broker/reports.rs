@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::copies::too_few;
 use super::core::Core;
 use super::mailboxes::ItemEnd;
-use super::product::Product;
+use super::product::{Disagreement, Product};
 use crate::fail;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
@@ -131,7 +132,7 @@ impl Core {
         }
     }
 
-    fn report_copy(&self, copy: CopyReport<Envelope>) {
+    fn report_copy(&mut self, copy: CopyReport<Envelope>) {
         if copy.end == CopyEnd::Counted {
             fail::point("copy: counted");
         }
@@ -145,6 +146,7 @@ impl Core {
             end,
             scene,
             service,
+            cause,
         } = copy;
         // A copy that runs has its place, and one that has ended has told of it.
         let (worker, pid, ended) = match scene.worker.is_empty() {
@@ -154,6 +156,17 @@ impl Core {
             }
             false => (scene.worker.into(), scene.pid, scene.ended),
         };
+        if let CopyEnd::Disagreed { said, counted } = &end {
+            self.keep_disagreement(Disagreement {
+                id: handed.id,
+                attempt: handed.attempt,
+                copy: handed.copy,
+                worker: Arc::clone(&worker),
+                pid,
+                said: said.clone(),
+                counted: counted.clone(),
+            });
+        }
         self.emitter.emit(EventKind::CopyEnded {
             item: self.name(handed.id, &payload),
             id: handed.id,
@@ -163,6 +176,7 @@ impl Core {
             worker,
             pid,
             end: Arc::new(end),
+            cause: cause.map(Arc::new),
             duration: service,
             ended,
         });
@@ -177,6 +191,10 @@ impl Core {
                 format!("{why}; what is left waits for room, and no item is charged")
             }
             Notice::ShortageOver => "there is room again, and work goes on".to_owned(),
+            Notice::TooFewWorkers { needed, workers } => {
+                let lack = too_few(needed, workers);
+                format!("{lack}; items wait for more workers, and none is charged")
+            }
         };
         self.emitter.emit(EventKind::Notice { why });
     }

@@ -166,7 +166,7 @@ fn write(
     };
     let lines = earlier.iter().map(|one| one.line.clone()).collect();
     // A file that cannot be read back gets all lines again.
-    if let Ok(missing) = output::missing_lines(file, lines, |line| line) {
+    if let Ok(missing) = output::missing_lines(file, lines, <[u8]>::to_vec) {
         earlier.retain(|one| missing.contains(&one.line));
     }
     earlier.iter().for_each(&mut put);

@@ -206,7 +206,7 @@ impl Work for Jobs {
             builder = builder.without_prefetch();
         }
         if self.config.setup.is_compared {
-            builder = builder.compare(|one: &ComparedOutput, other: &ComparedOutput| one == other);
+            builder = builder.compare_ends(ComparedOutput::failure);
         }
         builder.handler(queue, jobs::run)
     }

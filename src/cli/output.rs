@@ -230,7 +230,7 @@ pub(super) fn torn_line(file: &File) -> io::Result<Vec<u8>> {
 pub(super) fn missing_lines(
     file: &File,
     mut lines: Vec<String>,
-    key_of: impl Fn(&[u8]) -> &[u8],
+    key_of: impl Fn(&[u8]) -> Vec<u8>,
 ) -> io::Result<Vec<String>> {
     if lines.is_empty() {
         return Ok(lines);
@@ -239,9 +239,9 @@ pub(super) fn missing_lines(
         return Ok(lines);
     };
     let rows = BufReader::new(file).split(b'\n');
-    let keys = rows.map(|row| Ok(key_of(&row?).to_vec()));
+    let keys = rows.map(|row| Ok(key_of(&row?)));
     let there: HashSet<Vec<u8>> = keys.collect::<io::Result<_>>()?;
-    lines.retain(|line| !there.contains(key_of(line.as_bytes())));
+    lines.retain(|line| !there.contains(&key_of(line.as_bytes())));
     Ok(lines)
 }
 
@@ -324,7 +324,7 @@ mod tests {
         assert!(checked.unwrap_err().contains("is not ours"));
         assert_eq!(torn_line(&file).unwrap(), b"half");
         let lines = vec!["mine".into(), "ours, whole".into()];
-        let missing = missing_lines(&file, lines, |line| line).unwrap();
+        let missing = missing_lines(&file, lines, <[u8]>::to_vec).unwrap();
         assert_eq!(missing, ["ours, whole"]);
     }
 

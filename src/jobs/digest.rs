@@ -1,4 +1,5 @@
-//! The digest of what a command printed, so that the copies of an item can be compared.
+//! The result of a command where the copies of an item are compared: the digest of what it printed,
+//! and how it failed.
 
 use std::fmt;
 use std::fs::File;
@@ -9,15 +10,31 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sha2::{Digest as _, Sha256};
 
+use dishrack_core::ledger::Cause;
+
 /// The greatest number of bytes that are shown to people as they are.
 const SHOWN_BYTES: usize = 32;
 
 /// The bytes that are read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The output of one copy's command, if it is to be compared.
+/// The end of one copy's command, if it is to be compared.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ComparedOutput(pub(super) Option<Digest>);
+pub(crate) struct ComparedOutput(pub(super) Option<ComparedEnd>);
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ComparedEnd {
+    pub(super) stdout: Digest,
+    /// The cause, if the command has failed by its own doing.
+    pub(super) failure: Option<Cause>,
+}
+
+impl ComparedOutput {
+    /// Returns the cause, if the command has failed.
+    pub(crate) fn failure(self) -> Option<Cause> {
+        self.0?.failure
+    }
+}
 
 /// The length and the SHA-256 of a command's stdout: equal only where all bytes are.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,15 +83,25 @@ impl Digest {
 /// A few words for people who compare two.
 impl fmt::Debug for ComparedOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(digest) = &self.0 else {
+        let Some(end) = &self.0 else {
             return f.write_str("done");
         };
-        match &digest.shown {
+        write!(f, "{}", end.stdout)?;
+        match &end.failure {
+            Some(cause) => write!(f, " and {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.shown {
             Some(shown) if shown.is_empty() => f.write_str("nothing"),
             Some(shown) => write!(f, "\"{}\"", shown.escape_ascii()),
             None => {
-                write!(f, "{} bytes with SHA-256 ", digest.bytes)?;
-                let mut first = digest.sha256.iter().take(6);
+                write!(f, "{} bytes with SHA-256 ", self.bytes)?;
+                let mut first = self.sha256.iter().take(6);
                 first.try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
@@ -86,6 +113,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use dishrack_core::ledger::Exit;
 
     #[test]
     fn a_file_has_the_digest_of_its_bytes() {
@@ -107,7 +135,22 @@ mod tests {
 
     #[test]
     fn people_read_what_is_short_and_else_how_long_it_is() {
-        let words = |bytes: &[u8]| format!("{:?}", ComparedOutput(Some(Digest::of(bytes))));
+        let said = |bytes: &[u8], failure| {
+            let stdout = Digest::of(bytes);
+            format!(
+                "{:?}",
+                ComparedOutput(Some(ComparedEnd { stdout, failure }))
+            )
+        };
+        let words = |bytes: &[u8]| said(bytes, None);
+        let failure = Cause::CommandFailed {
+            exit: Exit::Exited(3),
+            complaint: String::new(),
+        };
+        assert_eq!(
+            said(b"4\n", Some(failure)),
+            r#""4\n" and exited with code 3"#
+        );
         assert_eq!(words(b"4\n"), r#""4\n""#);
         assert_eq!(words(b""), "nothing");
         // By sha256sum of coreutils 9.1.

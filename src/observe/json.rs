@@ -9,7 +9,7 @@ use serde::Serializer;
 use serde::ser::SerializeMap;
 
 use super::{last_cause, micros};
-use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
+use dishrack_core::ledger::{Cause, CopyEnd, Counts, Exit, Failure};
 
 pub(super) fn micros_of<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(micros(*time))
@@ -36,23 +36,23 @@ pub(super) fn micros_if<S: Serializer>(time: &Option<Duration>, to: S) -> Result
     }
 }
 
+pub(super) fn cause_if<S: Serializer>(
+    cause: &Option<Arc<Cause>>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match cause {
+        Some(cause) => to.collect_str(cause),
+        None => to.serialize_none(),
+    }
+}
+
 /// The end of a copy, by one word, and what belongs to it.
 pub(super) fn copy_end<S: Serializer>(end: &Arc<CopyEnd>, to: S) -> Result<S::Ok, S::Error> {
     let mut fields = to.serialize_map(Some(3))?;
-    let (word, details) = match &**end {
-        CopyEnd::Counted => ("counted", vec![]),
-        CopyEnd::Agreed => ("agreed", vec![]),
-        CopyEnd::Disagreed { said, counted } => (
-            "disagreed",
-            vec![("said", said.clone()), ("counted", counted.clone())],
-        ),
-        CopyEnd::Failed(cause) => ("failed", vec![("cause", cause.to_string())]),
-        CopyEnd::Cancelled => ("cancelled", vec![]),
-        CopyEnd::Void => ("void", vec![]),
-    };
-    fields.serialize_entry("end", word)?;
-    for (name, text) in &details {
-        fields.serialize_entry(name, text)?;
+    fields.serialize_entry("end", end.word())?;
+    if let CopyEnd::Disagreed { said, counted } = &**end {
+        fields.serialize_entry("said", said)?;
+        fields.serialize_entry("counted", counted)?;
     }
     fields.end()
 }

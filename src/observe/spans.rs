@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, EventKind};
-use dishrack_core::ledger::{CopyEnd, Exit, Failure, ItemId};
+use dishrack_core::ledger::{Cause, CopyEnd, Exit, Failure, ItemId};
 
 /// The length in characters beyond which names and causes are cut, to bound the memory.
 const CHARS_MAX: usize = 200;
@@ -191,9 +191,10 @@ impl Spans {
                 id,
                 copy,
                 end,
+                cause,
                 duration,
                 ..
-            } => self.end_copy((*id, *copy), *duration, end, at, out),
+            } => self.end_copy((*id, *copy), *duration, (end, cause.as_deref()), at, out),
             EventKind::Retry { id, item, failure } => {
                 self.fail(*id, item, Some(failure), MarkKind::Retry, at, out);
             }
@@ -314,16 +315,19 @@ impl Spans {
         &mut self,
         key: (ItemId, u32),
         duration: Option<Duration>,
-        end: &CopyEnd,
+        (end, cause): (&CopyEnd, Option<&Cause>),
         at: Duration,
         out: &mut Vec<SpanOutput>,
     ) {
         let outcome = match end {
-            CopyEnd::Counted => SpanEnd::Done,
+            CopyEnd::Counted if cause.is_none() => SpanEnd::Done,
             CopyEnd::Agreed => SpanEnd::Spare(Spare::Agreed),
             CopyEnd::Void => SpanEnd::Spare(Spare::Void),
             CopyEnd::Cancelled => SpanEnd::Spare(Spare::Ended),
-            CopyEnd::Failed(cause) => SpanEnd::Failed(cut(&cause.to_string())),
+            CopyEnd::Counted | CopyEnd::Failed => {
+                let cause = cause.map(ToString::to_string);
+                SpanEnd::Failed(cut(&cause.unwrap_or_default()))
+            }
             CopyEnd::Disagreed { said, counted } => {
                 SpanEnd::Failed(cut(&format!("says {said}, and {counted} counts")))
             }

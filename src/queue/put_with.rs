@@ -1,4 +1,5 @@
-//! Puts of items that choose for themselves what others have from their queue.
+//! Puts of items that choose for themselves what others have from their queue, and which of their
+//! copies disagreed.
 
 use std::borrow::Borrow;
 
@@ -7,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::side::Side;
 use super::{JoinableQueue, serialized};
-use crate::broker::{Deadline, Envelope, NONE_ON_A_STREAM, current};
+use crate::broker::{Deadline, Disagreement, Envelope, NONE_ON_A_STREAM, current};
 use crate::error::{Error, Kind};
 use dishrack_core::ledger::{Copies, ItemId};
 
@@ -29,6 +30,48 @@ impl PutOptions {
     }
 }
 
+impl<T> JoinableQueue<T> {
+    /// Takes what is known of copies that came to another result than the one that counted, oldest
+    /// first: which worker said what. A wrong answer is an accident, too, and a worker that has
+    /// many of them runs on a machine that should be looked at. The last 1,000 are kept, in this
+    /// process; of an item that is done, nothing else is.
+    ///
+    /// # Errors
+    /// `is_setup` in a worker process, whose supervisor knows of them.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// use dishrack::{Copies, JoinableQueue, Supervisor};
+    ///
+    /// let calls = AtomicU32::new(0);
+    /// let rack = JoinableQueue::unbounded();
+    /// let pool = Supervisor::builder()
+    ///     .threads(3)
+    ///     .copies(Copies::agree(2, 3))
+    ///     .compare(|one: &u32, other: &u32| one == other)
+    ///     .handler(&rack, move |n: u32| {
+    ///         let is_wrong = calls.fetch_add(1, Ordering::Relaxed) == 0;
+    ///         Ok::<u32, String>(if is_wrong { 0 } else { n })
+    ///     })?;
+    /// assert_eq!(pool.map([7]).next().unwrap().unwrap(), 7);
+    /// for wrong in rack.take_disagreements()? {
+    ///     assert_eq!((&*wrong.said, &*wrong.counted), ("0", "7"));
+    /// }
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    pub fn take_disagreements(&self) -> Result<Vec<Disagreement>, Error> {
+        match &self.side {
+            Side::Local(broker) => Ok(broker.with(|core| core.take_disagreements())),
+            Side::Remote(_) => Err(refused(
+                "are told of where the queue is, and not in a worker",
+            )),
+        }
+    }
+}
+
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Puts an item as [`put`](Self::put) does, with choices of its own: see
     /// [`Builder::copies`](crate::Builder::copies).
@@ -36,7 +79,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// As [`put`](Self::put), and `is_setup` where the choice cannot be kept: a queue on Redis has
     /// no copies, a journal does not keep those of single items, which must not be forgotten by the
-    /// next run, and in a worker process an item has what its queue has for all.
+    /// next run, in a worker process an item has what its queue has for all, and more copies cannot
+    /// agree than there are workers. A queue that has no workers yet takes it, and waits for them.
+    ///
+    /// What a copy says is its handler's result. One that is taken by [`get`](Self::get) and ended by
+    /// `task_done` says no more than that it is done, as a handler that returns `()` does; so that is
+    /// all such copies can agree on.
     ///
     /// # Example
     ///
@@ -70,6 +118,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
         if broker.storage.local().is_some() {
             return Err(refused(IN_A_JOURNAL));
+        }
+        let cannot = |copies| broker.read(|core| core.cannot_agree(copies));
+        if let Some(why) = copies.and_then(cannot) {
+            return Err(refused(&why));
         }
         let body = serialized(item, broker.shares_memory()).map_err(Error)?;
         let envelope = Envelope::with_copies(body, copies);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use dishrack::{Copies, Hedge, JoinableQueue, Joined, Options, PutOptions, Supervisor};
@@ -17,6 +18,10 @@ crate::timely_trials! {
     a_stop_in_the_middle_of_a_vote_charges_nobody,
     a_panic_in_a_comparison_is_no_agreement,
     what_cannot_be_is_refused_with_its_reason,
+    an_item_that_more_must_agree_on_than_there_are_is_refused,
+    gets_agree_that_an_item_is_done,
+    too_few_workers_of_a_queue_charge_nobody_and_end_a_join,
+    who_disagreed_is_kept,
     a_queue_without_copies_is_as_it_was,
 }
 
@@ -194,6 +199,102 @@ fn what_cannot_be_is_refused_with_its_reason() {
         .worker(&queue, |_: JoinableQueue<u64>| {})
         .unwrap_err();
     assert!(looping.to_string().contains("use a handler"), "{looping}");
+}
+
+fn an_item_that_more_must_agree_on_than_there_are_is_refused() {
+    let queue = JoinableQueue::unbounded();
+    let vote = PutOptions::default().copies(Copies::agree(3, 3));
+    // There are no workers yet, so nobody knows.
+    queue.put_with(&1, vote).unwrap();
+    let pool = |threads| {
+        let builder = Supervisor::builder().threads(threads);
+        builder.handler(&queue, |n: u64| Ok::<u64, String>(n))
+    };
+    let few = pool(2).unwrap();
+    let refused = queue.put_with(&2, vote).unwrap_err();
+    assert!(refused.is_setup());
+    let why = refused.to_string();
+    assert!(
+        why.contains("3 copies must agree, and there are 2 workers"),
+        "{why}"
+    );
+    // Another pool helps.
+    let more = pool(1).unwrap();
+    queue.put_with(&2, vote).unwrap();
+    assert_eq!(join(&queue), (2, 0));
+    drop((few, more));
+}
+
+/// A `get` has no result, so it can say no more than that.
+fn gets_agree_that_an_item_is_done() {
+    let options = Options::default().max_attempts(1);
+    let queue = JoinableQueue::<u64>::with(options.copies(Copies::agree(2, 3)));
+    for nacked in [1, 2] {
+        queue.put(&7).unwrap();
+        let copies = [(); 3].map(|()| queue.try_get().unwrap());
+        for (number, copy) in copies.into_iter().enumerate() {
+            let ended = match number < nacked {
+                true => copy.nack("no"),
+                false => copy.task_done(),
+            };
+            // The third one is not needed where two have refused it.
+            assert_eq!(ended.is_err(), number == 2 && nacked == 2);
+        }
+    }
+    assert_eq!(join(&queue), (1, 1));
+    let letters = queue.take_dead_letters().unwrap();
+    assert_eq!(letters[0].history[0].cause.to_string(), "no");
+}
+
+fn too_few_workers_of_a_queue_charge_nobody_and_end_a_join() {
+    let options = Options::default().max_attempts(1);
+    let queue = JoinableQueue::with(options.copies(Copies::agree(3, 3)));
+    let pool = |threads| {
+        let builder = Supervisor::builder().threads(threads);
+        let handler = |n: u64| Ok::<u64, String>(n);
+        builder.handler(&queue, handler).unwrap()
+    };
+    let few = pool(2);
+    queue.put(&1).unwrap();
+    let error = queue.join_timeout(DEADLINE).unwrap_err();
+    assert!(error.is_no_workers_left(), "{error}");
+    let why = error.to_string();
+    assert!(
+        why.contains("3 copies must agree, and there are 2 workers"),
+        "{why}"
+    );
+    let counts = queue.counts().unwrap();
+    assert_eq!(
+        (counts.dead, counts.retries, counts.unfinished()),
+        (0, 0, 1)
+    );
+    // Another supervisor of the same queue helps.
+    let more = pool(1);
+    assert_eq!(join(&queue), (1, 0));
+    drop((few, more));
+}
+
+fn who_disagreed_is_kept() {
+    let queue = JoinableQueue::unbounded();
+    let runs = AtomicU64::new(0);
+    let pool = Supervisor::builder()
+        .threads(3)
+        .copies(Copies::agree(2, 3).hedge_after(Duration::from_secs(3600)))
+        .compare(|one: &u64, other: &u64| one == other)
+        .handler(&queue, move |n: u64| {
+            // The second one is wrong, and the third one is made when both have ended.
+            let is_second = runs.fetch_add(1, Ordering::SeqCst) == 1;
+            Ok::<u64, String>(if is_second { 13 } else { n })
+        })
+        .unwrap();
+    assert_eq!(pool.map([7]).next().unwrap().unwrap(), 7);
+    let wrong = queue.take_disagreements().unwrap();
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    let one = &wrong[0];
+    assert_eq!((&*one.said, &*one.counted, one.attempt), ("13", "7", 1));
+    assert!(one.worker.starts_with("worker"), "{one:?}");
+    assert_eq!(one.pid, std::process::id());
+    assert_eq!(queue.take_disagreements().unwrap(), []);
 }
 
 /// Copies of a single item make others no different, and `first(1)` is none.

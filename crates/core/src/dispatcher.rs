@@ -166,7 +166,9 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             return Some(self.no_workers_left());
         }
         match self.ledger.refusal(is_beyond_bound)? {
-            Refusal::Full if self.are_workers_lost() => Some(self.no_workers_left()),
+            Refusal::Full if self.are_workers_lost() || self.lack().is_some() => {
+                Some(self.no_workers_left())
+            }
             refusal => Some(refusal),
         }
     }
@@ -434,7 +436,8 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             None => self.ledger.counts().unfinished() == 0 && !self.ledger.is_written(),
         };
         let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
-        let is_lost = self.are_workers_lost() && !is_served_here && !is_coming_to_it;
+        let is_lost = self.are_workers_lost() || self.lack().is_some();
+        let is_lost = is_lost && !is_served_here && !is_coming_to_it;
         is_lost.then(|| Err(self.no_workers_left()))
     }
 
@@ -457,6 +460,16 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     #[must_use]
     pub fn are_workers_lost(&self) -> bool {
         self.pools.active == 0 && self.pools.loss.is_some()
+    }
+
+    /// Returns the number of copies that must agree and of the workers, if there are workers and
+    /// nothing that is left can end with so few.
+    #[must_use]
+    pub fn lack(&self) -> Option<(u32, usize)> {
+        match self.pools.active {
+            0 => None,
+            _ => self.ledger.lack_of_workers(),
+        }
     }
 
     /// Returns `true` if the queue has ever had workers, or those who share its stream may have
@@ -563,11 +576,12 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             if let Some((request, reply)) = self.answers.pop_front() {
                 return Some(Effect::Answer(request, reply));
             }
-            if let Some(notice) = self.ledger.poll_notice() {
-                return Some(Effect::Notice(notice));
-            }
             if let Some(handed) = self.ledger.poll_delivery() {
                 return Some(Effect::Deliver(handed));
+            }
+            // After it, because it may find that workers are lacking.
+            if let Some(notice) = self.ledger.poll_notice() {
+                return Some(Effect::Notice(notice));
             }
             if self.admit_puts() {
                 continue;

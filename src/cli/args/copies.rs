@@ -9,13 +9,13 @@ use dishrack_core::ledger::{Copies, Hedge};
 #[command(next_help_heading = "Options for several copies of an item")]
 pub(in crate::cli) struct CopyArgs {
     /// Have N workers run each item at once, or as many as there are: the first copy that is done
-    /// counts, and the others are ended. A copy that fails does not fail the item while another one
-    /// runs. An item must bear being run by two workers at the same time
+    /// counts, and the others are ended. A copy that fails does not fail the item before all have.
+    /// An item must bear being run by two workers at the same time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     copies: Option<u32>,
 
     /// Take a result only if M of the copies agree on it: all bytes that a COMMAND has written to
-    /// stdout, with exit code 0. A copy that disagrees is told of on stderr. If no M agree, the
+    /// stdout, and its exit code. A copy that disagrees is told of on stderr. If no M agree, the
     /// attempt has failed
     #[arg(long, value_name = "M", requires = "copies", value_parser = clap::value_parser!(u32).range(1..=1000))]
     agree: Option<u32>,
@@ -23,8 +23,12 @@ pub(in crate::cli) struct CopyArgs {
     /// Begin with one copy (or M), and make the others of an item that takes longer than this: a
     /// time, or p95 for as long as 95 % of the items done so far took. Not while other items wait.
     /// Without --copies there are 2
-    #[arg(long, value_name = "DUR|pN", value_parser = hedge)]
+    #[arg(long, value_name = "DUR|pN", value_parser = hedge, allow_hyphen_values = true)]
     hedge_after: Option<Hedge>,
+
+    /// Make the later copies also while other items wait, which then wait longer
+    #[arg(long, requires = "hedge_after")]
+    hedge_pressing: bool,
 }
 
 impl CopyArgs {
@@ -43,31 +47,50 @@ impl CopyArgs {
         };
         let needed = self.agree.unwrap_or(1);
         if needed > count {
+            let is_one = if count == 1 { "is" } else { "are" };
             return Err(format!(
-                "--agree {needed}: there are no more than {count} copies (--copies)"
+                "--agree {needed}: there {is_one} no more than {} (--copies)",
+                counted(count as usize, "copy", "copies")
             ));
         }
         if needed as usize > workers {
+            let workers = counted(workers, "worker", "workers");
             return Err(format!(
-                "--agree {needed}: no more than {workers} workers can agree (--workers)"
+                "--agree {needed}: no more than {workers} can agree (--workers)"
             ));
         }
         let mut copies = Copies::agree(needed, count);
         if let Some(hedge) = self.hedge_after {
             copies = copies.hedge_after(hedge);
         }
+        if self.hedge_pressing {
+            copies = copies.pressing();
+        }
         Ok((count > 1).then_some(copies))
     }
+}
+
+/// Returns a number of things in words.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Reads `2s`, or `p95`.
 fn hedge(text: &str) -> Result<Hedge, String> {
     let Some(percent) = text.strip_prefix('p') else {
-        return duration(text).map(Hedge::After);
+        let accepted = "expected a time such as 2s or 100ms, of a year at most, or p95 for as long \
+                        as 95 % of the items took";
+        return match duration(text) {
+            Ok(delay) => Ok(Hedge::After(delay)),
+            Err(_) => Err(accepted.into()),
+        };
     };
-    match percent.parse::<f64>() {
-        Ok(percent) if percent > 0.0 && percent < 100.0 => Ok(Hedge::quantile(percent / 100.0)),
-        _ => Err("after p comes a number between 0 and 100, as in p95".into()),
+    let hedge = percent
+        .parse()
+        .map(|percent: f64| Hedge::quantile(percent / 100.0));
+    match hedge {
+        Ok(hedge @ Hedge::Quantile(1..=999)) => Ok(hedge),
+        _ => Err("after p comes a number from 0.1 to 99.9, as in p95".into()),
     }
 }
 
@@ -82,6 +105,7 @@ mod tests {
             copies,
             agree,
             hedge_after: hedge_after.map(|text| hedge(text).unwrap()),
+            hedge_pressing: false,
         }
     }
 
@@ -102,7 +126,14 @@ mod tests {
             Some(backup.hedge_after(second))
         );
         let slowest = backup.hedge_after(Hedge::quantile(0.995));
-        assert_eq!(made(args(None, None, Some("p99.5"))), Some(slowest));
+        let typed = args(None, None, Some("p99.5"));
+        assert_eq!(made(typed), Some(slowest));
+        let hedge_pressing = true;
+        let pressing = CopyArgs {
+            hedge_pressing,
+            ..typed
+        };
+        assert_eq!(made(pressing), Some(slowest.pressing()));
     }
 
     #[test]
@@ -111,8 +142,23 @@ mod tests {
         assert!(refused(args(Some(2), Some(3), None)).starts_with("--agree 3: "));
         assert!(refused(args(Some(4), Some(3), None)).contains("2 workers"));
         assert!(refused(args(Some(1), None, Some("p9"))).starts_with("--hedge-after: "));
-        for wrong in ["p", "p0", "p100", "pNaN", "p-1", "soon"] {
-            assert!(hedge(wrong).is_err(), "{wrong}");
+        let alone = args(Some(1), Some(2), None).copies(2).unwrap_err();
+        assert!(alone.contains("there is no more than 1 copy"), "{alone}");
+        let alone = args(Some(2), Some(2), None).copies(1).unwrap_err();
+        assert!(alone.contains("no more than 1 worker can"), "{alone}");
+        for wrong in ["p", "p0", "p0.01", "p99.99", "p100", "pNaN", "p-1", "p95x"] {
+            let why = hedge(wrong).unwrap_err();
+            assert!(
+                why.contains("from 0.1 to 99.9, as in p95"),
+                "{wrong}: {why}"
+            );
+        }
+        for wrong in ["soon", "P95", "-1s", "1000d", ""] {
+            let why = hedge(wrong).unwrap_err();
+            assert!(
+                why.contains("2s or 100ms, of a year at most, or p95"),
+                "{wrong}: {why}"
+            );
         }
     }
 }

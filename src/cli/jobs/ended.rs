@@ -35,8 +35,12 @@ pub(super) struct AttemptEnd {
 #[derive(Debug, Clone)]
 pub(super) struct CopyEnded {
     pub(super) ended: AttemptEnd,
+    /// Its end, by one word.
+    pub(super) word: &'static str,
     /// True if its command came to an end of its own.
     pub(super) is_over: bool,
+    /// True if its end is that of its attempt.
+    pub(super) counts: bool,
 }
 
 impl CopyEnded {
@@ -49,20 +53,13 @@ impl CopyEnded {
             worker,
             pid,
             end,
+            cause,
             duration,
             ended,
             ..
         } = &event.kind
         else {
             return None;
-        };
-        let cause = match &**end {
-            CopyEnd::Failed(cause) => Some(cause),
-            CopyEnd::Counted
-            | CopyEnd::Agreed
-            | CopyEnd::Disagreed { .. }
-            | CopyEnd::Cancelled
-            | CopyEnd::Void => None,
         };
         let is_over = **end != CopyEnd::Cancelled;
         let took = duration.unwrap_or_default();
@@ -72,18 +69,23 @@ impl CopyEnded {
             attempt: *attempt,
             worker: Arc::clone(worker),
             pid: *pid,
-            has_worker_died: cause.is_some_and(is_death),
+            has_worker_died: cause.as_deref().is_some_and(is_death),
             started: ended.saturating_sub(took),
             took,
             exit: match cause {
                 Some(cause) => cause.exit(),
                 None => is_over.then_some(Exit::Exited(0)),
             },
-            cause: cause.map(ToString::to_string),
+            cause: cause.as_ref().map(ToString::to_string),
             is_last: false,
             at: event.at,
         };
-        Some(CopyEnded { ended, is_over })
+        Some(CopyEnded {
+            ended,
+            word: end.word(),
+            is_over,
+            counts: **end == CopyEnd::Counted,
+        })
     }
 }
 

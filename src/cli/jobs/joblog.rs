@@ -4,10 +4,13 @@
 //! A command that was killed with its worker has the worker's signal; one that never ended by
 //! itself and was not killed has -1.
 //!
-//! Where an attempt has several copies there is a row for each, and none for the attempt.
+//! Where an attempt has several copies there is a row for each, and none for the attempt. Its Host
+//! is then the worker and what became of the copy, as `worker-2:counted`; all others have `:`, as
+//! parallel has for this host. So each column stays where other programs look for it.
 //!
 //! With a journal the log goes on where an earlier run stopped: a row that the journal kept is
-//! written unless the file has it. An attempt is known by its number and its times.
+//! written unless the file has it. An attempt is known by its number and its times, and so is the
+//! copy that it ended with. Of the other copies the journal knows nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -68,7 +71,8 @@ impl JoblogFile {
             self.file.set_len(0)?;
         } else if meta.len() > 0 {
             let torn = output::torn_line(&self.file)?;
-            let is_known = |line: &String| line.as_bytes().starts_with(&torn);
+            let begun = without_host(&torn);
+            let is_known = |line: &String| without_host(line.as_bytes()).starts_with(&begun);
             return match torn.is_empty() {
                 true => Ok(()),
                 false if lines.iter().any(is_known) => {
@@ -81,10 +85,28 @@ impl JoblogFile {
     }
 }
 
-/// Returns the key of a row: number, start and time, its first four columns.
-fn key_of(row: &[u8]) -> &[u8] {
-    let mut tabs = row.iter().enumerate().filter(|(_, byte)| **byte == b'\t');
-    tabs.nth(3).map_or(row, |(at, _)| &row[..at])
+/// Returns a row without its Host.
+fn without_host(row: &[u8]) -> Vec<u8> {
+    let mut columns: Vec<&[u8]> = row.split(|byte| *byte == b'\t').collect();
+    if columns.len() > 1 {
+        columns.remove(1);
+    }
+    columns.join(&b'\t')
+}
+
+/// Returns the key of a row: number, start and time.
+fn key_of(row: &[u8]) -> Vec<u8> {
+    let row = without_host(row);
+    let columns: Vec<&[u8]> = row.splitn(4, |byte| *byte == b'\t').take(3).collect();
+    columns.join(&b'\t')
+}
+
+/// A row to be written.
+#[derive(Debug, Clone)]
+struct JoblogRow {
+    ended: AttemptEnd,
+    /// The word for what became of it, if it is a copy.
+    copy: Option<&'static str>,
 }
 
 pub(super) struct JobLog {
@@ -115,7 +137,7 @@ impl JobLog {
     }
 
     /// Returns the row of an event, if it has one.
-    fn row_of(&mut self, event: &Event) -> Option<AttemptEnd> {
+    fn row_of(&mut self, event: &Event) -> Option<JoblogRow> {
         if let EventKind::ItemStarted {
             id,
             attempt,
@@ -129,21 +151,25 @@ impl JobLog {
             self.copies.insert(run, event.at);
             return None;
         }
-        if let Some(CopyEnded { mut ended, is_over }) = CopyEnded::of(event) {
+        if let Some(copy) = CopyEnded::of(event) {
+            let mut ended = copy.ended;
             let begun = self.copies.remove(&ended.run());
             self.copied.insert(ended.id);
-            if !is_over && let Some(begun) = begun {
+            if !copy.is_over
+                && let Some(begun) = begun
+            {
                 ended.took = event.at.saturating_sub(begun);
                 ended.started = ended.started.saturating_sub(ended.took);
             }
-            return Some(ended);
+            let copy = Some(copy.word);
+            return Some(JoblogRow { ended, copy });
         }
-        let ended = attempt_of(event)?;
-        (!self.copied.remove(&ended.id)).then_some(ended)
+        let row = attempt_of(event)?;
+        (!self.copied.remove(&row.ended.id)).then_some(row)
     }
 
     /// Begins the file, and writes the rows that an earlier run has not written.
-    fn begin(&mut self, earlier: &[AttemptEnd]) -> io::Result<()> {
+    fn begin(&mut self, earlier: &[JoblogRow]) -> io::Result<()> {
         let rows = earlier.iter();
         let lines: Vec<String> = rows.map(|row| self.line(row)).collect::<io::Result<_>>()?;
         self.place.begin(&lines)?;
@@ -158,7 +184,7 @@ impl JobLog {
     }
 
     /// Writes a row after the header, for which there may have been no room before.
-    fn add(&mut self, row: &AttemptEnd) -> io::Result<()> {
+    fn add(&mut self, row: &JoblogRow) -> io::Result<()> {
         let line = self.line(row)?;
         if !self.has_begun {
             self.place.begin(&[])?;
@@ -167,7 +193,8 @@ impl JobLog {
         self.write(&line)
     }
 
-    fn line(&self, row: &AttemptEnd) -> io::Result<String> {
+    fn line(&self, row: &JoblogRow) -> io::Result<String> {
+        let JoblogRow { ended: row, copy } = row;
         let received = self
             .spool
             .open_measured(row.run(), OutputStream::Stdout)?
@@ -182,8 +209,12 @@ impl JobLog {
             number: row.id.0,
             slot: slot_of(&row.worker).unwrap_or(0),
         });
+        let host = match copy {
+            Some(word) => format!("{}:{word}", row.worker),
+            None => ":".to_owned(),
+        };
         Ok(format!(
-            "{}\t:\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}\n",
+            "{}\t{host}\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}\n",
             row.id,
             row.started.as_secs_f64(),
             row.took.as_secs_f64(),
@@ -191,16 +222,12 @@ impl JobLog {
     }
 
     /// Reports the first failure. The run goes on, and the journal keeps these rows.
-    fn check<'a>(
-        &mut self,
-        result: io::Result<()>,
-        rows: impl IntoIterator<Item = &'a AttemptEnd>,
-    ) {
+    fn check<'a>(&mut self, result: io::Result<()>, rows: impl IntoIterator<Item = &'a JoblogRow>) {
         let Err(error) = result else {
             return;
         };
         for row in rows {
-            self.unwritten.add(row.id, row.attempt);
+            self.unwritten.add(row.ended.id, row.ended.attempt);
         }
         if std::mem::replace(&mut self.is_fine, false) {
             let path = self.place.path.display();
@@ -210,13 +237,14 @@ impl JobLog {
 }
 
 /// Returns the attempt that an event ends. A dead letter without an attempt has no row.
-fn attempt_of(event: &Event) -> Option<AttemptEnd> {
-    AttemptEnd::of(event).filter(|row| !row.worker.is_empty())
+fn attempt_of(event: &Event) -> Option<JoblogRow> {
+    let ended = AttemptEnd::of(event).filter(|row| !row.worker.is_empty())?;
+    Some(JoblogRow { ended, copy: None })
 }
 
 impl View for JobLog {
     fn see_earlier(&mut self, events: &[Event]) -> io::Result<()> {
-        let rows: Vec<AttemptEnd> = events.iter().filter_map(attempt_of).collect();
+        let rows: Vec<JoblogRow> = events.iter().filter_map(attempt_of).collect();
         let begun = self.begin(&rows);
         self.check(begun, &rows);
         Ok(())

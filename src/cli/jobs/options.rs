@@ -183,7 +183,7 @@ fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
     if is_number {
         let number = command.display();
         return Err(format!(
-            "--worker {number}: it takes a COMMAND that serves items; {number} workers are \
+            "--worker {number}: it takes a COMMAND that serves items; the number of workers is \
              --workers {number}"
         ));
     }

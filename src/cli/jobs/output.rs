@@ -363,15 +363,17 @@ impl Outputs {
         }
         let is_its = |copy: &mut CopyEnded| copy.ended.id == attempt.id;
         let others: Vec<CopyEnded> = self.copies.extract_if(.., is_its).collect();
-        let part = match others.is_empty() || attempt.cause.is_none() {
+        // Copies may have agreed on a failure, and then its output is that of the one that counts.
+        let is_decided = attempt.cause.is_none() || others.iter().any(|copy| copy.counts);
+        let part = match others.is_empty() || is_decided {
             true => OutputScope::Whole,
             false => OutputScope::Blamed,
         };
-        for CopyEnded { ended, is_over } in others {
-            match attempt.cause.is_some() && is_over {
+        for CopyEnded { ended, is_over, .. } in others {
+            match is_decided || !is_over {
                 _ if ended.pid == attempt.pid => {}
-                true => self.show_failed(&ended, OutputScope::Other)?,
-                false => self.discard(ended.run()),
+                true => self.discard(ended.run()),
+                false => self.show_failed(&ended, OutputScope::Other)?,
             }
         }
         Ok(part)

@@ -11,7 +11,24 @@ use super::Builder;
 use crate::broker::{Broker, Comparison, NONE_ON_A_STREAM};
 use crate::error::Kind;
 use crate::handler::attempt::decode;
-use dishrack_core::ledger::Copies;
+use dishrack_core::ledger::{Cause, Copies};
+
+/// Makes the comparison of results by this function.
+fn comparison_of<R: DeserializeOwned + fmt::Debug>(
+    agree: impl Fn(&R, &R) -> bool + Send + Sync + 'static,
+) -> Comparison {
+    Comparison {
+        agree: Box::new(move |one, other| match (decode(one), decode(other)) {
+            (Ok(one), Ok(other)) => agree(&one, &other),
+            _ => false,
+        }),
+        describe: Box::new(|result| match decode::<R>(result) {
+            Ok(result) => format!("{result:?}"),
+            Err(cause) => cause.to_string(),
+        }),
+        failing: None,
+    }
+}
 
 impl Builder {
     /// Has each item of the queue run by several workers at once, from now on, unless it
@@ -86,15 +103,22 @@ impl Builder {
         mut self,
         agree: impl Fn(&R, &R) -> bool + Send + Sync + 'static,
     ) -> Self {
+        let comparison = comparison_of(agree);
+        self.comparison = Some((type_name::<R>(), Arc::new(comparison)));
+        self
+    }
+
+    /// Compares results byte for byte, of which some say that the attempt has failed.
+    pub(crate) fn compare_ends<R>(
+        mut self,
+        failing: impl Fn(R) -> Option<Cause> + Send + Sync + 'static,
+    ) -> Self
+    where
+        R: DeserializeOwned + fmt::Debug + PartialEq + 'static,
+    {
         let comparison = Comparison {
-            agree: Box::new(move |one, other| match (decode(one), decode(other)) {
-                (Ok(one), Ok(other)) => agree(&one, &other),
-                _ => false,
-            }),
-            describe: Box::new(|result| match decode::<R>(result) {
-                Ok(result) => format!("{result:?}"),
-                Err(cause) => cause.to_string(),
-            }),
+            failing: Some(Box::new(move |result| failing(decode::<R>(result).ok()?))),
+            ..comparison_of(|one: &R, other: &R| one == other)
         };
         self.comparison = Some((type_name::<R>(), Arc::new(comparison)));
         self
@@ -127,11 +151,11 @@ impl Builder {
                        handler";
             return Err(Kind::invalid("copies", why));
         }
-        if self.copies.is_some() && self.workers < needed as usize {
-            let why = format!(
-                "{needed} of them must agree, and no more than {} can be made",
-                self.workers
-            );
+        // Several supervisors may serve a queue.
+        let workers = broker.read(|core| core.workers()) + self.workers;
+        if self.copies.is_some() && workers < needed as usize {
+            let why =
+                format!("{needed} of them must agree, and no more than {workers} can be made");
             return Err(Kind::invalid("copies", why));
         }
         Ok(())

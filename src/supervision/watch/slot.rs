@@ -9,7 +9,7 @@ use crate::supervision::status::{Stage, WorkerDeath};
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
-use dishrack_core::pool::watchdog::Watchdog;
+use dishrack_core::pool::watchdog::{Fault, Watchdog};
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -88,10 +88,12 @@ impl Slot {
         self.complaint = None;
         self.is_lost = false;
         self.is_kill_due = false;
-        self.watchdog = None;
+        let fault = self.watchdog.take().and_then(|watchdog| watchdog.fault());
+        // It was ended for an item that is cancelled, or a copy that is not needed: no accident.
+        let is_for_item = matches!(fault, Some(Fault::Revoked(_)));
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
-        let counts = std::mem::replace(&mut self.has_begun, true) && !is_recycled;
+        let counts = std::mem::replace(&mut self.has_begun, true) && !is_recycled && !is_for_item;
         self.restarts += u64::from(counts);
         counts
     }

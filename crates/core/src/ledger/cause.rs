@@ -334,6 +334,20 @@ impl Cause {
         }
     }
 
+    /// Returns `true` if a command came to its end and failed by its own doing, so that what it
+    /// printed is its answer.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_of_a_command(&self) -> bool {
+        matches!(self, Cause::CommandFailed { .. } | Cause::AskedToEnd { .. })
+    }
+
+    /// Returns `true` if it is the item's own failure, in which copies can agree: a worker's word,
+    /// and no accident from outside.
+    pub(super) fn is_a_vote(&self) -> bool {
+        self.is_a_workers_word() && !self.is_loss()
+    }
+
     /// Returns the text in it, if it has one.
     #[doc(hidden)]
     #[must_use]
@@ -419,7 +433,7 @@ impl fmt::Display for Cause {
                 match (*needed, copies.len()) {
                     (1, count) => write!(f, "all {count} copies failed")?,
                     (needed, count) if count < needed as usize => {
-                        write!(f, "{needed} copies must agree, and {count} could be made")?;
+                        write!(f, "no {needed} copies can agree any more")?;
                     }
                     (needed, count) => write!(f, "no {needed} of {count} copies agree")?,
                 }

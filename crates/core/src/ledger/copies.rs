@@ -21,7 +21,7 @@ use super::policy::{Ballot, Copies, Hedge};
 use super::quantiles::Quantiles;
 use super::report::{CopyEnd, CopyReport};
 use super::waiting::UnfinishedItem;
-use super::{Blame, Handed, HolderId, ItemId, Ledger, Report, Scene, Token, Weight};
+use super::{Blame, Handed, HolderId, ItemId, Ledger, Notice, Report, Scene, Token, Weight};
 use group::{Decision, Ended, Group, Verdict};
 
 /// The number of ends from which on their times tell what is usual.
@@ -41,6 +41,8 @@ pub(super) struct Groups<P, R> {
     now: Duration,
     /// The number of workers that may be there at once.
     workers: usize,
+    /// True if it was told that they are too few.
+    is_lack_told: bool,
 }
 
 impl<P, R> Groups<P, R> {
@@ -52,6 +54,7 @@ impl<P, R> Groups<P, R> {
             times: Quantiles::default(),
             now: Duration::ZERO,
             workers: usize::MAX,
+            is_lack_told: false,
         }
     }
 
@@ -115,6 +118,14 @@ impl<P, R> Groups<P, R> {
         self.groups.values().filter_map(due).min()
     }
 
+    /// Lets the later copies of an item wait no longer, if the others have come to nothing.
+    fn hurry(&mut self, id: ItemId) {
+        let group = self.groups.get_mut(&id);
+        if let Some(group) = group.filter(|group| group.running.is_empty()) {
+            group.release();
+        }
+    }
+
     fn release_hedges(&mut self) {
         let mut groups = core::mem::take(&mut self.groups);
         for group in groups.values_mut().filter(|group| group.is_hedging()) {
@@ -165,6 +176,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub fn handle_workers(&mut self, workers: usize, now: Duration) {
         self.note_time(now);
         self.copies.workers = workers;
+        self.copies.is_lack_told = false;
         for id in self.copies.ids().collect::<Vec<_>>() {
             self.decide(id);
         }
@@ -175,7 +187,11 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if !self.copies.is_used {
             return None;
         }
-        let payload = self.waiting.front()?;
+        self.waiting.skip();
+        self.policy_of(self.waiting.peek()?)
+    }
+
+    fn policy_of(&self, payload: &P) -> Option<Copies> {
         let policy = payload.copies().or(self.options.copies);
         policy.filter(|policy| policy.count() > 1)
     }
@@ -197,6 +213,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands out the first item, which has copies, to a worker that is idle.
     pub(super) fn poll_first_copy(&mut self, policy: Copies) -> Option<Handed> {
         self.consumers.end_turn();
+        if self.lacks_workers_for(policy) {
+            self.tell_lack(policy);
+            return None;
+        }
         let holder = self.consumers.next_idle_but(&[])?;
         let entry = self.waiting.pop()?;
         Some(self.begin_copies(holder, entry, policy, false))
@@ -217,6 +237,43 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let policy = self.front_policy()?;
         let entry = self.waiting.pop()?;
         Some(self.begin_copies(holder, entry, policy, true))
+    }
+
+    /// Returns `true` if so many copies can never agree with the workers that there are.
+    fn lacks_workers_for(&self, policy: Copies) -> bool {
+        policy.needed() > 1 && policy.needed() as usize > self.copies.workers
+    }
+
+    /// Says once that items wait for more workers.
+    fn tell_lack(&mut self, policy: Copies) {
+        // In a stop, workers go because they are to go.
+        if self.stopping == 0 && !core::mem::replace(&mut self.copies.is_lack_told, true) {
+            self.notices.push_back(Notice::TooFewWorkers {
+                needed: policy.needed(),
+                workers: self.copies.workers,
+            });
+        }
+    }
+
+    /// Returns the number of copies that must agree and of the workers that there are, if these are
+    /// too few for all that is left, so that nothing goes on.
+    #[must_use]
+    pub fn lack_of_workers(&self) -> Option<(u32, usize)> {
+        let is_at_rest = self.leases.is_empty() && self.waiting.delayed() == 0;
+        if !self.copies.is_used || !is_at_rest || self.stopping > 0 {
+            return None;
+        }
+        let first = match self.waiting.ready() {
+            0 => None,
+            // One without copies is handed out.
+            _ => Some(self.policy_of(self.waiting.peek()?)?),
+        };
+        let mut groups = self.copies.groups.values();
+        let is_short = first.is_none_or(|policy| self.lacks_workers_for(policy))
+            && groups.all(|group| self.decision(group) == Decision::Short);
+        let group = self.copies.groups.values().next();
+        let policy = first.or_else(|| group.map(|group| group.policy))?;
+        is_short.then_some((policy.needed(), self.copies.workers))
     }
 
     fn begin_copies(
@@ -279,6 +336,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     fn end_copy(&mut self, handed: Handed, verdict: Verdict<R>, scene: Scene) {
         if let Some(group) = self.copies.groups.get_mut(&handed.id) {
+            let verdict = match verdict.cause() {
+                // Where nothing is compared, a failure is one like any other.
+                Some(cause) if group.policy.needed() == 1 => {
+                    let rest = verdict.rest();
+                    Verdict::Failed { cause, rest }
+                }
+                _ => verdict,
+            };
             group.end(Ended {
                 handed,
                 verdict,
@@ -307,11 +372,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
-    fn decide(&mut self, id: ItemId) {
+    /// Returns the consequence of the ends of these copies.
+    fn decision(&self, group: &Group<P, R>) -> Decision {
         let workers = self.copies.workers;
-        let Some(group) = self.copies.groups.get_mut(&id) else {
-            return;
-        };
         let consumers = &self.consumers;
         let is_many = group.used.iter().any(|holder| consumers.is_many(*holder));
         let alive = group.used.iter().filter(|one| consumers.is_open(**one));
@@ -320,15 +383,37 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             true => usize::MAX,
             false => workers.saturating_sub(alive.count()),
         };
-        match group.decide(further) {
-            Decision::Open => {}
+        group.decide(further)
+    }
+
+    fn decide(&mut self, id: ItemId) {
+        let Some(group) = self.copies.groups.get(&id) else {
+            return;
+        };
+        match self.decision(group) {
+            Decision::Open => self.copies.hurry(id),
             Decision::Won(place) => self.win(id, place),
             // Others will come after a stop of the whole run.
             Decision::Short if self.stopping > 0 => {
                 let entry = self.take_group(id);
                 entry.into_iter().for_each(|one| self.waiting.put_back(one));
             }
-            Decision::Over | Decision::Short => self.lose_attempt(id),
+            Decision::Short => self.run_short(id),
+            Decision::Over => self.lose_attempt(id),
+        }
+    }
+
+    /// Handles the copies of an item that nobody is left to run the others of. There are as many of
+    /// them as there are workers, so they have failed, or do not agree. Where fewer workers are left
+    /// than must agree, they wait, because that is not the item's fault.
+    fn run_short(&mut self, id: ItemId) {
+        let policy = self.copies.groups.get(&id).map(|group| group.policy);
+        match policy.filter(|policy| self.lacks_workers_for(*policy)) {
+            Some(policy) => {
+                self.copies.hurry(id);
+                self.tell_lack(policy);
+            }
+            None => self.lose_attempt(id),
         }
     }
 
@@ -346,6 +431,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 end: CopyEnd::Cancelled,
                 scene: Scene::default(),
                 service: None,
+                cause: None,
             }));
         }
         Some(group)
@@ -356,9 +442,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             return;
         };
         self.report_copies(&group, |one| group.end_of(one, place));
-        let winner = group.ended.swap_remove(place);
-        if let Verdict::Done { service, result } = winner.verdict {
-            self.finish(group.entry, winner.handed, service, result, winner.scene);
+        let Ended {
+            handed,
+            verdict,
+            scene,
+        } = group.ended.swap_remove(place);
+        if let Some(cause) = verdict.cause() {
+            let blame = Blame { cause, scene };
+            self.charge(group.entry, blame, verdict.rest(), self.copies.now);
+        } else if let Verdict::Done { service, result } = verdict {
+            self.finish(group.entry, handed, service, result, scene);
         }
     }
 
@@ -368,7 +461,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         };
         self.report_copies(&group, |one| match &one.verdict {
             Verdict::Done { .. } => CopyEnd::Void,
-            Verdict::Failed { cause, .. } => CopyEnd::Failed(cause.clone()),
+            Verdict::Failed { .. } => CopyEnd::Failed,
         });
         let (entry, blame, rest) = group.into_blame();
         self.charge(entry, blame, rest, self.copies.now);
@@ -385,6 +478,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                     Verdict::Done { service, .. } => Some(service),
                     Verdict::Failed { .. } => None,
                 },
+                cause: one.verdict.cause(),
             }));
         }
     }

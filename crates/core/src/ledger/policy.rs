@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Cause;
+
 /// A result that copies can be compared by.
 pub trait Ballot {
     /// Returns `true` if two copies have come to the same result.
@@ -12,6 +14,12 @@ pub trait Ballot {
 
     /// Returns the result in a few words, for people who compare it with another.
     fn describe(&self) -> String;
+
+    /// Returns the cause of the failure, if this result says that the attempt has failed: a command
+    /// that exits with 3 has an output that can be compared, and is not done.
+    fn failure(&self) -> Option<Cause> {
+        None
+    }
 }
 
 impl Ballot for () {

@@ -68,30 +68,47 @@ pub struct CopyReport<P> {
     pub end: CopyEnd,
     /// The place and the time, as far as they were told; of a copy that runs they are not.
     pub scene: Scene,
-    /// The time that it took; `None` if it is not done.
+    /// The time that it took; `None` if it is not known.
     pub service: Option<Duration>,
+    /// The cause, if it failed.
+    pub cause: Option<Cause>,
 }
 
 /// The end of a copy, as far as its item goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyEnd {
-    /// It is done, and its result is the item's.
+    /// Its result is the item's; or it failed, and that is how the attempt has ended.
     Counted,
-    /// It is done with the result that counts.
+    /// It ended as the one that counts.
     Agreed,
-    /// It is done with another result than the one that counts: one of them is wrong.
+    /// It ended with another result than the one that counts: one of them is wrong.
     Disagreed {
         /// Its result, in a few words.
         said: String,
         /// The result that counts.
         counted: String,
     },
-    /// It failed.
-    Failed(Cause),
+    /// It failed, and that does not count.
+    Failed,
     /// It was not needed any more while it ran.
     Cancelled,
     /// It is done, and the attempt ended without a result that counts.
     Void,
+}
+
+impl CopyEnd {
+    /// Returns it in one word, for people and programs.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            CopyEnd::Counted => "counted",
+            CopyEnd::Agreed => "agreed",
+            CopyEnd::Disagreed { .. } => "disagreed",
+            CopyEnd::Failed => "failed",
+            CopyEnd::Cancelled => "cancelled",
+            CopyEnd::Void => "void",
+        }
+    }
 }
 
 /// The token's delivery was settled before, or lost with its holder.

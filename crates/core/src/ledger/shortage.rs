@@ -33,6 +33,13 @@ pub enum Notice {
     Paused,
     /// That is over.
     Resumed,
+    /// So many copies must agree, and there are fewer workers: items wait for more of them.
+    TooFewWorkers {
+        /// The number of copies that must agree.
+        needed: u32,
+        /// The number of workers.
+        workers: usize,
+    },
 }
 
 #[derive(Debug)]

@@ -235,7 +235,7 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     /// Drops cancelled items from the front.
-    fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         while !self.skipped.is_empty() && self.skipped.remove(&ItemId(self.first_fresh())) {
             self.fresh.pop_front();
         }
@@ -263,12 +263,15 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Returns the weight of the next item, if one waits.
     pub(super) fn front_weight(&mut self) -> Option<usize> {
-        self.front().map(Weight::weight)
+        self.skip();
+        self.peek().map(Weight::weight)
     }
 
-    /// Returns the next item, if one waits.
-    pub(super) fn front(&mut self) -> Option<&P> {
-        self.skip();
+    /// Returns the next item, if one waits and no cancelled one is before it.
+    pub(super) fn peek(&self) -> Option<&P> {
+        if self.skipped.contains(&ItemId(self.first_fresh())) {
+            return None;
+        }
         if self.is_returned_first() {
             let first = self.returned.first_key_value();
             return first.map(|(_, entry)| &entry.payload);

@@ -55,6 +55,8 @@ coverage! {
     copies_disagreed,
     wrong_results,
     attempts_without_agreement,
+    failures_agreed_on,
+    lacks_of_workers,
     retries_told,
     dead_told,
     returned,

@@ -13,7 +13,10 @@ enum State {
     Runs,
     /// It is done, with this result if it was told.
     Said(Option<u64>),
-    Failed,
+    /// It failed by its own doing, in these words.
+    Refused(&'static str),
+    /// It failed by something else.
+    Lost,
 }
 
 #[derive(Debug, Clone)]
@@ -64,8 +67,9 @@ impl Votes {
         self.set(number, token, State::Said(result));
     }
 
-    pub(crate) fn failed(&mut self, number: u64, token: Token) {
-        self.set(number, token, State::Failed);
+    /// Notes that a copy failed; `words` are those of its handler, if it was that which failed.
+    pub(crate) fn failed(&mut self, number: u64, token: Token, words: Option<&'static str>) {
+        self.set(number, token, words.map_or(State::Lost, State::Refused));
     }
 
     fn set(&mut self, number: u64, token: Token, state: State) {
@@ -110,25 +114,49 @@ impl Votes {
     }
 
     /// Decides what follows, if so many workers may still begin a copy.
-    pub(crate) fn decide(&mut self, number: u64, policy: Copies, further: usize) -> Outcome {
+    /// What must agree waits where it `lacks` workers for that.
+    pub(crate) fn decide(
+        &mut self,
+        number: u64,
+        policy: Copies,
+        further: usize,
+        lacks: bool,
+    ) -> Outcome {
         let Some(runs) = self.runs.get(&number) else {
             return Outcome::Open;
         };
-        let mut counts: BTreeMap<Option<u64>, usize> = BTreeMap::new();
+        let mut results: BTreeMap<Option<u64>, usize> = BTreeMap::new();
+        let mut refusals: BTreeMap<&str, usize> = BTreeMap::new();
         for run in runs {
-            if let State::Said(result) = run.state {
-                *counts.entry(result).or_default() += 1;
+            match run.state {
+                State::Said(result) => *results.entry(result).or_default() += 1,
+                State::Refused(words) => *refusals.entry(words).or_default() += 1,
+                State::Runs | State::Lost => {}
             }
         }
-        let best = counts.values().copied().max().unwrap_or(0);
+        let most = |counts: Vec<usize>| counts.into_iter().max().unwrap_or(0);
+        let done = most(results.into_values().collect());
         let needed = policy.needed() as usize;
-        if best >= needed {
+        if done >= needed {
             return Outcome::Done(self.end(number));
+        }
+        // Where one is enough, no failure counts before all have failed.
+        let refused = match needed {
+            1 => 0,
+            _ => most(refusals.into_values().collect()),
+        };
+        if refused >= needed {
+            return Outcome::Failed(self.end(number));
         }
         let running = runs.iter().filter(|one| one.state == State::Runs).count();
         let left = policy.count() as usize - runs.len();
-        let to_come = if needed == 1 { 0 } else { left.min(further) };
-        match best + running + to_come < needed {
+        let to_come = match needed == 1 && policy.hedging().is_some() {
+            true => 0,
+            false => left,
+        };
+        let votes = done.max(refused) + running;
+        let is_short = votes + to_come.min(further) < needed;
+        match votes + to_come < needed || (is_short && !lacks) {
             true => Outcome::Failed(self.end(number)),
             false => Outcome::Open,
         }

@@ -22,6 +22,24 @@ pub(super) enum Verdict<R> {
     },
 }
 
+impl<R: Ballot> Verdict<R> {
+    /// Returns the cause, if it is a failure.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        match self {
+            Verdict::Done { result, .. } => result.as_ref().and_then(Ballot::failure),
+            Verdict::Failed { cause, .. } => Some(cause.clone()),
+        }
+    }
+
+    /// Returns the rest that was asked for before the next attempt.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        match self {
+            Verdict::Failed { rest, .. } => *rest,
+            Verdict::Done { .. } => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Ended<R> {
     pub(super) handed: Handed,
@@ -34,11 +52,11 @@ pub(super) struct Ended<R> {
 pub(super) enum Decision {
     /// Nothing yet.
     Open,
-    /// The result of the copy in this place counts.
+    /// The end of the copy in this place counts.
     Won(usize),
     /// No result can count any more.
     Over,
-    /// No result can count, because there are too few workers.
+    /// No result can count, as long as there are no more workers.
     Short,
 }
 
@@ -136,9 +154,14 @@ impl<P, R> Group<P, R> {
 
 impl<P, R: Ballot> Group<P, R> {
     /// Returns the number of copies that agree with this one, itself included, whatever a
-    /// comparison says of that; 0 if it failed.
+    /// comparison says of that; 0 if it does not count. Where one copy is enough, no failure counts
+    /// before all have failed.
     fn votes(&self, one: &Ended<R>) -> usize {
-        if matches!(one.verdict, Verdict::Failed { .. }) {
+        let is_a_vote = match &one.verdict {
+            Verdict::Done { .. } => true,
+            Verdict::Failed { cause, .. } => self.policy.needed() > 1 && cause.is_a_vote(),
+        };
+        if !is_a_vote {
             return 0;
         }
         let others = self.ended.iter();
@@ -147,7 +170,7 @@ impl<P, R: Ballot> Group<P, R> {
     }
 
     /// Decides what follows, if this many workers may still begin a copy.
-    pub(super) fn decide(&mut self, workers_left: usize) -> Decision {
+    pub(super) fn decide(&self, workers_left: usize) -> Decision {
         let needed = self.policy.needed() as usize;
         let votes = self.ended.iter().map(|one| self.votes(one));
         let votes: Vec<usize> = votes.collect();
@@ -156,36 +179,37 @@ impl<P, R: Ballot> Group<P, R> {
         }
         let best = votes.into_iter().max().unwrap_or(0);
         let running = self.running.len();
-        // The first copy that is done counts, so nobody waits for one that is not begun.
-        let to_come = match needed {
-            1 => 0,
-            _ => self.left().min(workers_left),
-        };
+        let to_come = self.to_come();
         if best + running + to_come < needed {
-            return match best + running + self.left() < needed || needed == 1 {
-                true => Decision::Over,
-                false => Decision::Short,
-            };
+            return Decision::Over;
         }
-        if running == 0 {
-            // They have come to nothing, so the later ones do not wait any longer.
-            self.release();
+        if best + running + to_come.min(workers_left) < needed {
+            return Decision::Short;
         }
         Decision::Open
     }
 
-    /// Returns the end of a copy, if the result of the copy in this place counts.
+    /// Returns the number of copies that are not begun and are waited for, whatever the others come
+    /// to. A backup of the first one is made because that is slow; once it has failed, none is.
+    fn to_come(&self) -> usize {
+        match self.policy.needed() == 1 && self.policy.hedging().is_some() {
+            true => 0,
+            false => self.left(),
+        }
+    }
+
+    /// Returns the end of a copy, if that of the copy in this place counts.
     pub(super) fn end_of(&self, one: &Ended<R>, place: usize) -> CopyEnd {
         let winner = &self.ended[place];
         match &one.verdict {
-            Verdict::Failed { cause, .. } => CopyEnd::Failed(cause.clone()),
-            Verdict::Done { .. } if one.handed.token == winner.handed.token => CopyEnd::Counted,
-            Verdict::Done { .. } if one.agrees(winner) => CopyEnd::Agreed,
+            _ if one.handed.token == winner.handed.token => CopyEnd::Counted,
+            _ if one.agrees(winner) => CopyEnd::Agreed,
+            Verdict::Failed { .. } => CopyEnd::Failed,
             Verdict::Done { result, .. } => CopyEnd::Disagreed {
                 said: describe(result.as_ref()),
                 counted: match &winner.verdict {
                     Verdict::Done { result, .. } => describe(result.as_ref()),
-                    Verdict::Failed { .. } => describe::<R>(None),
+                    Verdict::Failed { cause, .. } => alloc::format!("a failure ({cause})"),
                 },
             },
         }
@@ -194,10 +218,7 @@ impl<P, R: Ballot> Group<P, R> {
     /// Returns the item with the cause of its failed attempt: that of its copy, or, if there were
     /// several, what each of them said.
     pub(super) fn into_blame(mut self) -> (UnfinishedItem<P>, Blame, Option<Duration>) {
-        let rests = self.ended.iter().filter_map(|one| match one.verdict {
-            Verdict::Failed { rest, .. } => rest,
-            Verdict::Done { .. } => None,
-        });
+        let rests = self.ended.iter().filter_map(|one| one.verdict.rest());
         let rest = rests.max();
         let last = self.ended.pop();
         let (cause, scene) = match last {
@@ -229,7 +250,11 @@ impl<R: Ballot> Ended<R> {
                     (Some(_), None) | (None, Some(_)) => false,
                 }
             }
-            (Verdict::Failed { .. }, _) | (_, Verdict::Failed { .. }) => false,
+            (Verdict::Failed { cause: one, .. }, Verdict::Failed { cause: other, .. }) => {
+                one == other && one.is_a_vote()
+            }
+            (Verdict::Failed { .. }, Verdict::Done { .. })
+            | (Verdict::Done { .. }, Verdict::Failed { .. }) => false,
         }
     }
 

@@ -4,8 +4,8 @@ use std::iter;
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    Blame, Cancelled, Cause, Copies, CopyEnd, Credit, Exit, Handed, Hedge, HolderId, ItemId,
-    Ledger, Options, Report, Scene, Stale, Started, Weight,
+    Ballot, Blame, Cancelled, Cause, Copies, CopyEnd, Credit, Exit, Handed, Hedge, HolderId,
+    ItemId, Ledger, Notice, Options, Report, Scene, Stale, Started, Weight,
 };
 
 use crate::steps::Steps as _;
@@ -23,8 +23,14 @@ crate::trials! {
     no_agreement_is_a_failed_attempt_that_says_what_differed,
     what_cannot_agree_any_more_is_not_waited_for,
     a_third_opinion_waits_for_a_worker_that_has_not_spoken,
-    too_few_workers_cannot_agree,
-    a_worker_that_is_given_up_ends_a_vote_that_waits_for_it,
+    what_too_few_workers_cannot_agree_on_is_not_begun,
+    a_vote_that_a_worker_is_lacking_for_waits_and_charges_nobody,
+    as_many_copies_as_there_are_workers_may_not_agree,
+    a_lack_of_workers_is_told_once_and_is_all_that_is_left,
+    copies_agree_on_a_failure,
+    a_result_may_say_that_the_attempt_has_failed,
+    failures_from_outside_are_no_votes,
+    a_copy_that_fails_before_the_second_begins_does_not_fail_the_item,
     a_second_copy_is_made_when_the_first_takes_long,
     a_second_copy_is_made_when_the_first_takes_longer_than_most,
     no_backup_is_made_while_others_wait_unless_it_is_pressing,
@@ -189,13 +195,53 @@ fn a_copy_that_never_began_voids_no_other() {
     done(&mut ledger, more[0], 7);
     let counts = ledger.counts();
     assert_eq!((counts.done, counts.retries), (1, 0));
-    // Where one is enough, nobody waits for another one after all that began have failed.
-    let (mut ledger, _) = self::ledger(Copies::first(2), 2, 1);
+    // The same where one is enough.
+    let (mut ledger, workers) = self::ledger(Copies::first(2), 2, 1);
+    ledger.handle_workers(2, Duration::ZERO);
     let copies = deliver(&mut ledger);
     fail(&mut ledger, copies[0], ms(1));
     assert_eq!(ledger.handle_return(copies[1].token), Ok(()));
+    let more = deliver(&mut ledger);
+    assert_eq!((more[0].attempt, more[0].copy), (1, 2));
+    assert_eq!((more.len(), more[0].holder), (1, workers[1]));
+    fail(&mut ledger, more[0], ms(2));
     assert_eq!(ledger.counts().retries, 1);
     assert!(deliver(&mut ledger).iter().all(|copy| copy.attempt == 2));
+}
+
+/// The other worker is busy with something else when the first copy fails.
+fn a_copy_that_fails_before_the_second_begins_does_not_fail_the_item() {
+    let (mut ledger, workers) = ledger(Copies::first(2), 1, 1);
+    ledger.handle_workers(2, Duration::ZERO);
+    let first = deliver(&mut ledger);
+    assert_eq!(first.len(), 1);
+    fail(&mut ledger, first[0], ms(1));
+    assert_eq!((ledger.counts().retries, ledger.counts().leased), (0, 1));
+    assert!(deliver(&mut ledger).is_empty(), "it is for another worker");
+    let other = ledger.join_worker(Credit::adaptive());
+    let second = deliver(&mut ledger);
+    let whose = (second[0].holder, second[0].copy, second[0].attempt);
+    assert_eq!(whose, (other, 2, 1));
+    done(&mut ledger, second[0], 7);
+    assert_eq!((ledger.counts().done, ledger.counts().retries), (1, 0));
+    // Where no other worker is, or will be, there are as many copies as workers.
+    ledger.put(Dish::default(), false).expect("there is room");
+    ledger.handle_workers(2, Duration::ZERO);
+    ledger.handle_stop(workers[0]);
+    ledger.handle_leave(workers[0], Started::default(), None, ms(2));
+    let first = deliver(&mut ledger);
+    fail(&mut ledger, first[0], ms(3));
+    assert_eq!(ledger.counts().retries, 0, "the other one may come again");
+    ledger.handle_workers(1, ms(4));
+    assert_eq!(ledger.counts().retries, 1);
+    // The end of a stop is no end of an attempt.
+    let second = deliver(&mut ledger);
+    ledger.handle_workers(2, ms(5));
+    ledger.handle_stopping();
+    fail(&mut ledger, second[0], ms(6));
+    ledger.handle_workers(1, ms(7));
+    let counts = ledger.counts();
+    assert_eq!((counts.waiting, counts.retries, counts.dead), (1, 1, 0));
 }
 
 fn a_copy_that_fails_does_not_fail_the_item() {
@@ -206,8 +252,7 @@ fn a_copy_that_fails_does_not_fail_the_item() {
     assert!(deliver(&mut ledger).is_empty(), "it is not replaced");
     done(&mut ledger, copies[1], 7);
     let told = ends(&mut ledger);
-    let failed = CopyEnd::Failed(Cause::Nack("no".into()));
-    assert_eq!(told, [(1, failed), (2, CopyEnd::Counted)]);
+    assert_eq!(told, [(1, CopyEnd::Failed), (2, CopyEnd::Counted)]);
     assert_eq!((ledger.counts().done, ledger.counts().retries), (1, 0));
 }
 
@@ -329,29 +374,217 @@ fn a_third_opinion_waits_for_a_worker_that_has_not_spoken() {
     assert_eq!(ledger.counts().done, 1);
 }
 
-fn too_few_workers_cannot_agree() {
+fn what_too_few_workers_cannot_agree_on_is_not_begun() {
     let (mut ledger, _) = ledger(Copies::agree(2, 2), 1, 1);
     ledger.handle_workers(1, Duration::ZERO);
-    let copies = deliver(&mut ledger);
-    done(&mut ledger, copies[0], 7);
-    assert_eq!(ledger.counts().retries, 1);
-    let told = reports(&mut ledger);
-    let Some(Report::Retry { failure, .. }) = told.last() else {
-        panic!("{told:?}");
-    };
-    let words = "2 copies must agree, and 1 could be made: copy 1 says 7";
-    assert_eq!(failure.cause.to_string(), words);
+    assert!(deliver(&mut ledger).is_empty());
+    assert_eq!(ledger.lack_of_workers(), Some((2, 1)));
+    // Another supervisor begins.
+    ledger.handle_workers(2, ms(1));
+    assert_eq!(ledger.lack_of_workers(), None);
+    ledger.join_worker(Credit::adaptive());
+    assert_eq!(deliver(&mut ledger).len(), 2);
 }
 
-fn a_worker_that_is_given_up_ends_a_vote_that_waits_for_it() {
+fn a_vote_that_a_worker_is_lacking_for_waits_and_charges_nobody() {
     let (mut ledger, _) = ledger(Copies::agree(2, 2), 1, 1);
     ledger.handle_workers(2, Duration::ZERO);
     let copies = deliver(&mut ledger);
     done(&mut ledger, copies[0], 7);
-    assert_eq!((ledger.counts().retries, ledger.counts().leased), (0, 1));
+    assert_eq!(ledger.lack_of_workers(), None, "a worker is about to come");
     ledger.handle_workers(1, ms(5));
-    assert_eq!((ledger.counts().retries, ledger.counts().leased), (1, 0));
     assert_eq!(ledger.check(), Ok(()));
+    let counts = ledger.counts();
+    assert_eq!((counts.retries, counts.dead, counts.leased), (0, 0, 1));
+    assert_eq!(ledger.lack_of_workers(), Some((2, 1)));
+    // What was said before counts when there are more workers again.
+    ledger.handle_workers(2, ms(6));
+    ledger.join_worker(Credit::adaptive());
+    let second = deliver(&mut ledger);
+    assert_eq!((second.len(), second[0].copy), (1, 2));
+    done(&mut ledger, second[0], 7);
+    assert_eq!((ledger.counts().done, ledger.counts().retries), (1, 0));
+}
+
+/// No third worker is there, or will be, for a third opinion.
+fn as_many_copies_as_there_are_workers_may_not_agree() {
+    let vote = Copies::agree(2, 3);
+    for policy in [vote, vote.hedge_after(Hedge::After(ms(100)))] {
+        let (mut ledger, _) = ledger(policy, 2, 1);
+        ledger.handle_workers(2, Duration::ZERO);
+        let copies = deliver(&mut ledger);
+        done(&mut ledger, copies[0], 7);
+        done(&mut ledger, copies[1], 8);
+        assert_eq!(
+            (ledger.counts().retries, ledger.lack_of_workers()),
+            (1, None)
+        );
+        // A third one dies, and one of the others is given up on: now it is a lack of workers.
+        ledger.handle_workers(3, ms(1));
+        let copies = deliver(&mut ledger);
+        done(&mut ledger, copies[0], 7);
+        done(&mut ledger, copies[1], 8);
+        ledger.handle_workers(1, ms(2));
+        assert_eq!(
+            (ledger.counts().dead, ledger.lack_of_workers()),
+            (0, Some((2, 1)))
+        );
+        let worker = ledger.join_worker(Credit::adaptive());
+        ledger.handle_workers(3, ms(3));
+        let third = deliver(&mut ledger);
+        assert_eq!(
+            (third.len(), third[0].holder, third[0].attempt),
+            (1, worker, 2)
+        );
+        done(&mut ledger, third[0], 8);
+        assert_eq!(ledger.counts().done, 1);
+    }
+}
+
+fn a_lack_of_workers_is_told_once_and_is_all_that_is_left() {
+    let mut ledger = Votes::new(Options::default());
+    let worker = ledger.join_worker(Credit::adaptive());
+    let vote = Dish(Some(Copies::agree(3, 3)));
+    for dish in [Dish::default(), vote, vote, Dish::default()] {
+        ledger.put(dish, false).expect("there is room");
+    }
+    ledger.handle_workers(1, Duration::ZERO);
+    let plain = deliver(&mut ledger);
+    assert_eq!((plain.len(), plain[0].id), (1, ItemId(1)));
+    assert_eq!(ledger.lack_of_workers(), None, "the worker has something");
+    done(&mut ledger, plain[0], 7);
+    assert!(deliver(&mut ledger).is_empty());
+    assert_eq!(ledger.lack_of_workers(), Some((3, 1)));
+    let told = iter::from_fn(|| ledger.poll_notice()).collect::<Vec<_>>();
+    let (needed, workers) = (3, 1);
+    assert_eq!(told, [Notice::TooFewWorkers { needed, workers }]);
+    // An operator may help, and a stop is no lack.
+    for id in [2, 3] {
+        ledger.handle_cancel(ItemId(id), Scene::default());
+    }
+    let plain = deliver(&mut ledger);
+    assert_eq!((plain[0].id, plain[0].holder), (ItemId(4), worker));
+    assert_eq!(ledger.lack_of_workers(), None);
+}
+
+fn copies_agree_on_a_failure() {
+    let (mut ledger, _) = ledger(Copies::agree(2, 3), 3, 1);
+    let copies = deliver(&mut ledger);
+    fail(&mut ledger, copies[0], ms(1));
+    assert_eq!((ledger.counts().retries, ledger.counts().leased), (0, 1));
+    fail(&mut ledger, copies[2], ms(2));
+    assert_eq!(ledger.counts().retries, 1);
+    assert_eq!(stopped(&mut ledger), [copies[1]]);
+    let told = reports(&mut ledger);
+    let Some(Report::Retry { failure, .. }) = told.last() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(failure.cause, nack().cause, "one failed attempt");
+    assert_eq!(ledger.handle_return(copies[1].token), Err(Stale));
+    // Another failure is another word.
+    let copies = deliver(&mut ledger);
+    fail(&mut ledger, copies[0], ms(3));
+    let other = Blame::from(Cause::Nack("yes".into()));
+    let answer = ledger.handle_nack(copies[1].token, other, None, ms(3));
+    assert_eq!((answer, ledger.counts().dead), (Ok(()), 0));
+    done(&mut ledger, copies[2], 7);
+    assert_eq!(ledger.counts().dead, 1);
+    let told = ends(&mut ledger);
+    let expected = [
+        (1, CopyEnd::Failed),
+        (2, CopyEnd::Failed),
+        (3, CopyEnd::Void),
+    ];
+    assert_eq!(told, expected);
+}
+
+/// The result of a command with an exit code other than 0: what it has printed can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Printed(u64, i32);
+
+impl Ballot for Printed {
+    fn agrees(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn describe(&self) -> String {
+        format!("{} with {}", self.0, self.1)
+    }
+
+    fn failure(&self) -> Option<Cause> {
+        (self.1 != 0).then(|| Cause::Nack(format!("code {}", self.1)))
+    }
+}
+
+fn a_result_may_say_that_the_attempt_has_failed() {
+    let results = |copies: Copies, printed: &[Printed]| {
+        let options = Options::default().copies(copies).max_attempts(1);
+        let mut ledger = Ledger::<Dish, Printed>::new(options);
+        for _ in printed {
+            ledger.join_worker(Credit::adaptive());
+        }
+        ledger.put(Dish::default(), false).expect("there is room");
+        let copies: Vec<Handed> = iter::from_fn(|| ledger.poll_delivery()).collect();
+        for (copy, printed) in copies.iter().zip(printed) {
+            let answer = ledger.done(copy.token, SERVICE, Some(*printed));
+            assert_eq!(answer, Ok(()));
+            assert_eq!(ledger.check(), Ok(()));
+        }
+        let (mut ends, mut cause) = (Vec::new(), None);
+        while let Some(report) = ledger.poll_report() {
+            match report {
+                Report::Copy(copy) => ends.push((copy.end, copy.cause.is_some())),
+                Report::Dead(letter) => cause = Some(letter.history[0].cause.to_string()),
+                _ => {}
+            }
+        }
+        (ends, cause)
+    };
+    let vote = Copies::agree(2, 3);
+    let (ends, cause) = results(vote, &[Printed(7, 3), Printed(7, 0), Printed(7, 3)]);
+    assert_eq!(cause.as_deref(), Some("code 3"));
+    let differs = CopyEnd::Disagreed {
+        said: "7 with 0".into(),
+        counted: "7 with 3".into(),
+    };
+    let expected = [
+        (CopyEnd::Agreed, true),
+        (differs, false),
+        (CopyEnd::Counted, true),
+    ];
+    assert_eq!(ends, expected);
+    // The same code with another output is another result.
+    let (_, cause) = results(Copies::agree(2, 2), &[Printed(7, 3), Printed(8, 3)]);
+    let words = "no 2 of 2 copies agree: copy 1 says 7 with 3; copy 2 says 8 with 3";
+    assert_eq!(cause.as_deref(), Some(words));
+    // Where nothing is compared it is a failure like any other.
+    let (ends, cause) = results(Copies::first(2), &[Printed(7, 3), Printed(7, 0)]);
+    assert_eq!(ends, [(CopyEnd::Failed, true), (CopyEnd::Counted, false)]);
+    assert_eq!(cause, None);
+}
+
+fn failures_from_outside_are_no_votes() {
+    let (mut ledger, workers) = ledger(Copies::agree(2, 2), 2, 1);
+    let copies = deliver(&mut ledger);
+    let crash = Blame::from(Cause::WorkerDied(Exit::Signaled(11)));
+    for (worker, copy) in workers.iter().zip(&copies) {
+        let started = Started {
+            current: copy.ordinal,
+            taken: 0,
+        };
+        ledger.handle_leave(*worker, started, Some(&crash), ms(1));
+    }
+    let told = reports(&mut ledger);
+    let Some(Report::Retry { failure, .. }) = told.last() else {
+        panic!("{told:?}");
+    };
+    let words = "no 2 copies can agree any more: copy 1 failed, killed by SIGSEGV";
+    assert_eq!(
+        failure.cause.to_string(),
+        words,
+        "the second one does not matter"
+    );
+    assert!(failure.cause.is_loss());
 }
 
 fn a_second_copy_is_made_when_the_first_takes_long() {

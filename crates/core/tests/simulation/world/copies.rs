@@ -30,8 +30,16 @@ impl World {
         }
     }
 
-    pub(super) fn copy_failed(&mut self, number: u64, token: Token) {
-        self.truth.votes.failed(number, token);
+    /// Notes that a copy failed for this cause; `None`: its worker died, which is no vote.
+    pub(super) fn copy_failed(&mut self, number: u64, token: Token, cause: Option<&Cause>) {
+        let words = match cause {
+            Some(Cause::Nack(why)) if why == "no" => Some("no"),
+            Some(Cause::Nack(_)) => Some("later"),
+            Some(Cause::Panicked(_)) => Some("panicked"),
+            Some(Cause::Dropped) => Some("dropped"),
+            _ => None,
+        };
+        self.truth.votes.failed(number, token, words);
         self.decide(number);
     }
 
@@ -39,7 +47,10 @@ impl World {
     fn decide(&mut self, number: u64) -> bool {
         let policy = self.policy().expect("it has copies");
         let further = self.further(number);
-        let (is_done, stopped) = match self.truth.votes.decide(number, policy, further) {
+        let needed = policy.needed() as usize;
+        let lacks = needed > 1 && self.life.workers() < needed;
+        let outcome = self.truth.votes.decide(number, policy, further, lacks);
+        let (is_done, stopped) = match outcome {
             votes::Outcome::Open => return false,
             votes::Outcome::Done(stopped) => (true, stopped),
             votes::Outcome::Failed(stopped) => (false, stopped),
@@ -94,7 +105,7 @@ impl World {
     pub(super) fn copies_left(&mut self, copies: Vec<(u64, Token)>, failed: Option<Token>) {
         for (number, token) in copies {
             match Some(token) == failed {
-                true => self.copy_failed(number, token),
+                true => self.copy_failed(number, token, None),
                 false => self.copy_returned(number, token),
             }
         }
@@ -141,8 +152,11 @@ impl World {
                 self.is_planted(Plant::LosersShown)
             }
             CopyEnd::Agreed | CopyEnd::Void => self.is_planted(Plant::LosersShown),
-            CopyEnd::Failed(_) | CopyEnd::Cancelled => false,
+            CopyEnd::Failed | CopyEnd::Cancelled => false,
         };
+        let has_failed = copy.cause.is_some();
+        self.coverage.failures_agreed_on += u64::from(has_failed && copy.end == CopyEnd::Counted);
+        let has_output = has_output && !has_failed;
         if has_output {
             self.truth.output_shown(copy.payload.number);
         }

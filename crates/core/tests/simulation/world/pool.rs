@@ -189,7 +189,11 @@ impl World {
 
     /// Settles a delivery. Returns `true` if it was still the worker's own.
     fn settle(&mut self, job: Job, outcome: Outcome) -> bool {
-        let is_failure = matches!(outcome, Outcome::Failed { .. });
+        let cause = match &outcome {
+            Outcome::Failed { cause, .. } => Some(cause.clone()),
+            _ => None,
+        };
+        let is_failure = cause.is_some();
         let result = match outcome {
             Outcome::Done(result) => Some(result),
             _ => None,
@@ -206,10 +210,10 @@ impl World {
         if dispatcher.receive_outcome(job.token, outcome, self.now) {
             self.coverage.returned += u64::from(is_return);
             if self.policy().is_some() {
-                match (result, is_failure) {
+                match (result, &cause) {
                     (Some(result), _) => self.copy_said(job.number, job.token, Some(result)),
-                    (None, true) => self.copy_failed(job.number, job.token),
-                    (None, false) => self.copy_returned(job.number, job.token),
+                    (None, Some(_)) => self.copy_failed(job.number, job.token, cause.as_ref()),
+                    (None, None) => self.copy_returned(job.number, job.token),
                 }
                 if is_failure && self.is_planted(Plant::CopyFailsItem) {
                     self.fail_other_copies(job);

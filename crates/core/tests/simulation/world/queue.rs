@@ -72,6 +72,8 @@ impl World {
                     self.coverage.puts_refused_full += 1;
                     producer
                 }
+                // It tries again, because a consumer may still end what is left.
+                Err(Refusal::NoWorkersLeft { .. }) if !self.life.is_pool_over() => producer,
                 Err(_) => Producer::Refused,
             },
             Producer::BatchWaitsForRoom(batch) => self.put_batch(batch),
@@ -102,6 +104,10 @@ impl World {
             Ok(accepted) => accepted,
             Err(Refusal::Full) => {
                 self.coverage.puts_refused_full += 1;
+                return Producer::BatchWaitsForRoom(batch);
+            }
+            // As for a single item.
+            Err(Refusal::NoWorkersLeft { .. }) if !self.life.is_pool_over() => {
                 return Producer::BatchWaitsForRoom(batch);
             }
             Err(_) => return Producer::Refused,
@@ -187,7 +193,7 @@ impl World {
                     self.coverage.late_words += 1;
                 } else if self.policy().is_some() {
                     match is_failure {
-                        true => self.copy_failed(number, handed.token),
+                        true => self.copy_failed(number, handed.token, Some(&Cause::Dropped)),
                         false => self.copy_said(number, handed.token, Some(number)),
                     }
                 } else if is_failure {
@@ -418,6 +424,7 @@ impl World {
                 Notice::Shortage(_) => self.coverage.shortages += 1,
                 Notice::ShortageOver => self.coverage.shortages_over += 1,
                 Notice::Paused | Notice::Resumed => {}
+                Notice::TooFewWorkers { .. } => self.coverage.lacks_of_workers += 1,
             },
             Effect::Report(report) => {
                 if self.is_planted(Plant::DoneTwice) {
@@ -453,7 +460,7 @@ impl World {
             let settled = self.life.dispatcher.end(handed.token, outcome, self.now);
             assert_eq!(settled, Ok(()));
             match self.policy() {
-                Some(_) => self.copy_failed(job.number, job.token),
+                Some(_) => self.copy_failed(job.number, job.token, None),
                 None => self.truth.failed(job.number),
             }
             return;

@@ -32,7 +32,9 @@ impl World {
             }
             // What has ended is written first, for which a join waits.
             let is_written = self.life.dispatcher.is_written();
-            if self.life.is_pool_over() && is_written && self.is_served_by_nobody() {
+            let is_stuck = self.life.dispatcher.lack().is_some();
+            let is_over = self.life.is_pool_over() || is_stuck;
+            if is_over && is_written && self.is_served_by_nobody() {
                 assert!(
                     self.life.dispatcher.join_state(0).is_some(),
                     "a join that hangs"
