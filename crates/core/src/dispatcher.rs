@@ -8,10 +8,9 @@
 
 mod answers;
 pub mod inflight;
+mod pools;
 
-use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -22,6 +21,7 @@ use crate::ledger::{
 pub use crate::request::Request;
 use crate::shared::{OutgoingPut, Putter, Shared};
 use answers::WaitingGet;
+use pools::Pools;
 
 /// The answer to a request. Each is answered exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,16 +55,6 @@ pub enum Effect<P, R> {
     Report(Report<P, R>),
     /// Report this about the whole queue to observers.
     Notice(Notice),
-}
-
-/// The pools of this queue, as far as supervisors have told.
-#[derive(Debug, Default)]
-struct Pools {
-    active: usize,
-    /// The reason why no workers are left, once there were some.
-    loss: Option<String>,
-    /// True if they were given up on, false if they were stopped in order.
-    is_spent: bool,
 }
 
 /// The decisions of one queue's broker.
@@ -439,50 +429,6 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         let is_lost = self.are_workers_lost() || self.lack().is_some();
         let is_lost = is_lost && !is_served_here && !is_coming_to_it;
         is_lost.then(|| Err(self.no_workers_left()))
-    }
-
-    /// Notes that a supervisor began to work on this queue.
-    pub fn pool_began(&mut self) {
-        self.pools.active += 1;
-        self.pools.is_spent = false;
-    }
-
-    /// Notes that a supervisor has no workers left, and why; `is_spent` if they were given up on.
-    /// Returns `true` if no workers are left at all and none will come.
-    pub fn pool_ended(&mut self, why: &str, is_spent: bool) -> bool {
-        self.pools.active = self.pools.active.saturating_sub(1);
-        self.pools.loss = Some(why.to_owned());
-        self.pools.is_spent |= is_spent;
-        is_spent && self.pools.active == 0
-    }
-
-    /// Returns `true` if there were workers and none are left.
-    #[must_use]
-    pub fn are_workers_lost(&self) -> bool {
-        self.pools.active == 0 && self.pools.loss.is_some()
-    }
-
-    /// Returns the number of copies that must agree and of the workers, if there are workers and
-    /// nothing that is left can end with so few.
-    #[must_use]
-    pub fn lack(&self) -> Option<(u32, usize)> {
-        match self.pools.active {
-            0 => None,
-            _ => self.ledger.lack_of_workers(),
-        }
-    }
-
-    /// Returns `true` if the queue has ever had workers, or those who share its stream may have
-    /// some.
-    #[must_use]
-    pub fn was_ever_served(&self) -> bool {
-        self.pools.active > 0 || self.pools.loss.is_some() || self.shared.is_some()
-    }
-
-    /// Returns the reason why no workers are left, once a pool has ended.
-    #[must_use]
-    pub fn loss_of_pools(&self) -> &str {
-        self.pools.loss.as_deref().unwrap_or_default()
     }
 
     /// Stops a worker: its waiting gets end, so its loop ends too.
