@@ -60,6 +60,7 @@ mod quantiles;
 mod record;
 mod refusal;
 mod report;
+mod run;
 mod shared;
 mod shortage;
 mod stopping;
@@ -89,6 +90,8 @@ pub use policy::{Ballot, Copies, Hedge};
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
 pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Stale};
+pub use run::{Full, Items, Run};
+pub(crate) use run::{put_varint, take_bytes, take_varint};
 pub use shortage::Notice;
 use shortage::Shortage;
 use waiting::{UnfinishedItem, Waiting};
@@ -191,9 +194,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if !self.outbox.is_journaled() {
             return self.waiting.accept(payload);
         }
-        let id = self.waiting.stage(payload.clone());
-        self.outbox.record(|| Record::Accepted { id, payload });
-        id
+        self.stage(payload)
     }
 
     /// Accepts this many items from the front of `payloads`, in their order, after
@@ -206,10 +207,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             return self.waiting.accept_many(payloads, count);
         }
         for payload in payloads.drain(..count.min(payloads.len())) {
-            let id = self.waiting.stage(payload.clone());
-            self.outbox.record(|| Record::Accepted { id, payload });
+            self.stage(payload);
         }
         ItemId(self.waiting.accepted())
+    }
+
+    /// Accepts an item once it is durable.
+    fn stage(&mut self, payload: P) -> ItemId {
+        let id = ItemId(self.waiting.accepted() + 1);
+        self.outbox.accept(id, &payload);
+        self.waiting.stage(payload)
     }
 
     /// Tries a dead letter again: it waits in its old place, and its failed attempts no longer
@@ -364,7 +371,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.copies.observe(service);
         self.done += 1;
         self.note_over(1);
-        self.outbox.record(|| Record::Done { id: handed.id });
+        self.outbox.done(handed.id);
         let attempt = Attempt {
             number: handed.attempt,
             cause: None,
@@ -425,7 +432,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 if lease.copy.is_some() {
                     copies.push(Token { holder, ordinal }.handed(lease));
                 } else {
-                    self.outbox.record(|| Record::Done { id });
+                    self.outbox.done(id);
                 }
             } else if !self.revoked.is_empty() {
                 late.push(Token { holder, ordinal });
