@@ -77,6 +77,8 @@ pub(crate) struct Core {
     pub(super) doorbells: Arc<Doorbells>,
     pub(super) timer: Timer,
     pub(super) writer: WriterDoorbell,
+    /// True while the journal's thread lets more gather for the next write.
+    writer_rests: bool,
     pub(super) traffic: Traffic,
 }
 
@@ -86,6 +88,17 @@ impl fmt::Debug for Core {
             .field("counts", &self.dispatcher.ledger.counts())
             .finish_non_exhaustive()
     }
+}
+
+/// What a journal's thread does next.
+#[derive(Debug)]
+pub(super) enum NextWrite {
+    /// It makes this durable.
+    Now(Write<Envelope>),
+    /// It comes again a moment later.
+    Later,
+    /// It waits until it is called.
+    Nothing,
 }
 
 impl Core {
@@ -124,6 +137,7 @@ impl Core {
             doorbells: Arc::default(),
             timer,
             writer,
+            writer_rests: false,
             traffic: Traffic::default(),
         }
     }
@@ -383,12 +397,40 @@ impl Core {
         self.recall(holder);
     }
 
+    /// Returns `true` if the journal's thread has something to do now.
+    pub(super) fn is_writer_wanted(&self) -> bool {
+        match self.writer_rests {
+            true => self.dispatcher.is_write_due(self.syncers > 0),
+            false => self.dispatcher.ledger.has_write(),
+        }
+    }
+
+    /// Calls the journal's thread, if it has something to do now.
+    pub(super) fn ring_for_writer(&self) {
+        if self.is_writer_wanted() {
+            self.writer.ring();
+        }
+    }
+
+    /// Returns the next write. If `may_rest` is set and it is not due, the journal's thread is to
+    /// come again a moment later, or when it is called.
+    pub(super) fn next_write(&mut self, may_rest: bool) -> NextWrite {
+        let is_due = !may_rest || self.dispatcher.is_write_due(self.syncers > 0);
+        self.writer_rests = !is_due && self.dispatcher.ledger.has_write();
+        if self.writer_rests {
+            return NextWrite::Later;
+        }
+        let write = self.dispatcher.ledger.poll_write();
+        write.map_or(NextWrite::Nothing, NextWrite::Now)
+    }
+
     /// Notes that a write is durable, or cannot be. Returns the next one, if there is one.
     pub(super) fn written(
         &mut self,
         number: u64,
         result: Result<(), String>,
-    ) -> Option<Write<Envelope>> {
+        may_rest: bool,
+    ) -> NextWrite {
         if self.syncers > 0 {
             self.doorbells.durable.notify_all();
         }
@@ -396,7 +438,7 @@ impl Core {
             Ok(()) => self.dispatcher.ledger.handle_written(number),
             Err(why) => self.break_off(why),
         }
-        self.dispatcher.ledger.poll_write()
+        self.next_write(may_rest)
     }
 
     /// Accepts and tells nothing more.

@@ -146,7 +146,7 @@ impl Core {
     /// puts item after item looks now and then if they are ready for more, so that they need not
     /// wake a thread.
     pub(super) fn follow_puts(&mut self, count: usize) {
-        if !self.dispatcher.is_quiet() {
+        if !self.dispatcher.is_quiet() || self.is_writer_wanted() {
             self.pump();
             return;
         }

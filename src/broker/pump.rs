@@ -109,9 +109,7 @@ impl Core {
         self.ring_for_putters();
         self.ring_for_getters();
         self.ring_for_joiners();
-        if self.dispatcher.ledger.has_write() {
-            self.writer.ring();
-        }
+        self.ring_for_writer();
         self.ring_for_stream();
         if let Some(at) = self.dispatcher.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));

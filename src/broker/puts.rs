@@ -70,6 +70,7 @@ impl Broker {
                 return Err(core.store_failed());
             }
             core.syncers += 1;
+            core.ring_for_writer();
             core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
             core.syncers -= 1;
         }
@@ -82,6 +83,9 @@ impl Broker {
         let mut core = self.lock();
         core.syncers += 1;
         while !core.dispatcher.is_written() {
+            if !self.is_shared() {
+                core.ring_for_writer();
+            }
             core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
         }
         core.syncers -= 1;

@@ -288,7 +288,8 @@ impl Book {
             return;
         }
         let first = self.accepted + 1 - count;
-        self.batches.insert(first, BatchState { count, left: count });
+        self.batches
+            .insert(first, BatchState { count, left: count });
         page.put(Table::Batch, (first, 0), run.into_bytes());
         if prints.count > 0 {
             self.prints += prints.count;
@@ -312,7 +313,12 @@ impl Book {
     }
 
     /// Gives these items their end: they are done.
-    fn finish(&mut self, page: &mut Page, first: ItemId, last: ItemId) -> Result<(), Contradiction> {
+    fn finish(
+        &mut self,
+        page: &mut Page,
+        first: ItemId,
+        last: ItemId,
+    ) -> Result<(), Contradiction> {
         let is_usual = self.failures.is_empty() && self.loose.is_empty();
         if is_usual && self.was_accepted(first) && self.was_accepted(last) {
             page.leaving.push((first.0, last.0));

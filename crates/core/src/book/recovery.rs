@@ -199,12 +199,7 @@ impl Recovery {
         inserted.map_err(|item| Damage::Twice { table, item })
     }
 
-    fn read_batch(
-        &mut self,
-        first: u64,
-        count: u64,
-        items: Items<'_>,
-    ) -> Result<(), Damage> {
+    fn read_batch(&mut self, first: u64, count: u64, items: Items<'_>) -> Result<(), Damage> {
         let table = Table::Batch;
         let last = match first.checked_add(count - 1) {
             Some(last) if first > 0 && last < u64::MAX => last,

@@ -187,7 +187,9 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         };
         if let Some(write) = write {
             shared.is_for_puts = true;
-            shared.telling.extend(write.records.iter().flat_map(Record::ids));
+            shared
+                .telling
+                .extend(write.records.iter().flat_map(Record::ids));
             let failed = write.records.iter();
             let failed = failed.filter(|one| matches!(one, Record::Failed { .. }));
             let dead = write.records.iter();

@@ -134,6 +134,11 @@ impl<P, R> Outbox<P, R> {
         !self.is_under_way && !self.is_broken && !self.records.is_empty()
     }
 
+    /// Returns `true` if a report waits to be made.
+    pub(super) fn has_reports(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
     /// Returns `true` if all records are durable, or never will be.
     pub(super) fn is_written(&self) -> bool {
         self.is_broken || (!self.is_under_way && self.records.is_empty())

@@ -41,7 +41,8 @@ impl Run {
     /// Returns `true` if a run that is not empty has no room for an item of this size.
     #[must_use]
     pub fn is_full_with(&self, bytes: usize) -> bool {
-        self.count > 0 && (self.count >= Self::ITEMS_MAX || self.bytes.len() + bytes > Self::BYTES_MAX)
+        self.count > 0
+            && (self.count >= Self::ITEMS_MAX || self.bytes.len() + bytes > Self::BYTES_MAX)
     }
 
     /// Adds an item.
@@ -185,7 +186,10 @@ mod tests {
     #[test]
     fn a_run_is_full_at_its_number_and_at_its_size() {
         let mut run = Run::default();
-        assert!(!run.is_full_with(Run::BYTES_MAX + 1), "one has room in any case");
+        assert!(
+            !run.is_full_with(Run::BYTES_MAX + 1),
+            "one has room in any case"
+        );
         for _ in 0..Run::ITEMS_MAX {
             assert!(!run.is_full_with(0));
             run.push(&[]);

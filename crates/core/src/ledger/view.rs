@@ -277,6 +277,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.outbox.has_write()
     }
 
+    /// Returns `true` if that is to be written at once: a report waits for it, or the items that it
+    /// makes durable will soon be needed. Otherwise there is more to hand out that is durable
+    /// already, and what comes in the next moment can share the write.
+    #[must_use]
+    pub fn is_write_due(&self) -> bool {
+        let is_needed = self.waiting.staged() >= self.waiting.ready();
+        self.has_write() && (is_needed || self.outbox.has_reports())
+    }
+
     /// Returns `true` if all changes so far are durable, or never will be.
     #[must_use]
     pub fn is_written(&self) -> bool {
