@@ -62,7 +62,11 @@ fn write(monitor: &Monitor, store: &dyn Store, calls: Option<&Receiver<()>>) {
                 let result = store.commit(&write);
                 fail::point("commit: durable, not told");
                 let number = write.number;
-                let told = |core: &mut Core| core.written(number, result, may_rest);
+                let told = |core: &mut Core| {
+                    let next = core.written(number, result, may_rest);
+                    core.follow_write(may_rest);
+                    next
+                };
                 let next = monitor.with_or_break_off(told, Core::break_off);
                 fail::point("commit: told");
                 next

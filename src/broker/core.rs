@@ -79,6 +79,8 @@ pub(crate) struct Core {
     pub(super) writer: WriterDoorbell,
     /// True while the journal's thread lets more gather for the next write.
     writer_rests: bool,
+    /// True while a caller that puts is to carry out what follows from a write.
+    pub(super) has_unfollowed_write: bool,
     pub(super) traffic: Traffic,
 }
 
@@ -138,6 +140,7 @@ impl Core {
             timer,
             writer,
             writer_rests: false,
+            has_unfollowed_write: false,
             traffic: Traffic::default(),
         }
     }
@@ -279,6 +282,7 @@ impl Core {
     pub(super) fn joiner_waits(&mut self) {
         self.joiners += 1;
         self.ring_for_stream();
+        self.catch_up();
     }
 
     pub(super) fn keep_waker(&mut self, waker: Waker) -> WakerKey {

@@ -166,7 +166,26 @@ impl Core {
             }
             self.comes_by = false;
         }
-        if is_worth_reading || self.dispatcher.ledger.has_takers() {
+        let is_behind = self.has_unfollowed_write || self.dispatcher.ledger.has_takers();
+        if is_worth_reading || is_behind {
+            self.pump();
+        }
+    }
+
+    /// Carries out what follows from a write. Where a caller puts item after item it does that
+    /// itself: then no thread takes the lock from it while it hands out a thousand items. The
+    /// journal's thread comes again in a moment (`may_rest`), and does what was left.
+    pub(super) fn follow_write(&mut self, may_rest: bool) {
+        let puts_go_on = self.putters == 0 && self.joiners == 0 && !self.has_inline;
+        match may_rest && puts_go_on && self.dispatcher.is_quiet_after_write() {
+            true => self.has_unfollowed_write = true,
+            false => self.pump(),
+        }
+    }
+
+    /// Carries out what follows from a write, if that was left to a caller that puts.
+    pub(super) fn catch_up(&mut self) {
+        if self.has_unfollowed_write {
             self.pump();
         }
     }

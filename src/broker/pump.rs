@@ -28,6 +28,7 @@ impl Core {
 
     /// Carries out decisions until there are no more.
     pub(super) fn pump(&mut self) {
+        self.has_unfollowed_write = false;
         self.note_time();
         let mut last = None;
         while let Some(said) = self.dispatcher.poll() {

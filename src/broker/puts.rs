@@ -70,6 +70,7 @@ impl Broker {
                 return Err(core.store_failed());
             }
             core.syncers += 1;
+            core.catch_up();
             core.ring_for_writer();
             core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
             core.syncers -= 1;
@@ -155,6 +156,11 @@ impl Broker {
         }
         if !std::mem::replace(&mut wait.has_polled, true) {
             return Ok(self.poll(core));
+        }
+        if core.has_unfollowed_write {
+            let mut core = core;
+            core.pump();
+            return Ok(core);
         }
         wait.has_polled = false;
         let at_a_time = self.limit_of_wait(&core, wait.deadline, &mut wait.recheck)?;

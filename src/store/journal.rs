@@ -30,6 +30,7 @@ use rusqlite::Connection;
 use self::file::Claim;
 use self::intrusion::{Files, FilesFound};
 use self::prints::Prints;
+use self::rows::Statements;
 use self::trouble::JournalTrouble;
 use super::{Backend, Store, StoredLetter};
 use crate::error::Kind;
@@ -94,6 +95,7 @@ pub(crate) struct Journal {
 struct JournalWriter {
     /// `None` once it is closed.
     connection: Option<Connection>,
+    statements: Statements,
     book: Book,
     files: Files,
     /// The number of pages in the log, and the number at which the log is written into the file.
@@ -120,6 +122,7 @@ enum CloseMode {
 impl JournalWriter {
     /// Makes the writer, and counts the log's pages from now on.
     fn new(mut connection: Connection, book: Book, path: &Path) -> Result<Self, JournalTrouble> {
+        connection.set_prepared_statement_cache_capacity(Statements::COUNT);
         let log_pages = Arc::new(AtomicU32::new(0));
         let pages = Arc::clone(&log_pages);
         connection.wal_hook(Some(move |_: &mut _, count: c_int| {
@@ -128,6 +131,7 @@ impl JournalWriter {
         }))?;
         Ok(JournalWriter {
             connection: Some(connection),
+            statements: Statements::new(),
             book,
             files: Files::of(path),
             log_pages,
@@ -292,7 +296,10 @@ impl Journal {
         let changes = changes.map_err(|why| format!("journal {}: {why}", self.path.display()));
         let result = changes.and_then(|changes| match changes.is_empty() {
             true => Ok(()),
-            false => rows::apply(connection, &changes).map_err(|error| self.complaint(&error)),
+            false => {
+                let applied = writer.statements.apply(connection, &changes);
+                applied.map_err(|error| self.complaint(&error))
+            }
         });
         match result {
             Ok(()) => {

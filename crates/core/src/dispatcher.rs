@@ -548,6 +548,17 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         nobody_asks && !may_be_wanted && self.shared.is_none()
     }
 
+    /// Returns `true` if a caller that puts item after item may carry out what follows from a write:
+    /// nobody waits for that, and the caller comes by in a moment.
+    #[must_use]
+    pub fn is_quiet_after_write(&self) -> bool {
+        self.is_quiet()
+            && self.ledger.is_streaming()
+            && !self.ledger.has_reports()
+            && self.staged.is_empty()
+            && self.answers.is_empty()
+    }
+
     /// Returns `true` if the journal is to be written at once. `is_awaited`: callers wait until what
     /// they put is durable.
     #[must_use]

@@ -55,6 +55,7 @@ mod leases;
 mod options;
 mod outbox;
 mod outcome;
+mod pace;
 mod policy;
 mod quantiles;
 mod record;

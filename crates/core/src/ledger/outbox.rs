@@ -23,6 +23,8 @@ pub(super) struct Outbox<P, R> {
     /// The items accepted in `records`, and those in the write under way.
     staged: usize,
     staged_under_way: usize,
+    /// The items accepted in the last write that became durable.
+    accepted_last: usize,
     /// The write under way, or else the last one.
     number: u64,
     is_under_way: bool,
@@ -39,6 +41,7 @@ impl<P, R> Outbox<P, R> {
             open_run: None,
             staged: 0,
             staged_under_way: 0,
+            accepted_last: 0,
             number: 0,
             is_under_way: false,
             is_broken: false,
@@ -134,6 +137,11 @@ impl<P, R> Outbox<P, R> {
         !self.is_under_way && !self.is_broken && !self.records.is_empty()
     }
 
+    /// Returns the number of items accepted in the last write that became durable.
+    pub(super) fn accepted_last(&self) -> usize {
+        self.accepted_last
+    }
+
     /// Returns `true` if a report waits to be made.
     pub(super) fn has_reports(&self) -> bool {
         !self.reports.is_empty()
@@ -165,7 +173,8 @@ impl<P, R> Outbox<P, R> {
             return 0;
         }
         self.is_under_way = false;
-        core::mem::take(&mut self.staged_under_way)
+        self.accepted_last = core::mem::take(&mut self.staged_under_way);
+        self.accepted_last
     }
 
     /// Notes that the write under way failed; there will be no other.
