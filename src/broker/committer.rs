@@ -64,7 +64,7 @@ fn write(monitor: &Monitor, store: &dyn Store, calls: Option<&Receiver<()>>) {
                 let number = write.number;
                 let told = |core: &mut Core| {
                     let next = core.written(number, result, may_rest);
-                    core.follow_write(may_rest);
+                    core.follow_write(matches!(next, NextWrite::Later));
                     next
                 };
                 let next = monitor.with_or_break_off(told, Core::break_off);
@@ -72,6 +72,7 @@ fn write(monitor: &Monitor, store: &dyn Store, calls: Option<&Receiver<()>>) {
                 next
             }
             (NextWrite::Later, Some(calls)) => {
+                fail::point("commit: put off");
                 // It does not matter if it was called, the time is over, or the queue ends.
                 let _ = calls.recv_timeout(REST);
                 monitor.with(|core| core.next_write(false))

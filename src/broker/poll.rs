@@ -14,6 +14,7 @@ use super::Broker;
 use super::attachment::{Attachment, Reliance};
 use super::core::Core;
 use super::monitor::with_guard;
+use crate::fail;
 use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::poll::poll_until;
@@ -173,13 +174,15 @@ impl Core {
     }
 
     /// Carries out what follows from a write. Where a caller puts item after item it does that
-    /// itself: then no thread takes the lock from it while it hands out a thousand items. The
-    /// journal's thread comes again in a moment (`may_rest`), and does what was left.
-    pub(super) fn follow_write(&mut self, may_rest: bool) {
+    /// itself: then no thread takes the lock from it while it hands out a thousand items. What it
+    /// leaves is done when the journal's thread comes again, so this is only if it will soon.
+    pub(super) fn follow_write(&mut self, comes_again: bool) {
         let puts_go_on = self.putters == 0 && self.joiners == 0 && !self.has_inline;
-        match may_rest && puts_go_on && self.dispatcher.is_quiet_after_write() {
-            true => self.has_unfollowed_write = true,
-            false => self.pump(),
+        if comes_again && puts_go_on && self.dispatcher.is_quiet_after_write() {
+            self.has_unfollowed_write = true;
+            fail::point("commit: left to who puts");
+        } else {
+            self.pump();
         }
     }
 

@@ -24,6 +24,7 @@ crate::trials!(
     a_kill_at_any_step_of_a_worker_loses_nothing,
     a_kill_at_any_step_of_a_producer_loses_nothing,
     a_kill_at_any_step_of_copies_loses_nothing_and_tells_nothing_twice,
+    a_kill_at_any_step_of_a_stream_of_puts_loses_nothing,
     a_queue_whose_books_do_not_agree_ends_the_run_with_70,
     a_supervisor_killed_in_the_middle_of_a_start_leaves_nobody,
 );
@@ -35,11 +36,17 @@ const PRODUCED: u64 = 4;
 /// The items that are put together, in two batches.
 const TOGETHER: std::ops::Range<u64> = 200..203;
 
+/// The items that are put one after the other, with one wait for all of them.
+const STREAMED: std::ops::Range<u64> = 1000..4000;
+
 /// The variable with the folder of the job, which its workers inherit.
 const FOLDER: &str = "DISHRACK_TEST_FOLDER";
 
 /// The variable that is set where each item has two copies.
 const COPIES: &str = "DISHRACK_TEST_COPIES";
+
+/// The variable that is set where nobody watches single items, so that writes need not hurry.
+const STREAM: &str = "DISHRACK_TEST_STREAM";
 
 /// The time that a copy takes that is not needed: longer than all that is done until it is stopped.
 const HANGS: Duration = Duration::from_secs(2);
@@ -113,7 +120,10 @@ pub(crate) fn play() {
     let path = folder().join("journal");
     let copies = std::env::var_os(COPIES).map(|_| Copies::first(2));
     let options = Options::default().copies(copies);
-    let queue = JoinableQueue::journaled(path, Durability::Full, options).unwrap();
+    if std::env::var_os(STREAM).is_some() {
+        return play_stream(&path, options);
+    }
+    let queue = JoinableQueue::journaled(&path, Durability::Full, options).unwrap();
     let clerks = Supervisor::builder()
         .processes(2)
         .name("clerk")
@@ -143,11 +153,35 @@ pub(crate) fn play() {
     note(&format!("joined {} {}", joined.done, joined.dead));
 }
 
-/// The kind of a run: each item once at a time, or in two copies.
+/// Does the same with items that are put one after the other.
+fn play_stream(path: &Path, options: Options) {
+    let queue = JoinableQueue::journaled(path, Durability::Full, options).unwrap();
+    let clerks = Supervisor::builder().processes(2).name("clerk");
+    let _clerks = clerks.handler(&queue, clerk).unwrap();
+    // These are put at most once.
+    if fs::File::create_new(folder().join("streamed")).is_ok() {
+        for n in STREAMED {
+            queue.put_unsynced(&n).unwrap();
+        }
+        queue.sync().unwrap();
+        let lines: Vec<_> = STREAMED.map(|n| format!("accepted {n}")).collect();
+        note(&lines.join("\n"));
+    }
+    for n in 0..OWN {
+        if queue.put_resumable(&n, &n.to_le_bytes()).unwrap().is_some() {
+            note(&format!("accepted {n}"));
+        }
+    }
+    let joined = queue.join().unwrap();
+    note(&format!("joined {} {}", joined.done, joined.dead));
+}
+
+/// The kind of a run: each item once at a time, in two copies, or many that nobody watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Copied,
+    Streamed,
 }
 
 fn run(kind: Kind, folder: &Path, kill: Option<&str>) -> bool {
@@ -158,6 +192,9 @@ fn run(kind: Kind, folder: &Path, kill: Option<&str>) -> bool {
         .env_remove("DISHRACK_KILL_POINT");
     if kind == Kind::Copied {
         command.env(COPIES, "2");
+    }
+    if kind == Kind::Streamed {
+        command.env(STREAM, "1");
     }
     if let Some(kill) = kill {
         command.env("DISHRACK_KILL_POINT", kill);
@@ -278,6 +315,21 @@ fn a_kill_at_any_step_of_copies_loses_nothing_and_tells_nothing_twice() {
         for point in points {
             kill_each_time(Kind::Copied, role, point);
         }
+    }
+}
+
+/// Writes that gather more, and what follows from them in the thread that puts.
+fn a_kill_at_any_step_of_a_stream_of_puts_loses_nothing() {
+    let points = [
+        "commit: put off",
+        "commit: left to who puts",
+        "commit: begin",
+        "commit: inside",
+        "commit: durable, not told",
+    ];
+    points_of(Kind::Streamed, "supervisor", &points);
+    for point in points {
+        kill_each_time(Kind::Streamed, "supervisor", point);
     }
 }
 
