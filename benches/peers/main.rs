@@ -11,6 +11,8 @@ mod busy;
 mod channels;
 mod hedging;
 mod item;
+#[cfg(feature = "journal")]
+mod journaled;
 mod large;
 mod order;
 mod pool;
@@ -65,6 +67,8 @@ fn measure(order: &Order) -> Measured {
         "throughput" => throughput::measure(order),
         "round-trip" => round_trip::measure(order),
         "large" => large::measure(order),
+        #[cfg(feature = "journal")]
+        "journal" => journaled::measure(order),
         "start" => start::measure(order),
         "start-many" => start::many(order),
         "commands" => bare_commands::measure(order),

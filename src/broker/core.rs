@@ -77,8 +77,7 @@ pub(crate) struct Core {
     pub(super) doorbells: Arc<Doorbells>,
     pub(super) timer: Timer,
     pub(super) writer: WriterDoorbell,
-    /// True while the journal's thread lets more gather for the next write.
-    writer_rests: bool,
+    writer_state: WriterState,
     /// True while a caller that puts is to carry out what follows from a write.
     pub(super) has_unfollowed_write: bool,
     pub(super) traffic: Traffic,
@@ -92,7 +91,18 @@ impl fmt::Debug for Core {
     }
 }
 
-/// What a journal's thread does next.
+/// The state of a journal's thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WriterState {
+    /// It writes, or sleeps until it is called.
+    Idle,
+    /// It was called, and has not come yet.
+    Called,
+    /// It lets more gather for the next write.
+    Resting,
+}
+
+/// The next step of a journal's thread.
 #[derive(Debug)]
 pub(super) enum NextWrite {
     /// It makes this durable.
@@ -139,7 +149,7 @@ impl Core {
             doorbells: Arc::default(),
             timer,
             writer,
-            writer_rests: false,
+            writer_state: WriterState::Idle,
             has_unfollowed_write: false,
             traffic: Traffic::default(),
         }
@@ -403,15 +413,19 @@ impl Core {
 
     /// Returns `true` if the journal's thread has something to do now.
     pub(super) fn is_writer_wanted(&self) -> bool {
-        match self.writer_rests {
-            true => self.dispatcher.is_write_due(self.syncers > 0),
-            false => self.dispatcher.ledger.has_write(),
+        // A stream's thread is called by `ring_for_stream`.
+        let is_stream = self.dispatcher.shared.is_some();
+        match self.writer_state {
+            WriterState::Called => false,
+            WriterState::Idle => !is_stream && self.dispatcher.ledger.has_write(),
+            WriterState::Resting => self.dispatcher.is_write_due(self.syncers > 0),
         }
     }
 
     /// Calls the journal's thread, if it has something to do now.
-    pub(super) fn ring_for_writer(&self) {
+    pub(super) fn ring_for_writer(&mut self) {
         if self.is_writer_wanted() {
+            self.writer_state = WriterState::Called;
             self.writer.ring();
         }
     }
@@ -420,10 +434,11 @@ impl Core {
     /// come again a moment later, or when it is called.
     pub(super) fn next_write(&mut self, may_rest: bool) -> NextWrite {
         let is_due = !may_rest || self.dispatcher.is_write_due(self.syncers > 0);
-        self.writer_rests = !is_due && self.dispatcher.ledger.has_write();
-        if self.writer_rests {
+        if !is_due && self.dispatcher.ledger.has_write() {
+            self.writer_state = WriterState::Resting;
             return NextWrite::Later;
         }
+        self.writer_state = WriterState::Idle;
         let write = self.dispatcher.ledger.poll_write();
         write.map_or(NextWrite::Nothing, NextWrite::Now)
     }

@@ -84,9 +84,7 @@ impl Broker {
         let mut core = self.lock();
         core.syncers += 1;
         while !core.dispatcher.is_written() {
-            if !self.is_shared() {
-                core.ring_for_writer();
-            }
+            core.ring_for_writer();
             core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
         }
         core.syncers -= 1;

@@ -44,7 +44,7 @@ pub use salvage::Salvaged;
 pub use tables::{Change, Key, Table};
 pub use tally::Tally;
 
-use crate::ledger::{Failure, ItemId, Record, Run};
+use crate::ledger::{Failure, ItemId, ItemRun, Record};
 
 /// The key of an item as it is kept: 128 bits of a keyed hash.
 pub type Print = u128;
@@ -112,8 +112,8 @@ struct Page {
 
 /// Items that are accepted together, while they are collected.
 #[derive(Default)]
-struct Batch {
-    run: Run,
+struct NewBatch {
+    run: ItemRun,
     prints: codec::PrintRow,
 }
 
@@ -238,7 +238,7 @@ impl Book {
         page: &mut Page,
         records: &[Record<P>],
     ) -> Result<(), Contradiction> {
-        let mut batch = Batch::default();
+        let mut batch = NewBatch::default();
         for record in records {
             match record {
                 Record::Accepted { id, payload } => {
@@ -281,8 +281,8 @@ impl Book {
     }
 
     /// Puts a batch of the last items that were accepted, and begins another.
-    fn put_batch(&mut self, page: &mut Page, batch: &mut Batch) {
-        let Batch { run, prints } = core::mem::take(batch);
+    fn put_batch(&mut self, page: &mut Page, batch: &mut NewBatch) {
+        let NewBatch { run, prints } = core::mem::take(batch);
         let count = run.count();
         if count == 0 {
             return;
@@ -594,7 +594,7 @@ mod tests {
         /// Accepts these items in one record, unless there is none.
         fn accept_run(&mut self, bodies: Vec<Vec<u8>>) {
             let first = ItemId(self.found.recovered.accepted + 1);
-            let mut run = Run::default();
+            let mut run = ItemRun::default();
             for body in bodies {
                 run.push(&body);
                 self.accept(body.into(), None);
@@ -775,7 +775,7 @@ mod tests {
     #[test]
     fn large_items_do_not_share_a_batch() {
         let mut book = Book::default();
-        let body: Arc<[u8]> = vec![7; Run::BYTES_MAX - 100].into();
+        let body: Arc<[u8]> = vec![7; ItemRun::BYTES_MAX - 100].into();
         let accepted = |id| Record::Accepted {
             id: ItemId(id),
             payload: Envelope(Arc::clone(&body), Some(id.into())),

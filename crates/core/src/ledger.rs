@@ -91,7 +91,7 @@ pub use policy::{Ballot, Copies, Hedge};
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
 pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Stale};
-pub use run::{Full, Items, Run};
+pub use run::{Full, ItemRun, Items};
 pub(crate) use run::{put_varint, take_bytes, take_varint};
 pub use shortage::Notice;
 use shortage::Shortage;

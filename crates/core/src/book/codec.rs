@@ -1,7 +1,7 @@
 //! The bytes of a row: a checksum, then the row's body.
 //!
 //! The checksum covers the table and the key as well, so a row in another's place is noticed.
-//! Numbers are varints, as in a [`Run`](crate::ledger::Run), whose bytes are the body of a row of
+//! Numbers are varints, as in a [`ItemRun`](crate::ledger::ItemRun), whose bytes are the body of a row of
 //! items. Decoding trusts no byte.
 
 use alloc::sync::Arc;

@@ -16,7 +16,7 @@ use super::tables::{Key, Table};
 use super::tally::Tally;
 use super::{BatchState, Book, codec};
 use crate::book::Print;
-use crate::ledger::{Attempt, Failure, ItemId, Items, Recovered, Run, Unfinished};
+use crate::ledger::{Attempt, Failure, ItemId, ItemRun, Items, Recovered, Unfinished};
 
 /// A fault in a set of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl Recovery {
                 self.loose.insert(key.0, item);
             }
             Table::Batch => {
-                let (count, items) = Run::of_bytes(body).ok_or(damaged)?;
+                let (count, items) = ItemRun::of_bytes(body).ok_or(damaged)?;
                 self.read_batch(key.0, count, items)?;
             }
             Table::Print => {

@@ -12,7 +12,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::{Fate, ItemId, Record, Report, Run, Weight, Write};
+use super::{Fate, ItemId, ItemRun, Record, Report, Weight, Write};
 
 #[derive(Debug)]
 pub(super) struct Outbox<P, R> {
@@ -217,7 +217,7 @@ impl<P: Weight + Clone, R> Outbox<P, R> {
             run.push(body);
         } else {
             self.open_run = Some(self.records.len());
-            let run = Run::of(body);
+            let run = ItemRun::of(body);
             self.records.push(Record::AcceptedRun { first: id, run });
         }
     }

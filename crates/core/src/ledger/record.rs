@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Failure, ItemId, Run, Scene};
+use super::{Cause, Failure, ItemId, ItemRun, Scene};
 
 /// One change. An item's records come in the order of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Record<P> {
         /// The first one's number.
         first: ItemId,
         /// The items.
-        run: Run,
+        run: ItemRun,
     },
     /// An attempt failed.
     Failed {

@@ -9,12 +9,12 @@ use super::ItemId;
 
 /// A run of items. It can be added to until it is full.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Run {
+pub struct ItemRun {
     count: usize,
     bytes: Vec<u8>,
 }
 
-impl Run {
+impl ItemRun {
     /// The greatest size in bytes; a run holds one item at least.
     pub const BYTES_MAX: usize = 1 << 20;
     /// The greatest number of items, so that a slow item keeps few others in a journal's file.
@@ -22,7 +22,7 @@ impl Run {
 
     /// Makes a run of this item.
     pub(super) fn of(item: &[u8]) -> Self {
-        let mut run = Run::default();
+        let mut run = ItemRun::default();
         run.push(item);
         run
     }
@@ -57,7 +57,7 @@ impl Run {
     ///
     /// # Errors
     /// They do not.
-    pub fn append(&mut self, other: &Run) -> Result<(), Full> {
+    pub fn append(&mut self, other: &ItemRun) -> Result<(), Full> {
         let is_full = self.count + other.count > Self::ITEMS_MAX
             || self.bytes.len() + other.bytes.len() > Self::BYTES_MAX;
         if self.count > 0 && is_full {
@@ -148,8 +148,8 @@ mod tests {
 
     use super::*;
 
-    fn run_of(items: &[Vec<u8>]) -> Run {
-        let mut run = Run::default();
+    fn run_of(items: &[Vec<u8>]) -> ItemRun {
+        let mut run = ItemRun::default();
         items.iter().for_each(|item| run.push(item));
         run
     }
@@ -167,7 +167,7 @@ mod tests {
             prop_assert_eq!(&run, &run_of(&items));
             prop_assert!(run.items().eq(items.iter().map(Vec::as_slice)));
             let bytes = run.into_bytes();
-            let (count, decoded) = Run::of_bytes(&bytes).unwrap();
+            let (count, decoded) = ItemRun::of_bytes(&bytes).unwrap();
             prop_assert_eq!(count, items.len() as u64);
             prop_assert!(decoded.eq(items.iter().map(Vec::as_slice)));
 
@@ -178,27 +178,30 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_run_or_are_not(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-            let read = Run::of_bytes(&bytes).map(|(count, items)| (count, items.count() as u64));
+            let read = ItemRun::of_bytes(&bytes).map(|(count, items)| (count, items.count() as u64));
             prop_assert!(read.is_none_or(|(count, there)| count == there));
         }
     }
 
     #[test]
     fn a_run_is_full_at_its_number_and_at_its_size() {
-        let mut run = Run::default();
+        let mut run = ItemRun::default();
         assert!(
-            !run.is_full_with(Run::BYTES_MAX + 1),
+            !run.is_full_with(ItemRun::BYTES_MAX + 1),
             "one has room in any case"
         );
-        for _ in 0..Run::ITEMS_MAX {
+        for _ in 0..ItemRun::ITEMS_MAX {
             assert!(!run.is_full_with(0));
             run.push(&[]);
         }
         assert!(run.is_full_with(0));
-        assert_eq!(run.append(&Run::of(&[])), Err(Full));
-        let mut run = Run::of(&[7; Run::BYTES_MAX / 2]);
-        assert!(!run.is_full_with(9) && run.is_full_with(Run::BYTES_MAX / 2));
-        assert_eq!(run.append(&Run::of(&[7; Run::BYTES_MAX / 2])), Err(Full));
-        assert_eq!(run.append(&Run::of(&[7; 9])), Ok(()));
+        assert_eq!(run.append(&ItemRun::of(&[])), Err(Full));
+        let mut run = ItemRun::of(&[7; ItemRun::BYTES_MAX / 2]);
+        assert!(!run.is_full_with(9) && run.is_full_with(ItemRun::BYTES_MAX / 2));
+        assert_eq!(
+            run.append(&ItemRun::of(&[7; ItemRun::BYTES_MAX / 2])),
+            Err(Full)
+        );
+        assert_eq!(run.append(&ItemRun::of(&[7; 9])), Ok(()));
     }
 }
