@@ -5,6 +5,10 @@
 mod conformance;
 #[path = "../shared/deadline.rs"]
 mod deadline;
+#[path = "../shared/run.rs"]
+mod run;
+#[path = "../shared/said.rs"]
+mod said;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]

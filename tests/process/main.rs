@@ -1,6 +1,12 @@
 //! Tests with real worker processes, one file for each scenario. They wait for events, never for a
 //! time: a deadline only ends a test that hangs.
 
+#[path = "../shared/deadline.rs"]
+mod deadline;
+#[path = "../shared/run.rs"]
+mod run;
+#[path = "../shared/said.rs"]
+mod said;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]
