@@ -1,6 +1,7 @@
 //! The cost of a journal: small items from `put` to `join`, without one, with `Durability::Normal`
 //! and with `Durability::Full`, in turns within one run, so that the figures compare. Prints a
-//! table of the medians of five rounds (`--rounds N`), and of the ratios within each round.
+//! table of the medians of five rounds (`--rounds N`) of a million items (`--items N`), and of the
+//! ratios within each round.
 //!
 //! `--only MODE` runs one of `none`, `normal` and `full` with processes alone, for perf. With
 //! `--test` it runs a few items and only checks that all are done.
@@ -82,7 +83,8 @@ fn main() {
     dishrack::serve(|roles| roles.handler(nothing));
     let is_test = std::env::args().any(|argument| argument == "--test");
     let rounds = value_of("--rounds").map_or(ROUNDS, |word| word.parse().expect("a number"));
-    let (items, rounds) = if is_test { (2000, 1) } else { (ITEMS, rounds) };
+    let items = value_of("--items").map_or(ITEMS, |word| word.parse().expect("a number"));
+    let (items, rounds) = if is_test { (2000, 1) } else { (items, rounds) };
     if let Some(only) = value_of("--only") {
         let mode = MODES.into_iter().find(|(name, _)| *name == only);
         let (_, durability) = mode.expect("none, normal or full");

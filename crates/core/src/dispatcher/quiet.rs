@@ -1,4 +1,4 @@
-//! What may wait for a moment, because nobody waits for it or somebody comes by who does it with other
+//! The things that may wait for a moment, because nobody waits for it or somebody comes by who does it with other
 //! things. It does not know how long a moment is.
 
 use super::Dispatcher;
