@@ -152,13 +152,13 @@ impl Broker {
             self.drive_inline();
             return Ok(self.lock());
         }
-        if !std::mem::replace(&mut wait.has_polled, true) {
-            return Ok(self.poll(core));
-        }
         if core.has_unfollowed_write {
             let mut core = core;
             core.pump();
             return Ok(core);
+        }
+        if !std::mem::replace(&mut wait.has_polled, true) {
+            return Ok(self.poll(core));
         }
         wait.has_polled = false;
         let at_a_time = self.limit_of_wait(&core, wait.deadline, &mut wait.recheck)?;
