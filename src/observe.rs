@@ -3,6 +3,7 @@
 //! An observer gets every event in the order in which it became known. Each display of a run (text,
 //! JSON, a status line) is a fold over these events in a file of its own, and changes nothing.
 
+pub(crate) mod item;
 mod json;
 mod mode;
 #[cfg(feature = "cli")]
@@ -226,14 +227,14 @@ pub enum EventKind {
         /// The reason.
         why: String,
     },
-    /// A worker has reached a bound, and another one takes its place.
+    /// Another one takes a worker's place: it has reached a bound, or all are being replaced.
     #[non_exhaustive]
     WorkerReplaced {
         /// Its name.
         worker: Arc<str>,
         /// Its process.
         pid: u32,
-        /// The bound.
+        /// The reason.
         why: String,
     },
     /// An item takes longer than its time limit, and its worker is asked to end.
@@ -252,6 +253,18 @@ pub enum EventKind {
         /// The reason.
         why: String,
     },
+    /// There are as many workers now as were asked for.
+    #[non_exhaustive]
+    Scaled {
+        /// The number of workers.
+        workers: usize,
+    },
+    /// The queue is paused: nothing more is handed out, and what is begun goes on.
+    #[non_exhaustive]
+    Paused,
+    /// A pause is over.
+    #[non_exhaustive]
+    Resumed,
     /// The journal failed: nothing more is accepted or told.
     #[non_exhaustive]
     JournalFailed {
@@ -329,6 +342,9 @@ impl EventKind {
             | EventKind::WorkerStarted { .. }
             | EventKind::Started { .. }
             | EventKind::NoWorkersLeft { .. }
+            | EventKind::Scaled { .. }
+            | EventKind::Paused
+            | EventKind::Resumed
             | EventKind::JournalFailed { .. }
             | EventKind::Inconsistent { .. }
             | EventKind::Summary { .. } => Subject::Other,
@@ -403,6 +419,11 @@ impl Emitter {
     /// Returns the present time since 1970. It never goes back.
     pub(crate) fn now_unix(&self) -> Duration {
         self.origin_unix + self.now()
+    }
+
+    /// Converts a time since the queue was made to the time since 1970.
+    pub(crate) fn unix_at(&self, at: Duration) -> Duration {
+        self.origin_unix.saturating_add(at)
     }
 
     /// Converts a time of the machine's monotonic clock to the time since 1970.

@@ -6,12 +6,14 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use super::WorkerInfo;
 use super::notes::{Note, NoteSender};
 use super::pool::Pool;
 use super::reap::Reaper;
-use super::watch::{ProcessPlan, Roster, Watch};
-use crate::broker::Broker;
+use super::status::{Roster, RunState};
+use super::watch::{ProcessPlan, Watch};
+use super::{PoolStatus, WorkerInfo};
+use super::{changes, limits};
+use crate::broker::{Broker, Deadline};
 use crate::error::Kind;
 use crate::handler::attempt::message_of;
 use crate::sys::signals;
@@ -21,6 +23,7 @@ pub(super) struct ProcessPool {
     notes: NoteSender,
     thread: Mutex<Option<JoinHandle<()>>>,
     over: crossbeam_channel::Receiver<()>,
+    broker: Arc<Broker>,
     roster: Roster,
 }
 
@@ -35,8 +38,8 @@ impl ProcessPool {
         let workers = plan.workers;
         broker.with(|core| core.pool_began(workers));
         let inbox = (sender.clone(), notes);
-        let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, Arc::clone(&roster));
-        let queue = Arc::clone(broker);
+        let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, roster.clone());
+        let (queue, kept) = (Arc::clone(broker), roster.clone());
         let thread = std::thread::Builder::new()
             .name("dishrack-watch".into())
             .spawn(move || {
@@ -50,6 +53,7 @@ impl ProcessPool {
                         core.workers_change(0, workers);
                     });
                 }
+                kept.with(|roster| roster.state = RunState::Over);
                 drop(alive);
             });
         match thread {
@@ -57,6 +61,7 @@ impl ProcessPool {
                 notes: sender,
                 thread: Mutex::new(Some(thread)),
                 over,
+                broker: Arc::clone(broker),
                 roster,
             }),
             Err(error) => {
@@ -111,8 +116,28 @@ impl Pool for ProcessPool {
         self.notes.wake();
     }
 
+    fn scale(&self, workers: usize, deadline: Deadline) -> Result<(), Kind> {
+        let now = self.roster.with(|roster| roster.entries.len());
+        limits::check_scale(workers)?;
+        limits::provide_files(workers.saturating_sub(now))?;
+        let (told, end) = crossbeam_channel::bounded(1);
+        self.notes.post(Note::Scale { workers, told });
+        changes::wait("the number of workers", &end, deadline)
+    }
+
+    fn reload(&self, deadline: Deadline) -> Result<(), Kind> {
+        // There is one more worker for a while.
+        limits::provide_files(1)?;
+        let (told, end) = crossbeam_channel::bounded(1);
+        self.notes.post(Note::Reload { told });
+        changes::wait("the workers", &end, deadline)
+    }
+
     fn workers(&self) -> Vec<WorkerInfo> {
-        let roster = self.roster.lock();
-        roster.values().cloned().collect()
+        self.roster.ready(&self.broker)
+    }
+
+    fn status(&self) -> PoolStatus {
+        self.roster.status(&self.broker)
     }
 }

@@ -25,6 +25,7 @@ crate::trials!(
     a_kill_at_any_step_of_a_producer_loses_nothing,
     a_kill_at_any_step_of_copies_loses_nothing_and_tells_nothing_twice,
     a_kill_at_any_step_of_a_stream_of_puts_loses_nothing,
+    a_kill_at_any_step_of_a_change_loses_nothing,
     a_queue_whose_books_do_not_agree_ends_the_run_with_70,
     a_supervisor_killed_in_the_middle_of_a_start_leaves_nobody,
 );
@@ -50,6 +51,8 @@ const RUNS_MAX: usize = 100;
 
 /// The variable that is set where nobody watches single items, so that writes need not hurry.
 const STREAM: &str = "DISHRACK_TEST_STREAM";
+/// The variable that is set where the run is paused, scaled and reloaded.
+const STEERED: &str = "DISHRACK_TEST_STEERED";
 
 /// The time that a copy takes that is not needed: longer than all that is done until it is stopped.
 const HANGS: Duration = Duration::from_secs(2);
@@ -132,7 +135,7 @@ pub(crate) fn play() {
         .name("clerk")
         .name_items(|n: &u64| n.to_string())
         .observer(Arc::new(Diarist));
-    let _clerks = clerks.handler(&queue, clerk).unwrap();
+    let clerks = clerks.handler(&queue, clerk).unwrap();
     // It puts at most once, even if it dies.
     if fs::File::create_new(folder().join("produced")).is_ok() {
         let producers = Supervisor::builder().processes(1).name("producer");
@@ -151,6 +154,9 @@ pub(crate) fn play() {
         if queue.put_resumable(&n, &n.to_le_bytes()).unwrap().is_some() {
             note(&format!("accepted {n}"));
         }
+    }
+    if std::env::var_os(STEERED).is_some() {
+        steer(&queue, &clerks);
     }
     let joined = queue.join().unwrap();
     note(&format!("joined {} {}", joined.done, joined.dead));
@@ -179,12 +185,22 @@ fn play_stream(path: &Path, options: Options) {
     note(&format!("joined {} {}", joined.done, joined.dead));
 }
 
-/// The kind of a run: each item once at a time, in two copies, or many that nobody watches.
+fn steer(queue: &JoinableQueue<u64>, clerks: &Supervisor<u64, u64>) {
+    queue.pause().unwrap();
+    clerks.scale(1).unwrap();
+    queue.unpause().unwrap();
+    clerks.scale(2).unwrap();
+    clerks.reload().unwrap();
+}
+
+/// The kind of a run: each item once at a time, in two copies, or many that nobody
+/// watches; or the run is steered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Copied,
     Streamed,
+    Steered,
 }
 
 fn run(kind: Kind, folder: &Path, kill: Option<&str>) -> bool {
@@ -193,11 +209,11 @@ fn run(kind: Kind, folder: &Path, kill: Option<&str>) -> bool {
         .env("DISHRACK_TEST_PLAY", PLAY)
         .env(FOLDER, folder)
         .env_remove("DISHRACK_KILL_POINT");
-    if kind == Kind::Copied {
-        command.env(COPIES, "2");
-    }
-    if kind == Kind::Streamed {
-        command.env(STREAM, "1");
+    match kind {
+        Kind::Plain => {}
+        Kind::Copied => drop(command.env(COPIES, "2")),
+        Kind::Streamed => drop(command.env(STREAM, "1")),
+        Kind::Steered => drop(command.env(STEERED, "1")),
     }
     if let Some(kill) = kill {
         command.env("DISHRACK_KILL_POINT", kill);
@@ -262,6 +278,23 @@ fn check(kind: Kind, diary: &str, of: &str) {
     let expected = format!("joined {} 0", did.len());
     assert_eq!(joined, expected, "{of}: {diary}");
     assert!(done.is_subset(&did), "{of}: {diary}");
+}
+
+fn a_kill_at_any_step_of_a_change_loses_nothing() {
+    let own = [
+        "pause: begin",
+        "pause: asked",
+        "pause: end",
+        "scale: asked",
+        "scale: end",
+        "leave: asked",
+        "reload: asked",
+        "reload: end",
+    ];
+    points_of(Kind::Steered, "supervisor", &own);
+    for point in own {
+        kill_each_time(Kind::Steered, "supervisor", point);
+    }
 }
 
 /// Kills a role wherever it passes a point.

@@ -34,9 +34,11 @@ mod progress;
 mod reliance;
 mod roles;
 mod scale;
+mod scaling;
 mod schedules;
 mod setup;
 mod signals;
+mod steering;
 #[cfg(feature = "failpoints")]
 mod stop_points;
 mod strangers;
@@ -78,9 +80,11 @@ fn main() {
         progress::trials(),
         reliance::trials(),
         scale::trials(),
+        scaling::trials(),
         schedules::trials(),
         setup::trials(),
         signals::trials(),
+        steering::trials(),
         #[cfg(feature = "failpoints")]
         stop_points::trials(),
         strangers::trials(),

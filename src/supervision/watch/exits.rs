@@ -6,7 +6,6 @@ use nix::libc;
 
 use super::Watch;
 use crate::observe::EventKind;
-use crate::supervision::WorkerInfo;
 use dishrack_core::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
 use dishrack_core::pool::child::ChildEvent;
 use dishrack_core::pool::watchdog::{Fault, Watchdog};
@@ -22,7 +21,6 @@ impl Watch {
         let registration = slot.registration.clone();
         // From now on its news is out of date.
         slot.life += 1;
-        self.roster.lock().remove(&index);
         let holder = registration.end();
         let found = holder
             .zip(board)
@@ -38,8 +36,9 @@ impl Watch {
             None => self.report_failed_start(index, pid, exit),
         }
         let mut charged = 0;
+        let cause = holder.and_then(|_| self.cause_of_death(index, found, exit));
+        self.note_death(index, cause.as_ref());
         if let Some(holder) = holder {
-            let cause = self.cause_of_death(index, found, exit);
             let started = self.charged_of(index, found);
             let began_ns = board.map_or(0, |board| board.progress().0);
             let blame = cause.map(|cause| {
@@ -80,7 +79,8 @@ impl Watch {
         let slot = &self.slots[index];
         let is_killed = exit == Exit::Signaled(libc::SIGKILL);
         // The supervisor killed it because of the stop, which is no fault of its item.
-        if (self.is_stopping || slot.is_recycled) && is_killed && slot.is_killed {
+        let is_wished = self.is_stopping || slot.is_recycled || slot.is_leaving;
+        if is_wished && is_killed && slot.is_killed {
             return None;
         }
         let fault = slot.watchdog.as_ref().and_then(Watchdog::fault);
@@ -144,7 +144,7 @@ impl Watch {
             pid,
             exit,
             holding,
-            is_asked: self.is_stopping || is_for_item,
+            is_asked: self.is_stopping || slot.is_leaving || is_for_item,
         };
         self.broker.read(|core| core.emitter.emit(what));
     }
@@ -152,6 +152,9 @@ impl Watch {
     /// Reports a process that ended before it was a worker.
     pub(super) fn report_failed_start(&self, index: usize, pid: Option<u32>, exit: Exit) {
         let slot = &self.slots[index];
+        if slot.is_leaving {
+            return;
+        }
         let why = match &slot.complaint {
             Some(complaint) if exit == Exit::Unknown => complaint.clone(),
             Some(complaint) => format!("{exit} ({complaint})"),
@@ -166,10 +169,5 @@ impl Watch {
         if !self.is_stopping {
             self.broker.read(|core| core.emitter.emit(kind));
         }
-    }
-
-    pub(super) fn enter_in_roster(&self, index: usize, pid: u32) {
-        let name = self.slots[index].name.to_string();
-        self.roster.lock().insert(index, WorkerInfo { name, pid });
     }
 }

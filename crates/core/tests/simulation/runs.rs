@@ -83,6 +83,7 @@ crate::trials! {
     a_copy_that_fails_its_item_is_caught => expect_caught_in_a_world(Plant::CopyFailsItem),
     two_copies_for_one_worker_are_caught => expect_caught_in_a_world(Plant::CopiesTogether),
     the_output_of_a_loser_is_caught => expect_caught_in_a_world(Plant::LosersShown),
+    a_pause_that_is_told_too_early_is_caught => expect_caught_in_a_world(Plant::EarlyPause),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.

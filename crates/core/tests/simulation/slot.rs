@@ -30,10 +30,15 @@ pub(crate) struct Slot {
     pub(crate) through_heard: u64,
     /// The scoreboard that a dead process left, and its real work.
     pub(crate) board: Started,
+    pub(crate) last_begun: Started,
     pub(crate) begun: Option<Job>,
     /// Set if its supervisor killed it, with the cause if that is an item's fault.
     pub(crate) killed_for: Option<Option<Cause>>,
     pub(crate) is_over: bool,
+    /// True if it is not wanted any more.
+    pub(crate) is_leaving: bool,
+    /// The step in which its process was started.
+    pub(crate) born: u64,
     /// True if an item was really charged with its last death.
     pub(crate) was_guilty: bool,
     is_uncounted: bool,
@@ -59,9 +64,12 @@ impl Slot {
             through: 0,
             through_heard: 0,
             board: Started::default(),
+            last_begun: Started::default(),
             begun: None,
             killed_for: None,
             is_over: false,
+            is_leaving: false,
+            born: 0,
             was_guilty: false,
             is_uncounted: false,
             stamps: Vec::new(),
@@ -70,7 +78,8 @@ impl Slot {
         }
     }
 
-    pub(crate) fn start(&mut self) {
+    pub(crate) fn start(&mut self, step: u64) {
+        self.born = step;
         assert!(self.process.is_none() && self.holder.is_none());
         self.process = Some(Process::new(self.is_loop));
         self.down.clear();
@@ -79,6 +88,7 @@ impl Slot {
         self.is_link_open = true;
         self.lingers = false;
         self.board = Started::default();
+        self.last_begun = Started::default();
         self.through = 0;
         self.through_heard = 0;
         self.begun = None;
@@ -113,6 +123,7 @@ impl Slot {
     pub(crate) fn die(&mut self, exit: Exit) {
         if let Some(process) = self.process.take() {
             self.board = process.board;
+            self.last_begun = process.last_begun;
             self.through = process.through;
             self.begun = process.begun;
             self.untold_exit = Some(exit);
