@@ -80,7 +80,10 @@ impl Broker {
             match end {
                 // Workers may have taken some of them, so there may be room again.
                 Err(kind) if kind.is_full() && count > 0 => {}
-                Err(kind) if kind.is_full() => core = self.await_room(core, &mut wait)?,
+                Err(kind) if kind.is_full() => {
+                    fail::point("put many: no room");
+                    core = self.await_room(core, &mut wait)?;
+                }
                 end => {
                     drop(core);
                     self.drive_inline();

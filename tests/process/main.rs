@@ -3,6 +3,9 @@
 
 #[path = "../shared/deadline.rs"]
 mod deadline;
+#[cfg(feature = "failpoints")]
+#[path = "../shared/points.rs"]
+mod points;
 #[path = "../shared/run.rs"]
 mod run;
 #[path = "../shared/said.rs"]
