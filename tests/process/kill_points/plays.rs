@@ -235,7 +235,10 @@ pub(crate) fn play() {
             put_own(&queue);
         }
         Kind::Together => put_at_most_once(&queue, MANY),
-        Kind::Streamed => put_streamed(&queue),
+        Kind::Streamed => {
+            put_streamed(&queue);
+            put_own(&queue);
+        }
         Kind::Taken => {
             put_at_most_once(&queue, 0..TAKEN);
             take_all(&queue);
