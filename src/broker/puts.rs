@@ -79,11 +79,17 @@ impl Broker {
         Ok(())
     }
 
-    /// Waits until all changes are durable and reported. The error is that they never will be.
+    /// Waits until all changes so far are durable and reported, whatever changes meanwhile. The
+    /// error is that they never will be.
     pub(crate) fn sync_all(&self) -> Result<(), Kind> {
         let mut core = self.lock();
+        let last = core.dispatcher.ledger.last_write();
+        let is_open = |core: &Core| {
+            let is_up_to = !self.is_shared() && core.dispatcher.ledger.is_written_up_to(last);
+            !is_up_to && !core.dispatcher.is_written()
+        };
         core.syncers += 1;
-        while !core.dispatcher.is_written() {
+        while is_open(&core) {
             core.ring_for_writer();
             core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
         }

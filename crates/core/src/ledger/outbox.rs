@@ -76,14 +76,26 @@ impl<P, R> Outbox<P, R> {
 
     /// Makes this report when all that was recorded so far is durable.
     pub(super) fn report(&mut self, report: Report<P, R>) {
-        let after = if !self.records.is_empty() {
+        self.reports.push_back((self.last_write(), report));
+    }
+
+    /// Returns the number of the write with which all that was recorded so far is durable.
+    pub(super) fn last_write(&self) -> u64 {
+        if !self.records.is_empty() {
             self.number + 1
         } else if self.is_under_way {
             self.number
         } else {
             0
-        };
-        self.reports.push_back((after, report));
+        }
+    }
+
+    /// Returns `true` if this write and all before it are durable.
+    pub(super) fn is_written_up_to(&self, write: u64) -> bool {
+        match self.is_under_way || self.is_broken {
+            true => write < self.number,
+            false => write <= self.number,
+        }
     }
 
     /// Drops the records of this item that are not under way yet, and returns what they said of it,
@@ -123,11 +135,7 @@ impl<P, R> Outbox<P, R> {
 
     pub(super) fn poll_report(&mut self) -> Option<Report<P, R>> {
         let (after, _) = self.reports.front()?;
-        let is_due = match self.is_under_way || self.is_broken {
-            true => *after < self.number,
-            false => *after <= self.number,
-        };
-        match is_due {
+        match self.is_written_up_to(*after) {
             true => self.reports.pop_front().map(|(_, report)| report),
             false => None,
         }

@@ -325,6 +325,19 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.outbox.is_written()
     }
 
+    /// Returns the number of the write with which all changes so far are durable.
+    #[must_use]
+    pub fn last_write(&self) -> u64 {
+        self.outbox.last_write()
+    }
+
+    /// Returns `true` if this write and all before it are durable. Others may be to come: where
+    /// items are put all the time, [`is_written`](Self::is_written) may never hold.
+    #[must_use]
+    pub fn is_written_up_to(&self, write: u64) -> bool {
+        self.outbox.is_written_up_to(write)
+    }
+
     /// Returns `true` if this item, which was put, will outlive this supervisor; without a journal,
     /// always.
     #[must_use]

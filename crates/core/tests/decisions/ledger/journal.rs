@@ -17,6 +17,7 @@ crate::trials! {
     a_staged_item_is_not_handed_out_before_it_is_durable,
     puts_of_one_write_become_durable_together,
     there_is_one_write_at_a_time_and_the_next_holds_what_came_meanwhile,
+    what_was_changed_becomes_durable_however_much_is_changed_meanwhile,
     a_done_item_is_told_only_after_its_write,
     a_write_that_makes_nothing_happen_sooner_is_not_due,
     a_retry_waits_for_its_record_and_its_item_does_not,
@@ -111,6 +112,28 @@ fn there_is_one_write_at_a_time_and_the_next_holds_what_came_meanwhile() {
     let (id, payload) = (ItemId(2), Vec::new());
     assert_eq!(second.records, [Record::Accepted { id, payload }]);
     assert_eq!(second.number, first.number + 1);
+}
+
+fn what_was_changed_becomes_durable_however_much_is_changed_meanwhile() {
+    let mut ledger = journaled();
+    let nothing = ledger.last_write();
+    assert!(ledger.is_written_up_to(nothing));
+    put(&mut ledger, 1);
+    let first = ledger.poll_write().unwrap();
+    let under_way = ledger.last_write();
+    put(&mut ledger, 1);
+    let both = ledger.last_write();
+    assert!(!ledger.is_written_up_to(under_way) && !ledger.is_written_up_to(both));
+    ledger.handle_written(first.number);
+    assert!(ledger.is_written_up_to(under_way) && !ledger.is_written_up_to(both));
+    let second = ledger.poll_write().unwrap();
+    put(&mut ledger, 1);
+    assert!(!ledger.is_written_up_to(both));
+    ledger.handle_written(second.number);
+    assert!(ledger.is_written_up_to(both) && !ledger.is_written());
+    let third = ledger.poll_write().unwrap();
+    ledger.handle_write_failed();
+    assert!(ledger.is_written_up_to(both) && !ledger.is_written_up_to(third.number));
 }
 
 fn a_done_item_is_told_only_after_its_write() {
