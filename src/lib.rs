@@ -53,6 +53,8 @@ mod broker;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "control")]
+mod control;
 mod error;
 mod fail;
 mod handler;
@@ -76,6 +78,8 @@ pub use dishrack_core::ledger::{
     ItemId, Options, Scene,
 };
 pub use dishrack_core::pool::spec::{Restart, StartMethod};
+#[cfg(feature = "control")]
+pub use control::{Control, Controlled};
 pub use error::{Error, ItemError};
 pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem};
 #[cfg(feature = "redis")]

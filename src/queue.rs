@@ -11,6 +11,8 @@ pub(crate) mod durable;
 mod get_many;
 mod observer;
 mod put_many;
+#[cfg(feature = "control")]
+pub(crate) mod put_while;
 mod put_with;
 mod roles;
 #[cfg(feature = "cli")]

@@ -5,6 +5,8 @@
 mod conformance;
 #[path = "../shared/deadline.rs"]
 mod deadline;
+#[path = "../shared/http.rs"]
+mod http;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]
@@ -13,6 +15,7 @@ mod trials;
 mod advice;
 mod cli;
 mod commands;
+mod control;
 mod cookbook;
 mod copies;
 mod cpython;
@@ -34,6 +37,7 @@ fn main() {
         cli::trials(),
         commands::trials(),
         conformance::trials(),
+        control::trials(),
         copies::trials(),
         cookbook::trials(),
         cookbook::recipes(),

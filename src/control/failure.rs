@@ -1,0 +1,84 @@
+//! What a client is told when a request fails: `{code, message}`, with its HTTP status. The codes are
+//! a contract with other programs: see `docs/api.md`.
+
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
+use serde_json::json;
+
+use crate::error::Error;
+
+/// The answer to a request that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Failure {
+            status,
+            code,
+            message,
+        }
+    }
+
+    /// Says that the request makes no sense.
+    pub(super) fn bad(code: &'static str, message: impl Into<String>) -> Self {
+        Failure::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// Says that the state of the run, or of the item, does not allow it.
+    pub(super) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Failure::new(StatusCode::CONFLICT, code, message)
+    }
+
+    pub(super) fn busy(what: &str) -> Self {
+        let message = format!("{what}; try again later");
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+    }
+
+    pub(super) fn unknown_item(number: u64) -> Self {
+        let message = format!("there is no item {number}, or it is not known any more");
+        Failure::new(StatusCode::NOT_FOUND, "unknown_item", message)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (status, code) = match () {
+            () if error.is_closed() => (StatusCode::CONFLICT, "closed"),
+            () if error.is_timeout() => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            () if error.is_no_workers_left() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "no_workers_left")
+            }
+            () if error.is_journal() || error.is_shared() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store_failed")
+            }
+            () if error.is_full() => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+            () if error.is_not_serializable() => (StatusCode::BAD_REQUEST, "bad_item"),
+            () if error.is_setup() => (StatusCode::CONFLICT, "not_possible"),
+            () => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Failure::new(status, code, error.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = json!({"code": self.code, "message": self.message});
+        answer(self.status, body.to_string())
+    }
+}
+
+/// Makes a response of a JSON text.
+pub(super) fn answer(status: StatusCode, json: String) -> Response {
+    let mut response = Response::new((json + "\n").into());
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

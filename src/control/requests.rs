@@ -1,0 +1,332 @@
+//! The requests of clients, and their answers: what is asked, of the target, and what went wrong.
+//! The paths and fields are a contract with other programs: see `docs/api.md`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, FromRequestParts, Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use super::body::{BodyMemory, Whole};
+use super::connection::Peer;
+use super::events::Listeners;
+use super::failure::{Failure, answer};
+use super::gate::Gate;
+use super::keys::{Begun, Keys, Put};
+use super::target::Target;
+use dishrack_core::ledger::ItemId;
+
+/// The number of requests that may wait in threads at a time: puts for room, and the like.
+const WAITING_MAX: usize = 48;
+
+/// All that requests need.
+#[derive(Debug)]
+pub(super) struct Api {
+    pub(super) target: Arc<dyn Target>,
+    pub(super) listeners: Listeners,
+    pub(super) gate: Gate,
+    keys: Mutex<Keys>,
+    memory: BodyMemory,
+    waiting: Arc<Semaphore>,
+}
+
+type Shared = State<Arc<Api>>;
+
+type Answer = Result<Response, Failure>;
+
+impl Api {
+    pub(super) fn new(target: Arc<dyn Target>) -> Self {
+        Api {
+            target,
+            listeners: Listeners::default(),
+            gate: Gate::default(),
+            keys: Mutex::default(),
+            memory: BodyMemory::default(),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+        }
+    }
+
+    /// Runs something that may block in a thread of its own.
+    async fn block<R: Send + 'static>(
+        self: &Arc<Self>,
+        run: impl FnOnce(&Api) -> R + Send + 'static,
+    ) -> Result<R, Failure> {
+        let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return Err(Failure::busy("too many requests wait already"));
+        };
+        let api = Arc::clone(self);
+        let running = tokio::task::spawn_blocking(move || {
+            let result = run(&api);
+            drop(waiting);
+            result
+        });
+        running.await.map_err(|_| {
+            let message = "the request ended by a bug of this program; please report it";
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+        })
+    }
+
+    /// Does the same for a change, unless the run comes to its end.
+    async fn change<R: Send + 'static>(
+        self: &Arc<Self>,
+        run: impl FnOnce(&Api) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R, Failure> {
+        let change = self.block(move |api| match api.gate.pass() {
+            Some(_passing) => run(api),
+            None => Err(Failure::conflict("closed", "the run comes to its end")),
+        });
+        change.await?
+    }
+}
+
+/// Makes the routes.
+pub(super) fn routes(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/items", post(put))
+        .route("/v1/items/{number}/cancel", post(cancel))
+        .route("/v1/items/{number}/retry", post(retry))
+        .route("/v1/stop", post(stop))
+        .route("/v1/events", get(events))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::map_response(explain))
+        .with_state(api)
+}
+
+async fn unknown_path(request: Request) -> Failure {
+    let message = format!(
+        "there is nothing at {}; docs/api.md has the paths, which begin with /v1/",
+        request.uri().path()
+    );
+    Failure::new(StatusCode::NOT_FOUND, "unknown_path", message)
+}
+
+async fn wrong_method(method: Method, request: Request) -> Failure {
+    let message = format!("{method} is not for {}", request.uri().path());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
+}
+
+/// Says in our form what axum says in plain words of a path or query that it cannot read.
+async fn explain(response: Response) -> Response {
+    let status = response.status();
+    let is_ours = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_none_or(|kind| kind != "text/plain; charset=utf-8");
+    if !status.is_client_error() || is_ours {
+        return response;
+    }
+    let message = http_body_util::BodyExt::collect(response.into_body()).await;
+    let message = message.map(|whole| whole.to_bytes()).unwrap_or_default();
+    let message = String::from_utf8_lossy(&message).into_owned();
+    Failure::new(status, "bad_request", message).into_response()
+}
+
+/// The number of an item in a path.
+pub(super) struct Number(ItemId);
+
+impl FromRequestParts<Arc<Api>> for Number {
+    type Rejection = Failure;
+
+    async fn from_request_parts(
+        parts: &mut hyper::http::request::Parts,
+        api: &Arc<Api>,
+    ) -> Result<Self, Failure> {
+        let path = Path::<String>::from_request_parts(parts, api).await;
+        let word = path.map(|Path(word)| word).unwrap_or_default();
+        match word.parse::<u64>() {
+            Ok(number) => Ok(Number(ItemId(number))),
+            Err(_) => {
+                let message = format!("{word:?} is no number of an item");
+                Err(Failure::bad("bad_number", message))
+            }
+        }
+    }
+}
+
+fn done(value: &Value) -> Answer {
+    Ok(answer(StatusCode::OK, value.to_string()))
+}
+
+/// Puts items, one for each line of JSON; all are read before the first is put.
+async fn put(
+    State(api): Shared,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let key = key_of(&headers)?;
+    let body = api.memory.read(body).await?;
+    let wanted = Wanted::new(&api, peer);
+    let check = wanted.check();
+    let put = api.change(move |api| put_whole(api, key.as_deref(), &body, &check));
+    let put = put.await;
+    drop(wanted);
+    let put = put?;
+    let runs = put.runs.iter();
+    let runs = runs.map(|(first, last)| json!({"first": first, "last": last}));
+    done(&json!({"accepted": put.count(), "items": runs.collect::<Value>()}))
+}
+
+/// The longest key of a put, in bytes.
+const KEY_BYTES_MAX: usize = 255;
+
+fn key_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    match key.to_str() {
+        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let message = format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} letters of ASCII");
+            Err(Failure::bad("bad_key", message))
+        }
+    }
+}
+
+/// Puts the items of a body, from where an earlier put with its key has ended.
+fn put_whole(
+    api: &Api,
+    key: Option<&str>,
+    body: &Whole,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Put, Failure> {
+    if api.target.is_on_a_stream() {
+        let message = "this run shares its items by a stream: put them there, as with \
+                       `supervisor put --redis URL`";
+        return Err(Failure::conflict("on_a_stream", message));
+    }
+    let read = api.target.read(&body.bytes);
+    let mut bundle = read.map_err(|(line, why)| {
+        Failure::bad("bad_item", format!("line {line}: {why}; nothing was put"))
+    })?;
+    let digest = || Sha256::digest(&body.bytes).into();
+    let mut put = match key.map(|key| api.keys.lock().begin(key, digest())) {
+        None => Put::default(),
+        Some(Begun::From(put)) => put,
+        Some(Begun::UnderWay) => {
+            let message = "a put with this Idempotency-Key is under way";
+            return Err(Failure::conflict("under_way", message));
+        }
+        Some(Begun::Reused) => {
+            let message = "this Idempotency-Key was used for other items";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Err(Failure::new(status, "key_reused", message));
+        }
+    };
+    if put.is_whole {
+        return Ok(put);
+    }
+    bundle.skip(usize::try_from(put.count()).unwrap_or(usize::MAX));
+    let mut note = |first, last| put.add(first, last);
+    let end = api.target.put(&mut bundle, is_wanted, &mut note);
+    put.is_whole = end.is_ok();
+    if let Some(key) = key {
+        api.keys.lock().end(key, put.clone());
+    }
+    match end {
+        Ok(()) => Ok(put),
+        Err(error) => {
+            let mut failure = Failure::from(error);
+            let (count, left) = (put.count(), bundle.len());
+            failure.message += &format!("; {count} items were put, and {left} were not");
+            Err(failure)
+        }
+    }
+}
+
+/// A put that waits as long as its client does.
+struct Wanted {
+    target: Arc<dyn Target>,
+    peer: Peer,
+    is_dropped: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Wanted {
+    fn new(api: &Api, peer: Peer) -> Self {
+        Wanted {
+            target: Arc::clone(&api.target),
+            peer,
+            is_dropped: Arc::default(),
+        }
+    }
+
+    /// Returns what the put asks before it goes on.
+    fn check(&self) -> impl Fn() -> bool + Send + 'static {
+        let (peer, is_dropped) = (self.peer.clone(), Arc::clone(&self.is_dropped));
+        move || !is_dropped.load(std::sync::atomic::Ordering::Acquire) && !peer.is_gone()
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.is_dropped
+            .store(true, std::sync::atomic::Ordering::Release);
+        self.target.wake_putters();
+    }
+}
+
+async fn cancel(State(api): Shared, Number(id): Number) -> Answer {
+    let cancelled = api.change(move |api| Ok(api.target.cancel(id)?));
+    match cancelled.await? {
+        true => done(&json!({"number": id.0, "cancelled": true})),
+        false => Err(Failure::conflict(
+            "nothing_to_cancel",
+            format!("item {id} has ended, or there is none of this number"),
+        )),
+    }
+}
+
+async fn retry(State(api): Shared, Number(id): Number) -> Answer {
+    let retried = api.change(move |api| Ok(api.target.retry(id)?));
+    match retried.await? {
+        true => done(&json!({"number": id.0, "retried": true})),
+        false => Err(Failure::conflict(
+            "no_dead_letter",
+            format!("item {id} is no dead letter, so there is nothing to try again"),
+        )),
+    }
+}
+
+/// Ends the run; the body says whether at once.
+async fn stop(State(api): Shared, body: Body) -> Answer {
+    let body = api.memory.read(body).await?;
+    let now = match &*body.bytes.trim_ascii() {
+        b"" => false,
+        text => match serde_json::from_slice::<Value>(text) {
+            Ok(Value::Object(fields)) if fields.keys().all(|name| name == "now") => {
+                let now = fields.get("now").map_or(Some(false), Value::as_bool);
+                now.ok_or_else(bad_stop)?
+            }
+            _ => return Err(bad_stop()),
+        },
+    };
+    api.block(move |api| api.target.stop(now)).await?;
+    done(&json!({"stopped": true}))
+}
+
+fn bad_stop() -> Failure {
+    Failure::bad("bad_body", "the body is nothing, or {\"now\": true}")
+}
+
+/// Tells of every event from now on, until the run ends.
+async fn events(State(api): Shared) -> Answer {
+    let body = api.listeners.listen(&api.target)?;
+    let mut response = Response::new(Body::new(body));
+    let kind = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let headers = response.headers_mut();
+    headers.insert(
+        hyper::header::CACHE_CONTROL,
+        HeaderValue::from_static("no-store"),
+    );
+    Ok(response)
+}

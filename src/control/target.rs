@@ -1,0 +1,197 @@
+//! What the control API is about: a queue and its workers, whatever the items are. It does not know
+//! how requests come.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::observe::{Event, Observer};
+use crate::queue::JoinableQueue;
+use crate::queue::put_while::Bundle;
+use crate::supervision::Supervisor;
+use dishrack_core::ledger::ItemId;
+
+/// Makes an item of a line of JSON.
+type Read<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
+
+/// Ends the run, at once if it is told so, and waits until its workers are gone.
+type EndRun = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// A queue and its workers, for [`Control`](crate::Control) to serve.
+///
+/// # Example
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use dishrack::{Control, Controlled, JoinableQueue, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(2).handler(&queue, |n: u32| Ok::<_, String>(n + 1))?;
+/// let pool = Arc::new(pool);
+/// let _control = Control::serve_as("numbers", Controlled::new(&queue, &pool))?;
+/// // From now on: curl --unix-socket $XDG_RUNTIME_DIR/dishrack/numbers.sock http://run/v1/items -d 7
+/// # Ok::<(), dishrack::Error>(())
+/// ```
+pub struct Controlled<T, R> {
+    queue: JoinableQueue<T>,
+    pool: Weak<Supervisor<T, R>>,
+    read: Read<T>,
+    end_run: Option<EndRun>,
+    object: fn(&Event) -> Value,
+}
+
+impl<T, R> fmt::Debug for Controlled<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controlled")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
+    /// Describes this queue and its workers. They end when the program drops the supervisor, whether
+    /// they are served or not.
+    #[must_use]
+    pub fn new(queue: &JoinableQueue<T>, pool: &Arc<Supervisor<T, R>>) -> Self {
+        Controlled {
+            queue: queue.clone(),
+            pool: Arc::downgrade(pool),
+            read: Arc::new(|line| serde_json::from_slice(line).map_err(|why| why.to_string())),
+            end_run: None,
+            object: |event| serde_json::to_value(event).unwrap_or_default(),
+        }
+    }
+
+    /// Sets how a line of JSON becomes an item. Default: as serde reads it. The error says what is
+    /// wrong with the line.
+    #[must_use]
+    pub fn read_items(
+        mut self,
+        read: impl Fn(&[u8]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.read = Arc::new(read);
+        self
+    }
+
+    /// Sets what a client's order to stop does: it is called with `true` if that is to be at once,
+    /// and returns when the workers are gone. Default: the queue is closed, and the workers are
+    /// stopped or killed; the program goes on.
+    #[must_use]
+    pub fn on_stop(mut self, end: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        self.end_run = Some(Arc::new(end));
+        self
+    }
+
+    /// Sets the form of events.
+    #[must_use]
+    pub(crate) fn events_as(mut self, object: fn(&Event) -> Value) -> Self {
+        self.object = object;
+        self
+    }
+}
+
+/// What the API asks of a queue and its workers. All of it may block but the last three.
+pub(super) trait Target: Send + Sync + fmt::Debug {
+    /// Makes an item of each line.
+    ///
+    /// # Errors
+    /// The number of the first line that is none, and the reason.
+    fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)>;
+
+    /// Puts items, and notes the first and last number of those that were accepted one after
+    /// another. What is not put stays in the bundle.
+    fn put(
+        &self,
+        bundle: &mut Bundle,
+        is_wanted: &dyn Fn() -> bool,
+        note: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error>;
+
+    /// Returns `true` if items are put elsewhere, where several supervisors share them.
+    fn is_on_a_stream(&self) -> bool;
+
+    fn cancel(&self, id: ItemId) -> Result<bool, Error>;
+
+    fn retry(&self, id: ItemId) -> Result<bool, Error>;
+
+    /// Ends the work, at once or when what is begun is finished.
+    fn stop(&self, is_at_once: bool);
+
+    fn wake_putters(&self);
+
+    fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error>;
+
+    fn unlisten(&self, listener: &Arc<dyn Observer>);
+
+    fn object(&self, event: &Event) -> Value;
+}
+
+impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Target for Controlled<T, R> {
+    fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)> {
+        let mut bundle = Bundle::default();
+        for (line, number) in body.split(|byte| *byte == b'\n').zip(1..) {
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            let item = (self.read)(line).map_err(|why| (number, why))?;
+            let added = self.queue.add_to_bundle(&mut bundle, &item);
+            added.map_err(|error| (number, error.to_string()))?;
+        }
+        Ok(bundle)
+    }
+
+    fn put(
+        &self,
+        bundle: &mut Bundle,
+        is_wanted: &dyn Fn() -> bool,
+        note: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error> {
+        let note = |run: crate::broker::Accepted| note(run.first.0, run.last.0);
+        self.queue.put_bundle(bundle, is_wanted, note)
+    }
+
+    fn is_on_a_stream(&self) -> bool {
+        self.queue.is_on_a_stream()
+    }
+
+    fn cancel(&self, id: ItemId) -> Result<bool, Error> {
+        self.queue.cancel(id)
+    }
+
+    fn retry(&self, id: ItemId) -> Result<bool, Error> {
+        self.queue.retry_dead_letter(id)
+    }
+
+    fn stop(&self, is_at_once: bool) {
+        if let Some(end_run) = &self.end_run {
+            return end_run(is_at_once);
+        }
+        self.queue.close();
+        match (self.pool.upgrade(), is_at_once) {
+            (None, _) => {}
+            (Some(pool), true) => pool.kill(),
+            (Some(pool), false) => pool.stop(),
+        }
+    }
+
+    fn wake_putters(&self) {
+        self.queue.wake_putters();
+    }
+
+    fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error> {
+        self.queue.add_listener(listener)
+    }
+
+    fn unlisten(&self, listener: &Arc<dyn Observer>) {
+        self.queue.remove_listener(listener);
+    }
+
+    fn object(&self, event: &Event) -> Value {
+        (self.object)(event)
+    }
+}

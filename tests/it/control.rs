@@ -1,0 +1,425 @@
+//! The control API on a real socket: what clients can ask, and what becomes of the bad and the slow.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use dishrack::{Control, Controlled, JoinableQueue, Options, Supervisor};
+use serde_json::json;
+
+use crate::deadline::DEADLINE;
+use crate::http::{Answer, Events, ask, ask_with, connect, head, read_answer};
+
+crate::trials! {
+    items_are_put_by_lines_of_json,
+    a_line_that_is_no_item_is_named_and_nothing_is_put,
+    a_repeated_put_with_a_key_puts_nothing_twice,
+    a_put_that_waits_for_room_ends_with_its_client,
+    a_put_that_was_cut_short_goes_on_when_it_is_repeated,
+    a_client_that_is_gone_within_its_body_has_put_nothing,
+    a_body_that_is_too_large_is_refused_before_it_is_read,
+    a_body_without_a_length_is_bounded_too,
+    what_is_not_there_is_told,
+    an_item_is_cancelled_and_tried_again,
+    events_are_told_from_the_moment_when_they_are_asked_for,
+    an_order_to_stop_is_answered_when_the_workers_are_gone,
+    after_the_last_look_nothing_is_taken,
+    more_clients_than_there_is_room_for_are_told_so,
+    bytes_that_are_no_http_harm_nobody,
+    the_socket_goes_with_its_control,
+}
+
+/// A queue whose worker holds each item until it is let go, and its control.
+struct Run {
+    control: Control,
+    socket: PathBuf,
+    queue: JoinableQueue<u32>,
+    pool: Arc<Supervisor<u32, ()>>,
+    /// Tells which items are begun.
+    begun: Receiver<u32>,
+    /// Ends them: well, or not.
+    ends: Sender<Result<(), String>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Run {
+    fn new() -> Self {
+        Run::with(Options::default().max_attempts(1))
+    }
+
+    fn with(options: Options) -> Self {
+        let queue = JoinableQueue::with(options);
+        let (begins, begun) = unbounded();
+        let (ends, end) = unbounded::<Result<(), String>>();
+        let builder = Supervisor::builder().threads(1).without_prefetch();
+        let pool = builder.handler(&queue, move |n: u32| {
+            begins.send(n).unwrap();
+            end.recv_timeout(DEADLINE).unwrap_or(Ok(()))
+        });
+        let pool = Arc::new(pool.unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("run.sock");
+        let control = Control::serve_at(&socket, Controlled::new(&queue, &pool)).unwrap();
+        Run {
+            control,
+            socket,
+            queue,
+            pool,
+            begun,
+            ends,
+            _folder: folder,
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        ask(&self.socket, method, path, body.as_bytes())
+    }
+
+    fn put(&self, body: &str) -> Answer {
+        self.ask("POST", "/v1/items", body)
+    }
+
+    fn next_begun(&self) -> u32 {
+        self.begun.recv_timeout(DEADLINE).expect("an item is begun")
+    }
+
+    fn let_go(&self, count: usize) {
+        for _ in 0..count {
+            self.ends.send(Ok(())).unwrap();
+        }
+    }
+
+    fn accepted(&self) -> u64 {
+        self.queue.counts().unwrap().accepted
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // A worker that holds an item is to end.
+        self.let_go(100);
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < DEADLINE, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+fn items_are_put_by_lines_of_json() {
+    let run = Run::new();
+    let answer = run.put("7\n\n 8 \r\n9");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.head.contains("content-type: application/json"));
+    let expected = json!({"accepted": 3, "items": [{"first": 1, "last": 3}]});
+    assert_eq!(answer.json(), expected);
+    run.let_go(3);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 3);
+    let begun: Vec<u32> = run.begun.try_iter().collect();
+    assert_eq!(begun, [7, 8, 9]);
+    let nothing = run.put("\n");
+    assert_eq!(nothing.json(), json!({"accepted": 0, "items": []}));
+}
+
+fn a_line_that_is_no_item_is_named_and_nothing_is_put() {
+    let run = Run::new();
+    for (body, expected) in [
+        ("1\n2\nthree\n", "line 3: "),
+        ("1\n\"2\"", "line 2: invalid type: string"),
+        ("-1", "line 1: "),
+        ("{", "line 1: EOF"),
+        ("1 2", "line 1: trailing"),
+        ("\u{0}", "line 1: "),
+    ] {
+        let answer = run.put(body);
+        assert_eq!((answer.status, &*answer.code()), (400, "bad_item"));
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(expected), "{body:?}: {message}");
+        assert!(message.contains("nothing was put"), "{message}");
+    }
+    let answer = ask(&run.socket, "POST", "/v1/items", b"1\n\xff\xfe\n");
+    assert_eq!((answer.status, &*answer.code()), (400, "bad_item"));
+    assert_eq!(run.accepted(), 0);
+}
+
+fn a_repeated_put_with_a_key_puts_nothing_twice() {
+    let run = Run::new();
+    let put = |key: &str, body: &str| {
+        let header = format!("Idempotency-Key: {key}\r\n");
+        ask_with(&run.socket, "POST", "/v1/items", &header, body.as_bytes())
+    };
+    let first = put("a", "1\n2");
+    assert_eq!(first.status, 200);
+    assert_eq!(put("a", "1\n2").json(), first.json());
+    assert_eq!(run.accepted(), 2);
+    let other = put("a", "1\n3");
+    assert_eq!((other.status, &*other.code()), (422, "key_reused"));
+    assert_eq!(put("b", "1\n2").json()["items"][0]["first"], 3);
+    assert_eq!(run.accepted(), 4);
+    let bad = put("", "1");
+    assert_eq!((bad.status, &*bad.code()), (400, "bad_key"));
+    let bad = put(&"x".repeat(256), "1");
+    assert_eq!((bad.status, &*bad.code()), (400, "bad_key"));
+    // One that was refused may be used again.
+    assert_eq!(put("c", "no").status, 400);
+    assert_eq!(put("c", "1").status, 200);
+}
+
+/// Begins a put of these lines with a key, and leaves it waiting.
+fn begin_put(run: &Run, body: &str, headers: &str) -> UnixStream {
+    let mut stream = connect(&run.socket);
+    let head = head("POST", "/v1/items", headers, body.len() as u64);
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    stream
+}
+
+fn a_put_that_waits_for_room_ends_with_its_client() {
+    let bounded = Options::default()
+        .capacity(dishrack::Capacity::Bounded(1))
+        .max_attempts(1);
+    for _ in 0..20 {
+        let run = Run::with(bounded);
+        run.put("1");
+        assert_eq!(run.next_begun(), 1);
+        run.put("2");
+        let waiting = begin_put(&run, "3", "");
+        let other = begin_put(&run, "4", "");
+        // Nothing tells from outside that it waits; a request after it is answered in any case.
+        assert_eq!(run.ask("GET", "/v1/nothing", "").status, 404);
+        drop(waiting);
+        // There is room as soon as it is gone, and the other one, which is there, gets it.
+        run.let_go(3);
+        assert_eq!(read_answer(other).json()["accepted"], 1);
+        assert_eq!(run.next_begun(), 2);
+        assert_eq!(run.next_begun(), 4);
+        assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 3);
+        assert_eq!(run.accepted(), 3, "the item of a client that is gone was put");
+    }
+}
+
+fn a_put_that_was_cut_short_goes_on_when_it_is_repeated() {
+    let run = Run::with(
+        Options::default()
+            .capacity(dishrack::Capacity::Bounded(2))
+            .max_attempts(1),
+    );
+    let (key, body) = ("Idempotency-Key: a\r\n", "1\n2\n3\n4\n5");
+    let first = begin_put(&run, body, key);
+    until("three are put", || run.accepted() == 3);
+    drop(first);
+    // It may take a moment until the server knows.
+    let mut again = read_answer(begin_put(&run, "1", key));
+    assert_eq!(again.code(), "key_reused");
+    run.let_go(5);
+    until("the first one has ended", || {
+        again = read_answer(begin_put(&run, body, key));
+        again.status == 200
+    });
+    assert_eq!(again.json()["accepted"], 5);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 5);
+    assert_eq!(run.accepted(), 5);
+    let begun: Vec<u32> = run.begun.try_iter().collect();
+    assert_eq!(begun, [1, 2, 3, 4, 5]);
+}
+
+fn a_client_that_is_gone_within_its_body_has_put_nothing() {
+    let run = Run::new();
+    let line = "7\n";
+    let body = line.repeat(5 * 1024 * 1024);
+    for part in [1, body.len() / 2, body.len() - 1] {
+        let mut stream = connect(&run.socket);
+        let head = head("POST", "/v1/items", "", body.len() as u64);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body.as_bytes()[..part]).unwrap();
+        drop(stream);
+    }
+    // What comes later is answered later, so all of that was seen.
+    assert_eq!(run.put("1").json()["items"][0]["first"], 1);
+    assert_eq!(run.accepted(), 1);
+}
+
+fn a_body_that_is_too_large_is_refused_before_it_is_read() {
+    let run = Run::new();
+    let mut stream = connect(&run.socket);
+    let head = head("POST", "/v1/items", "", 1 << 30);
+    stream.write_all(head.as_bytes()).unwrap();
+    let answer = read_answer(stream);
+    assert_eq!((answer.status, &*answer.code()), (413, "too_large"));
+    assert_eq!(run.put("1").status, 200);
+}
+
+fn a_body_without_a_length_is_bounded_too() {
+    let run = Run::new();
+    let mut stream = connect(&run.socket);
+    let head = "POST /v1/items HTTP/1.1\r\nHost: run\r\nTransfer-Encoding: chunked\r\nConnection: \
+                close\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let chunk = [b"100000\r\n".as_slice(), &vec![b'7'; 1 << 20], b"\r\n"].concat();
+    let mut sent = 0;
+    while stream.write_all(&chunk).is_ok() {
+        sent += 1;
+        assert!(sent < 200, "it reads on and on");
+    }
+    let answer = read_answer(stream);
+    assert_eq!((answer.status, &*answer.code()), (413, "too_large"));
+    assert_eq!(run.accepted(), 0);
+    assert_eq!(run.put("1").status, 200);
+}
+
+fn what_is_not_there_is_told() {
+    let run = Run::new();
+    for (method, path, body, status, code) in [
+        ("GET", "/", "", 404, "unknown_path"),
+        ("GET", "/v2/status", "", 404, "unknown_path"),
+        ("DELETE", "/v1/items", "", 405, "wrong_method"),
+        ("POST", "/v1/items/x/cancel", "", 400, "bad_number"),
+        ("POST", "/v1/items/-1/cancel", "", 400, "bad_number"),
+        ("POST", "/v1/items/%FF/cancel", "", 400, "bad_number"),
+        ("POST", "/v1/items/7/cancel", "", 409, "nothing_to_cancel"),
+        ("POST", "/v1/items/7/retry", "", 409, "no_dead_letter"),
+        ("POST", "/v1/stop", "now", 400, "bad_body"),
+        ("POST", "/v1/stop", "{\"now\": 1}", 400, "bad_body"),
+        ("POST", "/v1/stop", "{\"then\": true}", 400, "bad_body"),
+    ] {
+        let answer = run.ask(method, path, body);
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.code(), code, "{method} {path}");
+    }
+}
+
+fn an_item_is_cancelled_and_tried_again() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    let answer = run.ask("POST", "/v1/items/2/cancel", "");
+    assert_eq!(answer.json(), json!({"number": 2, "cancelled": true}));
+    assert_eq!(run.queue.counts().unwrap().dead, 1);
+    let answer = run.ask("POST", "/v1/items/2/retry", "");
+    assert_eq!(answer.json(), json!({"number": 2, "retried": true}));
+    run.let_go(2);
+    assert_eq!(run.next_begun(), 2);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 2);
+}
+
+fn events_are_told_from_the_moment_when_they_are_asked_for() {
+    let run = Run::new();
+    run.put("1");
+    run.let_go(1);
+    run.queue.join_timeout(DEADLINE).unwrap();
+    let mut events = Events::of(&run.socket);
+    run.put("2");
+    let event = events.until("running");
+    assert_eq!((&event["item"], &event["number"]), (&json!("item-2"), &json!(2)));
+    run.ends.send(Err("it has a crack".into())).unwrap();
+    let event = events.until("dead");
+    assert_eq!(event["cause"], "it has a crack");
+    // Others come and go meanwhile.
+    drop(Events::of(&run.socket));
+    run.put("3");
+    run.let_go(1);
+    assert_eq!(events.until("done")["item"], "item-3");
+    let Run { control, .. } = &run;
+    assert_eq!(control.name(), "run");
+}
+
+fn an_order_to_stop_is_answered_when_the_workers_are_gone() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    let (asked, is_asked) = bounded(1);
+    let socket = run.socket.clone();
+    let asking = std::thread::spawn(move || {
+        asked.send(()).unwrap();
+        ask(&socket, "POST", "/v1/stop", b"")
+    });
+    is_asked.recv().unwrap();
+    until("the queue is closed", || run.queue.is_closed());
+    assert!(!asking.is_finished());
+    let refused = run.put("3");
+    assert_eq!((refused.status, &*refused.code()), (409, "closed"));
+    run.let_go(2);
+    assert_eq!(asking.join().unwrap().json(), json!({"stopped": true}));
+    assert!(run.pool.workers().is_empty());
+}
+
+fn after_the_last_look_nothing_is_taken() {
+    let run = Run::new();
+    run.put("1");
+    run.let_go(1);
+    run.queue.join_timeout(DEADLINE).unwrap();
+    run.control.refuse_changes();
+    let refused = run.put("2");
+    assert_eq!((refused.status, &*refused.code()), (409, "closed"));
+    assert_eq!(run.accepted(), 1);
+}
+
+fn more_clients_than_there_is_room_for_are_told_so() {
+    let run = Run::new();
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
+    let mut clients: Vec<UnixStream> = (0..256).map(|_| connect(&run.socket)).collect();
+    // Each of them has its place once it is answered.
+    for client in &mut clients {
+        client
+            .write_all(b"GET /v1/nothing HTTP/1.1\r\nHost: run\r\n\r\n")
+            .unwrap();
+        let mut byte = [0];
+        std::io::Read::read_exact(client, &mut byte).unwrap();
+    }
+    for _ in 0..100 {
+        let refused = run.put("1");
+        assert_eq!((refused.status, &*refused.code()), (503, "busy"));
+    }
+    assert_eq!(run.accepted(), 0);
+    drop(clients);
+    until("there is room again", || run.put("1").status == 200);
+    until("their files are closed", || open() <= before + 20);
+}
+
+fn bytes_that_are_no_http_harm_nobody() {
+    let run = Run::new();
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(10_000));
+    let texts: [&[u8]; 6] = [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/items HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        long.as_bytes(),
+        many.as_bytes(),
+    ];
+    for text in texts {
+        let mut stream = connect(&run.socket);
+        // It may be closed before it is read.
+        let _ = stream.write_all(text);
+        let mut answer = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        let is_refused = answer.is_empty() || answer.starts_with("HTTP/1.1 4");
+        assert!(is_refused, "{answer}");
+    }
+    assert_eq!(run.put("1").status, 200);
+}
+
+fn the_socket_goes_with_its_control() {
+    let run = Run::new();
+    let (queue, pool) = (run.queue.clone(), Arc::clone(&run.pool));
+    let again = Control::serve_at(&run.socket, Controlled::new(&queue, &pool)).unwrap_err();
+    assert!(again.is_setup() && again.to_string().contains("another run serves it"));
+    let folder = run.socket.parent().unwrap().to_owned();
+    let other = folder.join("other.sock");
+    let control = Control::serve_at(&other, Controlled::new(&queue, &pool)).unwrap();
+    let mut events = Events::of(control.path());
+    drop(control);
+    // A client that listens sees the end.
+    assert_eq!(events.next(), None);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 2);
+}
