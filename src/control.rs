@@ -116,7 +116,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.api.listeners.end();
+        self.api.end();
         self.server.end();
     }
 }

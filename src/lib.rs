@@ -73,13 +73,13 @@ mod sys;
 pub(crate) mod worker;
 
 pub use blob::Blob;
+#[cfg(feature = "control")]
+pub use control::{Control, Controlled};
 pub use dishrack_core::ledger::{
     Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
     ItemId, Options, Scene,
 };
 pub use dishrack_core::pool::spec::{Restart, StartMethod};
-#[cfg(feature = "control")]
-pub use control::{Control, Controlled};
 pub use error::{Error, ItemError};
 pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem};
 #[cfg(feature = "redis")]

@@ -78,7 +78,11 @@ impl Folder {
     /// root's, or one like `/tmp`, in which nobody can replace the files of others.
     pub(super) fn of(socket: &Path) -> Result<Self, Unusable> {
         let path = match socket.parent() {
-            None => return Err(Unusable::NoName { path: socket.into() }),
+            None => {
+                return Err(Unusable::NoName {
+                    path: socket.into(),
+                });
+            }
             Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
             Some(parent) => parent.to_owned(),
         };

@@ -2,15 +2,19 @@
 //! The paths and fields are a contract with other programs: see `docs/api.md`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Extension, FromRequestParts, Path, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -22,6 +26,8 @@ use super::failure::{Failure, answer};
 use super::gate::Gate;
 use super::keys::{Begun, Keys, Put};
 use super::target::Target;
+use crate::error::Error;
+use crate::queue::Joined;
 use dishrack_core::ledger::ItemId;
 
 /// The number of requests that may wait in threads at a time: puts for room, and the like.
@@ -36,6 +42,8 @@ pub(super) struct Api {
     keys: Mutex<Keys>,
     memory: BodyMemory,
     waiting: Arc<Semaphore>,
+    /// True from when nobody is answered any more.
+    is_ending: AtomicBool,
 }
 
 type Shared = State<Arc<Api>>;
@@ -51,7 +59,15 @@ impl Api {
             keys: Mutex::default(),
             memory: BodyMemory::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            is_ending: AtomicBool::new(false),
         }
+    }
+
+    /// Ends all that waits.
+    pub(super) fn end(&self) {
+        self.is_ending.store(true, Ordering::Release);
+        self.target.wake_putters();
+        self.listeners.end();
     }
 
     /// Runs something that may block in a thread of its own.
@@ -81,7 +97,7 @@ impl Api {
     ) -> Result<R, Failure> {
         let change = self.block(move |api| match api.gate.pass() {
             Some(_passing) => run(api),
-            None => Err(Failure::conflict("closed", "the run comes to its end")),
+            None => Err(closed()),
         });
         change.await?
     }
@@ -93,6 +109,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/items", post(put))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
+        .route("/v1/join", get(join))
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
         .fallback(unknown_path)
@@ -168,9 +185,7 @@ async fn put(
     let wanted = Wanted::new(&api, peer);
     let check = wanted.check();
     let put = api.change(move |api| put_whole(api, key.as_deref(), &body, &check));
-    let put = put.await;
-    drop(wanted);
-    let put = put?;
+    let put = put.await?;
     let runs = put.runs.iter();
     let runs = runs.map(|(first, last)| json!({"first": first, "last": last}));
     done(&json!({"accepted": put.count(), "items": runs.collect::<Value>()}))
@@ -235,7 +250,11 @@ fn put_whole(
     match end {
         Ok(()) => Ok(put),
         Err(error) => {
-            let mut failure = Failure::from(error);
+            let mut failure = match error.is_full() {
+                // Its client is gone, or the run ends.
+                true => closed(),
+                false => Failure::from(error),
+            };
             let (count, left) = (put.count(), bundle.len());
             failure.message += &format!("; {count} items were put, and {left} were not");
             Err(failure)
@@ -243,35 +262,101 @@ fn put_whole(
     }
 }
 
-/// A put that waits as long as its client does.
+/// A request that waits as long as its client does, and this is not dropped.
 struct Wanted {
-    target: Arc<dyn Target>,
+    api: Arc<Api>,
     peer: Peer,
-    is_dropped: Arc<std::sync::atomic::AtomicBool>,
+    is_dropped: Arc<AtomicBool>,
 }
 
 impl Wanted {
-    fn new(api: &Api, peer: Peer) -> Self {
+    fn new(api: &Arc<Api>, peer: Peer) -> Self {
         Wanted {
-            target: Arc::clone(&api.target),
+            api: Arc::clone(api),
             peer,
             is_dropped: Arc::default(),
         }
     }
 
-    /// Returns what the put asks before it goes on.
+    /// Returns what the request asks before it goes on.
     fn check(&self) -> impl Fn() -> bool + Send + 'static {
-        let (peer, is_dropped) = (self.peer.clone(), Arc::clone(&self.is_dropped));
-        move || !is_dropped.load(std::sync::atomic::Ordering::Acquire) && !peer.is_gone()
+        let (api, peer) = (Arc::clone(&self.api), self.peer.clone());
+        let is_dropped = Arc::clone(&self.is_dropped);
+        move || {
+            let is_over = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+            !is_over(&is_dropped) && !is_over(&api.is_ending) && !peer.is_gone()
+        }
     }
 }
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        self.is_dropped
-            .store(true, std::sync::atomic::Ordering::Release);
-        self.target.wake_putters();
+        self.is_dropped.store(true, Ordering::Release);
+        self.api.target.wake_putters();
     }
+}
+
+/// How long a request waits.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaitQuery {
+    timeout_ms: Option<u64>,
+}
+
+/// Reads a query, whose faults are told in our form.
+fn read_query<Q>(query: Result<Query<Q>, QueryRejection>) -> Result<Q, Failure> {
+    match query {
+        Ok(Query(query)) => Ok(query),
+        Err(why) => Err(Failure::bad("bad_query", why.body_text())),
+    }
+}
+
+/// The time between two looks of a waiting request whether its client is there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Waits for something in a thread, as long as it is wanted: `wait` waits for the time that it is
+/// given, and `None` says that it was too short.
+fn wait_while<R>(
+    time: Option<Duration>,
+    is_wanted: &dyn Fn() -> bool,
+    mut wait: impl FnMut(Duration) -> Result<R, Error>,
+) -> Result<R, Failure> {
+    let end = time.and_then(|time| Instant::now().checked_add(time));
+    loop {
+        let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
+        match wait(left.min(LOOK)) {
+            Err(error) if error.is_timeout() => {
+                if end.is_some_and(|end| end <= Instant::now()) {
+                    return Err(error.into());
+                }
+            }
+            result => return Ok(result?),
+        }
+        if !is_wanted() {
+            return Err(closed());
+        }
+    }
+}
+
+fn closed() -> Failure {
+    Failure::conflict("closed", "the run comes to its end")
+}
+
+/// Waits until every item has ended.
+async fn join(
+    State(api): Shared,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<WaitQuery>, QueryRejection>,
+) -> Answer {
+    let time = read_query(query)?.timeout_ms.map(Duration::from_millis);
+    let wanted = Wanted::new(&api, peer);
+    let check = wanted.check();
+    let joined = api.block(move |api| {
+        let join = |time| api.target.join(time);
+        wait_while(time, &check, join)
+    });
+    let Joined { done: ended, dead } = joined.await??;
+    done(&json!({"done": ended, "dead": dead}))
 }
 
 async fn cancel(State(api): Shared, Number(id): Number) -> Answer {

@@ -71,7 +71,9 @@ impl Server {
             // A request that still waits in a thread is left behind.
             runtime.shutdown_background();
         };
-        let thread = std::thread::Builder::new().name(CONTROL.into()).spawn(serve)?;
+        let thread = std::thread::Builder::new()
+            .name(CONTROL.into())
+            .spawn(serve)?;
         Ok(Server {
             ending,
             thread: Some(thread),

@@ -263,7 +263,9 @@ mod tests {
         assert!(matches!(refused, Unusable::InUse { pid: Some(by), .. } if by == pid));
         drop(UnixStream::connect(at(&folder)).unwrap());
         // As if it had been killed: both files stay, and nobody has the lock.
-        let Socket { lock, folder: open, .. } = &first;
+        let Socket {
+            lock, folder: open, ..
+        } = &first;
         rustix::fs::flock(&lock.file, FlockOperation::Unlock).unwrap();
         drop(listener);
         assert!(statat(&open.open, "run.sock", AtFlags::empty()).is_ok());

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,8 +11,8 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::observe::{Event, Observer};
-use crate::queue::JoinableQueue;
 use crate::queue::put_while::Bundle;
+use crate::queue::{JoinableQueue, Joined};
 use crate::supervision::Supervisor;
 use dishrack_core::ledger::ItemId;
 
@@ -118,6 +119,9 @@ pub(super) trait Target: Send + Sync + fmt::Debug {
 
     fn retry(&self, id: ItemId) -> Result<bool, Error>;
 
+    /// Waits for the end of all items, for this time.
+    fn join(&self, time: Duration) -> Result<Joined, Error>;
+
     /// Ends the work, at once or when what is begun is finished.
     fn stop(&self, is_at_once: bool);
 
@@ -165,6 +169,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Target for Controlle
 
     fn retry(&self, id: ItemId) -> Result<bool, Error> {
         self.queue.retry_dead_letter(id)
+    }
+
+    fn join(&self, time: Duration) -> Result<Joined, Error> {
+        self.queue.join_timeout(time)
     }
 
     fn stop(&self, is_at_once: bool) {

@@ -27,7 +27,9 @@ pub(crate) enum Unusable {
     NoFolder { path: PathBuf },
     #[error("{}: it has no file name", path.display())]
     NoName { path: PathBuf },
-    #[error("{name:?} is no name for a run: it may have up to 64 letters, digits, and any of . _ -, and begins with a letter or digit")]
+    #[error(
+        "{name:?} is no name for a run: it may have up to 64 letters, digits, and any of . _ -, and begins with a letter or digit"
+    )]
     BadName { name: String },
     #[error("{}: it is there and is no socket of this user; name another path, or remove it", path.display())]
     Occupied { path: PathBuf },

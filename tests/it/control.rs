@@ -1,5 +1,6 @@
 //! The control API on a real socket: what clients can ask, and what becomes of the bad and the slow.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -9,7 +10,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use dishrack::{Control, Controlled, JoinableQueue, Options, Supervisor};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::deadline::DEADLINE;
 use crate::http::{Answer, Events, ask, ask_with, connect, head, read_answer};
@@ -27,10 +28,14 @@ crate::trials! {
     an_item_is_cancelled_and_tried_again,
     events_are_told_from_the_moment_when_they_are_asked_for,
     an_order_to_stop_is_answered_when_the_workers_are_gone,
+    a_join_is_answered_when_all_has_ended_or_the_time_is_over,
+    the_end_of_the_control_ends_what_waits,
     after_the_last_look_nothing_is_taken,
     more_clients_than_there_is_room_for_are_told_so,
     bytes_that_are_no_http_harm_nobody,
     the_socket_goes_with_its_control,
+    the_openapi_file_has_every_route_and_field,
+    the_page_has_every_route_and_code,
 }
 
 /// A queue whose worker holds each item until it is let go, and its control.
@@ -100,8 +105,10 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // A worker that holds an item is to end.
-        self.let_go(100);
+        // A worker that holds an item is to end, if it is still there.
+        for _ in 0..100 {
+            let _ = self.ends.send(Ok(()));
+        }
     }
 }
 
@@ -134,7 +141,7 @@ fn a_line_that_is_no_item_is_named_and_nothing_is_put() {
         ("1\n2\nthree\n", "line 3: "),
         ("1\n\"2\"", "line 2: invalid type: string"),
         ("-1", "line 1: "),
-        ("{", "line 1: EOF"),
+        ("[", "line 1: invalid type: sequence"),
         ("1 2", "line 1: trailing"),
         ("\u{0}", "line 1: "),
     ] {
@@ -201,7 +208,11 @@ fn a_put_that_waits_for_room_ends_with_its_client() {
         assert_eq!(run.next_begun(), 2);
         assert_eq!(run.next_begun(), 4);
         assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 3);
-        assert_eq!(run.accepted(), 3, "the item of a client that is gone was put");
+        assert_eq!(
+            run.accepted(),
+            3,
+            "the item of a client that is gone was put"
+        );
     }
 }
 
@@ -317,7 +328,10 @@ fn events_are_told_from_the_moment_when_they_are_asked_for() {
     let mut events = Events::of(&run.socket);
     run.put("2");
     let event = events.until("running");
-    assert_eq!((&event["item"], &event["number"]), (&json!("item-2"), &json!(2)));
+    assert_eq!(
+        (&event["item"], &event["number"]),
+        (&json!("item-2"), &json!(2))
+    );
     run.ends.send(Err("it has a crack".into())).unwrap();
     let event = events.until("dead");
     assert_eq!(event["cause"], "it has a crack");
@@ -345,9 +359,59 @@ fn an_order_to_stop_is_answered_when_the_workers_are_gone() {
     assert!(!asking.is_finished());
     let refused = run.put("3");
     assert_eq!((refused.status, &*refused.code()), (409, "closed"));
-    run.let_go(2);
+    run.let_go(1);
     assert_eq!(asking.join().unwrap().json(), json!({"stopped": true}));
     assert!(run.pool.workers().is_empty());
+}
+
+fn a_join_is_answered_when_all_has_ended_or_the_time_is_over() {
+    let run = Run::new();
+    assert_eq!(
+        run.ask("GET", "/v1/join", "").json(),
+        json!({"done": 0, "dead": 0})
+    );
+    run.put("1\n2");
+    let late = run.ask("GET", "/v1/join?timeout_ms=1", "");
+    assert_eq!((late.status, &*late.code()), (504, "timeout"));
+    for query in ["timeout_ms=x", "timeout_ms=-1", "time=1"] {
+        let bad = run.ask("GET", &format!("/v1/join?{query}"), "");
+        assert_eq!((bad.status, &*bad.code()), (400, "bad_query"), "{query}");
+    }
+    let socket = run.socket.clone();
+    let joining = std::thread::spawn(move || ask(&socket, "GET", "/v1/join", b""));
+    assert_eq!(run.next_begun(), 1);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    run.ends.send(Err("no".into())).unwrap();
+    assert_eq!(
+        joining.join().unwrap().json(),
+        json!({"done": 1, "dead": 1})
+    );
+}
+
+fn the_end_of_the_control_ends_what_waits() {
+    let bounded = Options::default().capacity(dishrack::Capacity::Bounded(1));
+    let run = Run::with(bounded);
+    run.put("1");
+    assert_eq!(run.next_begun(), 1);
+    run.put("2");
+    let other = run.socket.parent().unwrap().join("other.sock");
+    let control = Control::serve_at(&other, Controlled::new(&run.queue, &run.pool)).unwrap();
+    let body = "3";
+    let mut putting = connect(&other);
+    let head_of_put = head("POST", "/v1/items", "", 1);
+    putting.write_all((head_of_put + body).as_bytes()).unwrap();
+    let mut joining = connect(&other);
+    let head_of_join = head("GET", "/v1/join", "", 0);
+    joining.write_all(head_of_join.as_bytes()).unwrap();
+    // Both are read before it.
+    assert_eq!(ask(&other, "GET", "/v1/nothing", b"").status, 404);
+    drop(control);
+    for waiting in [putting, joining] {
+        let answer = read_answer(waiting);
+        assert_eq!((answer.status, &*answer.code()), (409, "closed"));
+    }
+    assert_eq!(run.accepted(), 2);
 }
 
 fn after_the_last_look_nothing_is_taken() {
@@ -422,4 +486,119 @@ fn the_socket_goes_with_its_control() {
     // A client that listens sees the end.
     assert_eq!(events.next(), None);
     assert_eq!(fs::read_dir(folder).unwrap().count(), 2);
+}
+
+fn page(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    fs::read_to_string(format!("{path}{name}")).unwrap()
+}
+
+/// Returns the methods and paths that the code has, such as `post /v1/items/{number}/cancel`.
+fn routes() -> BTreeSet<String> {
+    let code = page("src/control/requests.rs");
+    let (_, code) = code.split_once("Router::new()").unwrap();
+    let (code, _) = code.split_once(".fallback").unwrap();
+    let mut routes = BTreeSet::new();
+    for route in code.split(".route(").skip(1) {
+        let path = route.split('"').nth(1).unwrap();
+        for method in ["get", "post", "put"] {
+            if route.contains(&format!("{method}(")) {
+                routes.insert(format!("{method} {path}"));
+            }
+        }
+    }
+    assert!(routes.len() >= 6, "{routes:?}");
+    routes
+}
+
+fn openapi() -> Value {
+    serde_json::from_str(&page("docs/openapi.json")).unwrap()
+}
+
+fn the_openapi_file_has_every_route_and_field() {
+    let openapi = openapi();
+    let paths = openapi["paths"].as_object().unwrap();
+    let listed = paths.iter().flat_map(|(path, methods)| {
+        let methods = methods.as_object().unwrap().keys();
+        methods.map(move |method| format!("{method} {path}"))
+    });
+    assert_eq!(listed.collect::<BTreeSet<String>>(), routes());
+    for methods in paths.values() {
+        for operation in methods.as_object().unwrap().values() {
+            let failure = &operation["responses"]["default"]["content"]["application/json"];
+            assert_eq!(failure["schema"]["$ref"], "#/components/schemas/Failure");
+        }
+    }
+    // Every schema is that of an answer that came.
+    let run = Run::new();
+    run.put("1\n2\n3");
+    assert_eq!(run.next_begun(), 1);
+    let mut answers = vec![
+        ("Put", run.put("4")),
+        ("Failure", run.put("no")),
+        ("Cancelled", run.ask("POST", "/v1/items/2/cancel", "")),
+        ("Retried", run.ask("POST", "/v1/items/2/retry", "")),
+    ];
+    run.let_go(4);
+    answers.push(("Joined", run.ask("GET", "/v1/join", "")));
+    answers.push(("Stopped", run.ask("POST", "/v1/stop", "")));
+    let schemas = &openapi["components"]["schemas"];
+    for (name, answer) in &answers {
+        holds(&schemas[name], &answer.json(), name);
+    }
+    let seen: BTreeSet<&str> = answers.iter().map(|(name, _)| *name).collect();
+    let named = schemas.as_object().unwrap().keys();
+    let unseen: Vec<&String> = named.filter(|name| !seen.contains(&***name)).collect();
+    assert_eq!(unseen, ["Events"]);
+}
+
+/// Checks that a value has exactly the fields of a schema, and their kinds.
+fn holds(schema: &Value, value: &Value, place: &str) {
+    match schema["type"].as_str().unwrap() {
+        "object" => {
+            let fields = |of: &Value| of.as_object().unwrap().keys().cloned().collect();
+            let (listed, found): (BTreeSet<String>, BTreeSet<String>) =
+                (fields(&schema["properties"]), fields(value));
+            assert_eq!(listed, found, "{place}");
+            for field in listed {
+                let (schema, value) = (&schema["properties"][&field], &value[&field]);
+                holds(schema, value, &format!("{place}.{field}"));
+            }
+        }
+        "array" => {
+            for one in value.as_array().unwrap() {
+                holds(&schema["items"], one, &format!("{place}[]"));
+            }
+        }
+        "integer" => assert!(value.is_u64(), "{place}: {value}"),
+        "boolean" => assert!(value.is_boolean(), "{place}: {value}"),
+        "string" => assert!(value.is_string(), "{place}: {value}"),
+        other => panic!("{place}: {other}"),
+    }
+}
+
+fn the_page_has_every_route_and_code() {
+    let text = page("docs/api.md");
+    for route in routes() {
+        let (method, path) = route.split_once(' ').unwrap();
+        let method = method.to_uppercase();
+        let request = format!("`{method} {}", path.replace("{number}", "N"));
+        assert!(text.contains(&request), "{request}");
+    }
+    let sources = ["failure.rs", "requests.rs", "server.rs", "body.rs"];
+    let code: String = sources
+        .map(|one| page(&format!("src/control/{one}")))
+        .concat();
+    let words = code.split('"').skip(1).step_by(2);
+    let is_code = |word: &&str| {
+        let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+        word.len() > 3 && word.contains('_') && word.chars().all(is_part)
+    };
+    let not_codes = ["timeout_ms"];
+    for code in words
+        .filter(is_code)
+        .filter(|word| !not_codes.contains(word))
+    {
+        assert!(text.contains(&format!("| `{code}` |")), "{code}");
+    }
 }
