@@ -36,6 +36,7 @@ mod run;
 mod salvage;
 mod scratch;
 mod screen;
+mod serving;
 mod status;
 mod stop;
 mod stream;

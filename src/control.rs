@@ -5,6 +5,8 @@
 //! it, which sleeps while nobody asks. What it does, any caller of the library can do.
 
 mod body;
+#[cfg(feature = "cli")]
+pub(crate) mod client;
 mod connection;
 mod events;
 mod failure;
@@ -12,6 +14,8 @@ mod folder;
 mod gate;
 mod keys;
 mod requests;
+#[cfg(feature = "cli")]
+pub(crate) mod runs;
 mod server;
 mod socket;
 mod target;
@@ -25,11 +29,33 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use target::Controlled;
+pub(crate) use unusable::Unusable;
 
 use self::requests::Api;
 use self::server::Server;
 use self::socket::Socket;
 use crate::error::{Error, Kind};
+
+/// A socket that is there and not served yet: clients can connect, and wait.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    socket: Socket,
+    listener: UnixListener,
+}
+
+impl Reserved {
+    /// Makes the socket of the run of this name.
+    pub(crate) fn named(name: &str) -> Result<Self, Unusable> {
+        let (socket, listener) = Socket::of_name(name)?;
+        Ok(Reserved { socket, listener })
+    }
+
+    /// Makes a socket of this path.
+    pub(crate) fn at(path: &Path) -> Result<Self, Unusable> {
+        let (socket, listener) = Socket::of_path(path)?;
+        Ok(Reserved { socket, listener })
+    }
+}
 
 /// A socket on which a queue and its workers can be seen and steered, until it is dropped.
 ///
@@ -56,7 +82,7 @@ impl Control {
         T: Serialize + DeserializeOwned + 'static,
         R: 'static,
     {
-        Control::serve(Socket::of_name(name).map_err(Kind::from)?, controlled)
+        Control::serve_reserved(Reserved::named(name).map_err(Kind::from)?, controlled)
     }
 
     /// Serves it on a socket of this path. What a program that is gone has left there is replaced.
@@ -71,12 +97,13 @@ impl Control {
         T: Serialize + DeserializeOwned + 'static,
         R: 'static,
     {
-        let path = path.as_ref();
-        Control::serve(Socket::of_path(path).map_err(Kind::from)?, controlled)
+        let reserved = Reserved::at(path.as_ref()).map_err(Kind::from)?;
+        Control::serve_reserved(reserved, controlled)
     }
 
-    fn serve<T, R>(
-        (socket, listener): (Socket, UnixListener),
+    /// Serves it on a socket that was reserved.
+    pub(crate) fn serve_reserved<T, R>(
+        Reserved { socket, listener }: Reserved,
         controlled: Controlled<T, R>,
     ) -> Result<Self, Error>
     where

@@ -1,5 +1,6 @@
 //! The options as they are typed. Their meaning together is for `config`.
 
+mod control;
 mod copies;
 mod groups;
 mod items;
@@ -16,6 +17,7 @@ use jiff::SignedDuration;
 
 use crate::observe::Mode;
 
+pub(super) use control::{AtArgs, ControlArgs, Target, TargetArgs};
 pub(super) use groups::URL;
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
@@ -44,6 +46,9 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     pub(super) place: PlaceArgs,
+
+    #[command(flatten)]
+    pub(super) control: ControlArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -333,7 +333,11 @@ fn wait_while<R>(
             result => return Ok(result?),
         }
         if !is_wanted() {
-            return Err(closed());
+            // It may have come to pass just now.
+            return wait(Duration::ZERO).map_err(|error| match error.is_timeout() {
+                true => closed(),
+                false => error.into(),
+            });
         }
     }
 }
@@ -355,8 +359,8 @@ async fn join(
         let join = |time| api.target.join(time);
         wait_while(time, &check, join)
     });
-    let Joined { done: ended, dead } = joined.await??;
-    done(&json!({"done": ended, "dead": dead}))
+    let (Joined { done: ended, dead }, retries) = joined.await??;
+    done(&json!({"done": ended, "dead": dead, "retries": retries}))
 }
 
 async fn cancel(State(api): Shared, Number(id): Number) -> Answer {

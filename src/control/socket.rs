@@ -40,8 +40,8 @@ pub(super) struct Socket {
 
 /// A file whose lock is held by the run that serves the socket beside it.
 #[derive(Debug)]
-struct Lock {
-    name: String,
+pub(super) struct Lock {
+    pub(super) name: String,
     file: File,
 }
 
@@ -65,7 +65,9 @@ impl Socket {
         if path.as_os_str().len() > PATH_BYTES_MAX {
             return Err(Unusable::TooLong { path });
         }
-        let lock = Lock::take(&folder, &file_name)?;
+        let mut lock = Lock::take(&folder, &file_name)?;
+        lock.sign()
+            .map_err(|errno| Unusable::at(path.clone(), errno))?;
         make_way(&folder, &file_name)?;
         let at = |errno| Unusable::at(path.clone(), errno);
         let (listener, made) = listen_at(&folder, &file_name).map_err(at)?;
@@ -116,7 +118,8 @@ pub(super) fn check_name(name: &str) -> Result<(), Unusable> {
 }
 
 impl Lock {
-    fn take(folder: &Folder, file_name: &str) -> Result<Self, Unusable> {
+    /// Takes the lock beside a socket, for as long as it is kept.
+    pub(super) fn take(folder: &Folder, file_name: &str) -> Result<Self, Unusable> {
         let name = format!("{file_name}.lock");
         let path = folder.path.join(&name);
         let at = |errno| Unusable::at(path.clone(), errno);
@@ -138,10 +141,19 @@ impl Lock {
             // A run that ended meanwhile has removed it, and then it is not what others would lock.
             let there = statat(&folder.open, &name, AtFlags::SYMLINK_NOFOLLOW);
             if there.is_ok_and(|there| is_same(&there, &found)) {
-                note_pid(&mut file).map_err(|errno| Unusable::at(path.clone(), errno))?;
                 return Ok(Lock { name, file });
             }
         }
+    }
+
+    /// Notes this process in it, as the one that serves the socket.
+    fn sign(&mut self) -> Result<(), Errno> {
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            writeln!(file, "{}", std::process::id())
+        };
+        write(&mut self.file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 }
 
@@ -166,24 +178,15 @@ fn is_there(pid: u32) -> bool {
 }
 
 /// Returns the process that is noted in a lock.
-pub(super) fn pid_in(file: &mut File) -> Option<u32> {
+fn pid_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0)).ok()?;
     file.take(20).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
 
-fn note_pid(file: &mut File) -> Result<(), Errno> {
-    let write = |file: &mut File| {
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        writeln!(file, "{}", std::process::id())
-    };
-    write(file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-}
-
 /// Removes the socket of a dead run. The lock is held, so no run that keeps to it lives.
-fn make_way(folder: &Folder, file_name: &str) -> Result<(), Unusable> {
+pub(super) fn make_way(folder: &Folder, file_name: &str) -> Result<(), Unusable> {
     let path = folder.path.join(file_name);
     let found = match statat(&folder.open, file_name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
@@ -226,7 +229,7 @@ fn listen_at(folder: &Folder, file_name: &str) -> Result<(UnixListener, Stat), E
 }
 
 /// A path to a file in this very folder, whatever has the folder's name by now.
-pub(super) fn path_in(folder: &Folder, file_name: &str) -> PathBuf {
+fn path_in(folder: &Folder, file_name: &str) -> PathBuf {
     Path::new(&path_of(&folder.open)).join(file_name)
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::broker::Accepted;
 use crate::error::Error;
 use crate::observe::{Event, Observer};
 use crate::queue::put_while::Bundle;
@@ -18,6 +19,9 @@ use dishrack_core::ledger::ItemId;
 
 /// Makes an item of a line of JSON.
 type Read<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
+
+/// Makes the object of an event.
+type ToObject = Arc<dyn Fn(&Event) -> Value + Send + Sync>;
 
 /// Ends the run, at once if it is told so, and waits until its workers are gone.
 type EndRun = Arc<dyn Fn(bool) + Send + Sync>;
@@ -42,7 +46,8 @@ pub struct Controlled<T, R> {
     pool: Weak<Supervisor<T, R>>,
     read: Read<T>,
     end_run: Option<EndRun>,
-    object: fn(&Event) -> Value,
+    object: ToObject,
+    on_put: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 impl<T, R> fmt::Debug for Controlled<T, R> {
@@ -63,7 +68,8 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             pool: Arc::downgrade(pool),
             read: Arc::new(|line| serde_json::from_slice(line).map_err(|why| why.to_string())),
             end_run: None,
-            object: |event| serde_json::to_value(event).unwrap_or_default(),
+            object: Arc::new(|event| serde_json::to_value(event).unwrap_or_default()),
+            on_put: Arc::new(|_| {}),
         }
     }
 
@@ -88,9 +94,21 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 
     /// Sets the form of events.
+    #[cfg(feature = "cli")]
     #[must_use]
-    pub(crate) fn events_as(mut self, object: fn(&Event) -> Value) -> Self {
-        self.object = object;
+    pub(crate) fn events_as(
+        mut self,
+        object: impl Fn(&Event) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        self.object = Arc::new(object);
+        self
+    }
+
+    /// Tells the number of items after each put.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub(crate) fn on_put(mut self, tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.on_put = Arc::new(tell);
         self
     }
 }
@@ -119,8 +137,8 @@ pub(super) trait Target: Send + Sync + fmt::Debug {
 
     fn retry(&self, id: ItemId) -> Result<bool, Error>;
 
-    /// Waits for the end of all items, for this time.
-    fn join(&self, time: Duration) -> Result<Joined, Error>;
+    /// Waits for the end of all items, for this time. Returns also the number of retries.
+    fn join(&self, time: Duration) -> Result<(Joined, u64), Error>;
 
     /// Ends the work, at once or when what is begun is finished.
     fn stop(&self, is_at_once: bool);
@@ -155,7 +173,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Target for Controlle
         is_wanted: &dyn Fn() -> bool,
         note: &mut dyn FnMut(u64, u64),
     ) -> Result<(), Error> {
-        let note = |run: crate::broker::Accepted| note(run.first.0, run.last.0);
+        let note = |run: Accepted| {
+            (self.on_put)(run.count());
+            note(run.first.0, run.last.0);
+        };
         self.queue.put_bundle(bundle, is_wanted, note)
     }
 
@@ -171,8 +192,9 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Target for Controlle
         self.queue.retry_dead_letter(id)
     }
 
-    fn join(&self, time: Duration) -> Result<Joined, Error> {
-        self.queue.join_timeout(time)
+    fn join(&self, time: Duration) -> Result<(Joined, u64), Error> {
+        let joined = self.queue.join_timeout(time)?;
+        Ok((joined, self.queue.counts()?.retries))
     }
 
     fn stop(&self, is_at_once: bool) {

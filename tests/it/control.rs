@@ -368,7 +368,7 @@ fn a_join_is_answered_when_all_has_ended_or_the_time_is_over() {
     let run = Run::new();
     assert_eq!(
         run.ask("GET", "/v1/join", "").json(),
-        json!({"done": 0, "dead": 0})
+        json!({"done": 0, "dead": 0, "retries": 0})
     );
     run.put("1\n2");
     let late = run.ask("GET", "/v1/join?timeout_ms=1", "");
@@ -385,7 +385,7 @@ fn a_join_is_answered_when_all_has_ended_or_the_time_is_over() {
     run.ends.send(Err("no".into())).unwrap();
     assert_eq!(
         joining.join().unwrap().json(),
-        json!({"done": 1, "dead": 1})
+        json!({"done": 1, "dead": 1, "retries": 0})
     );
 }
 
