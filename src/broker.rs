@@ -6,6 +6,7 @@
 //! is done with the lock held may block; links promise that. Threads sleep on doorbells, and look
 //! for a while at what workers write before they do.
 
+mod activities;
 mod alone;
 mod answer;
 mod attachment;
@@ -16,9 +17,11 @@ pub(crate) mod current;
 mod doorbells;
 mod ends;
 mod gets_many;
+mod items;
 mod locals;
 mod mailboxes;
 mod monitor;
+mod pauses;
 mod poll;
 mod product;
 mod pump;
@@ -39,8 +42,9 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
+pub(crate) use self::activities::CurrentItem;
 use self::alone::Recheck;
 pub(crate) use self::answer::{Accepted, PutAnswer, PutTicket};
 pub(crate) use self::attachment::{Attachment, Overseer};
@@ -85,6 +89,9 @@ pub(crate) struct Broker {
     reports_items: AtomicBool,
     /// True while a thread polls; one at a time does.
     is_polling: AtomicBool,
+    /// Held while dead letters are tried again, or looked for: meanwhile an item is neither with the
+    /// backend nor in the ledger.
+    letters: Mutex<()>,
     /// The stream that has the items, if several supervisors share them.
     stream: OnceLock<stream::Channel>,
 }
@@ -147,6 +154,7 @@ impl Broker {
             shares_memory: AtomicBool::new(false),
             reports_items: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),
+            letters: Mutex::default(),
             stream: OnceLock::new(),
         })
     }
@@ -325,6 +333,7 @@ impl Broker {
     }
 
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
+        let _letters = self.letters.lock();
         let found = self.storage.backend().revive(id);
         let found = found.map_err(|why| self.inaccessible(why));
         let Some(letter) = found? else {

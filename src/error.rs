@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use dishrack_core::ledger::Refusal;
+use dishrack_core::ledger::{ItemId, Refusal};
 
 /// The error of a call; the `is_*` predicates tell its cases apart.
 ///
@@ -35,6 +35,15 @@ pub(crate) enum Kind {
     },
     #[error("task_done was called more often than this thread got items that were not cancelled")]
     TaskDoneTooOften,
+    #[error("the queue was resumed while its pause was waited for")]
+    Resumed,
+    #[error(
+        "the queue is paused, and after the time given there are workers that have not said what \
+         they have begun: {workers}; it stays paused"
+    )]
+    StillBeginning { workers: String },
+    #[error("the time given is over, and item {id} has no end yet")]
+    ItemTimedOut { id: ItemId },
     #[error("this delivery was settled before, or its item was handed to another worker")]
     Stale,
     #[error(
@@ -186,10 +195,20 @@ impl Error {
         self.0.refusal() == Some(Refusal::Closed)
     }
 
-    /// Returns `true` if a join's time was over before every item was settled.
+    /// Returns `true` if a call's time was over before what it waits for: that every item was
+    /// settled, or one of them; that a pause has begun.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self.0.refusal(), Some(Refusal::TimedOut { .. }))
+        matches!(
+            self.0,
+            Kind::StillBeginning { .. } | Kind::ItemTimedOut { .. }
+        ) || matches!(self.0.refusal(), Some(Refusal::TimedOut { .. }))
+    }
+
+    /// Returns `true` if somebody ended a pause while another caller waited for its beginning.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        matches!(self.0, Kind::Resumed)
     }
 
     /// Returns `true` if `task_done` was called more often than items were got.

@@ -81,11 +81,14 @@ pub use dishrack_core::ledger::{
 };
 pub use dishrack_core::pool::spec::{Restart, StartMethod};
 pub use error::{Error, ItemError};
+pub use observe::item::{ItemHolder, ItemInfo, ItemState};
 pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem};
 #[cfg(feature = "redis")]
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
-pub use supervision::{Builder, Map, Supervisor, WorkerInfo};
+pub use supervision::{
+    Builder, Map, PoolStatus, RunState, Supervisor, WorkerDeath, WorkerInfo, WorkerState,
+};
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]
 pub use {

@@ -3,6 +3,7 @@
 //! An observer gets every event in the order in which it became known. Each display of a run (text,
 //! JSON, a status line) is a fold over these events in a file of its own, and changes nothing.
 
+pub(crate) mod item;
 mod json;
 mod mode;
 #[cfg(any(feature = "cli", feature = "control"))]
@@ -252,6 +253,12 @@ pub enum EventKind {
         /// The reason.
         why: String,
     },
+    /// The queue is paused: nothing more is handed out, and what is begun goes on.
+    #[non_exhaustive]
+    Paused,
+    /// A pause is over.
+    #[non_exhaustive]
+    Resumed,
     /// The journal failed: nothing more is accepted or told.
     #[non_exhaustive]
     JournalFailed {
@@ -329,6 +336,8 @@ impl EventKind {
             | EventKind::WorkerStarted { .. }
             | EventKind::Started { .. }
             | EventKind::NoWorkersLeft { .. }
+            | EventKind::Paused
+            | EventKind::Resumed
             | EventKind::JournalFailed { .. }
             | EventKind::Inconsistent { .. }
             | EventKind::Summary { .. } => Subject::Other,
@@ -419,6 +428,11 @@ impl Emitter {
     /// Returns the present time since 1970. It never goes back.
     pub(crate) fn now_unix(&self) -> Duration {
         self.origin_unix + self.now()
+    }
+
+    /// Converts a time since the queue was made to the time since 1970.
+    pub(crate) fn unix_at(&self, at: Duration) -> Duration {
+        self.origin_unix.saturating_add(at)
     }
 
     /// Converts a time of the machine's monotonic clock to the time since 1970.

@@ -9,6 +9,7 @@ pub(crate) mod batch;
 mod delivery;
 pub(crate) mod durable;
 mod get_many;
+mod items;
 mod observer;
 mod put_many;
 #[cfg(feature = "control")]

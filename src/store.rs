@@ -15,6 +15,7 @@ pub(crate) mod memory;
 pub(crate) mod redis;
 pub(crate) mod stream;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -81,6 +82,22 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
     }
 
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String>;
+
+    /// Returns the first dead letters after this number, at most this many.
+    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, String> {
+        let letters = self.dead_letters()?.into_iter();
+        Ok(letters
+            .filter(|letter| letter.id > after)
+            .take(limit)
+            .collect())
+    }
+
+    /// Returns those of these items that are dead letters.
+    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, String> {
+        let dead: BTreeSet<ItemId> = self.dead_letters()?.iter().map(|one| one.id).collect();
+        ids.retain(|id| dead.contains(id));
+        Ok(ids)
+    }
 
     /// Hands these dead letters out, oldest first, and forgets them.
     fn take_dead(

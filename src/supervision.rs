@@ -20,6 +20,7 @@ mod pool;
 mod processes;
 mod reap;
 mod spawn;
+mod status;
 #[cfg(feature = "tasks")]
 mod tasks;
 mod threads;
@@ -32,20 +33,11 @@ use std::sync::Arc;
 
 pub use builder::Builder;
 pub use map::Map;
+pub use status::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
 
 use self::pool::Pool;
 use crate::broker::Broker;
 use crate::error::Error;
-
-/// One worker that is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WorkerInfo {
-    /// Its name, such as `dryer-1`.
-    pub name: String,
-    /// Its process; for threads and tasks, this process.
-    pub pid: u32,
-}
 
 /// The workers of one queue: items of type `T`, results of type `R`.
 ///
@@ -169,6 +161,29 @@ impl<T, R> Supervisor<T, R> {
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         self.pool.workers()
+    }
+
+    /// Returns what can be seen of the pool and all its workers, also of those that are not ready.
+    /// It costs as much as there are workers, however many items wait.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use dishrack::{JoinableQueue, RunState, Supervisor};
+    ///
+    /// let queue = JoinableQueue::unbounded();
+    /// let pool = Supervisor::builder()
+    ///     .threads(2)
+    ///     .name("dryer")
+    ///     .handler(&queue, |_: u32| Ok::<_, String>(()))?;
+    /// let status = pool.status();
+    /// assert_eq!((status.state, status.wanted), (RunState::Running, 2));
+    /// assert_eq!(status.workers[0].name, "dryer-1");
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        self.pool.status()
     }
 
     /// Returns the number of workers that were started again.

@@ -21,12 +21,23 @@ use crate::observe::{Emitter, EventKind};
 use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::Storage;
 use dishrack_core::dispatcher::Dispatcher;
-use dishrack_core::ledger::{Credit, HolderId, ItemId, Ledger, Refusal, Write};
+use dishrack_core::ledger::{Credit, HolderId, ItemId, Ledger, Refusal, Token, Write};
 use dishrack_core::shared::Shared;
 
 slotmap::new_key_type! {
     /// The key of an async task in a `get`.
     pub(crate) struct WakerKey;
+
+    /// The key of a caller that waits for an item's end.
+    pub(super) struct EndWaitKey;
+}
+
+/// The wait for an item's end.
+#[derive(Debug)]
+pub(super) struct EndWait {
+    pub(super) id: ItemId,
+    /// The item's delivery, as far as it is known.
+    pub(super) token: Option<Token>,
 }
 
 /// Makes a name of an item's bytes, for events.
@@ -49,6 +60,8 @@ pub(crate) struct Core {
     pub(super) is_inconsistent: bool,
     /// Tasks asleep in an async `get`.
     pub(super) wakers: SlotMap<WakerKey, Waker>,
+    /// Threads asleep until an item has its end.
+    pub(super) end_waits: SlotMap<EndWaitKey, EndWait>,
     /// True if callers of `put` and `join` do the work.
     pub(super) has_inline: bool,
     pub(super) attachments: SecondaryMap<HolderId, Attachment>,
@@ -106,6 +119,7 @@ impl Core {
             store_failure: None,
             is_inconsistent: false,
             wakers: SlotMap::with_key(),
+            end_waits: SlotMap::with_key(),
             has_inline: false,
             attachments: SecondaryMap::new(),
             mailboxes: Mailboxes::default(),
@@ -349,6 +363,10 @@ impl Core {
 
     pub(crate) fn set_name_items(&mut self, name_items: NameItems) {
         self.name_items = Some(name_items);
+    }
+
+    pub(super) fn name_items(&self) -> Option<NameItems> {
+        self.name_items.clone()
     }
 
     pub(super) fn name(&self, id: ItemId, envelope: &Envelope) -> String {

@@ -10,6 +10,8 @@ pub(super) struct Doorbells {
     pub(super) items: Condvar,
     pub(super) settled: Condvar,
     pub(super) durable: Condvar,
+    /// For those that wait for the end of one item, or for the beginning of a pause.
+    pub(super) ends: Condvar,
     /// For the fetcher and the listener of a stream.
     pub(super) fetcher: Condvar,
     pub(super) listener: Condvar,
@@ -21,6 +23,7 @@ impl Doorbells {
         self.items.notify_all();
         self.settled.notify_all();
         self.durable.notify_all();
+        self.ends.notify_all();
         self.fetcher.notify_all();
         self.listener.notify_all();
     }

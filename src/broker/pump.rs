@@ -109,6 +109,9 @@ impl Core {
         self.ring_for_putters();
         self.ring_for_getters();
         self.ring_for_joiners();
+        if !self.end_waits.is_empty() {
+            self.ring_for_ends();
+        }
         if self.dispatcher.ledger.has_write() {
             self.writer.ring();
         }
@@ -156,6 +159,7 @@ impl Core {
             self.doorbells.room.notify_all();
             self.doorbells.durable.notify_all();
             self.doorbells.settled.notify_all();
+            self.doorbells.ends.notify_all();
             self.mailboxes.notify_all();
         }
     }

@@ -168,9 +168,11 @@ impl Core {
         });
     }
 
-    /// Reports that the machine lacks something, or has it again.
+    /// Reports a pause and its end, or that the machine lacks something, or has it again.
     pub(super) fn tell(&self, notice: Notice) {
         let why = match notice {
+            Notice::Paused => return self.emitter.emit(EventKind::Paused),
+            Notice::Resumed => return self.emitter.emit(EventKind::Resumed),
             Notice::Shortage(why) => {
                 format!("{why}; what is left waits for room, and no item is charged")
             }

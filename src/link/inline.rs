@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Link, LocalDelivery};
 use crate::payload::Payload;
-use dishrack_core::ledger::Handed;
+use dishrack_core::ledger::{Handed, Token};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InlineJobs(Arc<Mutex<VecDeque<LocalDelivery>>>);
@@ -39,4 +39,9 @@ impl Link for InlineLink {
     }
 
     fn ask_to_stop(&mut self) {}
+
+    fn recall(&mut self) -> Vec<Token> {
+        let jobs = std::mem::take(&mut *self.0.0.lock());
+        jobs.into_iter().map(|job| job.token).collect()
+    }
 }

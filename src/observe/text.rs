@@ -75,8 +75,9 @@ impl Style {
         } = self.words;
         let step = |line: fn(&Steps) -> &'static str, item: &str, pid: &u32, who: &str| {
             let (line, item, who) = (line(steps.as_ref()?), printable(item), self.who(who));
-            let text = format!("{line} {item} , time: {at} , pid {pid}{who}");
-            Some(Line::Out(text))
+            Some(Line::Out(format!(
+                "{line} {item} , time: {at} , pid {pid}{who}"
+            )))
         };
         Some(match &event.kind {
             EventKind::Producing { item, pid } => {
@@ -94,8 +95,7 @@ impl Style {
                 holding,
                 is_asked,
             } if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) => {
-                let held = holding.as_ref().map(|item| printable(item));
-                let held = held.map_or_else(String::new, |item| format!(" while {doing} {item}"));
+                let held = held_by_dead(holding.as_deref(), doing);
                 Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
             }
             EventKind::WorkerFailedToStart {
@@ -108,18 +108,14 @@ impl Style {
             // Earlier lines said that it died again, and how.
             EventKind::WorkerGivenUp { worker, .. } => Line::Err(format!("{worker}: is given up")),
             EventKind::Notice { why } => Line::Err(format!("supervisor: {why}")),
+            EventKind::Paused => Line::Err("supervisor: paused; what is begun goes on".into()),
+            EventKind::Resumed => Line::Err("supervisor: resumed".into()),
             EventKind::Summary {
                 counts,
                 restarts,
                 elapsed,
             } => Line::Err(summary(items, counts, *restarts, *elapsed)),
-            EventKind::CopyEnded {
-                item,
-                worker,
-                pid,
-                end,
-                ..
-            } => return disagreed(item, (worker, *pid), end),
+            EventKind::CopyEnded { .. } => return disagreed(&event.kind),
             // The lines of items say it, or the error with which the run ends.
             EventKind::Started { .. }
             | EventKind::WorkerStarted { .. }
@@ -143,6 +139,12 @@ impl Style {
     }
 }
 
+fn held_by_dead(item: Option<&str>, doing: &str) -> String {
+    item.map_or_else(String::new, |item| {
+        format!(" while {doing} {}", printable(item))
+    })
+}
+
 fn retried(item: &str, failure: &Failure, again: &str) -> String {
     let (item, cause) = (printable(item), failure.cause.to_string());
     let (attempt, cause) = (failure.attempt, printable(&cause));
@@ -150,11 +152,21 @@ fn retried(item: &str, failure: &Failure, again: &str) -> String {
 }
 
 /// Returns the line for a wrong answer; of other copies the end of their item tells.
-fn disagreed(item: &str, (worker, pid): (&str, u32), end: &CopyEnd) -> Option<Line> {
-    let CopyEnd::Disagreed { said, counted } = end else {
+fn disagreed(ended: &EventKind) -> Option<Line> {
+    let EventKind::CopyEnded {
+        item,
+        worker,
+        pid,
+        end,
+        ..
+    } = ended
+    else {
         return None;
     };
-    let [item, said, counted] = [item, said, counted].map(printable);
+    let CopyEnd::Disagreed { said, counted } = &**end else {
+        return None;
+    };
+    let [item, said, counted] = [item, said, counted].map(|text| printable(text));
     let line = format!("{item}: {worker} (pid {pid}) says {said}, and others agree on {counted}");
     Some(Line::Err(line))
 }

@@ -19,6 +19,7 @@ mod trouble;
 
 use std::ffi::c_int;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -377,11 +378,13 @@ impl Journal {
         )
     }
 
-    /// Returns all dead letters, oldest first, or one of them; none when it is closed.
+    /// Returns the first of the dead letters with these numbers, oldest first, at most this many;
+    /// none when it is closed.
     fn letters(
         &self,
         writer: &mut JournalWriter,
-        only: Option<ItemId>,
+        items: RangeInclusive<u64>,
+        limit: u64,
     ) -> Result<Vec<StoredLetter>, String> {
         if writer.failure.is_none() {
             self.check_files(writer)?;
@@ -389,7 +392,7 @@ impl Journal {
         let Some(connection) = &writer.connection else {
             return Ok(Vec::new());
         };
-        reader::letters(connection, only).map_err(|trouble| {
+        reader::letters(connection, items, limit).map_err(|trouble| {
             let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
             format!("journal {} cannot be read: {why}", self.path.display())
         })
@@ -402,7 +405,18 @@ impl Backend for Journal {
     }
 
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
-        self.letters(&mut self.writer(), None)
+        self.letters(&mut self.writer(), rows::ALL, u64::MAX)
+    }
+
+    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, String> {
+        let numbers = after.0.saturating_add(1)..=u64::MAX;
+        self.letters(&mut self.writer(), numbers, limit as u64)
+    }
+
+    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, String> {
+        let writer = self.writer();
+        ids.retain(|id| writer.book.is_dead(*id));
+        Ok(ids)
     }
 
     fn take_dead(
@@ -410,7 +424,7 @@ impl Backend for Journal {
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
     ) -> Result<Vec<StoredLetter>, String> {
         let writer = &mut *self.writer();
-        let mut letters = self.letters(writer, None)?;
+        let mut letters = self.letters(writer, rows::ALL, u64::MAX)?;
         letters.retain(is_wanted);
         let ids: Vec<ItemId> = letters.iter().map(|letter| letter.id).collect();
         self.write(writer, |book| Ok(book.forget(&ids)))?;
@@ -422,7 +436,7 @@ impl Backend for Journal {
         if !writer.book.is_dead(id) {
             return Ok(None);
         }
-        let found = self.letters(&mut writer, Some(id))?.pop();
+        let found = self.letters(&mut writer, id.0..=id.0, 1)?.pop();
         let letter = found
             .ok_or_else(|| format!("journal {}: item {id} is missing", self.path.display()))?;
         self.write(&mut writer, |book| {

@@ -1,6 +1,7 @@
 //! Dead letters of a queue that ends with its process. It knows nothing of other items.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -26,6 +27,18 @@ impl Letters {
 impl Backend for Letters {
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
         Ok(self.dead().values().cloned().collect())
+    }
+
+    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, String> {
+        let dead = self.dead();
+        let page = dead.range((Excluded(after), Unbounded)).take(limit);
+        Ok(page.map(|(_, letter)| letter.clone()).collect())
+    }
+
+    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, String> {
+        let dead = self.dead();
+        ids.retain(|id| dead.contains_key(id));
+        Ok(ids)
     }
 
     fn take_dead(

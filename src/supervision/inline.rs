@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::WorkerInfo;
 use super::pool::Pool;
+use super::{PoolStatus, RunState, WorkerInfo};
 use crate::broker::current;
 use crate::broker::{Attachment, Broker, Core, Inline};
 use crate::error::Kind;
@@ -108,7 +108,10 @@ impl InlinePool {
                     held::charge_all();
                 }
                 current::clear();
-                if broker.counts() == before && !is_told.swap(true, Ordering::AcqRel) {
+                // In a pause there was nothing to take.
+                let has_passed_by = broker.counts() == before
+                    && broker.read(|core| core.dispatcher.ledger.ready()) > 0;
+                if has_passed_by && !is_told.swap(true, Ordering::AcqRel) {
                     let why = "the loop ended without taking the items that wait";
                     broker.with(|core| {
                         core.dispatcher.loop_waits(false);
@@ -161,5 +164,20 @@ impl Pool for InlinePool {
 
     fn workers(&self) -> Vec<WorkerInfo> {
         Vec::new()
+    }
+
+    /// There is no worker but whoever puts or joins.
+    fn status(&self) -> PoolStatus {
+        let is_over = self.is_stopped.load(Ordering::Acquire);
+        PoolStatus {
+            state: if is_over {
+                RunState::Over
+            } else {
+                RunState::Running
+            },
+            wanted: 1,
+            restarts: self.broker.read(|core| core.restarts),
+            workers: Vec::new(),
+        }
     }
 }

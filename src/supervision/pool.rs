@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::WorkerInfo;
+use super::{PoolStatus, WorkerInfo};
 
 /// Stops a supervisor's workers, whatever they are.
 pub(super) trait Pool: Send + Sync + fmt::Debug {
@@ -30,4 +30,7 @@ pub(super) trait Pool: Send + Sync + fmt::Debug {
 
     /// The workers that are ready.
     fn workers(&self) -> Vec<WorkerInfo>;
+
+    /// The pool, and all its workers.
+    fn status(&self) -> PoolStatus;
 }

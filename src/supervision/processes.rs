@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use super::WorkerInfo;
 use super::notes::{Note, NoteSender};
 use super::pool::Pool;
 use super::reap::Reaper;
-use super::watch::{ProcessPlan, Roster, Watch};
+use super::status::{Roster, RunState};
+use super::watch::{ProcessPlan, Watch};
+use super::{PoolStatus, WorkerInfo};
 use crate::broker::Broker;
 use crate::error::Kind;
 use crate::handler::attempt::message_of;
@@ -21,6 +22,7 @@ pub(super) struct ProcessPool {
     notes: NoteSender,
     thread: Mutex<Option<JoinHandle<()>>>,
     over: crossbeam_channel::Receiver<()>,
+    broker: Arc<Broker>,
     roster: Roster,
 }
 
@@ -35,8 +37,8 @@ impl ProcessPool {
         let workers = plan.workers;
         broker.with(|core| core.pool_began(workers));
         let inbox = (sender.clone(), notes);
-        let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, Arc::clone(&roster));
-        let queue = Arc::clone(broker);
+        let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, roster.clone());
+        let (queue, kept) = (Arc::clone(broker), roster.clone());
         let thread = std::thread::Builder::new()
             .name("dishrack-watch".into())
             .spawn(move || {
@@ -50,6 +52,7 @@ impl ProcessPool {
                         core.workers_change(0, workers);
                     });
                 }
+                kept.with(|roster| roster.state = RunState::Over);
                 drop(alive);
             });
         match thread {
@@ -57,6 +60,7 @@ impl ProcessPool {
                 notes: sender,
                 thread: Mutex::new(Some(thread)),
                 over,
+                broker: Arc::clone(broker),
                 roster,
             }),
             Err(error) => {
@@ -112,7 +116,10 @@ impl Pool for ProcessPool {
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {
-        let roster = self.roster.lock();
-        roster.values().cloned().collect()
+        self.roster.ready(&self.broker)
+    }
+
+    fn status(&self) -> PoolStatus {
+        self.roster.status(&self.broker)
     }
 }

@@ -15,10 +15,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::LocalSet;
 
-use super::WorkerInfo;
 use super::local::LocalWorker;
 use super::pool::Pool;
 use super::threads::{LoopLife, Next, PoolState, ThreadPlan, ThreadPool, begin};
+use super::{PoolStatus, WorkerInfo};
 use crate::broker::Broker;
 use crate::broker::current;
 use crate::error::Kind;
@@ -50,23 +50,23 @@ impl TaskPool {
     {
         let (pool, shared, alive) = begin(plan, broker);
         let mut workers = Vec::new();
-        for name in &plan.names {
+        for (slot, name) in plan.names.iter().enumerate() {
             let (link, queue, signals) = task::pair();
-            let holder = shared.attach(name, Box::new(link), &queue, credit);
+            let holder = shared.attach(slot, name, Box::new(link), &queue, credit);
             let worker = LocalWorker::new(Arc::clone(broker), holder, queue);
-            workers.push((worker, signals, holder));
+            workers.push((slot, worker, signals, holder));
         }
         let handler = Arc::new(handler);
         let last = alive.clone();
         run_on_one_thread(&pool, last, move |tasks| {
             current::set(Arc::clone(&shared.broker), type_name::<T>());
-            for (worker, signals, holder) in workers {
+            for (slot, worker, signals, holder) in workers {
                 let (shared, handler, alive) =
                     (Arc::clone(&shared), Arc::clone(&handler), alive.clone());
                 tasks.spawn_local(async move {
                     serve(worker, &signals, time_limit, &*handler).await;
                     shared.broker.detach(holder, Started::default(), None);
-                    shared.one_ended("they were stopped", false);
+                    shared.one_ended(slot, "they were stopped", false);
                     drop(alive);
                 });
             }
@@ -84,8 +84,8 @@ impl TaskPool {
         Fut: Future<Output = ()> + 'static,
     {
         let (pool, shared, alive) = begin(plan, broker);
-        let life = |name: &String| LoopLife::new(name, plan.spec);
-        let lives: Vec<LoopLife> = plan.names.iter().map(life).collect();
+        let life = |(slot, name): (usize, &String)| LoopLife::new(slot, name, plan.spec);
+        let lives: Vec<LoopLife> = plan.names.iter().enumerate().map(life).collect();
         let last = alive.clone();
         run_on_one_thread(&pool, last, move |tasks| {
             let run = Rc::new(run);
@@ -101,7 +101,7 @@ impl TaskPool {
                             Next::Again(rest) => tokio::time::sleep(rest).await,
                         }
                     };
-                    shared.one_ended(&end.why, end.is_spent);
+                    shared.one_ended(life.slot, &end.why, end.is_spent);
                     drop(alive);
                 });
             }
@@ -121,6 +121,10 @@ impl Pool for TaskPool {
 
     fn workers(&self) -> Vec<WorkerInfo> {
         self.0.workers()
+    }
+
+    fn status(&self) -> PoolStatus {
+        self.0.status()
     }
 }
 

@@ -3,14 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
-use super::WorkerInfo;
 use super::local::LocalWorker;
 use super::pool::Pool;
+use super::status::{PoolStatus, Roster, RosterEntry, RunState, Stage, WorkerDeath, WorkerInfo};
 use crate::broker::current;
 use crate::broker::{Attachment, Broker};
 use crate::error::Kind;
@@ -35,7 +35,7 @@ pub(super) struct ThreadPlan {
 #[derive(Debug)]
 pub(super) struct PoolState {
     pub(super) broker: Arc<Broker>,
-    names: Vec<String>,
+    roster: Roster,
     holders: Mutex<Vec<HolderId>>,
     running: AtomicUsize,
     /// True once the queue was told that these workers are gone.
@@ -49,7 +49,8 @@ pub(super) struct PoolState {
 
 impl PoolState {
     /// Notes that one worker ended for good; the last one ends the pool.
-    pub(super) fn one_ended(&self, why: &str, is_spent: bool) {
+    pub(super) fn one_ended(&self, slot: usize, why: &str, is_spent: bool) {
+        self.roster.with(|roster| roster.entries.remove(&slot));
         let (order, less) = (Ordering::AcqRel, |running: usize| running.checked_sub(1));
         // Under one lock, so that all others are counted out when the last one ends the pool and its
         // stop. One that was counted out later would have items charged for what the stop did.
@@ -79,6 +80,10 @@ impl PoolState {
             if self.is_ended.swap(true, Ordering::AcqRel) {
                 return;
             }
+            self.roster.with(|roster| {
+                roster.state = RunState::Over;
+                roster.entries.clear();
+            });
             core.pool_ended(why, is_spent);
             if self.is_stopping.load(Ordering::Acquire) {
                 core.stop_is_over();
@@ -104,7 +109,7 @@ pub(super) fn begin(
     let (alive, over) = crossbeam_channel::bounded(0);
     let shared = Arc::new(PoolState {
         broker: Arc::clone(broker),
-        names: plan.names.clone(),
+        roster: roster_of(plan),
         holders: Mutex::default(),
         running: AtomicUsize::new(plan.names.len()),
         is_ended: AtomicBool::new(false),
@@ -122,6 +127,24 @@ pub(super) fn begin(
     (pool, shared, alive)
 }
 
+fn roster_of(plan: &ThreadPlan) -> Roster {
+    let entry = |name: &String| RosterEntry {
+        name: name.as_str().into(),
+        pid: std::process::id(),
+        stage: Stage::Ready,
+        since: Instant::now(),
+        holder: None,
+        restarts: 0,
+        last_death: None,
+    };
+    let roster = Roster::default();
+    roster.with(|state| {
+        state.wanted = plan.names.len();
+        state.entries = plan.names.iter().map(entry).enumerate().collect();
+    });
+    roster
+}
+
 impl ThreadPool {
     pub(super) fn of_handlers(
         plan: &ThreadPlan,
@@ -132,9 +155,9 @@ impl ThreadPool {
     ) -> Result<Self, Kind> {
         let (pool, shared, alive) = begin(plan, broker);
         let run = Arc::new(run);
-        for name in &plan.names {
+        for (slot, name) in plan.names.iter().enumerate() {
             let (link, queue) = thread::pair();
-            let holder = shared.attach(name, Box::new(link), &queue, credit);
+            let holder = shared.attach(slot, name, Box::new(link), &queue, credit);
             let (shared, run, alive) = (Arc::clone(&shared), Arc::clone(&run), alive.clone());
             let body = move || {
                 let broker = &shared.broker;
@@ -143,7 +166,7 @@ impl ThreadPool {
                 serve(worker, &*run);
                 current::clear();
                 broker.detach(holder, Started::default(), None);
-                shared.one_ended("they were stopped", false);
+                shared.one_ended(slot, "they were stopped", false);
                 // The waiting thread may want to open the queue's journal itself.
                 drop((shared, run));
                 drop(alive);
@@ -160,8 +183,8 @@ impl ThreadPool {
     ) -> Result<Self, Kind> {
         let (pool, shared, alive) = begin(plan, broker);
         let run = Arc::new(run);
-        for name in &plan.names {
-            let mut life = LoopLife::new(name, plan.spec);
+        for (slot, name) in plan.names.iter().enumerate() {
+            let mut life = LoopLife::new(slot, name, plan.spec);
             let (shared, run, alive) = (Arc::clone(&shared), Arc::clone(&run), alive.clone());
             let body = move || {
                 shared.begin_loop(&life.worker);
@@ -176,7 +199,7 @@ impl ThreadPool {
                         Next::Again(rest) => drop(shared.stopping.recv_timeout(rest)),
                     }
                 };
-                shared.one_ended(&end.why, end.is_spent);
+                shared.one_ended(slot, &end.why, end.is_spent);
                 drop((shared, run));
                 drop(alive);
             };
@@ -209,6 +232,12 @@ impl ThreadPool {
         }
         // Loops that sleep in a get wake, and are told that the queue is closed.
         self.shared.broker.with(|core| {
+            self.shared.roster.with(|roster| {
+                roster.state = RunState::Stopping;
+                for entry in roster.entries.values_mut() {
+                    (entry.stage, entry.since) = (Stage::Stopping, Instant::now());
+                }
+            });
             let was_stopping = self.shared.is_stopping.swap(true, Ordering::AcqRel);
             if !was_stopping && !self.shared.is_ended.load(Ordering::Acquire) {
                 core.stop_begins();
@@ -245,6 +274,7 @@ fn serve(mut worker: LocalWorker, run: &impl Fn(&[u8], Wanted) -> Outcome<Payloa
 impl PoolState {
     pub(super) fn attach(
         &self,
+        slot: usize,
         name: &str,
         link: Box<dyn crate::link::Link>,
         queue: &Arc<LocalQueue>,
@@ -262,9 +292,30 @@ impl PoolState {
         let holder = self
             .broker
             .attach(attachment, Some(credit.seen()), u64::MAX);
-        let mut holders = self.holders.lock();
-        holders.push(holder);
+        self.roster.with(|roster| {
+            if let Some(entry) = roster.entries.get_mut(&slot) {
+                entry.holder = Some(holder);
+            }
+        });
+        self.holders.lock().push(holder);
         holder
+    }
+
+    fn note_restart(&self, slot: usize, is_fine: bool) {
+        self.broker.with(|core| core.restarts += 1);
+        self.roster.with(|roster| {
+            if let Some(entry) = roster.entries.get_mut(&slot) {
+                entry.restarts += 1;
+                let cause = match is_fine {
+                    true => "its loop returned",
+                    false => "its loop panicked",
+                };
+                entry.last_death = Some(WorkerDeath {
+                    at: SystemTime::now(),
+                    cause: cause.into(),
+                });
+            }
+        });
     }
 
     pub(super) fn report_started(&self, worker: &Arc<str>) {
@@ -285,6 +336,7 @@ impl PoolState {
 /// The restarts of a worker with a loop of its own.
 #[derive(Debug)]
 pub(super) struct LoopLife {
+    pub(super) slot: usize,
     pub(super) worker: Arc<str>,
     spec: ChildSpec,
     began: Instant,
@@ -305,8 +357,9 @@ pub(super) struct WorkerEnd {
 }
 
 impl LoopLife {
-    pub(super) fn new(worker: &str, spec: ChildSpec) -> Self {
+    pub(super) fn new(slot: usize, worker: &str, spec: ChildSpec) -> Self {
         LoopLife {
+            slot,
             worker: worker.into(),
             spec,
             began: Instant::now(),
@@ -343,7 +396,7 @@ impl LoopLife {
             },
             _ => Duration::ZERO,
         };
-        shared.broker.with(|core| core.restarts += 1);
+        shared.note_restart(self.slot, is_fine);
         Next::Again(rest)
     }
 }
@@ -364,11 +417,10 @@ impl Pool for ThreadPool {
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {
-        let pid = std::process::id();
-        let name = |name: &String| WorkerInfo {
-            name: name.clone(),
-            pid,
-        };
-        self.shared.names.iter().map(name).collect()
+        self.shared.roster.ready(&self.shared.broker)
+    }
+
+    fn status(&self) -> PoolStatus {
+        self.shared.roster.status(&self.shared.broker)
     }
 }

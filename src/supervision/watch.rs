@@ -6,25 +6,25 @@
 
 mod exits;
 mod forks;
+mod roster;
 mod slot;
 mod starts;
 mod time_limits;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use nix::sys::signal::Signal;
-use parking_lot::Mutex;
 
 use self::slot::Slot;
-use super::WorkerInfo;
 use super::fork::ForkServer;
 use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::spawn::Position;
+use super::status::{Roster, RosterEntry, RunState, Stage};
 use crate::broker::Broker;
 use crate::observe::EventKind;
 use crate::supervision::spawn::Launch;
@@ -39,9 +39,6 @@ use dishrack_core::pool::spec::{Bounds, ChildSpec, StartMethod, worker_name};
 
 /// The fork server's key at the reaper; workers' keys are made of slot and life.
 const FORK_SERVER: u64 = u64::MAX - 1;
-
-/// The workers that are ready, by slot; read by the program.
-pub(super) type Roster = Arc<Mutex<BTreeMap<usize, WorkerInfo>>>;
 
 /// Bits of a key that name the slot.
 const SLOT_BITS: u32 = 20;
@@ -125,7 +122,8 @@ impl Watch {
             true => None,
             false => Relay::start(plan.spec.shutdown, outlet).ok(),
         };
-        Watch {
+        roster.with(|roster| roster.wanted = plan.workers);
+        let mut watch = Watch {
             slots: (0..plan.workers).map(slot).collect(),
             plan,
             broker,
@@ -147,7 +145,11 @@ impl Watch {
             fork_server_lingers_until: None,
             unborn: HashSet::new(),
             told_over: 0,
+        };
+        for index in 0..watch.slots.len() {
+            watch.enter_in_roster(index);
         }
+        watch
     }
 
     fn now(&self) -> Duration {
@@ -285,11 +287,9 @@ impl Watch {
                 let deadline = self.plan.spec.boot_deadline;
                 self.slots[index].complaint = Some(format!("was not ready within {deadline:?}"));
             }
-            let Some(effect) = effect else {
-                return;
-            };
-            next = self.carry_out(index, effect);
+            next = effect.and_then(|effect| self.carry_out(index, effect));
         }
+        self.enter_in_roster(index);
     }
 
     fn carry_out(&mut self, index: usize, effect: ChildEffect) -> Option<ChildEvent> {
@@ -371,7 +371,6 @@ impl Watch {
             Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
                 self.begin_watchdog(life.slot);
-                self.enter_in_roster(life.slot, pid);
                 self.happen(life.slot, ChildEvent::Ready);
             }
             Note::LinkClosed { life, why } if self.is_current(life) => {
@@ -434,6 +433,12 @@ impl Watch {
 
     fn stop(&mut self, event: ChildEvent) {
         let was_stopping = std::mem::replace(&mut self.is_stopping, true);
+        self.roster.with(|roster| {
+            roster.state = match event {
+                ChildEvent::DrainAsked if !was_stopping => RunState::Draining,
+                _ => RunState::Stopping,
+            }
+        });
         for index in 0..self.slots.len() {
             self.happen(index, event);
         }

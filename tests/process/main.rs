@@ -31,6 +31,7 @@ mod scale;
 mod schedules;
 mod setup;
 mod signals;
+mod steering;
 #[cfg(feature = "failpoints")]
 mod stop_points;
 mod strangers;
@@ -75,6 +76,7 @@ fn main() {
         schedules::trials(),
         setup::trials(),
         signals::trials(),
+        steering::trials(),
         #[cfg(feature = "failpoints")]
         stop_points::trials(),
         strangers::trials(),

@@ -5,6 +5,8 @@
 mod many;
 #[path = "conformance/remote.rs"]
 mod remote;
+#[path = "conformance/steering.rs"]
+mod steering;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ macro_rules! suite {
         pub(crate) fn trials() -> Vec<Trial> {
             let mut trials = remote::trials();
             trials.extend(many::trials());
+            trials.extend(steering::trials());
             for link in [Link::Process, Link::Forked, Link::Thread, Link::Task, Link::Inline] {
                 $(
                     let name = format!("conformance::{link:?}::{}", stringify!($test));
@@ -527,14 +530,7 @@ fn the_chapters_loop_gets_and_acknowledges(link: Link) {
     assert_eq!(join(&queue), (99, 1));
     queue.close();
     pool.stop();
-    assert_eq!(
-        pool.workers().len(),
-        if matches!(link, Link::Thread | Link::Task) {
-            2
-        } else {
-            0
-        }
-    );
+    assert_eq!(pool.workers(), [], "none is left");
 }
 
 fn hire_loops(link: Link, queue: &JoinableQueue<u64>) -> Supervisor<u64, ()> {

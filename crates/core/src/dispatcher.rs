@@ -309,6 +309,11 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         self.pools.active > 0 || self.local_getters > 0 || !self.gets.is_empty()
     }
 
+    /// Returns `true` if one of them may take items now: there is no pause.
+    pub(crate) fn is_taking(&self) -> bool {
+        self.has_takers() && !self.ledger.is_paused()
+    }
+
     /// Returns `true` if all changes so far are durable, or never will be.
     #[must_use]
     pub fn is_written(&self) -> bool {
@@ -565,7 +570,8 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             if let Some(holder) = self.ledger.poll_worn() {
                 return Some(Effect::Worn(holder));
             }
-            if let Some(holder) = self.ledger.poll_overloaded() {
+            let recalled = self.ledger.poll_recalled();
+            if let Some(holder) = recalled.or_else(|| self.ledger.poll_overloaded()) {
                 return Some(Effect::TakeBack(holder));
             }
             if let Some(handed) = self.ledger.poll_stopped() {

@@ -55,11 +55,14 @@ mod leases;
 mod options;
 mod outbox;
 mod outcome;
+mod pausing;
+mod places;
 mod policy;
 mod quantiles;
 mod record;
 mod refusal;
 mod report;
+mod rests;
 mod shared;
 mod shortage;
 mod stopping;
@@ -85,6 +88,7 @@ use leases::{Lease, Leases};
 pub use options::{Capacity, Options, Weight};
 use outbox::Outbox;
 pub use outcome::Outcome;
+pub use places::{FoundItem, HeldDelivery, Place, PlaceKind};
 pub use policy::{Ballot, Copies, Hedge};
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
@@ -132,6 +136,8 @@ pub struct Ledger<P, R = ()> {
     is_closed: bool,
     /// True if nothing more is handed out.
     is_held: bool,
+    /// The same, until somebody ends that.
+    is_paused: bool,
     /// True if the ends of attempts are kept until they are shown.
     keeps_attempts: bool,
     shortage: Option<Shortage>,
@@ -175,6 +181,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             retries: 0,
             refused: 0,
             is_held: false,
+            is_paused: false,
             is_closed: false,
             keeps_attempts: false,
             shortage: None,

@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod crew;
 pub mod restart;
 pub mod spec;
 pub mod watchdog;

@@ -1,6 +1,7 @@
 //! Reads dead letters from a journal, even while a supervisor uses it. It changes nothing.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::{check_item_type, file, rows, schema, unusable};
 use crate::error::Kind;
 use crate::store::StoredLetter;
 use dishrack_core::book::{Table, failure_in, item_in};
-use dishrack_core::ledger::{Failure, ItemId};
+use dishrack_core::ledger::ItemId;
 
 /// Returns all dead letters, oldest first, of a journal that may be in use.
 pub(crate) fn read_letters(
@@ -61,31 +62,37 @@ fn read(
         return Ok(("", Vec::new()));
     };
     check_item_type(&kept, item_type)?;
-    Ok((item_type, letters(connection, None)?))
+    Ok((item_type, letters(connection, rows::ALL, u64::MAX)?))
 }
 
-/// Returns all dead letters, oldest first, or one of them.
+/// Returns the first of the dead letters with these numbers, oldest first, at most this many.
 pub(super) fn letters(
     connection: &Connection,
-    only: Option<ItemId>,
+    items: RangeInclusive<u64>,
+    limit: u64,
 ) -> Result<Vec<StoredLetter>, JournalTrouble> {
-    let items = only.map_or(rows::ALL, |id| id.0..=id.0);
     // One transaction, so that a letter and its history are from the same moment.
     let snapshot = connection.unchecked_transaction()?;
-    let mut histories: BTreeMap<u64, Vec<Failure>> = BTreeMap::new();
-    rows::read(&snapshot, Table::Failure, items.clone(), |key, row| {
-        let failure = failure_in(key, row)?;
-        histories.entry(key.0).or_default().push(failure);
-        Ok(())
-    })?;
-    let mut letters = Vec::new();
-    rows::read(&snapshot, Table::Dead, items, |key, row| {
-        letters.push(StoredLetter {
+    let mut letters = BTreeMap::new();
+    rows::read_first(&snapshot, Table::Dead, items, limit, |key, row| {
+        let letter = StoredLetter {
             id: ItemId(key.0),
             payload: Arc::from(item_in(key, row)?),
-            history: histories.remove(&key.0).unwrap_or_default(),
-        });
+            history: Vec::new(),
+        };
+        letters.insert(key.0, letter);
         Ok(())
     })?;
-    Ok(letters)
+    let (Some((first, _)), Some((last, _))) = (letters.first_key_value(), letters.last_key_value())
+    else {
+        return Ok(Vec::new());
+    };
+    let items = *first..=*last;
+    rows::read(&snapshot, Table::Failure, items, |key, row| {
+        if let Some(letter) = letters.get_mut(&key.0) {
+            letter.history.push(failure_in(key, row)?);
+        }
+        Ok(())
+    })?;
+    Ok(letters.into_values().collect())
 }

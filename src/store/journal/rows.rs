@@ -92,11 +92,22 @@ pub(super) fn read(
     connection: &Connection,
     table: Table,
     items: RangeInclusive<u64>,
+    read: impl FnMut(Key, &[u8]) -> Result<(), JournalTrouble>,
+) -> Result<(), JournalTrouble> {
+    read_first(connection, table, items, u64::MAX, read)
+}
+
+/// Does the same with the first of them, at most this many.
+pub(super) fn read_first(
+    connection: &Connection,
+    table: Table,
+    items: RangeInclusive<u64>,
+    limit: u64,
     mut read: impl FnMut(Key, &[u8]) -> Result<(), JournalTrouble>,
 ) -> Result<(), JournalTrouble> {
     let (columns, name, order) = (columns(table), table.name(), order(table, "ASC"));
     let which = "item BETWEEN ?1 AND ?2";
-    let sql = format!("SELECT {columns}, row FROM {name} WHERE {which} ORDER BY {order}");
+    let sql = format!("SELECT {columns}, row FROM {name} WHERE {which} ORDER BY {order} LIMIT ?3");
     let mut statement = connection.prepare_cached(&sql)?;
     // Keys below zero are not the book's, and must be noticed.
     let first = if items == ALL {
@@ -104,7 +115,7 @@ pub(super) fn read(
     } else {
         signed(*items.start())
     };
-    let mut rows = statement.query([first, signed(*items.end())])?;
+    let mut rows = statement.query([first, signed(*items.end()), signed(limit)])?;
     while let Some(row) = rows.next()? {
         let bytes = row.get_ref(2)?.as_blob();
         let bytes = bytes.map_err(|error| JournalTrouble::Damaged(error.to_string()))?;

@@ -6,7 +6,6 @@ use nix::libc;
 
 use super::Watch;
 use crate::observe::EventKind;
-use crate::supervision::WorkerInfo;
 use dishrack_core::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
 use dishrack_core::pool::child::ChildEvent;
 use dishrack_core::pool::watchdog::{Fault, Watchdog};
@@ -22,7 +21,6 @@ impl Watch {
         let registration = slot.registration.clone();
         // From now on its news is out of date.
         slot.life += 1;
-        self.roster.lock().remove(&index);
         let holder = registration.end();
         let found = holder
             .zip(board)
@@ -38,8 +36,9 @@ impl Watch {
             None => self.report_failed_start(index, pid, exit),
         }
         let mut charged = 0;
+        let cause = holder.and_then(|_| self.cause_of_death(index, found, exit));
+        self.note_death(index, cause.as_ref());
         if let Some(holder) = holder {
-            let cause = self.cause_of_death(index, found, exit);
             let started = self.charged_of(index, found);
             let began_ns = board.map_or(0, |board| board.progress().0);
             let blame = cause.map(|cause| {
@@ -166,10 +165,5 @@ impl Watch {
         if !self.is_stopping {
             self.broker.read(|core| core.emitter.emit(kind));
         }
-    }
-
-    pub(super) fn enter_in_roster(&self, index: usize, pid: u32) {
-        let name = self.slots[index].name.to_string();
-        self.roster.lock().insert(index, WorkerInfo { name, pid });
     }
 }

@@ -1,9 +1,11 @@
 //! A worker's slot: its lives so far, and the state of the present one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::protocol::ring_pair::RingPair;
 use crate::supervision::notes::{Life, Registration};
+use crate::supervision::status::{Stage, WorkerDeath};
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
@@ -30,6 +32,12 @@ pub(super) struct Slot {
     pub(super) stderr: Option<Arc<Stderr>>,
     /// True if this supervisor killed it, so that the SIGKILL is not the kernel's.
     pub(super) is_killed: bool,
+    /// The stage that the program is told of, and its beginning.
+    pub(super) stage: Stage,
+    pub(super) since: Instant,
+    /// The number of times that it was started again, not counting replacements.
+    pub(super) restarts: u64,
+    pub(super) last_death: Option<WorkerDeath>,
     /// True if it is replaced because it has reached a bound.
     pub(super) is_recycled: bool,
 }
@@ -51,6 +59,10 @@ impl Slot {
             watchdog: None,
             stderr: None,
             is_killed: false,
+            stage: Stage::Starting,
+            since: Instant::now(),
+            restarts: 0,
+            last_death: None,
             is_recycled: false,
         }
     }
@@ -66,7 +78,9 @@ impl Slot {
         self.watchdog = None;
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
-        std::mem::replace(&mut self.has_begun, true) && !is_recycled
+        let counts = std::mem::replace(&mut self.has_begun, true) && !is_recycled;
+        self.restarts += u64::from(counts);
+        counts
     }
 
     pub(super) fn life(&self, slot: usize) -> Life {

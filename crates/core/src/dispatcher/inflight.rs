@@ -271,7 +271,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     #[must_use]
     pub fn is_to_interrupt(&self) -> bool {
         let shared = self.shared.as_ref().filter(|shared| shared.is_taking);
-        shared.is_some_and(|shared| shared.queries.is_asked() || !self.has_takers())
+        shared.is_some_and(|shared| shared.queries.is_asked() || !self.is_taking())
     }
 
     /// Returns the fetcher's next step. `is_due`: the lease is to be renewed. The caller must poll
@@ -322,11 +322,15 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         }
     }
 
-    /// Returns `true` if items wait here that no worker or caller here will take.
+    /// Returns `true` if items wait here that no worker or caller here will take. In a pause those
+    /// that rest go on resting here.
     fn has_surplus(&self) -> bool {
-        let shared = self.shared.as_ref();
         let counts = self.ledger.counts();
-        shared.is_some_and(|shared| shared.is_quitting) && counts.waiting + counts.delayed > 0
+        match &self.shared {
+            Some(shared) if shared.is_quitting => counts.waiting + counts.delayed > 0,
+            Some(_) => self.ledger.is_paused() && counts.waiting > 0,
+            None => false,
+        }
     }
 
     /// Takes the items that wait here and are to be given back, so that no holder gets them.
@@ -337,7 +341,11 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         if !postponed.is_empty() || !self.has_surplus() || !self.ledger.is_written() {
             return postponed;
         }
-        let surplus: Vec<ItemId> = self.ledger.waiting_ids().into_iter().collect();
+        let is_quitting = self.shared.as_ref().is_some_and(|one| one.is_quitting);
+        let surplus = match is_quitting {
+            true => self.ledger.waiting_ids().into_iter().collect(),
+            false => self.ledger.excess_ids(),
+        };
         self.lose(&surplus);
         surplus
     }
@@ -349,7 +357,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Handles taken items; `now` is since 1970. Returns `true` if callers that are leaving may go.
     pub fn took(&mut self, arrivals: Vec<Arrival<P>>, question: u64, now: Duration) -> bool {
         let is_empty = arrivals.is_empty();
-        match (self.has_takers(), &mut self.shared) {
+        match (self.is_taking(), &mut self.shared) {
             // The takers have gone meanwhile, and others should not wait for a lease.
             (false, Some(shared)) => {
                 let ids = arrivals.iter().map(|arrival| arrival.item.id);

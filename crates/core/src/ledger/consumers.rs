@@ -134,6 +134,8 @@ pub(super) struct Consumers {
     turn: Option<(HolderId, usize)>,
     /// Holders that have had all the deliveries they may get, and have settled them.
     worn_line: VecDeque<HolderId>,
+    /// Workers that are to give back what they have not begun.
+    recalled: VecDeque<HolderId>,
     tally: HolderCounts,
 }
 
@@ -363,6 +365,21 @@ impl Consumers {
         };
         let mut holders = self.holders.iter();
         let (id, _) = holders.find(|(_, holder)| is_one(holder))?;
+        self.change(id, |holder| holder.asked_back = holder.ordinal);
+        Some(id)
+    }
+
+    /// Asks all workers for what they have not begun. Even a single delivery may not be begun yet.
+    pub(super) fn recall_all(&mut self) {
+        let holders = self.holders.iter();
+        let holding =
+            holders.filter(|(_, holder)| holder.credit.is_some() && holder.outstanding > 0);
+        self.recalled = holding.map(|(id, _)| id).collect();
+    }
+
+    /// Returns the next worker that is to give back what it has not begun.
+    pub(super) fn poll_recalled(&mut self) -> Option<HolderId> {
+        let id = self.recalled.pop_front()?;
         self.change(id, |holder| holder.asked_back = holder.ordinal);
         Some(id)
     }

@@ -72,6 +72,17 @@ impl<P, R> Groups<P, R> {
         self.groups.keys().copied()
     }
 
+    /// Returns the copies of this item that run.
+    pub(super) fn running(&self, id: ItemId) -> impl Iterator<Item = Token> {
+        let group = self.groups.get(&id).into_iter();
+        group.flat_map(|group| group.running.iter().map(|one| one.token))
+    }
+
+    /// Returns an item that has copies now.
+    pub(super) fn entry(&self, id: ItemId) -> Option<&UnfinishedItem<P>> {
+        Some(&self.groups.get(&id)?.entry)
+    }
+
     /// Returns the number of deliveries that are not items of their own.
     pub(super) fn surplus(&self) -> isize {
         let running = self.groups.values().map(|group| group.running.len());

@@ -17,6 +17,12 @@ impl Token {
         Token { holder, ordinal }
     }
 
+    /// Returns its holder.
+    #[must_use]
+    pub fn holder(self) -> HolderId {
+        self.holder
+    }
+
     /// Returns the delivery's place among all to its holder.
     #[must_use]
     pub fn ordinal(self) -> u64 {

@@ -29,6 +29,10 @@ pub enum Notice {
     Shortage(String),
     /// It has it again.
     ShortageOver,
+    /// Nothing more is handed out, because somebody said so.
+    Paused,
+    /// That is over.
+    Resumed,
 }
 
 #[derive(Debug)]

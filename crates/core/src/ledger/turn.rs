@@ -39,7 +39,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     pub(super) fn gives_nothing(&self) -> bool {
-        self.is_held || self.outbox.is_broken() || self.waits_for_room()
+        self.is_held || self.is_paused || self.outbox.is_broken() || self.waits_for_room()
     }
 
     /// Hands out all that [`poll_delivery`](Self::poll_delivery) would go on to hand to the same

@@ -42,6 +42,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Returns the number of items that workers have room for and getters wait for.
     fn room_of_takers(&self) -> usize {
+        if self.is_paused {
+            return 0;
+        }
         let room = usize::try_from(self.consumers.appetite()).unwrap_or(usize::MAX);
         room.saturating_add(self.getters)
     }
@@ -57,7 +60,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns `true` if an idle worker should get an item now.
     #[must_use]
     pub fn has_idle_taker(&self) -> bool {
-        self.consumers.has_idle_taker(self.waiting.ready())
+        self.consumers.has_idle_taker(self.waiting.ready()) && !self.is_paused
     }
 
     /// Returns `true` if there may be a worker that gets the next item; `false` if all have as much
@@ -119,6 +122,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     #[must_use]
     pub fn handed_as(&self, holder: HolderId, ordinal: u64) -> Option<Handed> {
         self.handed(Token { holder, ordinal })
+    }
+
+    /// Returns the first delivery of this holder that is not settled.
+    #[must_use]
+    pub fn first_held(&self, holder: HolderId) -> Option<Handed> {
+        let (ordinal, lease) = self.leases.of(holder).next()?;
+        Some(Token::of(holder, ordinal).handed(lease))
     }
 
     /// Decides what a worker that is gone had started, by its last words, after it settled all that
@@ -208,6 +218,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         match self.options.capacity {
             Capacity::Unbounded => usize::MAX,
             Capacity::Bounded(bound) => bound.saturating_sub(self.len()),
+            // Nothing is handed over, so nobody takes it.
+            Capacity::Rendezvous if self.is_paused => 0,
             Capacity::Rendezvous => {
                 let takers = self.consumers.idle() + self.getters;
                 takers.saturating_sub(self.waiting.len())
@@ -247,7 +259,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns the number of items that a `get` could have now.
     #[must_use]
     pub fn ready(&self) -> usize {
-        match self.outbox.is_broken() {
+        match self.is_paused || self.outbox.is_broken() {
             true => 0,
             false => self.waiting.ready(),
         }

@@ -10,8 +10,10 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
+use super::rests::Rests;
 use super::{Blame, Cause, Failure, ItemId, Options, Unfinished, Weight};
 
 /// An accepted item that has no terminal state.
@@ -52,6 +54,10 @@ impl<P> UnfinishedItem<P> {
 
     pub(super) fn note(&mut self, failure: Failure) {
         self.past.get_or_insert_default().failures.push(failure);
+    }
+
+    pub(super) fn history(&self) -> &[Failure] {
+        self.past.as_ref().map_or(&[], |past| &past.failures)
     }
 
     pub(super) fn into_history(self) -> Vec<Failure> {
@@ -103,10 +109,10 @@ pub(super) struct Waiting<P> {
     skipped: BTreeSet<ItemId>,
     accepted: u64,
     returned: BTreeMap<ItemId, UnfinishedItem<P>>,
-    delayed: BTreeMap<(Duration, ItemId), UnfinishedItem<P>>,
+    delayed: Rests<UnfinishedItem<P>>,
     /// Items whose attempt may have been ended by a stop of the whole run, with their charge if no
     /// stop comes until then.
-    suspended: BTreeMap<(Duration, ItemId), (UnfinishedItem<P>, Suspicion)>,
+    suspended: Rests<(UnfinishedItem<P>, Suspicion)>,
 }
 
 /// The later charge of an item, and its rest if one was asked for.
@@ -121,8 +127,8 @@ impl<P: Weight + Clone> Waiting<P> {
             skipped: BTreeSet::new(),
             accepted,
             returned: BTreeMap::new(),
-            delayed: BTreeMap::new(),
-            suspended: BTreeMap::new(),
+            delayed: Rests::new(),
+            suspended: Rests::new(),
         }
     }
 
@@ -173,7 +179,9 @@ impl<P: Weight + Clone> Waiting<P> {
         self.staged = 0;
     }
 
-    fn first_fresh(&self) -> u64 {
+    /// Returns the number of the first item that was never handed out, if there is one, else of the
+    /// next one to come.
+    pub(super) fn first_fresh(&self) -> u64 {
         self.accepted - self.fresh.len() as u64 + 1
     }
 
@@ -238,8 +246,8 @@ impl<P: Weight + Clone> Waiting<P> {
         if let Some(entry) = self.returned.remove(&id) {
             return Some(entry);
         }
-        if let Some(key) = self.delayed.keys().find(|key| key.1 == id).copied() {
-            return self.delayed.remove(&key);
+        if let Some(entry) = self.delayed.remove(id) {
+            return Some(entry);
         }
         if let Some((entry, _)) = self.remove_suspended(id) {
             return Some(entry);
@@ -284,22 +292,19 @@ impl<P: Weight + Clone> Waiting<P> {
         if rest.is_zero() {
             self.put_back(entry);
         } else {
-            self.delayed
-                .insert((now.saturating_add(rest), entry.id), entry);
+            let until = now.saturating_add(rest);
+            self.delayed.insert(entry.id, until, entry);
         }
     }
 
     pub(super) fn wake(&mut self, now: Duration) {
-        while let Some(first) = self.delayed.first_entry()
-            && first.key().0 <= now
-        {
-            let entry = first.remove();
+        while let Some(entry) = self.delayed.pop(now) {
             self.put_back(entry);
         }
     }
 
     pub(super) fn next_wake(&self) -> Option<Duration> {
-        self.delayed.first_key_value().map(|((at, _), _)| *at)
+        self.delayed.next()
     }
 
     /// Keeps an item until it is known if it is charged.
@@ -309,7 +314,7 @@ impl<P: Weight + Clone> Waiting<P> {
         suspicion: Suspicion,
         until: Duration,
     ) {
-        self.suspended.insert((until, entry.id), (entry, suspicion));
+        self.suspended.insert(entry.id, until, (entry, suspicion));
     }
 
     /// Takes this item, if it is suspended.
@@ -317,8 +322,7 @@ impl<P: Weight + Clone> Waiting<P> {
         &mut self,
         id: ItemId,
     ) -> Option<(UnfinishedItem<P>, Suspicion)> {
-        let key = self.suspended.keys().find(|key| key.1 == id).copied()?;
-        self.suspended.remove(&key)
+        self.suspended.remove(id)
     }
 
     /// Takes an item whose suspicion is over at this time.
@@ -326,24 +330,87 @@ impl<P: Weight + Clone> Waiting<P> {
         &mut self,
         now: Duration,
     ) -> Option<(UnfinishedItem<P>, Suspicion)> {
-        let first = self.suspended.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        self.suspended.pop(now)
     }
 
     pub(super) fn next_end_of_suspicion(&self) -> Option<Duration> {
-        self.suspended.first_key_value().map(|((at, _), _)| *at)
+        self.suspended.next()
     }
 
     /// Returns all items that wait or rest, including those that are not durable yet.
     pub(super) fn ids(&self) -> BTreeSet<ItemId> {
         let fresh = (self.first_fresh()..=self.accepted).map(ItemId);
         let fresh = fresh.filter(|id| !self.skipped.contains(id));
-        let resting = self.delayed.keys().chain(self.suspended.keys());
-        let delayed = resting.map(|(_, id)| *id);
+        let delayed = self.delayed.ids().chain(self.suspended.ids());
         fresh
             .chain(self.returned.keys().copied())
             .chain(delayed)
             .collect()
+    }
+
+    /// Returns the payload of an item that was never handed out and is durable.
+    pub(super) fn fresh(&self, id: ItemId) -> Option<&P> {
+        let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
+        let is_there = place < self.fresh.len() - self.staged && !self.skipped.contains(&id);
+        is_there.then(|| self.fresh.get(place))?
+    }
+
+    /// Returns an item that was handed out or came from elsewhere, and may be handed out now.
+    pub(super) fn returned(&self, id: ItemId) -> Option<&UnfinishedItem<P>> {
+        self.returned.get(&id)
+    }
+
+    /// Returns an item that rests, and the end of its rest.
+    pub(super) fn resting(&self, id: ItemId) -> Option<(Duration, &UnfinishedItem<P>)> {
+        let suspended = || {
+            let (until, (entry, _)) = self.suspended.get(id)?;
+            Some((until, entry))
+        };
+        self.delayed.get(id).or_else(suspended)
+    }
+
+    /// Returns the durable items with these numbers that may be handed out now, and those that
+    /// rest: at most this many of each kind of place, and the lowest ones.
+    pub(super) fn ids_in(
+        &self,
+        numbers: &RangeInclusive<ItemId>,
+        limit: usize,
+    ) -> (impl Iterator<Item = ItemId>, impl Iterator<Item = ItemId>) {
+        let first = numbers.start().0.max(self.first_fresh());
+        let last = numbers.end().0.min(self.accepted - self.staged as u64);
+        let fresh = (first..=last).map(ItemId);
+        let fresh = fresh.filter(|id| !self.skipped.contains(id));
+        let returned = self.returned.range(numbers.clone()).map(|(id, _)| *id);
+        let resting = self.delayed.ids_in(numbers.clone());
+        let suspended = self.suspended.ids_in(numbers.clone());
+        (
+            returned.take(limit).chain(fresh.take(limit)),
+            resting.take(limit).chain(suspended.take(limit)),
+        )
+    }
+
+    /// Returns the items with these numbers that were handed out or came from elsewhere, and wait or
+    /// rest.
+    pub(super) fn returned_in(
+        &self,
+        numbers: &RangeInclusive<ItemId>,
+    ) -> impl Iterator<Item = ItemId> {
+        let returned = self.returned.range(numbers.clone()).map(|(id, _)| *id);
+        let delayed = self.delayed.ids_in(numbers.clone());
+        returned
+            .chain(delayed)
+            .chain(self.suspended.ids_in(numbers.clone()))
+    }
+
+    /// Returns the items with these numbers that were cancelled before their turn, which has not
+    /// come yet.
+    pub(super) fn cancelled_in(
+        &self,
+        numbers: RangeInclusive<ItemId>,
+    ) -> impl Iterator<Item = ItemId> {
+        let first = ItemId(self.first_fresh());
+        let cancelled = self.skipped.range(numbers).copied();
+        cancelled.filter(move |id| *id >= first)
     }
 
     /// Returns the items that were handed out or came from elsewhere, and may be handed out now.

@@ -6,6 +6,7 @@ pub(crate) mod charges;
 pub(crate) mod copies;
 pub(crate) mod journal;
 mod model;
+pub(crate) mod pausing;
 mod properties;
 
 use std::iter;

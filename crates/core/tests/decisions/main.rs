@@ -5,6 +5,7 @@
 mod trials;
 
 mod child;
+mod crew;
 mod dispatcher;
 mod ledger;
 mod steps;
@@ -14,6 +15,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         child::trials(),
+        crew::trials(),
         dispatcher::trials(),
         dispatcher::stream::trials(),
         ledger::trials(),
@@ -21,6 +23,7 @@ fn main() {
         ledger::charges::trials(),
         ledger::copies::trials(),
         ledger::journal::trials(),
+        ledger::pausing::trials(),
         watchdog::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

@@ -71,6 +71,8 @@ coverage! {
     worn,
     recycled,
     stops,
+    pauses_told,
+    pauses_with_work,
     stopped_in_order,
     cancelled_waiting,
     cancelled_leased,
@@ -128,6 +130,7 @@ coverage! {
     worker_deaths,
     cancelled,
     empty_gets,
+    steered_pauses,
     revived,
     joins,
 }

@@ -36,6 +36,8 @@ pub(crate) struct Fleet {
     plan: Plan,
     rates: Rates,
     chance: Chance,
+    /// The whims of whoever steers a member, drawn apart.
+    whims: Chance,
     now: Duration,
     step: u64,
     stream: Stream,
@@ -65,6 +67,7 @@ impl Fleet {
         let mut fleet = Fleet {
             rates: plan.rates,
             chance,
+            whims: Chance::of_seed(!seed),
             now: Duration::from_millis(1),
             step: 0,
             stream: Stream::with(match plant {
@@ -146,6 +149,7 @@ impl Fleet {
             96..97 => self.strange_turn(),
             _ => self.fail(at),
         }
+        self.steer();
         self.check();
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct Life {
     /// The holder of the consumer's deliveries, once it had one.
     pub(crate) threads: Option<HolderId>,
     pub(crate) is_joined: bool,
+    /// True if it was told that nothing is begun.
+    pub(crate) is_pause_told: bool,
     /// True if the operator asked the pool to stop.
     pub(crate) is_stopping: bool,
     /// True if a worker was given up.
@@ -113,6 +115,7 @@ impl Life {
             consumer: Consumer::Ready,
             threads: None,
             is_joined: false,
+            is_pause_told: false,
             is_stopping: false,
             is_spent: false,
             late: Vec::new(),

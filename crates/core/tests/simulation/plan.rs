@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     /// The number of items that the producer without keys puts.
     pub(crate) plain_puts: u64,
     pub(crate) steps: u64,
+    /// True if somebody steers the run.
+    pub(crate) is_steered: bool,
     pub(crate) rates: Rates,
 }
 
@@ -105,9 +107,11 @@ impl Plan {
             },
             steps: 60 + chance.below(240),
             rates: Rates::draw(chance, is_journaled),
+            is_steered: false,
             keeps_attempts: false,
         };
         // It is not drawn, so that older seeds still give the same worlds.
+        plan.is_steered = plan.steps % 8 < 4;
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
         plan.options.copies = match plan.steps % 32 {
             3 => Some(Copies::first(2)),

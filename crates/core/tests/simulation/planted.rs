@@ -39,6 +39,8 @@ pub(crate) enum Plant {
     CopiesTogether,
     /// The output of each copy that is done is shown.
     LosersShown,
+    /// A pause is told at once, and not when nothing is begun any more.
+    EarlyPause,
 }
 
 /// The bugs for a fleet.

@@ -72,6 +72,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) step: u64,
     /// True if faults are over, so that hanging parts go on.
     pub(crate) is_calm: bool,
+    /// True if it was told that nothing is begun.
+    pub(crate) is_paused: bool,
     /// True if results are compared, and some are wrong.
     pub(crate) is_voting: bool,
 }
@@ -86,6 +88,8 @@ pub(crate) struct Process {
     running: Option<Running>,
     /// The scoreboard's words.
     pub(crate) board: Started,
+    /// The last deliveries that were ever begun, also on the scoreboard.
+    pub(crate) last_begun: Started,
     /// The worker is through with the deliveries up to this one: done, unless a word said
     /// otherwise.
     pub(crate) through: u64,
@@ -221,6 +225,7 @@ impl Process {
                 around.coverage.crossing_answers += u64::from(self.has_cancelled);
                 let job = job.expect("an item comes with it");
                 self.board.taken = job.ordinal;
+                self.last_begun.taken = job.ordinal;
                 self.run(job, around);
             }
             Down::Answer(Reply::Refused(Refusal::Empty), _) => self.is_asking = false,
@@ -248,10 +253,13 @@ impl Process {
 
     fn begin(&mut self, job: Job, around: &mut Surroundings<'_>) {
         self.board.current = job.ordinal;
+        self.last_begun.current = job.ordinal;
         self.run(job, around);
     }
 
     fn run(&mut self, job: Job, around: &mut Surroundings<'_>) {
+        let is_revoked = around.truth.is_revoked(job.token);
+        assert!(!around.is_paused || is_revoked, "begun in a pause");
         self.begun = Some(job);
         self.running = Some(Running {
             job,

@@ -79,6 +79,7 @@ crate::trials! {
     a_copy_that_fails_its_item_is_caught,
     two_copies_for_one_worker_are_caught,
     the_output_of_a_loser_is_caught,
+    a_pause_that_is_told_too_early_is_caught,
 }
 
 /// The number of seeds, unless `SEEDS` gives another.
@@ -297,4 +298,8 @@ fn two_copies_for_one_worker_are_caught() {
 
 fn the_output_of_a_loser_is_caught() {
     expect_caught_in_a_world(Plant::LosersShown);
+}
+
+fn a_pause_that_is_told_too_early_is_caught() {
+    expect_caught_in_a_world(Plant::EarlyPause);
 }

@@ -5,6 +5,7 @@ mod copies;
 mod pool;
 mod queue;
 mod rest;
+mod steering;
 
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub(crate) struct World {
     plan: Plan,
     rates: Rates,
     chance: Chance,
+    /// The whims of whoever steers the run. They are drawn apart, so that older seeds still give
+    /// the same worlds but for them.
+    whims: Chance,
     now: Duration,
     step: u64,
     disk: Disk,
@@ -70,6 +74,7 @@ impl World {
             plain_left: plan.plain_puts,
             plan,
             chance,
+            whims: Chance::of_seed(!seed),
             now: Duration::ZERO,
             step: 0,
             disk,
@@ -113,6 +118,7 @@ impl World {
             95..98 => self.operate(),
             _ => self.fail(),
         }
+        self.steer();
         self.check();
     }
 
@@ -123,6 +129,7 @@ impl World {
         assert!(ledger.counts().is_balanced(), "{:?}", ledger.counts());
         assert_eq!(ledger.check(), Ok(()));
         self.check_copies();
+        self.check_pause();
         let ledger = &self.life.dispatcher.ledger;
         let written = self.disk.lines().len() as u64;
         let is_overstated = ledger.is_broken() && ledger.counts().accepted > written;
@@ -139,6 +146,7 @@ impl World {
             now: self.now,
             step: self.step,
             is_calm: self.is_calm,
+            is_paused: self.life.is_pause_told,
             is_voting,
         };
         (around, &mut self.life)

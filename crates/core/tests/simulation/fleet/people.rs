@@ -1,4 +1,4 @@
-//! The threads that put and join at a member, and a member's orderly end.
+//! The threads that put and join at a member, whoever pauses its work, and a member's orderly end.
 
 use dishrack_core::ledger::Refusal;
 use dishrack_core::shared;
@@ -11,6 +11,25 @@ use crate::envelope::Envelope;
 const ON_THE_WAY_MAX: usize = 6;
 
 impl Fleet {
+    /// Pauses the work of a member now and then, or lets it go on, in one fleet of four. Others go on
+    /// in any case.
+    pub(super) fn steer(&mut self) {
+        if !self.plan.steps.is_multiple_of(4) {
+            return;
+        }
+        let at = self.whims.index(self.members.len());
+        match self.whims.below(120) {
+            0 => {
+                note!(self, "{}: is to be paused", self.members[at].name);
+                self.coverage.steered_pauses += 1;
+                self.members[at].dispatcher.ledger.handle_pause();
+            }
+            1 | 2 => self.members[at].dispatcher.ledger.handle_unpause(),
+            _ => return,
+        }
+        self.pump(at);
+    }
+
     pub(super) fn put_turn(&mut self, at: usize) {
         match self.members[at].putter {
             Putter::Ready => self.begin_put(at),

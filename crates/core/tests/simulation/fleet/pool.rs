@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dishrack_core::dispatcher::{Effect, Reply, Request};
-use dishrack_core::ledger::{Blame, Cause, Exit, Handed, Outcome, Refusal, Scene, Started};
+use dishrack_core::ledger::{Blame, Cause, Exit, Handed, Notice, Outcome, Refusal, Scene, Started};
 
 use super::member::{Asked, Job, Phase, Word};
 use super::{Fleet, note};
@@ -220,6 +220,7 @@ impl Fleet {
                     let back = std::mem::take(&mut worker.inbox);
                     worker.words.extend(back.into_iter().map(Word::Returned));
                 }
+                Effect::Notice(Notice::Paused | Notice::Resumed) => {}
                 Effect::Notice(notice) => panic!("nothing is lacking: {notice:?}"),
                 Effect::Stop(handed) => panic!("no item has copies: {handed:?}"),
                 Effect::Worn(_) => panic!("no worker has a quota"),

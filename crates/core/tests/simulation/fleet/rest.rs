@@ -16,6 +16,10 @@ impl Fleet {
         self.is_calm = true;
         self.rates = Rates::default();
         self.strays.clear();
+        for at in 0..self.members.len() {
+            self.members[at].dispatcher.ledger.handle_unpause();
+            self.pump(at);
+        }
         let before = self.coverage.joins;
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {

@@ -347,6 +347,7 @@ impl World {
             Effect::Notice(notice) => match notice {
                 Notice::Shortage(_) => self.coverage.shortages += 1,
                 Notice::ShortageOver => self.coverage.shortages_over += 1,
+                Notice::Paused | Notice::Resumed => {}
             },
             Effect::Report(report) => {
                 if self.is_planted(Plant::DoneTwice) {

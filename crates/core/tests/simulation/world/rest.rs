@@ -14,6 +14,7 @@ impl World {
     pub(super) fn come_to_rest(&mut self) {
         note!(self, "faults stop");
         self.is_calm = true;
+        self.unpause();
         self.rates = Rates {
             // No caller may wait for ever for room that only itself can make.
             cancelled_request: 200,

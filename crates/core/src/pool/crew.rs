@@ -1,0 +1,391 @@
+//! The workers of a pool as a whole: which of them come and which go, when their number is changed,
+//! or all are replaced while the pool works.
+//!
+//! Each worker has a seat, and a seat that nobody has is used again. Going down, those that have
+//! nothing to finish leave first, and the others leave when they have finished what they hold.
+//! Replacing, a new worker is ready before an old one leaves, and one at a time is new, so there is
+//! never more than one beyond the number that is wanted, besides those that are leaving. If a new
+//! worker is given up, the old ones that are left stay. A seat's own restarts are those of its
+//! worker's rules (`child`), and are no change here.
+//!
+//! Events go in, effects come out of [`Crew::poll`]. It knows no clock, process or thread, and asks
+//! by a function which workers are idle.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// An effect that is to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CrewEffect {
+    /// Start a new worker in this seat.
+    Start(usize),
+    /// Let the worker in this seat finish what it holds, and end.
+    Leave {
+        /// The seat.
+        seat: usize,
+        /// True if another worker has taken its place.
+        is_replaced: bool,
+    },
+    /// Tell that there are as many workers as were asked for, or why there are not.
+    Scaled(Result<usize, Shortfall>),
+    /// Tell that all workers were replaced, or why they were not.
+    Reloaded(Result<(), Shortfall>),
+}
+
+/// The reason why a change was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shortfall {
+    /// Workers were given up or ended by themselves, for this reason.
+    Lost(String),
+    /// Another change was asked for before this one was made.
+    Superseded,
+    /// The pool is being stopped.
+    Stopped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SeatState {
+    Free,
+    /// Its worker is not ready.
+    Starting,
+    Ready,
+    /// Its worker is to end.
+    Leaving,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    state: SeatState,
+    /// True if its worker is to be replaced.
+    is_old: bool,
+}
+
+impl Seat {
+    fn is_staying(self) -> bool {
+        matches!(self.state, SeatState::Starting | SeatState::Ready)
+    }
+}
+
+/// A change of the number of workers that is under way.
+#[derive(Debug, Clone, Default)]
+struct Scaling {
+    /// The reason why a worker was lost meanwhile.
+    lost: Option<String>,
+}
+
+/// The replacement of all workers that is under way.
+#[derive(Debug, Clone, Default)]
+struct Reloading {
+    /// The seat of the new worker that is not ready.
+    newcomer: Option<usize>,
+    /// The reason why it goes no further.
+    lost: Option<String>,
+}
+
+/// The workers of a pool.
+#[derive(Debug, Clone)]
+pub struct Crew {
+    seats: Vec<Seat>,
+    wanted: usize,
+    scaling: Option<Scaling>,
+    reloading: Option<Reloading>,
+    is_stopping: bool,
+    effects: VecDeque<CrewEffect>,
+}
+
+impl Crew {
+    /// Makes a crew of this many workers, all of which are being started.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let seat = Seat {
+            state: SeatState::Starting,
+            is_old: false,
+        };
+        Crew {
+            seats: alloc::vec![seat; workers],
+            wanted: workers,
+            scaling: None,
+            reloading: None,
+            is_stopping: false,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Returns the number of workers that was asked for last.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Returns `true` if no worker is there and none will come: they have all ended, and not because
+    /// none was wanted.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let mut seats = self.seats.iter();
+        let is_empty = seats.all(|seat| seat.state == SeatState::Free);
+        is_empty && (self.is_stopping || self.wanted > 0) && self.effects.is_empty()
+    }
+
+    /// Returns `true` if the worker in this seat is to end.
+    #[must_use]
+    pub fn is_leaving(&self, seat: usize) -> bool {
+        let seat = self.seats.get(seat);
+        seat.is_some_and(|seat| seat.state == SeatState::Leaving)
+    }
+
+    fn staying(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.is_staying()).count()
+    }
+
+    /// Handles the wish for this many workers. `is_idle` tells which of them have nothing to finish.
+    pub fn handle_scale(&mut self, workers: usize, is_idle: impl Fn(usize) -> bool) {
+        if self.is_stopping {
+            let stopped = CrewEffect::Scaled(Err(Shortfall::Stopped));
+            return self.effects.push_back(stopped);
+        }
+        if self.scaling.take().is_some() {
+            let superseded = CrewEffect::Scaled(Err(Shortfall::Superseded));
+            self.effects.push_back(superseded);
+        }
+        self.wanted = workers;
+        self.scaling = Some(Scaling::default());
+        let newcomers = match &self.reloading {
+            Some(reloading) => usize::from(reloading.newcomer.is_some()),
+            None => 0,
+        };
+        let aim = match workers {
+            0 => 0,
+            _ => workers + newcomers,
+        };
+        for _ in self.staying()..aim {
+            self.start_one();
+        }
+        for _ in aim..self.staying() {
+            if let Some(seat) = self.next_to_leave(&is_idle) {
+                self.leave(seat, false);
+            }
+        }
+        self.go_on(is_idle);
+    }
+
+    /// Handles the wish that all workers are replaced by new ones.
+    pub fn handle_reload(&mut self, is_idle: impl Fn(usize) -> bool) {
+        if self.is_stopping {
+            let stopped = CrewEffect::Reloaded(Err(Shortfall::Stopped));
+            return self.effects.push_back(stopped);
+        }
+        let newcomer = self.reloading.take().and_then(|reloading| {
+            let superseded = CrewEffect::Reloaded(Err(Shortfall::Superseded));
+            self.effects.push_back(superseded);
+            reloading.newcomer
+        });
+        for seat in &mut self.seats {
+            seat.is_old = seat.is_staying();
+        }
+        if let Some(newcomer) = newcomer {
+            // It was started for the reload before, and is as new as any that would follow.
+            self.seats[newcomer].is_old = false;
+        }
+        self.reloading = Some(Reloading {
+            newcomer,
+            lost: None,
+        });
+        self.go_on(is_idle);
+    }
+
+    /// Handles the end of the pool: nothing is changed any more, and each worker is told by its own
+    /// rules.
+    pub fn handle_stop(&mut self) {
+        self.is_stopping = true;
+        self.effects.clear();
+        if self.scaling.take().is_some() {
+            let stopped = CrewEffect::Scaled(Err(Shortfall::Stopped));
+            self.effects.push_back(stopped);
+        }
+        if self.reloading.take().is_some() {
+            let stopped = CrewEffect::Reloaded(Err(Shortfall::Stopped));
+            self.effects.push_back(stopped);
+        }
+    }
+
+    /// Notes that a worker is started again in this seat by its own rules: it is not ready, and as
+    /// new as any.
+    pub fn handle_restart(&mut self, seat: usize) {
+        if let Some(seat) = self.seats.get_mut(seat)
+            && seat.is_staying()
+        {
+            seat.state = SeatState::Starting;
+            seat.is_old = false;
+        }
+    }
+
+    /// Notes that the worker in this seat is ready.
+    pub fn handle_ready(&mut self, seat: usize, is_idle: impl Fn(usize) -> bool) {
+        if let Some(one) = self.seats.get_mut(seat)
+            && one.state == SeatState::Starting
+        {
+            one.state = SeatState::Ready;
+            self.go_on(is_idle);
+        }
+    }
+
+    /// Notes that no worker is in this seat any more and none comes back by itself, for this reason
+    /// if nobody asked for that.
+    pub fn handle_over(&mut self, seat: usize, why: &str, is_idle: impl Fn(usize) -> bool) {
+        let Some(one) = self.seats.get_mut(seat) else {
+            return;
+        };
+        let before = core::mem::replace(&mut one.state, SeatState::Free);
+        if before == SeatState::Free || self.is_stopping {
+            return;
+        }
+        if before != SeatState::Leaving {
+            if let Some(reloading) = &mut self.reloading
+                && reloading.newcomer == Some(seat)
+            {
+                reloading.newcomer = None;
+                reloading.lost = Some(why.into());
+            } else if let Some(scaling) = &mut self.scaling {
+                scaling.lost.get_or_insert(why.into());
+            }
+        }
+        self.go_on(is_idle);
+    }
+
+    /// Returns the next effect.
+    pub fn poll(&mut self) -> Option<CrewEffect> {
+        self.effects.pop_front()
+    }
+
+    fn start_one(&mut self) -> usize {
+        let free = self
+            .seats
+            .iter()
+            .position(|one| one.state == SeatState::Free);
+        let seat = free.unwrap_or(self.seats.len());
+        let new = Seat {
+            state: SeatState::Starting,
+            is_old: false,
+        };
+        match self.seats.get_mut(seat) {
+            Some(old) => *old = new,
+            None => self.seats.push(new),
+        }
+        self.effects.push_back(CrewEffect::Start(seat));
+        seat
+    }
+
+    /// Returns the worker that is missed least: an old one rather than a new one, one that has
+    /// nothing to finish rather than one that has, and of these the one in the highest seat.
+    fn next_to_leave(&self, is_idle: impl Fn(usize) -> bool) -> Option<usize> {
+        let newcomer = self.reloading.as_ref().and_then(|one| one.newcomer);
+        let seats = self.seats.iter().enumerate();
+        let staying = seats.filter(|(at, seat)| seat.is_staying() && Some(*at) != newcomer);
+        let rank = |(at, seat): &(usize, &Seat)| {
+            let is_free = seat.state == SeatState::Starting || is_idle(*at);
+            (seat.is_old, is_free, *at)
+        };
+        let last = staying.max_by_key(rank).map(|(at, _)| at);
+        last.or(newcomer)
+    }
+
+    fn leave(&mut self, seat: usize, is_replaced: bool) {
+        if let Some(reloading) = &mut self.reloading
+            && reloading.newcomer == Some(seat)
+        {
+            reloading.newcomer = None;
+        }
+        self.seats[seat].state = SeatState::Leaving;
+        // It may not have been started yet.
+        let start = CrewEffect::Start(seat);
+        let place = self.effects.iter().position(|effect| *effect == start);
+        match place.and_then(|place| self.effects.remove(place)) {
+            Some(_) => self.seats[seat].state = SeatState::Free,
+            None => self
+                .effects
+                .push_back(CrewEffect::Leave { seat, is_replaced }),
+        }
+    }
+
+    /// Goes on with what is under way, as far as it goes now.
+    fn go_on(&mut self, is_idle: impl Fn(usize) -> bool) {
+        self.reload_on(is_idle);
+        self.scaled();
+        self.reloaded();
+    }
+
+    fn reload_on(&mut self, is_idle: impl Fn(usize) -> bool) {
+        let Some(Reloading { newcomer, lost }) = self.reloading.clone() else {
+            return;
+        };
+        if lost.is_some() {
+            return;
+        }
+        if let Some(newcomer) = newcomer {
+            if self.seats[newcomer].state != SeatState::Ready {
+                return;
+            }
+            self.set_newcomer(None);
+            self.replace_one(is_idle);
+        }
+        let mut seats = self.seats.iter();
+        if seats.any(|seat| seat.is_old && seat.is_staying()) {
+            let newcomer = self.start_one();
+            self.set_newcomer(Some(newcomer));
+        }
+    }
+
+    fn set_newcomer(&mut self, newcomer: Option<usize>) {
+        if let Some(reloading) = &mut self.reloading {
+            reloading.newcomer = newcomer;
+        }
+    }
+
+    /// Lets an old worker go, for a new one that is ready.
+    fn replace_one(&mut self, is_idle: impl Fn(usize) -> bool) {
+        if self.staying() > self.wanted
+            && let Some(seat) = self.next_to_leave(is_idle)
+        {
+            let is_replaced = self.seats[seat].is_old;
+            self.leave(seat, is_replaced);
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let mut seats = self.seats.iter();
+        seats.all(|seat| matches!(seat.state, SeatState::Free | SeatState::Ready))
+    }
+
+    fn scaled(&mut self) {
+        let newcomer = self.reloading.as_ref().and_then(|one| one.newcomer);
+        let is_changing = |(at, seat): (usize, &Seat)| {
+            let is_changing = matches!(seat.state, SeatState::Starting | SeatState::Leaving);
+            is_changing && Some(at) != newcomer
+        };
+        if self.scaling.is_none() || self.seats.iter().enumerate().any(is_changing) {
+            return;
+        }
+        let lost = self.scaling.take().and_then(|scaling| scaling.lost);
+        let scaled = match lost {
+            Some(why) if self.staying() < self.wanted => Err(Shortfall::Lost(why)),
+            _ => Ok(self.wanted),
+        };
+        self.effects.push_back(CrewEffect::Scaled(scaled));
+    }
+
+    fn reloaded(&mut self) {
+        let Some(reloading) = &self.reloading else {
+            return;
+        };
+        if let Some(why) = reloading.lost.clone() {
+            self.reloading = None;
+            let lost = CrewEffect::Reloaded(Err(Shortfall::Lost(why)));
+            return self.effects.push_back(lost);
+        }
+        if reloading.newcomer.is_none() && self.is_settled() {
+            self.reloading = None;
+            self.effects.push_back(CrewEffect::Reloaded(Ok(())));
+        }
+    }
+}

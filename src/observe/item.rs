@@ -1,0 +1,111 @@
+//! Single items, as far as they can be seen: their state, who has them, and what has happened to them so far.
+//! Plain data. It does not know where that comes from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::payload::Payload;
+use dishrack_core::ledger::{Failure, ItemId};
+
+/// The state of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ItemState {
+    /// It waits for a worker.
+    Waiting,
+    /// A worker has it.
+    Running,
+    /// It rests after a failed attempt.
+    Resting,
+    /// It is a dead letter: it was given up on.
+    Dead,
+    /// It has its end and is no dead letter: it is done; or it was a dead letter, and somebody took
+    /// that away.
+    Done,
+}
+
+impl fmt::Display for ItemState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ItemState::Waiting => "waiting",
+            ItemState::Running => "running",
+            ItemState::Resting => "resting",
+            ItemState::Dead => "dead",
+            ItemState::Done => "done",
+        })
+    }
+}
+
+/// An item, as [`JoinableQueue::item`](crate::JoinableQueue::item) finds it. Of one that is done,
+/// nothing but its number is kept.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ItemInfo {
+    /// Its number.
+    pub number: ItemId,
+    /// Its state.
+    pub state: ItemState,
+    /// Its name, as events have it; `None` if it is done.
+    pub name: Option<String>,
+    /// The number of attempts that were begun, with the one that is under way.
+    pub attempts: u32,
+    /// The workers that have it, if it is running: several if copies of it run.
+    pub holders: Vec<ItemHolder>,
+    /// The time at which its rest is over, if it rests.
+    pub due: Option<SystemTime>,
+    /// Its failed attempts, oldest first.
+    pub history: Vec<Failure>,
+    pub(crate) body: ItemBody,
+}
+
+/// A worker that has an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ItemHolder {
+    /// The worker's name.
+    pub worker: Arc<str>,
+    /// The worker's process.
+    pub pid: u32,
+    /// The time at which it began. `None` if it has the item only in advance; or that is not known,
+    /// as of an item that a thread has got, or of all but the oldest that a loop has got.
+    pub since: Option<SystemTime>,
+}
+
+/// The bytes of an item, where they lie.
+#[derive(Debug, Clone)]
+pub(crate) enum ItemBody {
+    /// It is done, and they are gone.
+    Gone,
+    Queued(Payload),
+    Stored(Arc<[u8]>),
+}
+
+impl ItemInfo {
+    /// Makes the entry of an item in this state of which nothing else is known.
+    pub(crate) fn new(number: ItemId, state: ItemState) -> Self {
+        ItemInfo {
+            number,
+            state,
+            name: None,
+            attempts: 0,
+            holders: Vec::new(),
+            due: None,
+            history: Vec::new(),
+            body: ItemBody::Gone,
+        }
+    }
+
+    /// Returns the item as serialized by `put`; `None` if it is done.
+    #[must_use]
+    pub fn raw(&self) -> Option<&[u8]> {
+        match &self.body {
+            ItemBody::Gone => None,
+            ItemBody::Queued(payload) => Some(payload),
+            ItemBody::Stored(bytes) => Some(bytes),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The state of a pool and its workers, as far as it can be seen. A pool keeps a roster of what it knows by itself;
+//! what each worker is at comes from the queue, in one look for all of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::broker::{Broker, CurrentItem};
+use dishrack_core::ledger::{HolderId, ItemId};
+
+/// The state of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It is not ready: it is being started, or rests before it is started again.
+    Starting,
+    /// It is ready and has no item.
+    Idle,
+    /// It has an item. A loop of its own in a thread or task counts as busy, because the items that
+    /// it has got are not known by worker.
+    Busy,
+    /// It is to end, or has just ended.
+    Stopping,
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WorkerState::Starting => "starting",
+            WorkerState::Idle => "idle",
+            WorkerState::Busy => "busy",
+            WorkerState::Stopping => "stopping",
+        })
+    }
+}
+
+/// The state of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunState {
+    /// Its workers work, or are started to.
+    #[default]
+    Running,
+    /// It is being stopped, with unlimited time for what is begun.
+    Draining,
+    /// It is being stopped.
+    Stopping,
+    /// It has no workers any more.
+    Over,
+}
+
+impl fmt::Display for RunState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RunState::Running => "running",
+            RunState::Draining => "draining",
+            RunState::Stopping => "stopping",
+            RunState::Over => "over",
+        })
+    }
+}
+
+/// One worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Its name, such as `dryer-1`.
+    pub name: String,
+    /// Its process; for threads and tasks, this process. 0 if there is none now.
+    pub pid: u32,
+    /// Its state.
+    pub state: WorkerState,
+    /// The item that it is at.
+    pub item: Option<ItemId>,
+    /// That item's name, as events have it.
+    pub item_name: Option<String>,
+    /// The time that it has been at this item, starting or stopping; `None` if that is not known.
+    pub elapsed: Option<Duration>,
+    /// The number of times that it was started again.
+    pub restarts: u64,
+    /// The last death of a process in its place, if there was one.
+    pub last_death: Option<WorkerDeath>,
+}
+
+/// The death of a worker that was not asked to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerDeath {
+    /// Its time.
+    pub at: SystemTime,
+    /// Its cause, in words.
+    pub cause: String,
+}
+
+/// A pool, as [`Supervisor::status`](crate::Supervisor::status) sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// Its state.
+    pub state: RunState,
+    /// The number of workers that it should have.
+    pub wanted: usize,
+    /// The number of times that workers were started again.
+    pub restarts: u64,
+    /// All its workers, also those that are not ready.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// One of a pool's workers, as the pool knows it.
+#[derive(Debug, Clone)]
+pub(super) struct RosterEntry {
+    pub(super) name: Arc<str>,
+    pub(super) pid: u32,
+    pub(super) stage: Stage,
+    pub(super) since: Instant,
+    /// Its place at the queue. A loop in this process has none.
+    pub(super) holder: Option<HolderId>,
+    pub(super) restarts: u64,
+    pub(super) last_death: Option<WorkerDeath>,
+}
+
+/// A stage in a worker's life, as far as its pool tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Starting,
+    Ready,
+    /// It was ready, and is to end or has ended.
+    Stopping,
+}
+
+/// The pool, as it knows itself.
+#[derive(Debug, Default)]
+pub(super) struct RosterState {
+    pub(super) state: RunState,
+    pub(super) wanted: usize,
+    /// By slots.
+    pub(super) entries: BTreeMap<usize, RosterEntry>,
+}
+
+/// The same, shared with the program.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Roster(Arc<Mutex<RosterState>>);
+
+impl Roster {
+    pub(super) fn with<V>(&self, act: impl FnOnce(&mut RosterState) -> V) -> V {
+        act(&mut self.0.lock())
+    }
+
+    /// Returns the workers that are or were ready.
+    pub(super) fn ready(&self, broker: &Broker) -> Vec<WorkerInfo> {
+        let entries = self.with(|roster| roster.entries.clone());
+        let ready = entries
+            .into_values()
+            .filter(|one| one.stage != Stage::Starting);
+        infos(ready.collect(), broker)
+    }
+
+    pub(super) fn status(&self, broker: &Broker) -> PoolStatus {
+        let (state, wanted, entries) =
+            self.with(|roster| (roster.state, roster.wanted, roster.entries.clone()));
+        PoolStatus {
+            state,
+            wanted,
+            restarts: broker.read(|core| core.restarts),
+            workers: infos(entries.into_values().collect(), broker),
+        }
+    }
+}
+
+/// Adds what the workers are at, which takes the queue's lock once.
+fn infos(entries: Vec<RosterEntry>, broker: &Broker) -> Vec<WorkerInfo> {
+    let holders: Vec<_> = entries.iter().map(|entry| entry.holder).collect();
+    let activities = broker.activities(&holders);
+    let info = |(entry, activity): (RosterEntry, Option<CurrentItem>)| {
+        let since = entry.since.elapsed();
+        let (state, elapsed) = match (entry.stage, &activity, entry.holder) {
+            (Stage::Starting, ..) => (WorkerState::Starting, Some(since)),
+            (Stage::Stopping, ..) => (WorkerState::Stopping, Some(since)),
+            (Stage::Ready, Some(activity), _) => (WorkerState::Busy, activity.elapsed),
+            (Stage::Ready, None, Some(_)) => (WorkerState::Idle, None),
+            (Stage::Ready, None, None) => (WorkerState::Busy, None),
+        };
+        WorkerInfo {
+            name: entry.name.to_string(),
+            pid: entry.pid,
+            state,
+            item: activity.as_ref().map(|activity| activity.id),
+            item_name: activity.map(|activity| activity.name),
+            elapsed,
+            restarts: entry.restarts,
+            last_death: entry.last_death,
+        }
+    };
+    entries.into_iter().zip(activities).map(info).collect()
+}

@@ -1,0 +1,58 @@
+//! Keeps the roster that the program reads: each worker's stage, process and last death.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::{RosterEntry, Stage, Watch};
+use crate::supervision::WorkerDeath;
+use dishrack_core::ledger::Cause;
+use dishrack_core::pool::child::Phase;
+
+impl Watch {
+    /// Enters what is known of a worker now, or strikes it out when it is over.
+    pub(super) fn enter_in_roster(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let holder = slot.registration.holder();
+        let stage = match slot.child.phase() {
+            Phase::Resting | Phase::Booting => Stage::Starting,
+            Phase::Dying if holder.is_none() => Stage::Starting,
+            Phase::Working => Stage::Ready,
+            Phase::Stopping | Phase::Dying => Stage::Stopping,
+            Phase::Over => {
+                self.roster.with(|roster| roster.entries.remove(&index));
+                return;
+            }
+        };
+        if std::mem::replace(&mut slot.stage, stage) != stage {
+            slot.since = Instant::now();
+        }
+        let entry = RosterEntry {
+            name: Arc::clone(&slot.name),
+            pid: slot.pid.unwrap_or(0),
+            stage,
+            since: slot.since,
+            holder,
+            restarts: slot.restarts,
+            last_death: slot.last_death.clone(),
+        };
+        self.roster
+            .with(|roster| roster.entries.insert(index, entry));
+    }
+
+    /// Notes a worker's end, if it was not asked for: with the cause that its item is charged with,
+    /// if there is one.
+    pub(super) fn note_death(&mut self, index: usize, cause: Option<&Cause>) {
+        let slot = &mut self.slots[index];
+        if self.is_stopping || slot.is_recycled || slot.exit.is_success() {
+            return;
+        }
+        let end = cause.map_or_else(|| slot.exit.to_string(), Cause::to_string);
+        slot.last_death = Some(WorkerDeath {
+            at: SystemTime::now(),
+            cause: match &slot.complaint {
+                Some(complaint) => format!("{end} ({complaint})"),
+                None => end,
+            },
+        });
+    }
+}
