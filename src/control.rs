@@ -12,12 +12,14 @@ mod events;
 mod failure;
 mod folder;
 mod gate;
+mod item;
 mod keys;
 mod requests;
 #[cfg(feature = "cli")]
 pub(crate) mod runs;
 mod server;
 mod socket;
+mod status;
 mod target;
 mod unusable;
 
@@ -110,7 +112,7 @@ impl Control {
         T: Serialize + DeserializeOwned + 'static,
         R: 'static,
     {
-        let api = Arc::new(Api::new(Arc::new(controlled)));
+        let api = Arc::new(Api::new(socket.name(), Arc::new(controlled)));
         let routes = requests::routes(Arc::clone(&api));
         let server = Server::start(listener, routes);
         let server = server.map_err(Kind::io("starting the thread of the control socket"))?;

@@ -38,6 +38,7 @@ pub use status::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
 use self::pool::Pool;
 use crate::broker::Broker;
 use crate::error::Error;
+use crate::observe::Mode;
 
 /// The workers of one queue: items of type `T`, results of type `R`.
 ///
@@ -61,6 +62,7 @@ use crate::error::Error;
 pub struct Supervisor<T, R> {
     broker: Arc<Broker>,
     pool: Box<dyn Pool>,
+    mode: Mode,
     types: PhantomData<fn(T) -> R>,
 }
 
@@ -105,12 +107,19 @@ impl Supervisor<(), ()> {
 }
 
 impl<T, R> Supervisor<T, R> {
-    fn new(broker: Arc<Broker>, pool: Box<dyn Pool>) -> Self {
+    fn new(broker: Arc<Broker>, pool: Box<dyn Pool>, mode: Mode) -> Self {
         Supervisor {
             broker,
             pool,
+            mode,
             types: PhantomData,
         }
+    }
+
+    /// Returns the kind of its workers.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Stops the workers in order: each finishes what it has started, within its grace, and is

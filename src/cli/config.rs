@@ -64,4 +64,9 @@ impl Config {
     pub(super) fn is_shared(&self) -> bool {
         self.shared.is_some()
     }
+
+    /// Returns `true` if items may be put from outside.
+    pub(super) fn serves_puts(&self) -> bool {
+        !self.control.no_control && !self.is_shared()
+    }
 }

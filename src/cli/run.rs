@@ -67,14 +67,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
-    serving::start(
-        reserved,
-        &work,
-        &queue,
-        &running.pool,
-        &stop,
-        &goal.expected,
-    )?;
+    serving::start(reserved, &work, &queue, &running.pool, &stop, &goal)?;
     terminal
         .pass_on(&running.pool)
         .map_err(RunError::of_thread)?;

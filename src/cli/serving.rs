@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::args::ControlArgs;
 use super::event_json::object;
 use super::exit_codes::RunError;
-use super::expected::Expected;
+use super::goal::Goal;
 use super::screen;
 use super::stop::Stop;
 use super::work::Work;
@@ -57,13 +57,14 @@ pub(super) fn start<W: Work>(
     queue: &JoinableQueue<W::Item>,
     pool: &Arc<Supervisor<W::Item, W::Outcome>>,
     stop: &Stop,
-    expected: &Expected,
+    goal: &Goal,
 ) -> Result<(), RunError> {
     let Some(reserved) = reserved else {
         return Ok(());
     };
     let (stop, of_run, words) = (stop.clone(), Arc::downgrade(pool), work.words());
-    let expected = expected.clone();
+    let (expected, before) = (goal.expected.clone(), goal.before);
+    let total = expected.clone();
     let end_run = move |is_at_once: bool| {
         let signal = Signal::SIGTERM as i32;
         stop.hear(signal);
@@ -84,6 +85,7 @@ pub(super) fn start<W: Work>(
         .read_items(work.reader())
         .on_stop(end_run)
         .on_put(move |count| expected.add(count))
+        .expecting(before, move || total.total(before.accepted))
         .events_as(move |event| object(event, words.steps.as_ref()));
     let control = Control::serve_reserved(reserved, controlled)?;
     *SERVED.lock() = Some(control);

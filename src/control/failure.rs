@@ -51,6 +51,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (status, code) = match () {
             () if error.is_closed() => (StatusCode::CONFLICT, "closed"),
+            () if error.is_resumed() => (StatusCode::CONFLICT, "resumed"),
             () if error.is_timeout() => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
             () if error.is_no_workers_left() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "no_workers_left")

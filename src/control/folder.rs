@@ -27,9 +27,24 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// Returns the place of this user's folder, whether it is there or not.
+    pub(super) fn place() -> PathBuf {
+        match env::var_os("XDG_RUNTIME_DIR") {
+            Some(base) if is_ours(Path::new(&base)) => Path::new(&base).join(NAME),
+            _ => {
+                let base = env::temp_dir();
+                let base = match base.is_absolute() {
+                    true => base,
+                    false => PathBuf::from("/tmp"),
+                };
+                base.join(format!("{NAME}-{}", geteuid().as_raw()))
+            }
+        }
+    }
+
     /// Opens the user's folder, and makes it if it is not there.
     pub(super) fn of_user() -> Result<Self, Unusable> {
-        let path = place();
+        let path = Folder::place();
         match mkdirat(CWD, &path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Folder::private(path),
             Err(errno) => Err(Unusable::at(path, errno)),
@@ -38,7 +53,7 @@ impl Folder {
 
     /// Opens the user's folder, if it is there.
     pub(super) fn of_user_if_there() -> Result<Option<Self>, Unusable> {
-        let path = place();
+        let path = Folder::place();
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             _ => Folder::private(path).map(Some),
@@ -97,21 +112,6 @@ impl Folder {
                 path,
                 uid: found.st_uid,
             }),
-        }
-    }
-}
-
-/// Returns the place of this user's folder, whether it is there or not.
-fn place() -> PathBuf {
-    match env::var_os("XDG_RUNTIME_DIR") {
-        Some(base) if is_ours(Path::new(&base)) => Path::new(&base).join(NAME),
-        _ => {
-            let base = env::temp_dir();
-            let base = match base.is_absolute() {
-                true => base,
-                false => PathBuf::from("/tmp"),
-            };
-            base.join(format!("{NAME}-{}", geteuid().as_raw()))
         }
     }
 }

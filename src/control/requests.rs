@@ -24,8 +24,11 @@ use super::connection::Peer;
 use super::events::Listeners;
 use super::failure::{Failure, answer};
 use super::gate::Gate;
+use super::item::{self, StateWord};
 use super::keys::{Begun, Keys, Put};
+use super::status::Status;
 use super::target::Target;
+use crate::ItemState;
 use crate::error::Error;
 use crate::queue::Joined;
 use dishrack_core::ledger::ItemId;
@@ -36,6 +39,7 @@ const WAITING_MAX: usize = 48;
 /// All that requests need.
 #[derive(Debug)]
 pub(super) struct Api {
+    name: String,
     pub(super) target: Arc<dyn Target>,
     pub(super) listeners: Listeners,
     pub(super) gate: Gate,
@@ -51,8 +55,9 @@ type Shared = State<Arc<Api>>;
 type Answer = Result<Response, Failure>;
 
 impl Api {
-    pub(super) fn new(target: Arc<dyn Target>) -> Self {
+    pub(super) fn new(name: &str, target: Arc<dyn Target>) -> Self {
         Api {
+            name: name.to_owned(),
             target,
             listeners: Listeners::default(),
             gate: Gate::default(),
@@ -106,10 +111,14 @@ impl Api {
 /// Makes the routes.
 pub(super) fn routes(api: Arc<Api>) -> Router {
     Router::new()
-        .route("/v1/items", post(put))
+        .route("/v1/status", get(status))
+        .route("/v1/items", get(list).post(put))
+        .route("/v1/items/{number}", get(show))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
         .route("/v1/join", get(join))
+        .route("/v1/pause", post(pause))
+        .route("/v1/resume", post(resume))
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
         .fallback(unknown_path)
@@ -171,6 +180,90 @@ impl FromRequestParts<Arc<Api>> for Number {
 
 fn done(value: &Value) -> Answer {
     Ok(answer(StatusCode::OK, value.to_string()))
+}
+
+/// Tells how the run stands.
+async fn status(State(api): Shared) -> Answer {
+    let facts = api.block(|api| api.target.facts()).await??;
+    let facts = facts.ok_or_else(closed)?;
+    let status = Status::new(&api.name, facts);
+    let text = serde_json::to_string(&status).map_err(|why| {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Failure::new(status, "internal", why.to_string())
+    })?;
+    Ok(answer(StatusCode::OK, text))
+}
+
+/// The greatest number of items in one answer.
+const LIST_MAX: usize = 1000;
+
+/// Which items are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    state: Option<StateWord>,
+    limit: Option<usize>,
+    after: Option<u64>,
+}
+
+/// Lists items, in the order of their numbers, a page at a time.
+async fn list(State(api): Shared, query: Result<Query<ListQuery>, QueryRejection>) -> Answer {
+    let query = read_query(query)?;
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=LIST_MAX).contains(&limit) {
+        let message = format!("limit: {limit} is not between 1 and {LIST_MAX}");
+        return Err(Failure::bad("bad_query", message));
+    }
+    let (state, after) = (query.state.map(ItemState::from), query.after.unwrap_or(0));
+    let items = api.block(move |api| api.target.items(state, ItemId(after), limit));
+    let items = items.await??;
+    let is_full = items.len() == limit;
+    let next = items.last().filter(|_| is_full).map(|last| last.number.0);
+    let lines = items.iter().map(item::line).collect::<Value>();
+    done(&json!({"items": lines, "after": next}))
+}
+
+/// Shows an item, at once or when it has ended.
+async fn show(
+    State(api): Shared,
+    Number(id): Number,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<ShowQuery>, QueryRejection>,
+) -> Answer {
+    let query = read_query(query)?;
+    let time = query.timeout_ms.map(Duration::from_millis);
+    let wanted = Wanted::new(&api, peer);
+    let check = wanted.check();
+    let found = api.block(move |api| match query.wait.unwrap_or(false) {
+        false => Ok(api.target.item(id)?),
+        true => wait_while(time, &check, |time| api.target.wait_item(id, time)),
+    });
+    match found.await?? {
+        Some(found) => done(&item::page(&found)),
+        None => Err(Failure::unknown_item(id.0)),
+    }
+}
+
+/// Whether to wait for the end of an item, and how long.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowQuery {
+    wait: Option<bool>,
+    timeout_ms: Option<u64>,
+}
+
+/// Hands out nothing more; answered when nothing more is begun.
+async fn pause(State(api): Shared, Extension(peer): Extension<Peer>) -> Answer {
+    let wanted = Wanted::new(&api, peer);
+    let check = wanted.check();
+    let paused = api.block(move |api| wait_while(None, &check, |time| api.target.pause(time)));
+    paused.await??;
+    done(&json!({"paused": true}))
+}
+
+async fn resume(State(api): Shared) -> Answer {
+    api.block(|api| api.target.unpause()).await??;
+    done(&json!({"resumed": true}))
 }
 
 /// Puts items, one for each line of JSON; all are read before the first is put.

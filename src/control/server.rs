@@ -1,6 +1,7 @@
 //! The thread that serves a socket: accepts clients, sees who they are, and answers them, so many at
 //! a time. It sleeps while nobody asks. It does not know what is asked.
 
+use std::fs;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rustix::process::geteuid;
+use rustix::process::{Resource, geteuid, getrlimit};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -22,8 +23,11 @@ use super::connection::ClientStream;
 use super::failure::Failure;
 use crate::sys::threads::CONTROL;
 
-/// The number of clients that are served at a time.
+/// The number of clients that are served at a time, where there are files enough.
 const CLIENTS_MAX: usize = 256;
+
+/// The number that is served in any case.
+const CLIENTS_MIN: usize = 4;
 
 /// The number of further clients that are told so at a time.
 const REFUSED_MAX: usize = 16;
@@ -97,7 +101,8 @@ impl Drop for Server {
 }
 
 async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let clients_max = clients_max();
+    let places = Arc::new(Semaphore::new(clients_max));
     let refusals = Arc::new(Semaphore::new(REFUSED_MAX));
     let mut has_ended = ends.clone();
     let accept = async {
@@ -120,10 +125,20 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
         _ = has_ended.wait_for(|ended| *ended) => {}
     }
     drop(listener);
-    let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
+    let all = u32::try_from(clients_max).unwrap_or(u32::MAX);
     let _ = timeout(LAST_WORDS, places.acquire_many(all)).await;
     // Seen, so that nobody is told of it again.
     ends.mark_unchanged();
+}
+
+/// Returns how many clients are served at a time: they may take a quarter of the files that can still
+/// be opened, because workers need files too.
+fn clients_max() -> usize {
+    let open = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count());
+    let limit = getrlimit(Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    let left = limit.map_or(usize::MAX, |limit| limit.saturating_sub(open));
+    (left / 4).clamp(CLIENTS_MIN, CLIENTS_MAX)
 }
 
 /// Serves a client, or tells it why it is not served.

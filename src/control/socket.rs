@@ -49,7 +49,10 @@ impl Socket {
     /// Makes the socket of the run of this name in the user's folder.
     pub(super) fn of_name(name: &str) -> Result<(Self, UnixListener), Unusable> {
         check_name(name)?;
-        Socket::make(Folder::of_user()?, format!("{name}{ENDING}"))
+        let file_name = format!("{name}{ENDING}");
+        // Before a folder is made for it.
+        check_length(Folder::place().join(&file_name))?;
+        Socket::make(Folder::of_user()?, file_name)
     }
 
     /// Makes a socket of this path.
@@ -61,10 +64,7 @@ impl Socket {
     }
 
     fn make(folder: Folder, file_name: String) -> Result<(Self, UnixListener), Unusable> {
-        let path = folder.path.join(&file_name);
-        if path.as_os_str().len() > PATH_BYTES_MAX {
-            return Err(Unusable::TooLong { path });
-        }
+        let path = check_length(folder.path.join(&file_name))?;
         let mut lock = Lock::take(&folder, &file_name)?;
         lock.sign()
             .map_err(|errno| Unusable::at(path.clone(), errno))?;
@@ -102,6 +102,14 @@ impl Drop for Socket {
         {
             let _ = unlinkat(folder, &self.lock.name, AtFlags::empty());
         }
+    }
+}
+
+/// Checks that a socket can have this path.
+fn check_length(path: PathBuf) -> Result<PathBuf, Unusable> {
+    match path.as_os_str().len() {
+        0..=PATH_BYTES_MAX => Ok(path),
+        _ => Err(Unusable::TooLong { path }),
     }
 }
 

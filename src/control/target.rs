@@ -5,17 +5,21 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::status::Facts;
 use crate::broker::Accepted;
 use crate::error::Error;
+use crate::observe::progress::Progress;
 use crate::observe::{Event, Observer};
 use crate::queue::put_while::Bundle;
 use crate::queue::{JoinableQueue, Joined};
 use crate::supervision::Supervisor;
-use dishrack_core::ledger::ItemId;
+use crate::{ItemInfo, ItemState};
+use dishrack_core::ledger::{Counts, ItemId};
 
 /// Makes an item of a line of JSON.
 type Read<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
@@ -48,6 +52,9 @@ pub struct Controlled<T, R> {
     end_run: Option<EndRun>,
     object: ToObject,
     on_put: Arc<dyn Fn(u64) + Send + Sync>,
+    /// The number of items that there will be. Without it they are those that there are.
+    expected: Option<Arc<dyn Fn() -> Option<u64> + Send + Sync>>,
+    pace: Mutex<Progress>,
 }
 
 impl<T, R> fmt::Debug for Controlled<T, R> {
@@ -70,6 +77,8 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             end_run: None,
             object: Arc::new(|event| serde_json::to_value(event).unwrap_or_default()),
             on_put: Arc::new(|_| {}),
+            expected: None,
+            pace: Mutex::new(Progress::new(Duration::ZERO, Counts::default())),
         }
     }
 
@@ -104,6 +113,19 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
         self
     }
 
+    /// Sets where the number of all items is found, and those that were there before.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub(crate) fn expecting(
+        mut self,
+        before: Counts,
+        expected: impl Fn() -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.pace = Mutex::new(Progress::new(Duration::ZERO, before));
+        self.expected = Some(Arc::new(expected));
+        self
+    }
+
     /// Tells the number of items after each put.
     #[cfg(feature = "cli")]
     #[must_use]
@@ -113,8 +135,28 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 }
 
-/// What the API asks of a queue and its workers. All of it may block but the last three.
+/// What the API asks of a queue and its workers. All of it may block but the last four.
 pub(super) trait Target: Send + Sync + fmt::Debug {
+    /// Sees how it stands. The supervisor may be gone.
+    fn facts(&self) -> Result<Option<Facts>, Error>;
+
+    fn items(
+        &self,
+        state: Option<ItemState>,
+        after: ItemId,
+        limit: usize,
+    ) -> Result<Vec<ItemInfo>, Error>;
+
+    fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error>;
+
+    /// Waits for the end of an item, for this time.
+    fn wait_item(&self, id: ItemId, time: Duration) -> Result<Option<ItemInfo>, Error>;
+
+    /// Pauses, and waits for this time until nothing more is begun.
+    fn pause(&self, time: Duration) -> Result<(), Error>;
+
+    fn unpause(&self) -> Result<(), Error>;
+
     /// Makes an item of each line.
     ///
     /// # Errors
@@ -153,6 +195,54 @@ pub(super) trait Target: Send + Sync + fmt::Debug {
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Target for Controlled<T, R> {
+    fn facts(&self) -> Result<Option<Facts>, Error> {
+        let Some(supervisor) = self.pool.upgrade() else {
+            return Ok(None);
+        };
+        let (counts, uptime) = (self.queue.counts()?, self.queue.age()?);
+        let mut pace = self.pace.lock();
+        pace.count(uptime, &counts);
+        pace.expect(match &self.expected {
+            None => Some(counts.accepted),
+            Some(expected) => expected(),
+        });
+        Ok(Some(Facts {
+            mode: supervisor.mode(),
+            is_paused: self.queue.is_paused()?,
+            is_closed: self.queue.is_closed(),
+            uptime,
+            counts,
+            rate: pace.rate(uptime),
+            left: pace.time_left(uptime),
+            pool: supervisor.status(),
+        }))
+    }
+
+    fn items(
+        &self,
+        state: Option<ItemState>,
+        after: ItemId,
+        limit: usize,
+    ) -> Result<Vec<ItemInfo>, Error> {
+        self.queue.items(state, after, limit)
+    }
+
+    fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error> {
+        self.queue.item(id)
+    }
+
+    fn wait_item(&self, id: ItemId, time: Duration) -> Result<Option<ItemInfo>, Error> {
+        self.queue.wait_item(id, Some(time))
+    }
+
+    fn pause(&self, time: Duration) -> Result<(), Error> {
+        self.queue.pause_timeout(time)
+    }
+
+    fn unpause(&self) -> Result<(), Error> {
+        self.queue.unpause()
+    }
+
     fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)> {
         let mut bundle = Bundle::default();
         for (line, number) in body.split(|byte| *byte == b'\n').zip(1..) {

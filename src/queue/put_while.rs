@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,6 +96,11 @@ impl<T> JoinableQueue<T> {
         if let Ok(broker) = self.broker() {
             broker.remove_listener(listener);
         }
+    }
+
+    /// Returns the time since the queue was made, which is the zero of its events' times.
+    pub(crate) fn age(&self) -> Result<Duration, Error> {
+        Ok(self.broker()?.read(|core| core.emitter.now()))
     }
 
     /// Returns `true` if several supervisors share its items.
