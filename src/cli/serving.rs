@@ -84,6 +84,7 @@ pub(super) fn start<W: Work>(
     let controlled = Controlled::new(queue, pool)
         .read_items(work.reader())
         .on_stop(end_run)
+        .ending_process()
         .on_put(move |count| expected.add(count))
         .expecting(before, move || total.total(before.accepted))
         .events_as(move |event| object(event, words.steps.as_ref()));

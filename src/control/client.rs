@@ -36,6 +36,8 @@ pub(crate) enum Unanswered {
     OtherUser { path: PathBuf, uid: u32 },
     #[error("{}: the run has ended, or the connection was lost: {why}", path.display())]
     Lost { path: PathBuf, why: String },
+    #[error("{}: the run does not answer", path.display())]
+    Late { path: PathBuf },
     #[error("{}: this is no answer of a dishrack: {why}", path.display())]
     Strange { path: PathBuf, why: String },
 }
@@ -53,6 +55,8 @@ pub(crate) struct Client {
     /// The process that serves it.
     pub(crate) pid: Option<i32>,
     sender: SendRequest<Full<Bytes>>,
+    /// The longest time for an answer.
+    time: Option<Duration>,
     runtime: Runtime,
 }
 
@@ -95,8 +99,14 @@ impl Client {
             path: path.to_owned(),
             pid: peer.pid(),
             sender,
+            time: None,
             runtime,
         })
+    }
+
+    /// Waits for each answer no longer than this.
+    pub(crate) fn answer_within(&mut self, time: Duration) {
+        self.time = Some(time);
     }
 
     /// Asks, and waits for the answer for as long as it takes.
@@ -116,24 +126,6 @@ impl Client {
             why: why.to_string(),
         })?;
         refusal(status, &answer).map_or(Ok(answer), Err)
-    }
-
-    /// Asks for a stream, and hands over each of its parts, until there are no more or it is told
-    /// that it is enough.
-    pub(crate) fn follow(
-        &mut self,
-        target: &str,
-        mut is_enough: impl FnMut(&[u8]) -> bool,
-    ) -> Result<(), Unanswered> {
-        let response = self.send(Method::GET, target, None, Bytes::new())?;
-        let mut body = response.into_body();
-        while let Some(frame) = self.runtime.block_on(body.frame()) {
-            let frame = frame.map_err(|why| lost(&self.path, &why))?;
-            if frame.data_ref().is_some_and(|bytes| is_enough(bytes)) {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     fn send(
@@ -156,14 +148,21 @@ impl Client {
             runtime,
             sender,
             path,
+            time,
             ..
         } = self;
-        runtime
-            .block_on(async {
+        let time = time.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
+        let response = runtime.block_on(async {
+            let response = async {
                 sender.ready().await?;
                 sender.send_request(request).await
-            })
-            .map_err(|why| lost(path, &why))
+            };
+            timeout(time, response).await
+        });
+        match response {
+            Err(_) => Err(Unanswered::Late { path: path.clone() }),
+            Ok(response) => response.map_err(|why| lost(path, &why)),
+        }
     }
 }
 

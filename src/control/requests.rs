@@ -492,7 +492,8 @@ async fn stop(State(api): Shared, body: Body) -> Answer {
         },
     };
     api.block(move |api| api.target.stop(now)).await?;
-    done(&json!({"stopped": true}))
+    let process_ends = api.target.is_process_ended();
+    done(&json!({"stopped": true, "process_ends": process_ends}))
 }
 
 fn bad_stop() -> Failure {

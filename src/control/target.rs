@@ -50,6 +50,7 @@ pub struct Controlled<T, R> {
     pool: Weak<Supervisor<T, R>>,
     read: Read<T>,
     end_run: Option<EndRun>,
+    is_process_ended: bool,
     object: ToObject,
     on_put: Arc<dyn Fn(u64) + Send + Sync>,
     /// The number of items that there will be. Without it they are those that there are.
@@ -75,6 +76,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             pool: Arc::downgrade(pool),
             read: Arc::new(|line| serde_json::from_slice(line).map_err(|why| why.to_string())),
             end_run: None,
+            is_process_ended: false,
             object: Arc::new(|event| serde_json::to_value(event).unwrap_or_default()),
             on_put: Arc::new(|_| {}),
             expected: None,
@@ -99,6 +101,14 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     #[must_use]
     pub fn on_stop(mut self, end: impl Fn(bool) + Send + Sync + 'static) -> Self {
         self.end_run = Some(Arc::new(end));
+        self
+    }
+
+    /// Says that the process ends after a stop, so that a client may wait for that.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub(crate) fn ending_process(mut self) -> Self {
+        self.is_process_ended = true;
         self
     }
 
@@ -181,6 +191,9 @@ pub(super) trait Target: Send + Sync + fmt::Debug {
 
     /// Waits for the end of all items, for this time. Returns also the number of retries.
     fn join(&self, time: Duration) -> Result<(Joined, u64), Error>;
+
+    /// Returns `true` if a stop ends the process.
+    fn is_process_ended(&self) -> bool;
 
     /// Ends the work, at once or when what is begun is finished.
     fn stop(&self, is_at_once: bool);
@@ -285,6 +298,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Target for Controlle
     fn join(&self, time: Duration) -> Result<(Joined, u64), Error> {
         let joined = self.queue.join_timeout(time)?;
         Ok((joined, self.queue.counts()?.retries))
+    }
+
+    fn is_process_ended(&self) -> bool {
+        self.is_process_ended
     }
 
     fn stop(&self, is_at_once: bool) {

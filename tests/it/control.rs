@@ -26,6 +26,10 @@ crate::trials! {
     a_body_without_a_length_is_bounded_too,
     what_is_not_there_is_told,
     an_item_is_cancelled_and_tried_again,
+    a_run_tells_how_it_stands,
+    items_are_listed_by_pages,
+    an_item_is_shown_and_waited_for,
+    nothing_is_begun_in_a_pause,
     events_are_told_from_the_moment_when_they_are_asked_for,
     an_order_to_stop_is_answered_when_the_workers_are_gone,
     a_join_is_answered_when_all_has_ended_or_the_time_is_over,
@@ -291,6 +295,14 @@ fn what_is_not_there_is_told() {
         ("GET", "/", "", 404, "unknown_path"),
         ("GET", "/v2/status", "", 404, "unknown_path"),
         ("DELETE", "/v1/items", "", 405, "wrong_method"),
+        ("GET", "/v1/items/1", "", 404, "unknown_item"),
+        ("GET", "/v1/items/0", "", 404, "unknown_item"),
+        ("GET", "/v1/items/1?wait=true", "", 404, "unknown_item"),
+        ("GET", "/v1/items/1?wait=maybe", "", 400, "bad_query"),
+        ("GET", "/v1/items?state=lost", "", 400, "bad_query"),
+        ("GET", "/v1/items?limit=0", "", 400, "bad_query"),
+        ("GET", "/v1/items?limit=1001", "", 400, "bad_query"),
+        ("GET", "/v1/items?after=x", "", 400, "bad_query"),
         ("POST", "/v1/items/x/cancel", "", 400, "bad_number"),
         ("POST", "/v1/items/-1/cancel", "", 400, "bad_number"),
         ("POST", "/v1/items/%FF/cancel", "", 400, "bad_number"),
@@ -318,6 +330,110 @@ fn an_item_is_cancelled_and_tried_again() {
     run.let_go(2);
     assert_eq!(run.next_begun(), 2);
     assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 2);
+}
+
+fn a_run_tells_how_it_stands() {
+    let run = Run::new();
+    run.put("1\n2\n3");
+    assert_eq!(run.next_begun(), 1);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    let status = run.ask("GET", "/v1/status", "").json();
+    assert_eq!(status["name"], "run");
+    assert_eq!(status["pid"], std::process::id());
+    assert_eq!(status["mode"], "threads");
+    assert_eq!(status["state"], "running");
+    let counts = json!({
+        "accepted": 3, "waiting": 1, "leased": 1, "delayed": 0, "done": 1, "dead": 0, "retries": 0,
+        "restarts": 0,
+    });
+    assert_eq!(status["counts"], counts);
+    assert!(status["rate_per_s"].as_f64().unwrap() > 0.0 && status["eta_s"].is_number());
+    let workers = status["workers"].as_array().unwrap();
+    assert_eq!(workers.len(), 1);
+    assert_eq!(
+        (&workers[0]["state"], &workers[0]["item"]),
+        (&json!("busy"), &json!("item-2"))
+    );
+    assert!(workers[0]["for_us"].is_u64());
+    run.queue.close();
+    assert_eq!(run.ask("GET", "/v1/status", "").json()["state"], "draining");
+}
+
+fn items_are_listed_by_pages() {
+    let run = Run::new();
+    run.put("1\n2\n3\n4\n5");
+    assert_eq!(run.next_begun(), 1);
+    run.ask("POST", "/v1/items/3/cancel", "");
+    let list = |query: &str| {
+        let answer = run.ask("GET", &format!("/v1/items?{query}"), "").json();
+        let numbers = answer["items"].as_array().unwrap().iter();
+        let numbers: Vec<u64> = numbers
+            .map(|item| item["number"].as_u64().unwrap())
+            .collect();
+        (numbers, answer["after"].as_u64())
+    };
+    assert_eq!(list(""), (vec![1, 2, 3, 4, 5], None));
+    assert_eq!(list("limit=2"), (vec![1, 2], Some(2)));
+    assert_eq!(list("limit=2&after=2"), (vec![3, 4], Some(4)));
+    assert_eq!(list("limit=2&after=4"), (vec![5], None));
+    assert_eq!(list("state=waiting"), (vec![2, 4, 5], None));
+    assert_eq!(list("state=running"), (vec![1], None));
+    assert_eq!(list("state=dead"), (vec![3], None));
+    assert_eq!(list("state=done"), (vec![], None));
+}
+
+fn an_item_is_shown_and_waited_for() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    let item = run.ask("GET", "/v1/items/1", "").json();
+    assert_eq!(
+        (&item["state"], &item["attempts"]),
+        (&json!("running"), &json!(1))
+    );
+    assert_eq!(item["holders"][0]["worker"], "worker-1");
+    let late = run.ask("GET", "/v1/items/2?wait=true&timeout_ms=1", "");
+    assert_eq!((late.status, &*late.code()), (504, "timeout"));
+    let socket = run.socket.clone();
+    let waiting = std::thread::spawn(move || ask(&socket, "GET", "/v1/items/2?wait=true", b""));
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    run.ends.send(Err("it has a crack".into())).unwrap();
+    let item = waiting.join().unwrap().json();
+    assert_eq!(item["state"], "dead");
+    assert_eq!(item["history"][0]["cause"], "it has a crack");
+    assert_eq!(
+        run.ask("GET", "/v1/items/1?wait=true", "").json()["state"],
+        "done"
+    );
+}
+
+fn nothing_is_begun_in_a_pause() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    assert_eq!(
+        run.ask("POST", "/v1/pause", "").json(),
+        json!({"paused": true})
+    );
+    run.let_go(1);
+    until("the first one is done", || {
+        run.queue.counts().unwrap().done == 1
+    });
+    assert_eq!(run.put("3").status, 200);
+    let status = run.ask("GET", "/v1/status", "").json();
+    assert_eq!(
+        (&status["state"], &status["counts"]["waiting"]),
+        (&json!("paused"), &json!(2))
+    );
+    assert!(run.begun.is_empty());
+    assert_eq!(
+        run.ask("POST", "/v1/resume", "").json(),
+        json!({"resumed": true})
+    );
+    run.let_go(2);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 3);
 }
 
 fn events_are_told_from_the_moment_when_they_are_asked_for() {
@@ -360,7 +476,10 @@ fn an_order_to_stop_is_answered_when_the_workers_are_gone() {
     let refused = run.put("3");
     assert_eq!((refused.status, &*refused.code()), (409, "closed"));
     run.let_go(1);
-    assert_eq!(asking.join().unwrap().json(), json!({"stopped": true}));
+    assert_eq!(
+        asking.join().unwrap().json(),
+        json!({"stopped": true, "process_ends": false})
+    );
     assert!(run.pool.workers().is_empty());
 }
 
@@ -507,7 +626,7 @@ fn routes() -> BTreeSet<String> {
             }
         }
     }
-    assert!(routes.len() >= 6, "{routes:?}");
+    assert!(routes.len() >= 11, "{routes:?}");
     routes
 }
 
@@ -534,12 +653,17 @@ fn the_openapi_file_has_every_route_and_field() {
     run.put("1\n2\n3");
     assert_eq!(run.next_begun(), 1);
     let mut answers = vec![
+        ("Status", run.ask("GET", "/v1/status", "")),
+        ("List", run.ask("GET", "/v1/items", "")),
+        ("Paused", run.ask("POST", "/v1/pause", "")),
+        ("Resumed", run.ask("POST", "/v1/resume", "")),
         ("Put", run.put("4")),
         ("Failure", run.put("no")),
         ("Cancelled", run.ask("POST", "/v1/items/2/cancel", "")),
         ("Retried", run.ask("POST", "/v1/items/2/retry", "")),
     ];
     run.let_go(4);
+    answers.push(("Item", run.ask("GET", "/v1/items/2", "")));
     answers.push(("Joined", run.ask("GET", "/v1/join", "")));
     answers.push(("Stopped", run.ask("POST", "/v1/stop", "")));
     let schemas = &openapi["components"]["schemas"];
@@ -554,7 +678,18 @@ fn the_openapi_file_has_every_route_and_field() {
 
 /// Checks that a value has exactly the fields of a schema, and their kinds.
 fn holds(schema: &Value, value: &Value, place: &str) {
-    match schema["type"].as_str().unwrap() {
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) if value.is_null() => {
+            assert!(kinds.contains(&json!("null")), "{place} is null");
+            return;
+        }
+        Value::Array(kinds) => kinds[0].clone(),
+        kind => kind.clone(),
+    };
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{place}: {value}");
+    }
+    match kinds.as_str().unwrap() {
         "object" => {
             let fields = |of: &Value| of.as_object().unwrap().keys().cloned().collect();
             let (listed, found): (BTreeSet<String>, BTreeSet<String>) =
@@ -571,6 +706,7 @@ fn holds(schema: &Value, value: &Value, place: &str) {
             }
         }
         "integer" => assert!(value.is_u64(), "{place}: {value}"),
+        "number" => assert!(value.is_number(), "{place}: {value}"),
         "boolean" => assert!(value.is_boolean(), "{place}: {value}"),
         "string" => assert!(value.is_string(), "{place}: {value}"),
         other => panic!("{place}: {other}"),

@@ -1,0 +1,143 @@
+//! The subcommands that change a run: `cancel`, `retry`, `pause`, `resume`, `stop`. Each returns when
+//! the thing has happened.
+
+use clap::Args;
+use hyper::Method;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::Value;
+
+use super::args::{AtArgs, Format};
+use super::asking::{connect, print};
+use super::exit_codes::{RunError, code};
+use crate::control::client::{Client, Unanswered};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor cancel 7
+      item 7 of the only run is not worked on any more, and is a dead letter
+  supervisor cancel 7 8 --at nightly
+      two items of the run of this name")]
+pub(super) struct Cancel {
+    #[command(flatten)]
+    order: ItemOrder,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor retry 7
+      dead letter 7 of the only run waits again, with as many attempts as a new item
+The dead letters of a journal that no run uses, or of a stream, are tried again by `dead retry`.")]
+pub(super) struct Retry {
+    #[command(flatten)]
+    order: ItemOrder,
+}
+
+/// Items, and the run that has them.
+#[derive(Debug, Args)]
+struct ItemOrder {
+    /// The items' numbers
+    #[arg(value_name = "ITEM", required = true)]
+    numbers: Vec<u64>,
+
+    #[command(flatten)]
+    run: AtArgs,
+
+    /// The form of the output: a line, or a JSON object, for each item
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// A run, which all of the order is about.
+#[derive(Debug, Args)]
+pub(super) struct RunOrder {
+    #[command(flatten)]
+    run: AtArgs,
+
+    /// The form of the output: a line, or a JSON object
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor stop
+      the only run finishes what has begun and ends, as by SIGTERM
+  supervisor stop --now --at nightly
+      the run of this name ends at once")]
+pub(super) struct StopRun {
+    /// End at once what has begun
+    #[arg(long)]
+    now: bool,
+
+    #[command(flatten)]
+    order: RunOrder,
+}
+
+pub(super) fn cancel(command: &Cancel) -> Result<u8, RunError> {
+    each(&command.order, "cancel", "cancelled")
+}
+
+pub(super) fn retry(command: &Retry) -> Result<u8, RunError> {
+    each(&command.order, "retry", "waits again")
+}
+
+/// Gives an order for each item. The first that cannot be carried out ends it.
+fn each(order: &ItemOrder, verb: &str, words: &str) -> Result<u8, RunError> {
+    let mut client = connect(&order.run)?;
+    for number in &order.numbers {
+        let target = format!("/v1/items/{number}/{verb}");
+        let answer = client.ask(Method::POST, &target, None, "")?;
+        print(order.format, &answer, |_| format!("{number} {words}\n"))?;
+    }
+    Ok(code::DONE)
+}
+
+pub(super) fn pause(order: &RunOrder) -> Result<u8, RunError> {
+    whole(order, "pause", "paused: nothing more is begun\n")
+}
+
+pub(super) fn resume(order: &RunOrder) -> Result<u8, RunError> {
+    whole(order, "resume", "resumed\n")
+}
+
+fn whole(order: &RunOrder, verb: &str, words: &str) -> Result<u8, RunError> {
+    let mut client = connect(&order.run)?;
+    let answer = client.ask(Method::POST, &format!("/v1/{verb}"), None, "")?;
+    print(order.format, &answer, |_| words.to_owned())?;
+    Ok(code::DONE)
+}
+
+/// Stops a run, and waits until its process has ended, if that is what a stop of it does.
+pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
+    let order = &command.order;
+    let mut client = connect(&order.run)?;
+    let process = client.pid.and_then(Pid::from_raw);
+    let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let body = match command.now {
+        true => "{\"now\":true}",
+        false => "",
+    };
+    let answer = match ask_to_stop(&mut client, body) {
+        Ok(answer) => answer,
+        // It may end before its answer is through.
+        Err(Unanswered::Lost { .. }) if process.is_some() => {
+            serde_json::json!({"stopped": true, "process_ends": true})
+        }
+        Err(why) => return Err(why.into()),
+    };
+    if let Some(process) = process.filter(|_| answer["process_ends"] == true) {
+        // It is readable when the process has ended.
+        let mut file = [PollFd::new(&process, PollFlags::IN)];
+        while poll(&mut file, None) == Err(rustix::io::Errno::INTR) {}
+    }
+    print(order.format, &answer, |_| "stopped\n".to_owned())?;
+    Ok(code::DONE)
+}
+
+fn ask_to_stop(client: &mut Client, body: &'static str) -> Result<Value, Unanswered> {
+    client.ask(Method::POST, "/v1/stop", None, body)
+}
