@@ -430,14 +430,12 @@ impl Broker {
     }
 
     /// Tells one more of every event, until it is removed.
-    #[cfg(feature = "control")]
     pub(crate) fn add_listener(&self, listener: Arc<dyn Observer>) {
         let mut core = self.lock();
         core.emitter.add_listener(listener);
         self.note_wishes(&core);
     }
 
-    #[cfg(feature = "control")]
     pub(crate) fn remove_listener(&self, listener: &Arc<dyn Observer>) {
         let mut core = self.lock();
         core.emitter.remove_listener(listener);

@@ -40,6 +40,7 @@ mod run;
 mod salvage;
 mod scratch;
 mod screen;
+mod served;
 mod serving;
 mod status;
 mod stop;

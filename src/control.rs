@@ -34,7 +34,7 @@ pub use target::Controlled;
 pub(crate) use unusable::Unusable;
 
 use self::requests::Api;
-use self::server::Server;
+use self::server::ControlServer;
 use self::socket::Socket;
 use crate::error::{Error, Kind};
 
@@ -65,7 +65,7 @@ impl Reserved {
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Control {
-    server: Server,
+    server: ControlServer,
     api: Arc<Api>,
     // The path goes last: nobody else has it while somebody is answered.
     socket: Socket,
@@ -114,7 +114,7 @@ impl Control {
     {
         let api = Arc::new(Api::new(socket.name(), Arc::new(controlled)));
         let routes = requests::routes(Arc::clone(&api));
-        let server = Server::start(listener, routes);
+        let server = ControlServer::start(listener, routes);
         let server = server.map_err(Kind::io("starting the thread of the control socket"))?;
         Ok(Control {
             server,

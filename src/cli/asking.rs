@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::args::{AtArgs, Format};
 use super::exit_codes::{RunError, written};
 use super::screen::StandardStream;
-use crate::control::client::{Client, Unanswered};
+use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
 
 /// Connects to the run that is meant.
@@ -17,8 +17,8 @@ pub(super) fn connect(at: &AtArgs) -> Result<Client, RunError> {
     Ok(Client::connect(&path)?)
 }
 
-impl From<Unanswered> for RunError {
-    fn from(unanswered: Unanswered) -> Self {
+impl From<NoAnswer> for RunError {
+    fn from(unanswered: NoAnswer) -> Self {
         let why = unanswered.to_string();
         match unanswered {
             _ if unanswered.is("no_workers_left") => RunError::NoWorkersLeft(why),

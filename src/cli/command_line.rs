@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::args::{self, RunArgs, WorkArgs, rules};
 use super::compare::Compare;
 use super::dead::Dead;
-use super::items::{List, Show, Wait};
+use super::items::{ListItems, ShowItems, WaitItems};
 use super::join::Join;
 use super::manual::{Completions, Manual};
 use super::orders::{Cancel, Retry, RunOrder, StopRun};
@@ -105,11 +105,11 @@ pub(super) enum Command {
     /// Work on a stream in Redis until stopped
     Work(Box<WorkArgs>),
     /// List the items of a run
-    List(List),
+    List(ListItems),
     /// Show items of a run: who has them, and each failed attempt
-    Show(Show),
+    Show(ShowItems),
     /// Wait until items of a run have ended
-    Wait(Wait),
+    Wait(WaitItems),
     /// Wait until everything of a run, or on a stream in Redis, has an end
     Join(Join),
     /// Work on items of a run no more: they become dead letters

@@ -33,7 +33,7 @@ Examples:
       what is being worked on: number, state, item, attempts, worker or last cause
   supervisor list --limit 10 --after 500
       ten items, from the 501st on")]
-pub(super) struct List {
+pub(super) struct ListItems {
     /// Only items in this state
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<StateArg>,
@@ -59,7 +59,7 @@ pub(super) struct List {
 Examples:
   supervisor show 7
       the state of item 7, who has it, and each failed attempt")]
-pub(super) struct Show {
+pub(super) struct ShowItems {
     /// The items' numbers
     #[arg(value_name = "ITEM", required = true)]
     numbers: Vec<u64>,
@@ -82,7 +82,7 @@ Examples:
       waits until both have ended
   supervisor wait --all --timeout 1h
       waits until everything has ended, an hour at most; so does `join` without a bound")]
-pub(super) struct Wait {
+pub(super) struct WaitItems {
     /// The items' numbers
     #[arg(
         value_name = "ITEM",
@@ -108,7 +108,7 @@ pub(super) struct Wait {
 }
 
 /// Lists items and returns the exit code.
-pub(super) fn list(command: &List) -> Result<u8, RunError> {
+pub(super) fn list(command: &ListItems) -> Result<u8, RunError> {
     let mut client = connect(&command.run)?;
     let state = command.state.and_then(|state| state.to_possible_value());
     let state = state.map_or(String::new(), |state| {
@@ -150,7 +150,7 @@ fn line(item: &Value) -> String {
 }
 
 /// Shows items and returns the exit code.
-pub(super) fn show(command: &Show) -> Result<u8, RunError> {
+pub(super) fn show(command: &ShowItems) -> Result<u8, RunError> {
     let mut client = connect(&command.run)?;
     for number in &command.numbers {
         let answer = client.ask(Method::GET, &format!("/v1/items/{number}"), None, "")?;
@@ -202,7 +202,7 @@ fn page(item: &Value) -> String {
 }
 
 /// Waits for the end of items. The exit code says whether they are done.
-pub(super) fn wait(command: &Wait) -> Result<u8, RunError> {
+pub(super) fn wait(command: &WaitItems) -> Result<u8, RunError> {
     let mut client = connect(&command.run)?;
     let end = command.timeout.map(|time| Instant::now() + time);
     if command.all {

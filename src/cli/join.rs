@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::address::Address;
-use super::args::{Format, Target, TargetArgs};
+use super::args::{Choice, Format, TargetArgs};
 use super::asking::{connect, number, print};
 use super::exit_codes::{self, RunError, code};
 use super::layout::Anything;
@@ -43,11 +43,11 @@ pub(super) struct Join {
 /// Waits. The exit code says whether all is done.
 pub(super) fn run(command: &Join) -> Result<u8, RunError> {
     match command.target.target("join").map_err(RunError::Usage)? {
-        Target::Run(at) => {
+        Choice::Run(at) => {
             let answer = connect(&at)?.ask(Method::GET, "/v1/join", None, "")?;
             tell_of_run(command.format, &answer)
         }
-        Target::Stream(place) => join_stream(place.opening(Opening::Existing), command.format),
+        Choice::Stream(place) => join_stream(place.opening(Opening::Existing), command.format),
     }
 }
 

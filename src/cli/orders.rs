@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::args::{AtArgs, Format};
 use super::asking::{connect, print};
 use super::exit_codes::{RunError, code};
-use crate::control::client::{Client, Unanswered};
+use crate::control::client::{Client, NoAnswer};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -124,7 +124,7 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     let answer = match ask_to_stop(&mut client, body) {
         Ok(answer) => answer,
         // It may end before its answer is through.
-        Err(Unanswered::Lost { .. }) if process.is_some() => {
+        Err(NoAnswer::Lost { .. }) if process.is_some() => {
             serde_json::json!({"stopped": true, "process_ends": true})
         }
         Err(why) => return Err(why.into()),
@@ -138,6 +138,6 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     Ok(code::DONE)
 }
 
-fn ask_to_stop(client: &mut Client, body: &'static str) -> Result<Value, Unanswered> {
+fn ask_to_stop(client: &mut Client, body: &'static str) -> Result<Value, NoAnswer> {
     client.ask(Method::POST, "/v1/stop", None, body)
 }

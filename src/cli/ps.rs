@@ -11,8 +11,8 @@ use super::args::Format;
 use super::asking::{number, text, time};
 use super::exit_codes::{RunError, code, written};
 use super::screen::StandardStream;
-use crate::control::client::{Client, Unanswered};
-use crate::control::runs::{self, Found};
+use crate::control::client::{Client, NoAnswer};
+use crate::control::runs::{self, FoundRun};
 
 /// The longest time in which a run must answer.
 const TIME: Duration = Duration::from_secs(2);
@@ -50,15 +50,15 @@ pub(super) fn run(command: &Ps) -> Result<u8, RunError> {
 }
 
 /// Asks one. `None` if it has ended meanwhile.
-fn look(run: &Found) -> Option<Value> {
+fn look(run: &FoundRun) -> Option<Value> {
     let asked = Client::connect(&run.path).and_then(|mut client| {
         client.answer_within(TIME);
         client.ask(Method::GET, "/v1/status", None, "")
     });
     let (state, status) = match asked {
         Ok(status) => (text(&status["state"]).to_owned(), Some(status)),
-        Err(Unanswered::NotThere { .. }) => return None,
-        Err(Unanswered::Late { .. }) => ("silent".to_owned(), None),
+        Err(NoAnswer::NotThere { .. }) => return None,
+        Err(NoAnswer::Late { .. }) => ("silent".to_owned(), None),
         Err(_) => ("unknown".to_owned(), None),
     };
     let of = |field: &str| status.as_ref().map(|status| status[field].clone());

@@ -13,7 +13,7 @@ use hyper::Method;
 use serde_bytes::ByteBuf;
 use serde_json::json;
 
-use super::args::{AtArgs, Format, PromiseArgs, Target, TargetArgs};
+use super::args::{AtArgs, Choice, Format, PromiseArgs, TargetArgs};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code, end};
 use super::input::{self, ItemSource, LineSource};
@@ -87,8 +87,8 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
     input::is_there(&source).map_err(RunError::Usage)?;
     let separator = if command.null { 0 } else { b'\n' };
     let place = match command.target.target("put").map_err(RunError::Usage)? {
-        Target::Run(at) => return put_to_run(command, &at, (&source, separator)),
-        Target::Stream(place) => place,
+        Choice::Run(at) => return put_to_run(command, &at, (&source, separator)),
+        Choice::Stream(place) => place,
     };
     let options = Options::default().capacity(match command.capacity {
         0 => Capacity::Unbounded,

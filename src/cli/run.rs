@@ -22,7 +22,7 @@ use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
-use super::{orphans, pictures, scratch, screen, serving};
+use super::{orphans, pictures, scratch, screen, served, serving};
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
@@ -183,7 +183,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
     /// accepted that nobody works on.
     fn join_all(&self, config: &Config) -> Result<(), RunError> {
         let joined = self.join(config.purpose);
-        serving::refuse_changes();
+        served::refuse_changes();
         let may_have_more = joined.is_ok() && config.serves_puts() && self.stop.signal().is_none();
         match may_have_more {
             true => self.join(config.purpose),

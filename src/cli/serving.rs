@@ -1,25 +1,21 @@
-//! The control socket of a run: where it is, what an order to stop does, and its end. It does not know
-//! what is asked there.
+//! The control socket of a run: its place, and the effect of an order to stop. It does not know the
+//! requests.
 
 use std::process;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
-use parking_lot::Mutex;
 
 use super::args::ControlArgs;
 use super::event_json::object;
 use super::exit_codes::RunError;
 use super::goal::Goal;
-use super::screen;
 use super::stop::Stop;
 use super::work::Work;
+use super::{screen, served};
 use crate::control::{Reserved, Unusable};
 use crate::sys::threads::spawn;
 use crate::{Control, Controlled, JoinableQueue, Supervisor};
-
-/// The control of this process's run. Whichever thread ends the process, its socket is removed.
-static SERVED: Mutex<Option<Control>> = Mutex::new(None);
 
 /// Reserves the socket, before anything is started.
 ///
@@ -89,19 +85,6 @@ pub(super) fn start<W: Work>(
         .expecting(before, move || total.total(before.accepted))
         .events_as(move |event| object(event, words.steps.as_ref()));
     let control = Control::serve_reserved(reserved, controlled)?;
-    *SERVED.lock() = Some(control);
+    served::keep(control);
     Ok(())
-}
-
-/// Takes nothing more from outside; what was taken before is on the queue.
-pub(super) fn refuse_changes() {
-    if let Some(control) = &*SERVED.lock() {
-        control.refuse_changes();
-    }
-}
-
-/// Ends it, after the answers that are on their way.
-pub(super) fn end() {
-    let control = SERVED.lock().take();
-    drop(control);
 }

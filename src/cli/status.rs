@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::address::Address;
-use super::args::{Format, Target, TargetArgs, duration};
+use super::args::{Choice, Format, TargetArgs, duration};
 use super::asking::{connect, number, print, text, time};
 use super::exit_codes::{RunError, code, written};
 use super::layout::Anything;
@@ -45,12 +45,12 @@ pub(super) struct StatusArgs {
 /// Shows the state and returns the exit code.
 pub(super) fn run(command: &StatusArgs) -> Result<u8, RunError> {
     match command.target.target("status").map_err(RunError::Usage)? {
-        Target::Run(at) => {
+        Choice::Run(at) => {
             let answer = connect(&at)?.ask(Method::GET, "/v1/status", None, "")?;
             print(command.format, &answer, page_of_run)?;
             Ok(code::DONE)
         }
-        Target::Stream(place) => of_stream(command, &place.opening(Opening::ReadOnly)),
+        Choice::Stream(place) => of_stream(command, &place.opening(Opening::ReadOnly)),
     }
 }
 

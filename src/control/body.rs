@@ -12,7 +12,7 @@ use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::failure::Failure;
+use super::failure::RequestFailure;
 
 /// The greatest number of bytes of a body.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -38,7 +38,7 @@ impl Default for BodyMemory {
 
 /// A body that was read whole, and its share of the memory.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct WholeBody {
     pub(super) bytes: Vec<u8>,
     _memory: Vec<OwnedSemaphorePermit>,
 }
@@ -48,12 +48,12 @@ impl BodyMemory {
     ///
     /// # Errors
     /// It is too large, comes too slowly, ends before its end, or there is no memory for it now.
-    pub(super) async fn read(&self, mut body: Body) -> Result<Whole, Failure> {
+    pub(super) async fn read(&self, mut body: Body) -> Result<WholeBody, RequestFailure> {
         let lower = body.size_hint().lower();
         if lower > BODY_BYTES_MAX as u64 {
             return Err(too_large());
         }
-        let mut whole = Whole {
+        let mut whole = WholeBody {
             bytes: Vec::new(),
             _memory: Vec::new(),
         };
@@ -66,7 +66,8 @@ impl BodyMemory {
             let share = bytes.len().div_ceil(1024);
             let share = u32::try_from(share).map_err(|_| too_large())?;
             let memory = Arc::clone(&self.0).try_acquire_many_owned(share);
-            let memory = memory.map_err(|_| Failure::busy("other clients send large bodies"))?;
+            let memory =
+                memory.map_err(|_| RequestFailure::busy("other clients send large bodies"))?;
             match whole._memory.last_mut() {
                 Some(before) => before.merge(memory),
                 None => whole._memory.push(memory),
@@ -77,19 +78,19 @@ impl BodyMemory {
     }
 }
 
-fn too_large() -> Failure {
+fn too_large() -> RequestFailure {
     let message = format!(
         "a body may have {BODY_BYTES_MAX} bytes at most: put the items in several requests"
     );
-    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    RequestFailure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
 }
 
-async fn next_part(body: &mut Body, end: Instant) -> Result<Option<Bytes>, Failure> {
+async fn next_part(body: &mut Body, end: Instant) -> Result<Option<Bytes>, RequestFailure> {
     loop {
         let frame = timeout_at(end, timeout(PAUSE, body.frame())).await;
         let Ok(Ok(frame)) = frame else {
             let message = "the body comes too slowly, or not at all; nothing was done";
-            return Err(Failure::new(
+            return Err(RequestFailure::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "too_slow",
                 message,
@@ -99,7 +100,7 @@ async fn next_part(body: &mut Body, end: Instant) -> Result<Option<Bytes>, Failu
             None => return Ok(None),
             Some(Err(why)) => {
                 let message = format!("the body ends before its end ({why}); nothing was done");
-                return Err(Failure::bad("bad_body", message));
+                return Err(RequestFailure::bad("bad_body", message));
             }
             Some(Ok(frame)) => {
                 if let Ok(bytes) = frame.into_data() {

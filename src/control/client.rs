@@ -25,7 +25,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// The reason for which a request has no answer, or not the wanted one.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unanswered {
+pub(crate) enum NoAnswer {
     /// The run has said why.
     #[error("{message}")]
     Refused { code: String, message: String },
@@ -42,10 +42,10 @@ pub(crate) enum Unanswered {
     Strange { path: PathBuf, why: String },
 }
 
-impl Unanswered {
+impl NoAnswer {
     /// Returns `true` if the run refused for the reason of this code.
     pub(crate) fn is(&self, wanted: &str) -> bool {
-        matches!(self, Unanswered::Refused { code, .. } if code == wanted)
+        matches!(self, NoAnswer::Refused { code, .. } if code == wanted)
     }
 }
 
@@ -70,8 +70,8 @@ impl fmt::Debug for Client {
 
 impl Client {
     /// Connects to the run that serves this socket.
-    pub(crate) fn connect(path: &Path) -> Result<Self, Unanswered> {
-        let not_there = |source| Unanswered::NotThere {
+    pub(crate) fn connect(path: &Path) -> Result<Self, NoAnswer> {
+        let not_there = |source| NoAnswer::NotThere {
             path: path.to_owned(),
             source,
         };
@@ -89,7 +89,7 @@ impl Client {
         let peer = stream.peer_cred().map_err(not_there)?;
         if peer.uid() != geteuid().as_raw() && peer.uid() != 0 {
             let (path, uid) = (path.to_owned(), peer.uid());
-            return Err(Unanswered::OtherUser { path, uid });
+            return Err(NoAnswer::OtherUser { path, uid });
         }
         let shaken = runtime.block_on(handshake(TokioIo::new(stream)));
         let (sender, connection) = shaken.map_err(|why| lost(path, &why))?;
@@ -116,12 +116,12 @@ impl Client {
         target: &str,
         key: Option<&str>,
         body: impl Into<Bytes>,
-    ) -> Result<Value, Unanswered> {
+    ) -> Result<Value, NoAnswer> {
         let response = self.send(method, target, key, body.into())?;
         let (status, path) = (response.status(), &self.path);
         let whole = self.runtime.block_on(response.into_body().collect());
         let whole = whole.map_err(|why| lost(path, &why))?.to_bytes();
-        let answer: Value = serde_json::from_slice(&whole).map_err(|why| Unanswered::Strange {
+        let answer: Value = serde_json::from_slice(&whole).map_err(|why| NoAnswer::Strange {
             path: path.clone(),
             why: why.to_string(),
         })?;
@@ -134,7 +134,7 @@ impl Client {
         target: &str,
         key: Option<&str>,
         body: Bytes,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> Result<Response<Incoming>, NoAnswer> {
         let mut request = Request::builder()
             .method(method)
             .uri(target)
@@ -160,7 +160,7 @@ impl Client {
             timeout(time, response).await
         });
         match response {
-            Err(_) => Err(Unanswered::Late { path: path.clone() }),
+            Err(_) => Err(NoAnswer::Late { path: path.clone() }),
             Ok(response) => response.map_err(|why| lost(path, &why)),
         }
     }
@@ -169,16 +169,16 @@ impl Client {
 /// The greatest number of bytes that are put in one request.
 pub(crate) const PUT_BYTES_MAX: usize = BODY_BYTES_MAX;
 
-fn lost(path: &Path, why: &dyn fmt::Display) -> Unanswered {
-    Unanswered::Lost {
+fn lost(path: &Path, why: &dyn fmt::Display) -> NoAnswer {
+    NoAnswer::Lost {
         path: path.to_owned(),
         why: why.to_string(),
     }
 }
 
-fn refusal(status: StatusCode, answer: &Value) -> Option<Unanswered> {
+fn refusal(status: StatusCode, answer: &Value) -> Option<NoAnswer> {
     let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-    (!status.is_success()).then(|| Unanswered::Refused {
+    (!status.is_success()).then(|| NoAnswer::Refused {
         code: text("code"),
         message: text("message"),
     })

@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::target::Target;
+use super::target::ControlTarget;
 use crate::error::Error;
 use crate::observe::{Event, EventKind, Observer};
 
@@ -26,13 +26,13 @@ const LAGGED: &[u8] = b"event: lagged\ndata: {\"event\":\"lagged\"}\n\n";
 
 /// All that listen.
 #[derive(Debug, Default)]
-pub(super) struct Listeners(Mutex<Vec<Weak<Listener>>>);
+pub(super) struct EventListeners(Mutex<Vec<Weak<EventListener>>>);
 
-impl Listeners {
+impl EventListeners {
     /// Begins to listen.
-    pub(super) fn listen(&self, target: &Arc<dyn Target>) -> Result<EventBody, Error> {
+    pub(super) fn listen(&self, target: &Arc<dyn ControlTarget>) -> Result<EventBody, Error> {
         let (sender, events) = channel(EVENTS_MAX);
-        let listener = Arc::new(Listener {
+        let listener = Arc::new(EventListener {
             target: Arc::clone(target),
             sender: Mutex::new(Some(sender)),
             unsent: AtomicUsize::new(0),
@@ -61,8 +61,8 @@ impl Listeners {
 }
 
 #[derive(Debug)]
-struct Listener {
-    target: Arc<dyn Target>,
+struct EventListener {
+    target: Arc<dyn ControlTarget>,
     /// `None` when nothing more is sent.
     sender: Mutex<Option<Sender<Event>>>,
     /// The weight of what is unsent.
@@ -70,7 +70,7 @@ struct Listener {
     is_late: Mutex<bool>,
 }
 
-impl Observer for Listener {
+impl Observer for EventListener {
     fn observe(&self, event: Event) {
         let mut sender = self.sender.lock();
         let Some(open) = &*sender else {
@@ -107,7 +107,7 @@ fn weight(event: &Event) -> usize {
 /// The body of a response that goes on for as long as events come.
 #[derive(Debug)]
 pub(super) struct EventBody {
-    listener: Arc<Listener>,
+    listener: Arc<EventListener>,
     events: Receiver<Event>,
     is_over: bool,
 }

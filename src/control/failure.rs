@@ -1,4 +1,4 @@
-//! What a client is told when a request fails: `{code, message}`, with its HTTP status. The codes are
+//! The answer to a request that failed: `{code, message}`, with its HTTP status. The codes are
 //! a contract with other programs: see `docs/api.md`.
 
 use axum::response::{IntoResponse, Response};
@@ -10,16 +10,16 @@ use crate::error::Error;
 
 /// The answer to a request that failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct RequestFailure {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) message: String,
 }
 
-impl Failure {
+impl RequestFailure {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Failure {
+        RequestFailure {
             status,
             code,
             message,
@@ -28,26 +28,26 @@ impl Failure {
 
     /// Says that the request makes no sense.
     pub(super) fn bad(code: &'static str, message: impl Into<String>) -> Self {
-        Failure::new(StatusCode::BAD_REQUEST, code, message)
+        RequestFailure::new(StatusCode::BAD_REQUEST, code, message)
     }
 
     /// Says that the state of the run, or of the item, does not allow it.
     pub(super) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
-        Failure::new(StatusCode::CONFLICT, code, message)
+        RequestFailure::new(StatusCode::CONFLICT, code, message)
     }
 
     pub(super) fn busy(what: &str) -> Self {
         let message = format!("{what}; try again later");
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+        RequestFailure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     }
 
     pub(super) fn unknown_item(number: u64) -> Self {
         let message = format!("there is no item {number}, or it is not known any more");
-        Failure::new(StatusCode::NOT_FOUND, "unknown_item", message)
+        RequestFailure::new(StatusCode::NOT_FOUND, "unknown_item", message)
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for RequestFailure {
     fn from(error: Error) -> Self {
         let (status, code) = match () {
             () if error.is_closed() => (StatusCode::CONFLICT, "closed"),
@@ -64,11 +64,11 @@ impl From<Error> for Failure {
             () if error.is_setup() => (StatusCode::CONFLICT, "not_possible"),
             () => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        Failure::new(status, code, error.to_string())
+        RequestFailure::new(status, code, error.to_string())
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for RequestFailure {
     fn into_response(self) -> Response {
         let body = json!({"code": self.code, "message": self.message});
         answer(self.status, body.to_string())

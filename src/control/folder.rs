@@ -21,12 +21,12 @@ const NAME: &str = "dishrack";
 
 /// An open folder for sockets.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct SocketFolder {
     pub(super) path: PathBuf,
     pub(super) open: OwnedFd,
 }
 
-impl Folder {
+impl SocketFolder {
     /// Returns the place of this user's folder, whether it is there or not.
     pub(super) fn place() -> PathBuf {
         match env::var_os("XDG_RUNTIME_DIR") {
@@ -44,19 +44,19 @@ impl Folder {
 
     /// Opens the user's folder, and makes it if it is not there.
     pub(super) fn of_user() -> Result<Self, Unusable> {
-        let path = Folder::place();
+        let path = SocketFolder::place();
         match mkdirat(CWD, &path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => Folder::private(path),
+            Ok(()) | Err(Errno::EXIST) => SocketFolder::private(path),
             Err(errno) => Err(Unusable::at(path, errno)),
         }
     }
 
     /// Opens the user's folder, if it is there.
     pub(super) fn of_user_if_there() -> Result<Option<Self>, Unusable> {
-        let path = Folder::place();
+        let path = SocketFolder::place();
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            _ => Folder::private(path).map(Some),
+            _ => SocketFolder::private(path).map(Some),
         }
     }
 
@@ -85,7 +85,7 @@ impl Folder {
                 let mode = mode.as_raw_mode();
                 Err(Unusable::TooOpen { path, mode })
             }
-            _ => Ok(Folder { path, open }),
+            _ => Ok(SocketFolder { path, open }),
         }
     }
 
@@ -107,7 +107,7 @@ impl Folder {
         let found = fstat(&open).map_err(|errno| Unusable::at(path.clone(), errno))?;
         let is_ours = found.st_uid == geteuid().as_raw() || found.st_uid == 0;
         match is_ours {
-            true => Ok(Folder { path, open }),
+            true => Ok(SocketFolder { path, open }),
             false => Err(Unusable::Foreign {
                 path,
                 uid: found.st_uid,

@@ -19,15 +19,15 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use super::body::{BodyMemory, Whole};
+use super::body::{BodyMemory, WholeBody};
 use super::connection::Peer;
-use super::events::Listeners;
-use super::failure::{Failure, answer};
+use super::events::EventListeners;
+use super::failure::{RequestFailure, answer};
 use super::gate::Gate;
 use super::item::{self, StateWord};
-use super::keys::{Begun, Keys, Put};
-use super::status::Status;
-use super::target::Target;
+use super::keys::{Begun, KeyedPut, PutKeys};
+use super::status::RunStatus;
+use super::target::ControlTarget;
 use crate::ItemState;
 use crate::error::Error;
 use crate::queue::Joined;
@@ -40,26 +40,26 @@ const WAITING_MAX: usize = 48;
 #[derive(Debug)]
 pub(super) struct Api {
     name: String,
-    pub(super) target: Arc<dyn Target>,
-    pub(super) listeners: Listeners,
+    pub(super) target: Arc<dyn ControlTarget>,
+    pub(super) listeners: EventListeners,
     pub(super) gate: Gate,
-    keys: Mutex<Keys>,
+    keys: Mutex<PutKeys>,
     memory: BodyMemory,
     waiting: Arc<Semaphore>,
     /// True from when nobody is answered any more.
     is_ending: AtomicBool,
 }
 
-type Shared = State<Arc<Api>>;
+type SharedApi = State<Arc<Api>>;
 
-type Answer = Result<Response, Failure>;
+type Answered = Result<Response, RequestFailure>;
 
 impl Api {
-    pub(super) fn new(name: &str, target: Arc<dyn Target>) -> Self {
+    pub(super) fn new(name: &str, target: Arc<dyn ControlTarget>) -> Self {
         Api {
             name: name.to_owned(),
             target,
-            listeners: Listeners::default(),
+            listeners: EventListeners::default(),
             gate: Gate::default(),
             keys: Mutex::default(),
             memory: BodyMemory::default(),
@@ -79,9 +79,9 @@ impl Api {
     async fn block<R: Send + 'static>(
         self: &Arc<Self>,
         run: impl FnOnce(&Api) -> R + Send + 'static,
-    ) -> Result<R, Failure> {
+    ) -> Result<R, RequestFailure> {
         let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
-            return Err(Failure::busy("too many requests wait already"));
+            return Err(RequestFailure::busy("too many requests wait already"));
         };
         let api = Arc::clone(self);
         let running = tokio::task::spawn_blocking(move || {
@@ -91,15 +91,15 @@ impl Api {
         });
         running.await.map_err(|_| {
             let message = "the request ended by a bug of this program; please report it";
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+            RequestFailure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
         })
     }
 
     /// Does the same for a change, unless the run comes to its end.
     async fn change<R: Send + 'static>(
         self: &Arc<Self>,
-        run: impl FnOnce(&Api) -> Result<R, Failure> + Send + 'static,
-    ) -> Result<R, Failure> {
+        run: impl FnOnce(&Api) -> Result<R, RequestFailure> + Send + 'static,
+    ) -> Result<R, RequestFailure> {
         let change = self.block(move |api| match api.gate.pass() {
             Some(_passing) => run(api),
             None => Err(closed()),
@@ -127,17 +127,17 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-async fn unknown_path(request: Request) -> Failure {
+async fn unknown_path(request: Request) -> RequestFailure {
     let message = format!(
         "there is nothing at {}; docs/api.md has the paths, which begin with /v1/",
         request.uri().path()
     );
-    Failure::new(StatusCode::NOT_FOUND, "unknown_path", message)
+    RequestFailure::new(StatusCode::NOT_FOUND, "unknown_path", message)
 }
 
-async fn wrong_method(method: Method, request: Request) -> Failure {
+async fn wrong_method(method: Method, request: Request) -> RequestFailure {
     let message = format!("{method} is not for {}", request.uri().path());
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
+    RequestFailure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
 }
 
 /// Says in our form what axum says in plain words of a path or query that it cannot read.
@@ -153,43 +153,43 @@ async fn explain(response: Response) -> Response {
     let message = http_body_util::BodyExt::collect(response.into_body()).await;
     let message = message.map(|whole| whole.to_bytes()).unwrap_or_default();
     let message = String::from_utf8_lossy(&message).into_owned();
-    Failure::new(status, "bad_request", message).into_response()
+    RequestFailure::new(status, "bad_request", message).into_response()
 }
 
 /// The number of an item in a path.
 pub(super) struct Number(ItemId);
 
 impl FromRequestParts<Arc<Api>> for Number {
-    type Rejection = Failure;
+    type Rejection = RequestFailure;
 
     async fn from_request_parts(
         parts: &mut hyper::http::request::Parts,
         api: &Arc<Api>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, RequestFailure> {
         let path = Path::<String>::from_request_parts(parts, api).await;
         let word = path.map(|Path(word)| word).unwrap_or_default();
         match word.parse::<u64>() {
             Ok(number) => Ok(Number(ItemId(number))),
             Err(_) => {
                 let message = format!("{word:?} is no number of an item");
-                Err(Failure::bad("bad_number", message))
+                Err(RequestFailure::bad("bad_number", message))
             }
         }
     }
 }
 
-fn done(value: &Value) -> Answer {
+fn done(value: &Value) -> Answered {
     Ok(answer(StatusCode::OK, value.to_string()))
 }
 
 /// Tells how the run stands.
-async fn status(State(api): Shared) -> Answer {
+async fn status(State(api): SharedApi) -> Answered {
     let facts = api.block(|api| api.target.facts()).await??;
     let facts = facts.ok_or_else(closed)?;
-    let status = Status::new(&api.name, facts);
+    let status = RunStatus::new(&api.name, facts);
     let text = serde_json::to_string(&status).map_err(|why| {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Failure::new(status, "internal", why.to_string())
+        RequestFailure::new(status, "internal", why.to_string())
     })?;
     Ok(answer(StatusCode::OK, text))
 }
@@ -197,7 +197,7 @@ async fn status(State(api): Shared) -> Answer {
 /// The greatest number of items in one answer.
 const LIST_MAX: usize = 1000;
 
-/// Which items are asked for.
+/// The items that are asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
@@ -207,12 +207,12 @@ struct ListQuery {
 }
 
 /// Lists items, in the order of their numbers, a page at a time.
-async fn list(State(api): Shared, query: Result<Query<ListQuery>, QueryRejection>) -> Answer {
+async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryRejection>) -> Answered {
     let query = read_query(query)?;
     let limit = query.limit.unwrap_or(100);
     if !(1..=LIST_MAX).contains(&limit) {
         let message = format!("limit: {limit} is not between 1 and {LIST_MAX}");
-        return Err(Failure::bad("bad_query", message));
+        return Err(RequestFailure::bad("bad_query", message));
     }
     let (state, after) = (query.state.map(ItemState::from), query.after.unwrap_or(0));
     let items = api.block(move |api| api.target.items(state, ItemId(after), limit));
@@ -225,14 +225,14 @@ async fn list(State(api): Shared, query: Result<Query<ListQuery>, QueryRejection
 
 /// Shows an item, at once or when it has ended.
 async fn show(
-    State(api): Shared,
+    State(api): SharedApi,
     Number(id): Number,
     Extension(peer): Extension<Peer>,
     query: Result<Query<ShowQuery>, QueryRejection>,
-) -> Answer {
+) -> Answered {
     let query = read_query(query)?;
     let time = query.timeout_ms.map(Duration::from_millis);
-    let wanted = Wanted::new(&api, peer);
+    let wanted = WantedRequest::new(&api, peer);
     let check = wanted.check();
     let found = api.block(move |api| match query.wait.unwrap_or(false) {
         false => Ok(api.target.item(id)?),
@@ -240,11 +240,11 @@ async fn show(
     });
     match found.await?? {
         Some(found) => done(&item::page(&found)),
-        None => Err(Failure::unknown_item(id.0)),
+        None => Err(RequestFailure::unknown_item(id.0)),
     }
 }
 
-/// Whether to wait for the end of an item, and how long.
+/// The wait for the end of an item, if one is wanted.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ShowQuery {
@@ -253,29 +253,29 @@ struct ShowQuery {
 }
 
 /// Hands out nothing more; answered when nothing more is begun.
-async fn pause(State(api): Shared, Extension(peer): Extension<Peer>) -> Answer {
-    let wanted = Wanted::new(&api, peer);
+async fn pause(State(api): SharedApi, Extension(peer): Extension<Peer>) -> Answered {
+    let wanted = WantedRequest::new(&api, peer);
     let check = wanted.check();
     let paused = api.block(move |api| wait_while(None, &check, |time| api.target.pause(time)));
     paused.await??;
     done(&json!({"paused": true}))
 }
 
-async fn resume(State(api): Shared) -> Answer {
+async fn resume(State(api): SharedApi) -> Answered {
     api.block(|api| api.target.unpause()).await??;
     done(&json!({"resumed": true}))
 }
 
 /// Puts items, one for each line of JSON; all are read before the first is put.
 async fn put(
-    State(api): Shared,
+    State(api): SharedApi,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
+) -> Answered {
     let key = key_of(&headers)?;
     let body = api.memory.read(body).await?;
-    let wanted = Wanted::new(&api, peer);
+    let wanted = WantedRequest::new(&api, peer);
     let check = wanted.check();
     let put = api.change(move |api| put_whole(api, key.as_deref(), &body, &check));
     let put = put.await?;
@@ -287,7 +287,7 @@ async fn put(
 /// The longest key of a put, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
-fn key_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+fn key_of(headers: &HeaderMap) -> Result<Option<String>, RequestFailure> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };
@@ -295,7 +295,7 @@ fn key_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
         Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
         _ => {
             let message = format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} letters of ASCII");
-            Err(Failure::bad("bad_key", message))
+            Err(RequestFailure::bad("bad_key", message))
         }
     }
 }
@@ -304,30 +304,30 @@ fn key_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 fn put_whole(
     api: &Api,
     key: Option<&str>,
-    body: &Whole,
+    body: &WholeBody,
     is_wanted: &dyn Fn() -> bool,
-) -> Result<Put, Failure> {
+) -> Result<KeyedPut, RequestFailure> {
     if api.target.is_on_a_stream() {
         let message = "this run shares its items by a stream: put them there, as with \
                        `supervisor put --redis URL`";
-        return Err(Failure::conflict("on_a_stream", message));
+        return Err(RequestFailure::conflict("on_a_stream", message));
     }
     let read = api.target.read(&body.bytes);
     let mut bundle = read.map_err(|(line, why)| {
-        Failure::bad("bad_item", format!("line {line}: {why}; nothing was put"))
+        RequestFailure::bad("bad_item", format!("line {line}: {why}; nothing was put"))
     })?;
     let digest = || Sha256::digest(&body.bytes).into();
     let mut put = match key.map(|key| api.keys.lock().begin(key, digest())) {
-        None => Put::default(),
+        None => KeyedPut::default(),
         Some(Begun::From(put)) => put,
         Some(Begun::UnderWay) => {
             let message = "a put with this Idempotency-Key is under way";
-            return Err(Failure::conflict("under_way", message));
+            return Err(RequestFailure::conflict("under_way", message));
         }
         Some(Begun::Reused) => {
             let message = "this Idempotency-Key was used for other items";
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return Err(Failure::new(status, "key_reused", message));
+            return Err(RequestFailure::new(status, "key_reused", message));
         }
     };
     if put.is_whole {
@@ -346,7 +346,7 @@ fn put_whole(
             let mut failure = match error.is_full() {
                 // Its client is gone, or the run ends.
                 true => closed(),
-                false => Failure::from(error),
+                false => RequestFailure::from(error),
             };
             let (count, left) = (put.count(), bundle.len());
             failure.message += &format!("; {count} items were put, and {left} were not");
@@ -356,15 +356,15 @@ fn put_whole(
 }
 
 /// A request that waits as long as its client does, and this is not dropped.
-struct Wanted {
+struct WantedRequest {
     api: Arc<Api>,
     peer: Peer,
     is_dropped: Arc<AtomicBool>,
 }
 
-impl Wanted {
+impl WantedRequest {
     fn new(api: &Arc<Api>, peer: Peer) -> Self {
-        Wanted {
+        WantedRequest {
             api: Arc::clone(api),
             peer,
             is_dropped: Arc::default(),
@@ -382,14 +382,14 @@ impl Wanted {
     }
 }
 
-impl Drop for Wanted {
+impl Drop for WantedRequest {
     fn drop(&mut self) {
         self.is_dropped.store(true, Ordering::Release);
         self.api.target.wake_putters();
     }
 }
 
-/// How long a request waits.
+/// The bound of a wait.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WaitQuery {
@@ -397,10 +397,10 @@ struct WaitQuery {
 }
 
 /// Reads a query, whose faults are told in our form.
-fn read_query<Q>(query: Result<Query<Q>, QueryRejection>) -> Result<Q, Failure> {
+fn read_query<Q>(query: Result<Query<Q>, QueryRejection>) -> Result<Q, RequestFailure> {
     match query {
         Ok(Query(query)) => Ok(query),
-        Err(why) => Err(Failure::bad("bad_query", why.body_text())),
+        Err(why) => Err(RequestFailure::bad("bad_query", why.body_text())),
     }
 }
 
@@ -413,7 +413,7 @@ fn wait_while<R>(
     time: Option<Duration>,
     is_wanted: &dyn Fn() -> bool,
     mut wait: impl FnMut(Duration) -> Result<R, Error>,
-) -> Result<R, Failure> {
+) -> Result<R, RequestFailure> {
     let end = time.and_then(|time| Instant::now().checked_add(time));
     loop {
         let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
@@ -435,18 +435,18 @@ fn wait_while<R>(
     }
 }
 
-fn closed() -> Failure {
-    Failure::conflict("closed", "the run comes to its end")
+fn closed() -> RequestFailure {
+    RequestFailure::conflict("closed", "the run comes to its end")
 }
 
 /// Waits until every item has ended.
 async fn join(
-    State(api): Shared,
+    State(api): SharedApi,
     Extension(peer): Extension<Peer>,
     query: Result<Query<WaitQuery>, QueryRejection>,
-) -> Answer {
+) -> Answered {
     let time = read_query(query)?.timeout_ms.map(Duration::from_millis);
-    let wanted = Wanted::new(&api, peer);
+    let wanted = WantedRequest::new(&api, peer);
     let check = wanted.check();
     let joined = api.block(move |api| {
         let join = |time| api.target.join(time);
@@ -456,22 +456,22 @@ async fn join(
     done(&json!({"done": ended, "dead": dead, "retries": retries}))
 }
 
-async fn cancel(State(api): Shared, Number(id): Number) -> Answer {
+async fn cancel(State(api): SharedApi, Number(id): Number) -> Answered {
     let cancelled = api.change(move |api| Ok(api.target.cancel(id)?));
     match cancelled.await? {
         true => done(&json!({"number": id.0, "cancelled": true})),
-        false => Err(Failure::conflict(
+        false => Err(RequestFailure::conflict(
             "nothing_to_cancel",
             format!("item {id} has ended, or there is none of this number"),
         )),
     }
 }
 
-async fn retry(State(api): Shared, Number(id): Number) -> Answer {
+async fn retry(State(api): SharedApi, Number(id): Number) -> Answered {
     let retried = api.change(move |api| Ok(api.target.retry(id)?));
     match retried.await? {
         true => done(&json!({"number": id.0, "retried": true})),
-        false => Err(Failure::conflict(
+        false => Err(RequestFailure::conflict(
             "no_dead_letter",
             format!("item {id} is no dead letter, so there is nothing to try again"),
         )),
@@ -479,7 +479,7 @@ async fn retry(State(api): Shared, Number(id): Number) -> Answer {
 }
 
 /// Ends the run; the body says whether at once.
-async fn stop(State(api): Shared, body: Body) -> Answer {
+async fn stop(State(api): SharedApi, body: Body) -> Answered {
     let body = api.memory.read(body).await?;
     let now = match &*body.bytes.trim_ascii() {
         b"" => false,
@@ -496,12 +496,12 @@ async fn stop(State(api): Shared, body: Body) -> Answer {
     done(&json!({"stopped": true, "process_ends": process_ends}))
 }
 
-fn bad_stop() -> Failure {
-    Failure::bad("bad_body", "the body is nothing, or {\"now\": true}")
+fn bad_stop() -> RequestFailure {
+    RequestFailure::bad("bad_body", "the body is nothing, or {\"now\": true}")
 }
 
 /// Tells of every event from now on, until the run ends.
-async fn events(State(api): Shared) -> Answer {
+async fn events(State(api): SharedApi) -> Answered {
     let body = api.listeners.listen(&api.target)?;
     let mut response = Response::new(Body::new(body));
     let kind = HeaderValue::from_static("text/event-stream");

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, unlinkat};
 
-use super::folder::{ENDING, Folder, name_of};
+use super::folder::{ENDING, SocketFolder, name_of};
 use super::socket::{Lock, check_name, make_way};
 use super::unusable::Unusable;
 
 /// A run that can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundRun {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     /// Its process, if its lock says so.
@@ -20,8 +20,8 @@ pub(crate) struct Found {
 }
 
 /// Returns all runs in the user's folder, by their names.
-pub(crate) fn all() -> Result<Vec<Found>, Unusable> {
-    let Some(folder) = Folder::of_user_if_there()? else {
+pub(crate) fn all() -> Result<Vec<FoundRun>, Unusable> {
+    let Some(folder) = SocketFolder::of_user_if_there()? else {
         return Ok(Vec::new());
     };
     let at = |errno| Unusable::at(folder.path.clone(), errno);
@@ -33,7 +33,7 @@ pub(crate) fn all() -> Result<Vec<Found>, Unusable> {
             continue;
         };
         if let Some(pid) = living(&folder, name) {
-            runs.push(Found {
+            runs.push(FoundRun {
                 name: name.to_owned(),
                 path: folder.path.join(file),
                 pid,
@@ -46,7 +46,7 @@ pub(crate) fn all() -> Result<Vec<Found>, Unusable> {
 
 /// Returns the process of the run of this name, which may not be known; `None` if there is no run,
 /// and what it has left is removed.
-fn living(folder: &Folder, name: &str) -> Option<Option<u32>> {
+fn living(folder: &SocketFolder, name: &str) -> Option<Option<u32>> {
     let file = format!("{name}{ENDING}");
     match Lock::take(folder, &file) {
         Err(Unusable::InUse { pid, .. }) => Some(pid),
@@ -61,7 +61,7 @@ fn living(folder: &Folder, name: &str) -> Option<Option<u32>> {
     }
 }
 
-/// Which run is meant: by its name, its socket's path, or its process.
+/// Finds the run that is meant: by its name, its socket's path, or its process.
 ///
 /// # Errors
 /// None is, or several may be; the message lists them.
@@ -71,7 +71,7 @@ pub(crate) fn find(at: Option<&OsStr>) -> Result<PathBuf, String> {
     }
     let runs = all().map_err(|why| why.to_string())?;
     let list = || {
-        let one = |run: &Found| match run.pid {
+        let one = |run: &FoundRun| match run.pid {
             Some(pid) => format!("{} (process {pid})", run.name),
             None => run.name.clone(),
         };
@@ -89,7 +89,7 @@ pub(crate) fn find(at: Option<&OsStr>) -> Result<PathBuf, String> {
         };
     };
     let word = at.to_string_lossy();
-    let is_meant = |run: &&Found| {
+    let is_meant = |run: &&FoundRun| {
         let pid = run.pid.map(|pid| pid.to_string());
         run.name == word || pid.is_some_and(|pid| pid == word)
     };

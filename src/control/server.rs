@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::connection::ClientStream;
-use super::failure::Failure;
+use super::failure::RequestFailure;
 use crate::sys::threads::CONTROL;
 
 /// The number of clients that are served at a time, where there are files enough.
@@ -49,12 +49,12 @@ const THREADS_MAX: usize = 64;
 
 /// A thread that serves, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct ControlServer {
     ending: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
+impl ControlServer {
     /// Starts to serve.
     pub(super) fn start(listener: StdListener, routes: Router) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread()
@@ -78,7 +78,7 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name(CONTROL.into())
             .spawn(serve)?;
-        Ok(Server {
+        Ok(ControlServer {
             ending,
             thread: Some(thread),
         })
@@ -94,7 +94,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         self.end();
     }
@@ -150,8 +150,8 @@ fn admit(
 ) {
     let refused = match stream.peer_cred() {
         Ok(peer) if !is_allowed(peer.uid()) => Some(other_user(peer.uid())),
-        Err(error) => Some(Failure::bad("unknown_user", error.to_string())),
-        Ok(_) if place.is_none() => Some(Failure::busy("too many clients are connected")),
+        Err(error) => Some(RequestFailure::bad("unknown_user", error.to_string())),
+        Ok(_) if place.is_none() => Some(RequestFailure::busy("too many clients are connected")),
         Ok(_) => None,
     };
     match refused {
@@ -171,19 +171,19 @@ fn is_allowed(uid: u32) -> bool {
     uid == geteuid().as_raw() || uid == 0
 }
 
-fn other_user(uid: u32) -> Failure {
+fn other_user(uid: u32) -> RequestFailure {
     let message = format!(
         "this run is of user {}, and you are user {uid}: only that user and root may ask it",
         geteuid().as_raw()
     );
-    Failure::new(StatusCode::FORBIDDEN, "other_user", message)
+    RequestFailure::new(StatusCode::FORBIDDEN, "other_user", message)
 }
 
 /// Makes the routes of a client that gets this answer to whatever it asks.
-fn refusing(failure: Failure) -> Router {
+fn refusing(failure: RequestFailure) -> Router {
     let failure = Arc::new(failure);
     Router::new().fallback(move || {
-        let failure = Failure {
+        let failure = RequestFailure {
             status: failure.status,
             code: failure.code,
             message: failure.message.clone(),

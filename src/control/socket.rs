@@ -17,7 +17,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, geteuid, test_kill_process};
 
-use super::folder::{ENDING, Folder, is_our_socket, is_same, name_of};
+use super::folder::{ENDING, SocketFolder, is_our_socket, is_same, name_of};
 use super::unusable::{PATH_BYTES_MAX, Unusable};
 use crate::sys::descriptors::path_of;
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
@@ -33,7 +33,7 @@ const NAME_BYTES_MAX: usize = 64;
 pub(super) struct Socket {
     pub(super) path: PathBuf,
     file_name: String,
-    folder: Folder,
+    folder: SocketFolder,
     made: Stat,
     lock: Lock,
 }
@@ -51,8 +51,8 @@ impl Socket {
         check_name(name)?;
         let file_name = format!("{name}{ENDING}");
         // Before a folder is made for it.
-        check_length(Folder::place().join(&file_name))?;
-        Socket::make(Folder::of_user()?, file_name)
+        check_length(SocketFolder::place().join(&file_name))?;
+        Socket::make(SocketFolder::of_user()?, file_name)
     }
 
     /// Makes a socket of this path.
@@ -60,10 +60,10 @@ impl Socket {
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
             return Err(Unusable::NoName { path: path.into() });
         };
-        Socket::make(Folder::of(path)?, name.to_owned())
+        Socket::make(SocketFolder::of(path)?, name.to_owned())
     }
 
-    fn make(folder: Folder, file_name: String) -> Result<(Self, UnixListener), Unusable> {
+    fn make(folder: SocketFolder, file_name: String) -> Result<(Self, UnixListener), Unusable> {
         let path = check_length(folder.path.join(&file_name))?;
         let mut lock = Lock::take(&folder, &file_name)?;
         lock.sign()
@@ -127,7 +127,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Unusable> {
 
 impl Lock {
     /// Takes the lock beside a socket, for as long as it is kept.
-    pub(super) fn take(folder: &Folder, file_name: &str) -> Result<Self, Unusable> {
+    pub(super) fn take(folder: &SocketFolder, file_name: &str) -> Result<Self, Unusable> {
         let name = format!("{file_name}.lock");
         let path = folder.path.join(&name);
         let at = |errno| Unusable::at(path.clone(), errno);
@@ -194,7 +194,7 @@ fn pid_in(file: &mut File) -> Option<u32> {
 }
 
 /// Removes the socket of a dead run. The lock is held, so no run that keeps to it lives.
-pub(super) fn make_way(folder: &Folder, file_name: &str) -> Result<(), Unusable> {
+pub(super) fn make_way(folder: &SocketFolder, file_name: &str) -> Result<(), Unusable> {
     let path = folder.path.join(file_name);
     let found = match statat(&folder.open, file_name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
@@ -214,7 +214,7 @@ pub(super) fn make_way(folder: &Folder, file_name: &str) -> Result<(), Unusable>
 }
 
 /// Returns `true` if somebody listens on the socket, without waiting until it is accepted there.
-fn is_served(folder: &Folder, file_name: &str) -> Result<bool, Errno> {
+fn is_served(folder: &SocketFolder, file_name: &str) -> Result<bool, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match connect(&socket, &SocketAddrUnix::new(path_in(folder, file_name))?) {
@@ -226,7 +226,7 @@ fn is_served(folder: &Folder, file_name: &str) -> Result<bool, Errno> {
 }
 
 /// Makes the socket. Its mode is set before it has a path, so that it is never open to others.
-fn listen_at(folder: &Folder, file_name: &str) -> Result<(UnixListener, Stat), Errno> {
+fn listen_at(folder: &SocketFolder, file_name: &str) -> Result<(UnixListener, Stat), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
@@ -237,7 +237,7 @@ fn listen_at(folder: &Folder, file_name: &str) -> Result<(UnixListener, Stat), E
 }
 
 /// A path to a file in this very folder, whatever has the folder's name by now.
-fn path_in(folder: &Folder, file_name: &str) -> PathBuf {
+fn path_in(folder: &SocketFolder, file_name: &str) -> PathBuf {
     Path::new(&path_of(&folder.open)).join(file_name)
 }
 

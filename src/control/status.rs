@@ -1,4 +1,4 @@
-//! How a run stands, as JSON has it: its state, counts, pace and workers. The fields are a contract
+//! The state of a run as JSON has it: its state, counts, pace and workers. The fields are a contract
 //! with other programs: see `docs/api.md`.
 
 use std::fs::File;
@@ -11,9 +11,9 @@ use crate::observe::{Mode, micros};
 use crate::supervision::{PoolStatus, RunState, WorkerInfo, WorkerState};
 use dishrack_core::ledger::Counts;
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(super) struct RunStatus {
     pub(super) name: String,
     pub(super) pid: u32,
     pub(super) mode: Mode,
@@ -52,7 +52,7 @@ pub(super) struct WorkerStatus {
     restarts: u64,
 }
 
-/// What is known of a run, beside its name.
+/// The facts about a run, beside its name.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) mode: Mode,
@@ -65,12 +65,12 @@ pub(super) struct Facts {
     pub(super) pool: PoolStatus,
 }
 
-impl Status {
+impl RunStatus {
     pub(super) fn new(name: &str, facts: Facts) -> Self {
         let own = std::process::id();
         let counts = facts.counts;
         let thousandth = |value: f64| (value * 1_000.0).round() / 1_000.0;
-        Status {
+        RunStatus {
             name: name.to_owned(),
             pid: own,
             mode: facts.mode,

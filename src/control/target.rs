@@ -1,4 +1,4 @@
-//! What the control API is about: a queue and its workers, whatever the items are. It does not know
+//! The subject of the control API: a queue and its workers, whatever the items are. It does not know
 //! how requests come.
 
 use std::fmt;
@@ -105,7 +105,6 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 
     /// Says that the process ends after a stop, so that a client may wait for that.
-    #[cfg(feature = "cli")]
     #[must_use]
     pub(crate) fn ending_process(mut self) -> Self {
         self.is_process_ended = true;
@@ -113,7 +112,6 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 
     /// Sets the form of events.
-    #[cfg(feature = "cli")]
     #[must_use]
     pub(crate) fn events_as(
         mut self,
@@ -124,7 +122,6 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 
     /// Sets where the number of all items is found, and those that were there before.
-    #[cfg(feature = "cli")]
     #[must_use]
     pub(crate) fn expecting(
         mut self,
@@ -137,7 +134,6 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 
     /// Tells the number of items after each put.
-    #[cfg(feature = "cli")]
     #[must_use]
     pub(crate) fn on_put(mut self, tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.on_put = Arc::new(tell);
@@ -145,8 +141,8 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 }
 
-/// What the API asks of a queue and its workers. All of it may block but the last four.
-pub(super) trait Target: Send + Sync + fmt::Debug {
+/// The requests of the API to a queue and its workers. All of it may block but the last four.
+pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Sees how it stands. The supervisor may be gone.
     fn facts(&self) -> Result<Option<Facts>, Error>;
 
@@ -207,7 +203,7 @@ pub(super) trait Target: Send + Sync + fmt::Debug {
     fn object(&self, event: &Event) -> Value;
 }
 
-impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Target for Controlled<T, R> {
+impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Controlled<T, R> {
     fn facts(&self) -> Result<Option<Facts>, Error> {
         let Some(supervisor) = self.pool.upgrade() else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Why a socket of the control API cannot be made: the cases, in words that say what to do.
+//! The reasons for which a socket of the control API cannot be made, in words that say what to do.
 
 use std::path::PathBuf;
 

@@ -84,7 +84,6 @@ impl<Item> Batch<Item> {
     }
 
     /// Returns the number of items that were added since it was put.
-    #[cfg(feature = "cli")]
     pub(crate) fn len(&self) -> usize {
         self.envelopes.len()
     }

@@ -1,6 +1,8 @@
 //! Tests with real worker processes, one file for each scenario. They wait for events, never for a
 //! time: a deadline only ends a test that hangs.
 
+#[path = "../shared/http.rs"]
+mod http;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]
@@ -9,6 +11,7 @@ mod trials;
 mod adopted;
 mod boot;
 mod commands;
+mod control;
 mod copies;
 mod cpython;
 mod endurance;
@@ -55,6 +58,7 @@ fn main() {
         adopted::trials(),
         boot::trials(),
         commands::trials(),
+        control::trials(),
         copies::trials(),
         cpython::trials(),
         endurance::trials(),
