@@ -9,6 +9,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat};
 use rustix::io::Errno;
@@ -23,7 +24,7 @@ const NAME: &str = "dishrack";
 #[derive(Debug)]
 pub(super) struct SocketFolder {
     pub(super) path: PathBuf,
-    pub(super) open: OwnedFd,
+    pub(super) open: Arc<OwnedFd>,
 }
 
 impl SocketFolder {
@@ -85,7 +86,10 @@ impl SocketFolder {
                 let mode = mode.as_raw_mode();
                 Err(Unusable::TooOpen { path, mode })
             }
-            _ => Ok(SocketFolder { path, open }),
+            _ => Ok(SocketFolder {
+                path,
+                open: Arc::new(open),
+            }),
         }
     }
 
@@ -107,7 +111,10 @@ impl SocketFolder {
         let found = fstat(&open).map_err(|errno| Unusable::at(path.clone(), errno))?;
         let is_ours = found.st_uid == geteuid().as_raw() || found.st_uid == 0;
         match is_ours {
-            true => Ok(SocketFolder { path, open }),
+            true => Ok(SocketFolder {
+                path,
+                open: Arc::new(open),
+            }),
             false => Err(Unusable::Foreign {
                 path,
                 uid: found.st_uid,

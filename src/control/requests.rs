@@ -52,7 +52,7 @@ pub(super) struct Api {
 
 type SharedApi = State<Arc<Api>>;
 
-type Answered = Result<Response, RequestFailure>;
+type ApiAnswer = Result<Response, RequestFailure>;
 
 impl Api {
     pub(super) fn new(name: &str, target: Arc<dyn ControlTarget>) -> Self {
@@ -178,12 +178,12 @@ impl FromRequestParts<Arc<Api>> for Number {
     }
 }
 
-fn done(value: &Value) -> Answered {
+fn done(value: &Value) -> ApiAnswer {
     Ok(answer(StatusCode::OK, value.to_string()))
 }
 
 /// Tells how the run stands.
-async fn status(State(api): SharedApi) -> Answered {
+async fn status(State(api): SharedApi) -> ApiAnswer {
     let facts = api.block(|api| api.target.facts()).await??;
     let facts = facts.ok_or_else(closed)?;
     let status = RunStatus::new(&api.name, facts);
@@ -207,7 +207,7 @@ struct ListQuery {
 }
 
 /// Lists items, in the order of their numbers, a page at a time.
-async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryRejection>) -> Answered {
+async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryRejection>) -> ApiAnswer {
     let query = read_query(query)?;
     let limit = query.limit.unwrap_or(100);
     if !(1..=LIST_MAX).contains(&limit) {
@@ -229,7 +229,7 @@ async fn show(
     Number(id): Number,
     Extension(peer): Extension<Peer>,
     query: Result<Query<ShowQuery>, QueryRejection>,
-) -> Answered {
+) -> ApiAnswer {
     let query = read_query(query)?;
     let time = query.timeout_ms.map(Duration::from_millis);
     let wanted = WantedRequest::new(&api, peer);
@@ -253,7 +253,7 @@ struct ShowQuery {
 }
 
 /// Hands out nothing more; answered when nothing more is begun.
-async fn pause(State(api): SharedApi, Extension(peer): Extension<Peer>) -> Answered {
+async fn pause(State(api): SharedApi, Extension(peer): Extension<Peer>) -> ApiAnswer {
     let wanted = WantedRequest::new(&api, peer);
     let check = wanted.check();
     let paused = api.block(move |api| wait_while(None, &check, |time| api.target.pause(time)));
@@ -261,7 +261,7 @@ async fn pause(State(api): SharedApi, Extension(peer): Extension<Peer>) -> Answe
     done(&json!({"paused": true}))
 }
 
-async fn resume(State(api): SharedApi) -> Answered {
+async fn resume(State(api): SharedApi) -> ApiAnswer {
     api.block(|api| api.target.unpause()).await??;
     done(&json!({"resumed": true}))
 }
@@ -272,7 +272,7 @@ async fn put(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
-) -> Answered {
+) -> ApiAnswer {
     let key = key_of(&headers)?;
     let body = api.memory.read(body).await?;
     let wanted = WantedRequest::new(&api, peer);
@@ -444,7 +444,7 @@ async fn join(
     State(api): SharedApi,
     Extension(peer): Extension<Peer>,
     query: Result<Query<WaitQuery>, QueryRejection>,
-) -> Answered {
+) -> ApiAnswer {
     let time = read_query(query)?.timeout_ms.map(Duration::from_millis);
     let wanted = WantedRequest::new(&api, peer);
     let check = wanted.check();
@@ -456,7 +456,7 @@ async fn join(
     done(&json!({"done": ended, "dead": dead, "retries": retries}))
 }
 
-async fn cancel(State(api): SharedApi, Number(id): Number) -> Answered {
+async fn cancel(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
     let cancelled = api.change(move |api| Ok(api.target.cancel(id)?));
     match cancelled.await? {
         true => done(&json!({"number": id.0, "cancelled": true})),
@@ -467,7 +467,7 @@ async fn cancel(State(api): SharedApi, Number(id): Number) -> Answered {
     }
 }
 
-async fn retry(State(api): SharedApi, Number(id): Number) -> Answered {
+async fn retry(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
     let retried = api.change(move |api| Ok(api.target.retry(id)?));
     match retried.await? {
         true => done(&json!({"number": id.0, "retried": true})),
@@ -479,7 +479,7 @@ async fn retry(State(api): SharedApi, Number(id): Number) -> Answered {
 }
 
 /// Ends the run; the body says whether at once.
-async fn stop(State(api): SharedApi, body: Body) -> Answered {
+async fn stop(State(api): SharedApi, body: Body) -> ApiAnswer {
     let body = api.memory.read(body).await?;
     let now = match &*body.bytes.trim_ascii() {
         b"" => false,
@@ -501,7 +501,7 @@ fn bad_stop() -> RequestFailure {
 }
 
 /// Tells of every event from now on, until the run ends.
-async fn events(State(api): SharedApi) -> Answered {
+async fn events(State(api): SharedApi) -> ApiAnswer {
     let body = api.listeners.listen(&api.target)?;
     let mut response = Response::new(Body::new(body));
     let kind = HeaderValue::from_static("text/event-stream");

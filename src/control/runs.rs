@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, unlinkat};
+use rustix::fs::Dir;
 
 use super::folder::{ENDING, SocketFolder, name_of};
 use super::socket::{Lock, check_name, make_way};
@@ -52,12 +52,8 @@ fn living(folder: &SocketFolder, name: &str) -> Option<Option<u32>> {
         Err(Unusable::InUse { pid, .. }) => Some(pid),
         // It cannot be known; whoever asks it is told more.
         Err(_) => Some(None),
-        Ok(lock) => {
-            let is_way = make_way(folder, &file);
-            // With the lock held, nobody else has made one of this name meanwhile.
-            let _ = unlinkat(&folder.open, &lock.name, AtFlags::empty());
-            is_way.err().map(|_| None)
-        }
+        // With the lock held, nobody else has made one of this name meanwhile. It goes with the lock.
+        Ok(_lock) => make_way(folder, &file).err().map(|_| None),
     }
 }
 

@@ -5,8 +5,10 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, Stat, fchmod, fstat, openat, statat, unlinkat,
@@ -41,7 +43,8 @@ pub(super) struct Socket {
 /// A file whose lock is held by the run that serves the socket beside it.
 #[derive(Debug)]
 pub(super) struct Lock {
-    pub(super) name: String,
+    folder: Arc<OwnedFd>,
+    name: String,
     file: File,
 }
 
@@ -92,15 +95,20 @@ impl Drop for Socket {
         let folder = &self.folder.open;
         // What somebody has put in its place is theirs.
         let found = statat(folder, &self.file_name, AtFlags::SYMLINK_NOFOLLOW);
-        if found.is_ok_and(|found| is_same(&found, &self.made)) {
+        if self.lock.is_held() && found.is_ok_and(|found| is_same(&found, &self.made)) {
             // The process ends anyway, and the next run replaces what is left.
             let _ = unlinkat(folder, &self.file_name, AtFlags::empty());
         }
-        let there = statat(folder, &self.lock.name, AtFlags::SYMLINK_NOFOLLOW);
-        if let (Ok(there), Ok(ours)) = (there, fstat(&self.lock.file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let there = statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        if let (true, Ok(there), Ok(ours)) = (self.is_held(), there, fstat(&self.file))
             && is_same(&there, &ours)
         {
-            let _ = unlinkat(folder, &self.lock.name, AtFlags::empty());
+            let _ = unlinkat(&self.folder, &self.name, AtFlags::empty());
         }
     }
 }
@@ -149,9 +157,15 @@ impl Lock {
             // A run that ended meanwhile has removed it, and then it is not what others would lock.
             let there = statat(&folder.open, &name, AtFlags::SYMLINK_NOFOLLOW);
             if there.is_ok_and(|there| is_same(&there, &found)) {
-                return Ok(Lock { name, file });
+                let folder = Arc::clone(&folder.open);
+                return Ok(Lock { folder, name, file });
             }
         }
+    }
+
+    /// Returns `true` if nobody else has it.
+    fn is_held(&self) -> bool {
+        try_lock(&self.file, FlockOperation::NonBlockingLockExclusive).unwrap_or(false)
     }
 
     /// Notes this process in it, as the one that serves the socket.
@@ -274,12 +288,9 @@ mod tests {
         assert!(matches!(refused, Unusable::InUse { pid: Some(by), .. } if by == pid));
         drop(UnixStream::connect(at(&folder)).unwrap());
         // As if it had been killed: both files stay, and nobody has the lock.
-        let Socket {
-            lock, folder: open, ..
-        } = &first;
-        rustix::fs::flock(&lock.file, FlockOperation::Unlock).unwrap();
+        rustix::fs::flock(&first.lock.file, FlockOperation::Unlock).unwrap();
         drop(listener);
-        assert!(statat(&open.open, "run.sock", AtFlags::empty()).is_ok());
+        assert!(at(&folder).exists());
         let (second, _listener) = Socket::of_path(&at(&folder)).unwrap();
         drop(UnixStream::connect(at(&folder)).unwrap());
         // The end of the first one does not take the second one's socket.

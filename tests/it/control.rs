@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use dishrack::{Control, Controlled, JoinableQueue, Options, Supervisor};
 use serde_json::{Value, json};
 
 use crate::deadline::DEADLINE;
-use crate::http::{Answer, Events, ask, ask_with, connect, head, read_answer};
+use crate::http::{Answer, ask, ask_with, connect, head, read_answer};
 
 crate::trials! {
     items_are_put_by_lines_of_json,
@@ -40,6 +40,47 @@ crate::trials! {
     the_socket_goes_with_its_control,
     the_openapi_file_has_every_route_and_field,
     the_page_has_every_route_and_code,
+}
+
+/// The events of a run, from the moment when they are asked for.
+struct Events(BufReader<UnixStream>);
+
+impl Events {
+    fn of(socket: &Path) -> Self {
+        let mut stream = connect(socket);
+        let head = head("GET", "/v1/events", "", 0);
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            assert_ne!(reader.read_line(&mut line).unwrap(), 0, "no answer");
+        }
+        Events(reader)
+    }
+
+    /// Returns the next event, or `None` at the end.
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// Returns the next event of this name.
+    fn until(&mut self, name: &str) -> Value {
+        loop {
+            let event = self.next().unwrap_or_else(|| panic!("no {name}"));
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
 }
 
 /// A queue whose worker holds each item until it is let go, and its control.

@@ -80,7 +80,8 @@ impl Place {
     }
 
     fn ask_json(&self, arguments: &[&str]) -> Value {
-        let arguments = [arguments, &["--format", "json"]].concat();
+        let (verb, rest) = arguments.split_first().unwrap();
+        let arguments = [&[verb, "--format", "json"], rest].concat();
         let text = self.ask(&arguments);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
@@ -416,8 +417,7 @@ fn turns_of(pid: u32) -> u64 {
 
 fn an_idle_run_with_a_socket_sleeps() {
     let place = Place::new();
-    let script = "while read line; do echo \"$line\"; done";
-    let mut command = place.command(&["--name", "idle", "-w", "2", "--worker", script]);
+    let mut command = place.command(&["--name", "idle", "-w", "2", "--worker", "cat"]);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

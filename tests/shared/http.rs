@@ -1,6 +1,6 @@
 //! A client of the control API that says exactly what it is told, also what no library would say.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -85,45 +85,4 @@ pub(crate) fn ask_with(
     // It may be refused before it is read.
     let _ = stream.write_all(body);
     read_answer(stream)
-}
-
-/// The events of a run, from the moment when they are asked for.
-pub(crate) struct Events(BufReader<UnixStream>);
-
-impl Events {
-    pub(crate) fn of(socket: &Path) -> Self {
-        let mut stream = connect(socket);
-        let head = head("GET", "/v1/events", "", 0);
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        while line != "\r\n" {
-            line.clear();
-            assert_ne!(reader.read_line(&mut line).unwrap(), 0, "no answer");
-        }
-        Events(reader)
-    }
-
-    /// Returns the next event, or `None` at the end.
-    pub(crate) fn next(&mut self) -> Option<Value> {
-        loop {
-            let mut line = String::new();
-            if self.0.read_line(&mut line).unwrap() == 0 {
-                return None;
-            }
-            if let Some(data) = line.strip_prefix("data: ") {
-                return Some(serde_json::from_str(data).unwrap());
-            }
-        }
-    }
-
-    /// Returns the next event of this name.
-    pub(crate) fn until(&mut self, name: &str) -> Value {
-        loop {
-            let event = self.next().unwrap_or_else(|| panic!("no {name}"));
-            if event["event"] == name {
-                return event;
-            }
-        }
-    }
 }
