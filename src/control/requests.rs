@@ -481,7 +481,7 @@ async fn retry(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
 /// Ends the run; the body says whether at once.
 async fn stop(State(api): SharedApi, body: Body) -> ApiAnswer {
     let body = api.memory.read(body).await?;
-    let now = match &*body.bytes.trim_ascii() {
+    let now = match body.bytes.trim_ascii() {
         b"" => false,
         text => match serde_json::from_slice::<Value>(text) {
             Ok(Value::Object(fields)) if fields.keys().all(|name| name == "now") => {
