@@ -122,6 +122,8 @@ fn do_as_told(
         Some(Command::Retry(command)) => orders::retry(&command),
         Some(Command::Pause(command)) => orders::pause(&command),
         Some(Command::Resume(command)) => orders::resume(&command),
+        Some(Command::Scale(command)) => orders::scale(&command),
+        Some(Command::Reload(command)) => orders::reload(&command),
         Some(Command::Stop(command)) => orders::stop(&command),
         Some(Command::Dead(command)) => dead::run(&command),
         Some(Command::Salvage(command)) => salvage::run(&command),

@@ -42,6 +42,10 @@ pub(crate) enum Kind {
          they have begun: {workers}; it stays paused"
     )]
     StillBeginning { workers: String },
+    #[error("{what} could not be changed as asked: {why}")]
+    NotChanged { what: &'static str, why: String },
+    #[error("the time given is over, and {what} are being changed still; that goes on")]
+    ChangeTimedOut { what: &'static str },
     #[error("the time given is over, and item {id} has no end yet")]
     ItemTimedOut { id: ItemId },
     #[error("this delivery was settled before, or its item was handed to another worker")]
@@ -196,12 +200,12 @@ impl Error {
     }
 
     /// Returns `true` if a call's time was over before what it waits for: that every item was
-    /// settled, or one of them; that a pause has begun.
+    /// settled, or one of them; that a pause has begun, or workers have come, gone or been replaced.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(
             self.0,
-            Kind::StillBeginning { .. } | Kind::ItemTimedOut { .. }
+            Kind::StillBeginning { .. } | Kind::ItemTimedOut { .. } | Kind::ChangeTimedOut { .. }
         ) || matches!(self.0.refusal(), Some(Refusal::TimedOut { .. }))
     }
 
@@ -229,6 +233,14 @@ impl Error {
     pub fn is_no_workers_left(&self) -> bool {
         matches!(self.0, Kind::NeverServed { .. })
             || matches!(self.0.refusal(), Some(Refusal::NoWorkersLeft { .. }))
+    }
+
+    /// Returns `true` if the number of workers could not be changed, or not all could be replaced:
+    /// new ones were given up, another change was asked for meanwhile, or the supervisor is being
+    /// stopped.
+    #[must_use]
+    pub fn is_not_changed(&self) -> bool {
+        matches!(self.0, Kind::NotChanged { .. })
     }
 
     /// Returns `true` if the item does not serialize, or is too large for the journal; it was not

@@ -69,9 +69,10 @@ pub(crate) trait Link: Send + fmt::Debug {
     }
 
     /// Sends the batch. `may_poll` is true if there are processors enough for the worker to poll a
-    /// little before it sleeps. An error means that the worker cannot be reached any more.
-    fn flush(&mut self, _may_poll: bool) -> Result<(), String> {
-        Ok(())
+    /// little before it sleeps. Returns `true` if the worker slept and was woken. An error means
+    /// that the worker cannot be reached any more.
+    fn flush(&mut self, _may_poll: bool) -> Result<bool, String> {
+        Ok(false)
     }
 
     /// Tells the worker that its records were read, so there is room.

@@ -227,14 +227,14 @@ pub enum EventKind {
         /// The reason.
         why: String,
     },
-    /// A worker has reached a bound, and another one takes its place.
+    /// Another one takes a worker's place: it has reached a bound, or all are being replaced.
     #[non_exhaustive]
     WorkerReplaced {
         /// Its name.
         worker: Arc<str>,
         /// Its process.
         pid: u32,
-        /// The bound.
+        /// The reason.
         why: String,
     },
     /// An item takes longer than its time limit, and its worker is asked to end.
@@ -252,6 +252,12 @@ pub enum EventKind {
     NoWorkersLeft {
         /// The reason.
         why: String,
+    },
+    /// There are as many workers now as were asked for.
+    #[non_exhaustive]
+    Scaled {
+        /// The number of workers.
+        workers: usize,
     },
     /// The queue is paused: nothing more is handed out, and what is begun goes on.
     #[non_exhaustive]
@@ -336,6 +342,7 @@ impl EventKind {
             | EventKind::WorkerStarted { .. }
             | EventKind::Started { .. }
             | EventKind::NoWorkersLeft { .. }
+            | EventKind::Scaled { .. }
             | EventKind::Paused
             | EventKind::Resumed
             | EventKind::JournalFailed { .. }

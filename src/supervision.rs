@@ -7,6 +7,8 @@
 //! restarted.
 
 mod builder;
+mod changes;
+mod crew;
 mod fork;
 mod inline;
 mod jobserver;
@@ -30,14 +32,15 @@ mod watch;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use builder::Builder;
 pub use map::Map;
 pub use status::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
 
 use self::pool::Pool;
-use crate::broker::Broker;
-use crate::error::Error;
+use crate::broker::{Broker, Deadline};
+use crate::error::{Error, Kind};
 use crate::observe::Mode;
 
 /// The workers of one queue: items of type `T`, results of type `R`.
@@ -164,6 +167,87 @@ impl<T, R> Supervisor<T, R> {
     /// [`owns_process`](Builder::owns_process).
     pub fn reap_orphans(&self) {
         self.pool.reap_orphans();
+    }
+
+    /// Makes it so many workers, and returns when it is so: new ones are ready, and those that are
+    /// too many have ended. Those that have nothing to do end first; the others finish what they
+    /// hold, however long that takes. No item is lost or charged by it.
+    ///
+    /// With 0 nothing is worked on until it is made more again; `join` waits meanwhile.
+    ///
+    /// # Errors
+    /// `is_not_changed` if new workers are given up, another number is asked for meanwhile, or the
+    /// supervisor is being stopped; `is_setup` if there can be no such number, and for an inline
+    /// supervisor.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use dishrack::{JoinableQueue, Supervisor};
+    ///
+    /// let queue = JoinableQueue::unbounded();
+    /// let pool = Supervisor::builder().threads(1).handler(&queue, |_: u32| Ok::<_, String>(()))?;
+    /// pool.scale(3)?;
+    /// assert_eq!(pool.workers().len(), 3);
+    /// pool.scale(2)?;
+    /// assert_eq!(pool.status().workers.len(), 2);
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    pub fn scale(&self, workers: usize) -> Result<(), Error> {
+        self.scale_by(workers, Deadline::Forever)
+    }
+
+    /// Does the same, and waits for it at most this long.
+    ///
+    /// # Errors
+    /// As [`scale`](Self::scale), and `is_timeout`; it goes on all the same.
+    pub fn scale_timeout(&self, workers: usize, time: Duration) -> Result<(), Error> {
+        self.scale_by(workers, Deadline::lasting(time))
+    }
+
+    fn scale_by(&self, workers: usize, deadline: Deadline) -> Result<(), Error> {
+        let policy = self.broker.read(|core| core.dispatcher.ledger.policy());
+        let needed = policy.map_or(0, |policy| policy.needed());
+        if needed > 1 && workers < needed as usize {
+            let why = format!(
+                "{needed} copies of an item must agree, so {workers} workers are too few: pause \
+                 the queue to have nothing worked on"
+            );
+            return Err(Error(Kind::invalid("scale", why)));
+        }
+        self.pool.scale(workers, deadline).map_err(Error)
+    }
+
+    /// Replaces all workers by new ones, while the work goes on: a new one is ready before an old
+    /// one goes, which finishes what it holds. Returns when the old ones have gone. There is one
+    /// worker more meanwhile, besides those that finish; so a new worker's number may be higher than
+    /// the number of workers.
+    ///
+    /// # Errors
+    /// `is_not_changed` if a new worker is given up: the old ones that are left stay, and the work
+    /// goes on. Otherwise as [`scale`](Self::scale).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use dishrack::{JoinableQueue, Supervisor};
+    ///
+    /// let queue = JoinableQueue::unbounded();
+    /// let pool = Supervisor::builder().threads(2).handler(&queue, |_: u32| Ok::<_, String>(()))?;
+    /// pool.reload()?;
+    /// assert_eq!(pool.workers().len(), 2);
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    pub fn reload(&self) -> Result<(), Error> {
+        self.pool.reload(Deadline::Forever).map_err(Error)
+    }
+
+    /// Does the same, and waits for it at most this long.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload), and `is_timeout`; it goes on all the same.
+    pub fn reload_timeout(&self, time: Duration) -> Result<(), Error> {
+        self.pool.reload(Deadline::lasting(time)).map_err(Error)
     }
 
     /// The workers that are ready.

@@ -83,6 +83,8 @@ pub(crate) struct Core {
     pub(super) record: Vec<u8>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
+    /// True if a sleeping worker was woken since a caller last polled.
+    pub(super) has_woken: bool,
     name_items: Option<NameItems>,
     pub(super) comparison: Option<Arc<Comparison>>,
     /// The workers that are there or will be, of all pools.
@@ -132,6 +134,7 @@ impl Core {
             unread: Vec::new(),
             record: Vec::new(),
             unsent: VecDeque::new(),
+            has_woken: false,
             name_items: None,
             comparison: None,
             workers: 0,

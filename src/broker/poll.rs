@@ -16,7 +16,7 @@ use super::core::Core;
 use super::monitor::with_guard;
 use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
-use crate::sys::poll::poll_until;
+use crate::sys::poll::{give_way, poll_until};
 use dishrack_core::ledger::HolderId;
 
 /// A worker that holds deliveries.
@@ -214,7 +214,11 @@ impl Broker {
         }
         // No worker needs to wake a reader meanwhile.
         watched.iter().for_each(PolledWorker::silence);
+        let has_woken = std::mem::take(&mut core.has_woken);
         drop(core);
+        if has_woken {
+            give_way();
+        }
         poll_until(|| watched.iter().any(PolledWorker::sees_news));
         let mut core = self.lock();
         with_guard(&mut core, |core| {

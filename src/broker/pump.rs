@@ -54,9 +54,10 @@ impl Core {
         while let Some(holder) = self.unsent.pop_front() {
             if let Some(attachment) = self.attachments.get_mut(holder) {
                 fail::point("deliver: to be sent");
-                let flushed = attachment.link.flush(may_poll);
-                if let (Err(why), Some(overseer)) = (flushed, &attachment.overseer) {
-                    overseer.faulty(why);
+                match (attachment.link.flush(may_poll), &attachment.overseer) {
+                    (Ok(has_woken), _) => self.has_woken |= has_woken,
+                    (Err(why), Some(overseer)) => overseer.faulty(why),
+                    (Err(_), None) => {}
                 }
                 fail::point("deliver: sent");
                 if let Some(local) = &attachment.local {

@@ -1,11 +1,12 @@
-//! The subcommands that change a run: `cancel`, `retry`, `pause`, `resume`, `stop`. Each returns when
+//! The subcommands that change a run: `cancel`, `retry`, `pause`, `resume`, `scale`,
+//! `reload`, `stop`. Each returns when
 //! the thing has happened.
 
 use clap::Args;
 use hyper::Method;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::args::{AtArgs, Format};
 use super::asking::{connect, print};
@@ -63,6 +64,46 @@ pub(super) struct RunOrder {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Workers that have begun something finish it before they leave.
+
+Examples:
+  supervisor scale 8
+      the only run has eight workers from now on
+  supervisor scale +2 --at nightly
+      the run of this name has two more; -2 would be two fewer")]
+pub(super) struct Scale {
+    /// The number of workers, or by how many to change it
+    #[arg(value_name = "N|+N|-N", allow_hyphen_values = true, value_parser = change)]
+    workers: Change,
+
+    #[command(flatten)]
+    order: RunOrder,
+}
+
+/// A wanted number of workers.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    To(u64),
+    More(u64),
+    Fewer(u64),
+}
+
+fn change(word: &str) -> Result<Change, String> {
+    let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => digits
+            .parse()
+            .map_err(|_| format!("{word}: it is no number of workers")),
+        false => Err(format!("{word}: it is no number of workers")),
+    };
+    match word.split_at_checked(1) {
+        Some(("+", digits)) => Ok(Change::More(number(digits)?)),
+        Some(("-", digits)) => Ok(Change::Fewer(number(digits)?)),
+        _ => Ok(Change::To(number(word)?)),
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Examples:
   supervisor stop
       the only run finishes what has begun and ends, as by SIGTERM
@@ -104,6 +145,34 @@ pub(super) fn resume(order: &RunOrder) -> Result<u8, RunError> {
     whole(order, "resume", "resumed\n")
 }
 
+/// Changes the number of workers. What it is changed by is added to those that there should be.
+pub(super) fn scale(command: &Scale) -> Result<u8, RunError> {
+    let mut client = connect(&command.order.run)?;
+    let count = match command.workers {
+        Change::To(count) => count,
+        Change::More(_) | Change::Fewer(_) => {
+            let status = client.ask(Method::GET, "/v1/status", None, "")?;
+            let workers = status["workers"].as_array().into_iter().flatten();
+            let now = workers.filter(|one| one["state"] != "stopping").count() as u64;
+            match command.workers {
+                Change::More(more) => now.saturating_add(more),
+                Change::Fewer(fewer) => now.saturating_sub(fewer),
+                Change::To(count) => count,
+            }
+        }
+    };
+    let body = json!({"count": count}).to_string();
+    let answer = client.ask(Method::PUT, "/v1/workers", None, body)?;
+    print(command.order.format, &answer, |_| {
+        format!("{count} workers\n")
+    })?;
+    Ok(code::DONE)
+}
+
+pub(super) fn reload(order: &RunOrder) -> Result<u8, RunError> {
+    whole(order, "reload", "reloaded: all workers are new\n")
+}
+
 fn whole(order: &RunOrder, verb: &str, words: &str) -> Result<u8, RunError> {
     let mut client = connect(&order.run)?;
     let answer = client.ask(Method::POST, &format!("/v1/{verb}"), None, "")?;
@@ -125,7 +194,7 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
         Ok(answer) => answer,
         // It may end before its answer is through.
         Err(NoAnswer::Lost { .. }) if process.is_some() => {
-            serde_json::json!({"stopped": true, "process_ends": true})
+            json!({"stopped": true, "process_ends": true})
         }
         Err(why) => return Err(why.into()),
     };

@@ -52,11 +52,7 @@ pub(super) enum StdoutUse {
 pub(super) fn view(show: Show, printed: StdoutUse, run: RunFacts) -> Option<Box<dyn View>> {
     let is_shown = match show {
         Show::None => false,
-        Show::Json => {
-            return Some(Box::new(Json {
-                fold: Fold::new(run),
-            }));
-        }
+        Show::Json => return Some(Box::new(ProgressView::new(run, ProgressForm::Json))),
         Show::Auto => printed != StdoutUse::Lines || !screen::is_stdout_terminal(),
         Show::Bar => true,
     };
@@ -65,64 +61,96 @@ pub(super) fn view(show: Show, printed: StdoutUse, run: RunFacts) -> Option<Box<
     }
     screen::open();
     let is_polite = show == Show::Auto && printed != StdoutUse::Nothing;
-    Some(Box::new(Bars {
-        fold: Fold::new(run),
-        is_polite,
-    }))
+    Some(Box::new(ProgressView::new(
+        run,
+        ProgressForm::Bars { is_polite },
+    )))
+}
+
+#[derive(Debug)]
+enum ProgressForm {
+    Json,
+    Bars {
+        /// True if the first tick has to check whether another program prints on the terminal. A
+        /// shell may not have started it before.
+        is_polite: bool,
+    },
 }
 
 /// The fold, with the facts that events do not bring.
 #[derive(Debug)]
-struct Fold {
+struct ProgressView {
     run: RunFacts,
     progress: Progress,
     /// The beginning of the run itself, after its preparations.
     from: Duration,
+    form: ProgressForm,
 }
 
-impl Fold {
-    fn new(run: RunFacts) -> Self {
+impl ProgressView {
+    fn new(run: RunFacts, form: ProgressForm) -> Self {
         let from = run.began.elapsed();
-        Fold {
+        ProgressView {
             progress: Progress::new(from, run.counts),
             run,
             from,
+            form,
         }
     }
 
-    /// Brings the fold up to the present moment, and returns this.
-    fn tick(&mut self, counts: &Counts) -> Duration {
-        let now = self.run.began.elapsed();
-        self.progress.count(now, counts);
-        let total = self.run.expected.total(self.run.counts.accepted);
-        self.progress.expect(total);
-        now
+    fn frame(&self, now: Duration) -> Vec<String> {
+        let progress = &self.progress;
+        let (elapsed, size) = (now.saturating_sub(self.from), screen::size());
+        let mut frame = vec![layout::head(progress, now, elapsed, size).line(progress, size)];
+        if self.run.wants_items {
+            frame.extend(layout::hands(progress, now, size));
+        }
+        frame
     }
 }
 
-struct Json {
-    fold: Fold,
-}
-
-impl View for Json {
+impl View for ProgressView {
     fn wants_items(&self) -> bool {
-        self.fold.run.wants_items
+        self.run.wants_items
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        self.fold.progress.see(event);
+        self.progress.see(event);
         Ok(())
     }
 
     fn pause(&self) -> Option<Duration> {
-        Some(JSON_PAUSE)
+        Some(match self.form {
+            ProgressForm::Json => JSON_PAUSE,
+            ProgressForm::Bars { .. } => BARS_PAUSE,
+        })
     }
 
     fn tick(&mut self, counts: &Counts) -> io::Result<()> {
-        let now = self.fold.tick(counts);
-        let line = object(&self.fold.progress, now, self.fold.run.wants_items);
-        screen::say(&line.to_string());
+        if let ProgressForm::Bars { is_polite } = &mut self.form
+            && mem::take(is_polite)
+            && screen::has_neighbours()
+        {
+            screen::close();
+        }
+        let now = self.run.began.elapsed();
+        self.progress.count(now, counts);
+        let total = self.run.expected.total(self.run.counts.accepted);
+        self.progress.expect(total);
+        match self.form {
+            ProgressForm::Json => {
+                let line = object(&self.progress, now, self.run.wants_items);
+                screen::say(&line.to_string());
+            }
+            ProgressForm::Bars { .. } => screen::show(self.frame(now)),
+        }
         Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<bool> {
+        // It does nothing where no bars are.
+        screen::close();
+        Ok(true)
     }
 }
 
@@ -148,46 +176,4 @@ fn object(progress: &Progress, now: Duration, knows_items: bool) -> Value {
         "eta_s": progress.time_left(now).map(|time| time.as_secs()),
         "workers": workers.collect::<Value>(),
     })
-}
-
-struct Bars {
-    fold: Fold,
-    /// True if the first tick has to check whether another program prints on the terminal. A shell
-    /// may not have started it before.
-    is_polite: bool,
-}
-
-impl View for Bars {
-    fn wants_items(&self) -> bool {
-        self.fold.run.wants_items
-    }
-
-    fn see(&mut self, event: &Event) -> io::Result<()> {
-        self.fold.progress.see(event);
-        Ok(())
-    }
-
-    fn pause(&self) -> Option<Duration> {
-        Some(BARS_PAUSE)
-    }
-
-    fn tick(&mut self, counts: &Counts) -> io::Result<()> {
-        if mem::take(&mut self.is_polite) && screen::has_neighbours() {
-            screen::close();
-        }
-        let now = self.fold.tick(counts);
-        let progress = &self.fold.progress;
-        let (elapsed, size) = (now.saturating_sub(self.fold.from), screen::size());
-        let mut frame = vec![layout::head(progress, now, elapsed, size).line(progress, size)];
-        if self.fold.run.wants_items {
-            frame.extend(layout::hands(progress, now, size));
-        }
-        screen::show(frame);
-        Ok(())
-    }
-
-    fn end(&mut self) -> io::Result<bool> {
-        screen::close();
-        Ok(true)
-    }
 }

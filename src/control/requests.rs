@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put as put_method};
 use axum::{Router, middleware};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -119,6 +119,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/join", get(join))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
+        .route("/v1/workers", put_method(scale))
+        .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
         .fallback(unknown_path)
@@ -264,6 +266,34 @@ async fn pause(State(api): SharedApi, Extension(peer): Extension<Peer>) -> ApiAn
 async fn resume(State(api): SharedApi) -> ApiAnswer {
     api.block(|api| api.target.unpause()).await??;
     done(&json!({"resumed": true}))
+}
+
+/// The number of workers that there are to be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkersBody {
+    count: usize,
+}
+
+/// Changes the number of workers; answered when so many are ready and the others are gone.
+async fn scale(State(api): SharedApi, Extension(peer): Extension<Peer>, body: Body) -> ApiAnswer {
+    let body = api.memory.read(body).await?;
+    let wanted: WorkersBody = serde_json::from_slice(&body.bytes).map_err(|why| {
+        RequestFailure::bad("bad_body", format!("the body is {{\"count\": N}}: {why}"))
+    })?;
+    let request = WantedRequest::new(&api, peer);
+    let check = request.check();
+    let count = wanted.count;
+    let scaled =
+        api.block(move |api| wait_while(None, &check, |time| api.target.scale(count, time)));
+    scaled.await??;
+    done(&json!({"workers": count}))
+}
+
+/// Replaces all workers; answered when that is over.
+async fn reload(State(api): SharedApi) -> ApiAnswer {
+    api.block(|api| api.target.reload()).await??;
+    done(&json!({"reloaded": true}))
 }
 
 /// Puts items, one for each line of JSON; all are read before the first is put.

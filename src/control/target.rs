@@ -19,7 +19,7 @@ use crate::queue::put_while::Bundle;
 use crate::queue::{JoinableQueue, Joined};
 use crate::supervision::Supervisor;
 use crate::{ItemInfo, ItemState};
-use dishrack_core::ledger::{Counts, ItemId};
+use dishrack_core::ledger::{Counts, ItemId, Refusal};
 
 /// Makes an item of a line of JSON.
 type Read<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
@@ -163,6 +163,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
     fn unpause(&self) -> Result<(), Error>;
 
+    /// Changes the number of workers, and waits for this time until it is so.
+    fn scale(&self, workers: usize, time: Duration) -> Result<(), Error>;
+
+    /// Replaces all workers, and waits until that is over.
+    fn reload(&self) -> Result<(), Error>;
+
     /// Makes an item of each line.
     ///
     /// # Errors
@@ -250,6 +256,20 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn unpause(&self) -> Result<(), Error> {
         self.queue.unpause()
+    }
+
+    fn scale(&self, workers: usize, time: Duration) -> Result<(), Error> {
+        match self.pool.upgrade() {
+            Some(pool) => pool.scale_timeout(workers, time),
+            None => Err(Error(Refusal::Closed.into())),
+        }
+    }
+
+    fn reload(&self) -> Result<(), Error> {
+        match self.pool.upgrade() {
+            Some(pool) => pool.reload(),
+            None => Err(Error(Refusal::Closed.into())),
+        }
     }
 
     fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)> {

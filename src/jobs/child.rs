@@ -22,6 +22,7 @@ use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::unistd::{Pid, getpid};
 use parking_lot::Mutex;
+use rustix::io::retry_on_intr;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 
 use crate::fail;
@@ -143,12 +144,8 @@ impl CommandProcess {
 
 fn wait_for(pid: Pid, more: WaitIdOptions) -> Option<WaitIdStatus> {
     let pid = rustix::process::Pid::from_raw(pid.as_raw())?;
-    loop {
-        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | more) {
-            Err(rustix::io::Errno::INTR) => {}
-            ended => return ended.ok().flatten(),
-        }
-    }
+    let ended = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | more));
+    ended.ok().flatten()
 }
 
 /// Copies a file that is numbered as a stream is: another stream could be put into its place before

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::ioctl_fionread;
+use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::time::Timespec;
 
 use super::child::CommandProcess;
@@ -166,12 +166,7 @@ fn drain_until_end(pidfd: &OwnedFd, answers: &mut PipeReader, grace: Duration) {
 /// Waits at most this long, and returns the number of ready files; 0 if that cannot be known.
 fn await_any(fds: &mut [PollFd<'_>], time: Duration) -> usize {
     let time = Timespec::try_from(time).ok();
-    loop {
-        match poll(fds, time.as_ref()) {
-            Err(rustix::io::Errno::INTR) => {}
-            result => return result.unwrap_or(0),
-        }
-    }
+    retry_on_intr(|| poll(fds, time.as_ref())).unwrap_or(0)
 }
 
 impl CommandServer {
@@ -396,10 +391,5 @@ fn ended(pidfd: &OwnedFd) -> PollFd<'_> {
 
 /// Waits until one of these is ready.
 fn await_one(fds: &mut [PollFd<'_>]) -> io::Result<()> {
-    loop {
-        match poll(fds, None) {
-            Err(rustix::io::Errno::INTR) => {}
-            result => return Ok(result.map(drop)?),
-        }
-    }
+    Ok(retry_on_intr(|| poll(fds, None)).map(drop)?)
 }

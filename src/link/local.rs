@@ -309,10 +309,10 @@ impl<S: Signal> Link for SignalLink<S> {
         self.local.recall()
     }
 
-    fn flush(&mut self, may_poll: bool) -> Result<(), String> {
+    fn flush(&mut self, may_poll: bool) -> Result<bool, String> {
         let is_wanted = self.local.flush(may_poll);
         self.wake_if(is_wanted);
-        Ok(())
+        Ok(is_wanted)
     }
 
     fn handed(&self) -> u64 {

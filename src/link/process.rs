@@ -176,7 +176,7 @@ impl Link for ProcessLink {
         self.push(&Down::Stop);
     }
 
-    fn flush(&mut self, may_poll: bool) -> Result<(), String> {
+    fn flush(&mut self, may_poll: bool) -> Result<bool, String> {
         for segment in self.segments.take_gone() {
             self.push(&Down::Forget { segment });
         }
@@ -190,14 +190,15 @@ impl Link for ProcessLink {
             self.drain_overflow();
         }
         self.ring_pair.set_handed(self.handed, may_poll);
-        if self.writer.publish() && self.ring_pair.down_doorbell().take() {
+        let is_asleep = self.writer.publish() && self.ring_pair.down_doorbell().take();
+        if is_asleep {
             self.ring_pair.down_doorbell().wake();
         }
         if self.is_urgent {
             self.is_urgent = !self.overflow.is_empty();
             self.nudge_for_urgent()?;
         }
-        Ok(())
+        Ok(is_asleep)
     }
 
     fn has_made_room(&mut self) {

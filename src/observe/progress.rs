@@ -210,7 +210,7 @@ impl EndRate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dishrack_core::ledger::{Cause, Exit, Failure, Scene};
+    use crate::observe::spans::story::{self, KILLED, began, born, dead, exited, retry, summary};
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -224,45 +224,11 @@ mod tests {
         }
     }
 
-    fn see(progress: &mut Progress, at: u64, kind: EventKind) {
-        let at = secs(at);
-        progress.see(&Event { at, kind });
-    }
-
-    fn ready(worker: &str) -> EventKind {
-        let (worker, pid) = (worker.into(), 7);
-        EventKind::WorkerStarted { worker, pid }
-    }
-
-    fn started(id: u64, worker: &str) -> EventKind {
-        EventKind::ItemStarted {
-            id: ItemId(id),
-            item: format!("cup-{id}"),
-            worker: worker.into(),
-            pid: 7,
-            attempt: 1,
-            copy: None,
-        }
-    }
-
-    fn finished(id: u64, worker: &str) -> EventKind {
-        EventKind::ItemDone {
-            id: ItemId(id),
-            item: format!("cup-{id}"),
-            worker: worker.into(),
-            pid: 7,
-            attempt: 1,
-            duration: secs(1),
-            ended: secs(1),
-        }
-    }
-
-    fn failure() -> Failure {
-        Failure {
-            attempt: 1,
-            cause: Cause::Nack("no".into()),
-            scene: Scene::default(),
-        }
+    /// Begins a run in which these events happen.
+    fn after(events: &[Event]) -> Progress {
+        let mut progress = Progress::new(secs(0), done(0));
+        events.iter().for_each(|event| progress.see(event));
+        progress
     }
 
     /// Returns each worker with its item and the beginning of its work.
@@ -270,7 +236,7 @@ mod tests {
         let hands = progress.workers().into_iter();
         hands
             .map(|(name, hand)| {
-                let item = hand.item().and_then(|item| item.strip_prefix("cup-"));
+                let item = hand.item().and_then(|item| item.strip_prefix("item-"));
                 let item = item.map(|number| number.parse().unwrap());
                 (name.to_owned(), item, hand.since.as_secs())
             })
@@ -279,10 +245,7 @@ mod tests {
 
     #[test]
     fn workers_stand_in_the_order_of_their_numbers() {
-        let mut progress = Progress::new(secs(0), done(0));
-        for worker in ["w-10", "w-2", "w-1", "w-9"] {
-            see(&mut progress, 0, ready(worker));
-        }
+        let progress = after(&["w-10", "w-2", "w-1", "w-9"].map(|worker| born(0, worker, 7)));
         let names = progress.workers().into_iter().map(|(name, _)| name);
         let names: Vec<&str> = names.collect();
         assert_eq!(names, ["w-1", "w-2", "w-9", "w-10"]);
@@ -290,55 +253,34 @@ mod tests {
 
     #[test]
     fn a_worker_holds_an_item_from_its_start_to_its_end() {
-        let mut progress = Progress::new(secs(0), done(0));
-        let of_one = |item, since| vec![("w-1".to_owned(), item, since)];
-        see(&mut progress, 1, ready("w-1"));
-        assert_eq!(held(&progress), of_one(None, 1));
-        see(&mut progress, 2, started(5, "w-1"));
-        assert_eq!(held(&progress), of_one(Some(5), 2));
-        // The acknowledgement of an earlier item comes late.
-        see(&mut progress, 3, finished(4, "w-1"));
-        assert_eq!(held(&progress), of_one(Some(5), 2));
-        see(&mut progress, 4, finished(5, "w-1"));
-        assert_eq!(held(&progress), of_one(None, 4));
+        let steps = [
+            (born(1000, "w-1", 7), None, 1),
+            (began(2000, 5, "w-1", 7, 1), Some(5), 2),
+            // The acknowledgement of an earlier item comes late.
+            (story::done(3000, 4, "w-1", 1000), Some(5), 2),
+            (story::done(4000, 5, "w-1", 1000), None, 4),
+        ];
+        let mut progress = after(&[]);
+        for (event, item, since) in steps {
+            progress.see(&event);
+            assert_eq!(held(&progress), [("w-1".to_owned(), item, since)]);
+        }
     }
 
     #[test]
     fn a_failed_attempt_leaves_the_worker_with_nothing() {
-        let ends = [
-            EventKind::Retry {
-                id: ItemId(5),
-                item: "cup-5".into(),
-                failure: failure().into(),
-            },
-            EventKind::Dead {
-                id: ItemId(5),
-                item: "cup-5".into(),
-                history: [failure()].into(),
-            },
-        ];
-        for end in ends {
-            let mut progress = Progress::new(secs(0), done(0));
-            see(&mut progress, 2, started(5, "w-1"));
-            see(&mut progress, 3, end);
+        for end in [retry(3000, 5, "w-1", 1), dead(3000, 5, "w-1", 1)] {
+            let progress = after(&[began(2000, 5, "w-1", 7, 1), end]);
             assert_eq!(held(&progress), [("w-1".to_owned(), None, 3)]);
         }
     }
 
     #[test]
     fn a_worker_that_ended_is_gone_until_it_is_there_again() {
-        let mut progress = Progress::new(secs(0), done(0));
-        see(&mut progress, 2, started(5, "w-1"));
-        let exited = EventKind::WorkerExited {
-            worker: "w-1".into(),
-            pid: 7,
-            exit: Exit::Signaled(9),
-            holding: Some("cup-5".into()),
-            is_asked: false,
-        };
-        see(&mut progress, 3, exited);
+        let exit = exited(3000, "w-1", 7, KILLED);
+        let mut progress = after(&[began(2000, 5, "w-1", 7, 1), exit]);
         assert_eq!(held(&progress), []);
-        see(&mut progress, 4, ready("w-1"));
+        progress.see(&born(4000, "w-1", 7));
         assert_eq!(held(&progress), [("w-1".to_owned(), None, 4)]);
     }
 
@@ -398,12 +340,7 @@ mod tests {
     fn the_summary_has_the_last_word_on_counts() {
         let mut progress = Progress::new(secs(0), done(0));
         progress.expect(Some(3));
-        let summary = EventKind::Summary {
-            counts: done(3),
-            restarts: 0,
-            elapsed: secs(1),
-        };
-        see(&mut progress, 1, summary);
+        progress.see(&summary(1000, done(3)));
         progress.count(secs(2), &done(2));
         assert_eq!(progress.counts().done, 3);
         assert_eq!(progress.time_left(secs(2)), Some(secs(0)));

@@ -109,6 +109,10 @@ impl Style {
             EventKind::WorkerGivenUp { worker, .. } => Line::Err(format!("{worker}: is given up")),
             EventKind::Notice { why } => Line::Err(format!("supervisor: {why}")),
             EventKind::Paused => Line::Err("supervisor: paused; what is begun goes on".into()),
+            EventKind::Scaled { workers } => {
+                let s = if *workers == 1 { "" } else { "s" };
+                Line::Err(format!("supervisor: {workers} worker{s} now"))
+            }
             EventKind::Resumed => Line::Err("supervisor: resumed".into()),
             EventKind::Summary {
                 counts,

@@ -1,5 +1,6 @@
 //! Queues whose items outlive the process, and puts of many items for the price of one commit. The
-//! backend decides how they are kept; each kind of queue is made in a file of its own.
+//! backend decides how they are kept; each kind of queue is made in a file of its own. How a put
+//! becomes durable: `broker/committer.rs`.
 
 #[cfg(feature = "journal")]
 mod journal;

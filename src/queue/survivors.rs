@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 use rustix::time::Timespec;
 
@@ -102,13 +103,8 @@ fn hold(pid: Pid, is_ours: &dyn Fn(&[u8]) -> bool) -> Option<(Pid, OwnedFd)> {
 
 fn has_ended(pidfd: &OwnedFd, time: Duration) -> bool {
     let time = Timespec::try_from(time).ok();
-    loop {
-        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-        match poll(&mut fds, time.as_ref()) {
-            Err(rustix::io::Errno::INTR) => {}
-            ended => return ended.is_ok_and(|count| count > 0),
-        }
-    }
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut fds, time.as_ref())).is_ok_and(|count| count > 0)
 }
 
 fn pids() -> impl Iterator<Item = Pid> {

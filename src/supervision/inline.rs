@@ -10,13 +10,15 @@ use parking_lot::Mutex;
 use super::pool::Pool;
 use super::{PoolStatus, RunState, WorkerInfo};
 use crate::broker::current;
-use crate::broker::{Attachment, Broker, Core, Inline};
+use crate::broker::{Attachment, Broker, Core, Deadline, Inline};
 use crate::error::Kind;
 use crate::handler::attempt::Wanted;
 use crate::handler::{copies, held};
 use crate::link::inline;
 use crate::payload::Payload;
 use dishrack_core::ledger::{Credit, HolderId, Outcome};
+
+const NO_WORKERS: &str = "an inline supervisor has no workers: whoever puts or joins does the work";
 
 #[derive(Debug)]
 pub(super) struct InlinePool {
@@ -160,6 +162,14 @@ impl Pool for InlinePool {
 
     fn kill(&self) {
         self.stop();
+    }
+
+    fn scale(&self, _: usize, _: Deadline) -> Result<(), Kind> {
+        Err(Kind::invalid("scale", NO_WORKERS))
+    }
+
+    fn reload(&self, _: Deadline) -> Result<(), Kind> {
+        Err(Kind::invalid("reload", NO_WORKERS))
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {

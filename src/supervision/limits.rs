@@ -42,6 +42,14 @@ pub(crate) fn check_count(workers: usize) -> Result<(), Kind> {
     Err(Kind::invalid("workers", why))
 }
 
+/// Checks that this many workers can be asked for later; then it may be none.
+pub(super) fn check_scale(workers: usize) -> Result<(), Kind> {
+    match workers {
+        0 => Ok(()),
+        _ => check_count(workers),
+    }
+}
+
 /// Checks that this process learns how its workers end.
 fn check_exits_are_kept() -> Result<(), Kind> {
     match signals::are_exits_kept() {

@@ -9,7 +9,7 @@ use crate::handler::stopwatch::StopWatch;
 use crate::link::LocalDelivery;
 use crate::link::local::{LocalQueue, ReportTime};
 use crate::payload::Payload;
-use crate::sys::poll::{POLL, poll_for};
+use crate::sys::poll::{POLL, give_way, poll_for};
 use dishrack_core::ledger::{HolderId, Outcome};
 
 /// The time from which an item counts as long: the broker's lock costs little beside it.
@@ -42,6 +42,8 @@ pub(super) struct LocalWorker {
     watch: StopWatch,
     /// The last delivery whose end was stored on the board.
     stored: u64,
+    /// True if the worker was woken for what it has done since it last rested.
+    was_woken: bool,
     spent: Vec<Payload>,
 }
 
@@ -53,6 +55,7 @@ impl LocalWorker {
             queue,
             watch: StopWatch::default(),
             stored: 0,
+            was_woken: false,
             spent: Vec::with_capacity(SPENT_MAX),
         }
     }
@@ -133,6 +136,9 @@ impl LocalWorker {
     /// that looks if more comes.
     pub(super) fn linger(&mut self) -> bool {
         self.watch.stop();
+        if std::mem::take(&mut self.was_woken) {
+            give_way();
+        }
         let may_poll = self.queue.may_poll();
         if self.has_untold() {
             let waiting = self.queue.left_waiting();
@@ -154,10 +160,11 @@ impl LocalWorker {
     }
 
     /// Sleeps until there is something to do, or the time is over. Returns `true` if there is.
-    pub(super) fn sleep(&self, time: Option<Duration>) -> bool {
+    pub(super) fn sleep(&mut self, time: Option<Duration>) -> bool {
         let ticket = self.queue.doorbell().want();
         if !self.queue.has_news() {
             self.queue.doorbell().sleep(ticket, time);
+            self.was_woken = true;
         }
         self.queue.has_news()
     }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::broker::Overseer;
 use dishrack_core::ledger::HolderId;
+use dishrack_core::pool::crew::Shortfall;
 
 /// A worker's slot, and one of its lives. News of an earlier life is out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,10 +100,22 @@ pub(super) enum Note {
     Suspend(Sender<()>),
     /// All workers must go on.
     Resume,
+    /// There must be this many workers. The channel takes the result.
+    Scale {
+        workers: usize,
+        told: ChangeSender,
+    },
+    /// All workers must be replaced. The channel takes the result.
+    Reload {
+        told: ChangeSender,
+    },
     Stop,
     Drain,
     Kill,
 }
+
+/// Takes the result of a change. It is dropped without one when the workers are over.
+pub(super) type ChangeSender = Sender<Result<(), Shortfall>>;
 
 #[derive(Debug, Clone)]
 pub(super) struct NoteSender {

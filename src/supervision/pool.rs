@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::{PoolStatus, WorkerInfo};
+use crate::broker::Deadline;
+use crate::error::Kind;
 
 /// Stops a supervisor's workers, whatever they are.
 pub(super) trait Pool: Send + Sync + fmt::Debug {
@@ -30,6 +32,12 @@ pub(super) trait Pool: Send + Sync + fmt::Debug {
 
     /// The workers that are ready.
     fn workers(&self) -> Vec<WorkerInfo>;
+
+    /// Makes it so many workers, and waits until it is so.
+    fn scale(&self, workers: usize, deadline: Deadline) -> Result<(), Kind>;
+
+    /// Replaces all workers, and waits until that is done.
+    fn reload(&self, deadline: Deadline) -> Result<(), Kind>;
 
     /// The pool, and all its workers.
     fn status(&self) -> PoolStatus;

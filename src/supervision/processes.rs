@@ -12,7 +12,8 @@ use super::reap::Reaper;
 use super::status::{Roster, RunState};
 use super::watch::{ProcessPlan, Watch};
 use super::{PoolStatus, WorkerInfo};
-use crate::broker::Broker;
+use super::{changes, limits};
+use crate::broker::{Broker, Deadline};
 use crate::error::Kind;
 use crate::handler::attempt::message_of;
 use crate::sys::signals;
@@ -113,6 +114,23 @@ impl Pool for ProcessPool {
 
     fn reap_orphans(&self) {
         self.notes.wake();
+    }
+
+    fn scale(&self, workers: usize, deadline: Deadline) -> Result<(), Kind> {
+        let now = self.roster.with(|roster| roster.entries.len());
+        limits::check_scale(workers)?;
+        limits::provide_files(workers.saturating_sub(now))?;
+        let (told, end) = crossbeam_channel::bounded(1);
+        self.notes.post(Note::Scale { workers, told });
+        changes::wait("the number of workers", &end, deadline)
+    }
+
+    fn reload(&self, deadline: Deadline) -> Result<(), Kind> {
+        // There is one more worker for a while.
+        limits::provide_files(1)?;
+        let (told, end) = crossbeam_channel::bounded(1);
+        self.notes.post(Note::Reload { told });
+        changes::wait("the workers", &end, deadline)
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {

@@ -5,22 +5,23 @@ use std::fmt::Display;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::task::LocalSet;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{LocalSet, spawn_local};
 
+use super::crew::{LocalPlan, PoolState, Post, Starter};
 use super::local::LocalWorker;
 use super::pool::Pool;
-use super::threads::{LoopLife, Next, PoolState, ThreadPlan, ThreadPool, begin};
+use super::threads::{LoopLife, Next, ThreadPool};
 use super::{PoolStatus, WorkerInfo};
-use crate::broker::Broker;
-use crate::broker::current;
+use crate::broker::{Broker, Deadline, current};
 use crate::error::Kind;
 use crate::handler::attempt::{Wanted, decode, encode, message_of};
 use crate::handler::copies;
@@ -33,9 +34,12 @@ use dishrack_core::ledger::{Cause, Credit, Outcome, Started};
 #[derive(Debug)]
 pub(super) struct TaskPool(ThreadPool);
 
+/// Begins a worker, on the thread of the tasks.
+type TaskStart = Box<dyn FnOnce() + Send>;
+
 impl TaskPool {
     pub(super) fn of_handlers<T, R, E, F, Fut>(
-        plan: &ThreadPlan,
+        plan: &LocalPlan,
         broker: &Arc<Broker>,
         credit: Credit,
         time_limit: Option<Duration>,
@@ -48,34 +52,27 @@ impl TaskPool {
         R: Serialize + 'static,
         E: Display + 'static,
     {
-        let (pool, shared, alive) = begin(plan, broker);
-        let mut workers = Vec::new();
-        for (slot, name) in plan.names.iter().enumerate() {
-            let (link, queue, signals) = task::pair();
-            let holder = shared.attach(slot, name, Box::new(link), &queue, credit);
-            let worker = LocalWorker::new(Arc::clone(broker), holder, queue);
-            workers.push((slot, worker, signals, holder));
-        }
+        let (starts, over) = run_on_one_thread(Some((Arc::clone(broker), type_name::<T>())))?;
         let handler = Arc::new(handler);
-        let last = alive.clone();
-        run_on_one_thread(&pool, last, move |tasks| {
-            current::set(Arc::clone(&shared.broker), type_name::<T>());
-            for (slot, worker, signals, holder) in workers {
-                let (shared, handler, alive) =
-                    (Arc::clone(&shared), Arc::clone(&handler), alive.clone());
-                tasks.spawn_local(async move {
-                    serve(worker, &signals, time_limit, &*handler).await;
-                    shared.broker.detach(holder, Started::default(), None);
-                    shared.one_ended(slot, "they were stopped", false);
-                    drop(alive);
-                });
-            }
-        })?;
-        Ok(TaskPool(pool))
+        let starter: Starter = Box::new(move |shared: &Arc<PoolState>, post: Post| {
+            let (link, queue, signals) = task::pair();
+            let holder = shared.attach(&post.worker, Box::new(link), &queue, credit);
+            let worker = LocalWorker::new(Arc::clone(&shared.broker), holder, queue);
+            let (pool, handler) = (Arc::clone(shared), Arc::clone(&handler));
+            start(&starts, move || async move {
+                serve(worker, &signals, time_limit, &*handler).await;
+                drop(handler);
+                pool.broker.detach(holder, Started::default(), None);
+                pool.one_ended(post.slot, "they were stopped", false);
+            });
+            Ok(Some(holder))
+        });
+        let shared = PoolState::begin(plan, broker, starter)?;
+        Ok(TaskPool(ThreadPool::of(shared, over)))
     }
 
     pub(super) fn of_loops<F, Fut>(
-        plan: &ThreadPlan,
+        plan: &LocalPlan,
         broker: &Arc<Broker>,
         run: F,
     ) -> Result<Self, Kind>
@@ -83,30 +80,29 @@ impl TaskPool {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let (pool, shared, alive) = begin(plan, broker);
-        let life = |(slot, name): (usize, &String)| LoopLife::new(slot, name, plan.spec);
-        let lives: Vec<LoopLife> = plan.names.iter().enumerate().map(life).collect();
-        let last = alive.clone();
-        run_on_one_thread(&pool, last, move |tasks| {
-            let run = Rc::new(run);
-            for mut life in lives {
-                let (shared, run, alive): (Arc<PoolState>, _, _) =
-                    (Arc::clone(&shared), Rc::clone(&run), alive.clone());
-                tasks.spawn_local(async move {
-                    shared.begin_loop(&life.worker);
-                    let end = loop {
-                        let is_fine = catch(async { run().await }).await.is_ok();
-                        match life.after(is_fine, &shared) {
-                            Next::Over(end) => break end,
-                            Next::Again(rest) => tokio::time::sleep(rest).await,
-                        }
-                    };
-                    shared.one_ended(life.slot, &end.why, end.is_spent);
-                    drop(alive);
-                });
-            }
-        })?;
-        Ok(TaskPool(pool))
+        let (starts, over) = run_on_one_thread(None)?;
+        let run = Arc::new(run);
+        let starter: Starter = Box::new(move |shared: &Arc<PoolState>, post: Post| {
+            let (pool, run) = (Arc::clone(shared), Arc::clone(&run));
+            let mut life = LoopLife::new(post, shared.spec);
+            let is_to_end = Arc::clone(&life.post.is_to_end);
+            let work = move || async move {
+                pool.begin_loop(&life.post);
+                let end = loop {
+                    let is_fine = catch(async { run().await }).await.is_ok();
+                    match life.after(is_fine, &pool) {
+                        Next::Over(end) => break end,
+                        Next::Again(rest) => tokio::time::sleep(rest).await,
+                    }
+                };
+                drop(run);
+                pool.one_ended(life.post.slot, &end.why, end.is_spent);
+            };
+            start(&starts, move || until_told(is_to_end, work()));
+            Ok(None)
+        });
+        let shared = PoolState::begin(plan, broker, starter)?;
+        Ok(TaskPool(ThreadPool::of(shared, over)))
     }
 }
 
@@ -119,6 +115,14 @@ impl Pool for TaskPool {
         self.0.kill();
     }
 
+    fn scale(&self, workers: usize, deadline: Deadline) -> Result<(), Kind> {
+        self.0.scale(workers, deadline)
+    }
+
+    fn reload(&self, deadline: Deadline) -> Result<(), Kind> {
+        self.0.reload(deadline)
+    }
+
     fn workers(&self) -> Vec<WorkerInfo> {
         self.0.workers()
     }
@@ -128,35 +132,58 @@ impl Pool for TaskPool {
     }
 }
 
-fn run_on_one_thread(
-    pool: &ThreadPool,
-    alive: Sender<()>,
-    begin: impl FnOnce(&LocalSet) + Send + 'static,
-) -> Result<(), Kind> {
-    spawn_thread(alive, begin).inspect_err(|_| pool.fail())
+/// Starts a worker on the thread of the tasks.
+fn start<Fut: Future<Output = ()> + 'static>(
+    starts: &UnboundedSender<TaskStart>,
+    work: impl FnOnce() -> Fut + Send + 'static,
+) {
+    // The thread takes them for as long as there is a starter, which has this end.
+    let _ = starts.send(Box::new(move || drop(spawn_local(work()))));
 }
 
-fn spawn_thread(
-    alive: Sender<()>,
-    begin: impl FnOnce(&LocalSet) + Send + 'static,
-) -> Result<(), Kind> {
+/// Starts the thread of the tasks. It ends when no more will be started and all have ended, and
+/// then the channel that is returned is disconnected. Handlers work for the queue that is given.
+fn run_on_one_thread(
+    works_for: Option<(Arc<Broker>, &'static str)>,
+) -> Result<(UnboundedSender<TaskStart>, Receiver<()>), Kind> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Kind::io("making a tokio runtime"))?;
+    let (alive, over): (Sender<()>, _) = bounded(0);
+    let (sender, starts) = unbounded_channel();
     let thread = std::thread::Builder::new().name("dishrack-tasks".into());
     let spawned = thread.spawn(move || {
+        if let Some((broker, item_type)) = works_for {
+            current::set(broker, item_type);
+        }
         let tasks = LocalSet::new();
-        begin(&tasks);
+        tasks.spawn_local(start_all(starts));
         runtime.block_on(tasks);
         drop(runtime);
         current::clear();
         // Nothing of the queue is held any more.
         drop(alive);
     });
-    spawned
-        .map(drop)
-        .map_err(Kind::io("starting the thread of the tasks"))
+    spawned.map_err(Kind::io("starting the thread of the tasks"))?;
+    Ok((sender, over))
+}
+
+async fn start_all(mut starts: UnboundedReceiver<TaskStart>) {
+    while let Some(begin) = starts.recv().await {
+        begin();
+    }
+}
+
+/// Runs a loop. Whenever it is polled, a `get` in it ends if this is true: all tasks share a thread,
+/// and each has its own end.
+async fn until_told(is_to_end: Arc<AtomicBool>, work: impl Future<Output = ()>) {
+    let mut work = pin!(work);
+    poll_fn(move |context| {
+        current::end_when(Arc::clone(&is_to_end));
+        work.as_mut().poll(context)
+    })
+    .await;
 }
 
 async fn serve<T, R, E, F, Fut>(

@@ -4,6 +4,7 @@
 //! It lives as long as its workers, because the kernel takes the end of the thread that started a
 //! child for the parent's death.
 
+mod crew;
 mod exits;
 mod forks;
 mod roster;
@@ -11,13 +12,14 @@ mod slot;
 mod starts;
 mod time_limits;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use nix::sys::signal::Signal;
 
+use self::crew::{PendingChanges, seed_of_slot};
 use self::slot::Slot;
 use super::fork::ForkServer;
 use super::notes::{Life, Note, NoteSender};
@@ -34,6 +36,7 @@ use crate::sys::stderr::{Outlet, Relay};
 use dishrack_core::ledger::{Credit, Exit};
 use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::clock::Clock;
+use dishrack_core::pool::crew::Crew;
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, StartMethod, worker_name};
 
@@ -88,6 +91,10 @@ pub(super) struct Watch {
     oom: OomCounter,
     /// The reason why the last worker was given up.
     loss: Option<String>,
+    crew: Crew,
+    /// Workers that are to be started, first come first.
+    unstarted: VecDeque<usize>,
+    changes: PendingChanges,
     is_stopping: bool,
     /// All workers are over: the fork server is not started again.
     is_over: bool,
@@ -96,8 +103,8 @@ pub(super) struct Watch {
     fork_server_lingers_until: Option<Duration>,
     /// Lives that were ordered from a fork server and are taken for never born.
     unborn: HashSet<Life>,
-    /// The slots that the queue knows to be over for good.
-    told_over: usize,
+    /// The workers that the queue knows of: those that are there or will be.
+    told: usize,
 }
 
 impl Watch {
@@ -109,9 +116,8 @@ impl Watch {
         roster: Roster,
     ) -> Self {
         let slot = |index: usize| {
-            let seed = index as u64 ^ u64::from(std::process::id()) << 32;
             let name = worker_name(&plan.name, index + 1);
-            Slot::new(name, Child::new(plan.spec, seed))
+            Slot::new(name, Child::new(plan.spec, seed_of_slot(index)))
         };
         // Without it workers write to our stderr themselves.
         let outlet = match plan.launch.hides_stderr {
@@ -125,6 +131,10 @@ impl Watch {
         roster.with(|roster| roster.wanted = plan.workers);
         let mut watch = Watch {
             slots: (0..plan.workers).map(slot).collect(),
+            crew: Crew::new(plan.workers),
+            unstarted: (0..plan.workers).collect(),
+            changes: PendingChanges::default(),
+            told: plan.workers,
             plan,
             broker,
             reaper,
@@ -144,7 +154,6 @@ impl Watch {
             fork_server_restarts: Window::default(),
             fork_server_lingers_until: None,
             unborn: HashSet::new(),
-            told_over: 0,
         };
         for index in 0..watch.slots.len() {
             watch.enter_in_roster(index);
@@ -170,19 +179,19 @@ impl Watch {
         if self.plan.method == StartMethod::Fork {
             self.start_fork_server();
         }
-        let mut unstarted = 0..self.slots.len();
-        while !self.are_all_over() {
+        while !self.is_over() {
             // One at a time, so that ready workers work, and a stop is heard meanwhile.
             if !self.is_stopping
-                && let Some(slot) = unstarted.next()
+                && let Some(slot) = self.unstarted.pop_front()
             {
-                self.happen(slot, ChildEvent::Begin);
-                if self.are_all_over() {
+                self.begin(slot);
+                self.follow_crew();
+                if self.is_over() {
                     // It could not even be started, so no event would wake this thread.
                     break;
                 }
             }
-            let timeout = match unstarted.is_empty() || self.is_stopping {
+            let timeout = match self.unstarted.is_empty() || self.is_stopping {
                 true => self.next_deadline().map(|at| at.saturating_sub(self.now())),
                 false => Some(Duration::ZERO),
             };
@@ -201,24 +210,30 @@ impl Watch {
                 }
             }
             self.make_round();
-            self.tell_over();
+            self.follow_crew();
+            self.tell_workers();
             self.give_up_lingering_fork_server();
             self.reap_orphans();
         }
         self.end();
     }
 
-    /// Tells the queue how many workers will not be started again: an item that waits for one more
-    /// may wait in vain.
-    fn tell_over(&mut self) {
+    /// Tells the queue how many workers there are or will be: an item that waits for one more may
+    /// wait in vain.
+    fn tell_workers(&mut self) {
         let slots = self.slots.iter();
-        let over = slots
-            .filter(|slot| slot.child.phase() == Phase::Over)
+        let here = slots
+            .filter(|slot| slot.child.phase() != Phase::Over)
             .count();
-        let went = over - std::mem::replace(&mut self.told_over, over);
-        if went > 0 {
-            self.broker.with(|core| core.workers_change(0, went));
+        let before = std::mem::replace(&mut self.told, here);
+        if here != before {
+            self.broker.with(|core| core.workers_change(here, before));
         }
+    }
+
+    /// Returns `true` if all workers are over, and none will come.
+    fn is_over(&self) -> bool {
+        self.are_all_over() && (self.is_stopping || self.crew.is_over())
     }
 
     fn are_all_over(&self) -> bool {
@@ -239,7 +254,7 @@ impl Watch {
 
     fn end(mut self) {
         self.is_over = true;
-        self.tell_over();
+        self.tell_workers();
         if self.fork_server.is_alive() {
             self.reaper.kill(FORK_SERVER);
             while self.fork_server.is_alive() {
@@ -294,7 +309,7 @@ impl Watch {
 
     fn carry_out(&mut self, index: usize, effect: ChildEffect) -> Option<ChildEvent> {
         match effect {
-            ChildEffect::Start => match self.start(index) {
+            ChildEffect::Start => match self.start_in_crew(index) {
                 Ok(()) => None,
                 Err(error) => {
                     let why = format!("could not be started: {error}");
@@ -311,7 +326,10 @@ impl Watch {
             }
             ChildEffect::Kill => self.kill(index),
             ChildEffect::Conclude => Some(self.conclude(index)),
-            ChildEffect::Finish => None,
+            ChildEffect::Finish => {
+                self.leave_crew(index, "it ended by itself");
+                None
+            }
             ChildEffect::GiveUp => {
                 let ChildSpec {
                     intensity, period, ..
@@ -330,6 +348,7 @@ impl Watch {
                     worker: Arc::clone(&slot.name),
                     why: why.clone(),
                 });
+                self.leave_crew(index, &why);
                 self.loss = Some(why);
                 None
             }
@@ -372,6 +391,7 @@ impl Watch {
                 self.born(life, pid);
                 self.begin_watchdog(life.slot);
                 self.happen(life.slot, ChildEvent::Ready);
+                self.join_crew(life.slot);
             }
             Note::LinkClosed { life, why } if self.is_current(life) => {
                 self.close_link(life.slot, why);
@@ -411,6 +431,8 @@ impl Watch {
                 self.reaper.signal_groups(Signal::SIGCONT);
                 self.clock.resume(self.origin.elapsed());
             }
+            Note::Scale { workers, told } => self.scale(workers, told),
+            Note::Reload { told } => self.reload(told),
             Note::Stop => self.stop(ChildEvent::StopAsked),
             Note::Drain => self.stop(ChildEvent::DrainAsked),
             Note::Kill => self.stop(ChildEvent::KillAsked),
@@ -433,6 +455,7 @@ impl Watch {
 
     fn stop(&mut self, event: ChildEvent) {
         let was_stopping = std::mem::replace(&mut self.is_stopping, true);
+        self.crew.handle_stop();
         self.roster.with(|roster| {
             roster.state = match event {
                 ChildEvent::DrainAsked if !was_stopping => RunState::Draining,

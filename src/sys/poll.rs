@@ -19,6 +19,14 @@ const LOOKS: u32 = 32;
 /// sides may be on the same one, and then neither gets on while the other polls.
 const KEPT: u32 = 2;
 
+/// Lets a thread run that was woken just now, or that woke the caller and waits for it. The kernel
+/// often puts a thread that is woken on the processor of the one that woke it, where it waits until
+/// that one sleeps. A caller that polled first would keep it waiting. Where nobody waits it costs a
+/// system call, which is little beside a wake-up.
+pub(crate) fn give_way() {
+    std::thread::yield_now();
+}
+
 /// Polls until `is_there` or the time is over. Returns `true` if it is there.
 pub(crate) fn poll_until(is_there: impl Fn() -> bool) -> bool {
     poll_for(POLL, is_there)

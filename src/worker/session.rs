@@ -34,7 +34,7 @@ use crate::protocol::ring_pair::RingPair;
 use crate::sys::clock::Deadline;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
-use crate::sys::poll::poll_until;
+use crate::sys::poll::{give_way, poll_until};
 use crate::sys::{exit, stderr, title};
 use dishrack_core::ledger::{Cause, Outcome, Token};
 
@@ -54,6 +54,8 @@ pub(crate) struct Session {
     /// True for a handler, which works on one item at a time; a loop works on those that it got and
     /// did not settle.
     pub(super) is_handler: AtomicBool,
+    /// True if the handler was woken for what it has done since it last rested.
+    was_woken: AtomicBool,
     name: String,
     ring_pair: Arc<RingPair>,
     /// Notices when code of this process has closed all files.
@@ -83,6 +85,7 @@ impl Session {
             memory_max: assignment.memory_max,
             is_worn: AtomicBool::new(false),
             is_handler: AtomicBool::new(false),
+            was_woken: AtomicBool::new(false),
             name: assignment.name,
             descriptor_check: DescriptorCheck::new(),
             uplink: Uplink::open(
@@ -222,6 +225,7 @@ impl Session {
                     let ticket = self.ring_pair.down_doorbell().want();
                     if inbox.is_empty() {
                         self.sleep(inbox, ticket, None);
+                        self.was_woken.store(true, Ordering::Relaxed);
                     }
                 }
             }
@@ -233,6 +237,9 @@ impl Session {
         self.uplink.ring();
         self.ring_pair.board().rest();
         self.tell_of_room();
+        if self.was_woken.swap(false, Ordering::Relaxed) {
+            give_way();
+        }
         let is_more = || self.ring_pair.down_published() != position;
         if !self.ring_pair.may_poll() || !poll_until(is_more) {
             title::set_activity(&"idle");

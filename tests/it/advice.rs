@@ -1,7 +1,9 @@
 //! The advice for users who type what other programs know, and the texts of each help.
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
+
+use crate::said::{Said, words};
 
 crate::trials!(
     a_word_in_the_wrong_place_is_told_where_it_belongs,
@@ -16,44 +18,38 @@ crate::trials!(
     a_journal_of_another_command_is_told,
 );
 
-fn supervisor(arguments: &[&str]) -> Output {
+fn supervisor(arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.env_remove("REDIS_URL");
-    command.args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    command.args(arguments).output().unwrap().into()
 }
 
 /// Returns the message of a call that ends with exit code 2, in one line.
 fn refusal(arguments: &[&str]) -> String {
-    let output = supervisor(arguments);
-    let said = text(&output.stderr).replace('\n', " ");
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-    assert!(!said.contains("panicked"), "{said}");
-    said
+    let said = supervisor(arguments);
+    said.ends(2).hides("panicked");
+    said.err.replace('\n', " ")
 }
 
 fn help(arguments: &[&str]) -> String {
-    let output = supervisor(&[arguments, &["--help"]].concat());
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}");
-    text(&output.stdout)
+    let said = supervisor(&[arguments, &["--help"]].concat());
+    said.ends(0);
+    said.out
 }
 
 fn a_word_in_the_wrong_place_is_told_where_it_belongs() {
-    let cases: [(&[&str], &str); 8] = [
-        (&["dead", "list", "jj"], "supervisor dead list --journal jj"),
-        (&["help"], "supervisor --help"),
-        (&["gzip"], "supervisor -- gzip"),
-        (&[":::", "a"], "supervisor -- gzip ::: a b"),
-        (&["work", "gzip"], "supervisor work -- gzip"),
-        (&["work", ":::", "a"], "supervisor put ::: ITEM"),
-        (&["status", "mails"], "supervisor status --stream mails"),
-        (&["salvage", "jj"], "salvage --journal jj"),
+    let cases = [
+        ("dead list jj", "supervisor dead list --journal jj"),
+        ("help", "supervisor --help"),
+        ("gzip", "supervisor -- gzip"),
+        ("::: a", "supervisor -- gzip ::: a b"),
+        ("work gzip", "supervisor work -- gzip"),
+        ("work ::: a", "supervisor put ::: ITEM"),
+        ("status mails", "supervisor status --stream mails"),
+        ("salvage jj", "salvage --journal jj"),
     ];
     for (arguments, advice) in cases {
-        let said = refusal(arguments);
+        let said = refusal(&words(arguments));
         assert!(said.contains(advice), "{arguments:?}: {said}");
         let is_misled = said.contains("supervisor -- jj") || said.contains("supervisor -- help");
         assert!(!is_misled, "{said}");
@@ -61,17 +57,17 @@ fn a_word_in_the_wrong_place_is_told_where_it_belongs() {
 }
 
 fn options_of_other_programs_are_told_by_ours() {
-    let cases: [(&[&str], &str); 7] = [
-        (&["-j", "4"], "--workers"),
-        (&["-P4"], "--workers"),
-        (&["--jobs", "4"], "--workers"),
-        (&["--retries", "3"], "--max-attempts"),
-        (&["-I", "{}"], "{} in the COMMAND"),
-        (&["-a", "jobs.txt"], "--input FILE"),
-        (&["--resume"], "--journal FILE"),
+    let cases = [
+        ("-j 4", "--workers"),
+        ("-P4", "--workers"),
+        ("--jobs 4", "--workers"),
+        ("--retries 3", "--max-attempts"),
+        ("-I {}", "{} in the COMMAND"),
+        ("-a jobs.txt", "--input FILE"),
+        ("--resume", "--journal FILE"),
     ];
     for (arguments, advice) in cases {
-        let said = refusal(&[arguments, &["--", "echo"]].concat());
+        let said = refusal(&[&words(arguments)[..], &["--", "echo"]].concat());
         assert!(said.contains(advice), "{arguments:?}: {said}");
         for misleading in ["use '-- ", "--joblog", "--redis"] {
             assert!(!said.contains(misleading), "{misleading}: {said}");
@@ -157,39 +153,31 @@ fn what_nobody_reads_on_stdin_is_told() {
         writer.write_all(input.unwrap_or_default()).unwrap();
         drop(writer);
         let child = command.stdin(reader).spawn().unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        text(&output.stderr)
+        let said = Said::from(child.wait_with_output().unwrap());
+        said.ends(0);
+        said.err
     };
     assert!(run(Some(b"a\nb\n"), &[]).contains(TOLD));
     assert!(!run(None, &[]).contains(TOLD), "nothing comes");
     assert!(!run(Some(b"a\n"), &["--input", "-"]).contains(TOLD));
     let quiet = supervisor(&["-q", "--wash", "0", "--dry", "0"]);
-    assert!(!text(&quiet.stderr).contains(TOLD), "/dev/null");
+    assert!(!quiet.err.contains(TOLD), "/dev/null");
 }
 
 fn the_summary_can_be_left_out() {
     let arguments = ["-w", "1", "--no-summary", "--", "echo", ":::", "a"];
     let output = supervisor(&arguments);
-    assert_eq!(text(&output.stdout), "a\n");
-    assert_eq!(text(&output.stderr), "");
+    output.prints("a\n");
+    assert_eq!(output.err, "");
     let output = supervisor(&[&["--format", "json"], &arguments[..]].concat());
-    assert!(!text(&output.stdout).contains("summary"));
+    assert!(!output.out.contains("summary"));
     // The failure is reported.
-    let arguments = [
-        "--no-summary",
-        "--max-attempts",
-        "1",
-        "--",
-        "false",
-        ":::",
-        "a",
-    ];
+    let arguments = words("--no-summary --max-attempts 1 -- false ::: a");
     let output = supervisor(&arguments);
-    assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
+    output.ends(1);
+    let said = &output.err;
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("a: given up on"), "{said}");
+    output.tells("a: given up on");
 }
 
 fn a_journal_of_another_command_is_told() {
@@ -208,8 +196,8 @@ fn a_journal_of_another_command_is_told() {
             "a",
             "b",
         ]);
-        assert_eq!(output.status.code(), Some(0));
-        (text(&output.stdout), text(&output.stderr))
+        output.ends(0);
+        (output.out, output.err)
     };
     let told = |said: &str| said.contains("is the journal of another COMMAND (echo ");
     for _ in 0..2 {

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
+
+use crate::said::{Said, words};
 
 crate::trials!(
     wrong_options_are_named,
@@ -32,70 +34,55 @@ fn supervisor() -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
-    supervisor().args(arguments).output().unwrap()
+fn run(arguments: &[&str]) -> Said {
+    said(supervisor().args(arguments))
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Checks for exit code 2, nothing on stdout, and a message with this text on stderr.
-fn is_refused(output: &Output, expected: &str) {
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert_eq!(text(&output.stdout), "");
-    assert!(
-        error.contains(expected),
-        "{error:?} does not say {expected:?}"
-    );
-    assert!(!error.contains("panicked"), "{error}");
+fn said(command: &mut Command) -> Said {
+    command.output().unwrap().into()
 }
 
 fn wrong_options_are_named() {
-    let cases: &[(&[&str], &str)] = &[
-        (&["--workers", "0"], "--workers 0"),
-        (&["--workers", "abc"], "abc"),
-        (&["--workers", "-1"], "-1"),
-        (&["--workers", "1000000000"], "1000000000 are more than"),
+    let cases = [
+        ("--workers 0", "--workers 0"),
+        ("--workers abc", "abc"),
+        ("--workers -1", "-1"),
+        ("--workers 1000000000", "1000000000 are more than"),
         (
-            &["--workers", "1000000000", "--mode", "threads"],
+            "--workers 1000000000 --mode threads",
             "1000000000 are more than",
         ),
         (
-            &["--workers", "1000000000", "--mode", "tasks"],
+            "--workers 1000000000 --mode tasks",
             "1000000000 are more than",
         ),
-        (&["--workers", "99999999999999999999999"], "--workers"),
-        (&["--mode", "fibers"], "fibers"),
-        (&["--start-method", "clone"], "clone"),
-        (&["--format", "xml"], "xml"),
-        (&["--dry", "-1s"], "cannot be negative"),
-        (&["--wash", "-0.5"], "cannot be negative"),
-        (&["--dry", "1e99"], "more than a year"),
-        (&["--dry", "99999h"], "more than a year"),
-        (&["--wash", "nan"], "nan"),
-        (&["--wash", "soon"], "soon"),
-        (&["--max-attempts", "0"], "--max-attempts"),
-        (&["--dishes", "-3"], "-3"),
-        (&["--dishes", "3", "--input", "x"], "--input"),
-        (&["--direct", "--capacity", "3"], "--capacity"),
-        (&["--payload", "99999999999"], "--payload 99999999999"),
-        (&["--wrokers", "2"], "--workers"),
-        (&["extra"], "extra"),
+        ("--workers 99999999999999999999999", "--workers"),
+        ("--mode fibers", "fibers"),
+        ("--start-method clone", "clone"),
+        ("--format xml", "xml"),
+        ("--dry -1s", "cannot be negative"),
+        ("--wash -0.5", "cannot be negative"),
+        ("--dry 1e99", "more than a year"),
+        ("--dry 99999h", "more than a year"),
+        ("--wash nan", "nan"),
+        ("--wash soon", "soon"),
+        ("--max-attempts 0", "--max-attempts"),
+        ("--dishes -3", "-3"),
+        ("--dishes 3 --input x", "--input"),
+        ("--direct --capacity 3", "--capacity"),
+        ("--payload 99999999999", "--payload 99999999999"),
+        ("--wrokers 2", "--workers"),
+        ("extra", "extra"),
     ];
     for (arguments, expected) in cases {
-        is_refused(&run(arguments), expected);
+        run(&words(arguments)).is_refused(expected);
     }
 }
 
 fn a_missing_or_unreadable_input_is_named() {
-    is_refused(
-        &run(&["--input", "/no/such/file"]),
-        "/no/such/file: cannot be read",
-    );
-    is_refused(&run(&["--input", "/"]), "/: it is a folder");
-    is_refused(&run(&["--input", ""]), "--input");
+    run(&["--input", "/no/such/file"]).is_refused("/no/such/file: cannot be read");
+    run(&["--input", "/"]).is_refused("/: it is a folder");
+    run(&["--input", ""]).is_refused("--input");
 }
 
 fn an_input_line_that_is_not_text_is_named_before_anything_is_started() {
@@ -110,10 +97,10 @@ fn an_input_line_that_is_not_text_is_named_before_anything_is_started() {
         "--dry",
         "0",
     ]);
-    is_refused(&output, "names: line 3 is not UTF-8");
+    output.is_refused("names: line 3 is not UTF-8");
 }
 
-fn pipe(input: &[u8], arguments: &[&str]) -> Output {
+fn pipe(input: &[u8], arguments: &[&str]) -> Said {
     let mut child = supervisor()
         .args(["--input", "-", "--wash", "0", "--dry", "0"])
         .args(arguments)
@@ -123,15 +110,14 @@ fn pipe(input: &[u8], arguments: &[&str]) -> Output {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
+    child.wait_with_output().unwrap().into()
 }
 
 fn a_pipe_line_that_is_not_text_is_named_when_it_comes() {
     let output = pipe(b"one\n\xff\ntwo\n", &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("stdin: line 2 is not UTF-8"));
+    output.ends(2).tells("stdin: line 2 is not UTF-8");
     // Accepted items are done.
-    assert!(text(&output.stderr).contains("1 of 1 dishes done"));
+    output.tells("1 of 1 dishes done");
 }
 
 fn dishes_come_from_a_file_and_from_a_pipe() {
@@ -148,8 +134,8 @@ fn dishes_come_from_a_file_and_from_a_pipe() {
         "0",
     ];
     for output in [pipe(names.as_bytes(), &[]), run(&file)] {
-        assert_eq!(output.status.code(), Some(0));
-        let lines = text(&output.stdout);
+        output.ends(0);
+        let lines = &output.out;
         for name in ["cup", "plate with a long name", "", "schüssel"] {
             assert!(
                 lines.contains(&format!("Washing {name} , time: ")),
@@ -183,12 +169,8 @@ fn workers_need_no_temporary_folder() {
             command
                 .env("TMPDIR", path)
                 .args(["--mode", mode, "--wash", "0", "--dry", "0"]);
-            let output = command.output().unwrap();
-            assert_eq!(
-                output.status.code(),
-                Some(0),
-                "{path:?}, {mode}: {output:?}"
-            );
+            let output = said(&mut command);
+            assert_eq!(output.code, Some(0), "{path:?}, {mode}: {output:?}");
         }
     }
     assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
@@ -203,16 +185,11 @@ fn the_temporary_folder_is_left_alone() {
     let runtime = tempfile::tempdir().unwrap();
     for method in ["spawn", "fork"] {
         let mut command = supervisor();
-        command.env("XDG_RUNTIME_DIR", runtime.path());
-        command.env("TMPDIR", folder.path()).args([
-            "--start-method",
-            method,
-            "--wash",
-            "0",
-            "--dry",
-            "0",
-        ]);
-        assert_eq!(command.output().unwrap().status.code(), Some(0));
+        command
+            .env("XDG_RUNTIME_DIR", runtime.path())
+            .env("TMPDIR", folder.path())
+            .args(words(&format!("--start-method {method} --wash 0 --dry 0")));
+        said(&mut command).ends(0);
     }
     assert!(place.join("socket").exists());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -220,8 +197,8 @@ fn the_temporary_folder_is_left_alone() {
 
 fn help_shows_examples_and_every_option() {
     let output = run(&["--help"]);
-    assert_eq!(output.status.code(), Some(0));
-    let help = text(&output.stdout);
+    output.ends(0);
+    let help = &output.out;
     let options = [
         "-w, --workers",
         "--mode",
@@ -244,21 +221,22 @@ fn help_shows_examples_and_every_option() {
         assert!(help.contains(option), "{option}");
     }
     assert!(help.contains("supervisor --workers 2"), "an example");
-    assert!(text(&run(&["--version"]).stdout).starts_with("supervisor 0."));
+    assert!(run(&["--version"]).out.starts_with("supervisor 0."));
 }
 
 fn quiet_leaves_the_summary() {
     let output = run(&["-q", "--wash", "0", "--dry", "0", "--dishes", "7"]);
-    assert_eq!(text(&output.stdout), "");
-    assert!(text(&output.stderr).starts_with("7 of 7 dishes done, 0 dead; "));
+    output.prints("");
+    assert!(output.err.starts_with("7 of 7 dishes done, 0 dead; "));
 }
 
 fn json_events_carry_the_fields_of_the_contract() {
     let output = run(&[
         "--format", "json", "--wash", "0", "--dry", "0", "-w", "1", "--dishes", "2",
     ]);
-    assert_eq!(text(&output.stderr), "");
-    let events: Vec<Value> = text(&output.stdout)
+    assert_eq!(output.err, "");
+    let events: Vec<Value> = output
+        .out
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -319,14 +297,9 @@ fn every_mode_does_the_chapters_dishes() {
             &["--capacity", "0"],
         ] {
             let times = ["--wash", "1ms", "--dry", "1ms", "-w", "2"];
-            let output = supervisor()
-                .args(mode)
-                .args(way)
-                .args(times)
-                .output()
-                .unwrap();
-            let lines = text(&output.stdout);
-            assert_eq!(output.status.code(), Some(0), "{mode:?} {way:?}");
+            let output = said(supervisor().args(mode).args(way).args(times));
+            let lines = &output.out;
+            assert_eq!(output.code, Some(0), "{mode:?} {way:?}");
             assert_eq!(lines.lines().count(), 8, "{mode:?} {way:?}: {lines}");
             for n in 1..=4 {
                 assert!(lines.contains(&format!("Washing dish-{n} , time: 0:00:0")));
@@ -338,8 +311,8 @@ fn every_mode_does_the_chapters_dishes() {
 
 fn no_dishes_are_no_work() {
     let output = run(&["--dishes", "0"]);
-    assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stderr).starts_with("0 of 0 dishes done"));
+    output.ends(0);
+    assert!(output.err.starts_with("0 of 0 dishes done"));
 }
 
 fn dishes_come_from_a_named_pipe() {
@@ -365,9 +338,9 @@ fn dishes_come_from_a_named_pipe() {
         .spawn()
         .unwrap();
     fs::write(&path, "cup\nplate\n").unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(text(&output.stdout).lines().count(), 4);
+    let output = Said::from(child.wait_with_output().unwrap());
+    output.ends(0);
+    assert_eq!(output.out.lines().count(), 4);
 }
 
 /// Memory checkers start a program with an auxiliary vector of their own.
@@ -382,7 +355,7 @@ fn a_program_with_threads_runs_under_valgrind() {
         .args(["--mode", "threads", "-w", "2", "--dishes", "1"])
         .output()
     {
-        Ok(output) => output,
+        Ok(output) => Said::from(output),
         Err(error) => {
             eprintln!(
                 "skipped: a_program_with_threads_runs_under_valgrind, as valgrind does not start: {error}"
@@ -390,7 +363,5 @@ fn a_program_with_threads_runs_under_valgrind() {
             return;
         }
     };
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{error}");
-    assert!(error.contains("1 of 1 dishes done"), "{error}");
+    output.ends(0).tells("1 of 1 dishes done");
 }

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
+
+use crate::said::{Said, words};
 
 crate::trials!(
     a_command_that_cannot_be_run_is_told_once_before_anything_runs,
@@ -16,26 +18,21 @@ crate::trials!(
 );
 
 /// Runs in this folder, with nothing on stdin.
-fn run(folder: &Path, arguments: &[&str]) -> Output {
+fn run(folder: &Path, arguments: &[&str]) -> Said {
     Command::new(env!("CARGO_BIN_EXE_supervisor"))
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         .output()
         .unwrap()
+        .into()
 }
 
 /// Checks for exit code 2, nothing on stdout, and one line on stderr with this text.
 fn is_refused(folder: &Path, arguments: &[&str], expected: &str) {
-    let output = run(folder, arguments);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
-    assert!(
-        error.contains(expected),
-        "{arguments:?}: {error:?} does not say {expected:?}"
-    );
-    assert_eq!(error.lines().count(), 1, "{error}");
+    let said = run(folder, arguments);
+    said.is_refused(expected);
+    assert_eq!(said.err.lines().count(), 1, "{}", said.err);
 }
 
 fn a_command_that_cannot_be_run_is_told_once_before_anything_runs() {
@@ -79,63 +76,49 @@ fn a_command_that_cannot_be_run_is_told_once_before_anything_runs() {
 
 fn options_that_do_not_go_together_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: &[(&[&str], &str)] = &[
-        (&["--tag"], "--tag: needs a COMMAND, after --"),
-        (&["--keep-order"], "--keep-order: needs a COMMAND"),
-        (&["--results", "x"], "--results: needs a COMMAND"),
-        (&["--dishes", "3", "--", "true"], "--dishes: is for dishes"),
-        (&["--wash", "1s", "--", "true"], "--wash: is for dishes"),
+    let cases = [
+        ("--tag", "--tag: needs a COMMAND, after --"),
+        ("--keep-order", "--keep-order: needs a COMMAND"),
+        ("--results x", "--results: needs a COMMAND"),
+        ("--dishes 3 -- true", "--dishes: is for dishes"),
+        ("--wash 1s -- true", "--wash: is for dishes"),
         (
-            &["--mode", "threads", "--", "true"],
+            "--mode threads -- true",
             "--mode threads: a COMMAND is run by processes",
         ),
         (
-            &["--input", "x", "--", "true", ":::", "a"],
+            "--input x -- true ::: a",
             "--input: the items follow ::: already",
         ),
-        (&["--", "true", ":::", "a", ":::", "b"], "::: stands twice"),
-        (&["--", ":::", "a"], "there is no COMMAND before :::"),
+        ("-- true ::: a ::: b", "::: stands twice"),
+        ("-- ::: a", "there is no COMMAND before :::"),
         (
-            &["--", "echo", "::::", "list"],
+            "-- echo :::: list",
             "::::: the file of the items is named by an option",
         ),
+        ("--env X -- true", "--env X: expected NAME=VALUE"),
+        ("--env =1 -- true", "--env =1: expected NAME=VALUE"),
+        ("--workdir nosuch -- true", "--workdir nosuch: "),
         (
-            &["--env", "X", "--", "true"],
-            "--env X: expected NAME=VALUE",
-        ),
-        (
-            &["--env", "=1", "--", "true"],
-            "--env =1: expected NAME=VALUE",
-        ),
-        (&["--workdir", "nosuch", "--", "true"], "--workdir nosuch: "),
-        (
-            &["--workdir", "/dev/null", "--", "true"],
+            "--workdir /dev/null -- true",
             "--workdir /dev/null: it is no folder",
         ),
+        ("--halt now -- true", "--halt now: expected now or soon"),
         (
-            &["--halt", "now", "--", "true"],
-            "--halt now: expected now or soon",
-        ),
-        (&["--worker", "sh 'x"], "a quote that does not end"),
-        (&["--worker", ""], "no command"),
-        (
-            &["--worker", "cat", "--stdin"],
+            "--worker cat --stdin",
             "--stdin: a --worker gets its items as requests",
         ),
-        (&["--worker", "cat", "--line-buffer"], "--line-buffer: "),
-        (
-            &["--line-buffer", "--format", "json", "--", "cat"],
-            "--line-buffer: ",
-        ),
-        (
-            &["--input", "nosuch", "--", "true"],
-            "--input nosuch: cannot be read",
-        ),
-        (&["--input", "/", "--", "true"], "--input /: it is a folder"),
+        ("--worker cat --line-buffer", "--line-buffer: "),
+        ("--line-buffer --format json -- cat", "--line-buffer: "),
+        ("--input nosuch -- true", "--input nosuch: cannot be read"),
+        ("--input / -- true", "--input /: it is a folder"),
     ];
     for (arguments, expected) in cases {
-        is_refused(folder.path(), arguments, expected);
+        is_refused(folder.path(), &words(arguments), expected);
     }
+    let unended = ["--worker", "sh 'x"];
+    is_refused(folder.path(), &unended, "a quote that does not end");
+    is_refused(folder.path(), &["--worker", ""], "no command");
 }
 
 fn json_that_is_none_or_lacks_a_member_is_named_with_its_line() {
@@ -199,9 +182,7 @@ fn files_that_cannot_be_written_are_named() {
         .env("TMPDIR", folder.join("nosuch"))
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("output cannot be kept in"), "{error}");
+    Said::from(output).ends(2).tells("output cannot be kept in");
 }
 
 fn a_file_that_the_run_uses_is_not_written_over() {
@@ -217,16 +198,7 @@ fn a_file_that_the_run_uses_is_not_written_over() {
         );
     }
     assert_eq!(fs::read_to_string(folder.join("lines")).unwrap(), "a\n");
-    let arguments = [
-        "--joblog",
-        "x",
-        "--dead-letters",
-        "x",
-        "--",
-        "true",
-        ":::",
-        "a",
-    ];
+    let arguments = words("--joblog x --dead-letters x -- true ::: a");
     is_refused(folder, &arguments, "the run itself uses this file, as x");
 }
 
@@ -236,18 +208,15 @@ fn the_last_of_two_options_counts() {
     let again = ["-w", "1", "-w", "2", "-k", "-k"];
     let given = ["--env", "A=1", "--env", "B=2", "--", "sh", "-c"];
     let script = ["echo $A $B", "_", ":::", "a"];
-    let output = run(folder.path(), &[&again[..], &given, &script].concat());
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 2\n");
-    assert_eq!(output.status.code(), Some(0));
+    run(folder.path(), &[&again[..], &given, &script].concat())
+        .prints("1 2\n")
+        .ends(0);
 }
 
 fn a_place_that_is_none_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(folder.path(), &["-q", "--", "echo", "{1}", ":::", "a"]);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        error.contains("{1} is passed on as it is: {} stands"),
-        "{error}"
-    );
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "{1} a\n");
+    output
+        .tells("{1} is passed on as it is: {} stands")
+        .prints("{1} a\n");
 }

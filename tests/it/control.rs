@@ -349,6 +349,8 @@ fn what_is_not_there_is_told() {
         ("POST", "/v1/items/%FF/cancel", "", 400, "bad_number"),
         ("POST", "/v1/items/7/cancel", "", 409, "nothing_to_cancel"),
         ("POST", "/v1/items/7/retry", "", 409, "no_dead_letter"),
+        ("PUT", "/v1/workers", "2", 400, "bad_body"),
+        ("PUT", "/v1/workers", "{\"count\": -1}", 400, "bad_body"),
         ("POST", "/v1/stop", "now", 400, "bad_body"),
         ("POST", "/v1/stop", "{\"now\": 1}", 400, "bad_body"),
         ("POST", "/v1/stop", "{\"then\": true}", 400, "bad_body"),
@@ -662,12 +664,16 @@ fn routes() -> BTreeSet<String> {
     for route in code.split(".route(").skip(1) {
         let path = route.split('"').nth(1).unwrap();
         for method in ["get", "post", "put"] {
-            if route.contains(&format!("{method}(")) {
+            let call = match method {
+                "put" => "put_method(".to_owned(),
+                method => format!("{method}("),
+            };
+            if route.contains(&call) {
                 routes.insert(format!("{method} {path}"));
             }
         }
     }
-    assert!(routes.len() >= 11, "{routes:?}");
+    assert!(routes.len() >= 13, "{routes:?}");
     routes
 }
 
@@ -698,6 +704,7 @@ fn the_openapi_file_has_every_route_and_field() {
         ("List", run.ask("GET", "/v1/items", "")),
         ("Paused", run.ask("POST", "/v1/pause", "")),
         ("Resumed", run.ask("POST", "/v1/resume", "")),
+        ("Scaled", run.ask("PUT", "/v1/workers", "{\"count\": 2}")),
         ("Put", run.put("4")),
         ("Failure", run.put("no")),
         ("Cancelled", run.ask("POST", "/v1/items/2/cancel", "")),
@@ -705,6 +712,7 @@ fn the_openapi_file_has_every_route_and_field() {
     ];
     run.let_go(4);
     answers.push(("Item", run.ask("GET", "/v1/items/2", "")));
+    answers.push(("Reloaded", run.ask("POST", "/v1/reload", "")));
     answers.push(("Joined", run.ask("GET", "/v1/join", "")));
     answers.push(("Stopped", run.ask("POST", "/v1/stop", "")));
     let schemas = &openapi["components"]["schemas"];

@@ -7,6 +7,10 @@ mod conformance;
 mod deadline;
 #[path = "../shared/http.rs"]
 mod http;
+#[path = "../shared/run.rs"]
+mod run;
+#[path = "../shared/said.rs"]
+mod said;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]

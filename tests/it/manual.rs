@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use crate::said::Said;
+
 crate::trials!(
     every_option_is_in_the_manual,
     the_manual_has_the_sections_that_one_looks_for,
@@ -17,11 +19,10 @@ const SHELLS: [&str; 5] = ["bash", "zsh", "fish", "elvish", "powershell"];
 
 fn supervisor(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
-    let output = command.args(arguments).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
-    assert!(output.stderr.is_empty(), "{arguments:?}");
-    text
+    let said = Said::from(command.args(arguments).output().unwrap());
+    said.ends(0);
+    assert_eq!(said.err, "", "{arguments:?}");
+    said.out
 }
 
 /// Returns the manual's source, where every `-` stands as it is typed.
@@ -109,7 +110,7 @@ fn completions_are_there_for_every_shell() {
         .args(["completions", "cmd"])
         .output()
         .unwrap();
-    assert_eq!(refused.status.code(), Some(2));
+    Said::from(refused).ends(2);
 }
 
 fn bash_understands_its_completions() {
@@ -142,7 +143,8 @@ fn nobody_needs_to_read_to_the_end() {
             .unwrap()
             .wait_with_output()
             .unwrap();
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+        let said = Said::from(output);
+        said.ends(0);
+        assert_eq!(said.err, "", "{arguments:?}");
     }
 }

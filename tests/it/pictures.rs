@@ -2,17 +2,18 @@
 //! before anything is started.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use roxmltree::Document;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::run::{Run, pid_of, send};
+use crate::said::{self, Said};
 
 crate::trials!(
     the_chapters_dishes_are_drawn,
@@ -47,19 +48,11 @@ fn folder() -> (TempDir, String, String) {
 fn supervisor(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.env("RUST_BACKTRACE", "0").args(arguments);
-    // SAFETY: between fork and exec only a system call is made.
-    unsafe {
-        command.pre_exec(|| {
-            // These tests may have been started in the background, with the signal ignored.
-            signal(Signal::SIGINT, SigHandler::SigDfl)?;
-            Ok(())
-        });
-    }
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
-    supervisor(arguments).output().unwrap()
+fn run(arguments: &[&str]) -> Said {
+    supervisor(arguments).output().unwrap().into()
 }
 
 /// Returns the words of the picture: its texts, and the titles of its elements.
@@ -74,8 +67,10 @@ fn words(path: &str) -> Vec<String> {
         .collect()
 }
 
-fn says(words: &[String], what: &str) -> bool {
-    words.iter().any(|one| one.contains(what))
+#[track_caller]
+fn expect(words: &[String], what: &str) {
+    let is_there = words.iter().any(|one| one.contains(what));
+    assert!(is_there, "{what}: {words:?}");
 }
 
 fn values(path: &str) -> Vec<Value> {
@@ -95,22 +90,13 @@ fn the_chapters_dishes_are_drawn() {
         "--timeline",
         &svg,
     ]);
-    assert_eq!(output.status.code(), Some(0));
+    output.ends(0);
     let words = words(&svg);
-    assert!(
-        says(&words, "4 dishes, 2 processes, 5ms to wash, 10ms to dry"),
-        "{words:?}"
-    );
-    assert!(says(&words, "4 of 4 dishes done, 0 dead"), "{words:?}");
+    expect(&words, "4 dishes, 2 processes, 5ms to wash, 10ms to dry");
+    expect(&words, "4 of 4 dishes done, 0 dead");
     for n in 1..=4 {
-        assert!(
-            says(&words, &format!("Washing dish-{n}\nwasher, pid ")),
-            "{words:?}"
-        );
-        assert!(
-            says(&words, &format!("Drying dish-{n}\ndryer-")),
-            "{words:?}"
-        );
+        expect(&words, &format!("Washing dish-{n}\nwasher, pid "));
+        expect(&words, &format!("Drying dish-{n}\ndryer-"));
     }
 }
 
@@ -119,7 +105,7 @@ fn every_mode_is_drawn() {
         let (_folder, svg, json) = folder();
         let pictures = ["--mode", mode, "-q", "--timeline", &svg, "--trace", &json];
         let output = run(&[&pictures[..], &NO_TIME].concat());
-        assert_eq!(output.status.code(), Some(0), "{mode}");
+        assert_eq!(output.code, Some(0), "{mode}");
         assert!(output.stdout.is_empty(), "quiet is quiet");
         let row = if mode == "sequential" {
             "main"
@@ -141,16 +127,7 @@ fn every_mode_is_drawn() {
 
 fn dishes_given_up_on_are_drawn() {
     let (_folder, svg, json) = folder();
-    let limits = [
-        "--timeout",
-        "20ms",
-        "--dry",
-        "1h",
-        "--wash",
-        "0",
-        "--max-attempts",
-        "2",
-    ];
+    let limits = said::words("--timeout 20ms --dry 1h --wash 0 --max-attempts 2");
     let pictures = [
         "-w",
         "1",
@@ -161,17 +138,10 @@ fn dishes_given_up_on_are_drawn() {
         "--trace",
         &json,
     ];
-    let output = run(&[&limits[..], &pictures].concat());
-    assert_eq!(output.status.code(), Some(1));
+    run(&[&limits[..], &pictures[..]].concat()).ends(1);
     let words = words(&svg);
-    assert!(
-        says(&words, "dish-1: attempt 1 failed: took longer"),
-        "{words:?}"
-    );
-    assert!(
-        says(&words, "dish-1: attempt 2 failed, given up on"),
-        "{words:?}"
-    );
+    expect(&words, "dish-1: attempt 1 failed: took longer");
+    expect(&words, "dish-1: attempt 2 failed, given up on");
     let names: Vec<Value> = values(&json)
         .into_iter()
         .filter(|value| value["ph"] == "i")
@@ -182,57 +152,10 @@ fn dishes_given_up_on_are_drawn() {
     }
 }
 
-/// A run whose stdout is read. It is killed when the test is over.
-struct Run {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // This fails if the test has waited for it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Run {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = supervisor(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Run { child, lines }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        let length = self.lines.read_line(&mut line).unwrap();
-        assert!(length > 0, "nothing more is told");
-        line
-    }
-
-    /// Waits until a dish is being dried, and returns the dryer's pid.
-    fn dryer(&mut self) -> Pid {
-        loop {
-            let event: Value = serde_json::from_str(&self.line()).unwrap();
-            if event["event"] == "drying" {
-                let pid = event["pid"].as_i64().unwrap();
-                return Pid::from_raw(i32::try_from(pid).unwrap());
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        kill(pid, signal).unwrap();
-    }
-
-    /// Returns the remaining lines and the exit code.
-    fn end(&mut self) -> (Vec<String>, Option<i32>) {
-        let lines = self.lines.by_ref().lines().map(Result::unwrap).collect();
-        (lines, self.child.wait().unwrap().code())
-    }
+fn start(arguments: &[&str]) -> Run {
+    let mut command = supervisor(arguments);
+    command.stderr(Stdio::null());
+    Run::of(command)
 }
 
 fn a_stopped_run_is_drawn() {
@@ -241,12 +164,12 @@ fn a_stopped_run_is_drawn() {
         "--wash", "1ms", "--dry", "100ms", "-w", "1", "--dishes", "1000",
     ];
     let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
-    let mut run = Run::start(&[&times[..], &pictures].concat());
-    run.dryer();
+    let mut run = start(&[&times[..], &pictures].concat());
+    run.await_event("drying");
     run.signal(Signal::SIGINT);
-    assert_eq!(run.end().1, Some(130));
+    assert_eq!(run.exit().code(), Some(130));
     let words = words(&svg);
-    assert!(says(&words, "dishes done, 0 dead"), "{words:?}");
+    expect(&words, "dishes done, 0 dead");
     assert!(values(&json).iter().any(|value| value["ph"] == "X"));
 }
 
@@ -254,13 +177,13 @@ fn a_run_that_is_stopped_at_once_is_drawn() {
     let (_folder, svg, json) = folder();
     let times = ["--wash", "1ms", "--dry", "1h", "-w", "1"];
     let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
-    let mut run = Run::start(&[&times[..], &pictures].concat());
-    run.dryer();
+    let mut run = start(&[&times[..], &pictures].concat());
+    run.await_event("drying");
     run.signal(Signal::SIGINT);
     // Two signals of one kind could become one.
     run.signal(Signal::SIGTERM);
-    assert!(matches!(run.end().1, Some(130 | 143)));
-    assert!(says(&words(&svg), "left undone"));
+    assert!(matches!(run.exit().code(), Some(130 | 143)));
+    expect(&words(&svg), "left undone");
     let is_broken_off = |value: &Value| value["args"]["outcome"] == "broken off";
     assert!(values(&json).iter().any(is_broken_off));
 }
@@ -271,18 +194,12 @@ fn a_killed_dryer_is_drawn_and_traced() {
         "--wash", "1ms", "--dry", "300ms", "-w", "1", "--dishes", "2",
     ];
     let pictures = ["--format", "json", "--timeline", &svg, "--trace", &json];
-    let mut run = Run::start(&[&times[..], &pictures].concat());
-    kill(run.dryer(), Signal::SIGKILL).unwrap();
-    assert_eq!(run.end().1, Some(0));
+    let mut run = start(&[&times[..], &pictures].concat());
+    send(pid_of(&run.await_event("drying")), Signal::SIGKILL);
+    assert_eq!(run.exit().code(), Some(0));
     let words = words(&svg);
-    assert!(
-        says(&words, "died with dish-1: killed by SIGKILL"),
-        "{words:?}"
-    );
-    assert!(
-        says(&words, "dish-1: attempt 1 failed: killed by SIGKILL"),
-        "{words:?}"
-    );
+    expect(&words, "died with dish-1: killed by SIGKILL");
+    expect(&words, "dish-1: attempt 1 failed: killed by SIGKILL");
     let rows = words.iter().filter(|word| *word == "dryer-1").count();
     assert_eq!(rows, 1, "a dryer keeps its row: {words:?}");
     let values = values(&json);
@@ -310,8 +227,7 @@ fn a_run_that_nobody_reads_is_drawn() {
 fn a_trace_is_an_array_of_slices_that_do_not_overlap() {
     let (_folder, _, json) = folder();
     let dishes = ["-q", "-w", "3", "--dishes", "2000", "--trace", &json];
-    let output = run(&[&dishes[..], &NO_TIME].concat());
-    assert_eq!(output.status.code(), Some(0));
+    run(&[&dishes[..], &NO_TIME].concat()).ends(0);
     let values = values(&json);
     let number = |value: &Value, name: &str| {
         let number = value[name].as_u64();
@@ -348,11 +264,8 @@ fn a_trace_is_an_array_of_slices_that_do_not_overlap() {
 fn many_dishes_make_a_small_picture() {
     let (_folder, svg, _) = folder();
     let dishes = ["-q", "-w", "2", "--dishes", "20000", "--timeline", &svg];
-    assert_eq!(
-        run(&[&dishes[..], &NO_TIME].concat()).status.code(),
-        Some(0)
-    );
-    assert!(says(&words(&svg), "20000 of 20000 dishes done"));
+    run(&[&dishes[..], &NO_TIME].concat()).ends(0);
+    expect(&words(&svg), "20000 of 20000 dishes done");
     let length = fs::metadata(&svg).unwrap().len();
     assert!(length < 100_000, "{length} bytes");
 }
@@ -361,8 +274,7 @@ fn what_an_earlier_run_has_drawn_is_replaced() {
     let (_folder, svg, json) = folder();
     let pictures = ["--timeline", &svg, "--trace", &json];
     for _ in 0..2 {
-        let output = run(&[&pictures[..], &NO_TIME].concat());
-        assert_eq!(output.status.code(), Some(0));
+        run(&[&pictures[..], &NO_TIME].concat()).ends(0);
         words(&svg);
         values(&json);
         for path in [&svg, &json] {
@@ -379,21 +291,9 @@ fn what_somebody_else_has_written_is_not_replaced() {
         ("--trace", &json, "is not a trace by this program"),
     ] {
         fs::write(path, "[\nnotes\n").unwrap();
-        is_refused(&[option, path], what);
+        run(&[option, path]).is_refused(what);
         assert_eq!(fs::read(path).unwrap(), b"[\nnotes\n");
     }
-}
-
-/// Checks for exit code 2, no washed dish, and a message with this text.
-fn is_refused(arguments: &[&str], expected: &str) {
-    let output = run(arguments);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(output.stdout.is_empty());
-    assert!(
-        error.contains(expected),
-        "{error:?} does not say {expected:?}"
-    );
 }
 
 fn a_file_that_cannot_be_written_is_named_before_anything_is_started() {
@@ -403,18 +303,14 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_started() {
             ("/", "/: cannot be written"),
         ];
         for (path, expected) in cases {
-            is_refused(&[option, path], expected);
-            is_refused(&[option, path], option);
+            run(&[option, path]).is_refused(expected);
+            run(&[option, path]).is_refused(option);
         }
     }
     // The picture is written at the end, so the failure is reported then.
     let full = run(&[&["--timeline", "/dev/full"][..], &NO_TIME].concat());
-    assert_eq!(full.status.code(), Some(2));
-    let error = String::from_utf8(full.stderr).unwrap();
-    assert!(
-        error.contains("--timeline /dev/full: cannot be written"),
-        "{error}"
-    );
+    full.ends(2)
+        .tells("--timeline /dev/full: cannot be written");
 }
 
 /// SQLite keeps files beside a journal, which may not exist yet.
@@ -434,7 +330,7 @@ fn what_lies_beside_the_journal_is_its_own() {
                 ":::",
                 "a",
             ];
-            is_refused(&work, "name another file");
+            run(&work).is_refused("name another file");
         }
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -455,16 +351,15 @@ fn no_file_is_used_twice() {
         &["--trace", names, "--input", names],
     ];
     for arguments in twice {
-        is_refused(arguments, "name another file");
+        run(arguments).is_refused("name another file");
     }
     assert_eq!(fs::read_to_string(names).unwrap(), "cup\n");
     assert!(!Path::new(&svg).exists() || fs::metadata(&svg).unwrap().len() == 0);
     // A journal is not overwritten by a picture.
     let journal = folder.path().join("journal");
     let journal = journal.to_str().unwrap();
-    let made = run(&[&["--journal", journal][..], &NO_TIME].concat());
-    assert_eq!(made.status.code(), Some(0));
-    is_refused(&["--trace", journal], "it is an SQLite file");
+    run(&[&["--journal", journal][..], &NO_TIME].concat()).ends(0);
+    run(&["--trace", journal]).is_refused("it is an SQLite file");
     assert!(!Path::new(&json).exists());
 }
 
@@ -477,25 +372,21 @@ fn a_run_that_cannot_be_started_leaves_no_half_picture() {
         // Enough for the pictures, and not for workers.
         command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 40, 40)?));
     }
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("file descriptors"), "{told}");
+    Said::from(command.output().unwrap())
+        .ends(2)
+        .tells("file descriptors");
     words(&svg);
     values(&json);
     let (_folder, svg, _) = folder();
-    is_refused(
-        &["--timeline", &svg, "--trace", "/no/such/folder/x"],
-        "--trace",
-    );
+    run(&["--timeline", &svg, "--trace", "/no/such/folder/x"]).is_refused("--trace");
     assert!(!Path::new(&svg).exists());
 }
 
 fn the_four_ways_are_compared_and_drawn() {
     let (_folder, svg, _) = folder();
     let output = run(&["compare", "--wash", "1ms", "--dry", "2ms", "--output", &svg]);
-    let table = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{table}");
+    let table = &output.out;
+    assert_eq!(output.code, Some(0), "{table}");
     let rows: Vec<Vec<&str>> = table
         .lines()
         .skip(1)
@@ -514,7 +405,7 @@ fn the_four_ways_are_compared_and_drawn() {
     }
     let words = words(&svg);
     for (way, _) in expected {
-        assert!(says(&words, &format!("{way}: ")), "{way} in {words:?}");
+        expect(&words, &format!("{way}: "));
     }
     let summaries = words
         .iter()
@@ -526,27 +417,21 @@ fn the_four_ways_are_compared_and_drawn() {
 
 fn a_comparison_stops_in_order() {
     let (_folder, svg, _) = folder();
-    let mut run = Run::start(&["compare", "--wash", "1h", "--output", &svg]);
-    let header = run.line();
+    let mut run = start(&["compare", "--wash", "1h", "--output", &svg]);
+    let header = run.line().unwrap();
     assert!(header.starts_with("way"), "{header}");
     run.signal(Signal::SIGTERM);
-    let (rows, code) = run.end();
-    assert_eq!(code, Some(143));
+    let rows: Vec<String> = std::iter::from_fn(|| run.line()).collect();
+    assert_eq!(run.exit().code(), Some(143));
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert!(rows[0].ends_with(" -"), "nothing to compare with: {rows:?}");
-    assert!(says(&words(&svg), "0 of 0 dishes done"));
+    expect(&words(&svg), "0 of 0 dishes done");
 }
 
 fn a_comparison_that_cannot_be_is_refused() {
     let (_folder, svg, _) = folder();
-    is_refused(
-        &["compare", "--workers", "0", "--output", &svg],
-        "--workers 0",
-    );
-    is_refused(
-        &["compare", "--output", "/no/such/folder/x"],
-        "--output /no/such/folder/x",
-    );
-    is_refused(&["compare", "--dry", "soon", "--output", &svg], "soon");
+    run(&["compare", "--workers", "0", "--output", &svg]).is_refused("--workers 0");
+    run(&["compare", "--output", "/no/such/folder/x"]).is_refused("--output /no/such/folder/x");
+    run(&["compare", "--dry", "soon", "--output", &svg]).is_refused("soon");
     assert!(!Path::new(&svg).exists());
 }

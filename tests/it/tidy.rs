@@ -10,21 +10,21 @@ mod source;
 use source::Source;
 
 crate::trials! {
-    every_file_says_what_it_is,
-    documentation_does_not_begin_with_a_question,
-    no_file_is_too_long,
-    no_function_is_too_long,
-    file_names_are_nouns_of_the_domain,
-    nothing_is_left_unfinished,
-    the_ledger_names_no_clock_or_io,
-    only_the_broker_tells_the_ledger,
-    locks_do_not_poison,
-    only_the_reaper_waits_for_children,
-    only_the_command_line_prints_or_exits,
-    dishes_stay_in_the_kitchen,
-    features_are_asked_for_at_the_doors,
-    every_unsafe_block_is_argued,
-    every_file_is_reachable,
+    every_file_says_what_it_is => expect_none(&files_without_header(&source::all())),
+    documentation_does_not_begin_with_a_question => expect_none(&questions(&source::all())),
+    no_file_is_too_long => expect_none(&long_files(&source::all())),
+    no_function_is_too_long => expect_none(&long_functions(&source::all())),
+    file_names_are_nouns_of_the_domain => expect_none(&nameless_files(&source::all())),
+    nothing_is_left_unfinished => expect_none(&unfinished(&source::all())),
+    the_ledger_names_no_clock_or_io => expect_none(&impure_names(&source::all())),
+    only_the_broker_tells_the_ledger => expect_none(&orders_outside_the_broker(&source::all())),
+    locks_do_not_poison => expect_none(&poisoning_locks(&source::all())),
+    only_the_reaper_waits_for_children => expect_none(&waits_outside_the_reaper(&source::all())),
+    only_the_command_line_prints_or_exits => expect_none(&prints_and_exits(&source::all())),
+    dishes_stay_in_the_kitchen => expect_none(&strayed_dishes(&source::all())),
+    features_are_asked_for_at_the_doors => expect_none(&features_inside(&source::all())),
+    every_unsafe_block_is_argued => expect_none(&unargued(&source::all())),
+    every_file_is_reachable => expect_none(&unreachable_files(&source::all())),
     the_binary_is_thin,
     the_binary_is_stripped,
     comments_are_neither_rare_nor_everywhere,
@@ -92,10 +92,6 @@ fn lines_with(source: &Source, view: &str, words: &[&str], why: &str) -> Finding
     findings
 }
 
-fn every_file_says_what_it_is() {
-    expect_none(&files_without_header(&source::all()));
-}
-
 fn files_without_header(sources: &[Source]) -> Findings {
     let silent = sources.iter().filter(|one| !one.raw.starts_with("//!"));
     silent
@@ -107,10 +103,6 @@ fn files_without_header(sources: &[Source]) -> Findings {
             )
         })
         .collect()
-}
-
-fn documentation_does_not_begin_with_a_question() {
-    expect_none(&questions(&source::all()));
 }
 
 /// Finds doc comments that begin with an indirect question rather than with a verb or a noun.
@@ -134,10 +126,6 @@ fn questions(sources: &[Source]) -> Findings {
     findings
 }
 
-fn no_file_is_too_long() {
-    expect_none(&long_files(&source::all()));
-}
-
 fn long_files(sources: &[Source]) -> Findings {
     let mut findings = Findings::new();
     for source in sources.iter().filter(|one| one.is_in(&PRODUCT)) {
@@ -158,10 +146,6 @@ fn lines_without_tests(code: &str) -> usize {
     };
     let tests = end_of_body(&code[start..]).map_or("", |end| &code[start..=start + end]);
     all - tests.lines().count()
-}
-
-fn no_function_is_too_long() {
-    expect_none(&long_functions(&source::all()));
 }
 
 fn long_functions(sources: &[Source]) -> Findings {
@@ -209,10 +193,6 @@ fn end_of_body(code: &str) -> Option<usize> {
     None
 }
 
-fn file_names_are_nouns_of_the_domain() {
-    expect_none(&nameless_files(&source::all()));
-}
-
 fn nameless_files(sources: &[Source]) -> Findings {
     let banned = [
         "util", "utils", "manager", "helper", "helpers", "common", "misc",
@@ -228,10 +208,6 @@ fn nameless_files(sources: &[Source]) -> Findings {
     findings
 }
 
-fn nothing_is_left_unfinished() {
-    expect_none(&unfinished(&source::all()));
-}
-
 fn unfinished(sources: &[Source]) -> Findings {
     // They are in two parts each, so that this file does not find itself.
     let words = [
@@ -244,10 +220,6 @@ fn unfinished(sources: &[Source]) -> Findings {
     ];
     let check = |one| lines_with(one, &one.raw, &words, "finish it before it gets here");
     sources.iter().flat_map(check).collect()
-}
-
-fn the_ledger_names_no_clock_or_io() {
-    expect_none(&impure_names(&source::all()));
 }
 
 fn impure_names(sources: &[Source]) -> Findings {
@@ -281,10 +253,6 @@ fn impure_names(sources: &[Source]) -> Findings {
     findings
 }
 
-fn only_the_broker_tells_the_ledger() {
-    expect_none(&orders_outside_the_broker(&source::all()));
-}
-
 /// Finds orders to the ledger and to links that are not the broker's.
 fn orders_outside_the_broker(sources: &[Source]) -> Findings {
     let why = "only the broker tells the ledger and carries out what it decides";
@@ -305,10 +273,6 @@ fn orders_outside_the_broker(sources: &[Source]) -> Findings {
     findings
 }
 
-fn locks_do_not_poison() {
-    expect_none(&poisoning_locks(&source::all()));
-}
-
 /// Finds locks of std, whose callers would have to handle poisoning.
 fn poisoning_locks(sources: &[Source]) -> Findings {
     let words = ["PoisonError", "Mutex", "MutexGuard", "RwLock", "Condvar"];
@@ -322,10 +286,6 @@ fn poisoning_locks(sources: &[Source]) -> Findings {
         }
     }
     findings
-}
-
-fn only_the_reaper_waits_for_children() {
-    expect_none(&waits_outside_the_reaper(&source::all()));
 }
 
 fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
@@ -356,10 +316,6 @@ fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
 fn product<'a>(sources: &'a [Source], but_for: &'a [&str]) -> impl Iterator<Item = &'a Source> {
     let product = sources.iter().filter(|one| one.is_in(&PRODUCT));
     product.filter(|one| !one.is_in(but_for))
-}
-
-fn only_the_command_line_prints_or_exits() {
-    expect_none(&prints_and_exits(&source::all()));
 }
 
 fn prints_and_exits(sources: &[Source]) -> Findings {
@@ -397,10 +353,6 @@ fn prints_and_exits(sources: &[Source]) -> Findings {
     findings
 }
 
-fn dishes_stay_in_the_kitchen() {
-    expect_none(&strayed_dishes(&source::all()));
-}
-
 fn strayed_dishes(sources: &[Source]) -> Findings {
     let kitchen = ["src/kitchen.rs", "src/cli.rs", "src/cli/", "bin/"];
     let words = ["dish", "dishes", "washer", "washers", "dryer", "dryers"];
@@ -416,10 +368,6 @@ fn strayed_dishes(sources: &[Source]) -> Findings {
         ));
     }
     findings
-}
-
-fn features_are_asked_for_at_the_doors() {
-    expect_none(&features_inside(&source::all()));
 }
 
 /// Returns the places where a feature decides about less than a module or an import of one.
@@ -449,10 +397,6 @@ fn features_inside(sources: &[Source]) -> Findings {
     findings
 }
 
-fn every_unsafe_block_is_argued() {
-    expect_none(&unargued(&source::all()));
-}
-
 fn unargued(sources: &[Source]) -> Findings {
     let mut findings = Findings::new();
     for source in sources {
@@ -479,10 +423,6 @@ fn has_argument(before: &[&str]) -> bool {
         .take_while(|line| !line.is_empty())
         .take_while(is_same_statement)
         .any(|line| line.starts_with("// SAFETY:"))
-}
-
-fn every_file_is_reachable() {
-    expect_none(&unreachable_files(&source::all()));
 }
 
 fn unreachable_files(sources: &[Source]) -> Findings {

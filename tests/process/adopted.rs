@@ -11,6 +11,7 @@ use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
+use crate::said::{sh, words};
 use crate::support::{PLAY, Run, until, zombies_of};
 
 crate::trials!(
@@ -39,15 +40,9 @@ const SCRIPT: &str = "test $1 = last || { sleep 0.01 & exit 0; }
 
 /// Returns a namespace in which the command is PID 1, if it is permitted.
 fn contained(arguments: &[&str]) -> Option<Command> {
-    let unshare = [
-        "--user",
-        "--map-root-user",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-    ];
+    let unshare = words("--user --map-root-user --pid --fork --mount-proc");
     let mut trial = Command::new("unshare");
-    trial.args(unshare).arg("true").stderr(Stdio::null());
+    trial.args(&unshare).arg("true").stderr(Stdio::null());
     if !trial.status().is_ok_and(|status| status.success()) {
         return None;
     }
@@ -62,17 +57,7 @@ fn contained(arguments: &[&str]) -> Option<Command> {
 fn what_ends_is_waited_for_by_pid_1() {
     for method in METHODS {
         let arguments = ["--format", "json", "-w", "1", "--start-method", method];
-        let job = [
-            "--max-attempts",
-            "1",
-            "--",
-            "sh",
-            "-c",
-            SCRIPT,
-            "_",
-            "{}",
-            ":::",
-        ];
+        let job = sh("--max-attempts 1", SCRIPT, "_ {} :::");
         let items: Vec<String> = (0..30).map(|n| n.to_string()).collect();
         let items = items.iter().map(String::as_str).chain(["last"]);
         let words: Vec<&str> = arguments.into_iter().chain(job).chain(items).collect();

@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 
+use crate::said::words;
 use crate::support::{Run, named, pid_of, send};
 
 crate::trials!(
@@ -47,23 +48,13 @@ fn dryers_killed_while_idle_use_up_their_restarts() {
     for _ in 0..3 {
         send(pid_of(&run.await_event("worker_started")), Signal::SIGKILL);
     }
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(3));
+    let events = run.ends(3);
     assert_eq!(named(&events, "summary")[0]["restarts"], 2);
 }
 
 fn dryers_lost_while_no_dish_comes_are_told() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_supervisor"));
-    command.args([
-        "--input",
-        "-",
-        "--format",
-        "json",
-        "-w",
-        "1",
-        "--max-restarts",
-        "0",
-    ]);
+    command.args(words("--input - --format json -w 1 --max-restarts 0"));
     command.stdin(std::process::Stdio::piped());
     let mut run = Run::of(command);
     send(pid_of(&run.await_event("worker_started")), Signal::SIGKILL);

@@ -19,12 +19,13 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use crate::said::{Said, sh, words};
 use crate::support::Run;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -88,7 +89,7 @@ impl Place {
     }
 
     /// Runs to the end, with this on stdin.
-    fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
+    fn run(&self, arguments: &[&str], input: &[u8]) -> Said {
         feed(&mut self.supervisor(arguments), input)
     }
 
@@ -109,7 +110,7 @@ impl Place {
 }
 
 /// Runs a command to its end, with this on stdin.
-fn feed(command: &mut Command, input: &[u8]) -> Output {
+fn feed(command: &mut Command, input: &[u8]) -> Said {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -122,15 +123,7 @@ fn feed(command: &mut Command, input: &[u8]) -> Output {
     let feeding = std::thread::spawn(move || stdin.write_all(&input).is_ok());
     let output = child.wait_with_output().unwrap();
     feeding.join().unwrap();
-    output
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    output.into()
 }
 
 fn has_program(name: &str) -> bool {
@@ -188,17 +181,17 @@ mod own {
         let (place, lines) = (Place::new(), hard_lines());
         let script = r#"printf '<%s>\n' "$1""#;
         let ours = place.run(&["-w", "2", "-k", "--", "sh", "-c", script, "_"], &lines);
-        assert_eq!(ours.status.code(), Some(0), "{}", stderr(&ours));
+        ours.ends(0);
         let text = String::from_utf8(lines.clone()).unwrap();
         let expected: String = text.lines().map(|line| format!("<{line}>\n")).collect();
-        assert!(stdout(&ours) == expected);
+        assert!(ours.out == expected);
         if has_program("parallel") {
             let mut parallel = Command::new("parallel");
             parallel
                 .args(["--will-cite", "-k", "-j2", r"printf '<%s>\n' {}"])
                 .env("HOME", place.folder.path());
             let theirs = feed(&mut parallel, &lines);
-            assert!(theirs.stdout == ours.stdout, "{}", stderr(&theirs));
+            assert!(theirs.stdout == ours.stdout, "{}", theirs.err);
         }
     }
 
@@ -267,10 +260,11 @@ mod own {
         // It is longer than any argument may be.
         let long = vec![b'x'; 3_000_000];
         let output = place.run(&["--stdin", "--", "wc", "-c"], &long);
-        assert_eq!(stdout(&output).trim(), "3000001");
+        assert_eq!(output.out.trim(), "3000001");
         let output = place.run(&["--max-attempts", "1", "--", "wc", "-c"], &long);
-        assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).contains("too long for an argument: --stdin has no limit"));
+        output
+            .ends(1)
+            .tells("too long for an argument: --stdin has no limit");
     }
 
     fn members_of_json_lines_are_filled_in() {
@@ -286,44 +280,34 @@ mod own {
             "{n}",
             "{#}",
         ];
-        let output = place.run(&command, lines);
-        assert_eq!(stdout(&output), "<a b [1,2] 1><ä  2>");
+        place.run(&command, lines).prints("<a b [1,2] 1><ä  2>");
         // A fault in a pipe is known only when it comes.
         let output = place.run(
             &["--json", "--", "echo", "{name}"],
             b"{\"name\":1}\n{\"x\":1}\n",
         );
-        assert_eq!(output.status.code(), Some(2));
+        output.ends(2);
         let why = "line 2: it has no member \"name\" for {name}";
-        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+        output.tells(why);
     }
 
     fn a_shell_is_used_only_when_asked_for() {
         let place = Place::new();
-        let output = place.run(&["--", "echo", "$HOME", "|", "{}"], b"$(id)\n");
-        assert_eq!(stdout(&output), "$HOME | $(id)\n");
-        let output = place.run(&["--shell", "--", "echo {} | tr a-z A-Z"], b"$(id); x\n");
-        assert_eq!(stdout(&output), "$(ID); X\n");
+        place
+            .run(&["--", "echo", "$HOME", "|", "{}"], b"$(id)\n")
+            .prints("$HOME | $(id)\n");
+        place
+            .run(&["--shell", "--", "echo {} | tr a-z A-Z"], b"$(id); x\n")
+            .prints("$(ID); X\n");
     }
 
     fn environment_and_folder_are_as_asked_for() {
         let place = Place::new();
         fs::create_dir(place.path("sub")).unwrap();
         let script = "echo \"$PWD $X $SUPERVISOR_ITEM $SUPERVISOR_ATTEMPT $SUPERVISOR_SLOT\"; env";
-        let arguments = [
-            "-w",
-            "1",
-            "--env",
-            "X=a=b",
-            "--workdir",
-            "sub",
-            "--",
-            "sh",
-            "-c",
-            script,
-        ];
+        let arguments = sh("-w 1 --env X=a=b --workdir sub", script, "");
         let output = place.run(&arguments, b"i\n");
-        let text = stdout(&output);
+        let text = &output.out;
         let first = text.lines().next().unwrap();
         assert!(first.ends_with("/sub a=b 1 1 1"), "{first}");
         assert!(!text.contains("DISHRACK"), "{text}");
@@ -334,8 +318,7 @@ mod own {
         let place = Place::new();
         place.write("script", b"echo \"got $1\"\n");
         fs::set_permissions(place.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
-        let output = place.run(&["--", "./script"], b"a\n");
-        assert_eq!(stdout(&output), "got a\n", "{}", stderr(&output));
+        place.run(&["--", "./script"], b"a\n").prints("got a\n");
     }
 
     fn what_goes_on_in_the_background_is_not_waited_for() {
@@ -344,7 +327,7 @@ mod own {
             &["-w", "1", "--", "sh", "-c", "sleep 1000 & echo $1", "_"],
             b"a\nb\n",
         );
-        assert_eq!(stdout(&output), "a\nb\n");
+        output.prints("a\nb\n");
     }
 
     /// The second run repeats nothing of the first one, and may have another command.
@@ -364,13 +347,12 @@ mod own {
         }
         let began = || place.text("did").lines().count() == 3;
         crate::support::until("the third command has begun", began);
-        run.child.kill().unwrap();
-        run.exit();
+        run.kill();
         let second = [&kept[..], &["--", "sh", "-c", "echo $1 >> did", "_"]].concat();
         let output = place.run(&[&second[..], &items[..]].concat(), b"");
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        output.ends(0);
         let message = "resuming j: 2 of 5 jobs done, 0 dead";
-        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+        output.tells(message);
         let did = place.text("did");
         let did: Vec<&str> = did.lines().collect();
         assert_eq!(did[..2], ["a", "b"]);
@@ -396,8 +378,7 @@ mod own {
         run.await_event("done");
         run.await_event("done");
         let waiting = read_pid(&place.path("a"));
-        run.child.kill().unwrap();
-        run.exit();
+        run.kill();
         // This way only the next run comes through the gate.
         crate::support::until("its command has ended", || {
             !crate::support::is_alive(waiting)
@@ -406,12 +387,7 @@ mod own {
         let opening = std::thread::spawn(move || fs::write(gate, "go\n").unwrap());
         let output = place.run(&[&["-w", "2", "-k"], &command[..], &items].concat(), b"");
         opening.join().unwrap();
-        assert_eq!(
-            stdout(&output),
-            "out a\nout b\nout c\n",
-            "{}",
-            stderr(&output)
-        );
+        output.prints("out a\nout b\nout c\n");
         assert_eq!(place.text("r/2/stdout"), "out b\n");
         assert!(!place.path("j-output").exists());
     }
@@ -422,11 +398,9 @@ mod own {
         let mut run = place.watch(&["--", "sh", "-c", "echo x; read x < gate", ":::", "a"]);
         run.await_event("running");
         assert_eq!(scratches(&place), 1);
-        run.child.kill().unwrap();
-        run.exit();
+        run.kill();
         assert_eq!(scratches(&place), 1, "nobody was left to remove it");
-        let output = place.run(&["--", "true"], b"a\n");
-        assert_eq!(output.status.code(), Some(0));
+        place.run(&["--", "true"], b"a\n").ends(0);
         assert_eq!(scratches(&place), 0);
     }
 

@@ -159,6 +159,16 @@ fn a_run_is_seen_and_steered_from_another_process() {
     place.let_go("a");
     assert_eq!(place.ask(&["wait", "1"]), "1 done\n");
     assert_eq!(place.ask_json(&["status"])["state"], "paused");
+    assert_eq!(place.ask(&["scale", "+1"]), "2 workers\n");
+    assert_eq!(place.ask(&["reload"]), "reloaded: all workers are new\n");
+    assert_eq!(place.ask(&["scale", "-1"]), "1 workers\n");
+    assert_eq!(
+        place.ask_json(&["status"])["workers"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     assert_eq!(place.ask(&["resume"]), "resumed\n");
     let late = place.try_ask(&["wait", "2", "--timeout", "1ms"]);
     assert_eq!(late.status.code(), Some(2));

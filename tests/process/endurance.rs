@@ -138,8 +138,7 @@ fn two_hundred_kills_of_the_supervisor_lose_nothing() {
     assert!(told.done.len() <= DISHES);
     assert_eq!(told.kills, KILLS, "the job was over before");
     let mut again = Run::supervisor(&arguments);
-    let (events, status) = again.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = again.ends(0);
     assert_eq!(
         named(&events, "drying").len(),
         0,

@@ -10,6 +10,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpgid, getsid, mkfifo};
 
 use crate::roles::{self, Work};
+use crate::said::{sh, words};
 use crate::support::{DEADLINE, Run, is_alive, named, pid_of, state, until};
 use crate::terminal::Terminal;
 
@@ -145,18 +146,11 @@ fn the_time_in_which_a_run_stood_still_counts_for_no_limit() {
 
 /// The kernel stops no process that could not be continued, and the suspension ends at once.
 fn a_supervisor_that_no_shell_looks_after_goes_on() {
-    let mut terminal = Terminal::supervisor(&[
-        "-w",
-        "1",
-        "--",
-        "sh",
-        "-c",
+    let mut terminal = Terminal::supervisor(&sh(
+        "-w 1",
         "until test -e $1; do sleep 0.01; done",
-        "_",
-        "{}",
-        ":::",
-        "/nowhere",
-    ]);
+        "_ {} ::: /nowhere",
+    ));
     terminal.await_picture("it runs", |picture| picture.has("0 of 1 done"));
     let supervisor = terminal.child.id();
     let job = || {
@@ -186,25 +180,15 @@ fn a_supervisor_that_no_shell_looks_after_goes_on() {
 
 fn workers_lead_sessions_and_groups_of_their_own() {
     for method in METHODS {
-        let mut run = Run::supervisor(&[
-            "--start-method",
-            method,
-            "-w",
-            "2",
-            "--wash",
-            "0",
-            "--dry",
-            "300ms",
-            "--dishes",
-            "4",
-        ]);
+        let mut run = Run::supervisor(&words(&format!(
+            "--start-method {method} -w 2 --wash 0 --dry 300ms --dishes 4"
+        )));
         for _ in 0..2 {
             let pid = pid_of(&run.await_event("worker_started"));
             let pid = Pid::from_raw(i32::try_from(pid).unwrap());
             assert_eq!((getsid(Some(pid)), getpgid(Some(pid))), (Ok(pid), Ok(pid)));
         }
-        let (events, status) = run.finish();
-        assert_eq!(status.code(), Some(0));
+        let events = run.ends(0);
         assert_eq!(named(&events, "summary")[0]["done"], 4);
     }
 }

@@ -24,6 +24,7 @@ crate::trials!(
     a_kill_at_any_step_of_a_worker_loses_nothing,
     a_kill_at_any_step_of_a_producer_loses_nothing,
     a_kill_at_any_step_of_copies_loses_nothing_and_tells_nothing_twice,
+    a_kill_at_any_step_of_a_change_loses_nothing,
     a_queue_whose_books_do_not_agree_ends_the_run_with_70,
     a_supervisor_killed_in_the_middle_of_a_start_leaves_nobody,
 );
@@ -40,6 +41,9 @@ const FOLDER: &str = "DISHRACK_TEST_FOLDER";
 
 /// The variable that is set where each item has two copies.
 const COPIES: &str = "DISHRACK_TEST_COPIES";
+
+/// The variable that is set where the run is paused, scaled and reloaded.
+const STEERED: &str = "DISHRACK_TEST_STEERED";
 
 /// The time that a copy takes that is not needed: longer than all that is done until it is stopped.
 const HANGS: Duration = Duration::from_secs(2);
@@ -119,7 +123,7 @@ pub(crate) fn play() {
         .name("clerk")
         .name_items(|n: &u64| n.to_string())
         .observer(Arc::new(Diarist));
-    let _clerks = clerks.handler(&queue, clerk).unwrap();
+    let clerks = clerks.handler(&queue, clerk).unwrap();
     // It puts at most once, even if it dies.
     if fs::File::create_new(folder().join("produced")).is_ok() {
         let producers = Supervisor::builder().processes(1).name("producer");
@@ -139,15 +143,27 @@ pub(crate) fn play() {
             note(&format!("accepted {n}"));
         }
     }
+    if std::env::var_os(STEERED).is_some() {
+        steer(&queue, &clerks);
+    }
     let joined = queue.join().unwrap();
     note(&format!("joined {} {}", joined.done, joined.dead));
 }
 
-/// The kind of a run: each item once at a time, or in two copies.
+fn steer(queue: &JoinableQueue<u64>, clerks: &Supervisor<u64, u64>) {
+    queue.pause().unwrap();
+    clerks.scale(1).unwrap();
+    queue.unpause().unwrap();
+    clerks.scale(2).unwrap();
+    clerks.reload().unwrap();
+}
+
+/// The kind of a run: each item once at a time, or in two copies; or the run is steered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Copied,
+    Steered,
 }
 
 fn run(kind: Kind, folder: &Path, kill: Option<&str>) -> bool {
@@ -156,8 +172,10 @@ fn run(kind: Kind, folder: &Path, kill: Option<&str>) -> bool {
         .env("DISHRACK_TEST_PLAY", PLAY)
         .env(FOLDER, folder)
         .env_remove("DISHRACK_KILL_POINT");
-    if kind == Kind::Copied {
-        command.env(COPIES, "2");
+    match kind {
+        Kind::Plain => {}
+        Kind::Copied => drop(command.env(COPIES, "2")),
+        Kind::Steered => drop(command.env(STEERED, "1")),
     }
     if let Some(kill) = kill {
         command.env("DISHRACK_KILL_POINT", kill);
@@ -222,6 +240,23 @@ fn check(kind: Kind, diary: &str, of: &str) {
     let expected = format!("joined {} 0", did.len());
     assert_eq!(joined, expected, "{of}: {diary}");
     assert!(done.is_subset(&did), "{of}: {diary}");
+}
+
+fn a_kill_at_any_step_of_a_change_loses_nothing() {
+    let own = [
+        "pause: begin",
+        "pause: asked",
+        "pause: end",
+        "scale: asked",
+        "scale: end",
+        "leave: asked",
+        "reload: asked",
+        "reload: end",
+    ];
+    points_of(Kind::Steered, "supervisor", &own);
+    for point in own {
+        kill_each_time(Kind::Steered, "supervisor", point);
+    }
 }
 
 /// Kills a role wherever it passes a point.

@@ -5,43 +5,27 @@ use nix::sys::signal::Signal;
 
 use crate::nine_failures::history_of_a_crash;
 use crate::roles::{self, Work};
+use crate::said::words;
 use crate::support::{DEADLINE, Run, named, pid_of, send};
 
-crate::trials!(
-    dryers_killed_again_and_again_lose_no_dish,
-    forked_dryers_killed_again_and_again_lose_no_dish,
+crate::trials! {
+    dryers_killed_again_and_again_lose_no_dish => kill_again_and_again("spawn"),
+    forked_dryers_killed_again_and_again_lose_no_dish => kill_again_and_again("fork"),
     a_dish_that_always_kills_its_dryer_becomes_a_dead_letter,
     a_crash_is_told_with_its_signal,
     an_exit_is_told_with_its_code,
     items_only_prefetched_are_not_charged,
     an_item_that_ruins_its_workers_files_becomes_a_dead_letter,
     results_and_errors_tell_what_became_of_each_item,
-);
+}
 
 const DISHES: usize = 200;
 
-fn dryers_killed_again_and_again_lose_no_dish() {
-    kill_again_and_again("spawn");
-}
-
-fn forked_dryers_killed_again_and_again_lose_no_dish() {
-    kill_again_and_again("fork");
-}
-
 /// Kills the dryer of each twentieth dish: about every 100 ms, with two dryers at 10 ms a dish.
 fn kill_again_and_again(method: &str) {
-    let mut run = Run::supervisor(&[
-        "--workers",
-        "2",
-        "--dishes",
-        "200",
-        "--wash",
-        "0s",
-        "--dry",
-        "10ms",
-        "--start-method",
-        method,
-    ]);
+    let mut run = Run::supervisor(&words(&format!(
+        "--workers 2 --dishes 200 --wash 0s --dry 10ms --start-method {method}"
+    )));
     let mut killed = 0;
     let mut drying = 0;
     let mut events = Vec::new();

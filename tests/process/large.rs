@@ -7,6 +7,7 @@ use dishrack::{Blob, JoinableQueue, StartMethod, Supervisor};
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
+use crate::said::words;
 use crate::support::{DEADLINE, PLAY, Run, open_files, pid_of, send, until};
 
 crate::trials!(
@@ -102,26 +103,10 @@ fn shared_memory_is_used_again() {
 
 fn kills_amid_large_items_lose_and_leave_nothing() {
     for method in ["spawn", "fork"] {
-        let mut run = Run::supervisor(&[
-            "--workers",
-            "2",
-            "--payload",
-            "1048576",
-            "--wash",
-            "0",
-            "--dry",
-            "1ms",
-            "--dishes",
-            "2000",
-            "--capacity",
-            "8",
-            "--max-attempts",
-            "1000000",
-            "--max-restarts",
-            "1000000",
-            "--start-method",
-            method,
-        ]);
+        let mut run = Run::supervisor(&words(&format!(
+            "--workers 2 --payload 1048576 --wash 0 --dry 1ms --dishes 2000 --capacity 8 \
+             --max-attempts 1000000 --max-restarts 1000000 --start-method {method}"
+        )));
         let (mut files, mut done) = (0, 0);
         while let Some(event) = run.event() {
             done += u64::from(event["event"] == "done");

@@ -10,6 +10,7 @@ use dishrack::{
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
+use crate::said::words;
 use crate::support::{DEADLINE, Run, named, pid_of, send, state, until};
 
 crate::trials!(
@@ -62,22 +63,10 @@ fn ready(pool: &Supervisor<Work, u64>, workers: usize) -> Vec<u32> {
 }
 
 fn a_stopped_dryer_is_killed_and_its_dish_dried_by_another() {
-    let mut run = Run::supervisor(&[
-        "-w",
-        "2",
-        "--dishes",
-        "6",
-        "--wash",
-        "0",
-        "--dry",
-        "100ms",
-        "--timeout",
-        "1s",
-    ]);
+    let mut run = Run::supervisor(&words("-w 2 --dishes 6 --wash 0 --dry 100ms --timeout 1s"));
     let first = run.await_event("drying");
     send(pid_of(&first), Signal::SIGSTOP);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     let retries = named(&events, "retry");
     assert_eq!(retries.len(), 1, "{retries:?}");
     assert_eq!(retries[0]["item"], first["item"]);

@@ -1,8 +1,14 @@
 //! Tests with real worker processes, one file for each scenario. They wait for events, never for a
 //! time: a deadline only ends a test that hangs.
 
+#[path = "../shared/deadline.rs"]
+mod deadline;
 #[path = "../shared/http.rs"]
 mod http;
+#[path = "../shared/run.rs"]
+mod run;
+#[path = "../shared/said.rs"]
+mod said;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]
@@ -31,6 +37,7 @@ mod progress;
 mod reliance;
 mod roles;
 mod scale;
+mod scaling;
 mod schedules;
 mod setup;
 mod signals;
@@ -77,6 +84,7 @@ fn main() {
         progress::trials(),
         reliance::trials(),
         scale::trials(),
+        scaling::trials(),
         schedules::trials(),
         setup::trials(),
         signals::trials(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::said::words;
 use crate::support::{Run, named};
 
 crate::trials!(a_million_dishes_are_done_in_bounded_memory);
@@ -10,17 +11,9 @@ crate::trials!(a_million_dishes_are_done_in_bounded_memory);
 const PEAK_KIB_MAX: u64 = 64 * 1024;
 
 fn a_million_dishes_are_done_in_bounded_memory() {
-    let mut run = Run::supervisor(&[
-        "--wash",
-        "0s",
-        "--dry",
-        "0s",
-        "--quiet",
-        "--workers",
-        "2",
-        "--dishes",
-        "1000000",
-    ]);
+    let mut run = Run::supervisor(&words(
+        "--wash 0s --dry 0s --quiet --workers 2 --dishes 1000000",
+    ));
     let mut peak = 0;
     let mut events = Vec::new();
     while let Some(event) = run.event() {

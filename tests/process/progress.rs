@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::said::words;
 use crate::support::{DEADLINE, children_of, send, state, until};
 use crate::terminal::{Picture, Terminal};
 
@@ -68,18 +69,9 @@ fn bars_on_a_terminal_say_who_holds_what() {
 }
 
 fn lines_do_not_tear_the_bars() {
-    let mut run = Terminal::supervisor(&[
-        "--progress",
-        "bar",
-        "-w",
-        "2",
-        "--wash",
-        "10ms",
-        "--dry",
-        "15ms",
-        "--dishes",
-        "60",
-    ]);
+    let mut run = Terminal::supervisor(&words(
+        "--progress bar -w 2 --wash 10ms --dry 15ms --dishes 60",
+    ));
     let (bytes, status) = run.finish();
     assert_eq!(status.code(), Some(0));
     assert!(String::from_utf8_lossy(&bytes).contains(" of 60 done, 0 dead ["));
@@ -231,15 +223,7 @@ fn a_second_signal_leaves_a_clean_terminal_too() {
 }
 
 fn a_run_without_workers_leaves_a_clean_terminal() {
-    let slow = [
-        "--quiet",
-        "--wash",
-        "1000s",
-        "-w",
-        "1",
-        "--max-restarts",
-        "0",
-    ];
+    let slow = words("--quiet --wash 1000s -w 1 --max-restarts 0");
     let mut run = Terminal::supervisor(&slow);
     run.await_picture("it is idle", |picture| picture.has("  dryer-1 "));
     send(children_of(run.child.id())[0], Signal::SIGKILL);
@@ -321,18 +305,7 @@ fn progress_as_json_is_an_object_a_line() {
 
 fn the_end_of_a_pipe_tells_the_total() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_supervisor"))
-        .args([
-            "--input",
-            "-",
-            "--wash",
-            "0",
-            "--dry",
-            "0",
-            "--progress",
-            "json",
-            "-w",
-            "1",
-        ])
+        .args(words("--input - --wash 0 --dry 0 --progress json -w 1"))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -379,16 +352,7 @@ fn a_run_that_goes_on_counts_all_that_there_is() {
 
 fn how_to_go_on_is_said_without_a_terminal_as_well() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_supervisor"))
-        .args([
-            "--wash",
-            "0",
-            "--dry",
-            "1000s",
-            "--shutdown",
-            "0",
-            "-w",
-            "1",
-        ])
+        .args(words("--wash 0 --dry 1000s --shutdown 0 -w 1"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

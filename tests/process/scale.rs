@@ -7,45 +7,28 @@ use dishrack::{JoinableQueue, StartMethod, Supervisor};
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
+use crate::said::words;
 use crate::support::{Run, named, open_files, pid_of, send, until, zombies_of};
 
-crate::trials!(
-    two_hundred_workers_start_work_and_stop,
-    two_hundred_forked_workers_start_work_and_stop,
+crate::trials! {
+    two_hundred_workers_start_work_and_stop => two_hundred("spawn"),
+    two_hundred_forked_workers_start_work_and_stop => two_hundred("fork"),
     a_workers_files_do_not_grow_with_its_siblings,
     five_hundred_restarts_leave_nothing_behind,
     too_few_files_are_told_before_anything_is_started,
-);
-
-fn two_hundred_workers_start_work_and_stop() {
-    two_hundred("spawn");
-}
-
-fn two_hundred_forked_workers_start_work_and_stop() {
-    two_hundred("fork");
 }
 
 /// Runs until each of the 200 has done something, and then stops them all.
 fn two_hundred(method: &str) {
-    let mut run = Run::supervisor(&[
-        "--workers",
-        "200",
-        "--dishes",
-        "1000000",
-        "--wash",
-        "0",
-        "--dry",
-        "50ms",
-        "--start-method",
-        method,
-    ]);
+    let mut run = Run::supervisor(&words(&format!(
+        "--workers 200 --dishes 1000000 --wash 0 --dry 50ms --start-method {method}"
+    )));
     let mut at_work = HashSet::new();
     while at_work.len() < 200 {
         at_work.insert(pid_of(&run.await_event("done")));
     }
     run.signal(Signal::SIGTERM);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(143));
+    let events = run.ends(143);
     let exited = named(&events, "worker_exited");
     let pids: HashSet<u32> = exited.iter().map(|event| pid_of(event)).collect();
     assert_eq!(pids, at_work);
@@ -97,8 +80,7 @@ fn five_hundred_restarts_leave_nothing_behind() {
         });
         kill_500_times(&run);
         run.signal(Signal::SIGTERM);
-        let (_, status) = run.finish();
-        assert_eq!(status.code(), Some(143));
+        run.ends(143);
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
             0,

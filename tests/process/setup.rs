@@ -10,16 +10,19 @@ use nix::libc;
 
 use crate::support::Run;
 
-crate::trials!(
-    a_forgotten_serve_is_an_error_and_starts_nothing,
-    a_serve_forgotten_in_the_worker_only_ends_in_no_workers_left,
+crate::trials! {
+    a_forgotten_serve_is_an_error_and_starts_nothing =>
+        says("serves nothing", "dishrack::serve was not called"),
+    a_serve_forgotten_in_the_worker_only_ends_in_no_workers_left =>
+        says("never serves", "exited with code 0"),
     a_function_that_is_not_served_is_named,
-    a_closure_that_captures_is_refused,
-    a_program_that_would_not_learn_of_ends_is_told,
+    a_closure_that_captures_is_refused => says("captures", "captures variables"),
+    a_program_that_would_not_learn_of_ends_is_told =>
+        says("ignores SIGCHLD", "SIGCHLD: is ignored by this program"),
     a_system_without_proc_is_told_once,
     a_system_without_dev_null_is_told_once,
     a_refused_system_call_is_named_once,
-);
+}
 
 pub(crate) fn says(play: &str, expected: &str) {
     let mut run = Run::play(play);
@@ -28,27 +31,11 @@ pub(crate) fn says(play: &str, expected: &str) {
     assert_eq!(run.exit().code(), Some(0));
 }
 
-fn a_forgotten_serve_is_an_error_and_starts_nothing() {
-    says("serves nothing", "dishrack::serve was not called");
-}
-
-fn a_serve_forgotten_in_the_worker_only_ends_in_no_workers_left() {
-    says("never serves", "exited with code 0");
-}
-
 fn a_function_that_is_not_served_is_named() {
     says(
         "not registered",
         "is not served: name it in dishrack::serve",
     );
-}
-
-fn a_closure_that_captures_is_refused() {
-    says("captures", "captures variables");
-}
-
-fn a_program_that_would_not_learn_of_ends_is_told() {
-    says("ignores SIGCHLD", "SIGCHLD: is ignored by this program");
 }
 
 /// Returns the lines on stderr of a run that must end with 2.

@@ -14,11 +14,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Uid, setuid};
 
 use crate::roles::{self, Work};
+use crate::said::words;
 use crate::support::{DEADLINE, Run, is_alive, named, pid_of, send, state, until};
 
-crate::trials!(
-    sigterm_finishes_what_is_being_dried,
-    sigint_finishes_what_is_being_dried,
+crate::trials! {
+    sigterm_finishes_what_is_being_dried => stop_in_order(Signal::SIGTERM, 143),
+    sigint_finishes_what_is_being_dried => stop_in_order(Signal::SIGINT, 130),
     sigterm_stops_every_mode,
     a_stderr_that_nobody_reads_does_not_keep_it,
     a_second_signal_stops_at_once,
@@ -35,14 +36,6 @@ crate::trials!(
     signals_that_end_a_program_end_it_in_order,
     a_limit_on_the_size_of_files_is_told,
     where_no_thread_can_be_made_that_is_told,
-);
-
-fn sigterm_finishes_what_is_being_dried() {
-    stop_in_order(Signal::SIGTERM, 143);
-}
-
-fn sigint_finishes_what_is_being_dried() {
-    stop_in_order(Signal::SIGINT, 130);
 }
 
 fn stop_in_order(signal: Signal, code: i32) {
@@ -50,8 +43,7 @@ fn stop_in_order(signal: Signal, code: i32) {
     run.await_event("drying");
     run.await_event("drying");
     run.signal(signal);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(code));
+    let events = run.ends(code);
     let summary = named(&events, "summary")[0];
     let done = summary["done"].as_u64().unwrap();
     assert!((2..50).contains(&done), "{summary}");
@@ -95,20 +87,10 @@ fn await_line(run: &Run, beginning: &str) {
 }
 
 fn term_beyond_the_grace_kills_the_worker() {
-    let mut run = Run::supervisor(&[
-        "--wash",
-        "0",
-        "--dry",
-        "1000s",
-        "--shutdown",
-        "50ms",
-        "-w",
-        "1",
-    ]);
+    let mut run = Run::supervisor(&words("--wash 0 --dry 1000s --shutdown 50ms -w 1"));
     run.await_event("drying");
     run.signal(Signal::SIGTERM);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(143));
+    let events = run.ends(143);
     assert_eq!(named(&events, "worker_exited")[0]["signal"], "SIGKILL");
     assert_eq!(named(&events, "summary")[0]["retries"], 0);
 }
@@ -124,8 +106,7 @@ fn a_stopped_worker_stops_nobody_else() {
         run.await_event("done");
     }
     send(stopped, Signal::SIGCONT);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     let summary = named(&events, "summary")[0];
     assert_eq!(
         (&summary["done"], &summary["retries"]),
@@ -136,8 +117,7 @@ fn a_stopped_worker_stops_nobody_else() {
 fn a_worker_killed_by_sigterm_is_told_so() {
     let mut run = Run::supervisor(&["-w", "1", "--dishes", "1", "--wash", "0", "--dry", "300ms"]);
     send(pid_of(&run.await_event("drying")), Signal::SIGTERM);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     assert_eq!(named(&events, "retry")[0]["cause"], "killed by SIGTERM");
     assert_eq!(named(&events, "worker_exited")[0]["signal"], "SIGTERM");
 }
@@ -252,8 +232,7 @@ fn a_signal_that_was_ignored_stays_ignored() {
     let mut run = Run::of(command);
     run.await_event("drying");
     run.signal(Signal::SIGHUP);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     assert_eq!(named(&events, "summary")[0]["done"], 20);
 }
 
@@ -277,21 +256,11 @@ fn a_full_disk_under_stdout_is_told() {
 }
 
 fn term_beyond_the_grace_ends_one_person_too() {
-    let arguments = [
-        "--mode",
-        "sequential",
-        "--dry",
-        "1000s",
-        "--shutdown",
-        "50ms",
-        "--wash",
-        "0",
-    ];
+    let arguments = words("--mode sequential --dry 1000s --shutdown 50ms --wash 0");
     let mut run = Run::supervisor(&arguments);
     run.await_event("drying");
     run.signal(Signal::SIGTERM);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(143));
+    let events = run.ends(143);
     assert_eq!(named(&events, "summary").len(), 1);
 }
 

@@ -157,6 +157,7 @@ fn queue_in_each_state(
     }
     let started = format!("{go}.started");
     until("the third runs", || Path::new(&started).exists());
+    until("it is known to be ready", || pool.workers().len() == 1);
     assert!(queue.cancel(ItemId(5)).unwrap());
     (queue, pool)
 }

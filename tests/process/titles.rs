@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Run, pid_of, until};
 
-crate::trials!(
-    ps_shows_what_everybody_is_doing,
-    forked_workers_have_titles_too,
+crate::trials! {
+    ps_shows_what_everybody_is_doing => look(&[]),
+    forked_workers_have_titles_too => look(&["--start-method", "fork"]),
     a_run_is_found_by_the_words_of_its_command_line,
     a_password_on_the_command_line_is_not_shown,
     a_run_without_room_for_a_title_is_found_all_the_same,
-);
+}
 
 fn args(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
@@ -25,14 +25,6 @@ fn comm(pid: u32) -> String {
         .unwrap()
         .trim_end()
         .to_owned()
-}
-
-fn ps_shows_what_everybody_is_doing() {
-    look(&[]);
-}
-
-fn forked_workers_have_titles_too() {
-    look(&["--start-method", "fork"]);
 }
 
 fn look(more: &[&str]) {

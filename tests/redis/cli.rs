@@ -25,6 +25,7 @@ use tempfile::TempDir;
 use crate::deadline::{DEADLINE, until};
 use crate::dependants;
 use crate::redis_server::{Options, Server};
+pub(crate) use crate::said::Said;
 
 /// The stream of these tests.
 pub(crate) const STREAM: &str = "jobs";
@@ -69,14 +70,13 @@ impl Stage {
 
     /// Puts these items, and returns when they are on the stream.
     pub(crate) fn put(&self, items: &[&str]) {
-        let said = self.say("put", &[&[":::"], items].concat());
-        assert_eq!(said.code, Some(0), "{said:?}");
+        self.say("put", &[&[":::"], items].concat()).ends(0);
     }
 
     /// Returns the stream's counts, by `supervisor status`.
     pub(crate) fn status(&self) -> Value {
         let said = self.say("status", &["--format", "json", "--interval", "0"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        said.ends(0);
         serde_json::from_str(&said.out).unwrap()
     }
 
@@ -129,21 +129,18 @@ pub(crate) fn supervisor() -> Command {
     command
 }
 
-/// The result of a command that has ended.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
 /// Runs a command to its end.
 pub(crate) fn said(command: Command) -> Said {
     let mut run = Run::of(command);
     let out: Vec<String> = std::iter::from_fn(|| run.line()).collect();
     let out = out.into_iter().map(|line| line + "\n").collect();
     let (code, err) = run.end();
-    Said { code, out, err }
+    Said {
+        code,
+        stdout: String::clone(&out).into_bytes(),
+        out,
+        err,
+    }
 }
 
 /// A command that runs, whose stdout is read line by line.

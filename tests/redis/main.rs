@@ -16,6 +16,8 @@ mod proxy;
 mod redis_server;
 #[path = "../shared/resp.rs"]
 mod resp;
+#[path = "../shared/said.rs"]
+mod said;
 #[path = "../shared/timely.rs"]
 mod timely;
 #[path = "../shared/trials.rs"]

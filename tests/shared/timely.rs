@@ -7,12 +7,12 @@ use std::time::Duration;
 /// Lists tests as `trials!` does, for functions whose failure may be a hang.
 #[macro_export]
 macro_rules! timely_trials {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident $(=> $call:expr)?),+ $(,)?) => {
         pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
             vec![$(
                 libtest_mimic::Trial::test(
                     concat!(module_path!(), "::", stringify!($name)),
-                    || { $crate::timely::in_time($name); Ok(()) },
+                    || { $crate::timely::in_time(|| $crate::call_of!($name $(=> $call)?)); Ok(()) },
                 )
             ),+]
         }

@@ -89,7 +89,8 @@ fn clear(folder: &Path) -> bool {
 
 /// Returns the faults after an item was run in a context.
 fn trouble(shell: Shell, context: &Context, item: &[u8], folder: &Path) -> Vec<String> {
-    let script = read(context.script).unwrap();
+    let (source, prints) = context;
+    let script = read(source).unwrap();
     let mut found = Vec::new();
     let words = script.words(values(item)).unwrap();
     let mut forms = vec![("as it is run", words[1..].to_vec())];
@@ -100,11 +101,11 @@ fn trouble(shell: Shell, context: &Context, item: &[u8], folder: &Path) -> Vec<S
     for (form, words) in forms {
         let output = shell.run(&words, folder);
         let name = String::from_utf8_lossy(item).into_owned();
-        let case = format!("{shell:?}, {:?}, {name:?}, {form}", context.script);
+        let case = format!("{shell:?}, {source:?}, {name:?}, {form}");
         if clear(folder) {
             found.push(format!("{case}: EVALUATED"));
         }
-        let expected = context.expected(item);
+        let expected = prints.expected(item);
         if expected.is_some_and(|expected| expected != output.stdout) {
             let printed = output.stdout.escape_ascii();
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -271,7 +272,7 @@ impl Chance {
         if self.below(2) == 0 {
             return self.pieces(16);
         }
-        let known = ACCEPTED[self.below(ACCEPTED.len())].script;
+        let known = ACCEPTED[self.below(ACCEPTED.len())].0;
         let mut script = known.to_owned();
         for _ in 0..=self.below(2) {
             let begin = self.below(script.len() + 1);

@@ -2,64 +2,31 @@
 
 use std::time::Duration;
 
-/// The steps between ticks, in nanoseconds: 1, 2 and 5 of all below a minute, and a clock's units.
-const STEPS_NS: [u64; 41] = {
-    const US: u64 = 1000;
-    const MS: u64 = 1000 * US;
-    const S: u64 = 1000 * MS;
-    const MIN: u64 = 60 * S;
-    const H: u64 = 60 * MIN;
-    const D: u64 = 24 * H;
-    [
-        US,
-        2 * US,
-        5 * US,
-        10 * US,
-        20 * US,
-        50 * US,
-        100 * US,
-        200 * US,
-        500 * US,
-        MS,
-        2 * MS,
-        5 * MS,
-        10 * MS,
-        20 * MS,
-        50 * MS,
-        100 * MS,
-        200 * MS,
-        500 * MS,
-        S,
-        2 * S,
-        5 * S,
-        10 * S,
-        20 * S,
-        30 * S,
-        MIN,
-        2 * MIN,
-        5 * MIN,
-        10 * MIN,
-        20 * MIN,
-        30 * MIN,
-        H,
-        2 * H,
-        3 * H,
-        6 * H,
-        12 * H,
-        D,
-        2 * D,
-        7 * D,
-        30 * D,
-        100 * D,
-        1000 * D,
-    ]
-};
+/// The multiples of a unit that are steps, where the next unit is a thousand of it.
+const DECIMAL: &[u32] = &[1, 2, 5, 10, 20, 50, 100, 200, 500];
+
+/// The same where the next unit is sixty of it.
+const SIXTIETH: &[u32] = &[1, 2, 5, 10, 20, 30];
+
+/// The units of time in nanoseconds, their names, and the steps between ticks in each.
+const UNITS: [(u64, &str, &[u32]); 6] = [
+    (1_000, "µs", DECIMAL),
+    (1_000_000, "ms", DECIMAL),
+    (1_000_000_000, "s", SIXTIETH),
+    (60_000_000_000, "min", SIXTIETH),
+    (3_600_000_000_000, "h", &[1, 2, 3, 6, 12]),
+    (86_400_000_000_000, "d", &[1, 2, 7, 30, 100, 1000]),
+];
 
 /// Returns the time and the label of each tick: one at 0, and at most `count` others.
 pub(super) fn ticks(length: Duration, count: u32) -> Vec<(Duration, String)> {
-    let fits = |step: &&u64| Duration::from_nanos(**step) * count >= length;
-    let step_ns = STEPS_NS.iter().find(fits).unwrap_or(&STEPS_NS[40]);
-    let step = Duration::from_nanos(*step_ns);
+    let steps = UNITS.iter().flat_map(|(unit, _, multiples)| {
+        let unit = Duration::from_nanos(*unit);
+        multiples.iter().map(move |multiple| unit * *multiple)
+    });
+    let longest = steps.clone().last().unwrap_or_default();
+    let step = { steps }.find(|step| *step * count >= length);
+    let step = step.unwrap_or(longest);
     (0..=count)
         .map(|n| step * n)
         .take_while(|at| *at <= length)
@@ -69,32 +36,24 @@ pub(super) fn ticks(length: Duration, count: u32) -> Vec<(Duration, String)> {
 
 /// Returns a time in the unit of the steps, or in decimals of the next unit on a longer axis.
 fn label(at: Duration, step: Duration, length: Duration) -> String {
-    const UNITS: [(u128, &str); 6] = [
-        (1_000, "µs"),
-        (1_000_000, "ms"),
-        (1_000_000_000, "s"),
-        (60_000_000_000, "min"),
-        (3_600_000_000_000, "h"),
-        (86_400_000_000_000, "d"),
-    ];
-    // Only a second and smaller units are divided by ten.
-    let decimals = UNITS[1..3].iter().rev();
-    let decimal = decimals
-        .clone()
-        .find(|(unit, _)| length.as_nanos() >= *unit);
     if at.is_zero() {
         return "0".into();
     }
+    let in_nanos = |(unit, ..): &&(u64, &str, &[u32])| u128::from(*unit);
+    // Only a second and smaller units are divided by ten.
+    let mut decimals = UNITS[1..3].iter().rev();
+    let decimal = decimals.find(|unit| length.as_nanos() >= in_nanos(unit));
     match decimal {
-        Some((unit, name)) if step.as_nanos() < *unit => {
-            let tenth = unit / 10;
-            let (whole, part) = (at.as_nanos() / unit, at.as_nanos() % unit / tenth);
+        Some(one) if step.as_nanos() < in_nanos(&one) => {
+            let (unit, name) = (in_nanos(&one), one.1);
+            let (whole, part) = (at.as_nanos() / unit, at.as_nanos() % unit / (unit / 10));
             format!("{whole}.{part} {name}")
         }
         _ => {
-            let fits = |(unit, _): &&(u128, &str)| step.as_nanos() >= *unit;
-            let (unit, name) = UNITS.iter().rev().find(fits).unwrap_or(&UNITS[0]);
-            format!("{} {name}", at.as_nanos() / unit)
+            let mut units = UNITS.iter().rev();
+            let own = units.find(|unit| step.as_nanos() >= in_nanos(unit));
+            let own = own.unwrap_or(&UNITS[0]);
+            format!("{} {}", at.as_nanos() / in_nanos(&own), own.1)
         }
     }
 }

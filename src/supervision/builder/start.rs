@@ -13,16 +13,17 @@ use crate::error::{Error, Kind};
 use crate::handler::attempt::attempt;
 use crate::observe::{EventKind, Mode};
 use crate::queue::JoinableQueue;
+use crate::supervision::crew::LocalPlan;
 use crate::supervision::inline::InlinePool;
 use crate::supervision::pool::Pool;
 use crate::supervision::processes::ProcessPool;
 use crate::supervision::spawn::{self, Position};
-use crate::supervision::threads::{ThreadPlan, ThreadPool};
+use crate::supervision::threads::ThreadPool;
 use crate::supervision::watch::ProcessPlan;
 use crate::supervision::{Supervisor, limits};
 use crate::worker::roles;
 use dishrack_core::ledger::Credit;
-use dishrack_core::pool::spec::{ChildSpec, Restart, worker_name};
+use dishrack_core::pool::spec::{ChildSpec, Restart};
 
 use super::Builder;
 
@@ -208,13 +209,12 @@ impl Builder {
     }
 
     /// Makes the plan for workers of this process, and tells the queue of them.
-    pub(super) fn threads_of(&self, broker: &Broker) -> Result<ThreadPlan, Kind> {
+    pub(super) fn threads_of(&self, broker: &Broker) -> Result<LocalPlan, Kind> {
         limits::check_count(self.workers)?;
         self.apply_to(broker);
-        Ok(ThreadPlan {
-            names: (1..=self.workers)
-                .map(|slot| worker_name(&self.name, slot))
-                .collect(),
+        Ok(LocalPlan {
+            name: self.name.clone(),
+            workers: self.workers,
             spec: ChildSpec {
                 restart: self.restart.unwrap_or(Restart::Transient),
                 ..self.spec

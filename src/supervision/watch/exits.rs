@@ -79,7 +79,8 @@ impl Watch {
         let slot = &self.slots[index];
         let is_killed = exit == Exit::Signaled(libc::SIGKILL);
         // The supervisor killed it because of the stop, which is no fault of its item.
-        if (self.is_stopping || slot.is_recycled) && is_killed && slot.is_killed {
+        let is_wished = self.is_stopping || slot.is_recycled || slot.is_leaving;
+        if is_wished && is_killed && slot.is_killed {
             return None;
         }
         let fault = slot.watchdog.as_ref().and_then(Watchdog::fault);
@@ -143,7 +144,7 @@ impl Watch {
             pid,
             exit,
             holding,
-            is_asked: self.is_stopping || is_for_item,
+            is_asked: self.is_stopping || slot.is_leaving || is_for_item,
         };
         self.broker.read(|core| core.emitter.emit(what));
     }
@@ -151,6 +152,9 @@ impl Watch {
     /// Reports a process that ended before it was a worker.
     pub(super) fn report_failed_start(&self, index: usize, pid: Option<u32>, exit: Exit) {
         let slot = &self.slots[index];
+        if slot.is_leaving {
+            return;
+        }
         let why = match &slot.complaint {
             Some(complaint) if exit == Exit::Unknown => complaint.clone(),
             Some(complaint) => format!("{exit} ({complaint})"),

@@ -43,7 +43,7 @@ impl Watch {
     /// if there is one.
     pub(super) fn note_death(&mut self, index: usize, cause: Option<&Cause>) {
         let slot = &mut self.slots[index];
-        if self.is_stopping || slot.is_recycled || slot.exit.is_success() {
+        if self.is_stopping || slot.is_recycled || slot.is_leaving || slot.exit.is_success() {
             return;
         }
         let end = cause.map_or_else(|| slot.exit.to_string(), Cause::to_string);

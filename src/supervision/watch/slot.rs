@@ -38,6 +38,8 @@ pub(super) struct Slot {
     /// The number of times that it was started again, not counting replacements.
     pub(super) restarts: u64,
     pub(super) last_death: Option<WorkerDeath>,
+    /// True if it is not wanted any more.
+    pub(super) is_leaving: bool,
     /// True if it is replaced because it has reached a bound.
     pub(super) is_recycled: bool,
 }
@@ -63,8 +65,19 @@ impl Slot {
             since: Instant::now(),
             restarts: 0,
             last_death: None,
+            is_leaving: false,
             is_recycled: false,
         }
+    }
+
+    /// Gives the slot to a new worker, without a past.
+    pub(super) fn renew(&mut self, child: Child) {
+        *self = Slot {
+            name: Arc::clone(&self.name),
+            // News of an earlier life stays out of date.
+            life: self.life + 1,
+            ..Slot::new(String::new(), child)
+        };
     }
 
     /// Begins a new life, without anything of the last one. Returns `true` if the restart counts.

@@ -10,26 +10,26 @@ use dishrack::{Error, JoinableQueue, Joined};
 
 use super::{DEADLINE, end_of, waiting};
 
-crate::timely_trials!(
+crate::timely_trials! {
     test_shutdown_empty,
     test_shutdown_nonempty,
     test_shutdown_immediate,
     test_shutdown_allowed_transitions,
     test_shutdown_all_methods_in_one_thread,
     test_shutdown_immediate_all_methods_in_one_thread,
-    test_shutdown_all_methods_in_many_threads,
-    test_shutdown_immediate_all_methods_in_many_threads,
+    test_shutdown_all_methods_in_many_threads => shut_down_among_many_threads(false),
+    test_shutdown_immediate_all_methods_in_many_threads => shut_down_among_many_threads(true),
     test_shutdown_get,
     test_shutdown_immediate_get,
-    test_shutdown_put,
-    test_shutdown_immediate_put,
+    test_shutdown_put => refuse_pending_puts(false),
+    test_shutdown_immediate_put => refuse_pending_puts(true),
     test_shutdown_join,
     test_shutdown_immediate_join,
-    test_shutdown_put_join,
-    test_shutdown_immediate_put_join,
+    test_shutdown_put_join => put_and_join_across_a_shutdown(false),
+    test_shutdown_immediate_put_join => put_and_join_across_a_shutdown(true),
     test_shutdown_get_task_done_join,
     test_shutdown_pending_get,
-);
+}
 
 type Queue = JoinableQueue<String>;
 
@@ -124,14 +124,6 @@ fn test_shutdown_immediate_all_methods_in_one_thread() {
     expect_get_refused(&queue);
     assert!(queue.task_done().unwrap_err().is_task_done_too_often());
     expect_joined(queue.join(), 2);
-}
-
-fn test_shutdown_all_methods_in_many_threads() {
-    shut_down_among_many_threads(false);
-}
-
-fn test_shutdown_immediate_all_methods_in_many_threads() {
-    shut_down_among_many_threads(true);
 }
 
 const WRITERS: usize = 4;
@@ -252,14 +244,6 @@ fn test_shutdown_immediate_get() {
     }
 }
 
-fn test_shutdown_put() {
-    refuse_pending_puts(false);
-}
-
-fn test_shutdown_immediate_put() {
-    refuse_pending_puts(true);
-}
-
 /// Both threads wait for room when it comes, and room made by taking items is not for them.
 fn refuse_pending_puts(is_immediate: bool) {
     let queue = queue_of(&["Y", "D"]);
@@ -289,14 +273,6 @@ fn test_shutdown_immediate_join() {
     for join in joins {
         expect_joined(end_of(join), 1);
     }
-}
-
-fn test_shutdown_put_join() {
-    put_and_join_across_a_shutdown(false);
-}
-
-fn test_shutdown_immediate_put_join() {
-    put_and_join_across_a_shutdown(true);
 }
 
 fn put_and_join_across_a_shutdown(is_immediate: bool) {

@@ -8,13 +8,14 @@ use dishrack::{Error, JoinableQueue};
 
 use super::{DEADLINE, end_of, take};
 
-crate::timely_trials!(
+crate::timely_trials! {
     test_basic,
     test_order,
-    test_many_threads,
-    test_many_threads_nonblock,
-    test_many_threads_timeout,
-);
+    test_many_threads => expect_all(10_000, Queue::get),
+    test_many_threads_nonblock => expect_all(10_000, Queue::try_get),
+    test_many_threads_timeout =>
+        expect_all(1000, |queue| queue.get_timeout(Duration::from_micros(10))),
+}
 
 type Queue = JoinableQueue<Option<u32>>;
 type Delivery = dishrack::Delivery<Option<u32>>;
@@ -47,18 +48,6 @@ fn test_basic() {
 fn test_order() {
     let results = run(1, 100, Queue::get);
     assert_eq!(results, (0..100).collect::<Vec<u32>>());
-}
-
-fn test_many_threads() {
-    expect_all(10_000, Queue::get);
-}
-
-fn test_many_threads_nonblock() {
-    expect_all(10_000, Queue::try_get);
-}
-
-fn test_many_threads_timeout() {
-    expect_all(1000, |queue| queue.get_timeout(Duration::from_micros(10)));
 }
 
 fn expect_all(items: u32, get: fn(&Queue) -> Result<Delivery, Error>) {

@@ -36,8 +36,9 @@ fn tests_in(root: &Path, folder: &str) -> Vec<Place> {
         let file = path.strip_prefix(root).unwrap().display().to_string();
         let code = fs::read_to_string(&path).unwrap();
         for line in code.lines() {
-            if let Some(rest) = line.strip_prefix("fn test_") {
-                let name = rest.split('(').next().unwrap();
+            // In the list of the file's tests.
+            if let Some(rest) = line.strip_prefix("    test_") {
+                let name = rest.split([',', ' ']).next().unwrap();
                 tests.push((format!("test_{name}"), file.clone()));
             }
         }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::Place;
+use crate::said::Said;
 
 crate::trials!(
     a_file_that_may_not_grow_ends_the_run_and_loses_nothing,
@@ -24,17 +25,12 @@ fn command(place: &Place) -> Command {
     command
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
 /// Does the rest in the next run, with room.
 fn goes_on(place: &Place) {
-    let output = command(place).output().unwrap();
-    let error = text(&output);
-    assert_eq!(output.status.code(), Some(0), "{error}");
+    let output = Said::from(command(place).output().unwrap());
+    output.ends(0);
     let all = format!("{DISHES} of {DISHES} dishes done, 0 dead");
-    assert!(error.contains(&all), "{error}");
+    output.tells(&all);
 }
 
 fn a_file_that_may_not_grow_ends_the_run_and_loses_nothing() {
@@ -50,12 +46,11 @@ fn a_file_that_may_not_grow_ends_the_run_and_loses_nothing() {
                 Ok(())
             });
         }
-        let output = command.output().unwrap();
-        let error = text(&output);
-        assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains("the journal failed"), "{error}");
-        assert!(error.contains(&place.path.display().to_string()), "{error}");
-        assert!(!error.contains("panicked"), "{error}");
+        let output = Said::from(command.output().unwrap());
+        let error = &output.err;
+        output.ends(2).tells("the journal failed");
+        output.tells(&place.path.display().to_string());
+        output.hides("panicked");
         assert!(
             !error.contains("retries"),
             "summed up and not kept: {error}"
@@ -81,12 +76,12 @@ fn a_full_disk_ends_the_run_and_loses_nothing() {
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
         .output();
     let Ok(output) = output else { return };
-    let error = text(&output);
+    let output = Said::from(output);
+    let error = &output.err;
     if !error.contains("supervisor: ") {
         // The system allows no such mount.
         return;
     }
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("the disk is full"), "{error}");
+    output.ends(2).tells("the disk is full");
     goes_on(&place);
 }

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::Place;
+use crate::said::Said;
 
 crate::trials!(
     dead_letters_are_listed_and_shown,
@@ -24,20 +25,16 @@ crate::trials!(
     a_damaged_journal_is_to_be_saved,
 );
 
-fn supervisor(arguments: &[&str], journal: &Path) -> Output {
+fn supervisor(arguments: &[&str], journal: &Path) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.args(arguments).arg("--journal").arg(journal);
-    command.output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    command.output().unwrap().into()
 }
 
 fn succeeds(arguments: &[&str], place: &Place) -> String {
     let output = supervisor(arguments, &place.path);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    text(&output.stdout)
+    output.ends(0);
+    output.out
 }
 
 const SLOW: [&str; 12] = [
@@ -59,8 +56,7 @@ const SLOW: [&str; 12] = [
 fn with_letters() -> Place {
     let place = Place::new();
     let arguments = [&SLOW[..], &["--dishes", "2"]].concat();
-    let output = supervisor(&arguments, &place.path);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    supervisor(&arguments, &place.path).ends(1);
     place
 }
 
@@ -107,13 +103,8 @@ fn a_retried_dish_is_dried_by_the_next_run() {
     // The dish keeps its own time to dry, so it dies again, with its whole history.
     let arguments = [&SLOW[..], &["--dishes", "2"]].concat();
     let output = supervisor(&arguments, &place.path);
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("0 of 2 dishes done, 1 dead"), "{error}");
-    assert!(
-        error.contains("dish-2: given up on after 4 attempts"),
-        "{error}"
-    );
+    output.ends(1).tells("0 of 2 dishes done, 1 dead");
+    output.tells("dish-2: given up on after 4 attempts");
 }
 
 fn a_dropped_letter_is_forgotten_and_counted() {
@@ -128,22 +119,17 @@ fn a_dropped_letter_is_forgotten_and_counted() {
     assert_eq!(succeeds(&["dead", "list"], &place), "");
     let output = supervisor(&["--dishes", "2"], &place.path);
     // Dropped letters do not count.
-    assert_eq!(output.status.code(), Some(0));
-    let error = text(&output.stderr);
-    assert!(error.contains("0 of 2 dishes done, 2 dead"), "{error}");
+    output.ends(0).tells("0 of 2 dishes done, 2 dead");
 }
 
 fn an_unknown_number_is_an_error_and_changes_nothing() {
     let place = with_letters();
     for what in ["show", "retry", "drop"] {
         let output = supervisor(&["dead", what, "1", "3"], &place.path);
-        assert_eq!(output.status.code(), Some(2));
-        let error = text(&output.stderr);
-        assert!(
-            error.contains("no dead letter 3; nothing was done"),
-            "{error}"
-        );
-        assert_eq!(text(&output.stdout), "");
+        output
+            .ends(2)
+            .tells("no dead letter 3; nothing was done")
+            .prints("");
         let list = succeeds(&["dead", "list"], &place);
         assert_eq!(list.lines().count(), 2, "{list}");
     }
@@ -163,9 +149,9 @@ fn letters_can_be_read_and_not_changed_while_the_journal_is_used() {
     assert!(first.contains(r#""event":"started""#), "{first}");
     assert_eq!(succeeds(&["dead", "list"], &place).lines().count(), 2);
     for what in ["retry", "drop"] {
-        let output = supervisor(&["dead", what, "--all"], &place.path);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(text(&output.stderr).contains("is using it"));
+        supervisor(&["dead", what, "--all"], &place.path)
+            .ends(2)
+            .tells("is using it");
     }
     // It goes on until its input ends.
     drop(running.stdin.take());
@@ -181,10 +167,9 @@ fn what_is_asked_wrongly_is_named() {
             "list" => vec!["dead", what],
             _ => vec!["dead", what, "--all"],
         };
-        let output = supervisor(&arguments, &place.path);
-        assert_eq!(output.status.code(), Some(2));
-        let error = text(&output.stderr);
-        assert!(error.contains("there is no such file"), "{error}");
+        supervisor(&arguments, &place.path)
+            .ends(2)
+            .tells("there is no such file");
         assert!(!place.path.exists());
     }
     for arguments in [
@@ -193,14 +178,14 @@ fn what_is_asked_wrongly_is_named() {
         &["dead", "list", "x"],
     ] {
         let output = supervisor(arguments, &place.path);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(output.code, Some(2), "{arguments:?}");
     }
     let output = Command::new(env!("CARGO_BIN_EXE_supervisor"))
         .args(["--durability", "normal"])
         .output()
+        .map(Said::from)
         .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("--journal"));
+    output.ends(2).tells("--journal");
 }
 
 fn dead_letters_are_added_to_a_file() {
@@ -212,7 +197,7 @@ fn dead_letters_are_added_to_a_file() {
             .args(SLOW)
             .args(["--dishes", "2", "--dead-letters"])
             .arg(&file);
-        assert_eq!(command.output().unwrap().status.code(), Some(1));
+        Said::from(command.output().unwrap()).ends(1);
         let lines = std::fs::read_to_string(&file).unwrap();
         let letters: Vec<Value> = lines
             .lines()
@@ -238,10 +223,9 @@ fn an_unusable_file_for_dead_letters_is_named_before_anything_is_started() {
         .arg("--dead-letters")
         .arg(place.folder.path())
         .output()
+        .map(Said::from)
         .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert_eq!(text(&output.stdout), "");
-    assert!(text(&output.stderr).contains("--dead-letters"));
+    output.ends(2).prints("").tells("--dead-letters");
 }
 
 fn dead_letters_do_not_go_where_something_else_is() {
@@ -260,10 +244,8 @@ fn dead_letters_do_not_go_where_something_else_is() {
         command
             .args(["--wash", "0", "--dry", "0", "--input"])
             .arg(&input);
-        let output = command.arg("--dead-letters").arg(file).output().unwrap();
-        assert_eq!(output.status.code(), Some(2));
-        let error = text(&output.stderr);
-        assert!(error.contains(why), "{error}");
+        let output = command.arg("--dead-letters").arg(file).output();
+        Said::from(output.unwrap()).ends(2).tells(why);
     }
     assert_eq!(std::fs::read(&place.path).unwrap(), before);
 }
@@ -274,7 +256,7 @@ fn half_a_line_of_a_killed_run_is_ended() {
     std::fs::write(&file, "{\"item\":\"to").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.args(SLOW).args(["--dishes", "1", "--dead-letters"]);
-    assert_eq!(command.arg(&file).output().unwrap().status.code(), Some(1));
+    Said::from(command.arg(&file).output().unwrap()).ends(1);
     let lines = std::fs::read_to_string(&file).unwrap();
     let last: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
     assert_eq!(last["item"], "dish-1");
@@ -283,10 +265,8 @@ fn half_a_line_of_a_killed_run_is_ended() {
 /// Returns the message of a call that ends with 2.
 fn refusal(arguments: &[&str], place: &Place) -> String {
     let output = supervisor(arguments, &place.path);
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains(&place.path.display().to_string()), "{error}");
-    error
+    output.ends(2).tells(&place.path.display().to_string());
+    output.err
 }
 
 fn a_file_that_is_no_journal_is_told_as_a_run_tells_it() {

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use super::{Content, Place, Queue, drain, kill_next, open};
+use crate::said::Said;
 
 crate::trials!(
     a_sound_journal_is_saved_as_a_whole,
@@ -19,14 +20,10 @@ crate::trials!(
     a_part_of_the_damaged_journal_is_not_written_over,
 );
 
-fn salvage(from: &Path, into: &Path) -> Output {
+fn salvage(from: &Path, into: &Path) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.args(["salvage", "--journal"]).arg(from);
-    command.arg("--into").arg(into).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    command.arg("--into").arg(into).output().unwrap().into()
 }
 
 fn item(n: usize) -> String {
@@ -74,7 +71,7 @@ fn a_sound_journal_is_saved_as_a_whole() {
     let (place, bytes, expected) = filled();
     let new = place.folder.path().join("new");
     let output = salvage(&place.path, &new);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.code, Some(0), "{}", output.err);
     assert_eq!(drain(&open(&new).unwrap()), expected);
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
 }
@@ -86,13 +83,10 @@ fn a_damaged_row_costs_its_items_and_no_others() {
     assert!(open(&place.path).is_err());
     let new = place.folder.path().join("new");
     let output = salvage(&place.path, &new);
-    let said = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains("saved 7 unfinished items and 1 dead letters; 1 are done"),
-        "{said}"
-    );
-    assert!(said.contains("of 1 items nothing is known"), "{said}");
+    let said = &output.err;
+    assert_eq!(output.code, Some(1), "{said}");
+    output.tells("saved 7 unfinished items and 1 dead letters; 1 are done");
+    output.tells("of 1 items nothing is known");
     expected.unfinished.remove(&5);
     // It counts as dead, because it is not known to be done.
     expected.dead += 1;
@@ -109,10 +103,10 @@ fn a_cut_file_is_saved_as_far_as_it_goes() {
         let output = salvage(&place.path, &new);
         if !new.exists() {
             // The journal's identity was on those pages.
-            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            assert_eq!(output.code, Some(2), "{}", output.err);
             continue;
         }
-        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        output.ends(1);
         for (id, item) in drain(&open(&new).unwrap()).unfinished {
             // Done or dead items may be done again; none is made up.
             let known = expected.unfinished.get(&id).map(|(item, _)| item);
@@ -134,34 +128,22 @@ fn saved_keys_are_passed_over_and_lost_ones_are_put_again() {
 
 fn a_file_that_is_there_is_not_written_over() {
     let (place, bytes, _) = filled();
-    let output = salvage(&place.path, &place.path);
-    assert_eq!(output.status.code(), Some(2));
-    let said_of_itself = said(&output);
-    assert!(
-        said_of_itself.contains("the damaged journal itself"),
-        "{said_of_itself}"
-    );
+    salvage(&place.path, &place.path)
+        .ends(2)
+        .tells("the damaged journal itself");
     let new = place.folder.path().join("new");
     fs::write(&new, "mine").unwrap();
-    let output = salvage(&place.path, &new);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        said(&output).contains("it is there already"),
-        "{}",
-        said(&output)
-    );
+    salvage(&place.path, &new)
+        .ends(2)
+        .tells("it is there already");
     assert_eq!(fs::read(&new).unwrap(), b"mine");
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
     // Nor is a file with the name under which the new one is made.
     let part = place.folder.path().join("newer.part");
     fs::write(&part, "").unwrap();
-    let output = salvage(&place.path, &place.folder.path().join("newer"));
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        said(&output).contains("newer.part is there"),
-        "{}",
-        said(&output)
-    );
+    salvage(&place.path, &place.folder.path().join("newer"))
+        .ends(2)
+        .tells("newer.part is there");
     assert!(part.exists());
 }
 
@@ -172,8 +154,8 @@ fn what_cannot_be_read_at_all_is_said() {
     let error = open(&place.path).unwrap_err().to_string();
     assert!(error.contains("nothing in it can be read"), "{error}");
     let output = salvage(&place.path, &new);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(!new.exists(), "{}", said(&output));
+    output.ends(2);
+    assert!(!new.exists(), "{}", output.err);
 }
 
 /// The first page of each table, in turn, cannot be read, or has no rows, which SQLite takes for
@@ -200,9 +182,9 @@ fn a_table_that_cannot_be_read_is_told() {
             fs::write(&place.path, &damaged).unwrap();
             let new = place.folder.path().join(format!("{table}-{is_empty}"));
             let output = salvage(&place.path, &new);
-            let said = said(&output);
+            let said = &output.err;
             let of = format!("{table}, {is_empty}: {said}");
-            assert_eq!(output.status.code(), Some(i32::from(!is_sound)), "{of}");
+            assert_eq!(output.code, Some(i32::from(!is_sound)), "{of}");
             drain(&open(&new).unwrap());
             if is_sound {
                 error.unwrap();
@@ -237,13 +219,7 @@ fn a_file_without_its_log_is_not_saved_as_a_whole() {
     fs::copy(&place.path, &copy).unwrap();
     let bytes = fs::read(&copy).unwrap();
     let new = place.folder.path().join("new");
-    let output = salvage(&copy, &new);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(
-        said(&output).contains("log, which is missing"),
-        "{}",
-        said(&output)
-    );
+    salvage(&copy, &new).ends(1).tells("log, which is missing");
     assert_eq!(fs::read(&copy).unwrap(), bytes);
     assert!(!place.folder.path().join("copy-wal").exists());
     drop(open(&new).unwrap());
@@ -263,14 +239,14 @@ fn what_is_next_to_the_new_journal_stays_and_no_half_of_it() {
         let other = place.folder.path().join(name);
         fs::write(&other, "precious").unwrap();
         let output = salvage(&place.path, &new);
-        assert_eq!(output.status.code(), Some(2), "{name}: {}", said(&output));
-        assert!(said(&output).contains(name), "{}", said(&output));
+        assert_eq!(output.code, Some(2), "{name}: {}", output.err);
+        output.tells(name);
         assert_eq!(fs::read(&other).unwrap(), b"precious");
         assert!(!new.exists() && !place.folder.path().join("new.part").exists());
         fs::remove_file(&other).unwrap();
     }
     // The refused file does not get in the way.
-    assert_eq!(salvage(&place.path, &new).status.code(), Some(0));
+    salvage(&place.path, &new).ends(0);
     assert_eq!(drain(&open(&new).unwrap()), expected);
 }
 
@@ -278,7 +254,7 @@ fn a_part_of_the_damaged_journal_is_not_written_over() {
     let (place, bytes, _) = filled();
     let log = place.folder.path().join("journal-wal");
     let output = salvage(&place.path, &log);
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_eq!(output.code, Some(2), "{}", output.err);
     assert!(!log.exists());
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
 }

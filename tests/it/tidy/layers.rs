@@ -5,8 +5,8 @@ use super::source::{self, Source};
 use super::{Findings, end_of_body, expect_none, finding};
 
 crate::trials! {
-    modules_import_from_below_alone,
-    every_module_has_its_layer,
+    modules_import_from_below_alone => expect_none(&wrong_ways(&source::all())),
+    every_module_has_its_layer => expect_none(&misplaced(&source::all())),
     a_wrong_import_is_caught,
     a_module_without_a_layer_is_caught,
     every_spelling_of_an_import_is_read,
@@ -30,14 +30,6 @@ const LAYERS: [&[&str]; 13] = [
     &["control"],
     &["cli"],
 ];
-
-fn modules_import_from_below_alone() {
-    expect_none(&wrong_ways(&source::all()));
-}
-
-fn every_module_has_its_layer() {
-    expect_none(&misplaced(&source::all()));
-}
 
 /// Finds modules of `src` in no layer, and names in layers that are no modules.
 fn misplaced(sources: &[Source]) -> Findings {

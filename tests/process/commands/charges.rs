@@ -11,7 +11,7 @@ use std::process::{Child, ExitStatus};
 use nix::sys::signal::Signal;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use super::{Place, read_pid, scratches, stderr};
+use super::{Place, Said, read_pid, scratches};
 use crate::support::{children_of, is_alive, named, send, until};
 
 crate::trials!(
@@ -88,19 +88,15 @@ fn a_reported_failure_is_final_by_default() {
     let place = Place::new();
     let script = "echo $1 >> cnt; exit 3";
     let output = place.run(&["--", "sh", "-c", script, "_"], b"a\nb\n");
-    assert_eq!(output.status.code(), Some(1));
+    output.ends(1);
     assert_eq!(place.text("cnt").lines().count(), 2);
-    let text = stderr(&output);
-    assert!(
-        text.contains("given up on after 1 attempt (exited with code 3"),
-        "{text}"
-    );
+    output.tells("given up on after 1 attempt (exited with code 3");
     // A dish is washed again, and so is an item if that is asked for.
     let output = place.run(
         &["--max-attempts", "2", "--", "sh", "-c", script, "_"],
         b"c\n",
     );
-    assert_eq!(output.status.code(), Some(1));
+    output.ends(1);
     assert_eq!(place.text("cnt").lines().count(), 4);
 }
 
@@ -108,13 +104,12 @@ fn what_was_lost_is_run_again_three_times() {
     let place = Place::new();
     let script = "echo $1 >> cnt; kill -KILL $$";
     let output = place.run(&["--", "sh", "-c", script, "_"], b"a\n");
-    assert_eq!(output.status.code(), Some(1));
+    output.ends(1);
     assert_eq!(place.text("cnt").lines().count(), 3);
-    assert!(stderr(&output).contains("killed by SIGKILL"));
+    output.tells("killed by SIGKILL");
     // A command's own crash is a failure that it reports.
     let script = "echo $1 >> crashes; kill -SEGV $$";
-    let output = place.run(&["--", "sh", "-c", script, "_"], b"a\n");
-    assert_eq!(output.status.code(), Some(1));
+    place.run(&["--", "sh", "-c", script, "_"], b"a\n").ends(1);
     assert_eq!(place.text("crashes").lines().count(), 1);
 }
 
@@ -129,8 +124,8 @@ fn what_cannot_change_is_told_once() {
         (&serve, b"\xff", "UTF-8"),
     ] {
         let output = place.run(arguments, line);
-        assert_eq!(output.status.code(), Some(1));
-        let text = stderr(&output);
+        output.ends(1);
+        let text = &output.err;
         let (short, _) = text.split_at(text.floor_char_boundary(20_000));
         assert_eq!(text.matches(why).count(), 1, "{why}: {short}");
         assert!(text.contains("after 1 attempt ("), "{why}: {short}");
@@ -277,12 +272,13 @@ fn a_full_disk_is_waited_out() {
     let Ok(output) = command.current_dir(place.folder.path()).output() else {
         return;
     };
-    let text = stderr(&output);
+    let output = Said::from(output);
+    let text = &output.err;
     if !text.contains("jobs done") {
         skip("the system allows no such mount");
         return;
     }
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    output.ends(0);
     assert_eq!(output.stdout.len(), 500_000, "{text}");
     assert!(place.text("cnt").lines().count() > 2, "nothing was cut off");
     assert!(!text.contains("(exited with"), "it was charged: {text}");
@@ -380,18 +376,12 @@ fn a_stop_that_reaches_everybody_charges_nobody() {
         for pid in &family {
             send(*pid, signal);
         }
-        let (events, status) = run.finish();
-        assert_eq!(status.code(), Some(code));
+        let events = run.ends(code);
         let charged = ["dead", "retry"].map(|name| named(&events, name).len());
         assert_eq!(charged, [0, 0], "{events:?}");
         until("all are gone", || family.iter().all(|pid| !is_alive(*pid)));
         let output = place.run(&[&kept[..], &["true", ":::", "a", "b"]].concat(), b"");
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert!(
-            stderr(&output).contains("2 of 2 jobs done"),
-            "{}",
-            stderr(&output)
-        );
+        output.ends(0).tells("2 of 2 jobs done");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several copies of an item's command: whose output is shown, and what is told of the others.
 
-use super::{Place, stderr, stdout};
+use super::{Place, words};
 
 crate::trials!(
     the_output_of_the_copy_that_counts_is_shown_alone,
@@ -30,13 +30,13 @@ fn the_output_of_the_copy_that_counts_is_shown_alone() {
         arguments.extend(with);
         arguments.extend(["--", "sh", "-c", FIRST_HANGS, "_"]);
         let output = place.run(&arguments, b"a\nb\n");
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let shown = stdout(&output);
+        output.ends(0);
+        let shown = &output.out;
         let mut lines: Vec<&str> = shown.lines().collect();
         lines.sort_unstable();
         assert_eq!(lines, ["a 2", "b 2"], "{with:?}");
         // Workers that were ended for a copy that is not needed are no news.
-        let told = stderr(&output);
+        let told = &output.err;
         assert_eq!(told.lines().count(), 1, "{told}");
         if with == ["--results", "results"] {
             assert_eq!(place.text("results/1/stdout"), "a 2\n");
@@ -51,8 +51,9 @@ fn large_output_of_another_copy_is_not_shown_either() {
         yes $SUPERVISOR_COPY | head -c 100000
         test $SUPERVISOR_COPY != 1 || read x < never";
     let arguments = ["-w", "2", "--copies", "2", "--", "sh", "-c", script, "_"];
-    let output = place.run(&arguments, b"a\nb\nc\n");
-    assert_eq!(stdout(&output), "2\n".repeat(50_000).repeat(3));
+    place
+        .run(&arguments, b"a\nb\nc\n")
+        .prints("2\n".repeat(50_000).repeat(3));
 }
 
 fn each_copy_has_a_row_in_the_job_log() {
@@ -76,16 +77,10 @@ fn without_agreement_no_output_is_taken_for_a_result() {
     ]
     .concat();
     let output = place.run(&arguments, b"a\n");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "");
-    let told = stderr(&output);
-    assert!(told.contains("no 2 of 2 copies agree"), "{told}");
+    output.ends(1).prints("").tells("no 2 of 2 copies agree");
     for number in [1, 2] {
-        assert!(
-            told.contains(&format!("says \"copy {number}\\n\"")),
-            "{told}"
-        );
-        assert!(told.contains(&format!("] copy {number}\n")), "{told}");
+        output.tells(&format!("says \"copy {number}\\n\""));
+        output.tells(&format!("] copy {number}\n"));
     }
 }
 
@@ -96,10 +91,11 @@ fn a_copy_that_fails_fails_nothing_while_another_one_runs() {
         if test $SUPERVISOR_COPY = 1; then echo no; echo go > go; exit 3; fi
         read x < go; echo yes";
     let arguments = ["-w", "2", "--copies", "2", "--", "sh", "-c", script, "_"];
-    let output = place.run(&arguments, b"a\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "yes\n");
-    assert!(!stderr(&output).contains("no\n"), "{}", stderr(&output));
+    place
+        .run(&arguments, b"a\n")
+        .ends(0)
+        .prints("yes\n")
+        .hides("no\n");
 }
 
 fn a_late_copy_is_made_of_the_one_that_hangs() {
@@ -112,7 +108,7 @@ fn a_late_copy_is_made_of_the_one_that_hangs() {
         // p50 is known after twenty items.
         let others: String = (1..=40).map(|number| format!("{number}\n")).collect();
         let output = place.run(&arguments, format!("b\n{others}").as_bytes());
-        let shown = stdout(&output);
+        let shown = &output.out;
         assert!(shown.starts_with("b 2\n"), "{shown}");
         assert_eq!(shown.lines().count(), 41, "{shown}");
     }
@@ -124,50 +120,50 @@ fn a_journal_has_each_item_once() {
     let arguments = ["-w", "2", "--copies", "2", "--journal", "journal"];
     let arguments = [&arguments[..], &["--", "sh", "-c", FIRST_HANGS, "_"]].concat();
     let output = place.run(&arguments, b"a\nb\nc\n");
-    assert_eq!(stdout(&output).lines().count(), 3);
-    let output = place.run(&arguments, b"a\nb\nc\n");
-    assert_eq!(stdout(&output), "");
-    let told = stderr(&output);
-    assert!(told.contains("3 of 3 jobs done"), "{told}");
+    assert_eq!(output.out.lines().count(), 3);
+    place
+        .run(&arguments, b"a\nb\nc\n")
+        .prints("")
+        .tells("3 of 3 jobs done");
 }
 
 fn a_command_is_told_which_copy_it_is() {
     let place = Place::new();
     let script = "echo $SUPERVISOR_COPY";
-    let output = place.run(&["-w", "2", "--", "sh", "-c", script, "_"], b"a\n");
-    assert_eq!(stdout(&output), "1\n");
+    place
+        .run(&["-w", "2", "--", "sh", "-c", script, "_"], b"a\n")
+        .prints("1\n");
 }
 
 fn options_that_do_not_go_together_are_refused() {
     let place = Place::new();
-    let cases: &[(&[&str], &str)] = &[
+    let cases = [
         (
-            &["--copies", "2", "--agree", "3"],
+            "--copies 2 --agree 3",
             "--agree 3: there are no more than 2 copies",
         ),
         (
-            &["-w", "2", "--copies", "4", "--agree", "3"],
+            "-w 2 --copies 4 --agree 3",
             "no more than 2 workers can agree",
         ),
         (
-            &["--copies", "1", "--hedge-after", "1s"],
+            "--copies 1 --hedge-after 1s",
             "--hedge-after: with --copies 1",
         ),
-        (&["--copies", "2", "--line-buffer"], "--line-buffer: "),
+        ("--copies 2 --line-buffer", "--line-buffer: "),
         (
-            &["--copies", "2", "--redis", "redis://localhost/1"],
+            "--copies 2 --redis redis://localhost/1",
             "--copies: with --redis",
         ),
         (
-            &["--hedge-after", "p95", "--redis", "redis://localhost/1"],
+            "--hedge-after p95 --redis redis://localhost/1",
             "--hedge-after: with --redis",
         ),
-        (&["--hedge-after", "p100"], "as in p95"),
+        ("--hedge-after p100", "as in p95"),
     ];
     for (given, why) in cases {
-        let output = place.run(&[given, &["--", "true"][..]].concat(), b"a\n");
-        assert_eq!(output.status.code(), Some(2), "{given:?}");
-        let told = stderr(&output);
-        assert!(told.contains(why), "{told}");
+        let output = place.run(&[&words(given)[..], &["--", "true"]].concat(), b"a\n");
+        assert_eq!(output.code, Some(2), "{given:?}");
+        output.tells(why);
     }
 }

@@ -4,7 +4,7 @@
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getsid};
 
-use super::{Place, read_pid};
+use super::{Place, read_pid, sh};
 use crate::support::{Run, children_of, is_alive, named, pid_of, send, state, until};
 
 crate::trials!(
@@ -44,8 +44,7 @@ fn end(place: &Place, mut run: Run, cause: &str) {
     read_pid(&place.path("a2"));
     assert!(is_alive(read_pid(&place.path("b"))));
     place.open_gate("gate");
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     assert_eq!(named(&events, "summary")[0]["done"], 2);
     assert_eq!(named(&events, "summary")[0]["retries"], 1);
     let rows = place.joblog("log");
@@ -82,24 +81,13 @@ fn a_killed_grandchild_is_its_commands_own_affair() {
     place.gate("never");
     let script =
         "if test $SUPERVISOR_ATTEMPT = 1; then sh -c 'echo $$ > child; read x < never'; fi";
-    let mut run = place.watch(&[
-        "-w",
-        "1",
-        "--max-attempts",
-        "2",
-        "--joblog",
-        "log",
-        "--",
-        "sh",
-        "-c",
+    let mut run = place.watch(&sh(
+        "-w 1 --max-attempts 2 --joblog log",
         script,
-        "{}",
-        ":::",
-        "a",
-    ]);
+        "{} ::: a",
+    ));
     send(read_pid(&place.path("child")), Signal::SIGKILL);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     // A shell reports a command that SIGKILL ended like this.
     assert_eq!(named(&events, "retry")[0]["cause"], "exited with code 137");
     assert_eq!(named(&events, "worker_exited").len(), 1, "at the end");
@@ -110,27 +98,14 @@ fn a_time_limit_ends_grandchildren_too() {
     let place = Place::new();
     place.gate("never");
     let script = "sh -c 'trap \"\" TERM; echo $$ > child; read x < never' & wait";
-    let arguments = [
-        "-w",
-        "1",
-        "--timeout",
-        "2s",
-        "--max-attempts",
-        "1",
-        "--joblog",
-        "log",
-        "--",
-        "sh",
-        "-c",
+    let arguments = sh(
+        "-w 1 --timeout 2s --max-attempts 1 --joblog log",
         script,
-        "{}",
-        ":::",
-        "a",
-    ];
+        "{} ::: a",
+    );
     let mut run = place.watch(&arguments);
     let child = read_pid(&place.path("child"));
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(1));
+    let events = run.ends(1);
     let cause = "took longer than its time limit of 2s";
     assert_eq!(named(&events, "dead")[0]["cause"], cause);
     until("the grandchild has ended", || !is_alive(child));
@@ -141,21 +116,7 @@ fn a_command_may_clean_up_when_its_time_is_over() {
     let place = Place::new();
     place.gate("never");
     let script = "trap 'echo cleaned > clean; exit 0' TERM; read x < never & wait";
-    let arguments = [
-        "-w",
-        "1",
-        "--timeout",
-        "2s",
-        "--max-attempts",
-        "1",
-        "--",
-        "sh",
-        "-c",
-        script,
-        "{}",
-        ":::",
-        "a",
-    ];
+    let arguments = sh("-w 1 --timeout 2s --max-attempts 1", script, "{} ::: a");
     let (events, status) = place.watch(&arguments).finish();
     // A good end after a request to end does not make the item done.
     assert_eq!(status.code(), Some(1));
@@ -173,8 +134,7 @@ fn a_killed_supervisor_takes_all_along() {
         read_pid(&place.path("command")),
         read_pid(&place.path("child")),
     );
-    run.child.kill().unwrap();
-    run.exit();
+    run.kill();
     until("all have ended", || !is_alive(command) && !is_alive(child));
 }
 
@@ -311,8 +271,7 @@ fn what_nobody_could_end_is_ended_whatever_comes_between() {
         let place = Place::new();
         let kid = leave_kid(&place);
         assert!(is_alive(kid), "nobody was left to end it");
-        let output = place.run(command, b"");
-        assert_eq!(output.status.code(), Some(0), "{}", super::stderr(&output));
+        place.run(command, b"").ends(0);
         assert!(!is_alive(kid), "{command:?}");
         run_that_leaves(&place, journal).exit();
         assert_eq!(place.text("overlaps"), "");
@@ -327,8 +286,9 @@ fn a_copy_of_a_journal_ends_nothing_of_the_first_one() {
         let (from, to) = (format!("j{name}"), format!("copy{name}"));
         std::fs::copy(place.path(&from), place.path(&to)).unwrap();
     }
-    let output = place.run(&["--journal", "copy", "--", "true", ":::", "a"], b"");
-    assert_eq!(output.status.code(), Some(0));
+    place
+        .run(&["--journal", "copy", "--", "true", ":::", "a"], b"")
+        .ends(0);
     assert!([worker, command, kid].into_iter().all(is_alive));
     run.signal(Signal::SIGKILL);
     run.exit();

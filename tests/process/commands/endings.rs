@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use super::{Place, feed, read_pid, stderr, stdout};
+use super::{Place, feed, read_pid, sh, words};
 use crate::support::{is_alive, named, until};
 
 crate::trials!(
@@ -22,35 +22,16 @@ fn halting_soon_lets_what_runs_finish() {
     let place = Place::new();
     place.gate("gate");
     let script = "if test $1 = a; then echo $$ > a; read x < gate; echo end; exit; fi; exit 1";
-    let arguments = [
-        "-w",
-        "2",
-        "--halt",
-        "soon,fail=1",
-        "--max-attempts",
-        "1",
-        "--",
-        "sh",
-        "-c",
+    let arguments = sh(
+        "-w 2 --halt soon,fail=1 --max-attempts 1",
         script,
-        "_",
-        "{}",
-        ":::",
-        "a",
-        "b",
-        "c",
-        "d",
-        "e",
-        "f",
-        "g",
-        "h",
-    ];
+        "_ {} ::: a b c d e f g h",
+    );
     let mut run = place.watch(&arguments);
     read_pid(&place.path("a"));
     run.await_event("dead");
     place.open_gate("gate");
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(1));
+    let events = run.ends(1);
     assert_eq!(named(&events, "output")[0]["text"], "end\n");
     let summary = named(&events, "summary")[0];
     assert_eq!(summary["done"], 1);
@@ -72,9 +53,9 @@ fn one_worker_fails_no_more_than_it_may() {
             "false",
         ];
         let output = place.run(&arguments, b"1\n2\n3\n4\n5\n");
-        assert_eq!(output.status.code(), Some(1));
+        output.ends(1);
         let summary = "0 of 5 jobs done, 3 dead, 2 left undone;";
-        assert!(stderr(&output).contains(summary), "{}", stderr(&output));
+        output.tells(summary);
     }
 }
 
@@ -83,60 +64,27 @@ fn halting_now_kills_what_runs() {
     place.gate("never");
     let script =
         "if test $1 = a; then echo $$ > a; read x < never; fi; until test -s a; do :; done; exit 1";
-    let arguments = [
-        "-w",
-        "2",
-        "--halt",
-        "now,fail=1",
-        "--max-attempts",
-        "1",
-        "--",
-        "sh",
-        "-c",
+    let arguments = sh(
+        "-w 2 --halt now,fail=1 --max-attempts 1",
         script,
-        "_",
-        "{}",
-        ":::",
-        "a",
-        "b",
-        "c",
-    ];
+        "_ {} ::: a b c",
+    );
     let mut run = place.watch(&arguments);
     let command = read_pid(&place.path("a"));
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(1));
+    let events = run.ends(1);
     assert_eq!(named(&events, "summary")[0]["done"], 0);
     until("what ran has ended", || !is_alive(command));
 }
 
 fn halting_at_a_share_counts_all_items() {
     let place = Place::new();
-    let arguments = [
-        "-w",
-        "1",
-        "--halt",
-        "soon,fail=50%",
-        "--max-attempts",
-        "1",
-        "--",
-        "test",
-        "x",
-        "=",
-    ];
-    let output = place.run(&arguments, b"y\nx\nx\nx\n");
-    assert!(
-        stderr(&output).contains("3 of 4 jobs done, 1 dead;"),
-        "{}",
-        stderr(&output)
-    );
+    let arguments = words("-w 1 --halt soon,fail=50% --max-attempts 1 -- test x =");
+    place
+        .run(&arguments, b"y\nx\nx\nx\n")
+        .tells("3 of 4 jobs done, 1 dead;");
     place.write("lines", b"y\ny\nx\nx\n");
     let output = place.run(&[&["--input", "lines"], &arguments[..]].concat(), b"");
-    assert_eq!(output.status.code(), Some(1));
-    let text = stderr(&output);
-    assert!(
-        text.contains("halted, as --halt soon,fail=50% says"),
-        "{text}"
-    );
+    output.ends(1).tells("halted, as --halt soon,fail=50% says");
 }
 
 fn a_stop_finishes_what_runs() {
@@ -148,8 +96,7 @@ fn a_stop_finishes_what_runs() {
     run.signal(Signal::SIGINT);
     assert!(is_alive(command));
     place.open_gate("gate");
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(130));
+    let events = run.ends(130);
     assert_eq!(named(&events, "output")[0]["text"], "end\n");
     assert_eq!(named(&events, "summary")[0]["done"], 1);
 }
@@ -160,7 +107,7 @@ fn starts_are_a_delay_apart() {
         "-w", "2", "-k", "--delay", "400ms", "--", "date", "+%s%N {}",
     ];
     let output = place.run(&arguments, b"a\nb\nc\n");
-    let text = stdout(&output);
+    let text = &output.out;
     let times: Vec<u64> = text
         .lines()
         .map(|line| line[..19].parse().unwrap())
@@ -172,21 +119,10 @@ fn starts_are_a_delay_apart() {
 fn a_failed_item_rests_before_its_next_attempt() {
     let place = Place::new();
     let script = "date +%s%N; test $SUPERVISOR_ATTEMPT = 3";
-    let arguments = [
-        "--max-attempts",
-        "3",
-        "--backoff",
-        "100ms",
-        "--results",
-        "r",
-        "--",
-        "sh",
-        "-c",
-        script,
-    ];
+    let arguments = sh("--max-attempts 3 --backoff 100ms --results r", script, "");
     let output = place.run(&arguments, b"a\n");
-    assert_eq!(output.status.code(), Some(0));
-    let text = stderr(&output);
+    output.ends(0);
+    let text = &output.err;
     let marked = |mark: &str| -> u64 {
         let line = text
             .lines()
@@ -215,10 +151,9 @@ fn an_own_directory_that_was_removed_is_named() {
     executable(&place, "here/job", b"#!/bin/sh\nrm -r ../here\n");
     let mut command = place.supervisor(&["-w", "1", "--max-attempts", "1", "--", "./job"]);
     command.current_dir(place.path("here"));
-    let output = feed(&mut command, b"a\nb\n");
-    let told = stderr(&output);
-    assert!(told.contains("the working directory is gone"), "{told}");
-    assert!(!told.contains("command not found"), "{told}");
+    feed(&mut command, b"a\nb\n")
+        .tells("the working directory is gone")
+        .hides("command not found");
 }
 
 fn an_interpreter_that_was_removed_is_named() {
@@ -228,9 +163,9 @@ fn an_interpreter_that_was_removed_is_named() {
     let script = format!("#!{0}\nrm {0}\n", interpreter.display());
     executable(&place, "job", script.as_bytes());
     let run = ["-w", "1", "--max-attempts", "1", "--", "./job"];
-    let told = stderr(&place.run(&run, b"a\nb\n"));
-    let why = "job is there, and its interpreter is not";
-    assert!(told.contains(why), "{told}");
+    place
+        .run(&run, b"a\nb\n")
+        .tells("job is there, and its interpreter is not");
 }
 
 /// 20 workers need more open files than the user has allowed at first.
@@ -243,8 +178,8 @@ fn commands_have_the_users_limit_on_open_files() {
         command.args(["-c", &script, supervisor]).args(arguments);
         command.current_dir(place.path("."));
         let output = feed(&mut command, b"");
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        stdout(&output)
+        output.ends(0);
+        output.out
     };
     let shows = ["sh", "-c", "ulimit -Sn; ulimit -Hn", ":::", "a"];
     for method in ["spawn", "fork"] {

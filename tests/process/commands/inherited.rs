@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 
-use super::{Place, feed, has_program, stderr, stdout};
+use super::{Place, feed, has_program};
 
 crate::trials!(
     an_ignored_sigchld_takes_no_exit_status,
@@ -42,8 +42,7 @@ fn an_ignored_sigchld_takes_no_exit_status() {
         command.args(["--joblog", "log", "--", "sh", "-c", script, "_", "{}"]);
         command.args([":::", "0", "5"]);
         ignoring(&mut command, &[Signal::SIGCHLD]);
-        let output = feed(&mut command, b"");
-        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        feed(&mut command, b"").ends(1);
         let codes: Vec<String> = place
             .joblog("log")
             .iter()
@@ -60,9 +59,9 @@ fn of_status(command: &mut Command, line: &str) -> u64 {
     let script = format!("exec grep {line}: /proc/self/status");
     command.args(["--", "sh", "-c", &script, "{}", ":::", "a"]);
     let output = feed(command, b"");
-    let shown = stdout(&output);
+    let shown = &output.out;
     let bits = shown.trim_end().rsplit('\t').next().unwrap();
-    u64::from_str_radix(bits, 16).unwrap_or_else(|_| panic!("{shown:?} {}", stderr(&output)))
+    u64::from_str_radix(bits, 16).unwrap_or_else(|_| panic!("{shown:?} {}", output.err))
 }
 
 fn bits(signals: &[Signal]) -> u64 {
@@ -116,8 +115,8 @@ fn a_command_ended_by_a_signal_without_a_name_is_told_so() {
     let place = Place::new();
     let run = ["-w", "1", "--max-attempts", "1", "--joblog", "log", "--"];
     let output = place.run(&[&run[..], &["sh", "-c", "kill -40 $$"]].concat(), b"a\n");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(place.joblog("log")[0][7], "40", "{}", stderr(&output));
+    output.ends(1);
+    assert_eq!(place.joblog("log")[0][7], "40", "{}", output.err);
 }
 
 fn commands_are_not_told_of_a_job_server_that_they_cannot_reach() {
@@ -138,16 +137,16 @@ fn commands_are_not_told_of_a_job_server_that_they_cannot_reach() {
             command
                 .env("MAKEFLAGS", flags)
                 .env("CARGO_MAKEFLAGS", flags);
-            let output = feed(&mut command, b"");
-            assert_eq!(stdout(&output), format!("{expected}|{expected}\n"));
+            feed(&mut command, b"").prints(format!("{expected}|{expected}\n"));
         }
     }
     // The requested server is passed on.
     let place = Place::new();
     let given = ["--env", "MAKEFLAGS=-j4 --jobserver-auth=3,4"];
     let command = ["--", "sh", "-c", "echo $MAKEFLAGS", "{}", ":::", "a"];
-    let output = place.run(&[&given[..], &command].concat(), b"");
-    assert_eq!(stdout(&output), "-j4 --jobserver-auth=3,4\n");
+    place
+        .run(&[&given[..], &command].concat(), b"")
+        .prints("-j4 --jobserver-auth=3,4\n");
 }
 
 /// Without make there is nothing to test.
@@ -170,13 +169,9 @@ fn a_make_in_a_make_does_not_warn() {
         command
             .current_dir(place.folder.path())
             .env_remove("MAKEFLAGS");
-        let output = feed(&mut command, b"");
-        assert_eq!(stdout(&output), "one\ntwo\n", "{}", stderr(&output));
-        assert!(
-            !stderr(&output).contains("jobserver"),
-            "{}",
-            stderr(&output)
-        );
+        feed(&mut command, b"")
+            .prints("one\ntwo\n")
+            .hides("jobserver");
     }
 }
 
@@ -202,8 +197,7 @@ fn a_termination_before_a_command_is_there_is_passed_on() {
     });
     send(worker, Signal::SIGTERM);
     send(worker, Signal::SIGCONT);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     assert_eq!(named(&events, "retry")[0]["cause"], "killed by SIGTERM");
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::{Child, Stdio};
 
-use super::{Place, has_program, stderr, stdout};
+use super::{Place, Said, has_program};
 use crate::support::until;
 
 crate::trials!(
@@ -25,6 +25,10 @@ fn begun(place: &Place) -> Child {
     run
 }
 
+fn end(run: Child) -> Said {
+    run.wait_with_output().unwrap().into()
+}
+
 fn cut(place: &Place, name: &str) {
     File::create(place.path(name)).unwrap();
 }
@@ -35,13 +39,10 @@ fn a_run_whose_journal_is_cut_says_so() {
         let run = begun(&place);
         cut(&place, name);
         place.open_gate("gate");
-        let output = run.wait_with_output().unwrap();
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
-        assert!(
-            said.contains("was cut or overwritten while it was used"),
-            "{said}"
-        );
+        let output = end(run);
+        let said = &output.err;
+        assert_eq!(output.code, Some(2), "{name}: {said}");
+        output.tells("was cut or overwritten while it was used");
     }
 }
 
@@ -50,16 +51,13 @@ fn a_run_whose_index_is_cut_says_so_and_the_next_one_goes_on() {
     let run = begun(&place);
     cut(&place, "j-shm");
     place.open_gate("gate");
-    let output = run.wait_with_output().unwrap();
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(
-        said.contains("j-shm, which belongs to it, was cut"),
-        "{said}"
-    );
-    let output = place.run(&["-w", "1", "--journal", "j", "--", "echo"], b"a\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "a\n");
+    end(run)
+        .ends(2)
+        .tells("j-shm, which belongs to it, was cut");
+    place
+        .run(&["-w", "1", "--journal", "j", "--", "echo"], b"a\n")
+        .ends(0)
+        .prints("a\n");
 }
 
 fn a_journal_that_the_shell_of_sqlite_closed_after_a_kill_goes_on() {
@@ -72,12 +70,13 @@ fn a_journal_that_the_shell_of_sqlite_closed_after_a_kill_goes_on() {
     run.wait().unwrap();
     let mut shell = std::process::Command::new("sqlite3");
     shell.arg(place.path("j")).arg("SELECT count(*) FROM batch");
-    assert_eq!(stdout(&shell.output().unwrap()), "1\n");
+    Said::from(shell.output().unwrap()).prints("1\n");
     assert!(
         !place.path("j-wal").exists(),
         "it writes the log into the file"
     );
-    let output = place.run(&["-w", "1", "--journal", "j", "--", "echo"], b"a\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "a\n");
+    place
+        .run(&["-w", "1", "--journal", "j", "--", "echo"], b"a\n")
+        .ends(0)
+        .prints("a\n");
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Place, read_pid, stderr, stdout};
+use super::{Place, Said, read_pid, sh, words};
 use crate::support::named;
 
 crate::trials!(
@@ -42,9 +42,8 @@ crate::trials!(
 fn is_refused(place: &Place, arguments: &[&str], words: &str) {
     let command = ["--", "sh", "-c", "echo x >> begun"];
     let output = place.run(&[arguments, &command].concat(), b"1\n2\n3\n");
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains(words), "{said}");
+    let said = &output.err;
+    output.ends(2).tells(words);
     assert!(!place.path("begun").exists(), "{said}");
 }
 
@@ -89,8 +88,7 @@ fn leave_output(place: &Place, journal: &str) {
     run.await_event("done");
     run.await_event("dead");
     let waiting = read_pid(&place.path("a"));
-    run.child.kill().unwrap();
-    run.exit();
+    run.kill();
     // This way only the next run comes through the gate.
     crate::support::until("its command has ended", || {
         !crate::support::is_alive(waiting)
@@ -110,7 +108,7 @@ const HELD: [&str; 9] = [
 ];
 
 /// Runs the same once more, to its end.
-fn go_on(place: &Place, arguments: &[&str]) -> std::process::Output {
+fn go_on(place: &Place, arguments: &[&str]) -> Said {
     let gate = place.path("gate");
     let opening = std::thread::spawn(move || fs::write(gate, "go\n").unwrap());
     let output = place.run(&[&["-w", "2"], arguments, &HELD].concat(), b"");
@@ -122,12 +120,8 @@ fn a_folder_that_somebody_puts_a_file_into_stays() {
     let place = Place::new();
     let script = "echo mine > jobs-output/notes; echo hi";
     let output = place.run(&["--journal", "jobs", "--", "sh", "-c", script], b"1\n");
-    assert_eq!((output.status.code(), &*stdout(&output)), (Some(0), "hi\n"));
-    assert!(
-        stderr(&output).contains("jobs-output stays"),
-        "{}",
-        stderr(&output)
-    );
+    assert_eq!((output.code, &*output.out), (Some(0), "hi\n"));
+    output.tells("jobs-output stays");
     assert_eq!(place.text("jobs-output/notes"), "mine\n");
     assert!(!place.path("jobs-output/1.1.stdout").exists());
 }
@@ -158,8 +152,9 @@ fn no_other_output_goes_into_the_journals_own_files() {
 fn nothing_beside_the_journal_is_replaced() {
     let place = Place::new();
     fs::create_dir(place.path("x.gone")).unwrap();
-    let output = place.run(&["--journal", "x.journal", "--", "echo"], b"1\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    place
+        .run(&["--journal", "x.journal", "--", "echo"], b"1\n")
+        .ends(0);
     let mut names = names_in(place.folder.path());
     names.retain(|name| !name.starts_with("x.journal-"));
     assert_eq!(names, ["x.gone", "x.journal"]);
@@ -182,16 +177,12 @@ fn results_are_not_written_over_what_others_have_made() {
     assert_eq!(names_in(&place.path("r")), ["2"]);
     // Other files may be there, and a later link leads nowhere else.
     fs::rename(place.path("r/2"), place.path("r/mine")).unwrap();
-    let output = place.run(&["--results", "r", "--", "echo"], b"1\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    place.run(&["--results", "r", "--", "echo"], b"1\n").ends(0);
     symlink("mine", place.path("r/2")).unwrap();
-    let output = place.run(&["--results", "r", "--", "echo"], b"1\n2\n");
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(
-        stderr(&output).contains("2 is no folder"),
-        "{}",
-        stderr(&output)
-    );
+    place
+        .run(&["--results", "r", "--", "echo"], b"1\n2\n")
+        .ends(2)
+        .tells("2 is no folder");
     assert_eq!(place.text("r/mine/stdout"), "mine");
     assert_eq!(place.text("r/1/stdout"), "1\n");
 }
@@ -203,8 +194,7 @@ fn a_folder_of_results_whose_marker_was_not_written_is_taken_over() {
         fs::create_dir(place.path("r")).unwrap();
         place.write("r/.dishrack", torn.as_bytes());
         for _ in 0..2 {
-            let output = place.run(&["--results", "r", "--", "echo"], b"1\n");
-            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            place.run(&["--results", "r", "--", "echo"], b"1\n").ends(0);
         }
         let marker = fs::metadata(place.path("r/.dishrack")).unwrap();
         assert_eq!(marker.permissions().mode() & 0o777, 0o600);
@@ -223,20 +213,11 @@ fn results_and_files_have_one_run_at_a_time() {
     place.gate("gate");
     fs::create_dir(place.path("r")).unwrap();
     symlink("r", place.path("link")).unwrap();
-    let mut run = place.watch(&[
-        "--results",
-        "link",
-        "--joblog",
-        "log",
-        "--timeline",
-        "run.svg",
-        "--",
-        "sh",
-        "-c",
+    let mut run = place.watch(&sh(
+        "--results link --joblog log --timeline run.svg",
         "read x < gate",
-        ":::",
-        "1",
-    ]);
+        "::: 1",
+    ));
     run.await_event("worker_started");
     for folder in ["r", "link"] {
         let arguments = ["--results", folder];
@@ -253,7 +234,7 @@ fn results_and_files_have_one_run_at_a_time() {
             &["--results", folder, "--joblog", "log", "--", "echo"],
             b"1\n",
         );
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        output.ends(0);
     }
 }
 
@@ -281,8 +262,9 @@ fn a_file_that_is_no_job_log_is_not_replaced() {
     assert_eq!(place.text("log"), "Seq and so on\n");
     // One that is, is.
     for _ in 0..2 {
-        let output = place.run(&["--joblog", "new", "--", "true"], b"1\n2\n");
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        place
+            .run(&["--joblog", "new", "--", "true"], b"1\n2\n")
+            .ends(0);
         assert_eq!(place.joblog("new").len(), 2);
     }
 }
@@ -349,7 +331,7 @@ fn what_was_done_before_a_kill_is_told_as_it_was() {
     let more = ["-k", "--tag", "--journal", "j", "--joblog", "log"];
     let output = go_on(&place, &more);
     let text = "a\tout a\nb\tout b\nc\tout c\n";
-    assert_eq!(stdout(&output), text, "{}", stderr(&output));
+    output.prints(text);
     let rows = place.joblog("log");
     let mut rows: Vec<_> = rows.iter().map(|row| (&*row[0], &*row[6])).collect();
     rows.sort_unstable();
@@ -359,7 +341,8 @@ fn what_was_done_before_a_kill_is_told_as_it_was() {
     let place = Place::new();
     leave_output(&place, "j");
     let output = go_on(&place, &["--format", "json", "--journal", "j"]);
-    let events: Vec<Value> = stdout(&output)
+    let events: Vec<Value> = output
+        .out
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -388,18 +371,11 @@ fn results_that_were_kept_before_a_kill_stay_as_they_are() {
     });
     let before = files.map(|file| place.text(file));
     let waiting = read_pid(&place.path("a"));
-    run.child.kill().unwrap();
-    run.exit();
+    run.kill();
     crate::support::until("its command has ended", || {
         !crate::support::is_alive(waiting)
     });
-    let output = go_on(&place, &kept);
-    assert_eq!(
-        stdout(&output),
-        "out a\nout b\nout c\n",
-        "{}",
-        stderr(&output)
-    );
+    go_on(&place, &kept).prints("out a\nout b\nout c\n");
     assert_eq!(files.map(|file| place.text(file)), before);
     let result: Value = serde_json::from_str(&before[2]).unwrap();
     let of = (&result["item"], &result["exit_code"], &result["attempts"]);
@@ -417,7 +393,7 @@ fn output_is_found_by_another_name_of_the_journal_and_its_absence_is_told() {
     symlink("j", place.path("link")).unwrap();
     let output = go_on(&place, &["-k", "--journal", "link"]);
     let text = "out a\nout b\nout c\n";
-    assert_eq!(stdout(&output), text, "{}", stderr(&output));
+    output.prints(text);
 
     let place = Place::new();
     leave_output(&place, "j");
@@ -426,9 +402,7 @@ fn output_is_found_by_another_name_of_the_journal_and_its_absence_is_told() {
         fs::rename(place.path(name), place.path(&moved)).unwrap();
     }
     let output = go_on(&place, &["-k", "--journal", "moved"]);
-    assert_eq!(stdout(&output), "out a\n", "{}", stderr(&output));
-    let said = stderr(&output);
-    assert!(said.contains("moved-output is not there"), "{said}");
+    output.prints("out a\n").tells("moved-output is not there");
     assert_eq!(place.text("j-output/2.1.stdout"), "out b\n");
 }
 
@@ -438,16 +412,7 @@ fn storm(place: &Place, more: &[&str], end: &str) -> String {
     let script = format!("printf '%s-%0500d\\n' $1 $1; echo x >> did; {end}");
     let items: String = (1..=ITEMS).map(|item| format!("{item}\n")).collect();
     place.write("items", items.as_bytes());
-    let options = [
-        "-w",
-        "2",
-        "--journal",
-        "j",
-        "--input",
-        "items",
-        "--backoff",
-        "0",
-    ];
+    let options = words("-w 2 --journal j --input items --backoff 0");
     let arguments = [&options, more, &["--", "sh", "-c", &script, "_"]].concat();
     let mut shown = String::new();
     for round in 1.. {
@@ -544,32 +509,32 @@ fn both_ends_of_a_dead_letter_that_was_sent_back_are_shown() {
             run.await_event("dead");
         }
         let waiting = read_pid(&place.path("a"));
-        run.child.kill().unwrap();
-        run.exit();
+        run.kill();
         crate::support::until("its command has ended", || {
             !crate::support::is_alive(waiting)
         });
         fs::remove_file(place.path("a")).unwrap();
         if round == 0 {
-            let output = place.run(&["dead", "retry", "--all", "--journal", "j"], b"");
-            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            place
+                .run(&["dead", "retry", "--all", "--journal", "j"], b"")
+                .ends(0);
         }
     }
     let gate = place.path("gate");
     let opening = std::thread::spawn(move || fs::write(gate, "go\n").unwrap());
     let output = place.run(&arguments, b"");
     opening.join().unwrap();
-    let shown = stdout(&output);
+    let shown = &output.out;
     let lines: Vec<&str> = shown.lines().collect();
-    assert!(lines[0].starts_with("out a "), "{shown}{}", stderr(&output));
-    assert_eq!(lines[1..], ["out b 1", "out b 2"], "{}", stderr(&output));
+    assert!(lines[0].starts_with("out a "), "{shown}{}", output.err);
+    assert_eq!(lines[1..], ["out b 1", "out b 2"], "{}", output.err);
     let output = place.run(&arguments, b"");
-    assert_eq!(stdout(&output), "", "nothing is left to be shown");
+    assert_eq!(output.out, "", "nothing is left to be shown");
     assert!(!place.path("j-output").exists());
 }
 
 /// Goes on with another command than that of [`HELD`].
-fn go_on_otherwise(place: &Place) -> std::process::Output {
+fn go_on_otherwise(place: &Place) -> Said {
     let options = ["-w", "2", "-k", "--journal", "j", "--results", "r"];
     let command = ["--", "echo", "other", "{}", ":::", "a", "b", "c"];
     place.run(&[&options[..], &command].concat(), b"")
@@ -582,7 +547,7 @@ fn a_result_of_an_earlier_run_does_not_get_the_new_command() {
     let result = |item: u32| -> Value {
         serde_json::from_str(&place.text(&format!("r/{item}/result.json"))).unwrap()
     };
-    assert_eq!(result(1)["command"], "echo other a", "{}", stderr(&output));
+    assert_eq!(result(1)["command"], "echo other a", "{}", output.err);
     assert_eq!(
         (&result(2)["item"], &result(2)["command"]),
         (&"b".into(), &Value::Null)
@@ -609,15 +574,13 @@ fn output_that_is_gone_does_not_replace_what_was_kept() {
     });
     let before = files.map(|file| place.text(file));
     let waiting = read_pid(&place.path("a"));
-    run.child.kill().unwrap();
-    run.exit();
+    run.kill();
     crate::support::until("its command has ended", || {
         !crate::support::is_alive(waiting)
     });
     // As if the run had been killed right after it had shown it.
     fs::remove_file(place.path("j-output/2.1.stdout")).unwrap();
-    let output = go_on_otherwise(&place);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    go_on_otherwise(&place).ends(1);
     assert_eq!(files.map(|file| place.text(file)), before);
     assert_eq!(before[1], "out b\n");
 }
@@ -626,15 +589,13 @@ fn a_pipe_in_the_place_of_a_result_is_replaced() {
     let place = Place::new();
     leave_output(&place, "j");
     fs::create_dir_all(place.path("r")).unwrap();
-    let made = place.run(&["--results", "r", "--", "true"], b"");
-    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    place.run(&["--results", "r", "--", "true"], b"").ends(0);
     fs::create_dir(place.path("r/2")).unwrap();
     place.gate("r/2/result.json");
     let options = ["-w", "2", "--journal", "j", "--results", "r"];
     let mut run = place.watch(&[&options[..], &["--", "echo", ":::", "a", "b", "c"]].concat());
     // Otherwise it would wait for a writer.
-    let (_, status) = run.finish();
-    assert_eq!(status.code(), Some(1));
+    run.ends(1);
     let result: Value = serde_json::from_str(&place.text("r/2/result.json")).unwrap();
     assert_eq!(result["item"], "b");
 }
@@ -642,15 +603,14 @@ fn a_pipe_in_the_place_of_a_result_is_replaced() {
 /// The file system is full, and the folder cannot be made.
 fn what_could_not_be_written_is_written_by_the_next_run() {
     let place = Place::new();
-    let made = place.run(&["--results", "r", "--", "true"], b"");
-    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    place.run(&["--results", "r", "--", "true"], b"").ends(0);
     place.write("r/2", b"in the way");
     let run = |joblog, letters| {
         let options = ["--max-attempts", "1", "--journal", "j", "--results", "r"];
         let more = ["--joblog", joblog, "--dead-letters", letters];
         let command = ["--", "sh", "-c", "echo out $1; test $1 != 3", "_"];
         let output = place.run(&[&options[..], &more, &command].concat(), b"1\n2\n3\n");
-        (output.status.code(), stderr(&output))
+        (output.code, output.err)
     };
     for (joblog, letters) in [("/dev/full", "dead"), ("log", "/dev/full")] {
         let (code, said) = run(joblog, letters);
@@ -682,7 +642,6 @@ fn output_that_stderr_does_not_take_is_shown_by_the_next_run() {
     command.args(["_", "{}", ":::", "1"]).stdin(Stdio::null());
     assert_eq!(command.stderr(full).status().unwrap().code(), Some(2));
     let output = place.run(&[&arguments[..], &["_", "{}", ":::", "1"]].concat(), b"");
-    assert_eq!(output.status.code(), Some(0));
-    assert!(stderr(&output).contains("seen\n"), "{}", stderr(&output));
+    output.ends(0).tells("seen\n");
     assert!(!place.path("j-output").exists());
 }

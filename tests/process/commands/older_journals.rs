@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Place, stderr, stdout};
+use super::{Place, Said};
 
 crate::trials!(
     a_run_of_commands_goes_on_where_an_older_build_was_killed,
@@ -59,7 +59,7 @@ fn commands() -> Place {
     place
 }
 
-fn go_on(place: &Place, more: &[&str]) -> std::process::Output {
+fn go_on(place: &Place, more: &[&str]) -> Said {
     let arguments = ["-w", "1", "-k", "--journal", "journal"];
     let command = ["--", "sh", "job", "{}", ":::"];
     place.run(&[&arguments, more, &command, &ITEMS].concat(), b"")
@@ -69,8 +69,8 @@ fn go_on(place: &Place, more: &[&str]) -> std::process::Output {
 fn letters(place: &Place) -> Vec<(u64, String, Vec<String>)> {
     let arguments = ["dead", "show", "--all", "--format", "json"];
     let output = place.run(&[&arguments[..], &["--journal", "journal"]].concat(), b"");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let text = stdout(&output);
+    output.ends(0);
+    let text = &output.out;
     let letters = text.lines().map(|line| {
         let letter: Value = serde_json::from_str(line).unwrap();
         let history = letter["history"].as_array().unwrap().iter();
@@ -105,21 +105,18 @@ fn a_run_of_commands_goes_on_where_an_older_build_was_killed() {
     assert_eq!(letters(&place), expected);
 
     let output = go_on(&place, &["--joblog", "log"]);
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let said = &output.err;
+    output.ends(1);
     for words in [
         "resuming journal: 2 of 13 jobs done, 7 dead",
         "bad: given up on after 1 attempt (exited with code 4)",
         "5 of 13 jobs done, 8 dead",
     ] {
-        assert!(said.contains(words), "{said}");
+        output.tells(words);
     }
     // The output that the killed run held back, and that of unbegun items; `plain-file` was
     // retried.
-    assert_eq!(
-        stdout(&output),
-        "ran plain-file\nran hold\nsaid in time\nsaid too\nran hold-too\nran later\n"
-    );
+    output.prints("ran plain-file\nran hold\nsaid in time\nsaid too\nran hold-too\nran later\n");
     let rows = place.joblog("log");
     let mut rows: Vec<_> = rows
         .iter()
@@ -144,8 +141,7 @@ fn a_run_of_commands_goes_on_where_an_older_build_was_killed() {
 
 fn what_an_older_build_kept_of_an_attempt_is_a_result() {
     let place = commands();
-    let output = go_on(&place, &["--results", "r"]);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    go_on(&place, &["--results", "r"]).ends(1);
     let result: Value = serde_json::from_str(&place.text("r/11/result.json")).unwrap();
     let of = [&result["item"], &result["exit_code"], &result["attempts"]];
     assert_eq!(of, [&Value::from("bad"), &4.into(), &1.into()]);
@@ -165,8 +161,8 @@ fn dishes_of_an_older_build_are_dried() {
     assert_eq!(letters(&place), expected);
     let run = "-w 3 --dishes 4 --wash 0 --max-attempts 2 --format json --journal journal";
     let output = place.run(&run.split(' ').collect::<Vec<_>>(), b"");
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let text = stdout(&output);
+    output.ends(1);
+    let text = &output.out;
     let events: Vec<Value> = text
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

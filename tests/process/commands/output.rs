@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::{Place, stderr, stdout};
+use super::{Place, sh};
 use crate::support::named;
 
 crate::trials!(
@@ -30,7 +30,7 @@ fn output_comes_item_by_item() {
     let script =
         r#"echo "$1 1"; if test $1 = a; then read x < gate; else echo go > gate; fi; echo "$1 2""#;
     let output = place.run(&["-w", "2", "--", "sh", "-c", script, "_"], b"a\nb\n");
-    let text = stdout(&output);
+    let text = &output.out;
     assert!(
         ["a 1\na 2\nb 1\nb 2\n", "b 1\nb 2\na 1\na 2\n"].contains(&text.as_str()),
         "{text}"
@@ -43,8 +43,9 @@ fn output_comes_in_order_when_asked_for() {
     place.gate("gate");
     let script = r#"if test $1 = 1; then read x < gate; fi; if test $1 = 3; then echo go > gate; fi; echo $1"#;
     let arguments = ["-w", "2", "-k", "--", "sh", "-c", script, "_"];
-    let output = place.run(&arguments, b"1\n2\n3\n4\n");
-    assert_eq!(stdout(&output), "1\n2\n3\n4\n");
+    place
+        .run(&arguments, b"1\n2\n3\n4\n")
+        .prints("1\n2\n3\n4\n");
 }
 
 fn output_of_a_failed_attempt_is_shown_once_with_a_mark() {
@@ -54,9 +55,8 @@ fn output_of_a_failed_attempt_is_shown_once_with_a_mark() {
         &["-w", "1", "--max-attempts", "2", "--", "sh", "-c", script],
         b"a\n",
     );
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(stdout(&output), "out\n");
-    let text = stderr(&output);
+    output.ends(0).prints("out\n");
+    let text = &output.err;
     let lines: Vec<&str> = text.lines().collect();
     let expected = [
         "a: attempt 1 failed (exited with code 1); it will be run again",
@@ -70,20 +70,10 @@ fn output_of_a_failed_attempt_is_shown_once_with_a_mark() {
 fn output_of_the_last_attempt_is_the_items_own() {
     let place = Place::new();
     let script = "echo out; echo err >&2; exit 7";
-    let arguments = [
-        "--max-attempts",
-        "1",
-        "--dead-letters",
-        "dead",
-        "--",
-        "sh",
-        "-c",
-        script,
-    ];
+    let arguments = sh("--max-attempts 1 --dead-letters dead", script, "");
     let output = place.run(&arguments, b"a\n");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "out\n");
-    let text = stderr(&output);
+    output.ends(1).prints("out\n");
+    let text = &output.err;
     assert!(
         text.starts_with("a: given up on after 1 attempt (exited with code 7)\nerr\n"),
         "{text}"
@@ -97,26 +87,15 @@ fn lines_are_tagged_with_their_item() {
     let place = Place::new();
     let script = r#"printf '1\n\n2'; echo e >&2"#;
     let output = place.run(&["--tag", "--", "sh", "-c", script], b"a b\n");
-    assert_eq!(stdout(&output), "a b\t1\na b\t\na b\t2");
-    assert!(stderr(&output).starts_with("a b\te\n"));
+    output.prints("a b\t1\na b\t\na b\t2");
+    assert!(output.err.starts_with("a b\te\n"));
 }
 
 fn lines_are_shown_while_their_command_runs() {
     let place = Place::new();
     place.gate("gate");
     let script = "printf 'one\ntw'; read x < gate; echo o";
-    let arguments = [
-        "--line-buffer",
-        "--tag",
-        "--",
-        "sh",
-        "-c",
-        script,
-        "_",
-        "{}",
-        ":::",
-        "a",
-    ];
+    let arguments = sh("--line-buffer --tag", script, "_ {} ::: a");
     let mut command = place.supervisor(&arguments);
     let mut child = command
         .stdout(Stdio::piped())
@@ -134,22 +113,8 @@ fn lines_are_shown_while_their_command_runs() {
 fn output_is_part_of_json_events() {
     let place = Place::new();
     let script = r#"printf 'ä\377'; echo err >&2; test $1 = a"#;
-    let arguments = [
-        "-w",
-        "1",
-        "--max-attempts",
-        "1",
-        "--",
-        "sh",
-        "-c",
-        script,
-        "_",
-        ":::",
-        "a",
-        "b",
-    ];
-    let (events, status) = place.watch(&arguments).finish();
-    assert_eq!(status.code(), Some(1));
+    let arguments = sh("-w 1 --max-attempts 1", script, "_ ::: a b");
+    let events = place.watch(&arguments).ends(1);
     let outputs = named(&events, "output");
     assert_eq!(outputs.len(), 4);
     assert_eq!(outputs[0]["item"], "a");
@@ -174,8 +139,7 @@ fn results_are_kept_for_each_item() {
     let place = Place::new();
     let script = "echo out $1; test $1 = a || { echo err $1 >&2; kill -KILL $$; }";
     let arguments = ["-w", "1", "--results", "r", "--", "sh", "-c", script, "_"];
-    let output = place.run(&arguments, b"a\nb\n");
-    assert_eq!(output.status.code(), Some(1));
+    place.run(&arguments, b"a\nb\n").ends(1);
     assert_eq!(place.text("r/1/stdout"), "out a\n");
     assert!(place.path("r/1/stderr").exists());
     assert_eq!(place.text("r/2/stderr"), "err b\n");
@@ -200,19 +164,7 @@ fn results_are_kept_for_each_item() {
 fn the_joblog_has_the_columns_of_gnu_parallel() {
     let place = Place::new();
     let script = "printf 12345; exit $1";
-    let arguments = [
-        "-w",
-        "1",
-        "--max-attempts",
-        "2",
-        "--joblog",
-        "log",
-        "--",
-        "sh",
-        "-c",
-        script,
-        "_",
-    ];
+    let arguments = sh("-w 1 --max-attempts 2 --joblog log", script, "_");
     place.run(&arguments, b"0\n3\n");
     let header = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand";
     assert_eq!(place.text("log").lines().next(), Some(header));
@@ -233,22 +185,22 @@ fn the_joblog_has_the_columns_of_gnu_parallel() {
 fn a_dry_run_runs_nothing() {
     let place = Place::new();
     let arguments = ["--dry-run", "--", "touch", "{}", "{#}.{/.}"];
-    let output = place.run(&arguments, b"a b/c.d\nx\n");
-    assert_eq!(stdout(&output), "touch 'a b/c.d' 1.c\ntouch x 2.x\n");
+    place
+        .run(&arguments, b"a b/c.d\nx\n")
+        .prints("touch 'a b/c.d' 1.c\ntouch x 2.x\n");
     assert!(!place.path("x").exists());
     let output = place.run(&["--dry-run", "--worker", "cat"], b"a\n");
-    assert_eq!(stdout(&output), "{\"arguments\":[\"a\"],\"inputs\":[]}\n");
+    output.prints("{\"arguments\":[\"a\"],\"inputs\":[]}\n");
 }
 
 fn a_command_that_removes_its_own_output_loses_none_of_it() {
     let place = Place::new();
     let script = "echo out; echo err >&2; rm -r .dishrack-output-*; echo more";
     let output = place.run(&["--", "sh", "-c", script], b"a\n");
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    assert_eq!(stdout(&output), "out\nmore\n");
+    let text = &output.err;
+    output.ends(0).prints("out\nmore\n");
     assert!(text.lines().any(|line| line == "err"), "{text}");
-    assert!(text.contains("it is made again"), "{text}");
+    output.tells("it is made again");
 }
 
 fn a_closed_stdout_ends_the_run() {

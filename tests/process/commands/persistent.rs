@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use super::{Place, read_pid, stderr, stdout};
+use super::{Place, Said, read_pid};
 use crate::support::{is_alive, named, send, until};
 
 crate::trials!(
@@ -59,8 +59,7 @@ const SERVE: [&str; 4] = ["-w", "1", "--worker", "sh worker.sh"];
 fn causes(place: &Place, items: &[&str], more: &[&str]) -> Vec<String> {
     let again = ["--max-attempts", "2"];
     let arguments = [&SERVE[..], &again, more, &["--", ":::"], items].concat();
-    let (events, status) = place.watch(&arguments).finish();
-    assert_eq!(status.code(), Some(0));
+    let events = place.watch(&arguments).ends(0);
     assert_eq!(named(&events, "summary")[0]["done"], items.len());
     let retries = named(&events, "retry");
     let causes = retries.iter().map(|retry| retry["cause"].as_str().unwrap());
@@ -74,20 +73,19 @@ fn starts(place: &Place) -> usize {
 fn one_process_serves_many_items() {
     let place = with_worker();
     let output = place.run(&[&SERVE[..], &["-k"]].concat(), b"a\nb\nc d\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    output.ends(0);
     let pid = place.text("started");
     let pid = pid.trim();
-    assert_eq!(stdout(&output), format!("{pid} 1\n{pid} 2\n{pid} 3\n"));
+    output.prints(format!("{pid} 1\n{pid} 2\n{pid} 3\n"));
 }
 
 fn an_exit_code_is_a_failed_attempt() {
     let place = with_worker();
     let arguments = [&SERVE[..], &["--max-attempts", "1", "--joblog", "log"]].concat();
     let output = place.run(&arguments, b"fail\n");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "");
+    output.ends(1).prints("");
     let told = "fail: given up on after 1 attempt (exited with code 4: why)\nwhy";
-    assert!(stderr(&output).starts_with(told), "{}", stderr(&output));
+    assert!(output.err.starts_with(told), "{}", output.err);
     assert_eq!(place.joblog("log")[0][6], "4");
     assert_eq!(starts(&place), 1);
 }
@@ -126,8 +124,7 @@ fn a_process_that_dies_without_an_item_costs_no_item() {
     until("it has ended", || !is_alive(pid));
     std::io::Write::write_all(&mut items, b"b\n").unwrap();
     drop(items);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     assert_eq!(named(&events, "summary")[0]["retries"], 0);
     assert_eq!(starts(&place), 2);
 }
@@ -152,16 +149,15 @@ fn a_process_that_never_answers_ends_the_run() {
         "sh -c 'exit 3'",
     ];
     let output = place.run(&arguments, items.as_bytes());
-    assert_eq!(output.status.code(), Some(3));
+    output.ends(3);
     let why = "no workers left (5 times: its process ended before it ever answered: \
                exited with code 3)";
-    assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    output.tells(why);
 }
 
 fn a_process_sees_the_end_of_its_stdin_and_may_clean_up() {
     let place = with_worker();
-    let output = place.run(&SERVE, b"a\n");
-    assert_eq!(output.status.code(), Some(0));
+    place.run(&SERVE, b"a\n").ends(0);
     assert_eq!(place.text("end"), "end\n");
 }
 
@@ -169,17 +165,12 @@ fn items_that_are_no_text_fail() {
     let place = with_worker();
     let arguments = [&SERVE[..], &["--max-attempts", "1"]].concat();
     let output = place.run(&arguments, b"\xff\na\n");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr(&output).contains("is not UTF-8, as JSON must be"),
-        "{}",
-        stderr(&output)
-    );
-    assert!(stderr(&output).contains("1 of 2 jobs done, 1 dead"));
+    output.ends(1).tells("is not UTF-8, as JSON must be");
+    output.tells("1 of 2 jobs done, 1 dead");
 }
 
 /// Runs `sh -c script` as the process that serves, for these items.
-fn serve(script: &str, more: &[&str], items: &[u8]) -> (Place, std::process::Output) {
+fn serve(script: &str, more: &[&str], items: &[u8]) -> (Place, Said) {
     let place = Place::new();
     place.write("worker.sh", script.as_bytes());
     let output = place.run(&[&SERVE[..], more].concat(), items);
@@ -193,8 +184,7 @@ fn a_process_that_dies_while_another_one_holds_its_stdout_is_replaced() {
     let script = format!("read -r request; {LEAVES_A_HOLDER}");
     let (_, output) = serve(&script, &["--max-attempts", "1"], b"a\n");
     let why = "its process ended before it ever answered: exited with code 3";
-    assert!(stderr(&output).contains(why), "{}", stderr(&output));
-    assert_eq!(output.status.code(), Some(1));
+    output.tells(why).ends(1);
 }
 
 fn a_process_that_dies_without_reading_is_replaced() {
@@ -203,7 +193,7 @@ fn a_process_that_dies_without_reading_is_replaced() {
     let item = [&[b'x'; 100_000][..], b"\n"].concat();
     let (_, output) = serve(script, &["--max-attempts", "1"], &item);
     let why = "its process ended before it ever answered: exited with code 3";
-    assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    output.tells(why);
 }
 
 fn a_process_that_dies_between_items_is_replaced_whoever_holds_its_stdout() {
@@ -219,8 +209,7 @@ fn a_process_that_dies_between_items_is_replaced_whoever_holds_its_stdout() {
     until("it has ended", || !is_alive(pid));
     std::io::Write::write_all(&mut items, b"b\n").unwrap();
     drop(items);
-    let (events, status) = run.finish();
-    assert_eq!(status.code(), Some(0));
+    let events = run.ends(0);
     assert_eq!(named(&events, "summary")[0]["retries"], 0);
     assert_eq!(starts(&place), 2);
 }
@@ -228,8 +217,7 @@ fn a_process_that_dies_between_items_is_replaced_whoever_holds_its_stdout() {
 fn what_was_said_before_the_end_counts_whoever_holds_stdout() {
     let script = format!("read -r request; echo '{{\"output\":\"said\"}}'; {LEAVES_A_HOLDER}");
     let (_, output) = serve(&script, &[], b"a\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "said");
+    output.ends(0).prints("said");
 }
 
 /// Returns a script that answers items with their number. When the next request, or the end, has
@@ -251,25 +239,23 @@ fn says_late(words: &str) -> String {
 fn a_second_answer_costs_no_item() {
     let script = says_late(r#"{"exitCode":7,"output":"late"}"#);
     let (_, output) = serve(&script, &["-k", "--max-attempts", "1"], b"a\nb\nc\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "123");
-    let told = stderr(&output);
+    output.ends(0).prints("123");
+    let told = &output.err;
     assert_eq!(told.matches("one answer a request").count(), 1, "{told}");
 }
 
 fn a_line_after_an_answer_costs_no_item() {
     let script = says_late("finished with it");
     let (_, output) = serve(&script, &["-k", "--max-attempts", "1"], b"a\nb\nc\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "123");
-    let told = stderr(&output);
+    output.ends(0).prints("123");
+    let told = &output.err;
     assert_eq!(told.matches("stdout is for answers").count(), 1, "{told}");
 }
 
 fn a_request_has_no_number() {
     let script = r#"while read -r request; do echo "$request" >>requests; echo '{}'; done"#;
     let (place, output) = serve(script, &[], b"a\nb c\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    output.ends(0);
     let expected =
         "{\"arguments\":[\"a\"],\"inputs\":[]}\n{\"arguments\":[\"b c\"],\"inputs\":[]}\n";
     assert_eq!(place.text("requests"), expected);
@@ -279,8 +265,7 @@ fn a_request_longer_than_a_pipe_arrives() {
     let script = r#"while IFS= read -r request; do echo "{\"output\":\"${#request} \"}"; done"#;
     let item = [&[b'x'; 200_000][..], b"\n"].concat();
     let (_, output) = serve(script, &["-k"], &[&b"a\n"[..], &item, b"b\n"].concat());
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "31 200030 31 ");
+    output.ends(0).prints("31 200030 31 ");
 }
 
 fn an_answer_needs_no_number() {
@@ -294,10 +279,9 @@ fn an_answer_needs_no_number() {
         echo '{"requestId":null,"exitCode":4,"output":"why"}'
     done"#;
     let (place, output) = serve(script, &["-k", "--max-attempts", "1"], b"a\nb\nc\nd\ne\n");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "xyz");
+    output.ends(1).prints("xyz");
     let told = "e: given up on after 1 attempt (exited with code 4: why)";
-    assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    output.tells(told);
     assert_eq!(starts(&place), 1);
 }
 
@@ -306,9 +290,9 @@ fn a_cancelled_request_is_not_done() {
     echo $$ >>started
     while read -r request; do echo '{"wasCancelled":true}'; done"#;
     let (place, output) = serve(script, &["--max-attempts", "1"], b"a\nb\n");
-    assert_eq!(output.status.code(), Some(1));
+    output.ends(1);
     let why = "its process answered that the request was cancelled";
-    assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    output.tells(why);
     assert_eq!(starts(&place), 1);
 }
 
@@ -318,11 +302,8 @@ fn a_banner_is_passed_on_with_advice() {
     echo '{"level":"info","message":"loaded"}'
     while read -r request; do echo '{"output":"x"}'; done"#;
     let (_, output) = serve(script, &["--max-attempts", "1"], b"a\nb\n");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "xx");
-    let told = stderr(&output);
-    assert!(told.contains("stdout is for answers"), "{told}");
-    assert!(told.contains("\"message\":\"loaded\""), "{told}");
+    output.ends(0).prints("xx").tells("stdout is for answers");
+    output.tells("\"message\":\"loaded\"");
 }
 
 fn words_between_answers_are_told_with_advice() {
@@ -333,9 +314,8 @@ fn words_between_answers_are_told_with_advice() {
         echo '{"output":"x"}'
     done"#;
     let (_, output) = serve(script, &["--max-attempts", "1", "-k"], b"a\nb\n");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "x");
-    let told = stderr(&output);
+    output.ends(1).prints("x");
+    let told = &output.err;
     let why = "its process answered \"working\"";
     assert!(
         told.contains(why) && told.contains("stdout is for answers"),

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Place, stderr, stdout};
+use super::{Place, Said};
 
 crate::trials!(
     values_arrive_between_all_quotes_and_nothing_of_them_is_run,
@@ -51,7 +51,7 @@ fn values_arrive_between_all_quotes_and_nothing_of_them_is_run() {
         "{}",
         output.stdout.escape_ascii()
     );
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    output.ends(0);
     assert!(!place.path("PWNED").exists());
 }
 
@@ -67,15 +67,14 @@ fn members_of_json_arrive_and_are_not_run() {
     let script = "printf '<%s>' \"$(printf '%s.' '{name}')\"";
     let output = place.run(&["--json", "-k", "--shell", "--", script], lines.as_bytes());
     let expected = HOSTILE.map(|item| format!("<{}.>", String::from_utf8_lossy(item)));
-    assert_eq!(stdout(&output), expected.concat(), "{}", stderr(&output));
+    output.prints(expected.concat());
     assert!(!place.path("PWNED").exists());
     // A variable of the script is independent of the item.
     let output = place.run(
         &["--json", "--shell", "--", "echo ${name}"],
         b"{\"name\":1}\n",
     );
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--shell: {name} stands behind a $"));
+    output.ends(2).tells("--shell: {name} stands behind a $");
 }
 
 fn a_script_is_refused_before_anything_runs() {
@@ -99,8 +98,8 @@ fn a_script_is_refused_before_anything_runs() {
     ] {
         for options in [&["--shell"][..], &["--shell", "--dry-run"]] {
             let output = place.run(&[options, &["--", script]].concat(), b"a\nb\n");
-            assert_eq!(output.status.code(), Some(2), "{script}");
-            let said = stderr(&output);
+            assert_eq!(output.code, Some(2), "{script}");
+            let said = &output.err;
             assert!(said.contains(why), "{script}: {said}");
             assert_eq!(said.lines().count(), 1, "{said}");
             assert!(output.stdout.is_empty());
@@ -113,8 +112,7 @@ fn a_script_has_no_arguments_and_keeps_its_line_numbers() {
     let place = Place::new();
     let script = "echo \"$0 $#\" {}\nnosuch-command";
     let output = place.run(&["--max-attempts", "1", "--shell", "--", script], b"i\n");
-    assert_eq!(stdout(&output), "/bin/sh 0 i\n");
-    assert!(stderr(&output).contains("2: "), "{}", stderr(&output));
+    output.prints("/bin/sh 0 i\n").tells("2: ");
 }
 
 fn values_are_not_in_the_environment_of_what_a_script_starts() {
@@ -123,9 +121,9 @@ fn values_are_not_in_the_environment_of_what_a_script_starts() {
     let mut command = place.supervisor(&["--shell", "--", script, ":::", "seen-nowhere"]);
     // This holds even if the name is in the environment.
     command.env("_supervisor_1", "old");
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let text = stdout(&output);
+    let output = Said::from(command.output().unwrap());
+    output.ends(0);
+    let text = &output.out;
     assert!(text.contains("SUPERVISOR_ITEM=1"), "{text}");
     assert!(!text.contains("seen-nowhere"), "{text}");
 }
@@ -144,8 +142,7 @@ fn a_zero_byte_fails_its_item_only() {
         ],
         b"{\"x\":\"a\\u0000b\"}\n{\"x\":\"c\"}\n",
     );
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "c\n");
+    output.ends(1).prints("c\n");
 }
 
 /// Both forms of a line do the same: with the values in it, and with the words of the command.
@@ -169,8 +166,9 @@ fn what_a_dry_run_prints_does_the_same() {
             assert!(!place.path("PWNED").exists(), "{line}");
         }
     }
-    let output = place.run(&["--dry-run", "--shell", "--", "wc {}"], b"a b\n");
-    assert_eq!(stdout(&output), "wc 'a b'\n");
+    place
+        .run(&["--dry-run", "--shell", "--", "wc {}"], b"a b\n")
+        .prints("wc 'a b'\n");
 }
 
 fn an_item_forges_no_row_of_the_job_log() {
@@ -181,9 +179,10 @@ fn an_item_forges_no_row_of_the_job_log() {
         &["--", "printf", "%s"],
     ] {
         let options = ["-0", "--joblog", "log", "--results", "results"];
-        let output = place.run(&[&options, words].concat(), forged.as_bytes());
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert_eq!(stdout(&output), forged);
+        place
+            .run(&[&options, words].concat(), forged.as_bytes())
+            .ends(0)
+            .prints(forged);
         let rows = place.joblog("log");
         assert_eq!(rows.len(), 1, "{rows:?}");
         assert_eq!(rows[0].len(), 9, "{rows:?}");
@@ -195,14 +194,14 @@ fn an_item_forges_no_row_of_the_job_log() {
         if super::has_program("bash") {
             let mut shell = Command::new("bash");
             let pasted = super::feed(shell.current_dir(place.folder.path()), command.as_bytes());
-            assert_eq!(stdout(&pasted), forged, "{command}");
+            assert_eq!(pasted.out, forged, "{command}");
         }
     }
     let output = place.run(
         &["-0", "--joblog", "log", "--shell", "--", "echo {} >{.}.x"],
         b"a 'b'.c",
     );
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    output.ends(0);
     let command = &place.joblog("log")[0][8];
     assert_eq!(command, r"echo 'a '\''b'\''.c' >'a '\''b'\'''.x");
 }

@@ -1,6 +1,6 @@
 //! Small output, which lies in a worker's log and not in files of its attempt's own.
 
-use super::{Place, stderr, stdout};
+use super::{Place, sh};
 
 crate::trials!(
     no_file_is_made_for_an_item,
@@ -21,7 +21,7 @@ fn no_file_is_made_for_an_item() {
         ".dishrack\nw.stderr\nw.stdout\n",
         ".dishrack\nw.log\nw.stderr\nw.stdout\n",
     );
-    assert_eq!(stdout(&output), [first, other, other].concat());
+    assert_eq!(output.out, [first, other, other].concat());
 }
 
 fn small_and_large_outputs_alternate() {
@@ -42,8 +42,8 @@ fn small_and_large_outputs_alternate() {
             _ => expected.push_str(&line),
         }
     }
-    assert!(stdout(&output) == expected);
-    let errors: Vec<String> = stderr(&output).lines().map(str::to_owned).collect();
+    assert!(output.out == expected);
+    let errors: Vec<String> = output.err.lines().map(str::to_owned).collect();
     for item in (2..=40).step_by(2) {
         assert!(errors.contains(&item.to_string()), "{errors:?}");
     }
@@ -62,10 +62,10 @@ fn a_process_left_behind_writes_to_no_other_items_output() {
         fi";
     let arguments = ["-w", "1", "-k", "--tag", "--", "sh", "-c", script, "_"];
     let output = place.run(&arguments, b"1\n2\n");
-    let text = stdout(&output);
+    let text = &output.out;
     let rest: Vec<&str> = text.lines().filter(|line| *line != "1\tlate").collect();
     assert_eq!(rest, ["1\tone", "2\ttwo"], "{text}");
-    assert!(!stderr(&output).contains("2\tlate"));
+    output.hides("2\tlate");
 }
 
 /// The shell opens the file by its name and cuts it off.
@@ -73,8 +73,9 @@ fn a_command_that_empties_its_output_empties_its_own() {
     let place = Place::new();
     let script = "echo first $1; if test $1 = 2; then echo only > /dev/stdout; fi";
     let arguments = ["-w", "1", "-k", "--", "sh", "-c", script, "_"];
-    let output = place.run(&arguments, b"1\n2\n3\n");
-    assert_eq!(stdout(&output), "first 1\nonly\nfirst 3\n");
+    place
+        .run(&arguments, b"1\n2\n3\n")
+        .prints("first 1\nonly\nfirst 3\n");
 }
 
 fn output_of_a_killed_worker_is_shown_with_its_attempt() {
@@ -83,22 +84,10 @@ fn output_of_a_killed_worker_is_shown_with_its_attempt() {
         echo out $1; echo err $1 >&2
         if test $1$SUPERVISOR_ATTEMPT = 21; then kill -9 $PPID; read x < never; fi";
     place.gate("never");
-    let arguments = [
-        "-w",
-        "1",
-        "-k",
-        "--max-attempts",
-        "2",
-        "--",
-        "sh",
-        "-c",
-        script,
-        "_",
-    ];
+    let arguments = sh("-w 1 -k --max-attempts 2", script, "_");
     let output = place.run(&arguments, b"1\n2\n3\n");
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert_eq!(stdout(&output), "out 1\nout 2\nout 3\n");
+    let told = &output.err;
+    output.ends(0).prints("out 1\nout 2\nout 3\n");
     for line in [
         "[2, attempt 1] out 2",
         "[2, attempt 1] err 2",
@@ -119,7 +108,8 @@ fn output_is_whole_after_the_folder_was_removed() {
     let place = Place::new();
     let script = "if test $1 = 1; then rm -r .dishrack-output-*; fi; echo $1";
     let arguments = ["-w", "1", "-k", "--", "sh", "-c", script, "_"];
-    let output = place.run(&arguments, b"1\n2\n3\n4\n5\n");
-    assert_eq!(stdout(&output), "1\n2\n3\n4\n5\n", "{}", stderr(&output));
-    assert_eq!(output.status.code(), Some(0));
+    place
+        .run(&arguments, b"1\n2\n3\n4\n5\n")
+        .prints("1\n2\n3\n4\n5\n")
+        .ends(0);
 }

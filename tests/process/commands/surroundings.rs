@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionbio;
 
-use super::{Place, stderr, stdout};
+use super::{Place, Said, sh};
 use crate::support::until;
 
 crate::trials!(
@@ -106,8 +106,7 @@ fn all_lines_come_from_a_stdin_that_does_not_block() {
         until("the item is done", || path.exists());
     }
     drop(writer);
-    let output = run.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    Said::from(run.wait_with_output().unwrap()).ends(0);
 }
 
 /// Returns a log that was emptied while the second of two items was under way.
@@ -156,8 +155,7 @@ fn names_in(place: &Place, folder: &str) -> Vec<String> {
 fn a_shorter_run_leaves_no_results_of_an_earlier_one() {
     let place = Place::new();
     let run = |input: &[u8]| {
-        let output = place.run(&["--results", "r", "--", "echo"], input);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        place.run(&["--results", "r", "--", "echo"], input).ends(0);
     };
     run(b"a\nb\nc\n");
     place.write("r/3/notes", b"mine");
@@ -171,8 +169,7 @@ fn a_run_that_goes_on_leaves_the_results_of_an_earlier_one() {
     let place = Place::new();
     for input in [&b"a\nb\n"[..], b"a\nb\nc\n"] {
         let arguments = ["--journal", "j", "--results", "r", "--", "echo"];
-        let output = place.run(&arguments, input);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        place.run(&arguments, input).ends(0);
     }
     assert_eq!(names_in(&place, "r"), ["1", "2", "3"]);
     assert_eq!(place.text("r/1/stdout"), "a\n");
@@ -189,17 +186,7 @@ fn a_long_line_has_one_tag() {
         "case $1 in a) {long}; cat a > a-read; echo;; \
          b) echo 1; cat b > b-read; echo 2; cat end > end-read;; esac"
     );
-    let arguments = [
-        "-w",
-        "2",
-        "--line-buffer",
-        "--tag",
-        "--",
-        "sh",
-        "-c",
-        &script,
-        "_",
-    ];
+    let arguments = sh("-w 2 --line-buffer --tag", &script, "_");
     let mut command = place.supervisor(&arguments);
     command.args([":::", "a", "b"]).stdin(Stdio::null());
     let mut run = command
@@ -245,7 +232,7 @@ fn nothing_of_an_item_does_anything_to_a_terminal() {
     ];
     for arguments in runs {
         let output = place.run(arguments, item);
-        let text = [stdout(&output), stderr(&output)].concat();
+        let text = [output.out, output.err].concat();
         // The parser of the arguments leaves it out.
         let is_shown = text.contains("[31m") || arguments.len() == 1;
         assert!(is_shown, "{arguments:?}: {text:?}");
@@ -253,6 +240,6 @@ fn nothing_of_an_item_does_anything_to_a_terminal() {
     }
     // Output that may be given to a shell stays unchanged.
     let output = place.run(&["--dry-run", "--", "echo"], "a\tb ü\n".as_bytes());
-    assert_eq!(stdout(&output), "echo 'a\tb ü'\n");
-    assert_eq!(stderr(&output), "");
+    output.prints("echo 'a\tb ü'\n");
+    assert_eq!(output.err, "");
 }

@@ -18,19 +18,29 @@ use super::{Gate, METHODS, Witness, ready_pids};
 use crate::roles::{Work, work};
 use crate::support::{DEADLINE, Run, is_alive, send, state, until};
 
-crate::timely_trials!(
+crate::timely_trials! {
     test_error_at_task_pickle,
-    test_exit_at_task_pickle,
-    test_crash_at_task_pickle,
-    test_error_at_task_unpickle,
-    test_exit_at_task_unpickle,
-    test_crash_at_task_unpickle,
-    test_error_during_func_exec_on_worker,
-    test_exit_during_func_exec_on_worker,
-    test_crash_during_func_exec_on_worker,
-    test_error_during_result_pickle_on_worker,
-    test_exit_during_result_pickle_on_worker,
-    test_crash_during_result_pickle_on_worker,
+    // CPython has no such tests of an exit and a crash, because its executor's own process serializes.
+    test_exit_at_task_pickle => expect(Place::PutByWorker, ChildEffect::Exit, is_exit),
+    test_crash_at_task_pickle => expect(Place::PutByWorker, ChildEffect::Crash, is_crash),
+    test_error_at_task_unpickle =>
+        expect_both(Place::ItemDeserialize, ChildEffect::Error,
+            |cause| matches!(cause, Cause::Undecodable(_))),
+    test_exit_at_task_unpickle => expect_both(Place::ItemDeserialize, ChildEffect::Exit, is_exit),
+    test_crash_at_task_unpickle =>
+        expect_both(Place::ItemDeserialize, ChildEffect::Crash, is_crash),
+    test_error_during_func_exec_on_worker =>
+        expect_both(Place::Run, ChildEffect::Error,
+            |cause| *cause == Cause::Nack("it is a trap".into())),
+    test_exit_during_func_exec_on_worker => expect_both(Place::Run, ChildEffect::Exit, is_exit),
+    test_crash_during_func_exec_on_worker => expect_both(Place::Run, ChildEffect::Crash, is_crash),
+    test_error_during_result_pickle_on_worker =>
+        expect(Place::ResultSerialize, ChildEffect::Error,
+            |cause| matches!(cause, Cause::Unserializable(_))),
+    test_exit_during_result_pickle_on_worker =>
+        expect(Place::ResultSerialize, ChildEffect::Exit, is_exit),
+    test_crash_during_result_pickle_on_worker =>
+        expect(Place::ResultSerialize, ChildEffect::Crash, is_crash),
     test_error_during_result_unpickle_in_result_handler,
     test_exit_during_result_unpickle_in_result_handler,
     test_crash_during_result_unpickle_in_result_handler,
@@ -39,7 +49,7 @@ crate::timely_trials!(
     test_crash_big_data,
     test_gh105829_should_not_deadlock_if_wakeup_pipe_full,
     a_worker_killed_with_a_full_pipe_loses_nothing,
-);
+}
 
 const EXITED: Cause = Cause::WorkerDied(Exit::Exited(EXIT_CODE));
 const CRASHED: Cause = Cause::WorkerDied(Exit::Signaled(CRASH as i32));
@@ -95,6 +105,19 @@ fn expect_in_a_loop(place: Place, effect: ChildEffect, is_it: impl Fn(&Cause) ->
     }
 }
 
+fn expect_both(place: Place, effect: ChildEffect, is_it: impl Fn(&Cause) -> bool) {
+    expect(place, effect, &is_it);
+    expect_in_a_loop(place, effect, is_it);
+}
+
+fn is_exit(cause: &Cause) -> bool {
+    *cause == EXITED
+}
+
+fn is_crash(cause: &Cause) -> bool {
+    *cause == CRASHED
+}
+
 fn expect_joined(queue: &JoinableQueue<Item>, done: u64, dead: u64) {
     let joined = queue.join_timeout(DEADLINE).unwrap();
     assert_eq!(joined, Joined { done, dead });
@@ -114,73 +137,6 @@ fn test_error_at_task_pickle() {
     expect_joined(&queue, 1, 0);
     let is_refused = |cause: &Cause| cause.to_string().contains("does not serialize");
     expect(Place::PutByWorker, ChildEffect::Error, is_refused);
-}
-
-/// CPython has no such test, because its executor's own process serializes.
-fn test_exit_at_task_pickle() {
-    expect(Place::PutByWorker, ChildEffect::Exit, |cause| {
-        *cause == EXITED
-    });
-}
-
-/// CPython has no such test, for the same reason.
-fn test_crash_at_task_pickle() {
-    expect(Place::PutByWorker, ChildEffect::Crash, |cause| {
-        *cause == CRASHED
-    });
-}
-
-fn test_error_at_task_unpickle() {
-    let is_it = |cause: &Cause| matches!(cause, Cause::Undecodable(_));
-    expect(Place::ItemDeserialize, ChildEffect::Error, is_it);
-    expect_in_a_loop(Place::ItemDeserialize, ChildEffect::Error, is_it);
-}
-
-fn test_exit_at_task_unpickle() {
-    let is_it = |cause: &Cause| *cause == EXITED;
-    expect(Place::ItemDeserialize, ChildEffect::Exit, is_it);
-    expect_in_a_loop(Place::ItemDeserialize, ChildEffect::Exit, is_it);
-}
-
-fn test_crash_at_task_unpickle() {
-    let is_it = |cause: &Cause| *cause == CRASHED;
-    expect(Place::ItemDeserialize, ChildEffect::Crash, is_it);
-    expect_in_a_loop(Place::ItemDeserialize, ChildEffect::Crash, is_it);
-}
-
-fn test_error_during_func_exec_on_worker() {
-    let is_it = |cause: &Cause| *cause == Cause::Nack("it is a trap".into());
-    expect(Place::Run, ChildEffect::Error, is_it);
-    expect_in_a_loop(Place::Run, ChildEffect::Error, is_it);
-}
-
-fn test_exit_during_func_exec_on_worker() {
-    let is_it = |cause: &Cause| *cause == EXITED;
-    expect(Place::Run, ChildEffect::Exit, is_it);
-    expect_in_a_loop(Place::Run, ChildEffect::Exit, is_it);
-}
-
-fn test_crash_during_func_exec_on_worker() {
-    let is_it = |cause: &Cause| *cause == CRASHED;
-    expect(Place::Run, ChildEffect::Crash, is_it);
-    expect_in_a_loop(Place::Run, ChildEffect::Crash, is_it);
-}
-
-fn test_error_during_result_pickle_on_worker() {
-    let is_it = |cause: &Cause| matches!(cause, Cause::Unserializable(_));
-    expect(Place::ResultSerialize, ChildEffect::Error, is_it);
-}
-
-fn test_exit_during_result_pickle_on_worker() {
-    expect(Place::ResultSerialize, ChildEffect::Exit, |cause| {
-        *cause == EXITED
-    });
-}
-
-fn test_crash_during_result_pickle_on_worker() {
-    expect(Place::ResultSerialize, ChildEffect::Crash, |cause| {
-        *cause == CRASHED
-    });
 }
 
 /// The item is done, and the waiting caller is told that its result cannot be had.

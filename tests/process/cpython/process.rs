@@ -14,11 +14,11 @@ use crate::roles::{Work, wait_in_get, work};
 use crate::setup;
 use crate::support::{DEADLINE, PLAY, Run, is_alive, open_files, send, until};
 
-crate::timely_trials!(
+crate::timely_trials! {
     test_process,
     test_parent_process_attributes,
     test_parent_process,
-    test_terminate,
+    test_terminate => end_by(Signal::SIGTERM),
     test_kill,
     test_interrupt,
     test_active_children,
@@ -30,10 +30,10 @@ crate::timely_trials!(
     test_error_on_stdio_flush_1,
     test_error_on_stdio_flush_2,
     test_forkserver_sigint,
-    test_forkserver_sigkill,
+    test_forkserver_sigkill => hit_the_fork_server("killed", Signal::SIGKILL),
     test_sys_exit,
     test_noforkbomb,
-);
+}
 
 fn one() -> Builder {
     Supervisor::builder().processes(1)
@@ -123,10 +123,6 @@ fn end_by(signal: Signal) {
         let letters = queue.take_dead_letters().unwrap();
         assert_eq!(letters[0].history[0].cause, Cause::WorkerDied(exit));
     }
-}
-
-fn test_terminate() {
-    end_by(Signal::SIGTERM);
 }
 
 fn test_kill() {
@@ -331,10 +327,6 @@ fn hit_the_fork_server(name: &str, signal: Signal) {
 fn test_forkserver_sigint() {
     heed_sigint();
     hit_the_fork_server("interrupted", Signal::SIGINT);
-}
-
-fn test_forkserver_sigkill() {
-    hit_the_fork_server("killed", Signal::SIGKILL);
 }
 
 /// As everywhere, only the low eight bits of an exit code are kept. There is no `SystemExit` here

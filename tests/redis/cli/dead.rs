@@ -22,15 +22,14 @@ fn with_letters() -> Stage {
     let stage = Stage::new();
     stage.put(&["a", "b"]);
     let three = ["-w", "1", "--max-attempts", "3"];
-    let said = stage.say("work", &[&three[..], &FAIL[..]].concat());
-    assert_eq!(said.code, Some(1), "{said:?}");
+    stage.say("work", &[&three[..], &FAIL[..]].concat()).ends(1);
     stage
 }
 
 /// Returns the dead letters, by `dead list`.
 fn letters(stage: &Stage) -> Vec<Value> {
     let said = stage.say("dead list", &["--format", "json"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    said.ends(0);
     let lines = said.out.lines();
     lines
         .map(|line| serde_json::from_str(line).unwrap())
@@ -78,12 +77,10 @@ fn a_dead_letter_has_its_whole_history() {
 fn a_letter_that_is_tried_again_is_worked_on() {
     let stage = with_letters();
     let id = letters(&stage)[1]["id"].to_string();
-    let retried = stage.say("dead retry", &[&id]);
-    assert_eq!(retried.code, Some(0), "{retried:?}");
-    assert!(
-        retried.err.contains("stream jobs: 1 dead letters"),
-        "{retried:?}"
-    );
+    stage
+        .say("dead retry", &[&id])
+        .ends(0)
+        .tells("stream jobs: 1 dead letters");
     let status = stage.status();
     assert_eq!(
         (&status["unfinished"], &status["dead"]),
@@ -111,11 +108,9 @@ fn somebody_who_waits_gets_what_is_tried_again() {
 
 fn a_dropped_letter_stays_counted() {
     let stage = with_letters();
-    let dropped = stage.say("dead drop", &["--all"]);
-    assert!(
-        dropped.err.contains("stream jobs: 2 dead letters dropped"),
-        "{dropped:?}"
-    );
+    stage
+        .say("dead drop", &["--all"])
+        .tells("stream jobs: 2 dead letters dropped");
     let status = stage.status();
     assert_eq!(
         (&status["dead_letters"], &status["dead"]),
@@ -131,10 +126,7 @@ fn a_letter_that_is_not_there_is_an_error() {
     for subcommand in ["dead show", "dead retry", "dead drop"] {
         let said = stage.say(subcommand, &[&there, "4711"]);
         assert_eq!(said.code, Some(2), "{subcommand}: {said:?}");
-        assert!(
-            said.err.contains("there is no dead letter 4711"),
-            "{said:?}"
-        );
+        said.tells("there is no dead letter 4711");
         let without = stage.say(subcommand, &[]);
         assert_eq!(without.code, Some(2), "{subcommand}: {without:?}");
     }
@@ -153,8 +145,7 @@ fn attempts_count_wherever_they_were() {
     first.signal(Signal::SIGTERM);
     assert_eq!(first.end().0, Some(128 + 15));
     let again = [&three[..], &["--until-done", "--", "false"]].concat();
-    let second = stage.say("work", &again);
-    assert_eq!(second.code, Some(1), "{second:?}");
+    stage.say("work", &again).ends(1);
     let letters = letters(&stage);
     assert_eq!(letters[0]["attempts"], 3, "{letters:?}");
     let pid = |attempt: usize| letters[0]["history"][attempt]["pid"].clone();

@@ -30,9 +30,10 @@ fn items(stage: &Stage) -> Vec<String> {
 fn items_come_from_a_file_from_stdin_and_from_the_command_line() {
     let stage = Stage::new();
     fs::write(stage.path("in.txt"), "one\ntwo words\nthree").unwrap();
-    let file = stage.say("put", &["--input", "in.txt"]);
-    assert_eq!(file.code, Some(0), "{file:?}");
-    assert!(file.err.contains("3 items put on stream jobs"), "{file:?}");
+    stage
+        .say("put", &["--input", "in.txt"])
+        .ends(0)
+        .tells("3 items put on stream jobs");
     let mut command = stage.supervisor("put", &["-0"]);
     command.stdin(Stdio::piped());
     let mut piped = Run::of(command);
@@ -64,9 +65,10 @@ fn items_stand_on_the_stream_as_it_is_documented() {
 
 fn a_missing_file_is_told_before_anything_happens() {
     let stage = Stage::new();
-    let said = stage.say("put", &["--input", "nowhere.txt"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("nowhere.txt"), "{said:?}");
+    stage
+        .say("put", &["--input", "nowhere.txt"])
+        .ends(2)
+        .tells("nowhere.txt");
     assert_eq!(stage.redis_cli(&["dbsize"]), "0");
 }
 
@@ -122,9 +124,10 @@ fn a_redis_without_memory_is_told() {
     let stage = Stage::with(Options::default());
     stage.put(&["a"]);
     stage.server.limit_memory(1);
-    let said = stage.say("put", &[":::", "b", "c"]);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("out of memory (maxmemory)"), "{said:?}");
+    stage
+        .say("put", &[":::", "b", "c"])
+        .ends(2)
+        .tells("out of memory (maxmemory)");
     stage.server.limit_memory(0);
     assert_eq!(items(&stage), ["a"]);
     stage.put(&["b"]);

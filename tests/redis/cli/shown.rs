@@ -36,7 +36,7 @@ fn progress_counts_what_is_done_here() {
         "true",
     ];
     let said = stage.say("work", &options);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    said.ends(0);
     let shown = progress(&said.err);
     let last = shown.last().unwrap();
     assert_eq!(last["done"], 3, "{last}");
@@ -75,9 +75,10 @@ fn pictures_are_drawn_of_work_and_of_a_run() {
     let draw = ["--timeline", "run.svg", "--trace", "run.json", "--dry", "0"];
     let ways = [("work", &["--until-done"][..]), ("", &["--wash", "0"])];
     for (subcommand, more) in ways {
-        let said = stage.say(subcommand, &[&draw[..], more].concat());
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(!said.err.contains("panicked"), "{said:?}");
+        stage
+            .say(subcommand, &[&draw[..], more].concat())
+            .ends(0)
+            .hides("panicked");
         let picture = fs::read_to_string(stage.path("run.svg")).unwrap();
         roxmltree::Document::parse(&picture).unwrap();
         let name = if subcommand == "work" {
@@ -133,8 +134,7 @@ fn a_halt_stops_the_work_and_leaves_the_rest() {
     // Another one may have begun before the first one's death is heard of.
     let script = "test {} != a && exec flock -s gate true";
     let halt = ["--halt", "now,fail=1", "--", "sh", "-c", script];
-    let said = stage.say("work", &[&options[..], &halt].concat());
-    assert_eq!(said.code, Some(1), "{said:?}");
+    stage.say("work", &[&options[..], &halt].concat()).ends(1);
     let status = stage.status();
     assert_eq!(
         (

@@ -77,8 +77,7 @@ fn status_shows_what_redis_cli_shows() {
     assert_eq!(of_group("pending"), count("pending").to_string());
     assert_eq!(of_group("consumers"), supervisors.len().to_string());
     gate.open();
-    let joined = stage.say("join", &[]);
-    assert_eq!(joined.code, Some(0), "{joined:?}");
+    stage.say("join", &[]).ends(0);
     let status = stage.status();
     assert_eq!(
         (&status["done"], &status["pending"]),
@@ -98,7 +97,7 @@ fn the_page_says_what_the_object_says() {
     let _gate = stage.gate();
     let _works = held(&stage);
     let page = stage.say("status", &["--interval", "0"]);
-    assert_eq!(page.code, Some(0), "{page:?}");
+    page.ends(0);
     let words: Vec<Vec<&str>> = page
         .out
         .lines()
@@ -154,7 +153,7 @@ fn a_stream_that_is_not_there_is_not_made() {
     for subcommand in ["status", "join", "dead list"] {
         let said = stage.say(subcommand, &[]);
         assert_eq!(said.code, Some(2), "{subcommand}: {said:?}");
-        assert!(said.err.contains("there is no stream jobs"), "{said:?}");
+        said.tells("there is no stream jobs");
     }
     assert_eq!(stage.redis_cli(&["dbsize"]), "0");
 }
@@ -183,8 +182,7 @@ fn join_says_that_nobody_works() {
     stage.put(&["a", "b"]);
     let mut join = stage.start("join", &[]);
     join.await_err("nobody works on stream jobs just now; 2 unfinished items wait");
-    let worked = stage.say("work", &["--until-done", "--", "true"]);
-    assert_eq!(worked.code, Some(0), "{worked:?}");
+    stage.say("work", &["--until-done", "--", "true"]).ends(0);
     assert_eq!(join.end().0, Some(0));
 }
 
@@ -234,9 +232,10 @@ fn a_supervisor_that_was_killed_is_marked_as_lost() {
 
 fn whoever_works_until_the_end_of_an_unknown_stream_is_told() {
     let stage = Stage::new();
-    let worked = stage.say("work", &["--until-done", "--", "true"]);
-    assert_eq!(worked.code, Some(2), "{worked:?}");
-    assert!(worked.err.contains("there is no stream jobs"), "{worked:?}");
+    stage
+        .say("work", &["--until-done", "--", "true"])
+        .ends(2)
+        .tells("there is no stream jobs");
     assert_eq!(stage.redis_cli(&["dbsize"]), "0");
 }
 
@@ -244,9 +243,10 @@ fn whoever_works_until_the_end_of_a_lost_stream_is_told() {
     let stage = Stage::new();
     stage.put(&["a"]);
     stage.redis_cli(&["del", STREAM]);
-    let worked = stage.say("work", &["--until-done", "--", "true"]);
-    assert_eq!(worked.code, Some(2), "{worked:?}");
-    assert!(worked.err.contains("there is no stream jobs"), "{worked:?}");
+    stage
+        .say("work", &["--until-done", "--", "true"])
+        .ends(2)
+        .tells("there is no stream jobs");
 }
 
 /// Returns `true` if Redis counts added entries, as it does from 7.0 on.
@@ -279,9 +279,7 @@ fn trimmed_items_are_told_by_whoever_works_until_the_end() {
     }
     trimmed(&stage);
     let worked = stage.say("work", &["--until-done", "--", "true"]);
-    assert_eq!(worked.code, Some(2), "{worked:?}");
-    assert!(worked.err.contains(GONE), "{worked:?}");
-    assert!(worked.err.contains("17 of 17 jobs done"), "{worked:?}");
+    worked.ends(2).tells(GONE).tells("17 of 17 jobs done");
     let status = stage.status();
     assert_eq!((&status["done"], &status["gone"]), (&17.into(), &23.into()));
 }
@@ -324,8 +322,7 @@ fn deleted_items_are_forgotten_when_new_ones_are_put() {
     // Every caller is told, until the stream is begun anew.
     assert_eq!(stage.say("join", &[]).code, Some(2));
     stage.put(&["c"]);
-    let worked = stage.say("work", &work);
-    assert_eq!(worked.code, Some(0), "{worked:?}");
+    stage.say("work", &work).ends(0);
     assert_eq!(stage.say("join", &[]).code, Some(0));
 }
 
@@ -365,12 +362,9 @@ fn what_comes_back_or_is_tried_again_is_not_gone() {
         "=",
         "a",
     ];
-    let worked = stage.say("work", &fails);
-    assert_eq!(worked.code, Some(1), "{worked:?}");
-    let retried = stage.say("dead retry", &["--all"]);
-    assert_eq!(retried.code, Some(0), "{retried:?}");
-    let worked = stage.say("work", &["--until-done", "--", "true"]);
-    assert_eq!(worked.code, Some(0), "{worked:?}");
+    stage.say("work", &fails).ends(1);
+    stage.say("dead retry", &["--all"]).ends(0);
+    stage.say("work", &["--until-done", "--", "true"]).ends(0);
     let status = stage.status();
     assert_eq!(
         (&status["done"], &status["gone"]),
@@ -392,7 +386,7 @@ fn a_replica_says_how_a_stream_stands() {
     };
     let status = || {
         let said = ask("status", &["--format", "json", "--interval", "0"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        said.ends(0);
         serde_json::from_str::<Value>(&said.out).unwrap()
     };
     until("it has all that its master has", || {
@@ -411,7 +405,5 @@ fn a_replica_says_how_a_stream_stands() {
     }
     assert_eq!(there["supervisors"].as_array().unwrap().len(), 2);
     // A waiting join writes, and is told so.
-    let joined = ask("join", &[]);
-    assert_eq!(joined.code, Some(2), "{joined:?}");
-    assert!(joined.err.contains("is a replica"), "{joined:?}");
+    ask("join", &[]).ends(2).tells("is a replica");
 }

@@ -31,7 +31,7 @@ fn wait(stage: &Stage, lease: &str) -> Run {
 /// Starts a supervisor with the others' lease, which does all items in one go.
 fn work_all(stage: &Stage) -> Vec<String> {
     let said = stage.say("work", &["-w", "2", "--until-done", "--", "echo", "{}"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    said.ends(0);
     let mut lines: Vec<String> = said.out.lines().map(str::to_owned).collect();
     lines.sort_unstable();
     lines

@@ -31,11 +31,11 @@ fn what_is_put_is_worked_on_by_commands() {
         "work",
         &["-w", "2", "--until-done", "--", "echo", "got", "{}"],
     );
-    assert_eq!(said.code, Some(0), "{said:?}");
+    said.ends(0);
     let mut lines: Vec<&str> = said.out.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["got 1", "got 2", "got 3", "got 4", "got 5"]);
-    assert!(said.err.contains("5 of 5 jobs done, 0 dead"), "{said:?}");
+    said.tells("5 of 5 jobs done, 0 dead");
     let joined = stage.say("join", &[]);
     assert_eq!((joined.code, &*joined.out), (Some(0), DONE_5));
     // Ended items leave nothing behind.
@@ -60,15 +60,12 @@ const DRY: [&str; 6] = ["-w", "2", "--dry", "0", "--format", "json"];
 
 fn dishes_are_put_and_dried() {
     let stage = Stage::new();
-    let put = stage.say("put", &["--dishes", "3"]);
-    assert_eq!(put.code, Some(0), "{put:?}");
-    assert!(
-        put.err.contains("3 items put on stream jobs"),
-        "{}",
-        put.err
-    );
+    stage
+        .say("put", &["--dishes", "3"])
+        .ends(0)
+        .tells("3 items put on stream jobs");
     let said = stage.say("work", &[&DRY[..], &["--until-done"]].concat());
-    assert_eq!(said.code, Some(0), "{said:?}");
+    said.ends(0);
     assert_eq!(items_of(&said, "done"), ["dish-1", "dish-2", "dish-3"]);
     let last: serde_json::Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
     assert_eq!(
@@ -87,8 +84,7 @@ fn whoever_can_say_xadd_can_put_an_item() {
     stage.await_status("unfinished", 0);
     stage.redis_cli(&["xadd", STREAM, "*", "colour", "red", "item", "late one"]);
     assert_eq!(work.line().as_deref(), Some("got late one"));
-    let joined = stage.say("join", &[]);
-    assert_eq!(joined.code, Some(0), "{joined:?}");
+    stage.say("join", &[]).ends(0);
     work.signal(Signal::SIGTERM);
     let (code, err) = work.end();
     assert_eq!(code, Some(128 + 15));
@@ -99,7 +95,7 @@ fn whoever_can_say_xadd_can_put_a_dish() {
     let stage = Stage::new();
     stage.redis_cli(&["xadd", STREAM, "*", "item", "cup", "dry", "0"]);
     let said = stage.say("work", &["-w", "1", "--format", "json", "--until-done"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    said.ends(0);
     assert_eq!(items_of(&said, "done"), ["cup"]);
 }
 
@@ -111,8 +107,7 @@ fn what_is_no_item_becomes_a_dead_letter() {
     assert_eq!((said.code, &*said.out), (Some(1), "fine\n"), "{said:?}");
     let listed = stage.say("dead list", &[]);
     assert!(listed.out.contains("it has no field `item`"), "{listed:?}");
-    let joined = stage.say("join", &[]);
-    assert_eq!(joined.code, Some(1), "{joined:?}");
+    stage.say("join", &[]).ends(1);
 }
 
 fn two_supervisors_share_the_items() {
@@ -188,11 +183,7 @@ fn a_whole_run_works_on_what_it_finds() {
     stage.put(&["old"]);
     let json = ["--format", "json", "--dishes", "1"];
     let said = stage.say("", &[&WASH[..], &json].concat());
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(
-        said.err.contains("stream jobs has 1 unfinished dishes"),
-        "{said:?}"
-    );
+    said.ends(0).tells("stream jobs has 1 unfinished dishes");
     assert_eq!(items_of(&said, "done"), ["dish-1", "old"]);
 }
 
@@ -200,8 +191,7 @@ fn a_whole_run_has_a_command() {
     let stage = Stage::new();
     let said = stage.say("", &["-w", "2", "--", "echo", "{}", ":::", "a b"]);
     assert_eq!((said.code, &*said.out), (Some(0), "a b\n"), "{said:?}");
-    let failed = stage.say("", &["--", "false", ":::", "c"]);
-    assert_eq!(failed.code, Some(1), "{failed:?}");
+    stage.say("", &["--", "false", ":::", "c"]).ends(1);
 }
 
 fn the_address_may_be_in_a_variable() {
@@ -238,8 +228,7 @@ fn a_variable_alone_is_no_reason_to_share() {
     let mut command = supervisor();
     command.args(["--", "true", ":::", "a"]);
     command.env("REDIS_URL", stage.server.url());
-    let said = said(command);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    said(command).ends(0);
     assert_eq!(stage.redis_cli(&["dbsize"]), "0");
 }
 
@@ -287,9 +276,10 @@ fn a_command_that_cannot_be_run_costs_no_item() {
     let stage = Stage::new();
     stage.put(&["a", "b"]);
     for command in [&["--", "nowhere/job"][..], &["--worker", "nowhere/job"]] {
-        let said = stage.say("work", &[&["-w", "1"], command].concat());
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.err.contains("nowhere/job"), "{said:?}");
+        stage
+            .say("work", &[&["-w", "1"], command].concat())
+            .ends(2)
+            .tells("nowhere/job");
     }
     let status = stage.status();
     assert_eq!(

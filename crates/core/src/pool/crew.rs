@@ -175,22 +175,18 @@ impl Crew {
             let stopped = CrewEffect::Reloaded(Err(Shortfall::Stopped));
             return self.effects.push_back(stopped);
         }
-        let newcomer = self.reloading.take().and_then(|reloading| {
+        if let Some(reloading) = self.reloading.take() {
             let superseded = CrewEffect::Reloaded(Err(Shortfall::Superseded));
             self.effects.push_back(superseded);
-            reloading.newcomer
-        });
+            if let Some(newcomer) = reloading.newcomer {
+                // It was started before this was asked for, and is not ready.
+                self.leave(newcomer, false);
+            }
+        }
         for seat in &mut self.seats {
             seat.is_old = seat.is_staying();
         }
-        if let Some(newcomer) = newcomer {
-            // It was started for the reload before, and is as new as any that would follow.
-            self.seats[newcomer].is_old = false;
-        }
-        self.reloading = Some(Reloading {
-            newcomer,
-            lost: None,
-        });
+        self.reloading = Some(Reloading::default());
         self.go_on(is_idle);
     }
 

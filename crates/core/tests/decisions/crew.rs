@@ -17,6 +17,7 @@ crate::trials! {
     a_new_worker_is_ready_before_an_old_one_goes,
     a_new_worker_that_is_given_up_ends_the_reload_and_no_other,
     a_worker_that_is_started_again_need_not_be_replaced,
+    a_second_reload_begins_anew,
     a_stop_ends_what_is_under_way,
     a_crew_is_over_when_all_have_gone_by_themselves,
     any_order_of_wishes_and_accidents_comes_to_what_was_asked_for,
@@ -180,6 +181,23 @@ fn a_worker_that_is_started_again_need_not_be_replaced() {
     assert_eq!(effects(&mut crew), [replaced(1)]);
     crew.handle_over(1, "", busy);
     assert_eq!(effects(&mut crew), [CrewEffect::Reloaded(Ok(()))]);
+}
+
+fn a_second_reload_begins_anew() {
+    let mut crew = crew_of(2);
+    crew.handle_reload(busy);
+    crew.handle_ready(2, busy);
+    let expected = [CrewEffect::Start(2), replaced(1), CrewEffect::Start(3)];
+    assert_eq!(effects(&mut crew), expected);
+    crew.handle_reload(busy);
+    let superseded = CrewEffect::Reloaded(Err(Shortfall::Superseded));
+    // What was started for the first one is older than the second one.
+    assert_eq!(
+        effects(&mut crew),
+        [superseded, leave(3), CrewEffect::Start(4)]
+    );
+    crew.handle_ready(4, busy);
+    assert_eq!(effects(&mut crew), [replaced(2), CrewEffect::Start(5)]);
 }
 
 fn a_stop_ends_what_is_under_way() {

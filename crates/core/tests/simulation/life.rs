@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dishrack_core::book::Book;
 use dishrack_core::ledger::{Credit, DeadLetter, Handed, HolderId, ItemId, Ledger, Record};
+use dishrack_core::pool::crew::Crew;
 
 use crate::disk::Disk;
 use crate::dispatcher::Dispatcher;
@@ -57,6 +58,11 @@ pub(crate) struct Life {
     /// The holder of the consumer's deliveries, once it had one.
     pub(crate) threads: Option<HolderId>,
     pub(crate) is_joined: bool,
+    pub(crate) crew: Crew,
+    /// Wishes that were not answered, and the step of the last reload.
+    pub(crate) scales: u64,
+    pub(crate) reloads: u64,
+    pub(crate) reload_since: u64,
     /// True if it was told that nothing is begun.
     pub(crate) is_pause_told: bool,
     /// True if the operator asked the pool to stop.
@@ -115,6 +121,10 @@ impl Life {
             consumer: Consumer::Ready,
             threads: None,
             is_joined: false,
+            crew: Crew::new(plan.handlers + plan.loops),
+            scales: 0,
+            reloads: 0,
+            reload_since: 0,
             is_pause_told: false,
             is_stopping: false,
             is_spent: false,
@@ -155,6 +165,7 @@ impl Life {
     }
 
     pub(crate) fn is_pool_over(&self) -> bool {
-        self.slots.iter().all(|slot| slot.is_over)
+        let is_empty = self.slots.iter().all(|slot| slot.is_over);
+        is_empty && (self.is_stopping || self.crew.is_over())
     }
 }

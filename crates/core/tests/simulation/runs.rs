@@ -60,26 +60,30 @@ pub(crate) fn chosen() -> Vec<libtest_mimic::Trial> {
 }
 
 crate::trials! {
-    every_promise_holds_in_every_world,
+    every_promise_holds_in_every_world => expect_promises_kept::<World>(SEEDS),
     a_seed_replays_exactly,
-    an_acknowledgement_sent_before_it_is_persisted_is_caught,
-    an_end_told_before_it_is_persisted_is_caught,
-    a_prefetched_item_counted_as_an_attempt_is_caught,
-    a_lost_requeue_is_caught,
-    an_item_lost_at_recovery_is_caught,
-    a_done_told_twice_is_caught,
-    a_join_that_returns_early_is_caught,
-    a_recovery_that_forgets_histories_is_caught,
-    a_batch_that_is_not_dropped_is_caught,
-    half_a_transaction_is_caught,
-    a_full_commit_that_is_not_synced_is_caught,
-    an_items_fault_charged_to_its_slot_is_caught,
-    a_late_word_that_is_believed_is_caught,
-    a_late_copy_that_counts_is_caught,
-    a_copy_that_fails_its_item_is_caught,
-    two_copies_for_one_worker_are_caught,
-    the_output_of_a_loser_is_caught,
-    a_pause_that_is_told_too_early_is_caught,
+    an_acknowledgement_sent_before_it_is_persisted_is_caught =>
+        expect_caught_in_a_world(Plant::EarlyAcceptance),
+    an_end_told_before_it_is_persisted_is_caught => expect_caught_in_a_world(Plant::EarlyEnd),
+    a_prefetched_item_counted_as_an_attempt_is_caught =>
+        expect_caught_in_a_world(Plant::PrefetchedCharged),
+    a_lost_requeue_is_caught => expect_caught_in_a_world(Plant::LostRequeue),
+    an_item_lost_at_recovery_is_caught => expect_caught_in_a_world(Plant::LostAtRecovery),
+    a_done_told_twice_is_caught => expect_caught_in_a_world(Plant::DoneTwice),
+    a_join_that_returns_early_is_caught => expect_caught_in_a_world(Plant::EarlyJoin),
+    a_recovery_that_forgets_histories_is_caught =>
+        expect_caught_in_a_world(Plant::ForgottenHistories),
+    a_batch_that_is_not_dropped_is_caught => expect_caught_in_a_world(Plant::WrongMerge),
+    half_a_transaction_is_caught => expect_caught_in_a_world(Plant::HalfATransaction),
+    a_full_commit_that_is_not_synced_is_caught => expect_caught_in_a_world(Plant::UnsyncedCommit),
+    an_items_fault_charged_to_its_slot_is_caught =>
+        expect_caught_in_a_world(Plant::ItemsFaultOnSlot),
+    a_late_word_that_is_believed_is_caught => expect_caught_in_a_world(Plant::LateWordBelieved),
+    a_late_copy_that_counts_is_caught => expect_caught_in_a_world(Plant::LateCopyCounts),
+    a_copy_that_fails_its_item_is_caught => expect_caught_in_a_world(Plant::CopyFailsItem),
+    two_copies_for_one_worker_are_caught => expect_caught_in_a_world(Plant::CopiesTogether),
+    the_output_of_a_loser_is_caught => expect_caught_in_a_world(Plant::LosersShown),
+    a_pause_that_is_told_too_early_is_caught => expect_caught_in_a_world(Plant::EarlyPause),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.
@@ -133,10 +137,6 @@ pub(crate) fn replay<W: Seeded>(
     let mut world = W::begin(seed, plant, true);
     let result = try_world(&mut world);
     (world.trace(), result)
-}
-
-fn every_promise_holds_in_every_world() {
-    expect_promises_kept::<World>(SEEDS);
 }
 
 /// Tries so many seeds, or those of `SEED` and `SEEDS`.
@@ -230,76 +230,4 @@ pub(crate) fn expect_caught<W: Seeded>(plant: W::Plant, usual: u64) {
 
 fn expect_caught_in_a_world(plant: Plant) {
     expect_caught::<World>(plant, SEEDS);
-}
-
-fn an_acknowledgement_sent_before_it_is_persisted_is_caught() {
-    expect_caught_in_a_world(Plant::EarlyAcceptance);
-}
-
-fn an_end_told_before_it_is_persisted_is_caught() {
-    expect_caught_in_a_world(Plant::EarlyEnd);
-}
-
-fn a_prefetched_item_counted_as_an_attempt_is_caught() {
-    expect_caught_in_a_world(Plant::PrefetchedCharged);
-}
-
-fn a_lost_requeue_is_caught() {
-    expect_caught_in_a_world(Plant::LostRequeue);
-}
-
-fn an_item_lost_at_recovery_is_caught() {
-    expect_caught_in_a_world(Plant::LostAtRecovery);
-}
-
-fn a_done_told_twice_is_caught() {
-    expect_caught_in_a_world(Plant::DoneTwice);
-}
-
-fn a_join_that_returns_early_is_caught() {
-    expect_caught_in_a_world(Plant::EarlyJoin);
-}
-
-fn a_recovery_that_forgets_histories_is_caught() {
-    expect_caught_in_a_world(Plant::ForgottenHistories);
-}
-
-fn a_batch_that_is_not_dropped_is_caught() {
-    expect_caught_in_a_world(Plant::WrongMerge);
-}
-
-fn half_a_transaction_is_caught() {
-    expect_caught_in_a_world(Plant::HalfATransaction);
-}
-
-fn a_full_commit_that_is_not_synced_is_caught() {
-    expect_caught_in_a_world(Plant::UnsyncedCommit);
-}
-
-fn an_items_fault_charged_to_its_slot_is_caught() {
-    expect_caught_in_a_world(Plant::ItemsFaultOnSlot);
-}
-
-fn a_late_word_that_is_believed_is_caught() {
-    expect_caught_in_a_world(Plant::LateWordBelieved);
-}
-
-fn a_late_copy_that_counts_is_caught() {
-    expect_caught_in_a_world(Plant::LateCopyCounts);
-}
-
-fn a_copy_that_fails_its_item_is_caught() {
-    expect_caught_in_a_world(Plant::CopyFailsItem);
-}
-
-fn two_copies_for_one_worker_are_caught() {
-    expect_caught_in_a_world(Plant::CopiesTogether);
-}
-
-fn the_output_of_a_loser_is_caught() {
-    expect_caught_in_a_world(Plant::LosersShown);
-}
-
-fn a_pause_that_is_told_too_early_is_caught() {
-    expect_caught_in_a_world(Plant::EarlyPause);
 }

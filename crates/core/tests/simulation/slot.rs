@@ -35,6 +35,10 @@ pub(crate) struct Slot {
     /// Set if its supervisor killed it, with the cause if that is an item's fault.
     pub(crate) killed_for: Option<Option<Cause>>,
     pub(crate) is_over: bool,
+    /// True if it is not wanted any more.
+    pub(crate) is_leaving: bool,
+    /// The step in which its process was started.
+    pub(crate) born: u64,
     /// True if an item was really charged with its last death.
     pub(crate) was_guilty: bool,
     is_uncounted: bool,
@@ -64,6 +68,8 @@ impl Slot {
             begun: None,
             killed_for: None,
             is_over: false,
+            is_leaving: false,
+            born: 0,
             was_guilty: false,
             is_uncounted: false,
             stamps: Vec::new(),
@@ -72,7 +78,8 @@ impl Slot {
         }
     }
 
-    pub(crate) fn start(&mut self) {
+    pub(crate) fn start(&mut self, step: u64) {
+        self.born = step;
         assert!(self.process.is_none() && self.holder.is_none());
         self.process = Some(Process::new(self.is_loop));
         self.down.clear();

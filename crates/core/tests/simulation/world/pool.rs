@@ -93,6 +93,10 @@ impl World {
                 // A boot that is heard of only after its deadline has failed all the same.
                 slot.ready(slot.child.phase() == Phase::Booting);
                 self.happen(index, ChildEvent::Ready);
+                if self.life.slots[index].child.phase() == Phase::Working {
+                    self.change_crew(|crew, is_idle| crew.handle_ready(index, is_idle));
+                    self.follow_crew();
+                }
             }
             (up, Some(holder)) => self.hear_worker(index, holder, up),
             (_, None) => panic!("a word of nobody"),
@@ -279,7 +283,7 @@ impl World {
             let slot = &mut self.life.slots[index];
             let effect = slot.child.handle(event, self.now);
             if let ChildEvent::Concluded { .. } | ChildEvent::StartFailed = event {
-                let is_stopping = self.life.is_stopping;
+                let is_stopping = self.life.is_stopping || slot.is_leaving;
                 slot.judge(effect, is_stopping, &self.plan.spec, self.now);
             }
             next = effect.and_then(|effect| self.carry_out_effect(index, effect));
@@ -291,11 +295,12 @@ impl World {
         match effect {
             ChildEffect::Start => {
                 self.life.slots[index].begin();
+                self.life.crew.handle_restart(index);
                 if self.chance.permille(self.rates.start_fails) {
                     self.coverage.failed_starts += 1;
                     return Some(ChildEvent::StartFailed);
                 }
-                self.life.slots[index].start();
+                self.life.slots[index].start(self.step);
                 None
             }
             ChildEffect::AskToStop => {
@@ -315,22 +320,25 @@ impl World {
             }
             ChildEffect::Conclude => Some(self.conclude(index)),
             ChildEffect::Finish => {
-                assert!(self.life.is_stopping, "nobody asked the pool to end");
-                self.end_slot(index);
+                let is_asked = self.life.is_stopping || self.life.slots[index].is_leaving;
+                assert!(is_asked, "nobody asked it to end");
+                self.end_slot(index, "it left");
                 None
             }
             ChildEffect::GiveUp => {
                 self.coverage.slots_given_up += 1;
                 self.life.is_spent = true;
-                self.end_slot(index);
+                self.end_slot(index, "it was given up");
                 None
             }
         }
     }
 
-    fn end_slot(&mut self, index: usize) {
+    fn end_slot(&mut self, index: usize, why: &str) {
         self.life.slots[index].is_over = true;
         self.count_workers();
+        self.change_crew(|crew, is_idle| crew.handle_over(index, why, is_idle));
+        self.follow_crew();
         if self.life.is_pool_over() {
             let is_spent = self.life.is_spent && !self.life.is_stopping;
             self.life.dispatcher.pool_ended("they are over", is_spent);
@@ -340,7 +348,12 @@ impl World {
     pub(super) fn stop_pool(&mut self) {
         note!(self, "the operator stops the pool");
         self.coverage.stops += 1;
+        let is_unmanned = !self.life.is_pool_over() && self.life.workers() == 0;
         self.life.is_stopping = true;
+        self.life.crew.handle_stop();
+        if is_unmanned {
+            self.life.dispatcher.pool_ended("nobody was wanted", false);
+        }
         for index in 0..self.life.slots.len() {
             self.happen(index, ChildEvent::StopAsked);
         }

@@ -15,6 +15,8 @@ impl World {
         note!(self, "faults stop");
         self.is_calm = true;
         self.unpause();
+        self.scale(self.plan.handlers + self.plan.loops);
+        self.follow_crew();
         self.rates = Rates {
             // No caller may wait for ever for room that only itself can make.
             cancelled_request: 200,
@@ -79,9 +81,18 @@ impl World {
         self.check();
     }
 
+    /// Checks that each change that was asked for was told once.
+    fn check_wishes(&self) {
+        if !self.life.is_stopping && !self.life.is_pool_over() {
+            let left = (self.life.scales, self.life.reloads);
+            assert!(left <= (1, 1), "too many wishes are open: {left:?}");
+        }
+    }
+
     fn check_end(&mut self) {
         self.join();
         self.truth.check_end();
+        self.check_wishes();
         let counts = self.life.dispatcher.ledger.counts();
         assert_eq!(counts.unfinished(), 0, "{counts:?}");
         if !self.plan.is_journaled {

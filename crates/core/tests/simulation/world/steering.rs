@@ -1,9 +1,13 @@
-//! Whoever steers the run: pauses it and lets it go on.
+//! Whoever steers the run: pauses it and lets it go on, changes the number of workers, and has all
+//! of them replaced. The decisions (`Crew`) are the real ones.
 
 use dishrack_core::ledger::HolderId;
+use dishrack_core::pool::child::{ChildEvent, Phase};
+use dishrack_core::pool::crew::{Crew, CrewEffect, Shortfall};
 
 use super::{World, note};
 use crate::planted::Plant;
+use crate::slot::Slot;
 
 impl World {
     /// Steers now and then, in every other world.
@@ -14,7 +18,119 @@ impl World {
         match self.whims.below(60) {
             0 => self.pause(),
             1 | 2 => self.unpause(),
+            3 => {
+                let workers = self.whims.index(5);
+                self.scale(workers);
+            }
+            4 => self.reload(),
             _ => {}
+        }
+    }
+
+    /// Asks for this many workers. Where items have copies, their number is not changed here.
+    pub(super) fn scale(&mut self, workers: usize) {
+        if self.policy().is_some() || self.life.is_pool_over() {
+            return;
+        }
+        note!(self, "{workers} workers are asked for");
+        self.life.scales += 1;
+        self.change_crew(|crew, is_idle| crew.handle_scale(workers, is_idle));
+    }
+
+    fn reload(&mut self) {
+        if self.policy().is_some() || self.life.is_pool_over() {
+            return;
+        }
+        note!(self, "all workers are to be replaced");
+        self.life.reloads += 1;
+        self.life.reload_since = self.step;
+        self.change_crew(|crew, is_idle| crew.handle_reload(is_idle));
+    }
+
+    /// Tells the crew an event, and does what follows.
+    pub(super) fn change_crew(&mut self, tell: impl FnOnce(&mut Crew, &dyn Fn(usize) -> bool)) {
+        let ledger = &self.life.dispatcher.ledger;
+        let is_idle = |slot: &Slot| slot.holder.is_none_or(|one| ledger.held_by(one) == 0);
+        let idle: Vec<bool> = self.life.slots.iter().map(is_idle).collect();
+        tell(&mut self.life.crew, &|slot| {
+            idle.get(slot).copied().unwrap_or(false)
+        });
+    }
+
+    pub(super) fn follow_crew(&mut self) {
+        while let Some(effect) = self.life.crew.poll() {
+            note!(self, "crew: {effect:?}");
+            match effect {
+                CrewEffect::Start(seat) => self.seat(seat),
+                CrewEffect::Leave { seat, is_replaced } => {
+                    self.coverage.replaced += u64::from(is_replaced);
+                    self.coverage.left += u64::from(!is_replaced);
+                    assert!(
+                        !is_replaced || self.has_newcomer(),
+                        "gone before another came"
+                    );
+                    self.life.slots[seat].is_leaving = true;
+                    self.happen(seat, ChildEvent::DrainAsked);
+                }
+                CrewEffect::Scaled(end) => {
+                    self.life.scales -= 1;
+                    self.scaled(end);
+                }
+                CrewEffect::Reloaded(end) => {
+                    self.life.reloads -= 1;
+                    self.reloaded(end);
+                }
+            }
+        }
+    }
+
+    fn seat(&mut self, seat: usize) {
+        let jitter = self.seed.wrapping_add(seat as u64);
+        let new = Slot::new(self.plan.spec, jitter, false);
+        match self.life.slots.get_mut(seat) {
+            Some(slot) => {
+                assert!(slot.is_over && slot.holder.is_none(), "the seat is taken");
+                *slot = new;
+            }
+            None => self.life.slots.push(new),
+        }
+        self.count_workers();
+        self.happen(seat, ChildEvent::Begin);
+    }
+
+    /// Returns `true` if a worker is ready that was started for the reload.
+    fn has_newcomer(&self) -> bool {
+        let since = self.life.reload_since;
+        let mut slots = self.life.slots.iter();
+        slots.any(|slot| slot.child.phase() == Phase::Working && slot.born >= since)
+    }
+
+    fn scaled(&mut self, end: Result<usize, Shortfall>) {
+        match end {
+            Ok(workers) => {
+                self.coverage.scaled += 1;
+                let slots = self.life.slots.iter();
+                let here = slots
+                    .filter(|slot| !slot.is_over && !slot.is_leaving)
+                    .count();
+                assert!(here >= workers, "{here} of {workers}");
+            }
+            Err(Shortfall::Lost(_)) => self.coverage.scaled_short += 1,
+            Err(Shortfall::Superseded | Shortfall::Stopped) => {}
+        }
+    }
+
+    fn reloaded(&mut self, end: Result<(), Shortfall>) {
+        match end {
+            Ok(()) => {
+                self.coverage.reloaded += 1;
+                let slots = self.life.slots.iter();
+                let mut alive = slots.filter(|slot| slot.process.is_some());
+                let since = self.life.reload_since;
+                assert!(alive.all(|slot| slot.born >= since), "one is an old one");
+            }
+            Err(Shortfall::Lost(_)) => self.coverage.reloaded_short += 1,
+            Err(Shortfall::Superseded | Shortfall::Stopped) => {}
         }
     }
 

@@ -1,0 +1,144 @@
+//! Carries out what the crew decides: workers that come and go, because their number is changed or
+//! all are replaced. It keeps the callers that wait for that.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use super::Watch;
+use super::slot::Slot;
+use crate::fail;
+use crate::observe::EventKind;
+use crate::supervision::notes::ChangeSender;
+use dishrack_core::pool::child::{Child, ChildEvent, Phase};
+use dishrack_core::pool::crew::{Crew, CrewEffect};
+use dishrack_core::pool::spec::worker_name;
+
+/// The callers that wait for a change, first come first.
+#[derive(Debug, Default)]
+pub(super) struct PendingChanges {
+    scales: VecDeque<ChangeSender>,
+    reloads: VecDeque<ChangeSender>,
+}
+
+/// Decides the jitter of the rests in a slot.
+pub(super) fn seed_of_slot(index: usize) -> u64 {
+    index as u64 ^ u64::from(std::process::id()) << 32
+}
+
+impl Watch {
+    pub(super) fn scale(&mut self, workers: usize, told: ChangeSender) {
+        fail::point("scale: asked");
+        self.changes.scales.push_back(told);
+        self.change(|crew, is_idle| crew.handle_scale(workers, is_idle));
+        let wanted = self.crew.wanted();
+        self.roster.with(|roster| roster.wanted = wanted);
+    }
+
+    pub(super) fn reload(&mut self, told: ChangeSender) {
+        fail::point("reload: asked");
+        self.changes.reloads.push_back(told);
+        self.change(|crew, is_idle| crew.handle_reload(is_idle));
+    }
+
+    /// Starts a worker for the first time, unless it is not wanted any more.
+    pub(super) fn begin(&mut self, index: usize) {
+        if !self.slots[index].has_begun {
+            self.happen(index, ChildEvent::Begin);
+        }
+    }
+
+    pub(super) fn start_in_crew(&mut self, index: usize) -> io::Result<()> {
+        self.crew.handle_restart(index);
+        self.start(index)
+    }
+
+    /// Notes that a worker is ready, unless that was heard only after its boot had failed.
+    pub(super) fn join_crew(&mut self, index: usize) {
+        if self.slots[index].child.phase() != Phase::Working {
+            return;
+        }
+        self.change(|crew, is_idle| crew.handle_ready(index, is_idle));
+    }
+
+    pub(super) fn leave_crew(&mut self, index: usize, why: &str) {
+        self.change(|crew, is_idle| crew.handle_over(index, why, is_idle));
+    }
+
+    /// Tells the crew an event. While nothing is changed it does not ask who is idle.
+    fn change(&mut self, tell: impl FnOnce(&mut Crew, &dyn Fn(usize) -> bool)) {
+        let is_changing = !self.changes.scales.is_empty() || !self.changes.reloads.is_empty();
+        let idle = match is_changing {
+            true => self.idle_slots(),
+            false => Vec::new(),
+        };
+        let is_idle = |slot: usize| idle.get(slot).copied().unwrap_or(false);
+        tell(&mut self.crew, &is_idle);
+    }
+
+    fn idle_slots(&self) -> Vec<bool> {
+        let holders = self.slots.iter().map(|slot| slot.registration.holder());
+        let holders: Vec<_> = holders.collect();
+        self.broker.read(|core| {
+            let ledger = &core.dispatcher.ledger;
+            let is_idle = |holder| ledger.held_by(holder) == 0;
+            holders
+                .into_iter()
+                .map(|one| one.is_none_or(is_idle))
+                .collect()
+        })
+    }
+
+    /// Does all that the crew says.
+    pub(super) fn follow_crew(&mut self) {
+        while let Some(effect) = self.crew.poll() {
+            match effect {
+                CrewEffect::Start(seat) => self.seat(seat),
+                CrewEffect::Leave { seat, is_replaced } => self.unseat(seat, is_replaced),
+                CrewEffect::Scaled(end) => {
+                    fail::point("scale: end");
+                    if let Ok(workers) = end {
+                        self.report(EventKind::Scaled { workers });
+                    }
+                    if let Some(told) = self.changes.scales.pop_front() {
+                        // Its caller may not wait any more.
+                        let _ = told.send(end.map(drop));
+                    }
+                }
+                CrewEffect::Reloaded(end) => {
+                    fail::point("reload: end");
+                    if let Some(told) = self.changes.reloads.pop_front() {
+                        let _ = told.send(end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a slot to a new worker.
+    fn seat(&mut self, index: usize) {
+        let child = Child::new(self.plan.spec, seed_of_slot(index));
+        match self.slots.get_mut(index) {
+            Some(slot) => slot.renew(child),
+            None => {
+                let name = worker_name(&self.plan.name, index + 1);
+                self.slots.push(Slot::new(name, child));
+            }
+        }
+        self.unstarted.push_back(index);
+        self.enter_in_roster(index);
+    }
+
+    /// Lets a worker finish what it holds, and end.
+    fn unseat(&mut self, index: usize, is_replaced: bool) {
+        fail::point("leave: asked");
+        let slot = &mut self.slots[index];
+        slot.is_leaving = true;
+        let (worker, pid) = (Arc::clone(&slot.name), slot.pid.unwrap_or(0));
+        if is_replaced {
+            let why = "a new one has taken its place".to_owned();
+            self.report(EventKind::WorkerReplaced { worker, pid, why });
+        }
+        self.happen(index, ChildEvent::DrainAsked);
+    }
+}
