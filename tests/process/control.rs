@@ -503,10 +503,8 @@ fn items_of_every_kind_reach_the_command() {
     until("it can be asked", || UnixStream::connect(&socket).is_ok());
     place.ask(&["put", "-0", ":::", "two words", "ä"]);
     let body = b"\"text\"\n{\"base64\": \"/w==\"}\n{\"a\": 1}\n[2]\n";
-    assert_eq!(
-        ask(&socket, "POST", "/v1/items", body).json()["accepted"],
-        4
-    );
+    let put = ask(&socket, "POST", "/v1/items", body);
+    assert_eq!(put.json()["accepted"], 4, "{}", put.head);
     let bad = ask(&socket, "POST", "/v1/items", b"{\"base64\": \"?\"}");
     assert_eq!((bad.status, &*bad.code()), (400, "bad_item"));
     drop(run.stdin.take());
