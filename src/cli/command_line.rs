@@ -10,7 +10,7 @@ use super::dead::Dead;
 use super::items::{ListItems, ShowItems, WaitItems};
 use super::join::Join;
 use super::manual::{Completions, Manual};
-use super::orders::{Cancel, Retry, RunOrder, Scale, StopRun};
+use super::orders::{Cancel, Retry, RunOrder, ScaleRun, StopRun};
 use super::ps::Ps;
 use super::put::Put;
 use super::salvage::Salvage;
@@ -121,7 +121,7 @@ pub(super) enum Command {
     /// End a pause
     Resume(RunOrder),
     /// Change the number of a run's workers
-    Scale(Scale),
+    Scale(ScaleRun),
     /// Replace all workers of a run, one after the other
     Reload(RunOrder),
     /// Stop a run, and wait for its end

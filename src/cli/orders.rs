@@ -71,10 +71,10 @@ Examples:
       the only run has eight workers from now on
   supervisor scale +2 --at nightly
       the run of this name has two more; -2 would be two fewer")]
-pub(super) struct Scale {
+pub(super) struct ScaleRun {
     /// The number of workers, or by how many to change it
     #[arg(value_name = "N|+N|-N", allow_hyphen_values = true, value_parser = change)]
-    workers: Change,
+    workers: WantedWorkers,
 
     #[command(flatten)]
     order: RunOrder,
@@ -82,13 +82,13 @@ pub(super) struct Scale {
 
 /// A wanted number of workers.
 #[derive(Debug, Clone, Copy)]
-enum Change {
+enum WantedWorkers {
     To(u64),
     More(u64),
     Fewer(u64),
 }
 
-fn change(word: &str) -> Result<Change, String> {
+fn change(word: &str) -> Result<WantedWorkers, String> {
     let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
         true => digits
             .parse()
@@ -96,9 +96,9 @@ fn change(word: &str) -> Result<Change, String> {
         false => Err(format!("{word}: it is no number of workers")),
     };
     match word.split_at_checked(1) {
-        Some(("+", digits)) => Ok(Change::More(number(digits)?)),
-        Some(("-", digits)) => Ok(Change::Fewer(number(digits)?)),
-        _ => Ok(Change::To(number(word)?)),
+        Some(("+", digits)) => Ok(WantedWorkers::More(number(digits)?)),
+        Some(("-", digits)) => Ok(WantedWorkers::Fewer(number(digits)?)),
+        _ => Ok(WantedWorkers::To(number(word)?)),
     }
 }
 
@@ -146,18 +146,18 @@ pub(super) fn resume(order: &RunOrder) -> Result<u8, RunError> {
 }
 
 /// Changes the number of workers. What it is changed by is added to those that there should be.
-pub(super) fn scale(command: &Scale) -> Result<u8, RunError> {
+pub(super) fn scale(command: &ScaleRun) -> Result<u8, RunError> {
     let mut client = connect(&command.order.run)?;
     let count = match command.workers {
-        Change::To(count) => count,
-        Change::More(_) | Change::Fewer(_) => {
+        WantedWorkers::To(count) => count,
+        WantedWorkers::More(_) | WantedWorkers::Fewer(_) => {
             let status = client.ask(Method::GET, "/v1/status", None, "")?;
             let workers = status["workers"].as_array().into_iter().flatten();
             let now = workers.filter(|one| one["state"] != "stopping").count() as u64;
             match command.workers {
-                Change::More(more) => now.saturating_add(more),
-                Change::Fewer(fewer) => now.saturating_sub(fewer),
-                Change::To(count) => count,
+                WantedWorkers::More(more) => now.saturating_add(more),
+                WantedWorkers::Fewer(fewer) => now.saturating_sub(fewer),
+                WantedWorkers::To(count) => count,
             }
         }
     };

@@ -172,6 +172,11 @@ fn a_run_is_seen_and_steered_from_another_process() {
     assert_eq!(place.ask(&["resume"]), "resumed\n");
     let late = place.try_ask(&["wait", "2", "--timeout", "1ms"]);
     assert_eq!(late.status.code(), Some(2));
+    see_it_to_the_end(&place, run);
+}
+
+/// Lets go of what is left, and looks at how that and the run end.
+fn see_it_to_the_end(place: &Place, run: Started) {
     for item in ["b", "bad"] {
         place.let_go(item);
     }
