@@ -25,6 +25,8 @@ const NAME: &str = "dishrack";
 pub(super) struct SocketFolder {
     pub(super) path: PathBuf,
     pub(super) open: Arc<OwnedFd>,
+    /// True if it was made in the temporary folder, where nothing is to be left.
+    pub(super) is_temporary: bool,
 }
 
 impl SocketFolder {
@@ -87,6 +89,7 @@ impl SocketFolder {
                 Err(Unusable::TooOpen { path, mode })
             }
             _ => Ok(SocketFolder {
+                is_temporary: !path.ends_with(NAME),
                 path,
                 open: Arc::new(open),
             }),
@@ -114,6 +117,7 @@ impl SocketFolder {
             true => Ok(SocketFolder {
                 path,
                 open: Arc::new(open),
+                is_temporary: false,
             }),
             false => Err(Unusable::Foreign {
                 path,

@@ -27,6 +27,9 @@ use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 /// The number of clients that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
+/// The number of times that a folder is made again which another run has removed.
+const TRIES: usize = 10;
+
 /// The longest name of a run, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -38,6 +41,21 @@ pub(super) struct Socket {
     folder: SocketFolder,
     made: Stat,
     lock: Lock,
+    /// Dropped last.
+    _leaving: Leaving,
+}
+
+/// Removes the folder, if it is one that was made in the temporary folder and is empty.
+#[derive(Debug)]
+struct Leaving(Option<PathBuf>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Others' sockets may be in it.
+            let _ = std::fs::remove_dir(path);
+        }
+    }
 }
 
 /// A file whose lock is held by the run that serves the socket beside it.
@@ -55,7 +73,18 @@ impl Socket {
         let file_name = format!("{name}{ENDING}");
         // Before a folder is made for it.
         check_length(SocketFolder::place().join(&file_name))?;
-        Socket::make(SocketFolder::of_user()?, file_name)
+        let make = || Socket::make(SocketFolder::of_user()?, file_name.clone());
+        for _ in 0..TRIES {
+            match make() {
+                // A run that has ended has removed the folder, before there was something in it.
+                Err(Unusable::System {
+                    errno: Errno::NOENT,
+                    ..
+                }) => {}
+                made => return made,
+            }
+        }
+        make()
     }
 
     /// Makes a socket of this path.
@@ -69,14 +98,14 @@ impl Socket {
     fn make(folder: SocketFolder, file_name: String) -> Result<(Self, UnixListener), Unusable> {
         let path = check_length(folder.path.join(&file_name))?;
         let mut lock = Lock::take(&folder, &file_name)?;
-        lock.sign()
-            .map_err(|errno| Unusable::at(path.clone(), errno))?;
+        lock.sign();
         make_way(&folder, &file_name)?;
         let at = |errno| Unusable::at(path.clone(), errno);
         let (listener, made) = listen_at(&folder, &file_name).map_err(at)?;
         let socket = Socket {
             path,
             file_name,
+            _leaving: Leaving(folder.is_temporary.then(|| folder.path.clone())),
             folder,
             made,
             lock,
@@ -168,14 +197,15 @@ impl Lock {
         try_lock(&self.file, FlockOperation::NonBlockingLockExclusive).unwrap_or(false)
     }
 
-    /// Notes this process in it, as the one that serves the socket.
-    fn sign(&mut self) -> Result<(), Errno> {
-        let write = |file: &mut File| {
-            file.set_len(0)?;
-            file.seek(SeekFrom::Start(0))?;
-            writeln!(file, "{}", std::process::id())
-        };
-        write(&mut self.file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    /// Notes this process in it, as the one that serves the socket. Where no file may be written, it
+    /// is not known by its process.
+    fn sign(&mut self) {
+        let written = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .and_then(|_| writeln!(self.file, "{}", std::process::id()));
+        drop(written);
     }
 }
 
