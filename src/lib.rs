@@ -92,6 +92,6 @@ pub use supervision::{
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]
 pub use {
-    queue::durable::salvage,
+    queue::backed::salvage,
     store::journal::{Durability, Saved},
 };

@@ -5,9 +5,9 @@
 //! same type for the queue it works for. The ledger decides and the broker acts; here are only
 //! types and waiting.
 
+pub(crate) mod backed;
 pub(crate) mod batch;
 mod delivery;
-pub(crate) mod durable;
 mod get_many;
 mod items;
 mod observer;

@@ -21,7 +21,7 @@ use crate::Durability;
 use crate::Error;
 use crate::jobs::{self, Job};
 use crate::kitchen::Dish;
-use crate::queue::durable::open_journal;
+use crate::queue::backed::open_journal;
 use crate::store::journal::{Journal, read_letters};
 use crate::store::stream::{Opening, Stream};
 use crate::store::{Backend, StoredLetter};

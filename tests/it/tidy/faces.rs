@@ -37,7 +37,7 @@ const NAMES: [&str; 10] = [
     "queue::batch",
     // `dead` finds the type of a journal's items in the file, and reads while another process
     // writes; a queue of the crate is of one type and has its journal to itself.
-    "queue::durable::open_journal",
+    "queue::backed::open_journal",
     "store::Backend",
     "store::StoredLetter",
     "store::journal::Journal",

@@ -1,6 +1,6 @@
-//! Queues whose items outlive the process, and puts of many items for the price of one commit. The
-//! backend decides how they are kept; each kind of queue is made in a file of its own. How a put
-//! becomes durable: `broker/committer.rs`.
+//! Opens queues with a backend, whose items outlive the process, and puts many items for the price
+//! of one commit. The backend decides how they are kept; each kind of queue is made in a file of
+//! its own. When a put is durable is not decided here, but in `broker/committer.rs`.
 
 #[cfg(feature = "journal")]
 mod journal;
@@ -28,9 +28,9 @@ pub use self::journal::salvage;
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Makes a queue that supervisors on many machines share: its items are in a stream, such as
-    /// one on Redis ([`RedisOptions`](crate::RedisOptions)). An item put anywhere goes to any supervisor with a free worker, and `join` waits until all
-    /// items have an end. When a supervisor dies, or is cut off, its items go to others after the
-    /// time of a lease.
+    /// one on Redis ([`RedisOptions`](crate::RedisOptions)). An item put anywhere goes to any
+    /// supervisor with a free worker, and `join` waits until all items have an end. When a
+    /// supervisor dies, or is cut off, its items go to others after the time of a lease.
     ///
     /// `put` returns when Redis has accepted the item; how safe it is then depends on the settings
     /// of Redis. The bound of the options counts items that no supervisor has taken. `close` is for
