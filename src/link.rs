@@ -49,7 +49,9 @@ pub(crate) trait Link: Send + fmt::Debug {
 
     fn answer(&mut self, _request: u64, _answer: Answer<Given<'_>>) {}
 
-    fn answer_item(&mut self, _request: u64, _handed: &Handed, _payload: &Payload) {}
+    /// Adds an item for a request. The last one is the answer, and `is_last`.
+    fn answer_item(&mut self, _request: u64, _handed: &Handed, _payload: &Payload, _is_last: bool) {
+    }
 
     /// Asks the worker to finish what it has started, give the rest back and end.
     fn ask_to_stop(&mut self);

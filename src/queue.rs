@@ -285,6 +285,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                 Side::Remote(session) => {
                     let ask = Ask::Get {
                         wait: wait_of(deadline),
+                        at_most: 1,
                     };
                     match session.ask(ask, deadline) {
                         Answer::Item(arrival) => {

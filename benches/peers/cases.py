@@ -31,6 +31,23 @@ ROWS = [
         "for each item as well.",
     ),
     Row(
+        "producers",
+        "Several producers",
+        "items/s",
+        "more",
+        "100 B each, put by 1, 2 or 4 threads, each a part of them one by one or of an iterator: from the "
+        "first `put` to the return of `join`, with 2 workers that are started and warm.",
+    ),
+    Row(
+        "getters",
+        "Get and acknowledge",
+        "items/s",
+        "more",
+        "100 B each, got and acknowledged one by one (`get`, `task_done`) or 256 at a time (`get_many`, "
+        "`task_done_many`): by one thread of the supervisor's process, where all are there, or by loops in "
+        "2 worker processes, from the first `put` on.",
+    ),
+    Row(
         "round-trip",
         "Round trip of one item",
         "us",
@@ -80,6 +97,15 @@ ROWS = [
         "less",
         "The same with 1 KiB of output from each (`printf`), which is shown in the order of the items "
         "(`-k`).",
+    ),
+    Row(
+        "reader",
+        "Lines to one program",
+        "lines/s",
+        "more",
+        "Lines of up to 8 B from a file, each an item that `supervisor --workers 2 --worker` sends to one of "
+        "two programs, waits for its answer, acknowledges and shows; beside it `parallel --pipe -j 2 cat`, "
+        "which hands blocks of lines to `cat`, knows of no line, and gets ten times as many.",
     ),
     Row(
         "busy",
@@ -197,6 +223,23 @@ def throughput(workers):
     yield one("redis", "Redis stream, pipelined", "redis", "streams.py", "redis", 50_000)
 
 
+def callers():
+    for producers in (1, 2, 4):
+        for name, text in (("dishrack", "put"), ("dishrack-many", "put_many")):
+            label = f"dishrack, {text} by {producers} thread{'s' if producers > 1 else ''}"
+            options = dict(workers=2, items=1_000_000, producers=producers, ours=f"{name}-1")
+            yield case("producers", f"{name}-{producers}", label, "rust", None, name, **options)
+    getters = [
+        ("dishrack", "get and task_done, one thread", 1, 1_000_000),
+        ("dishrack-many", "get_many and task_done_many, one thread", 1, 1_000_000),
+        ("dishrack-loop", "get and task_done, worker processes", 2, 100_000),
+        ("dishrack-loop-many", "get_many and task_done_many, worker processes", 2, 1_000_000),
+    ]
+    for name, label, workers, items in getters:
+        options = dict(workers=workers, items=items, ours=name.partition("-many")[0] + "-many")
+        yield case("getters", name, f"dishrack, {label}", "rust", None, name, **options)
+
+
 def round_trip():
     for gap_us, suffix, text in ((0, "", ""), (1000, "-rested", ", after 1 ms")):
         options = dict(items=5000 if gap_us == 0 else 2000, gap_us=gap_us)
@@ -261,6 +304,14 @@ def commands():
     yield case("commands", "posix-spawn", label, "rust", None, "posix-spawn", **options)
     for name, label in (contenders[0], contenders[2]):
         yield case("commands-output", name, label, "command", "commands.py", name, **options)
+
+
+def reader():
+    ours = dict(workers=2, items=1_000_000, rounds=3)
+    yield case("reader", "dishrack", "dishrack, --worker", "command", "reader.py", "dishrack", **ours)
+    theirs = dict(workers=2, items=10_000_000, rounds=3)
+    label = "GNU parallel --pipe cat"
+    yield case("reader", "parallel", label, "command", "reader.py", "parallel", **theirs)
 
 
 def computing(cpus):
@@ -350,11 +401,13 @@ def by_redis():
 def all_cases(cpus):
     for workers in (1, 2):
         yield from throughput(workers)
+    yield from callers()
     yield from round_trip()
     for workers in (1, 2):
         yield from large(workers)
     yield from start()
     yield from commands()
+    yield from reader()
     yield from computing(cpus)
     yield from hedging()
     yield from many()

@@ -39,6 +39,7 @@ def main():
     parser.add_argument("row")
     parser.add_argument("contender")
     parser.add_argument("--supervisor", required=True)
+    parser.add_argument("--program", help="not used here")
     parser.add_argument("--items", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--limit-s", type=int, default=120)

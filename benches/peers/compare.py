@@ -102,6 +102,7 @@ def command(case, chosen):
         return [chosen.program, case.row, case.contender, *pairs, "--limit-s", str(LIMIT_S)]
     if case.side == "command":
         options.append(f"--supervisor={chosen.supervisor}")
+        options.append(f"--program={chosen.program}")
     limit = f"--limit-s={LIMIT_S}"
     return [python_of(case, chosen), str(HERE / case.script), case.row, case.contender, *options, limit]
 

@@ -2,12 +2,15 @@
 //! and prints it as a line of JSON; `benches/run` runs it and its Python counterparts in turns.
 //!
 //!     peers ROW CONTENDER [--workers N] [--items N] [--bytes N] [--batch N] [--bound N] ...
+//!     peers answer               the worker of `supervisor --worker`: answers each request
 //!     peers --test               all of them in small: they run, and their counts are right
 
 #![allow(clippy::print_stdout, reason = "it prints what it has measured")]
 
+mod answering;
 mod bare_commands;
 mod busy;
+mod callers;
 mod channels;
 mod hedging;
 mod item;
@@ -36,6 +39,8 @@ fn main() -> Result<(), String> {
         roles.handler(item::rest);
         roles.handler(item::spin);
         roles.handler(hedging::work);
+        roles.worker(callers::loop_of_one);
+        roles.worker(callers::loop_of_many);
     });
     if raw::serve() || raw_streams::serve() {
         return Ok(());
@@ -48,6 +53,9 @@ fn main() -> Result<(), String> {
     if arguments.is_empty() || arguments == ["--bench"] {
         println!("benches/run compares this project with its peers");
         return Ok(());
+    }
+    if arguments == ["answer"] {
+        return answering::serve().map_err(|error| error.to_string());
     }
     if arguments == ["--version"] {
         println!("{}", env!("CARGO_PKG_VERSION"));
@@ -63,6 +71,8 @@ fn main() -> Result<(), String> {
 fn measure(order: &Order) -> Measured {
     match order.row.as_str() {
         "throughput" => throughput::measure(order),
+        "producers" => callers::producers(order),
+        "getters" => callers::getters(order),
         "round-trip" => round_trip::measure(order),
         "large" => large::measure(order),
         "start" => start::measure(order),

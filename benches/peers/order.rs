@@ -16,6 +16,8 @@ pub(crate) struct Order {
     pub(crate) bytes: usize,
     /// Items in one message, for contenders that do not batch by themselves.
     pub(crate) batch: usize,
+    /// Threads that put.
+    pub(crate) producers: usize,
     /// Items that may wait; 0 for no bound.
     pub(crate) bound: usize,
     /// A pause before each round trip, or between two items.
@@ -35,6 +37,7 @@ impl Order {
             items: 1000,
             bytes: 100,
             batch: 1,
+            producers: 1,
             bound: 0,
             gap_us: 0,
             hang_ms: 0,
@@ -64,6 +67,7 @@ impl Order {
             "--items" => self.items = number as usize,
             "--bytes" => self.bytes = number as usize,
             "--batch" => self.batch = number as usize,
+            "--producers" => self.producers = number as usize,
             "--bound" => self.bound = number as usize,
             "--gap-us" => self.gap_us = number.into(),
             "--hang-ms" => self.hang_ms = number.into(),

@@ -70,11 +70,44 @@ impl Warm {
         self.join(items);
     }
 
+    /// Puts items by several threads, each its part one by one, and joins.
+    pub(crate) fn work_of(&mut self, producers: usize, maker: &Maker, items: usize) {
+        let put = |items: usize| {
+            for _ in 0..items {
+                self.queue.put(&maker.make()).expect("it is open");
+            }
+        };
+        in_threads(producers, items, put);
+        self.join(items);
+    }
+
+    /// Does the same with an iterator for each thread.
+    pub(crate) fn work_at_once_of(&mut self, producers: usize, maker: &Maker, items: usize) {
+        let put = |items: usize| {
+            let put = self.queue.put_many((0..items).map(|_| maker.make()));
+            put.into_result().expect("all are accepted");
+        };
+        in_threads(producers, items, put);
+        self.join(items);
+    }
+
     fn join(&mut self, items: usize) {
         self.done += items as u64;
         let joined = self.queue.join().expect("workers are there");
         assert_eq!((joined.done, joined.dead), (self.done, 0));
     }
+}
+
+/// Lets each of these threads do its part of so many items; the first one does what is left over.
+fn in_threads(threads: usize, items: usize, work: impl Fn(usize) + Sync) {
+    let (part, rest) = (items / threads, items % threads);
+    std::thread::scope(|scope| {
+        let work = &work;
+        for thread in 0..threads {
+            let left_over = if thread == 0 { rest } else { 0 };
+            scope.spawn(move || work(part + left_over));
+        }
+    });
 }
 
 /// Returns a builder of `processes` or `threads`, by the contender's name.

@@ -15,6 +15,12 @@ const ALL: &[(&str, &str, usize, usize, usize)] = &[
     ("throughput", "ipc-channel", 2, 500, 100),
     ("throughput", "crossbeam", 2, 500, 100),
     ("throughput", "crossbeam-acks", 2, 500, 100),
+    ("producers", "dishrack", 2, 501, 100),
+    ("producers", "dishrack-many", 2, 501, 100),
+    ("getters", "dishrack", 1, 500, 100),
+    ("getters", "dishrack-many", 1, 500, 100),
+    ("getters", "dishrack-loop", 2, 500, 100),
+    ("getters", "dishrack-loop-many", 2, 500, 100),
     ("round-trip", "crossbeam", 1, 50, 100),
     ("round-trip", "dishrack", 1, 50, 100),
     ("round-trip", "dishrack-threads", 1, 50, 100),
@@ -55,7 +61,7 @@ pub(crate) fn run() -> Result<(), String> {
     for &(row, contender, workers, items, bytes) in chosen {
         let mut order = Order::new(row, contender);
         (order.workers, order.items, order.bytes) = (workers, items, bytes);
-        (order.batch, order.hang_ms) = (16, 100);
+        (order.batch, order.hang_ms, order.producers) = (16, 100, 4);
         order.bound = if row == "large" { 4 } else { 0 };
         alarm::set(order.limit_s);
         let measured = measure(&order);

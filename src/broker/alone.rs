@@ -52,7 +52,8 @@ impl Broker {
         if is_served || matches!(deadline, Deadline::None) {
             return Ok(deadline);
         }
-        if is_only_thread() {
+        // The journal's thread comes to its end without any worker.
+        if core.dispatcher.is_written() && is_only_thread() {
             let unfinished = core.dispatcher.unfinished();
             return Err(Kind::NeverServed { unfinished });
         }

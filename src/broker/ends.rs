@@ -1,5 +1,6 @@
 //! The ends of deliveries: done, refused, returned, cancelled, or with their worker.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::core::Core;
@@ -123,6 +124,27 @@ impl Core {
             self.publish(report);
         }
         Ok(())
+    }
+
+    /// Settles a run of deliveries that a holder asked for as done; each by itself if somebody is told
+    /// of it. Returns the ordinals of those that were stale.
+    pub(super) fn settle_run(
+        &mut self,
+        holder: HolderId,
+        run: RangeInclusive<u64>,
+        service: Duration,
+    ) -> Vec<u64> {
+        let ledger = &mut self.dispatcher.ledger;
+        let is_told = self.emitter.wants_items() || !self.mailboxes.is_empty();
+        if !is_told && !ledger.needs_time() && self.dispatcher.shared.is_none() {
+            return ledger.handle_done_run(holder, run, service);
+        }
+        let is_stale = |ordinal: &u64| {
+            let done = Outcome::Done(Payload::default());
+            let settled = self.settle(Token::of(holder, *ordinal), service, done);
+            settled.is_err()
+        };
+        run.filter(is_stale).collect()
     }
 
     /// Makes the product of a delivery that is done, if a caller waits for it or an observer wants

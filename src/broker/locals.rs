@@ -8,6 +8,7 @@ use super::Broker;
 use super::attachment::Attachment;
 use super::core::Core;
 use crate::error::Kind;
+use crate::fail;
 use crate::link::local::LocalReader;
 use crate::payload::Payload;
 use dishrack_core::ledger::{HolderId, Outcome, Token};
@@ -25,8 +26,10 @@ impl Core {
         };
         local.queue.end_asking();
         self.awaits_locals = true;
+        fail::point("done by a thread's store: received");
         let ledger = &mut self.dispatcher.ledger;
         ledger.handle_done_through(holder, through, service);
+        fail::point("done by a thread's store: settled");
         true
     }
 
@@ -115,7 +118,10 @@ impl Broker {
     ) -> Result<(), Kind> {
         let settled = self.with(|core| {
             core.drain_local(holder);
-            core.settle(token, service, outcome)
+            fail::point("ended by a thread: received");
+            let settled = core.settle(token, service, outcome);
+            fail::point("ended by a thread: settled");
+            settled
         });
         settled.map_err(|_| Kind::Stale)
     }

@@ -28,6 +28,11 @@ struct Mailbox {
 pub(super) struct Mailboxes(SlotMap<MailboxKey, Mailbox>);
 
 impl Mailboxes {
+    /// Returns `true` if no `map` is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn open(&mut self) -> MailboxKey {
         self.0.insert(Mailbox::default())
     }

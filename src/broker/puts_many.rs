@@ -113,6 +113,7 @@ impl Broker {
                 // Workers may have taken some of them, so there may be room again.
                 Err(kind) if kind.is_full() && count > 0 => {}
                 Err(kind) if kind.is_full() => {
+                    fail::point("put many: no room");
                     core = self.await_room(core, &mut wait)?;
                     if !is_wanted() {
                         return Err(kind);

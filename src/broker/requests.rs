@@ -12,7 +12,7 @@ use crate::fail;
 use crate::link::process::{Through, UplinkReader};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
-use crate::protocol::frame::{self, Answer, Ask, Body, Completion, Given, Up, Wait};
+use crate::protocol::frame::{self, Answer, Ask, Body, Completion, Given, RUN_ITEMS, Up, Wait};
 use crate::protocol::ring::Corrupt;
 use dishrack_core::dispatcher::{Reply, Request};
 use dishrack_core::ledger::{Handed, HolderId, Outcome, Refusal, Token};
@@ -106,11 +106,11 @@ impl Core {
         let Some((ordinal, service_ns)) = uplink.advance(through, handed)? else {
             return Ok(());
         };
-        fail::point("acknowledge: received");
+        fail::point("done by a store: received");
         let service = Duration::from_nanos(service_ns);
         let ledger = &mut self.dispatcher.ledger;
         ledger.handle_done_through(holder, ordinal, service);
-        fail::point("acknowledge: settled");
+        fail::point("done by a store: settled");
         Ok(())
     }
 
@@ -141,6 +141,21 @@ impl Core {
                 let service = Duration::from_nanos(service_ns);
                 self.receive_outcome(token, service, outcome, uplink)?;
                 uplink.saw(ordinal);
+            }
+            Up::SettledRun {
+                first,
+                last,
+                service_ns,
+            } => {
+                if last < first || last - first >= u64::from(RUN_ITEMS) {
+                    return Err("acknowledged a run that cannot be".into());
+                }
+                fail::point("done by a run: received");
+                let service = Duration::from_nanos(service_ns);
+                // Those that come too late are counted by the ledger, and change nothing.
+                self.settle_run(holder, first..=last, service);
+                fail::point("done by a run: settled");
+                uplink.saw(last);
             }
             Up::Ask { request, ask } => return self.receive_ask(holder, request, ask, uplink),
             Up::Cancel { request: number } => self.dispatcher.cancel(Request { holder, number }),
@@ -175,14 +190,14 @@ impl Core {
             let outcome = Outcome::Done(Body::Inline(result));
             self.receive_outcome(token, service, outcome, uplink)?;
         } else {
-            fail::point("acknowledge: received");
+            fail::point("done by a result: received");
             // One that comes too late is counted by the ledger, and changes nothing.
             let ledger = &mut self.dispatcher.ledger;
             if let Ok(reply) = ledger.handle_done_now(token, service, Envelope::reply) {
                 let end = || ItemEnd::Done(Payload::received(result, false));
                 self.mailboxes.deliver(reply, end);
             }
-            fail::point("acknowledge: settled");
+            fail::point("done by a result: settled");
         }
         uplink.saw(done.ordinal);
         Ok(())
@@ -215,10 +230,10 @@ impl Core {
             return Ok(());
         }
         let outcome = outcome.map(|bytes| Payload::received(&bytes, false));
-        fail::point("acknowledge: received");
+        fail::point("ended by a record: received");
         // `is_heard` above has checked that the token is not stale.
         let _ = self.settle(token, service, outcome);
-        fail::point("acknowledge: settled");
+        fail::point("ended by a record: settled");
         Ok(())
     }
 
@@ -240,7 +255,11 @@ impl Core {
                     Err(refusal) => self.refuse(request, refusal),
                 }
             }
-            Ask::Get { wait } => self.dispatcher.ask_get(request, waits(wait)),
+            Ask::Get { wait, at_most } => {
+                // More would be too much for one go.
+                let at_most = at_most.min(RUN_ITEMS) as usize;
+                self.dispatcher.ask_get(request, at_most, waits(wait));
+            }
             Ask::Join { wait } => self.dispatcher.ask_join(request, waits(wait)),
             Ask::State => self.dispatcher.ask_state(request),
             Ask::Close => {
@@ -264,32 +283,43 @@ impl Core {
                     is_closed,
                 }
             }
-            Reply::Item(handed) => {
-                self.hand_over(request, &handed);
-                return;
-            }
+            Reply::Items(items) => return self.hand_over(request, items),
         };
         self.send_answer(request, answer);
     }
 
-    /// Answers with an item. If the item cannot be brought to the worker, its attempt has failed,
-    /// and the worker goes on waiting.
-    fn hand_over(&mut self, request: Request, handed: &Handed) {
-        let (Some(attachment), Some(envelope)) = (
-            self.attachments.get_mut(request.holder),
-            self.dispatcher.ledger.payload_mut(handed.token),
-        ) else {
+    /// Answers with items. The attempt of one that cannot be brought to the worker has failed; if that
+    /// is so with all of them, the worker goes on waiting.
+    fn hand_over(&mut self, request: Request, mut items: Vec<Handed>) {
+        items.retain(|handed| self.is_within_reach(handed.token));
+        let Some(attachment) = self.attachments.get_mut(request.holder) else {
             return;
         };
-        match envelope.body.share() {
-            Ok(()) => {
+        let Some(last) = items.last().map(|handed| handed.ordinal) else {
+            self.dispatcher.ask_get(request, 1, true);
+            return;
+        };
+        for handed in &items {
+            if let Some(envelope) = self.dispatcher.ledger.payload(handed.token) {
+                let is_last = handed.ordinal == last;
                 let link = &mut attachment.link;
-                link.answer_item(request.number, handed, &envelope.body);
-                self.unsent.push_back(request.holder);
+                link.answer_item(request.number, handed, &envelope.body, is_last);
             }
+        }
+        self.unsent.push_back(request.holder);
+    }
+
+    /// Makes sure that a worker process can read this delivery's payload. If that cannot be done, the
+    /// attempt has failed.
+    fn is_within_reach(&mut self, token: Token) -> bool {
+        let Some(envelope) = self.dispatcher.ledger.payload_mut(token) else {
+            return false;
+        };
+        match envelope.body.share() {
+            Ok(()) => true,
             Err(lack) => {
-                self.fail_undeliverable(handed.token, lack);
-                self.dispatcher.ask_get(request, true);
+                self.fail_undeliverable(token, lack);
+                false
             }
         }
     }
@@ -321,18 +351,37 @@ mod tests {
 
     /// Returns the answer to a worker's report of this cause.
     fn hear(cause: Cause) -> Result<(), String> {
-        let (ring_pair, _file) = RingPair::new().unwrap();
-        let (socket, _theirs) = DescriptorSocket::pair().unwrap();
-        let mut uplink = UplinkReader::new(ring_pair, Arc::new(socket));
-        let record = Up::Settled {
+        hear_record(&Up::Settled {
             ordinal: 1,
             service_ns: 1,
             outcome: Outcome::failed(cause),
-        };
+        })
+    }
+
+    fn hear_record(record: &Up<'_>) -> Result<(), String> {
+        let (ring_pair, _file) = RingPair::new().unwrap();
+        let (socket, _theirs) = DescriptorSocket::pair().unwrap();
+        let mut uplink = UplinkReader::new(ring_pair, Arc::new(socket));
         let mut bytes = vec![0; record.bytes_max()];
-        let length = frame::encode(&record, &mut bytes);
+        let length = frame::encode(record, &mut bytes);
         let broker = Broker::new(Options::default());
         broker.with(|core| core.receive(HolderId::default(), &mut uplink, &bytes[..length]))
+    }
+
+    #[test]
+    fn a_worker_that_acknowledges_a_run_that_cannot_be_is_ended() {
+        let run = |first, last| {
+            let service_ns = 1;
+            hear_record(&Up::SettledRun {
+                first,
+                last,
+                service_ns,
+            })
+        };
+        let most = u64::from(RUN_ITEMS);
+        assert!(run(2, 1).is_err() && run(1, most + 1).is_err() && run(0, u64::MAX).is_err());
+        // What it does not hold changes nothing.
+        assert_eq!((run(1, most), run(u64::MAX, u64::MAX)), (Ok(()), Ok(())));
     }
 
     #[test]

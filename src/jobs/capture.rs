@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use super::CurrentAttempt;
 use super::output_log::{self, LogWriter};
 use super::spool::{FileKind, OutputStream, Spool, WorkerFile};
+use crate::fail;
 use crate::sys::descriptors::path_of;
 
 /// The greatest number of bytes, of both streams together, that go into the log.
@@ -103,11 +104,13 @@ impl Capture {
     pub(super) fn log(self, spool: &Spool, attempt: CurrentAttempt) -> Result<(), Self> {
         match self.write_record(spool, attempt) {
             Ok(Some(lengths)) => {
+                fail::point("output: logged");
                 // The record is the attempt's output from here on, so the attempt keeps no pair.
                 match self.empty(lengths) {
                     Ok(()) => *IDLE.lock() = Some(self),
                     Err(_) => self.remove(spool),
                 }
+                fail::point("output: logged, and its files empty");
                 Ok(())
             }
             Ok(None) | Err(_) => Err(self),
@@ -129,6 +132,7 @@ impl Capture {
         let outputs = [content(stdout, lengths[0])?, content(stderr, lengths[1])?];
         let outputs = outputs.each_ref().map(Vec::as_slice);
         let record = output_log::record(attempt.id, attempt.attempt, outputs)?;
+        fail::point("output: to be logged");
         append(spool, &record)?;
         Ok(Some(lengths))
     }
@@ -147,7 +151,10 @@ impl Capture {
         stream: OutputStream,
     ) -> io::Result<()> {
         let to = spool.path(attempt.run(), stream);
-        fs::rename(spool.path_of_worker(self.name(stream)), to)
+        fail::point("output: to be named");
+        fs::rename(spool.path_of_worker(self.name(stream)), to)?;
+        fail::point("output: named");
+        Ok(())
     }
 
     pub(super) fn file(&self, stream: OutputStream) -> &File {
@@ -175,6 +182,7 @@ pub(super) fn note_files(spool: &Spool, attempt: CurrentAttempt) {
     let record = output_log::record_of_files(attempt.id, attempt.attempt);
     // Without it the files are found after a longer look.
     let _ = append(spool, &record);
+    fail::point("output: its files noted");
 }
 
 fn append(spool: &Spool, record: &[u8]) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use super::capture::{self, Capture};
 use super::spool::{self, OutputStream, Spool};
 use super::{CurrentAttempt, stderr};
+use crate::fail;
 use crate::handler::attempt::Setback;
 use dishrack_core::ledger::Cause;
 
@@ -94,6 +95,7 @@ impl<'a> CommandOutput<'a> {
             None if stderr.length == 0 => self.remove(OutputStream::Stderr),
             None => {}
         }
+        fail::point("output: in its files");
         Ok(())
     }
 

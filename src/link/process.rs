@@ -147,15 +147,18 @@ impl Link for ProcessLink {
         self.push(&Down::Answer { request, answer });
     }
 
-    fn answer_item(&mut self, request: u64, handed: &Handed, payload: &Payload) {
+    fn answer_item(&mut self, request: u64, handed: &Handed, payload: &Payload, is_last: bool) {
         let body = self.body_of(payload);
-        let given = Given {
+        let item = Given {
             ordinal: handed.ordinal,
             id: handed.id,
             attempt: handed.attempt,
             body,
         };
-        self.answer(request, Answer::Item(given));
+        match is_last {
+            true => self.answer(request, Answer::Item(item)),
+            false => self.push(&Down::Item { request, item }),
+        }
     }
 
     fn revoke(&mut self, handed: &Handed) -> bool {

@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 7;
+pub(crate) const PROTOCOL: u32 = 8;
+
+/// The greatest number of items that one request brings, and of deliveries that one record
+/// acknowledges.
+pub(crate) const RUN_ITEMS: u32 = 256;
 
 /// The message over ipc-channel that says: look into the ring pair.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,8 +55,10 @@ pub(crate) enum Ask<'a> {
         #[serde(borrow)]
         body: Body<'a>,
     },
+    /// The next item, and those behind it, up to `at_most` in all.
     Get {
         wait: Wait,
+        at_most: u32,
     },
     Join {
         wait: Wait,
@@ -79,6 +85,14 @@ pub(crate) enum Up<'a> {
         /// Its text is [clipped](clipped).
         #[serde(borrow)]
         outcome: Outcome<Body<'a>>,
+    },
+    /// Deliveries that the worker has asked for are done, from this ordinal to that one: at most
+    /// [`RUN_ITEMS`].
+    SettledRun {
+        first: u64,
+        last: u64,
+        /// The mean time of one.
+        service_ns: u64,
     },
     Ask {
         request: u64,
@@ -171,6 +185,12 @@ pub(crate) enum Down<'a> {
         start: usize,
         length: usize,
     },
+    /// An item for this request. Others follow, and the last one is the answer.
+    Item {
+        request: u64,
+        #[serde(borrow)]
+        item: Given<'a>,
+    },
     Answer {
         request: u64,
         #[serde(borrow)]
@@ -223,6 +243,7 @@ impl RingRecord for Up<'_> {
                 ..
             }
             | Up::Started { .. }
+            | Up::SettledRun { .. }
             | Up::Cancel { .. }
             | Up::HasBegun { .. }
             | Up::Worn
@@ -237,6 +258,7 @@ impl RingRecord for Up<'_> {
 impl RingRecord for Down<'_> {
     fn bytes_max(&self) -> usize {
         let text = match self {
+            Down::Item { item, .. } => item.body.inline_bytes(),
             Down::Answer { answer, .. } => match answer {
                 Answer::Item(given) => given.body.inline_bytes(),
                 Answer::Refused { why, .. } => why.len(),

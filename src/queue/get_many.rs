@@ -1,17 +1,20 @@
 //! Takes many items at once, and acknowledges many deliveries at once. How the queue carries that
 //! out is not known here.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::batch::BATCH_ITEMS;
 use super::side::Side;
-use super::{Delivery, JoinableQueue};
+use super::{Delivery, JoinableQueue, kind_of};
 use crate::broker::Deadline;
 use crate::error::Error;
 use crate::payload::Payload;
-use dishrack_core::ledger::{ItemId, Outcome};
+use crate::protocol::frame::Wait;
+use crate::worker::session::Session;
+use dishrack_core::ledger::{ItemId, Outcome, Token};
 
 /// The outcome of a [`task_done_many`](JoinableQueue::task_done_many).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +33,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// under one lock. Each is a delivery of its own; see [`get`](Self::get). `at_most` 0 counts as
     /// 1.
     ///
-    /// Others cannot get these items meanwhile, so take no more than will be done soon. In a worker
-    /// process items are asked for one by one.
+    /// Others cannot get these items meanwhile, so take no more than will be done soon. A worker
+    /// process asks for up to 256 in one request. If it dies, all that it has got and not settled count
+    /// as begun.
     ///
     /// # Errors
     /// As [`get`](Self::get). An item that does not decode is refused alone.
@@ -48,8 +52,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Ok::<(), dishrack::Error>(())
     /// ```
     pub fn get_many(&self, at_most: usize) -> Result<Vec<Delivery<T>>, Error> {
-        let Side::Local(broker) = &self.side else {
-            return self.get_each(at_most);
+        let broker = match &self.side {
+            Side::Local(broker) => broker,
+            Side::Remote(session) => return self.get_many_of(session, at_most),
         };
         let mut jobs = Vec::new();
         loop {
@@ -64,20 +69,37 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
     }
 
-    fn get_each(&self, at_most: usize) -> Result<Vec<Delivery<T>>, Error> {
-        let mut deliveries = vec![self.get()?];
-        while deliveries.len() < at_most
-            && let Ok(delivery) = self.try_get()
-        {
-            deliveries.push(delivery);
+    /// Does the same from a worker process, by requests for as many as one answer brings.
+    fn get_many_of(&self, session: &Session, at_most: usize) -> Result<Vec<Delivery<T>>, Error> {
+        let mut deliveries = Vec::new();
+        loop {
+            let left = at_most.saturating_sub(deliveries.len()).max(1);
+            let asked = left.min(BATCH_ITEMS);
+            let (wait, deadline) = match deliveries.is_empty() {
+                true => (Wait::UntilCancelled, Deadline::Forever),
+                false => (Wait::No, Deadline::None),
+            };
+            let number = u32::try_from(asked).unwrap_or(u32::MAX);
+            let arrivals = match session.ask_items(wait, number, deadline) {
+                Ok(arrivals) => arrivals,
+                Err(_) if !deliveries.is_empty() => return Ok(deliveries),
+                Err(answer) => return Err(Error(kind_of(answer))),
+            };
+            let is_less = arrivals.len() < asked;
+            deliveries.extend(arrivals.iter().filter_map(|arrival| {
+                let side = self.side.clone();
+                session.take(arrival, || Delivery::of_arrival(side, arrival))
+            }));
+            // Items that do not decode were refused, and others may be there.
+            if (is_less && !deliveries.is_empty()) || deliveries.len() >= at_most.max(1) {
+                return Ok(deliveries);
+            }
         }
-        Ok(deliveries)
     }
 
-    /// Acknowledges many deliveries as done, under one lock. A stale one is refused alone, and the
-    /// items of the others are done.
-    ///
-    /// In a worker process they are acknowledged one by one.
+    /// Acknowledges many deliveries as done, under one lock, or from a worker process in one go.
+    /// Those that follow each other are settled as a run. A stale one is refused alone, and the items of
+    /// the others are done.
     ///
     /// See [`get_many`](Self::get_many) for an example.
     pub fn task_done_many(&self, deliveries: impl IntoIterator<Item = Delivery<T>>) -> DoneMany {
@@ -92,9 +114,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         for delivery in deliveries {
             let id = delivery.id();
             let (side, token, service) = delivery.into_done();
-            if let (Side::Local(own), Side::Local(from)) = (&self.side, &side)
-                && Arc::ptr_eq(own, from)
-            {
+            if self.side.is(&side) {
                 ids.push(id);
                 ours.push((token, service));
             } else {
@@ -103,14 +123,19 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                 outcome.add(id, settled.is_ok());
             }
         }
-        if let Side::Local(broker) = &self.side
-            && !ours.is_empty()
-        {
-            let settled = broker.settle_many(&ours);
-            ids.into_iter()
-                .zip(settled)
-                .for_each(|(id, is_done)| outcome.add(id, is_done));
+        if ours.is_empty() {
+            return outcome;
         }
+        let settled = match &self.side {
+            Side::Local(broker) => broker.settle_many(&ours),
+            Side::Remote(session) => {
+                let ordinal = |(token, service): &(Token, Duration)| (token.ordinal(), *service);
+                session.settle_many(&ours.iter().map(ordinal).collect::<Vec<_>>())
+            }
+        };
+        ids.into_iter()
+            .zip(settled)
+            .for_each(|(id, is_done)| outcome.add(id, is_done));
         outcome
     }
 }

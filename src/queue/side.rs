@@ -23,6 +23,15 @@ impl Side {
         }
     }
 
+    /// Returns `true` if both are the same queue's.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Side::Local(own), Side::Local(other)) => Arc::ptr_eq(own, other),
+            (Side::Remote(own), Side::Remote(other)) => Arc::ptr_eq(own, other),
+            (Side::Local(_), Side::Remote(_)) | (Side::Remote(_), Side::Local(_)) => false,
+        }
+    }
+
     /// Returns the receiver of the outcomes of its deliveries.
     pub(super) fn acknowledger(&self) -> &dyn Acknowledger {
         match self {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
+use crate::fail;
 use crate::handler::stopwatch::StopWatch;
 use crate::link::LocalDelivery;
 use crate::link::local::{LocalQueue, ReportTime};
@@ -68,6 +69,7 @@ impl LocalWorker {
             }
             let at_ns = self.watch.begin();
             self.queue.board().begin(job.token.ordinal(), at_ns);
+            fail::point("thread: begun");
             return Some(job);
         }
         None
@@ -99,6 +101,7 @@ impl LocalWorker {
     fn store(&mut self, ordinal: u64, service: Duration, left: u64) {
         let service_ns = u64::try_from(service.as_nanos()).unwrap_or(u64::MAX);
         self.queue.board().set_through(ordinal, service_ns);
+        fail::point("thread: stored");
         self.stored = ordinal;
         let unseen = ordinal.saturating_sub(self.queue.seen());
         let is_to_tell = match self.queue.telling() {

@@ -166,7 +166,7 @@ fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
     let _ = setsid();
     // The signal at a parent's death is a setting of the calling thread.
     let waker = orphan::watch(assignment.supervisor);
-    fail::point("worker: guarded");
+    fail::point("worker: forked, guarded");
     title::set_comm(&assignment.name);
     // If that fails, its stderr stays the fork server's.
     let _ = endpoints.stderr.take().map(dup2_stderr);

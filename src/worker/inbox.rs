@@ -117,6 +117,8 @@ pub(super) struct Inbox {
     /// Deliveries that were taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Received>,
     pub(super) answers: HashMap<u64, Answer<Received>>,
+    /// The items that came for a request before its answer.
+    pub(super) items: HashMap<u64, Vec<Received>>,
     /// Deliveries that `get` took and that are not settled, by ordinals.
     pub(super) held: HashMap<u64, Unsettled>,
     pub(super) is_stopping: bool,
@@ -129,6 +131,7 @@ impl Inbox {
             segments: ReceivedSegments::by(socket),
             arrivals: VecDeque::new(),
             answers: HashMap::new(),
+            items: HashMap::new(),
             held: HashMap::new(),
             is_stopping: false,
         }
@@ -190,6 +193,14 @@ impl Inbox {
                 };
                 arrival.become_next(header, BodyPlace::Shared(view));
                 Incoming::Delivery
+            }
+            Ok(Down::Item { request, item }) => {
+                let item = match self.arrival(record, item) {
+                    Ok(item) => item,
+                    Err(look) => return look,
+                };
+                self.items.entry(request).or_default().push(item);
+                Incoming::Other
             }
             Ok(Down::Answer { request, answer }) => {
                 let answer = match answer.try_map(|given| self.arrival(record, given)) {

@@ -28,7 +28,9 @@ use crate::handler::stopwatch::StopWatch;
 use crate::payload::Payload;
 use crate::protocol::doorbell::Ticket;
 use crate::protocol::endpoints::Endpoints;
-use crate::protocol::frame::{Answer, Ask, Body, Completion, Nudge, PROTOCOL, Up, Wait, clipped};
+use crate::protocol::frame::{
+    Answer, Ask, Body, Completion, Nudge, PROTOCOL, RUN_ITEMS, Up, Wait, clipped,
+};
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::clock::Deadline;
@@ -36,7 +38,7 @@ use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::poll::{give_way, poll_until};
 use crate::sys::{exit, stderr, title};
-use dishrack_core::ledger::{Cause, Outcome, Token};
+use dishrack_core::ledger::{Cause, DoneRun, Outcome, Token};
 
 /// The number of acknowledgements that wake the supervisor early; below, waiting costs less.
 const EARLY_RING: usize = 16;
@@ -394,6 +396,33 @@ impl Session {
         true
     }
 
+    /// Ends many deliveries of a loop as done, given by ordinal and time, and tells the supervisor at
+    /// once. Returns for each `false` if it was ended before.
+    pub(crate) fn settle_many(&self, done: &[(u64, Duration)]) -> Vec<bool> {
+        copies::end_copy();
+        let mut inbox = self.inbox.lock();
+        let held = done.iter().map(|(ordinal, _)| inbox.held.remove(ordinal));
+        let held: Vec<Option<Unsettled>> = held.collect();
+        self.show_oldest(&inbox);
+        drop(inbox);
+        let were_held: Vec<bool> = held.iter().map(Option::is_some).collect();
+        let lenders = held.into_iter().flatten().filter_map(|one| one.lender);
+        lenders.for_each(|lender| lender.settle(&*self.uplink));
+        let all = done.iter().zip(&were_held);
+        let ours = all.filter_map(|(one, was_held)| was_held.then_some(*one));
+        for run in DoneRun::join(ours, RUN_ITEMS) {
+            self.uplink.push(&Up::SettledRun {
+                first: run.first,
+                last: run.last,
+                service_ns: nanos(run.service),
+            });
+            fail::point("worker: run settled");
+        }
+        self.watch_memory();
+        self.uplink.ring_now();
+        were_held
+    }
+
     /// Shows that a loop works on the oldest item that it got and did not settle.
     fn show_oldest(&self, inbox: &Inbox) {
         if self.is_handler.load(Ordering::Relaxed) {
@@ -461,6 +490,31 @@ impl Session {
         let request = self.next_request();
         self.uplink.push(&Up::Ask { request, ask });
         self.wait_for(request, deadline)
+    }
+
+    /// Asks the supervisor for the next item and those behind it, up to `at_most` in all, and waits
+    /// for the first until the deadline.
+    ///
+    /// # Errors
+    /// The answer, if it is no item.
+    pub(crate) fn ask_items(
+        &self,
+        wait: Wait,
+        at_most: u32,
+        deadline: Deadline,
+    ) -> Result<Vec<Received>, Answer<Received>> {
+        copies::end_copy();
+        let request = self.next_request();
+        let ask = Ask::Get { wait, at_most };
+        self.uplink.push(&Up::Ask { request, ask });
+        let last = match self.wait_for(request, deadline) {
+            Answer::Item(last) => last,
+            answer => return Err(answer),
+        };
+        let before = self.inbox.lock().items.remove(&request);
+        let mut items = before.unwrap_or_default();
+        items.push(last);
+        Ok(items)
     }
 
     fn next_request(&self) -> u64 {

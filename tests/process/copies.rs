@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -487,26 +487,33 @@ fn double_many_under_kills(copies: Copies) -> BTreeMap<u64, u64> {
             .intensity(u32::MAX, Duration::from_secs(1))
     });
     let is_over = AtomicBool::new(false);
-    let (results, kills) = std::thread::scope(|scope| {
-        let killer = scope.spawn(|| {
-            let mut kills = 0_u64;
+    let kills = AtomicU64::new(0);
+    let results = std::thread::scope(|scope| {
+        scope.spawn(|| {
             while !is_over.load(Ordering::Acquire) {
                 let workers = pool.pool.workers();
                 if workers.len() > 1 {
-                    let at = mixed(kills) % workers.len() as u64;
+                    let at = mixed(kills.load(Ordering::Relaxed)) % workers.len() as u64;
                     send(workers[usize::try_from(at).unwrap()].pid, Signal::SIGKILL);
-                    kills += 1;
+                    kills.fetch_add(1, Ordering::Release);
                 }
-                // The pace of the kills, which nothing waits for.
+                // The pace of the kills.
                 std::thread::sleep(Duration::from_millis(10));
             }
-            kills
         });
-        let results = pool.pool.map((0..MANY).map(Task::Double)).zip(0..MANY);
+        // However fast the workers are, some are killed between any few hundred items.
+        let tasks = (0..MANY).map(|n| {
+            until("enough workers were killed", || {
+                kills.load(Ordering::Acquire) >= n / (MANY / 25)
+            });
+            Task::Double(n)
+        });
+        let results = pool.pool.map(tasks).zip(0..MANY);
         let results: Vec<_> = results.map(|(one, n)| (n, one.unwrap())).collect();
         is_over.store(true, Ordering::Release);
-        (results, killer.join().unwrap())
+        results
     });
+    let kills = kills.into_inner();
     assert!(kills > 20, "{kills}");
     assert_eq!(results.len() as u64, MANY);
     assert_eq!(pool.join(), (MANY, 0));

@@ -5,6 +5,9 @@
 mod deadline;
 #[path = "../shared/http.rs"]
 mod http;
+#[cfg(feature = "failpoints")]
+#[path = "../shared/points.rs"]
+mod points;
 #[path = "../shared/run.rs"]
 mod run;
 #[path = "../shared/said.rs"]

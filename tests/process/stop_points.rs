@@ -44,9 +44,13 @@ pub(crate) fn start_workers(method: StartMethod) {
 
 /// They are suspended at each step of their way to work.
 fn workers_that_are_stopped_in_boot_end_with_the_supervisor() {
-    let all = ["worker: guarded", "worker: appointed", "worker: ready"];
-    let spawned = std::iter::once("worker: ordered").chain(all);
-    let forked = std::iter::once("worker: forked").chain(all);
+    let all = ["worker: appointed", "worker: ready"];
+    let spawned = ["worker: ordered", "worker: guarded"]
+        .into_iter()
+        .chain(all);
+    let forked = ["worker: forked", "worker: forked, guarded"]
+        .into_iter()
+        .chain(all);
     let points = spawned.map(|point| ("starts workers, spawned", point));
     for (play, point) in points.chain(forked.map(|point| ("starts workers, forked", point))) {
         let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! A queue on Redis under faults of networks, servers, supervisors, and items.
 
 pub(crate) mod puppet;
-mod stage;
+pub(crate) mod stage;
 
 mod cuts;
 mod everything;

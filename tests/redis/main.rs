@@ -8,6 +8,9 @@ mod conformance;
 mod deadline;
 #[path = "../shared/dependants.rs"]
 mod dependants;
+#[cfg(feature = "failpoints")]
+#[path = "../shared/points.rs"]
+mod points;
 #[path = "../shared/port.rs"]
 mod port;
 #[path = "../shared/proxy.rs"]
@@ -28,6 +31,8 @@ mod endurance;
 mod faults;
 mod harness;
 mod hosts;
+#[cfg(feature = "failpoints")]
+mod kill_points;
 mod model;
 mod page;
 mod place;
@@ -40,6 +45,8 @@ fn main() {
         Ok(harness::PLAY) => return harness::play(),
         Ok(faults::puppet::PLAY) => return faults::puppet::play(),
         Ok(endurance::PLAY) => return endurance::play(),
+        #[cfg(feature = "failpoints")]
+        Ok(kill_points::PLAY) => return kill_points::play(),
         _ => {}
     }
     conformance::serve();
@@ -57,6 +64,8 @@ fn main() {
         faults::trials(),
         endurance::trials(),
         harness::trials(),
+        #[cfg(feature = "failpoints")]
+        kill_points::trials(),
         model::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),

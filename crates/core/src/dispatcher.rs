@@ -21,14 +21,15 @@ use crate::ledger::{
 };
 pub use crate::request::Request;
 use crate::shared::{OutgoingPut, Putter, Shared};
+use answers::WaitingGet;
 
 /// The answer to a request. Each is answered exactly once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The item was accepted, and is durable.
     Accepted(ItemId),
-    /// The next item.
-    Item(Handed),
+    /// The next item, and those behind it: at most as many as were asked for, and at least one.
+    Items(Vec<Handed>),
     /// Every item has its end: this many are done, and this many dead.
     Joined(u64, u64),
     /// The state of the queue, as the owner of the dispatcher sees it.
@@ -75,7 +76,7 @@ pub struct Dispatcher<P, R> {
     puts: VecDeque<(Request, P)>,
     /// Puts that are not durable yet.
     staged: VecDeque<(Request, ItemId)>,
-    gets: VecDeque<Request>,
+    gets: VecDeque<WaitingGet>,
     /// Each with the question about the stream whose answer it waits for, and true if it waits for
     /// the end.
     joins: VecDeque<(Request, u64, bool)>,
@@ -222,9 +223,11 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         }
     }
 
-    /// Handles a worker's request for an item.
-    pub fn ask_get(&mut self, request: Request, waits: bool) {
-        if self.answer_get(request) {
+    /// Handles a worker's request for items: for the next one, and for those that are there behind
+    /// it, up to `at_most` in all.
+    pub fn ask_get(&mut self, request: Request, at_most: usize, waits: bool) {
+        let get = WaitingGet { request, at_most };
+        if self.answer_get(get) {
             return;
         }
         if !waits && self.shared.is_none() {
@@ -232,7 +235,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             return;
         }
         self.ledger.handle_getter_waiting(true);
-        self.gets.push_back(request);
+        self.gets.push_back(get);
         if !waits {
             self.leave(request);
         }
@@ -242,7 +245,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     fn leave(&mut self, request: Request) {
         if let Some(shared) = &mut self.shared {
             self.leaving.push_back((request, shared.queries.ask()));
-        } else if let Some(at) = self.gets.iter().position(|other| *other == request) {
+        } else if let Some(at) = self.place_of_get(request) {
             self.gets.remove(at);
             self.ledger.handle_getter_waiting(false);
             self.answer(request, Reply::Refused(Refusal::Empty));
@@ -277,7 +280,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         if let Some(at) = self.puts.iter().position(|(other, _)| *other == request) {
             self.puts.remove(at);
             self.answer(request, Reply::Refused(Refusal::Full));
-        } else if self.gets.contains(&request) {
+        } else if self.place_of_get(request).is_some() {
             self.leave(request);
         } else if let Some(at) = self.joins.iter().position(|(other, ..)| *other == request) {
             self.joins.remove(at);
@@ -427,7 +430,8 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
                 let counts = self.ledger.counts();
                 return Some(Ok((counts.done, counts.dead)));
             }
-            None => false,
+            // What has ended may have to be written.
+            None => self.ledger.counts().unfinished() == 0 && !self.ledger.is_written(),
         };
         let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
         let is_lost = self.are_workers_lost() && !is_served_here && !is_coming_to_it;
@@ -471,10 +475,11 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Stops a worker: its waiting gets end, so its loop ends too.
     pub fn stop(&mut self, holder: HolderId) {
         self.ledger.handle_stop(holder);
-        while let Some(at) = self.gets.iter().position(|get| get.holder == holder) {
-            if let Some(request) = self.gets.remove(at) {
+        let is_its = |get: &WaitingGet| get.request.holder == holder;
+        while let Some(at) = self.gets.iter().position(is_its) {
+            if let Some(get) = self.gets.remove(at) {
                 self.ledger.handle_getter_waiting(false);
-                self.answer(request, Reply::Refused(Refusal::Closed));
+                self.answer(get.request, Reply::Refused(Refusal::Closed));
             }
         }
     }
@@ -498,7 +503,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         }
         self.answers.retain(|(request, _)| request.holder != holder);
         let waiting = self.gets.len();
-        self.gets.retain(|request| request.holder != holder);
+        self.gets.retain(|get| get.request.holder != holder);
         for _ in self.gets.len()..waiting {
             self.ledger.handle_getter_waiting(false);
         }

@@ -10,6 +10,7 @@ use super::super::core::Core;
 use super::super::monitor::{sleep, with_guard};
 use super::super::{Deadline, Envelope};
 use super::StreamContext;
+use crate::fail;
 use crate::store::stream::{Arrival, Maintained};
 use dishrack_core::dispatcher::inflight::{self, FetcherCall, FetcherStep};
 use dishrack_core::ledger::ItemId;
@@ -30,6 +31,7 @@ pub(super) fn run(post: &StreamContext) {
         let done = match call {
             FetcherCall::Maintain(count) => {
                 let maintained = post.stream.maintain(count);
+                fail::point("exchange: leases renewed");
                 due = Instant::now() + every;
                 maintained.map(|maintained| {
                     let surplus = post.with(|core| core.maintained(maintained));
@@ -52,6 +54,7 @@ pub(super) fn run(post: &StreamContext) {
                     false => Duration::ZERO,
                 };
                 let taken = post.stream.take(count, wait);
+                fail::point("exchange: taken, not held");
                 taken.map(|arrivals| post.with(|core| core.took(arrivals, question)))
             }
         };

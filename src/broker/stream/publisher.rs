@@ -49,11 +49,15 @@ pub(super) fn tell_all(post: &StreamContext) {
     while let Some(call) = post.with(Core::next_call) {
         let done = match call {
             PublisherCall::Settle(number, ends) => {
-                let answered = told(|| post.stream.settle(&ends));
+                fail::point("exchange: ends to be told");
+                let answered = post.stream.settle(&ends);
+                fail::point("exchange: ends durable, not told");
                 answered.map(|answered| post.with(|core| core.settled(number, &ends, answered)))
             }
             PublisherCall::Put(puts) => {
-                let admission = told(|| post.stream.put(&puts));
+                fail::point("exchange: puts to be told");
+                let admission = post.stream.put(&puts);
+                fail::point("exchange: puts durable, not told");
                 admission.map(|admission| post.with(|core| core.admitted(&puts, admission)))
             }
             PublisherCall::Refresh(question) => {
@@ -67,14 +71,6 @@ pub(super) fn tell_all(post: &StreamContext) {
             return;
         }
     }
-}
-
-/// Wraps a call in which tests kill the process.
-fn told<R>(tell: impl FnOnce() -> R) -> R {
-    fail::point("exchange: begin");
-    let answer = tell();
-    fail::point("exchange: durable, not told");
-    answer
 }
 
 impl Core {

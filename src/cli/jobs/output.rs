@@ -31,6 +31,7 @@ use crate::cli::unwritten::Unwritten;
 use crate::cli::view::{Out, View};
 use crate::cli::work::OnShown;
 use crate::cli::work::Origin;
+use crate::fail;
 use crate::jobs::output_log::{Kept, Logs};
 use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::observe::text::printable;
@@ -290,6 +291,7 @@ impl Outputs {
         if self.written.is_empty() {
             return Ok(());
         }
+        fail::point("output: shown");
         // The journal may forget a dead letter only when it is in its file.
         if let Some(letters) = &self.letters {
             letters.sync();
@@ -319,7 +321,9 @@ impl Outputs {
                 shown.push((run.id, run.attempt));
             }
         }
+        fail::point("output: its files removed");
         (self.shown)(&shown);
+        fail::point("output: to be forgotten");
         Ok(())
     }
 

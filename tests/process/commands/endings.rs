@@ -1,9 +1,11 @@
 //! Runs of commands that end early: halted, stopped, or after too many failures.
 
+use std::fs::File;
+
 use nix::sys::signal::Signal;
 
 use super::{Place, feed, read_pid, sh, words};
-use crate::support::{is_alive, named, until};
+use crate::support::{Run, is_alive, named, until};
 
 crate::trials!(
     an_own_directory_that_was_removed_is_named,
@@ -91,9 +93,15 @@ fn a_stop_finishes_what_runs() {
     let place = Place::new();
     place.gate("gate");
     let script = "echo $$ > a; read x < gate; echo end";
-    let mut run = place.watch(&["-w", "1", "--", "sh", "-c", script, "{}", ":::", "a", "b"]);
+    let mut command = place.supervisor(&words("--format json -w 1 -- sh -c"));
+    command.args([script, "{}", ":::", "a", "b"]);
+    command.stderr(File::create(place.path("stderr")).unwrap());
+    let mut run = Run::of(command);
     let command = read_pid(&place.path("a"));
     run.signal(Signal::SIGINT);
+    until("the stop begins", || {
+        place.text("stderr").contains("SIGINT: finishing")
+    });
     assert!(is_alive(command));
     place.open_gate("gate");
     let events = run.ends(130);

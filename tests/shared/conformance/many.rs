@@ -2,6 +2,8 @@
 
 use dishrack::{Delivery, JoinableQueue, Options, Roles, StartMethod, Supervisor};
 use libtest_mimic::Trial;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{DEADLINE, Link, Shy, Sour, bounded, double, join, start_workers, unwrap_shy};
 use crate::deadline::until;
@@ -38,12 +40,16 @@ suite!(
     an_item_that_was_refused_is_not_missed_by_a_map,
     an_iterator_of_a_map_may_wait_for_the_items_before,
     a_loop_may_take_and_acknowledge_many,
+    a_loop_may_take_many_large_items,
+    one_of_many_that_a_loop_has_settled_before_is_refused_alone,
     one_of_many_that_is_stale_or_sour_is_refused_alone,
 );
 
 pub(super) fn serve(roles: &mut Roles) {
     roles.handler(split_many);
     roles.worker(loop_of_many);
+    roles.worker(loop_of_many_large);
+    roles.worker(loop_that_settles_one_twice);
 }
 
 /// Puts two halves of a number on its own queue, together.
@@ -69,6 +75,37 @@ fn loop_of_many(queue: JoinableQueue<u64>) {
         let count = others.len() as u64;
         let outcome = queue.task_done_many(others);
         assert_eq!((outcome.done, outcome.stale.len()), (count, 0));
+    }
+}
+
+/// Takes many texts at once, some of which are in shared memory, and looks at each.
+fn loop_of_many_large(queue: JoinableQueue<String>) {
+    while let Ok(deliveries) = queue.get_many(7) {
+        for delivery in &deliveries {
+            assert_eq!(**delivery, text(delivery.len()));
+        }
+        let count = deliveries.len() as u64;
+        let outcome = queue.task_done_many(deliveries);
+        assert_eq!((outcome.done, outcome.stale.len()), (count, 0));
+    }
+}
+
+fn text(length: usize) -> String {
+    "wash".chars().cycle().take(length).collect()
+}
+
+/// Takes all that is there, settles the first by itself, and then all together.
+fn loop_that_settles_one_twice(queue: JoinableQueue<u64>) {
+    while let Ok(mut deliveries) = queue.get_many(1000) {
+        while deliveries.len() < 600 {
+            deliveries.extend(queue.get_many(1000).unwrap());
+        }
+        let all: Vec<u64> = deliveries.iter().map(|delivery| **delivery).collect();
+        assert_eq!(all, (0..600).collect::<Vec<u64>>());
+        let first = deliveries[0].id();
+        queue.task_done().unwrap();
+        let outcome = queue.task_done_many(deliveries);
+        assert_eq!((outcome.done, outcome.stale), (599, vec![first]));
     }
 }
 
@@ -225,19 +262,53 @@ fn an_iterator_of_a_map_may_wait_for_the_items_before(link: Link) {
     }
 }
 
+/// Makes so many loops; `None` where `get_many` would block the thread of all of them.
+fn start_loops<T: Serialize + DeserializeOwned + 'static>(
+    link: Link,
+    loops: usize,
+    queue: &JoinableQueue<T>,
+    body: impl Fn(JoinableQueue<T>) + Send + Sync + 'static,
+) -> Option<Supervisor<T, ()>> {
+    let builder = Supervisor::builder();
+    let builder = match link {
+        Link::Process => builder.processes(loops),
+        Link::Forked => builder.start_method(StartMethod::Fork).processes(loops),
+        Link::Thread => builder.threads(loops),
+        Link::Inline => builder.inline(),
+        Link::Task => return None,
+    };
+    Some(builder.worker(queue, body).unwrap())
+}
+
+fn a_loop_may_take_many_large_items(link: Link) {
+    let queue = place::queue(bounded(20));
+    let Some(pool) = start_loops(link, 2, &queue, loop_of_many_large) else {
+        return;
+    };
+    let texts = (0..100).map(|n| text(if n % 3 == 0 { 40_000 + n } else { n }));
+    assert_eq!(queue.put_many(texts).into_result().unwrap(), 100);
+    assert_eq!(join(&queue), (100, 0));
+    queue.close();
+    pool.stop();
+}
+
+/// A run of what follows it is settled all the same.
+fn one_of_many_that_a_loop_has_settled_before_is_refused_alone(link: Link) {
+    let queue = place::queue(Options::default());
+    assert_eq!(queue.put_many(0..600).into_result().unwrap(), 600);
+    let Some(pool) = start_loops(link, 1, &queue, loop_that_settles_one_twice) else {
+        return;
+    };
+    assert_eq!(join(&queue), (600, 0));
+    queue.close();
+    pool.stop();
+}
+
 fn a_loop_may_take_and_acknowledge_many(link: Link) {
     let queue = place::queue(bounded(100));
-    let builder = Supervisor::builder();
-    let forked = builder.clone().start_method(StartMethod::Fork);
-    let pool = match link {
-        Link::Process => builder.processes(2).worker(&queue, loop_of_many),
-        Link::Forked => forked.processes(2).worker(&queue, loop_of_many),
-        Link::Thread => builder.threads(2).worker(&queue, loop_of_many),
-        Link::Inline => builder.inline().worker(&queue, loop_of_many),
-        // `get_many` blocks its thread.
-        Link::Task => return,
+    let Some(pool) = start_loops(link, 2, &queue, loop_of_many) else {
+        return;
     };
-    let pool = pool.unwrap();
     assert_eq!(queue.put_many(0..MANY).into_result().unwrap(), MANY);
     assert_eq!(join(&queue), (MANY - 1, 1));
     let letters = queue.take_dead_letters().unwrap();

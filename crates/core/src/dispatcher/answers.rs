@@ -1,13 +1,30 @@
 //! PURE: answers those of the waiting requests that can be answered now.
 
+use alloc::vec;
+
 use super::{Dispatcher, Reply, Request};
 use crate::ledger::{Ballot, Refusal, Weight};
 
+/// A request for items.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WaitingGet {
+    pub(super) request: Request,
+    /// The greatest number of items in the answer.
+    pub(super) at_most: usize,
+}
+
 impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
-    /// Answers with an item or with the end of the queue, if it can.
-    pub(super) fn answer_get(&mut self, request: Request) -> bool {
-        if let Some(handed) = self.ledger.handle_get(request.holder) {
-            self.answer(request, Reply::Item(handed));
+    /// Answers with items or with the end of the queue, if it can.
+    pub(super) fn answer_get(&mut self, get: WaitingGet) -> bool {
+        let WaitingGet { request, at_most } = get;
+        if let Some(first) = self.ledger.handle_get(request.holder) {
+            let mut items = vec![first];
+            while items.len() < at_most
+                && let Some(next) = self.ledger.handle_get(request.holder)
+            {
+                items.push(next);
+            }
+            self.answer(request, Reply::Items(items));
             return true;
         }
         let end = match self.end_of_gets() {
@@ -20,10 +37,14 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         end.is_some()
     }
 
+    pub(super) fn place_of_get(&self, request: Request) -> Option<usize> {
+        self.gets.iter().position(|get| get.request == request)
+    }
+
     pub(super) fn serve_gets(&mut self) {
-        while let Some(request) = self.gets.pop_front() {
-            if !self.answer_get(request) {
-                self.gets.push_front(request);
+        while let Some(get) = self.gets.pop_front() {
+            if !self.answer_get(get) {
+                self.gets.push_front(get);
                 return;
             }
             self.ledger.handle_getter_waiting(false);
@@ -106,7 +127,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             let request = *request;
             self.leaving.pop_front();
             // If it is not found, it was answered with an item.
-            if let Some(at) = self.gets.iter().position(|other| *other == request) {
+            if let Some(at) = self.place_of_get(request) {
                 self.gets.remove(at);
                 self.ledger.handle_getter_waiting(false);
                 self.answer(request, Reply::Refused(Refusal::Empty));

@@ -8,14 +8,16 @@ use dishrack_core::dispatcher::{Dispatcher, Effect, Reply, Request};
 
 use crate::steps::Steps as _;
 use dishrack_core::ledger::{Capacity, Options, Outcome, Refusal};
-use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Scene, Token};
+use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Recovered, Scene, Started, Token};
 
 crate::trials! {
     another_workers_delivery_cannot_be_given_back,
     a_waiting_put_is_answered_when_there_is_room,
     a_request_is_answered_once_also_when_it_is_cancelled,
+    one_request_is_answered_with_what_is_there_of_many,
     a_join_is_answered_when_all_is_done,
     nobody_waits_for_workers_that_are_gone,
+    a_join_waits_for_the_journal_though_the_workers_are_gone,
 }
 
 type Table = Dispatcher<Vec<u8>, ()>;
@@ -87,7 +89,7 @@ fn a_request_is_answered_once_also_when_it_is_cancelled() {
     let mut dispatcher = table(Capacity::Unbounded);
     let holder = dispatcher.ledger.join_getter();
     let request = Request { holder, number: 1 };
-    dispatcher.ask_get(request, true);
+    dispatcher.ask_get(request, 1, true);
     assert!(dispatcher.poll().is_none());
     dispatcher.cancel(request);
     dispatcher.cancel(request);
@@ -95,6 +97,31 @@ fn a_request_is_answered_once_also_when_it_is_cancelled() {
     assert!(dispatcher.poll().is_none());
     dispatcher.put(vec![1], false).unwrap();
     assert!(dispatcher.poll().is_none(), "nobody asks any more");
+}
+
+fn one_request_is_answered_with_what_is_there_of_many() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    let holder = dispatcher.ledger.join_getter();
+    let request = |number| Request { holder, number };
+    let ordinals = |reply| match reply {
+        Reply::Items(items) => items.iter().map(|one: &Handed| one.ordinal).collect(),
+        other => panic!("{other:?}"),
+    };
+    dispatcher.ask_get(request(1), 3, true);
+    assert!(dispatcher.poll().is_none());
+    for n in 1..=5 {
+        dispatcher.put(vec![n], false).unwrap();
+    }
+    let (number, reply) = answer(&mut dispatcher);
+    let items: Vec<u64> = ordinals(reply);
+    assert_eq!((number, items), (1, vec![1, 2, 3]));
+    dispatcher.ask_get(request(2), 3, true);
+    let (number, reply) = answer(&mut dispatcher);
+    let items: Vec<u64> = ordinals(reply);
+    assert_eq!((number, items), (2, vec![4, 5]));
+    dispatcher.ask_get(request(3), 3, false);
+    assert_eq!(answer(&mut dispatcher), (3, Reply::Refused(Refusal::Empty)));
+    assert!(dispatcher.ledger.counts().is_balanced());
 }
 
 fn a_join_is_answered_when_all_is_done() {
@@ -131,4 +158,25 @@ fn nobody_waits_for_workers_that_are_gone() {
     assert_eq!(answer(&mut dispatcher), (1, Reply::Refused(refused)));
     assert_eq!(dispatcher.put(vec![2], false), Err(refused));
     assert_eq!(dispatcher.loss_of_pools(), "they were given up on");
+}
+
+/// All is done, and only the journal has to say so.
+fn a_join_waits_for_the_journal_though_the_workers_are_gone() {
+    let ledger = Ledger::resume(Options::default(), Recovered::default());
+    let mut dispatcher: Table = Dispatcher::new(ledger);
+    dispatcher.pool_began();
+    let holder = worker(&mut dispatcher);
+    let write = |dispatcher: &mut Table| {
+        let write = dispatcher.ledger.poll_write().expect("something to write");
+        dispatcher.ledger.handle_written(write.number);
+    };
+    dispatcher.put(vec![1], false).unwrap();
+    write(&mut dispatcher);
+    let handed = delivery(&mut dispatcher);
+    done(&mut dispatcher, &handed);
+    dispatcher.detach(holder, Started::default(), None, Duration::ZERO);
+    dispatcher.pool_ended("they were stopped", false);
+    assert_eq!(dispatcher.join_state(0), None);
+    write(&mut dispatcher);
+    assert_eq!(dispatcher.join_state(0), Some(Ok((1, 0))));
 }

@@ -2,7 +2,7 @@
 //! [`Dispatcher`](dishrack_core::dispatcher::Dispatcher) over the real ledger, with the put of each
 //! item. The world does the broker's other work, which is to wait, to wake and to send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -56,6 +56,23 @@ impl Dispatcher {
         let id = self.real.put(envelope, false)?;
         self.numbers.insert(id, envelope.number);
         Ok(id)
+    }
+
+    /// Accepts as many items from the front as there is room for. Returns their number, and the last
+    /// one's. MIRRORED from `try_put_many` in `src/broker/core.rs`.
+    pub(crate) fn try_put_many(
+        &mut self,
+        batch: &mut VecDeque<Envelope>,
+    ) -> Result<(u64, ItemId), Refusal> {
+        if let Some(refusal) = self.real.refusal(false) {
+            return Err(refusal);
+        }
+        let numbers: Vec<u64> = batch.iter().map(|one| one.number).collect();
+        let last = self.real.accept_many(batch, numbers.len(), false);
+        let accepted = (numbers.len() - batch.len()) as u64;
+        let ids = (last.0 + 1 - accepted..=last.0).map(ItemId);
+        self.numbers.extend(ids.zip(numbers));
+        Ok((accepted, last))
     }
 
     /// Handles a worker's put, which waits.

@@ -15,12 +15,24 @@ use crate::planted::Plant;
 use crate::process::{Job, Up};
 use crate::slot::Slot;
 
+/// Items with consecutive numbers that are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) first: u64,
+    /// The number of those that were accepted, and of all.
+    pub(crate) accepted: u64,
+    pub(crate) all: u64,
+}
+
 /// A producer in the supervisor's own process: it waits for room, and until its item is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Producer {
     Ready,
     WaitsForRoom(Envelope),
     WaitsForDurability(Envelope, ItemId),
+    /// The same with a batch, of which as many are accepted at a time as there is room for.
+    BatchWaitsForRoom(Batch),
+    BatchWaitsForDurability(Batch, ItemId),
     /// The queue accepts nothing more.
     Refused,
 }

@@ -60,6 +60,12 @@ pub(crate) struct Plan {
     /// True if somebody steers the run.
     pub(crate) is_steered: bool,
     pub(crate) rates: Rates,
+    /// True if that producer puts several at once.
+    pub(crate) puts_many: bool,
+    /// True if a worker's turn is handed out in one go.
+    pub(crate) takes_turns: bool,
+    /// True if nobody looks at single items, so that results are told at once where no journal is.
+    pub(crate) tells_at_once: bool,
 }
 
 fn ms(ms: u64) -> Duration {
@@ -109,10 +115,16 @@ impl Plan {
             rates: Rates::draw(chance, is_journaled),
             is_steered: false,
             keeps_attempts: false,
+            puts_many: false,
+            takes_turns: false,
+            tells_at_once: false,
         };
-        // It is not drawn, so that older seeds still give the same worlds.
+        // These are not drawn, so that the same seed still gives the same plan.
         plan.is_steered = plan.steps % 8 < 4;
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
+        plan.puts_many = plan.steps % 8 < 4;
+        plan.takes_turns = !plan.steps.is_multiple_of(3);
+        plan.tells_at_once = !is_journaled && plan.steps % 5 > 1;
         plan.options.copies = match plan.steps % 32 {
             3 => Some(Copies::first(2)),
             11 => Some(Copies::first(2).hedge_after(Hedge::After(ms(20)))),

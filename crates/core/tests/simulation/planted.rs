@@ -39,6 +39,12 @@ pub(crate) enum Plant {
     CopiesTogether,
     /// The output of each copy that is done is shown.
     LosersShown,
+    /// All items of a batch are told accepted, though there was room for some of them only.
+    BatchToldWhole,
+    /// A late result counts as its item's end, where ends are told at once.
+    LateResultTold,
+    /// Of the items that a worker gets in one turn, the last one is not sent.
+    TurnCutShort,
     /// A pause is told at once, and not when nothing is begun any more.
     EarlyPause,
 }

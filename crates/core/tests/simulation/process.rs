@@ -220,7 +220,7 @@ impl Process {
                 around.coverage.puts_of_workers_told += 1;
                 around.truth.put_told(number, around.step);
             }
-            Down::Answer(Reply::Item(_), job) => {
+            Down::Answer(Reply::Items(_), job) => {
                 self.is_asking = false;
                 around.coverage.crossing_answers += u64::from(self.has_cancelled);
                 let job = job.expect("an item comes with it");

@@ -83,6 +83,9 @@ crate::trials! {
     a_copy_that_fails_its_item_is_caught => expect_caught_in_a_world(Plant::CopyFailsItem),
     two_copies_for_one_worker_are_caught => expect_caught_in_a_world(Plant::CopiesTogether),
     the_output_of_a_loser_is_caught => expect_caught_in_a_world(Plant::LosersShown),
+    a_batch_told_whole_is_caught => expect_caught_in_a_world(Plant::BatchToldWhole),
+    a_late_result_that_is_told_is_caught => expect_caught_in_a_world(Plant::LateResultTold),
+    a_turn_that_is_cut_short_is_caught => expect_caught_in_a_world(Plant::TurnCutShort),
     a_pause_that_is_told_too_early_is_caught => expect_caught_in_a_world(Plant::EarlyPause),
 }
 

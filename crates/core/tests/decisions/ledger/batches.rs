@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    Cancelled, Capacity, Credit, Handed, HolderId, ItemId, Ledger, Options, Recovered, Scene,
-    Stale, Started, Token,
+    Cancelled, Capacity, Credit, DoneRun, Handed, HolderId, ItemId, Ledger, Options, Recovered,
+    Scene, Stale, Started, Token,
 };
 
 use crate::steps::Steps as _;
@@ -31,6 +31,9 @@ crate::trials! {
     a_batch_is_accepted_like_single_items,
     there_is_room_for_as_many_as_would_be_accepted_one_by_one,
     what_is_done_now_needs_no_report,
+    a_run_is_settled_like_single_deliveries,
+    a_run_with_a_stale_delivery_settles_the_others,
+    what_follows_each_other_is_joined_into_runs,
     the_backlog_of_an_overloaded_worker_is_taken_back_for_an_idle_one,
     nothing_is_taken_back_for_nobody,
     what_would_wake_nobody_is_not_taken_back,
@@ -363,6 +366,83 @@ fn what_is_done_now_needs_no_report() {
     assert_eq!((counts.done, counts.leased, counts.refused), (13, 0, 1));
     assert!(ledger.is_finished());
     assert_eq!((ledger.poll_report(), ledger.held_by(worker)), (None, 0));
+    assert_eq!(ledger.check(), Ok(()));
+}
+
+/// A caller of `get` settles many at once, with a journal and without.
+fn a_run_is_settled_like_single_deliveries() {
+    let journaled = || Ledger::resume(Options::default(), Recovered::default());
+    for mut ledgers in [[unbounded(), unbounded()], [journaled(), journaled()]] {
+        let [together, singly] = &mut ledgers;
+        for ledger in [&mut *together, &mut *singly] {
+            put(ledger, 10);
+            write_all(ledger);
+        }
+        let (one, two) = (together.join_getter(), singly.join_getter());
+        let runs: Vec<Handed> = (0..8).filter_map(|_| together.handle_get(one)).collect();
+        let single: Vec<Handed> = (0..8).filter_map(|_| singly.handle_get(two)).collect();
+        assert_eq!((runs.len(), single.len()), (8, 8));
+        let late = together.handle_done_run(one, runs[1].ordinal..=runs[6].ordinal, SHORT);
+        assert!(late.is_empty(), "{late:?}");
+        for handed in &single[1..=6] {
+            singly.done(handed.token, SHORT, None).expect("held");
+        }
+        for ledger in [&*together, &*singly] {
+            let counts = ledger.counts();
+            assert_eq!((counts.done, counts.leased, counts.waiting), (6, 2, 2));
+            assert_eq!(ledger.check(), Ok(()));
+        }
+        assert_eq!(
+            together.poll_write().is_some(),
+            singly.poll_write().is_some()
+        );
+        assert_eq!(together.held_by(one), singly.held_by(two));
+    }
+}
+
+fn write_all(ledger: &mut Bytes) {
+    while let Some(write) = ledger.poll_write() {
+        ledger.handle_written(write.number);
+    }
+}
+
+fn what_follows_each_other_is_joined_into_runs() {
+    let joined = |ordinals: &[u64], at_most| {
+        let done = ordinals
+            .iter()
+            .map(|one| (*one, Duration::from_micros(2 * one)));
+        let runs = DoneRun::join(done, at_most).into_iter();
+        let run = |run: DoneRun| (run.first, run.last, run.service.as_micros());
+        runs.map(run).collect::<Vec<_>>()
+    };
+    assert_eq!(joined(&[], 10), []);
+    assert_eq!(joined(&[7], 10), [(7, 7, 14)]);
+    let all = [1, 2, 3, 5, 6, 4];
+    assert_eq!(joined(&all, 10), [(1, 3, 4), (5, 6, 11), (4, 4, 8)]);
+    assert_eq!(
+        joined(&[1, 2, 3, 4, 5], 2),
+        [(1, 2, 3), (3, 4, 7), (5, 5, 10)]
+    );
+    let ends = [(u64::MAX, SHORT), (0, SHORT)];
+    assert_eq!(DoneRun::join(ends, 9).len(), 2);
+}
+
+fn a_run_with_a_stale_delivery_settles_the_others() {
+    let mut ledger = unbounded();
+    let holder = ledger.join_getter();
+    put(&mut ledger, 5);
+    let handed: Vec<Handed> = (0..5).filter_map(|_| ledger.handle_get(holder)).collect();
+    ledger.done(handed[1].token, SHORT, None).expect("held");
+    let cancelled = ledger.handle_cancel(handed[3].id, Scene::default());
+    assert_eq!(cancelled, Cancelled::Leased(handed[3]));
+    let run = handed[0].ordinal..=handed[4].ordinal;
+    let late = ledger.handle_done_run(holder, run.clone(), SHORT);
+    assert_eq!(late, [handed[1].ordinal, handed[3].ordinal]);
+    let counts = ledger.counts();
+    assert_eq!((counts.done, counts.dead, counts.leased), (4, 1, 0));
+    assert_eq!((counts.refused, ledger.held_by(holder)), (2, 0));
+    assert_eq!(ledger.handle_done_run(holder, run, SHORT).len(), 5);
+    assert_eq!(ledger.counts().done, 4);
     assert_eq!(ledger.check(), Ok(()));
 }
 

@@ -136,7 +136,7 @@ impl Fleet {
             }
             Word::Get(waits) => {
                 waits_for(Asked::Item);
-                member.dispatcher.ask_get(request, waits);
+                member.dispatcher.ask_get(request, 1, waits);
             }
             Word::Join => {
                 waits_for(Asked::End);
@@ -262,7 +262,7 @@ impl Fleet {
             panic!("{request:?} is answered twice");
         };
         match (asked, reply) {
-            (Asked::Item, Reply::Item(handed)) => self.deliver(at, &handed),
+            (Asked::Item, Reply::Items(items)) => self.deliver(at, &items[0]),
             (Asked::Item, Reply::Refused(Refusal::Empty)) => self.coverage.empty_gets += 1,
             (Asked::Put(number), Reply::Accepted(id)) => {
                 self.coverage.puts_of_workers += 1;

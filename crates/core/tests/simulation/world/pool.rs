@@ -152,7 +152,7 @@ impl World {
             Up::Get(number) => {
                 let request = Request { holder, number };
                 let life = &mut self.life;
-                life.dispatcher.ask_get(request, true);
+                life.dispatcher.ask_get(request, 1, true);
             }
             Up::Cancel(number) => {
                 let request = Request { holder, number };
@@ -194,6 +194,12 @@ impl World {
             Outcome::Done(result) => Some(result),
             _ => None,
         };
+        if let Some(result) = result
+            && self.plan.tells_at_once
+            && self.policy().is_none()
+        {
+            return self.tell_at_once(job, result);
+        }
         let (is_return, is_done) = (outcome.is_return(), matches!(outcome, Outcome::Done(_)));
         note!(self, "put {}: {outcome:?}", job.number);
         let dispatcher = &mut self.life.dispatcher;
@@ -226,6 +232,28 @@ impl World {
             }
         }
         false
+    }
+
+    /// Settles a delivery as done, and tells its result at once. MIRRORED from `receive_completion`
+    /// in `src/broker/requests.rs`.
+    fn tell_at_once(&mut self, job: Job, result: u64) -> bool {
+        note!(self, "put {}: done, and told", job.number);
+        let service = Duration::from_micros(result % 50 * (result % 41));
+        let ledger = &mut self.life.dispatcher.ledger;
+        let told = ledger.handle_done_now(job.token, service, |payload| payload.number);
+        match told {
+            Ok(number) => {
+                self.coverage.done_at_once += 1;
+                self.truth.done_told(number, result, self.step);
+            }
+            Err(_) => {
+                self.coverage.late_words += 1;
+                if self.is_planted(Plant::LateResultTold) {
+                    self.truth.done_told(job.number, result, self.step);
+                }
+            }
+        }
+        told.is_ok()
     }
 
     /// Settles the delivery that its item has now.

@@ -4,24 +4,41 @@ use std::time::Duration;
 
 use dishrack_core::book::{Change, Table};
 use dishrack_core::ledger::Cause;
-use dishrack_core::ledger::{Cancelled, Handed, Notice, Record, Refusal, Report};
+use dishrack_core::ledger::{Cancelled, Capacity, Handed, ItemId, Notice, Record, Refusal, Report};
 
 use super::{World, note};
 use crate::disk::Commit;
 use crate::dispatcher::{Effect, Outcome, Reply};
 use crate::envelope::Envelope;
-use crate::life::{Consumer, InFlight, Producer};
+use crate::life::{Batch, Consumer, InFlight, Producer};
 use crate::planted::Plant;
 use crate::process::{Down, Job};
 
 impl World {
     pub(super) fn produce_plain(&mut self) {
-        if self.life.plain == Producer::Ready && self.plain_left > 0 {
+        if self.life.plain == Producer::Ready && self.plain_left > 1 && self.plan.puts_many {
+            let most = self.plain_left.min(12) - 1;
+            let all = 2 + self.chance.below(most);
+            self.life.plain = self.begin_batch(all);
+        } else if self.life.plain == Producer::Ready && self.plain_left > 0 {
             self.plain_left -= 1;
             let number = self.truth.new_number();
             self.life.plain = Producer::WaitsForRoom(Envelope::new(number, None));
         }
         self.life.plain = self.produce(self.life.plain);
+    }
+
+    fn begin_batch(&mut self, all: u64) -> Producer {
+        self.plain_left -= all;
+        let first = self.truth.new_number();
+        for _ in 1..all {
+            self.truth.new_number();
+        }
+        Producer::BatchWaitsForRoom(Batch {
+            first,
+            accepted: 0,
+            all,
+        })
     }
 
     /// Goes through its keys anew in every life, and passes over as many of each as were put
@@ -57,6 +74,8 @@ impl World {
                 }
                 Err(_) => Producer::Refused,
             },
+            Producer::BatchWaitsForRoom(batch) => self.put_batch(batch),
+            Producer::BatchWaitsForDurability(batch, last) => self.end_batch(batch, last),
             Producer::WaitsForDurability(envelope, id) => {
                 let ledger = &self.life.dispatcher.ledger;
                 if ledger.is_durable(id) || self.is_planted(Plant::EarlyAcceptance) {
@@ -71,6 +90,56 @@ impl World {
                     producer
                 }
             }
+        }
+    }
+
+    /// Puts as many more of a batch as there is room for.
+    fn put_batch(&mut self, mut batch: Batch) -> Producer {
+        let left = batch.first + batch.accepted..batch.first + batch.all;
+        let mut envelopes = left.map(|number| Envelope::new(number, None)).collect();
+        let before = self.life.dispatcher.ledger.len();
+        let (accepted, last) = match self.life.dispatcher.try_put_many(&mut envelopes) {
+            Ok(accepted) => accepted,
+            Err(Refusal::Full) => {
+                self.coverage.puts_refused_full += 1;
+                return Producer::BatchWaitsForRoom(batch);
+            }
+            Err(_) => return Producer::Refused,
+        };
+        note!(
+            self,
+            "put {accepted} of {batch:?}, the last one as item {last}"
+        );
+        assert!(accepted > 0, "it said that there is room");
+        if let Capacity::Bounded(bound) = self.plan.options.capacity {
+            let waiting = self.life.dispatcher.ledger.len();
+            assert!(waiting <= bound.max(before), "no more wait than may");
+        }
+        self.coverage.puts_together += accepted;
+        batch.accepted += accepted;
+        let is_told_whole = self.is_planted(Plant::BatchToldWhole);
+        if batch.accepted < batch.all && !is_told_whole {
+            self.coverage.batches_in_parts += 1;
+            return Producer::BatchWaitsForRoom(batch);
+        }
+        Producer::BatchWaitsForDurability(batch, last)
+    }
+
+    /// Tells that a batch is accepted, once its last item is durable, and so all others are.
+    fn end_batch(&mut self, batch: Batch, last: ItemId) -> Producer {
+        let ledger = &self.life.dispatcher.ledger;
+        if ledger.is_durable(last) {
+            note!(self, "{batch:?} is told accepted");
+            for number in batch.first..batch.first + batch.all {
+                self.coverage.puts_told += 1;
+                self.truth.put_told(number, self.step);
+            }
+            Producer::Ready
+        } else if ledger.is_broken() {
+            self.coverage.puts_refused_broken += 1;
+            Producer::Refused
+        } else {
+            Producer::BatchWaitsForDurability(batch, last)
         }
     }
 
@@ -320,12 +389,13 @@ impl World {
 
     pub(super) fn carry_out(&mut self, said: Effect) {
         match said {
-            Effect::Deliver(handed) => self.deliver(handed),
+            Effect::Deliver(handed) => self.deliver_turn(handed),
             Effect::Answer(request, answer) => {
-                let job = match answer {
-                    Reply::Item(handed) => {
+                let job = match &answer {
+                    Reply::Items(items) => {
+                        assert_eq!(items.len(), 1, "no more were asked for");
                         self.coverage.deliveries_to_loops += 1;
-                        Some(self.note_handed(&handed))
+                        Some(self.note_handed(&items[0]))
                     }
                     _ => None,
                 };
@@ -355,6 +425,23 @@ impl World {
                 }
                 self.hear(report);
             }
+        }
+    }
+
+    /// Brings a delivery to its worker, and all others that the worker gets in this turn. MIRRORED
+    /// from `deliver` in `src/broker/pump.rs`.
+    fn deliver_turn(&mut self, first: Handed) {
+        let mut turn = Vec::new();
+        if self.plan.takes_turns {
+            let ledger = &mut self.life.dispatcher.ledger;
+            ledger.poll_turn(|handed, _| turn.push(*handed));
+        }
+        self.coverage.deliveries_in_turns += turn.len() as u64;
+        let unsent = self.is_planted(Plant::TurnCutShort).then(|| turn.pop());
+        self.deliver(first);
+        turn.into_iter().for_each(|handed| self.deliver(handed));
+        if let Some(handed) = unsent.flatten() {
+            self.note_handed(&handed);
         }
     }
 

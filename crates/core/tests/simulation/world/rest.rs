@@ -30,7 +30,9 @@ impl World {
                 );
                 self.crash(Crash::Process);
             }
-            if self.life.is_pool_over() && self.is_served_by_nobody() {
+            // What has ended is written first, for which a join waits.
+            let is_written = self.life.dispatcher.is_written();
+            if self.life.is_pool_over() && is_written && self.is_served_by_nobody() {
                 assert!(
                     self.life.dispatcher.join_state(0).is_some(),
                     "a join that hangs"
