@@ -8,6 +8,7 @@ use super::puts::RoomWait;
 use super::{Broker, Deadline, Envelope};
 use crate::error::Kind;
 use crate::fail;
+use dishrack_core::ledger::Refusal;
 
 impl Broker {
     /// Accepts or refuses each item of this batch, in order, and waits for room where there is
@@ -101,6 +102,9 @@ impl Broker {
     ) -> Result<(), Kind> {
         let mut wait = RoomWait::begin(Deadline::Forever, is_holding);
         let mut core = self.lock();
+        if !is_wanted() {
+            return Err(Refusal::Full.into());
+        }
         loop {
             let (accepted, end) = core.try_put_many(batch, is_holding);
             let count = accepted.map_or(0, Accepted::count);
