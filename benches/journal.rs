@@ -1,8 +1,10 @@
 //! The cost of a journal: small items from `put` to `join`, without one, with `Durability::Normal`
 //! and with `Durability::Full`, in turns within one run, so that the figures compare. Prints a
-//! table of the best of three rounds, because other load only makes a round slower.
+//! table of the medians of five rounds (`--rounds N`) of a million items (`--items N`), and of the
+//! ratios within each round.
 //!
-//! With `--test` it runs a few items and only checks that all are done.
+//! `--only MODE` runs one of `none`, `normal` and `full` with processes alone, for perf. With
+//! `--test` it runs a few items and only checks that all are done.
 
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 
@@ -11,7 +13,7 @@ use std::time::Instant;
 use dishrack::{Capacity, Durability, JoinableQueue, Options, Supervisor};
 
 const ITEMS: u32 = 1_000_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const MODES: [(&str, Option<Durability>); 3] = [
     ("none", None),
     ("normal", Some(Durability::Normal)),
@@ -53,25 +55,48 @@ fn rate(durability: Option<Durability>, in_processes: bool, items: u32) -> f64 {
     f64::from(items) / elapsed.as_secs_f64()
 }
 
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Returns the word behind this option.
+fn value_of(option: &str) -> Option<String> {
+    let mut words = std::env::args().skip_while(|word| word != option);
+    words.nth(1)
+}
+
+/// Measures all modes in turns, and prints a line for each.
+fn compare(workers: &str, in_processes: bool, items: u32, rounds: usize) {
+    let rates: Vec<[f64; MODES.len()]> = (0..rounds)
+        .map(|_| MODES.map(|(_, durability)| rate(durability, in_processes, items)))
+        .collect();
+    for (at, (name, _)) in MODES.into_iter().enumerate() {
+        let rate = median(rates.iter().map(|rates| rates[at]));
+        let ratio = median(rates.iter().map(|rates| rates[at] / rates[0]));
+        println!("{workers:<12}{name:<10}{rate:>12.0}{ratio:>12.2}");
+    }
+}
+
 fn main() {
     dishrack::serve(|roles| roles.handler(nothing));
     let is_test = std::env::args().any(|argument| argument == "--test");
-    let (items, rounds) = if is_test { (2000, 1) } else { (ITEMS, ROUNDS) };
-    println!("{items} items, best of {rounds} rounds");
+    let rounds = value_of("--rounds").map_or(ROUNDS, |word| word.parse().expect("a number"));
+    let items = value_of("--items").map_or(ITEMS, |word| word.parse().expect("a number"));
+    let (items, rounds) = if is_test { (2000, 1) } else { (items, rounds) };
+    if let Some(only) = value_of("--only") {
+        let mode = MODES.into_iter().find(|(name, _)| *name == only);
+        let (_, durability) = mode.expect("none, normal or full");
+        let rate = median((0..rounds).map(|_| rate(durability, true, items)));
+        println!("{only} {rate:.0}");
+        return;
+    }
+    println!("{items} items, medians of {rounds} rounds");
     println!(
         "{:<12}{:<10}{:>12}{:>12}",
         "workers", "journal", "items/s", "to none"
     );
-    for (workers, in_processes) in [("2 processes", true), ("2 threads", false)] {
-        let mut best = [0.0_f64; MODES.len()];
-        for _ in 0..rounds {
-            for (best, (_, durability)) in best.iter_mut().zip(MODES) {
-                *best = best.max(rate(durability, in_processes, items));
-            }
-        }
-        for (rate, (name, _)) in best.iter().zip(MODES) {
-            let ratio = rate / best[0];
-            println!("{workers:<12}{name:<10}{rate:>12.0}{ratio:>12.2}");
-        }
-    }
+    compare("2 processes", true, items, rounds);
+    compare("2 threads", false, items, rounds);
 }

@@ -560,7 +560,7 @@ impl Drop for Broker {
             let _ = thread.join();
         }
         if let Some(store) = self.storage.local() {
-            committer::write_all(&self.monitor, store);
+            committer::write_all(&self.monitor, store, None);
             // There is no caller left to tell.
             let _ = store.close();
         }

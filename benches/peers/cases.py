@@ -65,6 +65,15 @@ ROWS = [
         "machine's speed of that one copy.",
     ),
     Row(
+        "journal",
+        "Small items with a journal",
+        "items/s",
+        "more",
+        "100 B each, put one by one by one producer that waits once for all of them, with two warm "
+        "workers: from the first `put` to the return of `join`. The journal is new and on the disk of "
+        "the program; `full` has each commit synced to it.",
+    ),
+    Row(
         "start",
         "Start of 16 workers",
         "ms",
@@ -273,6 +282,13 @@ def large(workers):
             yield case("large", name, label, side, script, name, **options)
 
 
+def journal():
+    for mode, text in (("none", "no journal"), ("normal", "`normal`"), ("full", "`full`")):
+        options = dict(workers=2, items=1_000_000, bound=10_000, ours="dishrack-none")
+        name = f"dishrack-{mode}"
+        yield case("journal", name, f"dishrack, {text}", "rust", None, name, **options)
+
+
 def start():
     options = dict(workers=16, items=16)
     for method in ("fork", "spawn"):
@@ -405,6 +421,7 @@ def all_cases(cpus):
     yield from round_trip()
     for workers in (1, 2):
         yield from large(workers)
+    yield from journal()
     yield from start()
     yield from commands()
     yield from reader()
@@ -457,6 +474,10 @@ def targets(cpus):
         on = f", {workers} worker{'s' if workers > 1 else ''}"
         what = "large items / JoinableQueue" + on
         yield one("large", what, "dishrack", "joinable-queue", workers, at_least(4))
+    what = "journal `normal` / without"
+    yield one("journal", what, "dishrack-normal", "dishrack-none", 2, at_least(0.9))
+    what = "journal `full` / without"
+    yield one("journal", what, "dishrack-full", "dishrack-none", 2, at_least(0.8))
     what = "start: fork / multiprocessing, fork"
     yield one("start", what, "dishrack-fork", "python-fork", 16, at_most(0.5))
     what = "start: spawn / multiprocessing, spawn"

@@ -14,6 +14,8 @@ mod callers;
 mod channels;
 mod hedging;
 mod item;
+#[cfg(feature = "journal")]
+mod journaled;
 mod large;
 mod order;
 mod pool;
@@ -75,6 +77,8 @@ fn measure(order: &Order) -> Measured {
         "getters" => callers::getters(order),
         "round-trip" => round_trip::measure(order),
         "large" => large::measure(order),
+        #[cfg(feature = "journal")]
+        "journal" => journaled::measure(order),
         "start" => start::measure(order),
         "start-many" => start::many(order),
         "commands" => bare_commands::measure(order),

@@ -31,6 +31,9 @@ const ALL: &[(&str, &str, usize, usize, usize)] = &[
     ("large", "ipc-channel", 2, 8, 1 << 20),
     ("large", "ipc-channel-shared", 2, 8, 1 << 20),
     ("large", "memcpy", 1, 8, 1 << 20),
+    ("journal", "dishrack-none", 2, 500, 100),
+    ("journal", "dishrack-normal", 2, 500, 100),
+    ("journal", "dishrack-full", 2, 500, 100),
     ("start", "dishrack-spawn", 4, 4, 0),
     ("start", "dishrack-fork", 4, 4, 0),
     ("start-many", "dishrack-spawn", 4, 4, 0),
@@ -56,7 +59,12 @@ const ALL: &[(&str, &str, usize, usize, usize)] = &[
 
 pub(crate) fn run() -> Result<(), String> {
     let is_served = redis_server::is_installed();
-    let chosen = ALL.iter().filter(|one| is_served || one.0 != "redis");
+    let has_journal = cfg!(feature = "journal");
+    let chosen = ALL.iter().filter(|one| match one.0 {
+        "redis" => is_served,
+        "journal" => has_journal,
+        _ => true,
+    });
     let mut count = 0;
     for &(row, contender, workers, items, bytes) in chosen {
         let mut order = Order::new(row, contender);

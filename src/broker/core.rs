@@ -92,6 +92,9 @@ pub(crate) struct Core {
     pub(super) doorbells: Arc<Doorbells>,
     pub(super) timer: Timer,
     pub(super) writer: WriterDoorbell,
+    writer_state: WriterState,
+    /// True while a caller that puts is to carry out what follows from a write.
+    pub(super) has_unfollowed_write: bool,
     pub(super) traffic: Traffic,
 }
 
@@ -101,6 +104,28 @@ impl fmt::Debug for Core {
             .field("counts", &self.dispatcher.ledger.counts())
             .finish_non_exhaustive()
     }
+}
+
+/// The state of a journal's thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WriterState {
+    /// It writes, or sleeps until it is called.
+    Idle,
+    /// It was called, and has not come yet.
+    Called,
+    /// It lets more gather for the next write.
+    Resting,
+}
+
+/// The next step of a journal's thread.
+#[derive(Debug)]
+pub(super) enum NextWrite {
+    /// It makes this durable.
+    Now(Write<Envelope>),
+    /// It comes again a moment later.
+    Later,
+    /// It waits until it is called.
+    Nothing,
 }
 
 impl Core {
@@ -141,6 +166,8 @@ impl Core {
             doorbells: Arc::default(),
             timer,
             writer,
+            writer_state: WriterState::Idle,
+            has_unfollowed_write: false,
             traffic: Traffic::default(),
         }
     }
@@ -282,6 +309,7 @@ impl Core {
     pub(super) fn joiner_waits(&mut self) {
         self.joiners += 1;
         self.ring_for_stream();
+        self.catch_up();
     }
 
     pub(super) fn keep_waker(&mut self, waker: Waker) -> WakerKey {
@@ -404,12 +432,45 @@ impl Core {
         self.recall(holder);
     }
 
+    /// Returns `true` if the journal's thread has something to do now.
+    pub(super) fn is_writer_wanted(&self) -> bool {
+        // A stream's thread is called by `ring_for_stream`.
+        let is_stream = self.dispatcher.shared.is_some();
+        match self.writer_state {
+            WriterState::Called => false,
+            WriterState::Idle => !is_stream && self.dispatcher.ledger.has_write(),
+            WriterState::Resting => self.dispatcher.is_write_due(self.syncers > 0),
+        }
+    }
+
+    /// Calls the journal's thread, if it has something to do now.
+    pub(super) fn ring_for_writer(&mut self) {
+        if self.is_writer_wanted() {
+            self.writer_state = WriterState::Called;
+            self.writer.ring();
+        }
+    }
+
+    /// Returns the next write. If `may_rest` is set and it is not due, the journal's thread is to
+    /// come again a moment later, or when it is called.
+    pub(super) fn next_write(&mut self, may_rest: bool) -> NextWrite {
+        let is_due = !may_rest || self.dispatcher.is_write_due(self.syncers > 0);
+        if !is_due && self.dispatcher.ledger.has_write() {
+            self.writer_state = WriterState::Resting;
+            return NextWrite::Later;
+        }
+        self.writer_state = WriterState::Idle;
+        let write = self.dispatcher.ledger.poll_write();
+        write.map_or(NextWrite::Nothing, NextWrite::Now)
+    }
+
     /// Notes that a write is durable, or cannot be. Returns the next one, if there is one.
     pub(super) fn written(
         &mut self,
         number: u64,
         result: Result<(), String>,
-    ) -> Option<Write<Envelope>> {
+        may_rest: bool,
+    ) -> NextWrite {
         if self.syncers > 0 {
             self.doorbells.durable.notify_all();
         }
@@ -417,7 +478,7 @@ impl Core {
             Ok(()) => self.dispatcher.ledger.handle_written(number),
             Err(why) => self.break_off(why),
         }
-        self.dispatcher.ledger.poll_write()
+        self.next_write(may_rest)
     }
 
     /// Accepts and tells nothing more.

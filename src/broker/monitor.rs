@@ -34,7 +34,7 @@ impl Monitor {
         with_guard(&mut self.lock(), act)
     }
 
-    /// Does the same for one of the broker's own threads. Reports call the program's own code; a
+    /// Takes the lock and runs `act` for one of the broker's own threads. Reports call the program's own code; a
     /// panic in it breaks the queue off while the lock is held, so that no caller takes the reported
     /// part for the whole.
     pub(super) fn with_or_break_off<R>(
@@ -43,7 +43,7 @@ impl Monitor {
         break_off: impl FnOnce(&mut Core, String),
     ) -> R {
         let mut core = self.lock();
-        match catch_unwind(AssertUnwindSafe(|| with_guard(&mut core, act))) {
+        match catch_unwind(AssertUnwindSafe(|| act(&mut core))) {
             Ok(result) => result,
             Err(panic) => {
                 let why = format!("internal error: {}", message_of(&*panic));

@@ -14,6 +14,7 @@ use super::Broker;
 use super::attachment::{Attachment, Reliance};
 use super::core::Core;
 use super::monitor::with_guard;
+use crate::fail;
 use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::poll::{give_way, poll_until};
@@ -146,7 +147,7 @@ impl Core {
     /// puts item after item looks now and then if they are ready for more, so that they need not
     /// wake a thread.
     pub(super) fn follow_puts(&mut self, count: usize) {
-        if !self.dispatcher.is_quiet() {
+        if !self.dispatcher.is_quiet() || self.is_writer_wanted() {
             self.pump();
             return;
         }
@@ -166,7 +167,28 @@ impl Core {
             }
             self.comes_by = false;
         }
-        if is_worth_reading || self.dispatcher.ledger.has_takers() {
+        let is_behind = self.has_unfollowed_write || self.dispatcher.ledger.has_takers();
+        if is_worth_reading || is_behind {
+            self.pump();
+        }
+    }
+
+    /// Carries out what follows from a write. Where a caller puts item after item it does that
+    /// itself: then no thread takes the lock from it while it hands out a thousand items. What it
+    /// leaves is done when the journal's thread comes again, so this is only if it will soon.
+    pub(super) fn follow_write(&mut self, comes_again: bool) {
+        let puts_go_on = self.putters == 0 && self.joiners == 0 && !self.has_inline;
+        if comes_again && puts_go_on && self.dispatcher.is_quiet_after_write() {
+            self.has_unfollowed_write = true;
+            fail::point("commit: left to who puts");
+        } else {
+            self.pump();
+        }
+    }
+
+    /// Carries out what follows from a write, if that was left to a caller that puts.
+    pub(super) fn catch_up(&mut self) {
+        if self.has_unfollowed_write {
             self.pump();
         }
     }

@@ -28,6 +28,7 @@ impl Core {
 
     /// Carries out decisions until there are no more.
     pub(super) fn pump(&mut self) {
+        self.has_unfollowed_write = false;
         self.note_time();
         let mut last = None;
         while let Some(said) = self.dispatcher.poll() {
@@ -113,9 +114,7 @@ impl Core {
         if !self.end_waits.is_empty() {
             self.ring_for_ends();
         }
-        if self.dispatcher.ledger.has_write() {
-            self.writer.ring();
-        }
+        self.ring_for_writer();
         self.ring_for_stream();
         if let Some(at) = self.dispatcher.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));

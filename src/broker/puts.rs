@@ -70,6 +70,8 @@ impl Broker {
                 return Err(core.store_failed());
             }
             core.syncers += 1;
+            core.catch_up();
+            core.ring_for_writer();
             core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
             core.syncers -= 1;
         }
@@ -82,6 +84,7 @@ impl Broker {
         let mut core = self.lock();
         core.syncers += 1;
         while !core.dispatcher.is_written() {
+            core.ring_for_writer();
             core = sleep(&self.monitor.doorbells.durable, core, Deadline::Forever).0;
         }
         core.syncers -= 1;
@@ -148,6 +151,11 @@ impl Broker {
             drop(core);
             self.drive_inline();
             return Ok(self.lock());
+        }
+        if core.has_unfollowed_write {
+            let mut core = core;
+            core.pump();
+            return Ok(core);
         }
         if !std::mem::replace(&mut wait.has_polled, true) {
             return Ok(self.poll(core));

@@ -20,7 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::core::Core;
 use super::doorbells::WriterDoorbell;
-use super::monitor::{Monitor, sleep};
+use super::monitor::{Monitor, sleep, with_guard};
 use super::{Broker, Deadline, Envelope};
 use crate::broker::current;
 use crate::error::Kind;
@@ -57,6 +57,7 @@ struct StreamContext {
 impl StreamContext {
     /// Takes the lock, runs `act`, and carries out what follows.
     fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
+        let act = |core: &mut Core| with_guard(core, act);
         self.monitor.with_or_break_off(act, Core::break_off_stream)
     }
 

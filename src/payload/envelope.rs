@@ -107,6 +107,10 @@ impl Stored for Envelope {
     }
 }
 
+/// The greatest size in bytes of an item that is copied when a journal is told of it, rather than
+/// kept alive until it is written.
+const COPIED_BYTES_MAX: usize = 1024;
+
 impl Weight for Envelope {
     /// Returns its weight. In shared memory it is small, but a segment may have to be sent first.
     fn weight(&self) -> usize {
@@ -121,6 +125,14 @@ impl Weight for Envelope {
         match &self.label {
             Label::Copies(copies) => Some(**copies),
             Label::None | Label::Reply(_) | Label::Print(_) | Label::Sent => None,
+        }
+    }
+
+    fn small_body(&self) -> Option<&[u8]> {
+        match (&self.label, &self.body) {
+            // The print is to be kept as well.
+            (Label::Print(_), _) | (_, Payload::Shared(_)) => None,
+            (_, body) => (body.len() <= COPIED_BYTES_MAX).then_some(body),
         }
     }
 }

@@ -10,6 +10,7 @@
 mod file;
 mod intrusion;
 mod neighbours;
+mod opening;
 mod prints;
 mod reader;
 mod rows;
@@ -31,12 +32,13 @@ use rusqlite::Connection;
 use self::file::Claim;
 use self::intrusion::{Files, FilesFound};
 use self::prints::Prints;
+use self::rows::Statements;
 use self::trouble::JournalTrouble;
 use super::{Backend, Store, StoredLetter};
 use crate::error::Kind;
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
-use dishrack_core::book::{Book, Change, Found, Print, Recovery, Unshown};
+use dishrack_core::book::{Book, Change, Found, Print, Unshown};
 use dishrack_core::ledger::{ItemId, Recovered, Write};
 
 #[cfg(feature = "cli")]
@@ -95,6 +97,7 @@ pub(crate) struct Journal {
 struct JournalWriter {
     /// `None` once it is closed.
     connection: Option<Connection>,
+    statements: Statements,
     book: Book,
     files: Files,
     /// The number of pages in the log, and the number at which the log is written into the file.
@@ -121,6 +124,7 @@ enum CloseMode {
 impl JournalWriter {
     /// Makes the writer, and counts the log's pages from now on.
     fn new(mut connection: Connection, book: Book, path: &Path) -> Result<Self, JournalTrouble> {
+        connection.set_prepared_statement_cache_capacity(Statements::COUNT);
         let log_pages = Arc::new(AtomicU32::new(0));
         let pages = Arc::clone(&log_pages);
         connection.wal_hook(Some(move |_: &mut _, count: c_int| {
@@ -129,6 +133,7 @@ impl JournalWriter {
         }))?;
         Ok(JournalWriter {
             connection: Some(connection),
+            statements: Statements::new(),
             book,
             files: Files::of(path),
             log_pages,
@@ -242,7 +247,7 @@ impl Journal {
         }
         claim.check_neighbours()?;
         let mut connection = schema::connect(&claim.path, true)?;
-        match try_begin(claim, &mut connection, item_type, durability) {
+        match opening::try_begin(claim, &mut connection, item_type, durability) {
             Ok((key, book, found, was_left)) => Ok(Opened {
                 connection,
                 key,
@@ -293,7 +298,10 @@ impl Journal {
         let changes = changes.map_err(|why| format!("journal {}: {why}", self.path.display()));
         let result = changes.and_then(|changes| match changes.is_empty() {
             true => Ok(()),
-            false => rows::apply(connection, &changes).map_err(|error| self.complaint(&error)),
+            false => {
+                let applied = writer.statements.apply(connection, &changes);
+                applied.map_err(|error| self.complaint(&error))
+            }
         });
         match result {
             Ok(()) => {
@@ -347,7 +355,7 @@ impl Journal {
     fn check_again(&self, writer: &mut JournalWriter) -> Result<(), String> {
         let path = self.path.display();
         // It gets a connection of its own, because this one has pages in memory.
-        verify(writer.files.path()).map_err(|trouble| {
+        opening::verify(writer.files.path()).map_err(|trouble| {
             let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
             format!(
                 "journal {path} was cut or overwritten while it was used, and is damaged ({why}): \
@@ -548,53 +556,4 @@ fn check_item_type(kept: &str, wanted: &str) -> Result<(), JournalTrouble> {
     Err(JournalTrouble::Other(format!(
         "it keeps items of type {kept}, and this queue's are of type {wanted}: name another file"
     )))
-}
-
-/// Makes the tables if there are none, and reads all rows; from then on the file is in use.
-fn try_begin(
-    claim: &Claim,
-    connection: &mut Connection,
-    item_type: &str,
-    durability: Durability,
-) -> Result<([u8; 16], Book, Found, bool), JournalTrouble> {
-    if schema::is_bare(connection)? {
-        schema::create(connection, &schema::Meta::new(item_type)?)?;
-        claim.sync_folder()?;
-    }
-    schema::check_version(connection)?;
-    let was_left = schema::is_in_use(connection)?;
-    schema::prepare(connection, durability)?;
-    claim.check_length()?;
-    schema::check_structure(connection)?;
-    let meta = schema::meta(connection)?;
-    check_item_type(&meta.item_type, item_type)?;
-    let (book, found) = recover(connection)?;
-    schema::upgrade(connection)?;
-    schema::begin_use(connection)?;
-    Ok((meta.print_key, book, found, was_left))
-}
-
-/// Checks that all content of a journal is sound.
-fn verify(path: &Path) -> Result<(), JournalTrouble> {
-    let connection = schema::connect(path, false)?;
-    schema::check_version(&connection).map_err(|trouble| match trouble {
-        JournalTrouble::Other(why) if why == trouble::foreign() => {
-            JournalTrouble::Damaged("its header is not that of a journal any more".to_owned())
-        }
-        other => other,
-    })?;
-    schema::check_structure(&connection)?;
-    schema::meta(&connection)?;
-    recover(&connection).map(drop)
-}
-
-/// Reads all rows, and fails on any that does not fit.
-fn recover(connection: &Connection) -> Result<(Book, Found), JournalTrouble> {
-    let mut recovery = Recovery::default();
-    for table in schema::tables(connection)? {
-        rows::read(connection, table, rows::ALL, |key, row| {
-            Ok(recovery.read(table, key, row)?)
-        })?;
-    }
-    Ok(recovery.finish()?)
 }

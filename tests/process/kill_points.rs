@@ -30,6 +30,7 @@ crate::trials!(
     a_kill_while_ends_are_stored_loses_nothing,
     a_kill_while_threads_work_loses_nothing,
     a_kill_while_many_are_put_keeps_the_first_of_them,
+    a_kill_at_any_step_of_a_stream_of_puts_loses_nothing,
     a_kill_while_many_are_taken_and_settled_loses_nothing,
     a_kill_while_a_long_log_is_taken_in_loses_nothing,
     a_kill_while_results_come_leaves_nobody_and_gives_none_twice,
@@ -196,6 +197,16 @@ const TOGETHER: Scene = Scene {
     ],
 };
 
+/// A run passes these only if puts and writes meet so.
+const STREAMED: Scene = Scene {
+    kind: Kind::Streamed,
+    role: "supervisor",
+    points: &["commit: put off", "commit: left to who puts"],
+};
+
+/// The number of runs of which one at least passes such a point.
+const RUNS_MAX: usize = 100;
+
 const TAKEN: Scene = Scene {
     kind: Kind::Taken,
     role: "supervisor",
@@ -245,7 +256,7 @@ const MAPPED: [Scene; 2] = [
 /// have a list of their own.
 fn every_point_in_the_source_is_one_at_which_a_process_is_killed() {
     let single = [
-        SUPERVISOR, CLERK, PRODUCER, THREADS, TOGETHER, TAKEN, LONG, CHANGES,
+        SUPERVISOR, CLERK, PRODUCER, THREADS, TOGETHER, STREAMED, TAKEN, LONG, CHANGES,
     ];
     let pairs = [COPIES, STORES, LOOPS, MAPPED].into_iter().flatten();
     let scenes = single.into_iter().chain(pairs);
@@ -398,6 +409,21 @@ fn a_kill_while_threads_work_loses_nothing() {
 
 fn a_kill_while_many_are_put_keeps_the_first_of_them() {
     kill_now_and_then(&TOGETHER);
+}
+
+/// Writes that gather more, and what follows from them in the thread that puts.
+fn a_kill_at_any_step_of_a_stream_of_puts_loses_nothing() {
+    for point in [
+        "commit: begin",
+        "commit: inside",
+        "commit: durable, not told",
+    ] {
+        kill_each_time(&STREAMED, point);
+    }
+    for point in STREAMED.points {
+        let is_killed = |_| is_killed_at(Kind::Streamed, STREAMED.role, point, 1);
+        assert!((0..RUNS_MAX).any(is_killed), "no run passes {point}");
+    }
 }
 
 fn a_kill_while_many_are_taken_and_settled_loses_nothing() {

@@ -44,7 +44,7 @@ pub use salvage::Salvaged;
 pub use tables::{Change, Key, Table};
 pub use tally::Tally;
 
-use crate::ledger::{Failure, ItemId, Record};
+use crate::ledger::{Failure, ItemId, ItemRun, Record};
 
 /// The key of an item as it is kept: 128 bits of a keyed hash.
 pub type Print = u128;
@@ -58,10 +58,6 @@ pub trait Stored {
     fn print(&self) -> Option<Print>;
 }
 
-/// The greatest size of a batch in bytes; a batch holds one item at least.
-const BATCH_BYTES_MAX: usize = 1 << 20;
-/// The greatest number of items in a batch, so that a slow item keeps few others in the file.
-const BATCH_ITEMS_MAX: usize = 4096;
 /// The number of rows of `gone` at which they are merged into one.
 const GONE_ROWS_MAX: u64 = 64;
 
@@ -110,7 +106,15 @@ pub struct Contradiction(pub String);
 #[derive(Default)]
 struct Page {
     changes: Vec<Change>,
-    leaving: Vec<u64>,
+    /// The first and the last of items that leave their batches.
+    leaving: Vec<(u64, u64)>,
+}
+
+/// Items that are accepted together, while they are collected.
+#[derive(Default)]
+struct NewBatch {
+    run: ItemRun,
+    prints: codec::PrintRow,
 }
 
 impl Page {
@@ -138,12 +142,9 @@ impl Book {
         self.accept(&mut page, records)?;
         for record in records {
             match record {
-                Record::Accepted { .. } => {}
+                Record::Accepted { .. } | Record::AcceptedRun { .. } => {}
                 Record::Failed { id, failure } => self.fail(&mut page, *id, failure)?,
-                Record::Done { id } => {
-                    self.leave(&mut page, *id)?;
-                    self.drop_failures(&mut page, id.0);
-                }
+                Record::Done { first, last } => self.finish(&mut page, *first, *last)?,
                 Record::Dead { id, payload } => {
                     self.leave(&mut page, *id)?;
                     self.dead.insert(id.0);
@@ -237,43 +238,59 @@ impl Book {
         page: &mut Page,
         records: &[Record<P>],
     ) -> Result<(), Contradiction> {
-        let mut batch = codec::BatchRow::default();
-        let mut prints = codec::PrintRow::default();
-        let mut first = self.accepted + 1;
+        let mut batch = NewBatch::default();
         for record in records {
-            let Record::Accepted { id, payload } = record else {
-                continue;
-            };
-            if id.0 != self.accepted + 1 {
-                let last = self.accepted;
-                return Err(contradiction(*id, &format!("accepted after item {last}")));
+            match record {
+                Record::Accepted { id, payload } => {
+                    self.check_next(*id)?;
+                    let body = payload.body();
+                    if batch.run.is_full_with(body.len()) {
+                        self.put_batch(page, &mut batch);
+                    }
+                    if let Some(print) = payload.print() {
+                        batch.prints.push(batch.run.count(), print);
+                    }
+                    batch.run.push(body);
+                    self.accepted = id.0;
+                }
+                Record::AcceptedRun { first, run } => {
+                    self.check_next(*first)?;
+                    if batch.run.append(run).is_err() {
+                        self.put_batch(page, &mut batch);
+                        batch.run = run.clone();
+                    }
+                    self.accepted = run.last(*first).0;
+                }
+                Record::Failed { .. }
+                | Record::Done { .. }
+                | Record::Dead { .. }
+                | Record::Over { .. }
+                | Record::Shown { .. } => {}
             }
-            let body = payload.body();
-            if batch.count > 0 && batch.is_full_with(body.len()) {
-                self.put_batch(page, first, core::mem::take(&mut batch));
-                self.put_prints(page, first, core::mem::take(&mut prints));
-                first = id.0;
-            }
-            if let Some(print) = payload.print() {
-                prints.push(batch.count, print);
-            }
-            batch.push(body);
-            self.accepted = id.0;
         }
-        self.put_batch(page, first, batch);
-        self.put_prints(page, first, prints);
+        self.put_batch(page, &mut batch);
         Ok(())
     }
 
-    fn put_batch(&mut self, page: &mut Page, first: u64, batch: codec::BatchRow) {
-        if batch.count > 0 {
-            let (count, left) = (batch.count, batch.count);
-            self.batches.insert(first, BatchState { count, left });
-            page.put(Table::Batch, (first, 0), batch.into_body());
+    fn check_next(&self, id: ItemId) -> Result<(), Contradiction> {
+        let last = self.accepted;
+        match id.0 == last + 1 {
+            true => Ok(()),
+            false => Err(contradiction(id, &format!("accepted after item {last}"))),
         }
     }
 
-    fn put_prints(&mut self, page: &mut Page, first: u64, prints: codec::PrintRow) {
+    /// Puts a batch of the last items that were accepted, and begins another.
+    fn put_batch(&mut self, page: &mut Page, batch: &mut NewBatch) {
+        let NewBatch { run, prints } = core::mem::take(batch);
+        let count = run.count();
+        if count == 0 {
+            return;
+        }
+        let first = self.accepted + 1 - count;
+        self.batches
+            .insert(first, BatchState { count, left: count });
+        page.put(Table::Batch, (first, 0), run.into_bytes());
         if prints.count > 0 {
             self.prints += prints.count;
             page.put(Table::Print, (first, 0), prints.into_body());
@@ -295,6 +312,25 @@ impl Book {
         (1..=self.accepted).contains(&id.0)
     }
 
+    /// Gives these items their end: they are done.
+    fn finish(
+        &mut self,
+        page: &mut Page,
+        first: ItemId,
+        last: ItemId,
+    ) -> Result<(), Contradiction> {
+        let is_usual = self.failures.is_empty() && self.loose.is_empty();
+        if is_usual && self.was_accepted(first) && self.was_accepted(last) {
+            page.leaving.push((first.0, last.0));
+            return Ok(());
+        }
+        for id in first.0..=last.0 {
+            self.leave(page, ItemId(id))?;
+            self.drop_failures(page, id);
+        }
+        Ok(())
+    }
+
     /// Gives an unfinished item its terminal state.
     fn leave(&mut self, page: &mut Page, id: ItemId) -> Result<(), Contradiction> {
         if self.loose.remove(&id.0) {
@@ -302,7 +338,7 @@ impl Book {
         } else if !self.was_accepted(id) {
             return Err(contradiction(id, "ended, and was never accepted"));
         } else {
-            page.leaving.push(id.0);
+            page.leaving.push((id.0, id.0));
         }
         Ok(())
     }
@@ -427,8 +463,10 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Accept(Vec<u8>, Option<Print>),
+        AcceptRun(Vec<Vec<u8>>),
         Fail(usize),
         Done(usize),
+        DoneRun(usize, usize),
         Dead(usize),
         EndWrite,
         Revive(usize),
@@ -438,11 +476,14 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let body = prop::collection::vec(any::<u8>(), 0..6);
+        let run = prop::collection::vec(body.clone(), 0..9);
         prop::collection::vec(
             prop_oneof![
                 4 => (body, prop::option::of(any::<Print>())).prop_map(|(b, p)| Step::Accept(b, p)),
+                2 => run.prop_map(Step::AcceptRun),
                 2 => any::<usize>().prop_map(Step::Fail),
                 3 => any::<usize>().prop_map(Step::Done),
+                2 => (any::<usize>(), 1..9_usize).prop_map(|(at, count)| Step::DoneRun(at, count)),
                 1 => any::<usize>().prop_map(Step::Dead),
                 3 => Just(Step::EndWrite),
                 1 => any::<usize>().prop_map(Step::Revive),
@@ -477,6 +518,7 @@ mod tests {
         fn step(&mut self, step: Step) {
             match step {
                 Step::Accept(body, print) => self.accept(body.into(), print),
+                Step::AcceptRun(bodies) => self.accept_run(bodies),
                 Step::Fail(choice) => {
                     if let Some(at) = self.unfinished(choice) {
                         self.fail(at);
@@ -485,7 +527,15 @@ mod tests {
                 Step::Done(choice) => {
                     if let Some(at) = self.unfinished(choice) {
                         let item = self.found.recovered.unfinished.remove(at);
-                        self.records.push(Record::Done { id: item.id });
+                        self.end(item.id);
+                    }
+                }
+                Step::DoneRun(choice, count) => {
+                    if let Some(at) = self.unfinished(choice) {
+                        let unfinished = &mut self.found.recovered.unfinished;
+                        let end = unfinished.len().min(at + count);
+                        let ended: Vec<_> = unfinished.drain(at..end).collect();
+                        ended.iter().for_each(|item| self.end(item.id));
                     }
                 }
                 Step::Dead(choice) => {
@@ -539,6 +589,28 @@ mod tests {
             self.found.prints.extend(print);
             let payload = Envelope(payload, print);
             self.records.push(Record::Accepted { id, payload });
+        }
+
+        /// Accepts these items in one record, unless there is none.
+        fn accept_run(&mut self, bodies: Vec<Vec<u8>>) {
+            let first = ItemId(self.found.recovered.accepted + 1);
+            let mut run = ItemRun::default();
+            for body in bodies {
+                run.push(&body);
+                self.accept(body.into(), None);
+                self.records.pop();
+            }
+            if run.count() > 0 {
+                self.records.push(Record::AcceptedRun { first, run });
+            }
+        }
+
+        /// Records the end of an item, in the record of the item before it if that is the last one.
+        fn end(&mut self, id: ItemId) {
+            match self.records.last_mut() {
+                Some(Record::Done { last, .. }) if last.0 + 1 == id.0 => *last = id,
+                _ => self.records.push(Record::done(id)),
+            }
         }
 
         fn fail(&mut self, at: usize) {
@@ -703,7 +775,7 @@ mod tests {
     #[test]
     fn large_items_do_not_share_a_batch() {
         let mut book = Book::default();
-        let body: Arc<[u8]> = vec![7; BATCH_BYTES_MAX - 100].into();
+        let body: Arc<[u8]> = vec![7; ItemRun::BYTES_MAX - 100].into();
         let accepted = |id| Record::Accepted {
             id: ItemId(id),
             payload: Envelope(Arc::clone(&body), Some(id.into())),
@@ -721,11 +793,11 @@ mod tests {
         let mut book = Book::default();
         let payload = Envelope([].into(), None);
         let id = ItemId(1);
-        let records = [Record::Accepted { id, payload }, Record::Done { id }];
+        let records = [Record::Accepted { id, payload }, Record::done(id)];
         book.changes(&records).unwrap();
         let again = book.clone().changes(&records[1..]);
         assert_eq!(again, Err(Contradiction("item 1: ended twice".into())));
-        let never: [Record<Envelope>; 1] = [Record::Done { id: ItemId(2) }];
+        let never: [Record<Envelope>; 1] = [Record::done(ItemId(2))];
         let never = book.changes(&never);
         assert_eq!(
             never,

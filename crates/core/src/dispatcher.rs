@@ -8,6 +8,7 @@
 
 mod answers;
 pub mod inflight;
+mod quiet;
 
 use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
@@ -546,14 +547,6 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             Outcome::Returned => self.ledger.handle_return(token),
             Outcome::Short(why) => self.ledger.handle_shortage(token, why, now),
         }
-    }
-
-    /// Returns `true` if an item put just now may wait for a while: no `get` waits for one, and no
-    /// worker need be woken. A busy worker that is ready for more will say so before it runs out.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        let nobody_asks = self.gets.is_empty() && self.local_getters == 0;
-        nobody_asks && !self.ledger.has_idle_taker() && !self.ledger.is_journaled()
     }
 
     /// Returns the next effect. After `None` every holder has all that it can have now.

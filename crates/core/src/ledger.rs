@@ -44,6 +44,7 @@
 //! assert_eq!(ledger.counts().done, 1);
 //! ```
 
+mod accepting;
 mod backoff;
 mod cause;
 mod consumers;
@@ -51,10 +52,12 @@ mod copies;
 mod credit;
 mod delivery;
 mod failing;
+mod item_run;
 mod leases;
 mod options;
 mod outbox;
 mod outcome;
+mod pace;
 mod pausing;
 mod places;
 mod policy;
@@ -85,6 +88,8 @@ use consumers::Consumers;
 use copies::Groups;
 pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
+pub use item_run::{Full, ItemRun, Items};
+pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
 pub use options::{Capacity, Options, Weight};
 use outbox::Outbox;
@@ -191,34 +196,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             stopping: 0,
             copies: Groups::new(has_copies),
         }
-    }
-
-    /// Accepts an item at the end of the queue, after [`refusal`](Self::refusal) said that it is
-    /// not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
-    pub fn accept(&mut self, payload: P) -> ItemId {
-        self.note_policy(&payload);
-        if !self.outbox.is_journaled() {
-            return self.waiting.accept(payload);
-        }
-        let id = self.waiting.stage(payload.clone());
-        self.outbox.record(|| Record::Accepted { id, payload });
-        id
-    }
-
-    /// Accepts this many items from the front of `payloads`, in their order, after
-    /// [`room`](Self::room) said that there is room for so many. Returns the last one's number.
-    pub fn accept_many(&mut self, payloads: &mut VecDeque<P>, count: usize) -> ItemId {
-        for payload in payloads.iter().take(count) {
-            self.note_policy(payload);
-        }
-        if !self.outbox.is_journaled() {
-            return self.waiting.accept_many(payloads, count);
-        }
-        for payload in payloads.drain(..count.min(payloads.len())) {
-            let id = self.waiting.stage(payload.clone());
-            self.outbox.record(|| Record::Accepted { id, payload });
-        }
-        ItemId(self.waiting.accepted())
     }
 
     /// Tries a dead letter again: it waits in its old place, and its failed attempts no longer
@@ -373,7 +350,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.copies.observe(service);
         self.done += 1;
         self.note_over(1);
-        self.outbox.record(|| Record::Done { id: handed.id });
+        self.outbox.done(handed.id);
         let attempt = Attempt {
             number: handed.attempt,
             cause: None,
@@ -434,7 +411,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 if lease.copy.is_some() {
                     copies.push(Token { holder, ordinal }.handed(lease));
                 } else {
-                    self.outbox.record(|| Record::Done { id });
+                    self.outbox.done(id);
                 }
             } else if !self.revoked.is_empty() {
                 late.push(Token { holder, ordinal });

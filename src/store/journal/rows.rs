@@ -7,17 +7,112 @@ use rusqlite::{Connection, Row, params};
 use super::trouble::JournalTrouble;
 use dishrack_core::book::{Change, Key, Table};
 
-/// Makes all these changes in one transaction.
-pub(super) fn apply(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    for change in changes {
-        match change {
-            Change::Put { table, key, row } => put(&transaction, *table, *key, row)?,
-            Change::Drop { table, first, last } => drop(&transaction, *table, *first, *last)?,
+/// The texts of the statements that write, made once. SQLite keeps what it made of each of them with
+/// the connection.
+#[derive(Debug)]
+pub(super) struct Statements {
+    /// For each table, to put a row and to drop rows.
+    of_tables: [(String, String); Table::ALL.len()],
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        Statements {
+            of_tables: Table::ALL.map(|table| (put_sql(table), drop_sql(table))),
         }
     }
-    crate::fail::point("commit: inside");
-    transaction.commit()
+
+    /// The statements that one connection has prepared at a time.
+    pub(super) const COUNT: usize = 2 * Table::ALL.len() + 8;
+
+    fn put(
+        &self,
+        connection: &Connection,
+        table: Table,
+        (item, place): Key,
+        row: &[u8],
+    ) -> rusqlite::Result<()> {
+        let mut put = connection.prepare_cached(&self.of(table).0)?;
+        let (item, place) = (signed(item), signed(place));
+        match table.second_key() {
+            Some(_) => put.execute(params![item, row, place])?,
+            None => put.execute(params![item, row])?,
+        };
+        Ok(())
+    }
+
+    fn drop(
+        &self,
+        connection: &Connection,
+        table: Table,
+        first: Key,
+        last: Key,
+    ) -> rusqlite::Result<()> {
+        let mut drop = connection.prepare_cached(&self.of(table).1)?;
+        let items = (signed(first.0), signed(last.0));
+        match table.second_key() {
+            Some(_) => drop.execute((items.0, items.1, signed(first.1), signed(last.1)))?,
+            None => drop.execute(items)?,
+        };
+        Ok(())
+    }
+
+    fn of(&self, table: Table) -> &(String, String) {
+        let place = Table::ALL.iter().position(|one| *one == table);
+        &self.of_tables[place.unwrap_or_default()]
+    }
+
+    /// Makes all these changes in one transaction.
+    pub(super) fn apply(
+        &self,
+        connection: &mut Connection,
+        changes: &[Change],
+    ) -> rusqlite::Result<()> {
+        let transaction = Transaction::begin(connection)?;
+        for change in changes {
+            match change {
+                Change::Put { table, key, row } => self.put(connection, *table, *key, row)?,
+                Change::Drop { table, first, last } => {
+                    self.drop(connection, *table, *first, *last)?;
+                }
+            }
+        }
+        crate::fail::point("commit: inside");
+        transaction.commit()
+    }
+}
+
+/// A transaction, which is rolled back unless it is committed. That of rusqlite has its statements
+/// prepared each time.
+struct Transaction<'a>(Option<&'a Connection>);
+
+impl<'a> Transaction<'a> {
+    fn begin(connection: &'a Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Transaction(Some(connection)))
+    }
+
+    fn commit(mut self) -> rusqlite::Result<()> {
+        if let Some(connection) = self.0 {
+            connection.prepare_cached("COMMIT")?.execute([])?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0 {
+            // After some errors SQLite has rolled back by itself.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+/// Makes all these changes of a new journal in one transaction.
+pub(super) fn apply(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<()> {
+    Statements::new().apply(connection, changes)
 }
 
 /// Converts a number; one that is too large for SQLite becomes larger than all keys.
@@ -25,44 +120,25 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn put(connection: &Connection, table: Table, key: Key, row: &[u8]) -> rusqlite::Result<()> {
+fn put_sql(table: Table) -> String {
     let name = table.name();
-    let (item, place) = (signed(key.0), signed(key.1));
-    if let Some(second) = table.second_key() {
-        let sql =
-            format!("INSERT OR REPLACE INTO {name} (item, {second}, row) VALUES (?1, ?2, ?3)");
-        connection
-            .prepare_cached(&sql)?
-            .execute(params![item, place, row])?;
-    } else {
-        let sql = format!("INSERT OR REPLACE INTO {name} (item, row) VALUES (?1, ?2)");
-        connection
-            .prepare_cached(&sql)?
-            .execute(params![item, row])?;
+    match table.second_key() {
+        Some(second) => {
+            format!("INSERT OR REPLACE INTO {name} (item, row, {second}) VALUES (?1, ?2, ?3)")
+        }
+        None => format!("INSERT OR REPLACE INTO {name} (item, row) VALUES (?1, ?2)"),
     }
-    Ok(())
 }
 
-fn drop(connection: &Connection, table: Table, first: Key, last: Key) -> rusqlite::Result<()> {
+fn drop_sql(table: Table) -> String {
     let name = table.name();
-    if let Some(second) = table.second_key() {
-        let sql = format!(
-            "DELETE FROM {name} WHERE item BETWEEN ?1 AND ?3 \
-             AND (item, {second}) BETWEEN (?1, ?2) AND (?3, ?4)"
-        );
-        connection.prepare_cached(&sql)?.execute(params![
-            signed(first.0),
-            signed(first.1),
-            signed(last.0),
-            signed(last.1)
-        ])?;
-    } else {
-        let sql = format!("DELETE FROM {name} WHERE item BETWEEN ?1 AND ?2");
-        connection
-            .prepare_cached(&sql)?
-            .execute(params![signed(first.0), signed(last.0)])?;
+    match table.second_key() {
+        Some(second) => format!(
+            "DELETE FROM {name} WHERE item BETWEEN ?1 AND ?2 \
+             AND (item, {second}) BETWEEN (?1, ?3) AND (?2, ?4)"
+        ),
+        None => format!("DELETE FROM {name} WHERE item BETWEEN ?1 AND ?2"),
     }
-    Ok(())
 }
 
 fn columns(table: Table) -> String {

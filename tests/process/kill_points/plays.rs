@@ -35,6 +35,9 @@ const PUT_TOGETHER: std::ops::Range<u64> = 200..203;
 pub(super) const MANY: std::ops::Range<u64> = 1000..1600;
 const BOUND: usize = 48;
 
+/// The items that are put one after the other.
+const STREAMED: std::ops::Range<u64> = 2000..5000;
+
 /// The one in their midst that cannot be put.
 pub(super) const REFUSED: u64 = 1333;
 
@@ -65,6 +68,8 @@ pub(super) enum Kind {
     Threads,
     /// Many items are put at once.
     Together,
+    /// Many items are put one after the other, with one wait for all of them.
+    Streamed,
     /// The caller takes and settles many items at once.
     Taken,
     /// Loops in worker processes take and settle many items at once.
@@ -76,13 +81,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Kind::Plain,
         Kind::Copied,
         Kind::Steered,
         Kind::Unwatched,
         Kind::Threads,
         Kind::Together,
+        Kind::Streamed,
         Kind::Taken,
         Kind::Loops,
         Kind::Long,
@@ -229,6 +235,10 @@ pub(crate) fn play() {
             put_own(&queue);
         }
         Kind::Together => put_at_most_once(&queue, MANY),
+        Kind::Streamed => {
+            put_streamed(&queue);
+            put_own(&queue);
+        }
         Kind::Taken => {
             put_at_most_once(&queue, 0..TAKEN);
             take_all(&queue);
@@ -301,6 +311,19 @@ fn put_at_most_once(queue: &Queue, numbers: std::ops::Range<u64>) {
     let all = numbers.filter(|n| *n != REFUSED);
     assert_eq!(put.accepted, all.clone().count() as u64);
     all.for_each(|n| note(&format!("accepted {n}")));
+}
+
+/// Does the same one after the other.
+fn put_streamed(queue: &Queue) {
+    if !is_first("put one after the other") {
+        return;
+    }
+    for n in STREAMED {
+        queue.put_unsynced(&Order::new(n)).unwrap();
+    }
+    queue.sync().unwrap();
+    let lines: Vec<_> = STREAMED.map(|n| format!("accepted {n}")).collect();
+    note(&lines.join("\n"));
 }
 
 /// Puts those of its own that were not put before.

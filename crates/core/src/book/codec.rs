@@ -1,14 +1,15 @@
 //! The bytes of a row: a checksum, then the row's body.
 //!
 //! The checksum covers the table and the key as well, so a row in another's place is noticed.
-//! Numbers are varints: seven bits a byte, the lowest first. Decoding trusts no byte.
+//! Numbers are varints, as in a [`ItemRun`](crate::ledger::ItemRun), whose bytes are the body of a row of
+//! items. Decoding trusts no byte.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::tables::{Key, Table};
 use crate::book::Print;
-use crate::ledger::{Attempt, Failure};
+use crate::ledger::{Attempt, Failure, put_varint, take_bytes, take_varint};
 
 const CHECKSUM_BYTES: usize = 4;
 const PRINT_BYTES: usize = 16;
@@ -33,85 +34,6 @@ pub(super) fn seal(table: Table, key: Key, mut body: Vec<u8>) -> Vec<u8> {
 pub(super) fn open(table: Table, key: Key, row: &[u8]) -> Option<&[u8]> {
     let (body, sum) = row.split_at_checked(row.len().checked_sub(CHECKSUM_BYTES)?)?;
     (checksum(table, key, body).to_le_bytes() == sum).then_some(body)
-}
-
-pub(super) fn put_varint(body: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        body.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    body.push((number & 0x7f) as u8);
-}
-
-pub(super) fn take_varint(body: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = body.split_first()?;
-        *body = rest;
-        let bits = u64::from(byte & 0x7f);
-        if bits << shift >> shift != bits {
-            return None;
-        }
-        number |= bits << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-/// A batch while it is filled: the length and the bytes of each item.
-#[derive(Default)]
-pub(super) struct BatchRow {
-    pub(super) count: u64,
-    bodies: Vec<u8>,
-}
-
-impl BatchRow {
-    pub(super) fn is_full_with(&self, bytes: usize) -> bool {
-        self.count >= super::BATCH_ITEMS_MAX as u64
-            || self.bodies.len() + bytes > super::BATCH_BYTES_MAX
-    }
-
-    pub(super) fn push(&mut self, item: &[u8]) {
-        self.count += 1;
-        put_varint(&mut self.bodies, item.len() as u64);
-        self.bodies.extend_from_slice(item);
-    }
-
-    pub(super) fn into_body(self) -> Vec<u8> {
-        self.bodies
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Items<'a>(&'a [u8]);
-
-impl<'a> Items<'a> {
-    /// Reads a batch's body; `None` if it does not hold at least one item.
-    pub(super) fn of_body(body: &'a [u8]) -> Option<(u64, Self)> {
-        let (mut rest, mut count) = (body, 0);
-        while !rest.is_empty() {
-            take_item(&mut rest)?;
-            count += 1;
-        }
-        (count > 0).then_some((count, Items(body)))
-    }
-}
-
-impl<'a> Iterator for Items<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        take_item(&mut self.0)
-    }
-}
-
-fn take_item<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(take_varint(body)?).ok()?;
-    let (item, rest) = body.split_at_checked(length)?;
-    *body = rest;
-    Some(item)
 }
 
 /// The prints of a batch while it is filled: runs of items with keys, and the gaps between them.
@@ -209,7 +131,7 @@ pub(super) fn unshown(attempt: &Attempt, item: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn unshown_of(mut body: &[u8]) -> Option<(Attempt, Arc<[u8]>)> {
-    let attempt = postcard::from_bytes(take_item(&mut body)?).ok()?;
+    let attempt = postcard::from_bytes(take_bytes(&mut body)?).ok()?;
     Some((attempt, body.into()))
 }
 
@@ -222,31 +144,17 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_decodes(
-            items in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20),
             keyed in prop::collection::vec(prop::option::of(any::<u128>()), 1..40),
-            number: u64,
         ) {
-            let mut batch = BatchRow::default();
-            items.iter().for_each(|item| batch.push(item));
-            let body = batch.into_body();
-            let (count, decoded) = Items::of_body(&body).unwrap();
-            prop_assert_eq!(count, items.len() as u64);
-            prop_assert!(decoded.eq(items.iter().map(Vec::as_slice)));
-
             let mut row = PrintRow::default();
             let expected: Vec<(u64, u128)> = (7..).zip(&keyed).filter_map(|(id, p)| Some((id, (*p)?))).collect();
             expected.iter().for_each(|(id, print)| row.push(id - 7, *print));
             let decoded = prints(7, &row.into_body());
             prop_assert_eq!(decoded.unwrap_or_default(), expected);
-
-            let mut body = Vec::new();
-            put_varint(&mut body, number);
-            prop_assert_eq!(take_varint(&mut &body[..]), Some(number));
         }
 
         #[test]
         fn any_bytes_decode_or_do_not(body in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = Items::of_body(&body).map(|(_, items)| items.count());
             let _ = (prints(1, &body), loose_of(&body), failure_of(&body), unshown_of(&body));
         }
 

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::codec::{put_varint, take_varint};
+use crate::ledger::{put_varint, take_varint};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ranges {
@@ -13,23 +13,24 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    /// Makes ranges of sorted numbers. The error is a number that occurs twice.
-    pub(super) fn of_sorted(numbers: &[u64]) -> Result<Self, u64> {
+    /// Makes ranges of sorted ones, which may touch. The error is a number that occurs twice.
+    pub(super) fn of_sorted(sorted: &[(u64, u64)]) -> Result<Self, u64> {
         let mut ranges = BTreeMap::new();
         let mut open: Option<(u64, u64)> = None;
-        for &number in numbers {
+        let mut count = 0;
+        for &(start, end) in sorted {
+            count += end - start + 1;
             open = Some(match open {
-                Some((_, last)) if number <= last => return Err(number),
-                Some((first, last)) if number == last + 1 => (first, number),
+                Some((_, last)) if start <= last => return Err(start),
+                Some((first, last)) if start == last + 1 => (first, end),
                 Some((first, last)) => {
                     ranges.insert(first, last);
-                    (number, number)
+                    (start, end)
                 }
-                None => (number, number),
+                None => (start, end),
             });
         }
         ranges.extend(open);
-        let count = numbers.len() as u64;
         Ok(Ranges { ranges, count })
     }
 
@@ -152,7 +153,8 @@ mod tests {
                 row.sort_unstable();
                 row.dedup();
                 let is_new = row.iter().all(|n| !model.contains(n));
-                let others = Ranges::of_sorted(&row).unwrap();
+                let single: Vec<_> = row.iter().map(|n| (*n, *n)).collect();
+                let others = Ranges::of_sorted(&single).unwrap();
                 let mut next = ranges.clone();
                 prop_assert_eq!(next.insert_all(&others).is_ok(), is_new);
                 if is_new {

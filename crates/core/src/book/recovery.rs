@@ -16,7 +16,7 @@ use super::tables::{Key, Table};
 use super::tally::Tally;
 use super::{BatchState, Book, codec};
 use crate::book::Print;
-use crate::ledger::{Attempt, Failure, ItemId, Recovered, Unfinished};
+use crate::ledger::{Attempt, Failure, ItemId, ItemRun, Items, Recovered, Unfinished};
 
 /// A fault in a set of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl Recovery {
                 self.loose.insert(key.0, item);
             }
             Table::Batch => {
-                let (count, items) = codec::Items::of_body(body).ok_or(damaged)?;
+                let (count, items) = ItemRun::of_bytes(body).ok_or(damaged)?;
                 self.read_batch(key.0, count, items)?;
             }
             Table::Print => {
@@ -199,12 +199,7 @@ impl Recovery {
         inserted.map_err(|item| Damage::Twice { table, item })
     }
 
-    fn read_batch(
-        &mut self,
-        first: u64,
-        count: u64,
-        items: codec::Items<'_>,
-    ) -> Result<(), Damage> {
+    fn read_batch(&mut self, first: u64, count: u64, items: Items<'_>) -> Result<(), Damage> {
         let table = Table::Batch;
         let last = match first.checked_add(count - 1) {
             Some(last) if first > 0 && last < u64::MAX => last,

@@ -7,9 +7,10 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use super::codec::{BatchRow, PrintRow};
+use super::codec::PrintRow;
 use super::ranges::Ranges;
-use super::{BATCH_ITEMS_MAX, Change, Page, Recovery, Table, Tally, codec};
+use super::{Change, Page, Recovery, Table, Tally, codec};
+use crate::ledger::ItemRun;
 
 /// The salvaged contents of a damaged journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,9 +120,9 @@ impl Recovery {
     }
 
     fn put_batches(&self, page: &mut Page) {
-        let (mut first, mut row) = (0, BatchRow::default());
+        let (mut first, mut row) = (0, ItemRun::default());
         for (&item, body) in &self.items {
-            let follows = row.count > 0 && item == first + row.count;
+            let follows = row.count() > 0 && item == first + row.count();
             if !follows || row.is_full_with(body.len()) {
                 put_batch(page, first, core::mem::take(&mut row));
                 first = item;
@@ -161,7 +162,7 @@ impl Recovery {
         self.prints.retain(|(item, _)| !lost.contains(*item));
         self.prints.sort_unstable_by_key(|(item, _)| *item);
         self.prints.dedup_by_key(|(item, _)| *item);
-        for prints in self.prints.chunks(BATCH_ITEMS_MAX) {
+        for prints in self.prints.chunks(ItemRun::ITEMS_MAX) {
             let mut row = PrintRow::default();
             let first = prints.first().map_or(0, |(item, _)| *item);
             for (item, print) in prints {
@@ -195,8 +196,8 @@ impl Recovery {
     }
 }
 
-fn put_batch(page: &mut Page, first: u64, row: BatchRow) {
-    if row.count > 0 {
-        page.put(Table::Batch, (first, 0), row.into_body());
+fn put_batch(page: &mut Page, first: u64, row: ItemRun) {
+    if row.count() > 0 {
+        page.put(Table::Batch, (first, 0), row.into_bytes());
     }
 }

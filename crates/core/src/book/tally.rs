@@ -1,7 +1,7 @@
 //! The number of items and rows that a journal must have: written with every change and compared
 //! when a supervisor begins again, so that a row which is missing altogether is noticed too.
 
-use super::codec::{put_varint, take_varint};
+use crate::ledger::{put_varint, take_varint};
 use alloc::vec::Vec;
 
 /// The sums that the rows of all tables must add up to.

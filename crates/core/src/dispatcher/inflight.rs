@@ -49,7 +49,7 @@ pub fn results_of<P, R>(records: &[Record<P>], results: Vec<(ItemId, R)>) -> Vec
     let done = records
         .iter()
         .filter(|one| matches!(one, Record::Done { .. }));
-    let done: BTreeSet<ItemId> = done.map(Record::id).collect();
+    let done: BTreeSet<ItemId> = done.flat_map(Record::ids).collect();
     let told = results.into_iter().filter(|(id, _)| done.contains(id));
     let last: BTreeMap<ItemId, R> = told.collect();
     last.into_iter().collect()
@@ -187,7 +187,9 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         };
         if let Some(write) = write {
             shared.is_for_puts = true;
-            shared.telling.extend(write.records.iter().map(Record::id));
+            shared
+                .telling
+                .extend(write.records.iter().flat_map(Record::ids));
             let failed = write.records.iter();
             let failed = failed.filter(|one| matches!(one, Record::Failed { .. }));
             let dead = write.records.iter();
@@ -257,7 +259,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
 
 fn fate_in<P>(records: &[Record<P>], id: ItemId) -> Fate {
     let fate = |record: &Record<P>| match record {
-        Record::Done { id: one } if *one == id => Some(Fate::Done),
+        Record::Done { first, last } if (*first..=*last).contains(&id) => Some(Fate::Done),
         Record::Dead { id: one, .. } if *one == id => Some(Fate::Dead),
         _ => None,
     };
@@ -468,7 +470,7 @@ mod tests {
 
     #[test]
     fn an_end_that_was_withdrawn_sends_no_result() {
-        let records = [Record::<()>::Done { id: ItemId(1) }];
+        let records = [Record::<()>::done(ItemId(1))];
         let all = alloc::vec![
             (ItemId(1), "withdrawn"),
             (ItemId(2), "lost"),

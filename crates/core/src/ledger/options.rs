@@ -103,6 +103,12 @@ pub trait Weight {
     fn copies(&self) -> Option<Copies> {
         None
     }
+
+    /// Returns all that a journal keeps of it, where that is so little that copying it at once costs
+    /// less than keeping the payload until it is written.
+    fn small_body(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 impl Weight for Vec<u8> {

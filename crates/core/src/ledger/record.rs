@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Failure, ItemId, Scene};
+use super::{Cause, Failure, ItemId, ItemRun, Scene};
 
 /// One change. An item's records come in the order of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,13 @@ pub enum Record<P> {
         /// The item itself.
         payload: P,
     },
+    /// Small items were accepted one after the other: their bytes, copied.
+    AcceptedRun {
+        /// The first one's number.
+        first: ItemId,
+        /// The items.
+        run: ItemRun,
+    },
     /// An attempt failed.
     Failed {
         /// The item's number.
@@ -23,10 +30,12 @@ pub enum Record<P> {
         /// The attempt, and the cause of its failure.
         failure: Failure,
     },
-    /// The item is done.
+    /// These items are done, which follow each other.
     Done {
-        /// The item's number.
-        id: ItemId,
+        /// The first one's number.
+        first: ItemId,
+        /// The last one's number.
+        last: ItemId,
     },
     /// The item is a dead letter.
     Dead {
@@ -68,16 +77,27 @@ pub struct Attempt {
 }
 
 impl<P> Record<P> {
-    /// Returns the number of the item that it is about.
+    /// Makes the record that one item is done.
     #[must_use]
-    pub fn id(&self) -> ItemId {
-        let (Record::Accepted { id, .. }
-        | Record::Failed { id, .. }
-        | Record::Done { id }
-        | Record::Dead { id, .. }
-        | Record::Over { id, .. }
-        | Record::Shown { id, .. }) = self;
-        *id
+    pub fn done(id: ItemId) -> Self {
+        Record::Done {
+            first: id,
+            last: id,
+        }
+    }
+
+    /// Returns the numbers of the items that it is about.
+    pub fn ids(&self) -> impl Iterator<Item = ItemId> + use<P> {
+        let (first, last) = match self {
+            Record::Accepted { id, .. }
+            | Record::Failed { id, .. }
+            | Record::Dead { id, .. }
+            | Record::Over { id, .. }
+            | Record::Shown { id, .. } => (*id, *id),
+            Record::AcceptedRun { first, run } => (*first, run.last(*first)),
+            Record::Done { first, last } => (*first, *last),
+        };
+        (first.0..=last.0).map(ItemId)
     }
 }
 
@@ -87,7 +107,7 @@ pub struct Write<P> {
     /// The number of the write, to be given back to
     /// [`handle_written`](super::Ledger::handle_written).
     pub number: u64,
-    /// The records, in the order in which they came.
+    /// The records. Those of one item are in the order of its life.
     pub records: Vec<Record<P>>,
 }
 

@@ -9,7 +9,7 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::leases::Lease;
-use super::{Ballot, HolderId, Ledger, Record, Scene, Token, Weight};
+use super::{Ballot, HolderId, Ledger, Scene, Token, Weight};
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Settles a run of a holder's deliveries as done; `service` is the mean time of one. Returns the
@@ -30,7 +30,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 weight += lease.entry.payload.weight();
                 match lease.copy {
                     Some(_) => copies.push(token.handed(lease)),
-                    None => self.outbox.record(|| Record::Done { id }),
+                    None => self.outbox.done(id),
                 }
             };
             if self.leases.end(token, look).is_none() {

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::leases::Lease;
+use super::pace::{self, Gathered};
 use super::{
     Ballot, Capacity, Counts, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Refusal,
     Started, Token, Weight,
@@ -287,6 +288,35 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     #[must_use]
     pub fn has_write(&self) -> bool {
         self.outbox.has_write()
+    }
+
+    /// Returns `true` if that is to be written at once: a report waits for it, or the items that it
+    /// makes durable will soon be needed. Otherwise what comes in the next moment can share the
+    /// write, and the caller should wait for a moment.
+    #[must_use]
+    pub fn is_write_due(&self) -> bool {
+        if !self.has_write() || self.outbox.has_reports() {
+            return self.has_write();
+        }
+        let gathered = Gathered {
+            staged: self.waiting.staged(),
+            ahead: self.waiting.ready() + self.leases.len(),
+            last: self.outbox.accepted_last(),
+            is_full: !self.has_room(),
+        };
+        gathered.is_enough()
+    }
+
+    /// Returns `true` if there is a report that was not made yet.
+    #[must_use]
+    pub fn has_reports(&self) -> bool {
+        self.outbox.has_reports()
+    }
+
+    /// Returns `true` if items are put one after the other, so many that more will come in a moment.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        self.waiting.staged() > 0 && pace::is_stream(self.outbox.accepted_last())
     }
 
     /// Returns `true` if all changes so far are durable, or never will be.

@@ -261,29 +261,30 @@ impl Account {
         };
         let mut failures: HashMap<ItemId, &Failure> = HashMap::new();
         for record in records {
-            let id = record.id();
-            let Some(held) = self.held.get(&id) else {
-                statement.unknown.push(id);
-                continue;
-            };
-            let entry = held.entry;
-            match record {
-                Record::Accepted { .. } => continue,
-                Record::Failed { failure, .. } => {
-                    failures.insert(id, failure);
-                    statement.failed.push((entry, line_of(failure)));
+            for id in record.ids() {
+                let Some(held) = self.held.get(&id) else {
+                    statement.unknown.push(id);
+                    continue;
+                };
+                let entry = held.entry;
+                match record {
+                    Record::Accepted { .. } | Record::AcceptedRun { .. } => continue,
+                    Record::Failed { failure, .. } => {
+                        failures.insert(id, failure);
+                        statement.failed.push((entry, line_of(failure)));
+                    }
+                    Record::Done { .. } => statement.done.push(entry),
+                    // Only journals keep these.
+                    Record::Over { .. } | Record::Shown { .. } => {}
+                    Record::Dead { .. } => {
+                        let last = failures.get(&id);
+                        let cause = last.map(|last| last.cause.to_string());
+                        let cause = cause.unwrap_or_default();
+                        statement.dead.push(Death { entry, id, cause });
+                    }
                 }
-                Record::Done { .. } => statement.done.push(entry),
-                // Only journals keep these.
-                Record::Over { .. } | Record::Shown { .. } => {}
-                Record::Dead { .. } => {
-                    let last = failures.get(&id);
-                    let cause = last.map(|last| last.cause.to_string());
-                    let cause = cause.unwrap_or_default();
-                    statement.dead.push(Death { entry, id, cause });
-                }
+                statement.items.insert(entry, id);
             }
-            statement.items.insert(entry, id);
         }
         statement.done.sort_unstable();
         statement.done.dedup();
@@ -334,11 +335,11 @@ mod tests {
         let id = ItemId(2);
         let payload = ();
         let records = [
-            Record::Done { id: ItemId(3) },
-            Record::Done { id: ItemId(1) },
+            Record::done(ItemId(3)),
+            Record::done(ItemId(1)),
             Record::Failed { id, failure },
             Record::Dead { id, payload },
-            Record::Done { id: ItemId(9) },
+            Record::done(ItemId(9)),
         ];
         let statement = account().statement(&records);
         assert_eq!(statement.done, [EntryId(1, 0), EntryId(3, 0)]);
@@ -445,7 +446,7 @@ mod tests {
     #[test]
     fn an_entry_that_was_lost_and_has_come_again_before_the_answer_is_held() {
         let mut account = account();
-        let records: [Record<()>; 1] = [Record::Done { id: ItemId(1) }];
+        let records: [Record<()>; 1] = [Record::done(ItemId(1))];
         let statement = account.statement(&records);
         let (lost, _) = account.compare(&[EntryId(2, 0), EntryId(3, 0)]);
         assert_eq!(lost, [ItemId(1)]);
@@ -458,7 +459,7 @@ mod tests {
     #[test]
     fn who_has_come_again_meanwhile_is_held() {
         let mut account = account();
-        let records: [Record<()>; 2] = [1, 2].map(|n| Record::Done { id: ItemId(n) });
+        let records: [Record<()>; 2] = [1, 2].map(|n| Record::done(ItemId(n)));
         let statement = account.statement(&records);
         account.forget(&[ItemId(1)]);
         account.admit(ItemId(1), EntryId(9, 0), None);

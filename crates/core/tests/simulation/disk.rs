@@ -139,14 +139,16 @@ impl Content {
 
     fn note(&mut self, record: &Record<Envelope>) {
         match record {
-            Record::Accepted { id, payload } => {
-                let line = Line {
-                    number: payload.number,
-                    end: None,
-                    history: Vec::new(),
-                    forgiven: 0,
-                };
-                assert!(self.lines.insert(id.0, line).is_none(), "{id} twice");
+            Record::Accepted { .. } | Record::AcceptedRun { .. } => {
+                for (id, number) in numbers_in(record) {
+                    let line = Line {
+                        number,
+                        end: None,
+                        history: Vec::new(),
+                        forgiven: 0,
+                    };
+                    assert!(self.lines.insert(id.0, line).is_none(), "{id} twice");
+                }
             }
             Record::Over { id, attempt, .. } => {
                 self.unshown.insert((id.0, attempt.number));
@@ -158,7 +160,11 @@ impl Content {
                 let line = self.line(*id);
                 line.history.push(failure.clone());
             }
-            Record::Done { id } => self.line(*id).end = Some(End::Done),
+            Record::Done { .. } => {
+                for id in record.ids() {
+                    self.line(id).end = Some(End::Done);
+                }
+            }
             Record::Dead { id, .. } => self.line(*id).end = Some(End::Dead),
         }
     }
@@ -169,5 +175,21 @@ impl Content {
         let line = line.unwrap_or_else(|| panic!("a record of {id}, which was never accepted"));
         assert_eq!(line.end, None, "a record of {id}, which is finished");
         line
+    }
+}
+
+/// Returns the items that are accepted by this record, each with its own number.
+pub(crate) fn numbers_in(record: &Record<Envelope>) -> Vec<(ItemId, u64)> {
+    match record {
+        Record::Accepted { id, payload } => vec![(*id, payload.number)],
+        Record::AcceptedRun { run, .. } => {
+            let numbers = run.items().map(|body| Envelope::of_body(body).number);
+            record.ids().zip(numbers).collect()
+        }
+        Record::Failed { .. }
+        | Record::Done { .. }
+        | Record::Dead { .. }
+        | Record::Over { .. }
+        | Record::Shown { .. } => Vec::new(),
     }
 }

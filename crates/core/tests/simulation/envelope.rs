@@ -37,6 +37,12 @@ impl Weight for Envelope {
             _ => 8,
         }
     }
+
+    /// Returns its bytes, except where it has a print, or is one of some that are kept whole.
+    fn small_body(&self) -> Option<&[u8]> {
+        let is_small = self.print.is_none() && !self.number.is_multiple_of(5);
+        is_small.then_some(&self.body)
+    }
 }
 
 impl Stored for Envelope {

@@ -18,6 +18,7 @@ crate::trials! {
     puts_of_one_write_become_durable_together,
     there_is_one_write_at_a_time_and_the_next_holds_what_came_meanwhile,
     a_done_item_is_told_only_after_its_write,
+    a_write_that_makes_nothing_happen_sooner_is_not_due,
     a_retry_waits_for_its_record_and_its_item_does_not,
     reports_keep_their_order_over_several_writes,
     a_failed_write_discards_what_was_staged_and_stops_the_queue,
@@ -125,6 +126,31 @@ fn a_done_item_is_told_only_after_its_write() {
     assert!(!ledger.is_finished(), "it may be told, and was not");
     assert_eq!(reports(&mut ledger), [1]);
     assert!(ledger.is_finished());
+}
+
+fn a_write_that_makes_nothing_happen_sooner_is_not_due() {
+    let mut ledger = journaled();
+    ledger.join_worker(Credit::single());
+    put(&mut ledger, 1);
+    assert!(ledger.is_write_due(), "the worker has nothing else");
+    put(&mut ledger, 4);
+    write(&mut ledger);
+    let first = one(&mut ledger);
+    ledger.done(first.token, SHORT, None).expect("held");
+    assert!(
+        ledger.has_write() && !ledger.is_write_due(),
+        "four are left"
+    );
+    put(&mut ledger, 3);
+    assert!(!ledger.is_write_due(), "they are fewer than are left");
+    put(&mut ledger, 1);
+    assert!(ledger.is_write_due(), "they are as many");
+    write(&mut ledger);
+    let second = one(&mut ledger);
+    ledger.done(second.token, SHORT, Some(())).expect("held");
+    assert!(ledger.is_write_due(), "a report waits");
+    write(&mut ledger);
+    assert!(!ledger.is_write_due(), "there is nothing to write");
 }
 
 fn a_retry_waits_for_its_record_and_its_item_does_not() {

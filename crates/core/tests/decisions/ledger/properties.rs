@@ -284,7 +284,7 @@ fn left_over(number: u64, (failures, forgiven): (u32, u32)) -> Unfinished<Load> 
     };
     Unfinished {
         id: ItemId(number),
-        payload: Load { number, weight: 1 },
+        payload: Load::new(number, 1),
         history: (1..=failures + forgiven).map(failure).collect(),
         forgiven,
     }

@@ -7,7 +7,7 @@ use dishrack_core::ledger::Cause;
 use dishrack_core::ledger::{Cancelled, Capacity, Handed, ItemId, Notice, Record, Refusal, Report};
 
 use super::{World, note};
-use crate::disk::Commit;
+use crate::disk::{Commit, numbers_in};
 use crate::dispatcher::{Effect, Outcome, Reply};
 use crate::envelope::Envelope;
 use crate::life::{Batch, Consumer, InFlight, Producer};
@@ -247,8 +247,8 @@ impl World {
             return;
         };
         for record in &write.records {
-            if let Record::Accepted { id, payload } = record {
-                self.life.dispatcher.numbers.insert(*id, payload.number);
+            for (id, number) in numbers_in(record) {
+                self.life.dispatcher.numbers.insert(id, number);
             }
         }
         self.coverage.writes += 1;

@@ -1,0 +1,39 @@
+//! Accepting items: at once, or with a journal when they are durable.
+
+use alloc::collections::VecDeque;
+
+use super::{Ballot, ItemId, Ledger, Weight};
+
+impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
+    /// Accepts an item at the end of the queue, after [`refusal`](Self::refusal) said that it is
+    /// not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
+    pub fn accept(&mut self, payload: P) -> ItemId {
+        self.note_policy(&payload);
+        if !self.outbox.is_journaled() {
+            return self.waiting.accept(payload);
+        }
+        self.stage(payload)
+    }
+
+    /// Accepts this many items from the front of `payloads`, in their order, after
+    /// [`room`](Self::room) said that there is room for so many. Returns the last one's number.
+    pub fn accept_many(&mut self, payloads: &mut VecDeque<P>, count: usize) -> ItemId {
+        for payload in payloads.iter().take(count) {
+            self.note_policy(payload);
+        }
+        if !self.outbox.is_journaled() {
+            return self.waiting.accept_many(payloads, count);
+        }
+        for payload in payloads.drain(..count.min(payloads.len())) {
+            self.stage(payload);
+        }
+        ItemId(self.waiting.accepted())
+    }
+
+    /// Accepts an item once it is durable.
+    fn stage(&mut self, payload: P) -> ItemId {
+        let id = ItemId(self.waiting.accepted() + 1);
+        self.outbox.accept(id, &payload);
+        self.waiting.stage(payload)
+    }
+}
