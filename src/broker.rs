@@ -424,11 +424,28 @@ impl Broker {
     }
 
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
-        let wants_items = observer.wants_items();
-        self.reports_items.store(wants_items, Ordering::Relaxed);
         let mut core = self.lock();
         core.emitter.set_observer(observer);
+        self.note_wishes(&core);
         core.tell_unheard();
+    }
+
+    /// Tells one more of every event, until it is removed.
+    pub(crate) fn add_listener(&self, listener: Arc<dyn Observer>) {
+        let mut core = self.lock();
+        core.emitter.add_listener(listener);
+        self.note_wishes(&core);
+    }
+
+    pub(crate) fn remove_listener(&self, listener: &Arc<dyn Observer>) {
+        let mut core = self.lock();
+        core.emitter.remove_listener(listener);
+        self.note_wishes(&core);
+    }
+
+    fn note_wishes(&self, core: &Core) {
+        let wants_items = core.emitter.wants_items();
+        self.reports_items.store(wants_items, Ordering::Relaxed);
     }
 
     /// Sets the work that callers of `put` and `join` do from now on.

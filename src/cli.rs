@@ -5,6 +5,7 @@
 mod address;
 mod advice;
 mod args;
+mod asking;
 mod command_line;
 mod compare;
 mod config;
@@ -18,6 +19,7 @@ mod expected;
 mod goal;
 mod halt;
 mod input;
+mod items;
 mod job_control;
 mod jobs;
 mod join;
@@ -25,17 +27,21 @@ mod layout;
 mod letter;
 mod manual;
 mod notices;
+mod orders;
 mod orphans;
 mod output;
 mod pictures;
 mod printer;
 mod progress;
+mod ps;
 mod put;
 mod put_buffer;
 mod run;
 mod salvage;
 mod scratch;
 mod screen;
+mod served;
+mod serving;
 mod status;
 mod stop;
 mod stream;
@@ -108,6 +114,17 @@ fn do_as_told(
         }
         Some(Command::Join(command)) => join::run(&command),
         Some(Command::Status(command)) => status::run(&command),
+        Some(Command::Ps(command)) => ps::run(&command),
+        Some(Command::List(command)) => items::list(&command),
+        Some(Command::Show(command)) => items::show(&command),
+        Some(Command::Wait(command)) => items::wait(&command),
+        Some(Command::Cancel(command)) => orders::cancel(&command),
+        Some(Command::Retry(command)) => orders::retry(&command),
+        Some(Command::Pause(command)) => orders::pause(&command),
+        Some(Command::Resume(command)) => orders::resume(&command),
+        Some(Command::Scale(command)) => orders::scale(&command),
+        Some(Command::Reload(command)) => orders::reload(&command),
+        Some(Command::Stop(command)) => orders::stop(&command),
         Some(Command::Dead(command)) => dead::run(&command),
         Some(Command::Salvage(command)) => salvage::run(&command),
         Some(Command::Manual(manual)) => manual::run(&manual, CommandLine::whole()),

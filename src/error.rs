@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     NoSharedMemory(NoSharedMemory),
     #[error("{0}")]
     SharedUnusable(String),
+    #[error("control socket {0}")]
+    ControlUnusable(String),
     #[error("{0}")]
     JournalAccess(String),
     #[error("the supervisor of this worker is gone")]
@@ -299,6 +301,7 @@ impl Error {
                 | Kind::Io { .. }
                 | Kind::JournalUnusable { .. }
                 | Kind::SharedUnusable(_)
+                | Kind::ControlUnusable(_)
         )
     }
 }

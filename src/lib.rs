@@ -53,6 +53,8 @@ mod broker;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "control")]
+mod control;
 mod error;
 mod fail;
 mod handler;
@@ -72,6 +74,8 @@ pub(crate) mod worker;
 
 pub use blob::Blob;
 pub use broker::Disagreement;
+#[cfg(feature = "control")]
+pub use control::{Control, Controlled};
 pub use dishrack_core::ledger::{
     Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
     ItemId, Options, Scene,

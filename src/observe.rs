@@ -6,7 +6,7 @@
 pub(crate) mod item;
 mod json;
 mod mode;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "control"))]
 pub(crate) mod progress;
 #[cfg(feature = "cli")]
 pub(crate) mod spans;
@@ -388,6 +388,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
 #[derive(Clone)]
 pub(crate) struct Emitter {
     observer: Option<Arc<dyn Observer>>,
+    /// Those that listen for a while, beside the observer.
+    listeners: Vec<Arc<dyn Observer>>,
     origin: Instant,
     origin_ns: u64,
     /// The time of the origin since 1970.
@@ -406,6 +408,7 @@ impl Emitter {
     pub(crate) fn new() -> Self {
         Emitter {
             observer: None,
+            listeners: Vec::new(),
             origin: Instant::now(),
             origin_ns: monotonic_ns(),
             origin_unix: SystemTime::now()
@@ -416,6 +419,19 @@ impl Emitter {
 
     pub(crate) fn set_observer(&mut self, observer: Arc<dyn Observer>) {
         self.observer = Some(observer);
+    }
+
+    /// Tells this one too, until it is removed.
+    pub(crate) fn add_listener(&mut self, listener: Arc<dyn Observer>) {
+        self.listeners.push(listener);
+    }
+
+    pub(crate) fn remove_listener(&mut self, listener: &Arc<dyn Observer>) {
+        self.listeners.retain(|one| !Arc::ptr_eq(one, listener));
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<dyn Observer>> {
+        self.observer.iter().chain(&self.listeners)
     }
 
     /// Returns the time since the queue was made.
@@ -440,7 +456,7 @@ impl Emitter {
     }
 
     pub(crate) fn wants_items(&self) -> bool {
-        self.observer.as_ref().is_some_and(|o| o.wants_items())
+        self.all().any(|observer| observer.wants_items())
     }
 
     pub(crate) fn is_enough(&self) -> bool {
@@ -448,7 +464,7 @@ impl Emitter {
     }
 
     pub(crate) fn is_observed(&self) -> bool {
-        self.observer.is_some()
+        self.all().next().is_some()
     }
 
     pub(crate) fn emit(&self, kind: EventKind) {
@@ -456,8 +472,12 @@ impl Emitter {
     }
 
     fn emit_at(&self, at: Duration, kind: EventKind) {
+        let event = Event { at, kind };
+        for listener in &self.listeners {
+            listener.observe(event.clone());
+        }
         if let Some(observer) = &self.observer {
-            observer.observe(Event { at, kind });
+            observer.observe(event);
         }
     }
 

@@ -12,6 +12,8 @@ mod get_many;
 mod items;
 mod observer;
 mod put_many;
+#[cfg(feature = "control")]
+pub(crate) mod put_while;
 mod put_with;
 mod roles;
 #[cfg(feature = "cli")]

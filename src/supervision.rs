@@ -41,6 +41,7 @@ pub use status::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
 use self::pool::Pool;
 use crate::broker::{Broker, Deadline};
 use crate::error::{Error, Kind};
+use crate::observe::Mode;
 
 /// The workers of one queue: items of type `T`, results of type `R`.
 ///
@@ -64,6 +65,7 @@ use crate::error::{Error, Kind};
 pub struct Supervisor<T, R> {
     broker: Arc<Broker>,
     pool: Box<dyn Pool>,
+    mode: Mode,
     types: PhantomData<fn(T) -> R>,
 }
 
@@ -108,12 +110,19 @@ impl Supervisor<(), ()> {
 }
 
 impl<T, R> Supervisor<T, R> {
-    fn new(broker: Arc<Broker>, pool: Box<dyn Pool>) -> Self {
+    fn new(broker: Arc<Broker>, pool: Box<dyn Pool>, mode: Mode) -> Self {
         Supervisor {
             broker,
             pool,
+            mode,
             types: PhantomData,
         }
+    }
+
+    /// Returns the kind of its workers.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Stops the workers in order: each finishes what it has started, within its grace, and is

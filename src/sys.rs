@@ -7,13 +7,12 @@ pub(crate) mod descriptors;
 #[cfg(feature = "cli")]
 pub(crate) mod dispositions;
 pub(crate) mod exit;
-#[cfg(feature = "journal")]
+#[cfg(any(feature = "control", feature = "journal"))]
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod program;
 pub(crate) mod signals;
 pub(crate) mod stderr;
-#[cfg(feature = "cli")]
 pub(crate) mod threads;
 pub(crate) mod title;

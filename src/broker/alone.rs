@@ -2,8 +2,8 @@
 //!
 //! Producers may come before workers, because another thread may start a supervisor, or get. So a
 //! caller waits for that, unless its thread is the only one of this program: then no worker can
-//! come, and the wait would last for ever. Threads of this crate that only keep time or write a
-//! journal do not count. It does not know what the caller waits for.
+//! come, and the wait would last for ever. Threads of this crate that only keep time, write a journal
+//! or serve the control API do not count. It does not know what the caller waits for.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::{Broker, Deadline, committer, timer};
 use crate::error::Kind;
+use crate::sys::threads::CONTROL;
 
 /// The threads that a queue without workers has.
-const OWN_THREADS: [&str; 2] = [timer::THREAD, committer::THREAD];
+const OWN_THREADS: [&str; 3] = [timer::THREAD, committer::THREAD, CONTROL];
 
 /// The bytes of a thread's name that the kernel keeps.
 const COMM_BYTES: usize = 15;

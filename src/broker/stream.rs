@@ -102,7 +102,7 @@ impl Broker {
         Ok(broker)
     }
 
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         matches!(self.storage, Storage::Shared(_))
     }
 

@@ -1,5 +1,6 @@
 //! The options as they are typed. Their meaning together is for `config`.
 
+mod control;
 mod copies;
 mod groups;
 mod items;
@@ -7,6 +8,7 @@ mod jobs;
 mod pool;
 pub(super) mod rules;
 mod stream;
+mod target;
 
 use std::time::Duration;
 
@@ -16,11 +18,13 @@ use jiff::SignedDuration;
 
 use crate::observe::Mode;
 
+pub(super) use control::ControlArgs;
 pub(super) use groups::URL;
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
 pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, options, work};
+pub(super) use target::{AtArgs, Choice, TargetArgs};
 
 /// The longest time that is accepted; a longer one is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -44,6 +48,9 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     pub(super) place: PlaceArgs,
+
+    #[command(flatten)]
+    pub(super) control: ControlArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

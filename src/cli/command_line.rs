@@ -7,8 +7,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::args::{self, RunArgs, WorkArgs, rules};
 use super::compare::Compare;
 use super::dead::Dead;
+use super::items::{ListItems, ShowItems, WaitItems};
 use super::join::Join;
 use super::manual::{Completions, Manual};
+use super::orders::{Cancel, Retry, RunOrder, ScaleRun, StopRun};
+use super::ps::Ps;
 use super::put::Put;
 use super::salvage::Salvage;
 use super::status::StatusArgs;
@@ -81,7 +84,8 @@ Examples:
   supervisor compare
       one person, processes, threads and tasks, drawn below each other
 
-While it runs, `ps -o pid,ppid,comm,args` shows what each worker is doing. Kill one with
+While it runs, `supervisor status` in another terminal shows how it stands, and `put`, `pause`,
+`cancel` or `stop` steer it. `ps -o pid,ppid,comm,args` shows what each worker is doing. Kill one with
 `kill -9`: its item goes to another attempt. Ctrl-C finishes what has begun and stops; a second
 Ctrl-C stops at once.
 
@@ -92,14 +96,36 @@ the signal's number when stopped by a signal.";
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Put items on a stream in Redis, for the supervisors that work there
+    /// Show which runs there are
+    Ps(Ps),
+    /// Show how a run stands, or a stream in Redis
+    Status(StatusArgs),
+    /// Put items on the queue of a run, or on a stream in Redis
     Put(Put),
     /// Work on a stream in Redis until stopped
     Work(Box<WorkArgs>),
-    /// Wait until everything on a stream in Redis has an end
+    /// List the items of a run
+    List(ListItems),
+    /// Show items of a run: who has them, and each failed attempt
+    Show(ShowItems),
+    /// Wait until items of a run have ended
+    Wait(WaitItems),
+    /// Wait until everything of a run, or on a stream in Redis, has an end
     Join(Join),
-    /// Show the state of a stream in Redis
-    Status(StatusArgs),
+    /// Work on items of a run no more: they become dead letters
+    Cancel(Cancel),
+    /// Try dead letters of a run again
+    Retry(Retry),
+    /// Have a run begin nothing more, until it is resumed
+    Pause(RunOrder),
+    /// End a pause
+    Resume(RunOrder),
+    /// Change the number of a run's workers
+    Scale(ScaleRun),
+    /// Replace all workers of a run, one after the other
+    Reload(RunOrder),
+    /// Stop a run, and wait for its end
+    Stop(StopRun),
     /// Look at the dead letters of a journal or a stream, retry or drop them
     #[command(subcommand, after_help = super::dead::EXAMPLES)]
     Dead(Dead),

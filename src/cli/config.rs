@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::args::{Format, PoolArgs, Show};
+use super::args::{ControlArgs, Format, PoolArgs, Show};
 use super::input::ItemSource;
 use super::output::OutputFile;
 use crate::Durability;
@@ -52,6 +52,8 @@ pub(super) struct Config {
     pub(super) journal: Option<(PathBuf, Durability)>,
     /// The stream with the items, which others work on too.
     pub(super) shared: Option<Address>,
+    /// The socket by which the run can be asked.
+    pub(super) control: ControlArgs,
     pub(super) dead_letters: Option<(PathBuf, File)>,
     pub(super) timeline: Option<OutputFile>,
     pub(super) trace: Option<OutputFile>,
@@ -61,5 +63,10 @@ impl Config {
     /// Returns `true` if others work on the same items.
     pub(super) fn is_shared(&self) -> bool {
         self.shared.is_some()
+    }
+
+    /// Returns `true` if items may be put from outside.
+    pub(super) fn serves_puts(&self) -> bool {
+        !self.control.no_control && !self.is_shared()
     }
 }

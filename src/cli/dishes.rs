@@ -11,7 +11,7 @@ use super::input;
 use super::layout::DishText;
 use super::pictures;
 use super::view::{Out, View};
-use super::work::{Origin, Producer, Work};
+use super::work::{Origin, Producer, ReadItem, Work};
 use crate::kitchen::{self, Dish};
 use crate::observe::spans::Labels;
 use crate::observe::text::{Steps, Wording};
@@ -61,12 +61,17 @@ impl Dishes {
     }
 
     fn dish(&self, name: String) -> Dish {
-        let missing = self.config.payload.saturating_sub(name.len());
-        Dish {
-            name,
-            dry: self.config.dry,
-            padding: ByteBuf::from(vec![0; missing]),
-        }
+        dish(name, self.config.dry, self.config.payload)
+    }
+}
+
+/// Makes a dish of at least this many bytes.
+fn dish(name: String, dry: Duration, payload: usize) -> Dish {
+    let missing = payload.saturating_sub(name.len());
+    Dish {
+        name,
+        dry,
+        padding: ByteBuf::from(vec![0; missing]),
     }
 }
 
@@ -80,6 +85,14 @@ impl Work for Dishes {
 
     fn is_slow(&self) -> bool {
         self.config.wash.max(self.config.dry) >= SHORTEST_TO_WATCH
+    }
+
+    fn reader(&self) -> ReadItem<Dish> {
+        let (dry, payload) = (self.config.dry, self.config.payload);
+        Box::new(move |line| {
+            let name: String = serde_json::from_slice(line).map_err(|why| why.to_string())?;
+            Ok(dish(name, dry, payload))
+        })
     }
 
     fn layout(&self) -> Box<dyn Layout> {

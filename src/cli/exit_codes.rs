@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::process;
 
-use super::{scratch, screen};
+use super::{scratch, screen, served};
 use crate::Error;
 
 /// Exit codes. A run that a signal stopped has 128 and the signal's number.
@@ -83,8 +83,9 @@ impl From<Error> for RunError {
     }
 }
 
-/// Removes the program's temporary files, and the bars from the terminal.
+/// Removes the control socket and the program's temporary files, and the bars from the terminal.
 pub(super) fn leave_clean() {
+    served::end();
     scratch::remove();
     screen::close_in_time();
 }

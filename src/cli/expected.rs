@@ -14,6 +14,8 @@ struct Numbers {
     in_source: AtomicU64,
     /// The number of them that the journal has already.
     passed_over: AtomicU64,
+    /// The number of items that others have put.
+    added: AtomicU64,
     /// True if the number cannot be known.
     is_open: bool,
 }
@@ -23,6 +25,7 @@ impl Default for Numbers {
         Numbers {
             in_source: AtomicU64::new(u64::MAX),
             passed_over: AtomicU64::new(0),
+            added: AtomicU64::new(0),
             is_open: false,
         }
     }
@@ -47,6 +50,11 @@ impl Expected {
         self.0.passed_over.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts items that are not from the source.
+    pub(super) fn add(&self, count: u64) {
+        self.0.added.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Returns the number of items, with the `before` that earlier runs have accepted.
     pub(super) fn total(&self, before: u64) -> Option<u64> {
         match self.0.in_source.load(Ordering::Relaxed) {
@@ -54,7 +62,8 @@ impl Expected {
             u64::MAX => None,
             in_source => {
                 let passed_over = self.0.passed_over.load(Ordering::Relaxed);
-                Some(before + in_source.saturating_sub(passed_over))
+                let added = self.0.added.load(Ordering::Relaxed);
+                Some(before + in_source.saturating_sub(passed_over) + added)
             }
         }
     }
@@ -74,5 +83,7 @@ mod tests {
         expected.pass_over();
         expected.pass_over();
         assert_eq!(expected.total(7), Some(15));
+        expected.add(3);
+        assert_eq!(expected.total(7), Some(18));
     }
 }

@@ -15,13 +15,16 @@ mod unanswered;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_bytes::ByteBuf;
+use serde_json::Value;
 
 use self::budget::Budget;
 pub(super) use self::dry::dry_run;
 use self::joblog::JobLog;
-use self::options::check_json;
 pub(super) use self::options::{GIVEN, JobConfig, given};
+use self::options::{check_item, check_json};
 use self::output::{Outputs, Shape};
 use self::results::Results;
 use self::unanswered::Unanswered;
@@ -31,14 +34,16 @@ use super::halt::HaltRule;
 use super::input::ItemSource;
 use super::layout::JobText;
 use super::view::{Out, View};
-use super::work::{Origin, Producer, Work};
+use super::work::{Origin, Producer, ReadItem, Work};
 use super::{pictures, scratch, screen};
 use crate::jobs::digest::ComparedOutput;
 use crate::jobs::spool::Spool;
+use crate::jobs::template::Template;
 use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
 use crate::{Builder, Error, JoinableQueue, Supervisor};
+use dishrack_core::ledger::ItemId;
 use dishrack_core::stream::entry::Layout;
 
 /// The words for commands.
@@ -120,6 +125,14 @@ impl Work for Jobs {
             origin.accepted,
             origin.stop.clone(),
         ))
+    }
+
+    fn reader(&self) -> ReadItem<Job> {
+        let template = self
+            .config
+            .is_json
+            .then(|| self.config.setup.template.clone());
+        Box::new(move |line| read_item(line, template.as_ref()))
     }
 
     fn layout(&self) -> Box<dyn Layout> {
@@ -257,7 +270,12 @@ impl Jobs {
                 break;
             }
             is_first = false;
-            let (id, bytes) = (producer.next_id, line.bytes.len());
+            let bytes = line.bytes.len();
+            // The number of a small one is not asked for.
+            let id = match budget::is_large(bytes) {
+                true => producer.next_id()?,
+                false => ItemId(0),
+            };
             if !producer.is_shared() && !self.budget.try_take(id, bytes) {
                 // Only items that are on the queue can make room.
                 if !producer.put_added()? {
@@ -274,6 +292,27 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+/// Makes an item of a line of JSON: of a string its text, of `{"base64": ...}` the bytes that it
+/// stands for, and of anything else the line as it is written.
+fn read_item(line: &[u8], template: Option<&Template>) -> Result<Job, String> {
+    let value: Value = serde_json::from_slice(line).map_err(|why| why.to_string())?;
+    let text = match &value {
+        Value::String(text) => text.clone().into_bytes(),
+        Value::Object(fields) if fields.len() == 1 && value["base64"].is_string() => {
+            let text = value["base64"].as_str().unwrap_or_default();
+            BASE64_STANDARD
+                .decode(text)
+                .map_err(|why| format!("base64: {why}"))?
+        }
+        _ => line.to_vec(),
+    };
+    if let Some(template) = template {
+        check_item(template, &text)?;
+    }
+    let text = ByteBuf::from(text);
+    Ok(Job { text })
 }
 
 /// Says that items are read from the terminal, so that the wait is no surprise.

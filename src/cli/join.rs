@@ -1,16 +1,18 @@
-//! `supervisor join`: waits until everything on a stream in Redis has an end.
+//! `supervisor join`: waits until everything of a run, or on a stream in Redis, has an end.
 
-use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
+use hyper::Method;
+use serde_json::{Value, json};
 
 use super::address::Address;
-use super::args::StreamArgs;
-use super::exit_codes::{self, RunError, code, written};
+use super::args::{Choice, Format, TargetArgs};
+use super::asking::{connect, number, print};
+use super::exit_codes::{self, RunError, code};
 use super::layout::Anything;
 use super::notices::Notices;
-use super::screen::{StandardStream, say};
+use super::screen::say;
 use super::stop::Stop;
 use super::stream;
 use crate::JoinableQueue;
@@ -23,22 +25,41 @@ const LOOK: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  supervisor join
+      waits until everything that the only run has was done or given up on
   supervisor join --redis redis://db1
       waits until everything on the stream has an end; exit code 1 where some of it is dead letters
   supervisor put --redis redis://db1 --input jobs.txt && supervisor join --redis redis://db1
       puts, and waits for what others make of it")]
 pub(super) struct Join {
     #[command(flatten)]
-    stream: StreamArgs,
+    target: TargetArgs,
+
+    /// The form of the output: a line, or one JSON object
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// Waits. The exit code says whether all is done.
 pub(super) fn run(command: &Join) -> Result<u8, RunError> {
-    let place = command
-        .stream
-        .place("join")
-        .map_err(RunError::Usage)?
-        .opening(Opening::Existing);
+    match command.target.target("join").map_err(RunError::Usage)? {
+        Choice::Run(at) => {
+            let answer = connect(&at)?.ask(Method::GET, "/v1/join", None, "")?;
+            tell_of_run(command.format, &answer)
+        }
+        Choice::Stream(place) => join_stream(place.opening(Opening::Existing), command.format),
+    }
+}
+
+/// Prints the counts of a run that was waited for. The exit code says whether there are dead letters.
+pub(super) fn tell_of_run(format: Format, answer: &Value) -> Result<u8, RunError> {
+    let dead = number(&answer["dead"]);
+    let mut answer = answer.clone();
+    answer["dead_letters"] = dead.into();
+    tell(format, &answer)
+}
+
+fn join_stream(place: Address, format: Format) -> Result<u8, RunError> {
     let stop = Stop::new();
     let end = |signal| exit_codes::end(code::of_signal(signal));
     stop.listen(end, end).map_err(RunError::of_thread)?;
@@ -51,7 +72,15 @@ pub(super) fn run(command: &Join) -> Result<u8, RunError> {
     // A stream has no file that could be damaged.
     let _ = queue.close_store();
     whole?;
-    tell(&place)
+    let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
+    let status = stream.status().map_err(RunError::Usage)?;
+    let answer = json!({
+        "done": status.done,
+        "dead": status.dead,
+        "retries": status.retries,
+        "dead_letters": status.letters,
+    });
+    tell(format, &answer)
 }
 
 fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), RunError> {
@@ -72,17 +101,20 @@ fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), RunError> {
     }
 }
 
-/// Prints the stream's counts. The exit code says whether there are dead letters.
-fn tell(place: &Address) -> Result<u8, RunError> {
-    let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
-    let status = stream.status().map_err(RunError::Usage)?;
-    let line = format!(
-        "{} done, {} dead; {} retries, {} dead letters\n",
-        status.done, status.dead, status.retries, status.letters
-    );
+/// Prints the counts. The exit code says whether there are dead letters.
+fn tell(format: Format, answer: &Value) -> Result<u8, RunError> {
     // If stdout is closed, the exit code still says it.
-    written(StandardStream::Out.write_all(line.as_bytes()))?;
-    Ok(match status.letters {
+    print(format, answer, |answer| {
+        let count = |name: &str| number(&answer[name]);
+        format!(
+            "{} done, {} dead; {} retries, {} dead letters\n",
+            count("done"),
+            count("dead"),
+            count("retries"),
+            count("dead_letters")
+        )
+    })?;
+    Ok(match number(&answer["dead_letters"]) {
         0 => code::DONE,
         _ => code::DEAD_LETTERS,
     })

@@ -1,14 +1,20 @@
-//! `supervisor put`: puts items on a stream in Redis. It does not know their purpose.
+//! `supervisor put`: puts items on the queue of a run, or on a stream in Redis. It does not know their
+//! purpose.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use clap::Args;
+use hyper::Method;
 use serde_bytes::ByteBuf;
+use serde_json::json;
 
-use super::args::{PromiseArgs, StreamArgs};
+use super::args::{AtArgs, Choice, Format, PromiseArgs, TargetArgs};
+use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code, end};
 use super::input::{self, ItemSource, LineSource};
 use super::layout::JobText;
@@ -17,12 +23,17 @@ use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::{jobs, screen, stream};
 use crate::JoinableQueue;
+use crate::control::client::PUT_BYTES_MAX;
 use crate::jobs::Job;
 use dishrack_core::ledger::{Capacity, Options};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  supervisor put ::: c.png d.png
+      the words after ::: are items of the only run
+  supervisor put --at nightly --input more.txt
+      so are the lines of a file, of the run of this name
   supervisor put --redis redis://db1 --input jobs.txt
       each line of a file is an item
   find . -name '*.png' -print0 | supervisor put --redis redis://db1 -0
@@ -31,7 +42,7 @@ Examples:
       so are the words after :::, on a stream of another name")]
 pub(super) struct Put {
     #[command(flatten)]
-    stream: StreamArgs,
+    target: TargetArgs,
 
     #[command(flatten)]
     promise: PromiseArgs,
@@ -52,6 +63,10 @@ pub(super) struct Put {
     #[arg(long, value_name = "N", default_value_t = 0)]
     capacity: usize,
 
+    /// The form of the output: a line on stderr, or one JSON object
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+
     /// The items, after :::
     #[arg(
         value_name = "::: ITEM",
@@ -70,12 +85,15 @@ type JobQueue = JoinableQueue<Job>;
 pub(super) fn run(command: &Put) -> Result<u8, RunError> {
     let source = source(command).map_err(RunError::Usage)?;
     input::is_there(&source).map_err(RunError::Usage)?;
-    let place = command.stream.place("put").map_err(RunError::Usage)?;
+    let separator = if command.null { 0 } else { b'\n' };
+    let place = match command.target.target("put").map_err(RunError::Usage)? {
+        Choice::Run(at) => return put_to_run(command, &at, (&source, separator)),
+        Choice::Stream(place) => place,
+    };
     let options = Options::default().capacity(match command.capacity {
         0 => Capacity::Unbounded,
         bound => Capacity::Bounded(bound),
     });
-    let separator = if command.null { 0 } else { b'\n' };
     let feed = LineSource::open(&source, separator).map_err(RunError::of_thread)?;
     let place = command.promise.of(place);
     let queue: JobQueue = place.queue(Box::new(JobText), options)?;
@@ -96,6 +114,12 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
         None => drop(queue.close_store()),
     }
     say_put(&queue, &place.stream);
+    if command.format == Format::Json {
+        let news = queue.stream_news();
+        let (accepted, more) = (news.accepted, news.maybe_accepted);
+        let answer = json!({"accepted": accepted, "maybe_accepted": more});
+        print(Format::Json, &answer, |_| String::new())?;
+    }
     if let Some(signal) = stop.signal() {
         if let Some(why) = queue.store_failure() {
             screen::complain(&why);
@@ -105,6 +129,70 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
     put?;
     stream::check_younger(&queue)?;
     Ok(code::DONE)
+}
+
+/// The bytes of lines from which they are put, and no more are waited for.
+const REQUEST_BYTES: usize = PUT_BYTES_MAX / 2;
+
+/// Puts the items on the queue of a run. Those of a request are put together, or none of them.
+fn put_to_run(
+    command: &Put,
+    at: &AtArgs,
+    (source, separator): (&ItemSource, u8),
+) -> Result<u8, RunError> {
+    let mut client = connect(at)?;
+    let mut feed = LineSource::open(source, separator).map_err(RunError::of_thread)?;
+    let stop = Stop::new();
+    jobs::say_if_terminal(source);
+    let (mut lines, mut accepted) = (Vec::new(), 0);
+    let mut items = Vec::new();
+    let put = loop {
+        let next = match lines.is_empty() || feed.is_ready() {
+            true => feed.next(&stop).transpose().map_err(RunError::Usage),
+            // Items that were read do not wait for a line that may never come.
+            false => Ok(None),
+        };
+        let is_over = matches!(next, Ok(None)) && lines.is_empty();
+        if let Ok(Some(line)) = &next {
+            add_line(&mut lines, &line.bytes);
+            if lines.len() < REQUEST_BYTES {
+                continue;
+            }
+        }
+        if !lines.is_empty() {
+            match client.ask(Method::POST, "/v1/items", None, std::mem::take(&mut lines)) {
+                Ok(answer) => {
+                    accepted += number(&answer["accepted"]);
+                    items.extend(answer["items"].as_array().into_iter().flatten().cloned());
+                }
+                Err(why) => break Err(why.into()),
+            }
+        }
+        match next {
+            Err(why) => break Err(why),
+            Ok(_) if is_over => break Ok(()),
+            Ok(_) => {}
+        }
+    };
+    let s = if accepted == 1 { "" } else { "s" };
+    match command.format {
+        Format::Text => screen::complain(&format_args!("{accepted} item{s} put")),
+        Format::Json => {
+            let answer = json!({"accepted": accepted, "items": items});
+            print(Format::Json, &answer, |_| String::new())?;
+        }
+    }
+    put.map(|()| code::DONE)
+}
+
+/// Adds an item as a line of JSON: its text, or, where it is none, its bytes in base64.
+fn add_line(lines: &mut Vec<u8>, item: &[u8]) {
+    let value = match std::str::from_utf8(item) {
+        Ok(text) => json!(text),
+        Err(_) => json!({"base64": BASE64_STANDARD.encode(item)}),
+    };
+    lines.extend_from_slice(value.to_string().as_bytes());
+    lines.push(b'\n');
 }
 
 fn source(command: &Put) -> Result<ItemSource, String> {

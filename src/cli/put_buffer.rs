@@ -41,6 +41,11 @@ impl PutBuffer {
         }
     }
 
+    /// Returns the number of items that were added and not put.
+    pub(super) fn len(&self) -> u64 {
+        self.batch.len() as u64
+    }
+
     /// Puts all items that were added.
     ///
     /// # Errors

@@ -22,17 +22,17 @@ use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
-use super::{orphans, pictures, scratch, screen};
+use super::{orphans, pictures, scratch, screen, served, serving};
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
 use crate::{JoinableQueue, Supervisor};
-use dishrack_core::ledger::ItemId;
 
 /// Does all the work and returns the exit code.
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> {
     let config = &Arc::new(config);
     let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
+    let reserved = serving::reserve(&config.control)?;
     let queue = open(config, &work)?;
     let stop = Stop::new();
     let goal = goal(config, &queue)?;
@@ -67,6 +67,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
+    serving::start(reserved, &work, &queue, &running.pool, &stop, &goal)?;
     terminal
         .pass_on(&running.pool)
         .map_err(RunError::of_thread)?;
@@ -77,7 +78,6 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
         queue: &queue,
         printer: &printer,
         stop: &stop,
-        next_id: ItemId(origin.accepted + 1),
         expected: &goal.expected,
         lines: 0,
         buffer: PutBuffer::new(),
@@ -117,7 +117,7 @@ impl<T, R> Clone for Running<T, R> {
 impl<T: 'static, R: 'static> Running<T, R> {
     /// Waits for the end and returns the exit code.
     fn finish(&self, config: &Config, produced: Result<(), RunError>) -> Result<u8, RunError> {
-        let joined = self.join(config.purpose);
+        let joined = self.join_all(config);
         // The last ends are shown once they are durable, and with a journal they are after this.
         self.pool.stop();
         if self.is_shared {
@@ -176,6 +176,18 @@ impl<T: 'static, R: 'static> Running<T, R> {
             _ if !is_whole => Ok(code::USAGE),
             false => Ok(code::DONE),
             true => Ok(code::DEAD_LETTERS),
+        }
+    }
+
+    /// Does so, and lets nothing more come in: neither before it returns nor after it is anything
+    /// accepted that nobody works on.
+    fn join_all(&self, config: &Config) -> Result<(), RunError> {
+        let joined = self.join(config.purpose);
+        served::refuse_changes();
+        let may_have_more = joined.is_ok() && config.serves_puts() && self.stop.signal().is_none();
+        match may_have_more {
+            true => self.join(config.purpose),
+            false => joined,
         }
     }
 

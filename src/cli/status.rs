@@ -1,14 +1,16 @@
-//! `supervisor status`: shows the state of a stream in Redis, as a page or a JSON object.
+//! `supervisor status`: shows the state of a run, or of a stream in Redis, as a page or a JSON object.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
+use hyper::Method;
 use serde_json::{Value, json};
 
 use super::address::Address;
-use super::args::{Format, StreamArgs, duration};
+use super::args::{Choice, Format, TargetArgs, duration};
+use super::asking::{connect, number, print, text, time};
 use super::exit_codes::{RunError, code, written};
 use super::layout::Anything;
 use super::screen::StandardStream;
@@ -19,30 +21,90 @@ use dishrack_core::ledger::Capacity;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  supervisor status
+      how the only run stands: counts, pace and workers
+  supervisor status --at nightly --format json
+      the same of the run of this name, for a program
   supervisor status --redis redis://db1
       how much is unfinished, done and dead, how fast it goes, and who works
   supervisor status --redis redis://db1 --interval 0 --format json
       the same for a program, from one look")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
-    stream: StreamArgs,
+    target: TargetArgs,
 
     /// The form of the output: lines, or one JSON object
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 
-    /// Look twice, with this time between, to tell how fast it goes; 0 to look once
+    /// Look twice at a stream, with this time between, to tell how fast it goes; 0 to look once
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, allow_hyphen_values = true)]
     interval: Duration,
 }
 
 /// Shows the state and returns the exit code.
 pub(super) fn run(command: &StatusArgs) -> Result<u8, RunError> {
-    let place = command
-        .stream
-        .place("status")
-        .map_err(RunError::Usage)?
-        .opening(Opening::ReadOnly);
+    match command.target.target("status").map_err(RunError::Usage)? {
+        Choice::Run(at) => {
+            let answer = connect(&at)?.ask(Method::GET, "/v1/status", None, "")?;
+            print(command.format, &answer, page_of_run)?;
+            Ok(code::DONE)
+        }
+        Choice::Stream(place) => of_stream(command, &place.opening(Opening::ReadOnly)),
+    }
+}
+
+/// Returns the state of a run for people.
+fn page_of_run(status: &Value) -> String {
+    let (name, state) = (printable(text(&status["name"])), text(&status["state"]));
+    let (pid, mode) = (number(&status["pid"]), text(&status["mode"]));
+    let up = time(&status["uptime_us"]);
+    // Writing to a string cannot fail.
+    let mut page = format!("run {name} (process {pid}, {mode}): {state}, for {up}\n");
+    let counts = &status["counts"];
+    let unfinished = ["waiting", "leased", "delayed"].map(|name| number(&counts[name]));
+    let pace = match (status["rate_per_s"].as_f64(), status["eta_s"].as_f64()) {
+        (Some(rate), Some(left)) if left > 0.0 => format!("  {rate:.1}/s, {left:.0} s left"),
+        (Some(rate), _) => format!("  {rate:.1}/s"),
+        (None, _) => String::new(),
+    };
+    let rows = [
+        ("accepted", number(&counts["accepted"]), ""),
+        ("unfinished", unfinished.iter().sum(), ""),
+        ("waiting", unfinished[0], ""),
+        ("leased", unfinished[1], ""),
+        ("delayed", unfinished[2], ""),
+        ("done", number(&counts["done"]), &*pace),
+        ("dead", number(&counts["dead"]), ""),
+        ("retries", number(&counts["retries"]), ""),
+        ("restarts", number(&counts["restarts"]), ""),
+    ];
+    for (name, count, note) in rows {
+        let _ = writeln!(page, "  {name:<12}  {count:>10}{note}");
+    }
+    let workers = status["workers"].as_array();
+    let _ = writeln!(page, "workers: {}", workers.map_or(0, Vec::len));
+    for one in workers.into_iter().flatten() {
+        let (worker, state) = (printable(text(&one["worker"])), text(&one["state"]));
+        let _ = write!(page, "  {worker}  {state}");
+        if let Some(pid) = one["pid"].as_u64() {
+            let _ = write!(page, "  pid {pid}");
+        }
+        if let Some(bytes) = one["rss_bytes"].as_u64() {
+            let _ = write!(page, "  {:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        }
+        if let Some(item) = one["item"].as_str() {
+            let _ = write!(page, "  {}", printable(item));
+        }
+        if one["for_us"].is_u64() {
+            let _ = write!(page, "  for {}", time(&one["for_us"]));
+        }
+        page.push('\n');
+    }
+    page
+}
+
+fn of_stream(command: &StatusArgs, place: &Address) -> Result<u8, RunError> {
     let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
     let look = || stream.status().map_err(RunError::Usage);
     let mut status = look()?;
@@ -53,8 +115,8 @@ pub(super) fn run(command: &StatusArgs) -> Result<u8, RunError> {
         rates = Rates::between(&first, &status);
     }
     let text = match command.format {
-        Format::Text => page(&place, &status, rates.as_ref()),
-        Format::Json => format!("{}\n", object(&place, &status, rates.as_ref())),
+        Format::Text => page(place, &status, rates.as_ref()),
+        Format::Json => format!("{}\n", object(place, &status, rates.as_ref())),
     };
     written(StandardStream::Out.write_all(text.as_bytes()))?;
     Ok(code::DONE)

@@ -1,5 +1,6 @@
 //! Stops a run from outside: in order on the first signal, at once on the second.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +41,23 @@ pub(super) struct Stop {
     halts: Receiver<Manner>,
     /// Disconnected when nothing of the run waits for Redis any more; nothing is ever sent.
     settled: Receiver<()>,
+    reactions: Arc<Mutex<Reactions>>,
+}
+
+/// The reaction to a signal.
+type Reaction = Box<dyn FnOnce(i32) + Send>;
+
+/// The reactions to signals that have not come yet.
+#[derive(Default)]
+struct Reactions {
+    in_order: Option<Reaction>,
+    at_once: Option<Reaction>,
+}
+
+impl fmt::Debug for Reactions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactions").finish_non_exhaustive()
+    }
 }
 
 /// The manner of a halt.
@@ -86,6 +104,7 @@ impl Stop {
             halting,
             halts,
             settled,
+            reactions: Arc::default(),
         }
     }
 
@@ -112,25 +131,44 @@ impl Stop {
             .map(|signal| signal as i32)
             .filter(|signal| !ignored.has(*signal));
         let mut signals = Signals::new(heard)?;
+        *self.reactions.lock() = Reactions {
+            in_order: Some(Box::new(in_order)),
+            at_once: Some(Box::new(at_once)),
+        };
         let stop = self.clone();
         let listen = move || {
             // The parent process may have blocked them; then only this thread receives them.
             let ours = SigSet::from_iter(ENDING);
             let _ = ours.thread_unblock();
-            let mut signals = signals.forever();
-            if let Some(signal) = signals.next() {
-                stop.request(signal);
-                // It may take as long as the grace, and the next signal must be heard meanwhile.
-                if spawn("stop", move || in_order(signal)).is_err() {
-                    return at_once(signal);
-                }
-            }
-            if let Some(signal) = signals.next() {
-                stop.request(signal);
-                at_once(signal);
+            for signal in signals.forever() {
+                stop.hear(signal);
             }
         };
         spawn("signals", listen)
+    }
+
+    /// Reacts to a signal, which may also be one that somebody has asked for in words: in order to
+    /// the first, at once to a second one.
+    pub(super) fn hear(&self, signal: i32) {
+        self.request(signal);
+        // A lock that is kept while a reaction begins would keep the next signal waiting.
+        let (first, second) = {
+            let mut reactions = self.reactions.lock();
+            let first = reactions.in_order.take();
+            match first.is_some() {
+                true => (first, None),
+                false => (None, reactions.at_once.take()),
+            }
+        };
+        // It may take as long as the grace, and the next signal must be heard meanwhile.
+        if let Some(in_order) = first
+            && spawn("stop", move || in_order(signal)).is_err()
+        {
+            return self.hear(signal);
+        }
+        if let Some(at_once) = second {
+            at_once(signal);
+        }
     }
 
     fn request(&self, signal: i32) {

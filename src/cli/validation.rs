@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::args::{Format, ItemArgs, JobArgs, PoolArgs, Promise, RunArgs, ShownArgs, WorkArgs};
+use super::args::{
+    ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, RunArgs, ShownArgs, WorkArgs,
+};
 use super::config::{Config, DishConfig, Purpose};
 use super::dead_letter_log;
 use super::input::{self, ItemSource};
@@ -54,6 +56,7 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
         place,
         shown,
         jobs,
+        control,
     } = args;
     let shared = place.place();
     check_payload(&items, shared.is_some())?;
@@ -94,7 +97,7 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
         // The number is unknown if others put items too.
         total: total.filter(|_| shared.is_none()),
     };
-    let mut config = config_of(pool, shown, from, &mut taken)?;
+    let mut config = config_of(pool, (shown, control), from, &mut taken)?;
     let durability = items.durability.into();
     config.journal = items.journal.map(|path| (path, durability));
     config.shared = shared;
@@ -109,6 +112,7 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
         pool,
         shown,
         jobs,
+        control,
         ..
     } = args;
     if jobs::given(&jobs.command)?.is_some() {
@@ -139,7 +143,7 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
         capacity: Capacity::Unbounded,
         total: None,
     };
-    let mut config = config_of(pool, shown, from, &mut taken)?;
+    let mut config = config_of(pool, (shown, control), from, &mut taken)?;
     // A stream that does not exist has no items, so the wait for its end would be over at once.
     config.shared = Some(match until_done {
         true => place.opening(Opening::ExistingOrUnbegun),
@@ -150,7 +154,7 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
 
 fn config_of(
     pool: PoolArgs,
-    shown: ShownArgs,
+    (shown, control): (ShownArgs, ControlArgs),
     from: RunSource,
     taken: &mut Vec<PathBuf>,
 ) -> Result<Config, String> {
@@ -197,6 +201,7 @@ fn config_of(
         journal: None,
         shared: None,
         dead_letters,
+        control,
         timeline: OutputFile::open("--timeline", shown.timeline, output::CHART, taken)?,
         trace: OutputFile::open("--trace", shown.trace, output::TRACE, taken)?,
     })

@@ -58,6 +58,10 @@ pub(super) trait Work {
         None
     }
 
+    /// Returns what makes an item of a line of JSON, for those that are put from outside. The error
+    /// says what is wrong with the line.
+    fn reader(&self) -> ReadItem<Self::Item>;
+
     /// Returns the form of its items on a stream.
     fn layout(&self) -> Box<dyn Layout>;
 
@@ -85,6 +89,9 @@ pub(super) trait Work {
     /// Makes an item of each line and puts it on the queue.
     fn produce(&self, producer: &mut Producer<'_, Self::Item>) -> Result<(), RunError>;
 }
+
+/// Makes an item of a line of JSON.
+pub(super) type ReadItem<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
 
 /// Notes that these attempts are shown, so that no later run shows them again.
 pub(super) type OnShown = Arc<dyn Fn(&[(ItemId, u32)]) + Send + Sync>;
@@ -117,8 +124,6 @@ pub(super) struct Producer<'a, T> {
     pub(super) queue: &'a JoinableQueue<T>,
     pub(super) printer: &'a Printer,
     pub(super) stop: &'a Stop,
-    /// The number of the next item.
-    pub(super) next_id: ItemId,
     pub(super) expected: &'a Expected,
     /// The number of lines that were read.
     pub(super) lines: u64,
@@ -174,8 +179,6 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
         if self.config.mode == Mode::Sequential {
             return self.put(item, key);
         }
-        // The number it will get, if no one else puts on the queue.
-        self.next_id = ItemId(self.next_id.0 + 1);
         let added = self.buffer.add(self.queue, item, Some(key));
         is_accepted(added)
     }
@@ -192,10 +195,13 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
             true => self.queue.put(item).map(Some),
             false => self.queue.put_with_key(item, Some(key)),
         };
-        if let Ok(Some(id)) = &put {
-            // A stream gives numbers of its own, and the next one is not known.
-            self.next_id = ItemId(id.0 + 1);
-        }
         is_accepted(put)
+    }
+
+    /// Returns the number that the next item will get, if nobody else puts one before. No item of
+    /// this number has ended.
+    pub(super) fn next_id(&self) -> Result<ItemId, RunError> {
+        let accepted = self.queue.counts_here()?.accepted;
+        Ok(ItemId(accepted + self.buffer.len() + 1))
     }
 }

@@ -83,6 +83,11 @@ impl<Item> Batch<Item> {
         self.envelopes.len() >= items_max || self.bytes >= BATCH_BYTES
     }
 
+    /// Returns the number of items that were added since it was put.
+    pub(crate) fn len(&self) -> usize {
+        self.envelopes.len()
+    }
+
     /// Returns `true` if nothing was added since it was put.
     pub(crate) fn is_empty(&self) -> bool {
         self.envelopes.is_empty()

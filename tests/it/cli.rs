@@ -182,9 +182,11 @@ fn the_temporary_folder_is_left_alone() {
     let place = folder.path().join(".tmpABC123");
     fs::DirBuilder::new().mode(0o700).create(&place).unwrap();
     drop(std::os::unix::net::UnixListener::bind(place.join("socket")).unwrap());
+    let runtime = tempfile::tempdir().unwrap();
     for method in ["spawn", "fork"] {
         let mut command = supervisor();
         command
+            .env("XDG_RUNTIME_DIR", runtime.path())
             .env("TMPDIR", folder.path())
             .args(words(&format!("--start-method {method} --wash 0 --dry 0")));
         said(&mut command).ends(0);

@@ -5,6 +5,8 @@
 mod conformance;
 #[path = "../shared/deadline.rs"]
 mod deadline;
+#[path = "../shared/http.rs"]
+mod http;
 #[path = "../shared/run.rs"]
 mod run;
 #[path = "../shared/said.rs"]
@@ -17,6 +19,7 @@ mod trials;
 mod advice;
 mod cli;
 mod commands;
+mod control;
 mod cookbook;
 mod copies;
 mod cpython;
@@ -38,6 +41,7 @@ fn main() {
         cli::trials(),
         commands::trials(),
         conformance::trials(),
+        control::trials(),
         copies::trials(),
         cookbook::trials(),
         cookbook::recipes(),

@@ -3,6 +3,8 @@
 
 #[path = "../shared/deadline.rs"]
 mod deadline;
+#[path = "../shared/http.rs"]
+mod http;
 #[cfg(feature = "failpoints")]
 #[path = "../shared/points.rs"]
 mod points;
@@ -18,6 +20,7 @@ mod trials;
 mod adopted;
 mod boot;
 mod commands;
+mod control;
 mod copies;
 mod cpython;
 mod endurance;
@@ -65,6 +68,7 @@ fn main() {
         adopted::trials(),
         boot::trials(),
         commands::trials(),
+        control::trials(),
         copies::trials(),
         cpython::trials(),
         endurance::trials(),

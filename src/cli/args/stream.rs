@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 
-use super::{JobArgs, PoolArgs, ShownArgs, duration, groups};
+use super::{ControlArgs, JobArgs, PoolArgs, ShownArgs, duration, groups};
 use crate::cli::address::{Address, KINDS};
 use crate::store::stream::StreamKind;
 use crate::sys::title;
@@ -99,9 +99,9 @@ pub(in crate::cli) struct StreamArgs {
     #[command(flatten)]
     url: UrlArgs<false>,
 
-    /// The name of the stream
-    #[arg(long, value_name = "NAME", default_value = STREAM)]
-    pub(in crate::cli) stream: String,
+    /// The name of the stream [default: dishrack]
+    #[arg(long, value_name = "NAME")]
+    stream: Option<String>,
 }
 
 /// Makes `supervisor work` from the options of a run, without those on putting items and on order.
@@ -147,6 +147,9 @@ pub(in crate::cli) struct WorkArgs {
 
     #[command(flatten)]
     pub(in crate::cli) shown: ShownArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) control: ControlArgs,
 }
 
 impl PlaceArgs {
@@ -186,9 +189,15 @@ impl StreamArgs {
             let options = options();
             format!("{options} is needed, or the variable {variables}: where is {servers}?")
         })?;
-        let place = Address::new(kind, url, &self.stream);
+        let stream = self.stream.as_deref().unwrap_or(STREAM);
+        let place = Address::new(kind, url, stream);
         hide(subcommand, &place);
         Ok(place)
+    }
+
+    /// Returns `true` if an option says that a stream is meant.
+    pub(super) fn is_typed(&self) -> bool {
+        self.url.0.is_some() || self.stream.is_some()
     }
 
     /// Returns the address, if one was given.

@@ -22,6 +22,11 @@ const LARGE_BYTES: usize = 2048;
 /// The bytes that all large items may have together. A single one may have more.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Returns `true` if an item of this size counts by its bytes.
+pub(super) fn is_large(bytes: usize) -> bool {
+    bytes >= LARGE_BYTES
+}
+
 #[derive(Debug, Default)]
 struct Spent {
     bytes: usize,
@@ -77,7 +82,7 @@ impl Budget {
 
     /// Takes room for the next item, and returns `true`, if there is some.
     pub(super) fn try_take(&self, id: ItemId, bytes: usize) -> bool {
-        let bytes = if bytes < LARGE_BYTES { 0 } else { bytes };
+        let bytes = if is_large(bytes) { bytes } else { 0 };
         let mut spent = self.spent.lock();
         let is_light = bytes == 0 || spent.bytes == 0 || spent.bytes + bytes <= BYTES_MAX;
         if !is_light || spent.items >= self.items_max {

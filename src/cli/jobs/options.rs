@@ -218,15 +218,19 @@ pub(super) fn check_json(
     line: &InputLine,
     source: &ItemSource,
 ) -> Result<(), String> {
-    let why = match serde_json::from_slice::<serde::de::IgnoredAny>(&line.bytes) {
+    let checked = check_item(template, &line.bytes);
+    checked.map_err(|why| format!("{}: {why}", source.place(line.number)))
+}
+
+/// Checks the text of one item.
+pub(super) fn check_item(template: &Template, text: &[u8]) -> Result<(), String> {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(text) {
         // The message must not name the line within the item, which is always 1.
-        Err(error) => format!("it is no JSON: {error}").replace(" at line 1 column ", ", byte "),
-        Ok(_) => match template.check(&line.bytes) {
-            Err(why) => why,
-            Ok(()) => return Ok(()),
-        },
-    };
-    Err(format!("{}: {why}", source.place(line.number)))
+        Err(error) => {
+            Err(format!("it is no JSON: {error}").replace(" at line 1 column ", ", byte "))
+        }
+        Ok(_) => template.check(text),
+    }
 }
 
 fn variable(given: &OsString) -> Result<(OsString, OsString), String> {

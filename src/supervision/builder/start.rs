@@ -46,7 +46,7 @@ impl Builder {
         R: Serialize + DeserializeOwned + 'static,
         E: Display + 'static,
     {
-        let broker = Arc::clone(queue.broker()?);
+        let (broker, mode) = (Arc::clone(queue.broker()?), self.mode);
         self.check_bounds()?;
         self.check_copies(&broker, Some(type_name::<R>()))?;
         let credit = self.credit(&broker);
@@ -68,7 +68,7 @@ impl Builder {
             }
             Mode::Tasks => return Err(needs("handler_async", "tasks")),
         };
-        Ok(Supervisor::new(broker, pool))
+        Ok(Supervisor::new(broker, pool, mode))
     }
 
     /// Starts workers that run the chapter's loop: `get`, work, `task_done`, until `get` says that
@@ -88,7 +88,7 @@ impl Builder {
         F: Fn(JoinableQueue<T>) + Send + Sync + 'static,
         T: Serialize + DeserializeOwned + 'static,
     {
-        let broker = Arc::clone(queue.broker()?);
+        let (broker, mode) = (Arc::clone(queue.broker()?), self.mode);
         self.check_bounds()?;
         self.check_copies(&broker, None)?;
         let handle = queue.clone();
@@ -112,7 +112,7 @@ impl Builder {
             }
             Mode::Tasks => return Err(needs("worker_async", "tasks")),
         };
-        Ok(Supervisor::new(broker, pool))
+        Ok(Supervisor::new(broker, pool, mode))
     }
 
     /// Checks that these workers can be held to their bounds.

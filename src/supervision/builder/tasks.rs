@@ -48,7 +48,7 @@ impl Builder {
         let credit = self.credit(&broker);
         let plan = self.threads_of(&broker)?;
         let pool = TaskPool::of_handlers(&plan, &broker, credit, self.bounds.time_limit, handler)?;
-        Ok(Supervisor::new(broker, Box::new(pool)))
+        Ok(Supervisor::new(broker, Box::new(pool), Mode::Tasks))
     }
 
     /// Like [`worker`](Self::worker), for [`tasks`](Self::tasks): use
@@ -80,6 +80,6 @@ impl Builder {
         let handle = queue.clone();
         let run = move || worker(handle.clone());
         let pool = TaskPool::of_loops(&plan, &broker, run)?;
-        Ok(Supervisor::new(broker, Box::new(pool)))
+        Ok(Supervisor::new(broker, Box::new(pool), Mode::Tasks))
     }
 }

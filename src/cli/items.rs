@@ -1,0 +1,243 @@
+//! The subcommands that look at single items of a run: `list`, `show`, `wait`.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use hyper::Method;
+use serde_json::Value;
+
+use super::args::{AtArgs, Format, duration};
+use super::asking::{connect, number, print, text};
+use super::exit_codes::{RunError, code};
+use super::letter::UtcTime;
+use crate::control::client::Client;
+use crate::observe::text::{harmless, printable};
+
+/// The number of items that are asked for at a time.
+const PAGE: u64 = 1000;
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StateArg {
+    Waiting,
+    Running,
+    Resting,
+    Dead,
+    Done,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor list --state running
+      what is being worked on: number, state, item, attempts, worker or last cause
+  supervisor list --limit 10 --after 500
+      ten items, from the 501st on")]
+pub(super) struct ListItems {
+    /// Only items in this state
+    #[arg(long, value_enum, value_name = "STATE")]
+    state: Option<StateArg>,
+
+    /// No more than so many [default: all]
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+
+    /// Only items with greater numbers than this
+    #[arg(long, value_name = "ITEM", default_value_t = 0)]
+    after: u64,
+
+    #[command(flatten)]
+    run: AtArgs,
+
+    /// The form of the output: lines, or one JSON object a line
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  supervisor show 7
+      the state of item 7, who has it, and each failed attempt")]
+pub(super) struct ShowItems {
+    /// The items' numbers
+    #[arg(value_name = "ITEM", required = true)]
+    numbers: Vec<u64>,
+
+    #[command(flatten)]
+    run: AtArgs,
+
+    /// The form of the output: text, or one JSON object a line
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code: 0 all of them are done, 1 some are dead letters, 2 the time is over, or there is no such
+item.
+
+Examples:
+  supervisor wait 7 8
+      waits until both have ended
+  supervisor wait --all --timeout 1h
+      waits until everything has ended, an hour at most; so does `join` without a bound")]
+pub(super) struct WaitItems {
+    /// The items' numbers
+    #[arg(
+        value_name = "ITEM",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    numbers: Vec<u64>,
+
+    /// Wait for all items
+    #[arg(long)]
+    all: bool,
+
+    /// The longest time to wait [default: none]
+    #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
+    timeout: Option<Duration>,
+
+    #[command(flatten)]
+    run: AtArgs,
+
+    /// The form of the output: lines, or one JSON object a line
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Lists items and returns the exit code.
+pub(super) fn list(command: &ListItems) -> Result<u8, RunError> {
+    let mut client = connect(&command.run)?;
+    let state = command.state.and_then(|state| state.to_possible_value());
+    let state = state.map_or(String::new(), |state| {
+        format!("&state={}", state.get_name())
+    });
+    let (mut after, mut left) = (command.after, command.limit.unwrap_or(u64::MAX));
+    while left > 0 {
+        let limit = left.min(PAGE);
+        let target = format!("/v1/items?limit={limit}&after={after}{state}");
+        let answer = client.ask(Method::GET, &target, None, "")?;
+        for item in answer["items"].as_array().into_iter().flatten() {
+            print(command.format, item, line)?;
+            left -= 1;
+        }
+        match answer["after"].as_u64() {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    Ok(code::DONE)
+}
+
+/// Returns the number, state, name, attempts, and worker or last cause, with tabs between them.
+fn line(item: &Value) -> String {
+    let workers = item["workers"].as_array().into_iter().flatten();
+    let workers: Vec<&str> = workers.map(text).collect();
+    let more = match workers.is_empty() {
+        true => text(&item["cause"]).to_owned(),
+        false => workers.join(", "),
+    };
+    let fields = [
+        number(&item["number"]).to_string(),
+        text(&item["state"]).to_owned(),
+        printable(item["item"].as_str().unwrap_or("-")).into_owned(),
+        format!("{} attempts", number(&item["attempts"])),
+        printable(&more).into_owned(),
+    ];
+    fields.join("\t").trim_end().to_owned() + "\n"
+}
+
+/// Shows items and returns the exit code.
+pub(super) fn show(command: &ShowItems) -> Result<u8, RunError> {
+    let mut client = connect(&command.run)?;
+    for number in &command.numbers {
+        let answer = client.ask(Method::GET, &format!("/v1/items/{number}"), None, "")?;
+        print(command.format, &answer, page)?;
+    }
+    Ok(code::DONE)
+}
+
+fn page(item: &Value) -> String {
+    let when = |value: &Value| {
+        let since = value.as_u64().map(Duration::from_micros);
+        since.map_or("-".to_owned(), |since| UtcTime(since).to_string())
+    };
+    let name = item["item"].as_str().map(printable).unwrap_or_default();
+    // Writing to a string cannot fail.
+    let mut page = format!("{} {name}\n", number(&item["number"]));
+    let _ = writeln!(page, "  state:    {}", text(&item["state"]));
+    let _ = writeln!(page, "  attempts: {}", number(&item["attempts"]));
+    if !item["due_us"].is_null() {
+        let _ = writeln!(page, "  due:      {}", when(&item["due_us"]));
+    }
+    for one in item["holders"].as_array().into_iter().flatten() {
+        let worker = printable(text(&one["worker"]));
+        let since = when(&one["since_us"]);
+        let _ = writeln!(
+            page,
+            "  worker:   {worker}, pid {}, since {since}",
+            one["pid"]
+        );
+    }
+    for one in item["history"].as_array().into_iter().flatten() {
+        let cause = printable(text(&one["cause"]));
+        let _ = writeln!(page, "  attempt {}: {cause}", one["attempt"]);
+        if let Some(worker) = one["worker"].as_str() {
+            let _ = writeln!(
+                page,
+                "    worker:  {}, pid {}",
+                printable(worker),
+                one["pid"]
+            );
+            let _ = writeln!(page, "    started: {}", when(&one["started_us"]));
+        }
+        let _ = writeln!(page, "    ended:   {}", when(&one["ended_us"]));
+        for line in text(&one["stderr"]).lines() {
+            let _ = writeln!(page, "    stderr:  {}", harmless(line));
+        }
+    }
+    page
+}
+
+/// Waits for the end of items. The exit code says whether they are done.
+pub(super) fn wait(command: &WaitItems) -> Result<u8, RunError> {
+    let mut client = connect(&command.run)?;
+    let end = command.timeout.map(|time| Instant::now() + time);
+    if command.all {
+        let left = left_of(end).map_or(String::new(), |left| format!("?timeout_ms={left}"));
+        let answer = client.ask(Method::GET, &format!("/v1/join{left}"), None, "")?;
+        return super::join::tell_of_run(command.format, &answer);
+    }
+    let mut has_dead = false;
+    for number in &command.numbers {
+        let answer = wait_for(&mut client, *number, end)?;
+        let is_dead = answer["state"] == "dead";
+        print(command.format, &answer, |answer| match is_dead {
+            false => format!("{number} done\n"),
+            true => {
+                let history = answer["history"].as_array();
+                let last = history.and_then(|history| history.last());
+                let cause = last.map_or("", |last| text(&last["cause"]));
+                format!("{number} dead: {}\n", printable(cause))
+            }
+        })?;
+        has_dead |= is_dead;
+    }
+    Ok(match has_dead {
+        false => code::DONE,
+        true => code::DEAD_LETTERS,
+    })
+}
+
+fn wait_for(client: &mut Client, number: u64, end: Option<Instant>) -> Result<Value, RunError> {
+    let left = left_of(end).map_or(String::new(), |left| format!("&timeout_ms={left}"));
+    let target = format!("/v1/items/{number}?wait=true{left}");
+    Ok(client.ask(Method::GET, &target, None, "")?)
+}
+
+/// Returns the milliseconds that are left.
+fn left_of(end: Option<Instant>) -> Option<u128> {
+    end.map(|end| end.saturating_duration_since(Instant::now()).as_millis())
+}

@@ -1,0 +1,90 @@
+//! The control socket of a run: its place, and the effect of an order to stop. It does not know the
+//! requests.
+
+use std::process;
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+
+use super::args::ControlArgs;
+use super::event_json::object;
+use super::exit_codes::RunError;
+use super::goal::Goal;
+use super::stop::Stop;
+use super::work::Work;
+use super::{screen, served};
+use crate::control::{Reserved, Unusable};
+use crate::sys::threads::spawn;
+use crate::{Control, Controlled, JoinableQueue, Supervisor};
+
+/// Reserves the socket, before anything is started.
+///
+/// # Errors
+/// The one that was asked for cannot be had. Any other is done without, and that is said.
+pub(super) fn reserve(args: &ControlArgs) -> Result<Option<Reserved>, RunError> {
+    if args.no_control {
+        return Ok(None);
+    }
+    let reserved = match (&args.control, &args.name) {
+        (Some(path), _) => Reserved::at(path),
+        (None, Some(name)) => Reserved::named(name),
+        (None, None) => Reserved::named(&format!("run-{}", process::id())),
+    };
+    let is_of_name = |why: &Unusable| {
+        args.name.is_some() && matches!(why, Unusable::InUse { .. } | Unusable::BadName { .. })
+    };
+    match reserved {
+        Ok(reserved) => Ok(Some(reserved)),
+        Err(why) if args.control.is_some() => Err(RunError::Usage(format!("--control {why}"))),
+        Err(why) if is_of_name(&why) => Err(RunError::Usage(format!("--name {why}"))),
+        Err(why) => {
+            screen::complain(&format_args!(
+                "this run cannot be asked from outside: {why}; --no-control does without that"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// Begins to serve.
+pub(super) fn start<W: Work>(
+    reserved: Option<Reserved>,
+    work: &W,
+    queue: &JoinableQueue<W::Item>,
+    pool: &Arc<Supervisor<W::Item, W::Outcome>>,
+    stop: &Stop,
+    goal: &Goal,
+) -> Result<(), RunError> {
+    let Some(reserved) = reserved else {
+        return Ok(());
+    };
+    let (stop, of_run, words) = (stop.clone(), Arc::downgrade(pool), work.words());
+    let (expected, before) = (goal.expected.clone(), goal.before);
+    let total = expected.clone();
+    let end_run = move |is_at_once: bool| {
+        let signal = Signal::SIGTERM as i32;
+        stop.hear(signal);
+        let Some(pool) = of_run.upgrade() else {
+            return;
+        };
+        if is_at_once {
+            pool.kill();
+            let stop = stop.clone();
+            // The answer is on its way when that ends the process. Without a thread, the signal's
+            // first effect ends it as well, if later.
+            let _ = spawn("stop", move || stop.hear(signal));
+        } else {
+            pool.stop();
+        }
+    };
+    let controlled = Controlled::new(queue, pool)
+        .read_items(work.reader())
+        .on_stop(end_run)
+        .ending_process()
+        .on_put(move |count| expected.add(count))
+        .expecting(before, move || total.total(before.accepted))
+        .events_as(move |event| object(event, words.steps.as_ref()));
+    let control = Control::serve_reserved(reserved, controlled)?;
+    served::keep(control);
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The control API: a local socket by which others see and steer a queue and its workers.
+//!
+//! It is HTTP/1.1 with JSON on a Unix socket, under `/v1/`, so that `curl --unix-socket` is a client.
+//! The socket is of one user: its mode says so, and the kernel tells who connects. One thread serves
+//! it, which sleeps while nobody asks. What it does, any caller of the library can do.
+
+mod body;
+#[cfg(feature = "cli")]
+pub(crate) mod client;
+mod connection;
+mod events;
+mod failure;
+mod folder;
+mod gate;
+mod item;
+mod keys;
+mod requests;
+#[cfg(feature = "cli")]
+pub(crate) mod runs;
+mod server;
+mod socket;
+mod status;
+mod target;
+mod unusable;
+
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use target::Controlled;
+pub(crate) use unusable::Unusable;
+
+use self::requests::Api;
+use self::server::ControlServer;
+use self::socket::Socket;
+use crate::error::{Error, Kind};
+
+/// A socket that is there and not served yet: clients can connect, and wait.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    socket: Socket,
+    listener: UnixListener,
+}
+
+impl Reserved {
+    /// Makes the socket of the run of this name.
+    pub(crate) fn named(name: &str) -> Result<Self, Unusable> {
+        let (socket, listener) = Socket::of_name(name)?;
+        Ok(Reserved { socket, listener })
+    }
+
+    /// Makes a socket of this path.
+    pub(crate) fn at(path: &Path) -> Result<Self, Unusable> {
+        let (socket, listener) = Socket::of_path(path)?;
+        Ok(Reserved { socket, listener })
+    }
+}
+
+/// A socket on which a queue and its workers can be seen and steered, until it is dropped.
+///
+/// `docs/api.md` has the requests. Whoever has the same user, or is root, may make them; nobody else.
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub struct Control {
+    server: ControlServer,
+    api: Arc<Api>,
+    // The path goes last: nobody else has it while somebody is answered.
+    socket: Socket,
+}
+
+impl Control {
+    /// Serves it on a socket of this name in the user's folder of sockets: `NAME.sock` in
+    /// `$XDG_RUNTIME_DIR/dishrack`, or else in `dishrack-UID` in the temporary folder. A name has up
+    /// to 64 letters, digits, and `.`, `_` or `-`.
+    ///
+    /// # Errors
+    /// `is_setup`: the folder is another user's, the name is taken by a program that runs, or there
+    /// can be no such socket.
+    pub fn serve_as<T, R>(name: &str, controlled: Controlled<T, R>) -> Result<Self, Error>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        R: 'static,
+    {
+        Control::serve_reserved(Reserved::named(name).map_err(Kind::from)?, controlled)
+    }
+
+    /// Serves it on a socket of this path. What a program that is gone has left there is replaced.
+    ///
+    /// # Errors
+    /// As [`serve_as`](Self::serve_as).
+    pub fn serve_at<T, R>(
+        path: impl AsRef<Path>,
+        controlled: Controlled<T, R>,
+    ) -> Result<Self, Error>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        R: 'static,
+    {
+        let reserved = Reserved::at(path.as_ref()).map_err(Kind::from)?;
+        Control::serve_reserved(reserved, controlled)
+    }
+
+    /// Serves it on a socket that was reserved.
+    pub(crate) fn serve_reserved<T, R>(
+        Reserved { socket, listener }: Reserved,
+        controlled: Controlled<T, R>,
+    ) -> Result<Self, Error>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        R: 'static,
+    {
+        let api = Arc::new(Api::new(socket.name(), Arc::new(controlled)));
+        let routes = requests::routes(Arc::clone(&api));
+        let server = ControlServer::start(listener, routes);
+        let server = server.map_err(Kind::io("starting the thread of the control socket"))?;
+        Ok(Control {
+            server,
+            api,
+            socket,
+        })
+    }
+
+    /// Returns the socket's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.socket.path
+    }
+
+    /// Returns the name of the run.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.socket.name()
+    }
+
+    /// Takes nothing more from clients: no item, and no retry of one. It returns when what was taken
+    /// before is on the queue. Call it before you look for the last time whether all is done; clients
+    /// still see how it stands.
+    pub fn refuse_changes(&self) {
+        self.api.gate.shut();
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.api.end();
+        self.server.end();
+    }
+}

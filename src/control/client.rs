@@ -1,0 +1,185 @@
+//! The other side of the API: asks a run over its socket. It makes sure that the run is of this user,
+//! or of root, before it says anything. It does not know what is asked.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustix::process::geteuid;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::runtime::{self, Runtime};
+use tokio::time::timeout;
+
+use super::body::BODY_BYTES_MAX;
+
+/// The longest time in which a run must take a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// The reason for which a request has no answer, or not the wanted one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    /// The run has said why.
+    #[error("{message}")]
+    Refused { code: String, message: String },
+    /// There is nobody at the socket.
+    #[error("{}: nobody serves it: {source}", path.display())]
+    NotThere { path: PathBuf, source: io::Error },
+    #[error("{}: it is served by user {uid}, and not asked", path.display())]
+    OtherUser { path: PathBuf, uid: u32 },
+    #[error("{}: the run has ended, or the connection was lost: {why}", path.display())]
+    Lost { path: PathBuf, why: String },
+    #[error("{}: the run does not answer", path.display())]
+    Late { path: PathBuf },
+    #[error("{}: this is no answer of a dishrack: {why}", path.display())]
+    Strange { path: PathBuf, why: String },
+}
+
+impl NoAnswer {
+    /// Returns `true` if the run refused for the reason of this code.
+    pub(crate) fn is(&self, wanted: &str) -> bool {
+        matches!(self, NoAnswer::Refused { code, .. } if code == wanted)
+    }
+}
+
+/// A connection to a run.
+pub(crate) struct Client {
+    path: PathBuf,
+    /// The process that serves it.
+    pub(crate) pid: Option<i32>,
+    sender: SendRequest<Full<Bytes>>,
+    /// The longest time for an answer.
+    time: Option<Duration>,
+    runtime: Runtime,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects to the run that serves this socket.
+    pub(crate) fn connect(path: &Path) -> Result<Self, NoAnswer> {
+        let not_there = |source| NoAnswer::NotThere {
+            path: path.to_owned(),
+            source,
+        };
+        let mut runtime = runtime::Builder::new_current_thread();
+        let runtime = runtime
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(not_there)?;
+        let stream = runtime.block_on(async {
+            let connected = timeout(CONNECT_TIME, UnixStream::connect(path)).await;
+            connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        });
+        let stream = stream.map_err(not_there)?;
+        let peer = stream.peer_cred().map_err(not_there)?;
+        if peer.uid() != geteuid().as_raw() && peer.uid() != 0 {
+            let (path, uid) = (path.to_owned(), peer.uid());
+            return Err(NoAnswer::OtherUser { path, uid });
+        }
+        let shaken = runtime.block_on(handshake(TokioIo::new(stream)));
+        let (sender, connection) = shaken.map_err(|why| lost(path, &why))?;
+        // What goes wrong on it, the request is told.
+        runtime.spawn(async move { drop(connection.await) });
+        Ok(Client {
+            path: path.to_owned(),
+            pid: peer.pid(),
+            sender,
+            time: None,
+            runtime,
+        })
+    }
+
+    /// Waits for each answer no longer than this.
+    pub(crate) fn answer_within(&mut self, time: Duration) {
+        self.time = Some(time);
+    }
+
+    /// Asks, and waits for the answer for as long as it takes.
+    pub(crate) fn ask(
+        &mut self,
+        method: Method,
+        target: &str,
+        key: Option<&str>,
+        body: impl Into<Bytes>,
+    ) -> Result<Value, NoAnswer> {
+        let response = self.send(method, target, key, body.into())?;
+        let (status, path) = (response.status(), &self.path);
+        let whole = self.runtime.block_on(response.into_body().collect());
+        let whole = whole.map_err(|why| lost(path, &why))?.to_bytes();
+        let answer: Value = serde_json::from_slice(&whole).map_err(|why| NoAnswer::Strange {
+            path: path.clone(),
+            why: why.to_string(),
+        })?;
+        refusal(status, &answer).map_or(Ok(answer), Err)
+    }
+
+    fn send(
+        &mut self,
+        method: Method,
+        target: &str,
+        key: Option<&str>,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, NoAnswer> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(hyper::header::HOST, "run");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Full::new(body));
+        let request = request.map_err(|why| lost(&self.path, &why))?;
+        let Client {
+            runtime,
+            sender,
+            path,
+            time,
+            ..
+        } = self;
+        let time = time.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
+        let response = runtime.block_on(async {
+            let response = async {
+                sender.ready().await?;
+                sender.send_request(request).await
+            };
+            timeout(time, response).await
+        });
+        match response {
+            Err(_) => Err(NoAnswer::Late { path: path.clone() }),
+            Ok(response) => response.map_err(|why| lost(path, &why)),
+        }
+    }
+}
+
+/// The greatest number of bytes that are put in one request.
+pub(crate) const PUT_BYTES_MAX: usize = BODY_BYTES_MAX;
+
+fn lost(path: &Path, why: &dyn fmt::Display) -> NoAnswer {
+    NoAnswer::Lost {
+        path: path.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+fn refusal(status: StatusCode, answer: &Value) -> Option<NoAnswer> {
+    let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+    (!status.is_success()).then(|| NoAnswer::Refused {
+        code: text("code"),
+        message: text("message"),
+    })
+}

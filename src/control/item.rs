@@ -1,0 +1,93 @@
+//! Single items as JSON has them. The fields are a contract with other programs: see `docs/api.md`.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::observe::{last_cause, micros};
+use crate::{ItemInfo, ItemState};
+use dishrack_core::ledger::Failure;
+
+/// The longest name in a list, in letters.
+const NAME_MAX: usize = 200;
+
+/// The word for a state, as it is asked for.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StateWord {
+    Waiting,
+    Running,
+    Resting,
+    Dead,
+    Done,
+}
+
+impl From<StateWord> for ItemState {
+    fn from(word: StateWord) -> Self {
+        match word {
+            StateWord::Waiting => ItemState::Waiting,
+            StateWord::Running => ItemState::Running,
+            StateWord::Resting => ItemState::Resting,
+            StateWord::Dead => ItemState::Dead,
+            StateWord::Done => ItemState::Done,
+        }
+    }
+}
+
+/// Returns an item as one of many.
+pub(super) fn line(item: &ItemInfo) -> Value {
+    let cause = (!item.history.is_empty()).then(|| last_cause(&item.history));
+    let workers: Value = item.holders.iter().map(|one| &*one.worker).collect();
+    json!({
+        "number": item.number.0,
+        "state": item.state,
+        "item": item.name.as_deref().map(clipped),
+        "attempts": item.attempts,
+        "workers": workers,
+        "cause": cause.as_deref().map(clipped),
+    })
+}
+
+/// Returns all that is known of an item.
+pub(super) fn page(item: &ItemInfo) -> Value {
+    let holders = item.holders.iter().map(|one| {
+        let since = one.since.map(since_1970);
+        json!({"worker": &*one.worker, "pid": one.pid, "since_us": since})
+    });
+    json!({
+        "number": item.number.0,
+        "state": item.state,
+        "item": item.name,
+        "attempts": item.attempts,
+        "holders": holders.collect::<Value>(),
+        "due_us": item.due.map(since_1970),
+        "history": item.history.iter().map(entry).collect::<Value>(),
+    })
+}
+
+fn entry(failure: &Failure) -> Value {
+    let scene = &failure.scene;
+    let has_begun = !scene.worker.is_empty();
+    json!({
+        "attempt": failure.attempt,
+        "cause": failure.cause.to_string(),
+        "worker": has_begun.then_some(&scene.worker),
+        "pid": has_begun.then_some(scene.pid),
+        "started_us": has_begun.then(|| micros(scene.started)),
+        "ended_us": micros(scene.ended),
+        "stderr": scene.stderr,
+    })
+}
+
+fn since_1970(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    micros(since.unwrap_or(Duration::ZERO))
+}
+
+fn clipped(text: &str) -> String {
+    match text.char_indices().nth(NAME_MAX) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}

@@ -1,0 +1,545 @@
+//! The requests of clients, and their answers: what is asked, of the target, and what went wrong.
+//! The paths and fields are a contract with other programs: see `docs/api.md`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, FromRequestParts, Path, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put as put_method};
+use axum::{Router, middleware};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use super::body::{BodyMemory, WholeBody};
+use super::connection::Peer;
+use super::events::EventListeners;
+use super::failure::{RequestFailure, answer};
+use super::gate::Gate;
+use super::item::{self, StateWord};
+use super::keys::{Begun, KeyedPut, PutKeys};
+use super::status::RunStatus;
+use super::target::ControlTarget;
+use crate::ItemState;
+use crate::error::Error;
+use crate::queue::Joined;
+use dishrack_core::ledger::ItemId;
+
+/// The number of requests that may wait in threads at a time: puts for room, and the like.
+const WAITING_MAX: usize = 48;
+
+/// All that requests need.
+#[derive(Debug)]
+pub(super) struct Api {
+    name: String,
+    pub(super) target: Arc<dyn ControlTarget>,
+    pub(super) listeners: EventListeners,
+    pub(super) gate: Gate,
+    keys: Mutex<PutKeys>,
+    memory: BodyMemory,
+    waiting: Arc<Semaphore>,
+    /// True from when nobody is answered any more.
+    is_ending: AtomicBool,
+}
+
+type SharedApi = State<Arc<Api>>;
+
+type ApiAnswer = Result<Response, RequestFailure>;
+
+impl Api {
+    pub(super) fn new(name: &str, target: Arc<dyn ControlTarget>) -> Self {
+        Api {
+            name: name.to_owned(),
+            target,
+            listeners: EventListeners::default(),
+            gate: Gate::default(),
+            keys: Mutex::default(),
+            memory: BodyMemory::default(),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            is_ending: AtomicBool::new(false),
+        }
+    }
+
+    /// Ends all that waits.
+    pub(super) fn end(&self) {
+        self.is_ending.store(true, Ordering::Release);
+        self.target.wake_putters();
+        self.listeners.end();
+    }
+
+    /// Runs something that may block in a thread of its own.
+    async fn block<R: Send + 'static>(
+        self: &Arc<Self>,
+        run: impl FnOnce(&Api) -> R + Send + 'static,
+    ) -> Result<R, RequestFailure> {
+        let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return Err(RequestFailure::busy("too many requests wait already"));
+        };
+        let api = Arc::clone(self);
+        let running = tokio::task::spawn_blocking(move || {
+            let result = run(&api);
+            drop(waiting);
+            result
+        });
+        running.await.map_err(|_| {
+            let message = "the request ended by a bug of this program; please report it";
+            RequestFailure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+        })
+    }
+
+    /// Does the same for a change, unless the run comes to its end.
+    async fn change<R: Send + 'static>(
+        self: &Arc<Self>,
+        run: impl FnOnce(&Api) -> Result<R, RequestFailure> + Send + 'static,
+    ) -> Result<R, RequestFailure> {
+        let change = self.block(move |api| match api.gate.pass() {
+            Some(_passing) => run(api),
+            None => Err(closed()),
+        });
+        change.await?
+    }
+}
+
+/// Makes the routes.
+pub(super) fn routes(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/items", get(list).post(put))
+        .route("/v1/items/{number}", get(show))
+        .route("/v1/items/{number}/cancel", post(cancel))
+        .route("/v1/items/{number}/retry", post(retry))
+        .route("/v1/join", get(join))
+        .route("/v1/pause", post(pause))
+        .route("/v1/resume", post(resume))
+        .route("/v1/workers", put_method(scale))
+        .route("/v1/reload", post(reload))
+        .route("/v1/stop", post(stop))
+        .route("/v1/events", get(events))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::map_response(explain))
+        .with_state(api)
+}
+
+async fn unknown_path(request: Request) -> RequestFailure {
+    let message = format!(
+        "there is nothing at {}; docs/api.md has the paths, which begin with /v1/",
+        request.uri().path()
+    );
+    RequestFailure::new(StatusCode::NOT_FOUND, "unknown_path", message)
+}
+
+async fn wrong_method(method: Method, request: Request) -> RequestFailure {
+    let message = format!("{method} is not for {}", request.uri().path());
+    RequestFailure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
+}
+
+/// Says in our form what axum says in plain words of a path or query that it cannot read.
+async fn explain(response: Response) -> Response {
+    let status = response.status();
+    let is_ours = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_none_or(|kind| kind != "text/plain; charset=utf-8");
+    if !status.is_client_error() || is_ours {
+        return response;
+    }
+    let message = http_body_util::BodyExt::collect(response.into_body()).await;
+    let message = message.map(|whole| whole.to_bytes()).unwrap_or_default();
+    let message = String::from_utf8_lossy(&message).into_owned();
+    RequestFailure::new(status, "bad_request", message).into_response()
+}
+
+/// The number of an item in a path.
+pub(super) struct Number(ItemId);
+
+impl FromRequestParts<Arc<Api>> for Number {
+    type Rejection = RequestFailure;
+
+    async fn from_request_parts(
+        parts: &mut hyper::http::request::Parts,
+        api: &Arc<Api>,
+    ) -> Result<Self, RequestFailure> {
+        let path = Path::<String>::from_request_parts(parts, api).await;
+        let word = path.map(|Path(word)| word).unwrap_or_default();
+        match word.parse::<u64>() {
+            Ok(number) => Ok(Number(ItemId(number))),
+            Err(_) => {
+                let message = format!("{word:?} is no number of an item");
+                Err(RequestFailure::bad("bad_number", message))
+            }
+        }
+    }
+}
+
+fn done(value: &Value) -> ApiAnswer {
+    Ok(answer(StatusCode::OK, value.to_string()))
+}
+
+/// Tells how the run stands.
+async fn status(State(api): SharedApi) -> ApiAnswer {
+    let facts = api.block(|api| api.target.facts()).await??;
+    let facts = facts.ok_or_else(closed)?;
+    let status = RunStatus::new(&api.name, facts);
+    let text = serde_json::to_string(&status).map_err(|why| {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        RequestFailure::new(status, "internal", why.to_string())
+    })?;
+    Ok(answer(StatusCode::OK, text))
+}
+
+/// The greatest number of items in one answer.
+const LIST_MAX: usize = 1000;
+
+/// The items that are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    state: Option<StateWord>,
+    limit: Option<usize>,
+    after: Option<u64>,
+}
+
+/// Lists items, in the order of their numbers, a page at a time.
+async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryRejection>) -> ApiAnswer {
+    let query = read_query(query)?;
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=LIST_MAX).contains(&limit) {
+        let message = format!("limit: {limit} is not between 1 and {LIST_MAX}");
+        return Err(RequestFailure::bad("bad_query", message));
+    }
+    let (state, after) = (query.state.map(ItemState::from), query.after.unwrap_or(0));
+    let items = api.block(move |api| api.target.items(state, ItemId(after), limit));
+    let items = items.await??;
+    let is_full = items.len() == limit;
+    let next = items.last().filter(|_| is_full).map(|last| last.number.0);
+    let lines = items.iter().map(item::line).collect::<Value>();
+    done(&json!({"items": lines, "after": next}))
+}
+
+/// Shows an item, at once or when it has ended.
+async fn show(
+    State(api): SharedApi,
+    Number(id): Number,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<ShowQuery>, QueryRejection>,
+) -> ApiAnswer {
+    let query = read_query(query)?;
+    let time = query.timeout_ms.map(Duration::from_millis);
+    let wanted = WantedRequest::new(&api, peer);
+    let check = wanted.check();
+    let found = api.block(move |api| match query.wait.unwrap_or(false) {
+        false => Ok(api.target.item(id)?),
+        true => wait_while(time, &check, |time| api.target.wait_item(id, time)),
+    });
+    match found.await?? {
+        Some(found) => done(&item::page(&found)),
+        None => Err(RequestFailure::unknown_item(id.0)),
+    }
+}
+
+/// The wait for the end of an item, if one is wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowQuery {
+    wait: Option<bool>,
+    timeout_ms: Option<u64>,
+}
+
+/// Hands out nothing more; answered when nothing more is begun.
+async fn pause(State(api): SharedApi, Extension(peer): Extension<Peer>) -> ApiAnswer {
+    let wanted = WantedRequest::new(&api, peer);
+    let check = wanted.check();
+    let paused = api.block(move |api| wait_while(None, &check, |time| api.target.pause(time)));
+    paused.await??;
+    done(&json!({"paused": true}))
+}
+
+async fn resume(State(api): SharedApi) -> ApiAnswer {
+    api.block(|api| api.target.unpause()).await??;
+    done(&json!({"resumed": true}))
+}
+
+/// The number of workers that there are to be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkersBody {
+    count: usize,
+}
+
+/// Changes the number of workers; answered when so many are ready and the others are gone.
+async fn scale(State(api): SharedApi, Extension(peer): Extension<Peer>, body: Body) -> ApiAnswer {
+    let body = api.memory.read(body).await?;
+    let wanted: WorkersBody = serde_json::from_slice(&body.bytes).map_err(|why| {
+        RequestFailure::bad("bad_body", format!("the body is {{\"count\": N}}: {why}"))
+    })?;
+    let request = WantedRequest::new(&api, peer);
+    let check = request.check();
+    let count = wanted.count;
+    let scaled =
+        api.block(move |api| wait_while(None, &check, |time| api.target.scale(count, time)));
+    scaled.await??;
+    done(&json!({"workers": count}))
+}
+
+/// Replaces all workers; answered when that is over.
+async fn reload(State(api): SharedApi) -> ApiAnswer {
+    api.block(|api| api.target.reload()).await??;
+    done(&json!({"reloaded": true}))
+}
+
+/// Puts items, one for each line of JSON; all are read before the first is put.
+async fn put(
+    State(api): SharedApi,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiAnswer {
+    let key = key_of(&headers)?;
+    let body = api.memory.read(body).await?;
+    let wanted = WantedRequest::new(&api, peer);
+    let check = wanted.check();
+    let put = api.change(move |api| put_whole(api, key.as_deref(), &body, &check));
+    let put = put.await?;
+    let runs = put.runs.iter();
+    let runs = runs.map(|(first, last)| json!({"first": first, "last": last}));
+    done(&json!({"accepted": put.count(), "items": runs.collect::<Value>()}))
+}
+
+/// The longest key of a put, in bytes.
+const KEY_BYTES_MAX: usize = 255;
+
+fn key_of(headers: &HeaderMap) -> Result<Option<String>, RequestFailure> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    match key.to_str() {
+        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let message = format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} letters of ASCII");
+            Err(RequestFailure::bad("bad_key", message))
+        }
+    }
+}
+
+/// Puts the items of a body, from where an earlier put with its key has ended.
+fn put_whole(
+    api: &Api,
+    key: Option<&str>,
+    body: &WholeBody,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<KeyedPut, RequestFailure> {
+    if api.target.is_on_a_stream() {
+        let message = "this run shares its items by a stream: put them there, as with \
+                       `supervisor put --redis URL`";
+        return Err(RequestFailure::conflict("on_a_stream", message));
+    }
+    let read = api.target.read(&body.bytes);
+    let mut bundle = read.map_err(|(line, why)| {
+        RequestFailure::bad("bad_item", format!("line {line}: {why}; nothing was put"))
+    })?;
+    let digest = || Sha256::digest(&body.bytes).into();
+    let mut put = match key.map(|key| api.keys.lock().begin(key, digest())) {
+        None => KeyedPut::default(),
+        Some(Begun::From(put)) => put,
+        Some(Begun::UnderWay) => {
+            let message = "a put with this Idempotency-Key is under way";
+            return Err(RequestFailure::conflict("under_way", message));
+        }
+        Some(Begun::Reused) => {
+            let message = "this Idempotency-Key was used for other items";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Err(RequestFailure::new(status, "key_reused", message));
+        }
+    };
+    if put.is_whole {
+        return Ok(put);
+    }
+    bundle.skip(usize::try_from(put.count()).unwrap_or(usize::MAX));
+    let mut note = |first, last| put.add(first, last);
+    let end = api.target.put(&mut bundle, is_wanted, &mut note);
+    put.is_whole = end.is_ok();
+    if let Some(key) = key {
+        api.keys.lock().end(key, put.clone());
+    }
+    match end {
+        Ok(()) => Ok(put),
+        Err(error) => {
+            let mut failure = match error.is_full() {
+                // Its client is gone, or the run ends.
+                true => closed(),
+                false => RequestFailure::from(error),
+            };
+            let (count, left) = (put.count(), bundle.len());
+            failure.message += &format!("; {count} items were put, and {left} were not");
+            Err(failure)
+        }
+    }
+}
+
+/// A request that waits as long as its client does, and this is not dropped.
+struct WantedRequest {
+    api: Arc<Api>,
+    peer: Peer,
+    is_dropped: Arc<AtomicBool>,
+}
+
+impl WantedRequest {
+    fn new(api: &Arc<Api>, peer: Peer) -> Self {
+        WantedRequest {
+            api: Arc::clone(api),
+            peer,
+            is_dropped: Arc::default(),
+        }
+    }
+
+    /// Returns what the request asks before it goes on.
+    fn check(&self) -> impl Fn() -> bool + Send + 'static {
+        let (api, peer) = (Arc::clone(&self.api), self.peer.clone());
+        let is_dropped = Arc::clone(&self.is_dropped);
+        move || {
+            let is_over = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+            !is_over(&is_dropped) && !is_over(&api.is_ending) && !peer.is_gone()
+        }
+    }
+}
+
+impl Drop for WantedRequest {
+    fn drop(&mut self) {
+        self.is_dropped.store(true, Ordering::Release);
+        self.api.target.wake_putters();
+    }
+}
+
+/// The bound of a wait.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaitQuery {
+    timeout_ms: Option<u64>,
+}
+
+/// Reads a query, whose faults are told in our form.
+fn read_query<Q>(query: Result<Query<Q>, QueryRejection>) -> Result<Q, RequestFailure> {
+    match query {
+        Ok(Query(query)) => Ok(query),
+        Err(why) => Err(RequestFailure::bad("bad_query", why.body_text())),
+    }
+}
+
+/// The time between two looks of a waiting request whether its client is there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Waits for something in a thread, as long as it is wanted: `wait` waits for the time that it is
+/// given, and `None` says that it was too short.
+fn wait_while<R>(
+    time: Option<Duration>,
+    is_wanted: &dyn Fn() -> bool,
+    mut wait: impl FnMut(Duration) -> Result<R, Error>,
+) -> Result<R, RequestFailure> {
+    let end = time.and_then(|time| Instant::now().checked_add(time));
+    loop {
+        let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
+        match wait(left.min(LOOK)) {
+            Err(error) if error.is_timeout() => {
+                if end.is_some_and(|end| end <= Instant::now()) {
+                    return Err(error.into());
+                }
+            }
+            result => return Ok(result?),
+        }
+        if !is_wanted() {
+            // It may have come to pass just now.
+            return wait(Duration::ZERO).map_err(|error| match error.is_timeout() {
+                true => closed(),
+                false => error.into(),
+            });
+        }
+    }
+}
+
+fn closed() -> RequestFailure {
+    RequestFailure::conflict("closed", "the run comes to its end")
+}
+
+/// Waits until every item has ended.
+async fn join(
+    State(api): SharedApi,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<WaitQuery>, QueryRejection>,
+) -> ApiAnswer {
+    let time = read_query(query)?.timeout_ms.map(Duration::from_millis);
+    let wanted = WantedRequest::new(&api, peer);
+    let check = wanted.check();
+    let joined = api.block(move |api| {
+        let join = |time| api.target.join(time);
+        wait_while(time, &check, join)
+    });
+    let (Joined { done: ended, dead }, retries) = joined.await??;
+    done(&json!({"done": ended, "dead": dead, "retries": retries}))
+}
+
+async fn cancel(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
+    let cancelled = api.change(move |api| Ok(api.target.cancel(id)?));
+    match cancelled.await? {
+        true => done(&json!({"number": id.0, "cancelled": true})),
+        false => Err(RequestFailure::conflict(
+            "nothing_to_cancel",
+            format!("item {id} has ended, or there is none of this number"),
+        )),
+    }
+}
+
+async fn retry(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
+    let retried = api.change(move |api| Ok(api.target.retry(id)?));
+    match retried.await? {
+        true => done(&json!({"number": id.0, "retried": true})),
+        false => Err(RequestFailure::conflict(
+            "no_dead_letter",
+            format!("item {id} is no dead letter, so there is nothing to try again"),
+        )),
+    }
+}
+
+/// Ends the run; the body says whether at once.
+async fn stop(State(api): SharedApi, body: Body) -> ApiAnswer {
+    let body = api.memory.read(body).await?;
+    let now = match body.bytes.trim_ascii() {
+        b"" => false,
+        text => match serde_json::from_slice::<Value>(text) {
+            Ok(Value::Object(fields)) if fields.keys().all(|name| name == "now") => {
+                let now = fields.get("now").map_or(Some(false), Value::as_bool);
+                now.ok_or_else(bad_stop)?
+            }
+            _ => return Err(bad_stop()),
+        },
+    };
+    api.block(move |api| api.target.stop(now)).await?;
+    let process_ends = api.target.is_process_ended();
+    done(&json!({"stopped": true, "process_ends": process_ends}))
+}
+
+fn bad_stop() -> RequestFailure {
+    RequestFailure::bad("bad_body", "the body is nothing, or {\"now\": true}")
+}
+
+/// Tells of every event from now on, until the run ends.
+async fn events(State(api): SharedApi) -> ApiAnswer {
+    let body = api.listeners.listen(&api.target)?;
+    let mut response = Response::new(Body::new(body));
+    let kind = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let headers = response.headers_mut();
+    headers.insert(
+        hyper::header::CACHE_CONTROL,
+        HeaderValue::from_static("no-store"),
+    );
+    Ok(response)
+}

@@ -1,0 +1,136 @@
+//! The state of a run as JSON has it: its state, counts, pace and workers. The fields are a contract
+//! with other programs: see `docs/api.md`.
+
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::observe::{Mode, micros};
+use crate::supervision::{PoolStatus, RunState, WorkerInfo, WorkerState};
+use dishrack_core::ledger::Counts;
+
+/// The state of a run.
+#[derive(Debug, Serialize)]
+pub(super) struct RunStatus {
+    pub(super) name: String,
+    pub(super) pid: u32,
+    pub(super) mode: Mode,
+    pub(super) state: &'static str,
+    pub(super) uptime_us: u64,
+    pub(super) counts: AllCounts,
+    /// Items that end in a second.
+    pub(super) rate_per_s: f64,
+    /// The time until all have ended, if it can be known.
+    pub(super) eta_s: Option<f64>,
+    pub(super) workers: Vec<WorkerStatus>,
+}
+
+/// The places of all items.
+#[derive(Debug, Serialize)]
+pub(super) struct AllCounts {
+    accepted: u64,
+    waiting: u64,
+    leased: u64,
+    delayed: u64,
+    done: u64,
+    dead: u64,
+    retries: u64,
+    restarts: u64,
+}
+
+/// One worker.
+#[derive(Debug, Serialize)]
+pub(super) struct WorkerStatus {
+    worker: String,
+    pid: Option<u32>,
+    state: WorkerState,
+    item: Option<String>,
+    for_us: Option<u64>,
+    rss_bytes: Option<u64>,
+    restarts: u64,
+}
+
+/// The facts about a run, beside its name.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) mode: Mode,
+    pub(super) is_paused: bool,
+    pub(super) is_closed: bool,
+    pub(super) uptime: Duration,
+    pub(super) counts: Counts,
+    pub(super) rate: f64,
+    pub(super) left: Option<Duration>,
+    pub(super) pool: PoolStatus,
+}
+
+impl RunStatus {
+    pub(super) fn new(name: &str, facts: Facts) -> Self {
+        let own = std::process::id();
+        let counts = facts.counts;
+        let thousandth = |value: f64| (value * 1_000.0).round() / 1_000.0;
+        RunStatus {
+            name: name.to_owned(),
+            pid: own,
+            mode: facts.mode,
+            state: state(&facts),
+            uptime_us: micros(facts.uptime),
+            counts: AllCounts {
+                accepted: counts.accepted,
+                waiting: counts.waiting,
+                leased: counts.leased,
+                delayed: counts.delayed,
+                done: counts.done,
+                dead: counts.dead,
+                retries: counts.retries,
+                restarts: facts.pool.restarts,
+            },
+            rate_per_s: thousandth(facts.rate),
+            eta_s: facts.left.map(|left| thousandth(left.as_secs_f64())),
+            workers: facts
+                .pool
+                .workers
+                .into_iter()
+                .map(|one| WorkerStatus::new(one, own))
+                .collect(),
+        }
+    }
+}
+
+fn state(facts: &Facts) -> &'static str {
+    match facts.pool.state {
+        RunState::Stopping | RunState::Over => "stopping",
+        RunState::Draining => "draining",
+        RunState::Running if facts.is_paused => "paused",
+        RunState::Running if facts.is_closed => "draining",
+        RunState::Running => "running",
+    }
+}
+
+impl WorkerStatus {
+    fn new(worker: WorkerInfo, own: u32) -> Self {
+        let pid = (worker.pid != 0).then_some(worker.pid);
+        WorkerStatus {
+            worker: worker.name,
+            pid,
+            state: worker.state,
+            item: worker.item_name,
+            for_us: worker.elapsed.map(micros),
+            // A thread has no memory of its own.
+            rss_bytes: pid.filter(|pid| *pid != own).and_then(resident_of),
+            restarts: worker.restarts,
+        }
+    }
+}
+
+/// Returns the resident memory of a process in bytes, if it is there, from `/proc/PID/statm`
+/// (proc(5)).
+fn resident_of(pid: u32) -> Option<u64> {
+    let mut text = [0; 128];
+    let mut file = File::open(format!("/proc/{pid}/statm")).ok()?;
+    let count = file.read(&mut text).ok()?;
+    let text = std::str::from_utf8(&text[..count]).ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}

@@ -1,0 +1,350 @@
+//! The subject of the control API: a queue and its workers, whatever the items are. It does not know
+//! how requests come.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::status::Facts;
+use crate::broker::Accepted;
+use crate::error::Error;
+use crate::observe::progress::Progress;
+use crate::observe::{Event, Observer};
+use crate::queue::put_while::Bundle;
+use crate::queue::{JoinableQueue, Joined};
+use crate::supervision::Supervisor;
+use crate::{ItemInfo, ItemState};
+use dishrack_core::ledger::{Counts, ItemId, Refusal};
+
+/// Makes an item of a line of JSON.
+type Read<T> = Arc<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
+
+/// Makes the object of an event.
+type ToObject = Arc<dyn Fn(&Event) -> Value + Send + Sync>;
+
+/// Ends the run, at once if it is told so, and waits until its workers are gone.
+type EndRun = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// A queue and its workers, for [`Control`](crate::Control) to serve.
+///
+/// # Example
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use dishrack::{Control, Controlled, JoinableQueue, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(2).handler(&queue, |n: u32| Ok::<_, String>(n + 1))?;
+/// let pool = Arc::new(pool);
+/// let _control = Control::serve_as("numbers", Controlled::new(&queue, &pool))?;
+/// // From now on: curl --unix-socket $XDG_RUNTIME_DIR/dishrack/numbers.sock http://run/v1/items -d 7
+/// # Ok::<(), dishrack::Error>(())
+/// ```
+pub struct Controlled<T, R> {
+    queue: JoinableQueue<T>,
+    pool: Weak<Supervisor<T, R>>,
+    read: Read<T>,
+    end_run: Option<EndRun>,
+    is_process_ended: bool,
+    object: ToObject,
+    on_put: Arc<dyn Fn(u64) + Send + Sync>,
+    /// The number of items that there will be. Without it they are those that there are.
+    expected: Option<Arc<dyn Fn() -> Option<u64> + Send + Sync>>,
+    pace: Mutex<Progress>,
+}
+
+impl<T, R> fmt::Debug for Controlled<T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controlled")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
+    /// Describes this queue and its workers. They end when the program drops the supervisor, whether
+    /// they are served or not.
+    #[must_use]
+    pub fn new(queue: &JoinableQueue<T>, pool: &Arc<Supervisor<T, R>>) -> Self {
+        Controlled {
+            queue: queue.clone(),
+            pool: Arc::downgrade(pool),
+            read: Arc::new(|line| serde_json::from_slice(line).map_err(|why| why.to_string())),
+            end_run: None,
+            is_process_ended: false,
+            object: Arc::new(|event| serde_json::to_value(event).unwrap_or_default()),
+            on_put: Arc::new(|_| {}),
+            expected: None,
+            pace: Mutex::new(Progress::new(Duration::ZERO, Counts::default())),
+        }
+    }
+
+    /// Sets how a line of JSON becomes an item. Default: as serde reads it. The error says what is
+    /// wrong with the line.
+    #[must_use]
+    pub fn read_items(
+        mut self,
+        read: impl Fn(&[u8]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.read = Arc::new(read);
+        self
+    }
+
+    /// Sets what a client's order to stop does: it is called with `true` if that is to be at once,
+    /// and returns when the workers are gone. Default: the queue is closed, and the workers are
+    /// stopped or killed; the program goes on.
+    #[must_use]
+    pub fn on_stop(mut self, end: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        self.end_run = Some(Arc::new(end));
+        self
+    }
+
+    /// Says that the process ends after a stop, so that a client may wait for that.
+    #[must_use]
+    pub(crate) fn ending_process(mut self) -> Self {
+        self.is_process_ended = true;
+        self
+    }
+
+    /// Sets the form of events.
+    #[must_use]
+    pub(crate) fn events_as(
+        mut self,
+        object: impl Fn(&Event) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        self.object = Arc::new(object);
+        self
+    }
+
+    /// Sets where the number of all items is found, and those that were there before.
+    #[must_use]
+    pub(crate) fn expecting(
+        mut self,
+        before: Counts,
+        expected: impl Fn() -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.pace = Mutex::new(Progress::new(Duration::ZERO, before));
+        self.expected = Some(Arc::new(expected));
+        self
+    }
+
+    /// Tells the number of items after each put.
+    #[must_use]
+    pub(crate) fn on_put(mut self, tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.on_put = Arc::new(tell);
+        self
+    }
+}
+
+/// The requests of the API to a queue and its workers. All of it may block but the last four.
+pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
+    /// Sees how it stands. The supervisor may be gone.
+    fn facts(&self) -> Result<Option<Facts>, Error>;
+
+    fn items(
+        &self,
+        state: Option<ItemState>,
+        after: ItemId,
+        limit: usize,
+    ) -> Result<Vec<ItemInfo>, Error>;
+
+    fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error>;
+
+    /// Waits for the end of an item, for this time.
+    fn wait_item(&self, id: ItemId, time: Duration) -> Result<Option<ItemInfo>, Error>;
+
+    /// Pauses, and waits for this time until nothing more is begun.
+    fn pause(&self, time: Duration) -> Result<(), Error>;
+
+    fn unpause(&self) -> Result<(), Error>;
+
+    /// Changes the number of workers, and waits for this time until it is so.
+    fn scale(&self, workers: usize, time: Duration) -> Result<(), Error>;
+
+    /// Replaces all workers, and waits until that is over.
+    fn reload(&self) -> Result<(), Error>;
+
+    /// Makes an item of each line.
+    ///
+    /// # Errors
+    /// The number of the first line that is none, and the reason.
+    fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)>;
+
+    /// Puts items, and notes the first and last number of those that were accepted one after
+    /// another. What is not put stays in the bundle.
+    fn put(
+        &self,
+        bundle: &mut Bundle,
+        is_wanted: &dyn Fn() -> bool,
+        note: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error>;
+
+    /// Returns `true` if items are put elsewhere, where several supervisors share them.
+    fn is_on_a_stream(&self) -> bool;
+
+    fn cancel(&self, id: ItemId) -> Result<bool, Error>;
+
+    fn retry(&self, id: ItemId) -> Result<bool, Error>;
+
+    /// Waits for the end of all items, for this time. Returns also the number of retries.
+    fn join(&self, time: Duration) -> Result<(Joined, u64), Error>;
+
+    /// Returns `true` if a stop ends the process.
+    fn is_process_ended(&self) -> bool;
+
+    /// Ends the work, at once or when what is begun is finished.
+    fn stop(&self, is_at_once: bool);
+
+    fn wake_putters(&self);
+
+    fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error>;
+
+    fn unlisten(&self, listener: &Arc<dyn Observer>);
+
+    fn object(&self, event: &Event) -> Value;
+}
+
+impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Controlled<T, R> {
+    fn facts(&self) -> Result<Option<Facts>, Error> {
+        let Some(supervisor) = self.pool.upgrade() else {
+            return Ok(None);
+        };
+        let (counts, uptime) = (self.queue.counts()?, self.queue.age()?);
+        let mut pace = self.pace.lock();
+        pace.count(uptime, &counts);
+        pace.expect(match &self.expected {
+            None => Some(counts.accepted),
+            Some(expected) => expected(),
+        });
+        Ok(Some(Facts {
+            mode: supervisor.mode(),
+            is_paused: self.queue.is_paused()?,
+            is_closed: self.queue.is_closed(),
+            uptime,
+            counts,
+            rate: pace.rate(uptime),
+            left: pace.time_left(uptime),
+            pool: supervisor.status(),
+        }))
+    }
+
+    fn items(
+        &self,
+        state: Option<ItemState>,
+        after: ItemId,
+        limit: usize,
+    ) -> Result<Vec<ItemInfo>, Error> {
+        self.queue.items(state, after, limit)
+    }
+
+    fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error> {
+        self.queue.item(id)
+    }
+
+    fn wait_item(&self, id: ItemId, time: Duration) -> Result<Option<ItemInfo>, Error> {
+        self.queue.wait_item(id, Some(time))
+    }
+
+    fn pause(&self, time: Duration) -> Result<(), Error> {
+        self.queue.pause_timeout(time)
+    }
+
+    fn unpause(&self) -> Result<(), Error> {
+        self.queue.unpause()
+    }
+
+    fn scale(&self, workers: usize, time: Duration) -> Result<(), Error> {
+        match self.pool.upgrade() {
+            Some(pool) => pool.scale_timeout(workers, time),
+            None => Err(Error(Refusal::Closed.into())),
+        }
+    }
+
+    fn reload(&self) -> Result<(), Error> {
+        match self.pool.upgrade() {
+            Some(pool) => pool.reload(),
+            None => Err(Error(Refusal::Closed.into())),
+        }
+    }
+
+    fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)> {
+        let mut bundle = Bundle::default();
+        for (line, number) in body.split(|byte| *byte == b'\n').zip(1..) {
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            let item = (self.read)(line).map_err(|why| (number, why))?;
+            let added = self.queue.add_to_bundle(&mut bundle, &item);
+            added.map_err(|error| (number, error.to_string()))?;
+        }
+        Ok(bundle)
+    }
+
+    fn put(
+        &self,
+        bundle: &mut Bundle,
+        is_wanted: &dyn Fn() -> bool,
+        note: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error> {
+        let note = |run: Accepted| {
+            (self.on_put)(run.count());
+            note(run.first.0, run.last.0);
+        };
+        self.queue.put_bundle(bundle, is_wanted, note)
+    }
+
+    fn is_on_a_stream(&self) -> bool {
+        self.queue.is_on_a_stream()
+    }
+
+    fn cancel(&self, id: ItemId) -> Result<bool, Error> {
+        self.queue.cancel(id)
+    }
+
+    fn retry(&self, id: ItemId) -> Result<bool, Error> {
+        self.queue.retry_dead_letter(id)
+    }
+
+    fn join(&self, time: Duration) -> Result<(Joined, u64), Error> {
+        let joined = self.queue.join_timeout(time)?;
+        Ok((joined, self.queue.counts()?.retries))
+    }
+
+    fn is_process_ended(&self) -> bool {
+        self.is_process_ended
+    }
+
+    fn stop(&self, is_at_once: bool) {
+        if let Some(end_run) = &self.end_run {
+            return end_run(is_at_once);
+        }
+        self.queue.close();
+        match (self.pool.upgrade(), is_at_once) {
+            (None, _) => {}
+            (Some(pool), true) => pool.kill(),
+            (Some(pool), false) => pool.stop(),
+        }
+    }
+
+    fn wake_putters(&self) {
+        self.queue.wake_putters();
+    }
+
+    fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error> {
+        self.queue.add_listener(listener)
+    }
+
+    fn unlisten(&self, listener: &Arc<dyn Observer>) {
+        self.queue.remove_listener(listener);
+    }
+
+    fn object(&self, event: &Event) -> Value {
+        (self.object)(event)
+    }
+}

@@ -1,0 +1,110 @@
+//! Puts that were asked for by a client of another process: serialized before the first is put, and
+//! not put any more once that client is gone. It knows no client.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{JoinableQueue, serialized};
+use crate::broker::{Accepted, Envelope};
+use crate::error::{Error, Kind};
+use crate::observe::Observer;
+
+/// The number of items that are put under one lock.
+const ITEMS_AT_ONCE: usize = 256;
+
+/// Items that are serialized and not yet put.
+#[derive(Debug, Default)]
+pub(crate) struct Bundle {
+    envelopes: VecDeque<Envelope>,
+}
+
+impl Bundle {
+    pub(crate) fn len(&self) -> usize {
+        self.envelopes.len()
+    }
+
+    /// Leaves out so many from the front, which were put before.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.envelopes.drain(..count.min(self.envelopes.len()));
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
+    /// Adds an item to a bundle.
+    ///
+    /// # Errors
+    /// It cannot be put, and was not added.
+    pub(crate) fn add_to_bundle(&self, bundle: &mut Bundle, item: &T) -> Result<(), Error> {
+        let broker = self.broker()?;
+        let body = serialized(item, broker.shares_memory())?;
+        let limited = broker.storage.limit_size(body.len());
+        limited.map_err(|refusal| Kind::of(refusal, ""))?;
+        bundle.envelopes.push_back(Envelope::of(body));
+        Ok(())
+    }
+}
+
+impl<T> JoinableQueue<T> {
+    /// Puts a bundle, and waits for room as long as it is wanted. It returns when what was accepted
+    /// is durable, and notes the numbers of that also where it fails.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and `is_full` if it is not wanted any more. What is left in the bundle
+    /// was not put.
+    pub(crate) fn put_bundle(
+        &self,
+        bundle: &mut Bundle,
+        is_wanted: &dyn Fn() -> bool,
+        mut note: impl FnMut(Accepted),
+    ) -> Result<(), Error> {
+        let broker = self.broker()?;
+        let (mut batch, mut accepted) = (VecDeque::new(), Vec::new());
+        let mut end = Ok(());
+        while end.is_ok() && bundle.len() > 0 {
+            let count = ITEMS_AT_ONCE.min(bundle.len());
+            batch.extend(bundle.envelopes.drain(..count));
+            end = broker.put_while(&mut batch, is_wanted, &mut accepted);
+        }
+        while let Some(left) = batch.pop_back() {
+            bundle.envelopes.push_front(left);
+        }
+        if let Some(last) = accepted.last() {
+            broker.sync(last.last)?;
+        }
+        accepted.into_iter().for_each(&mut note);
+        end.map_err(Error)
+    }
+
+    /// Has puts that wait for room ask whether they are still wanted.
+    pub(crate) fn wake_putters(&self) {
+        if let Ok(broker) = self.broker() {
+            broker.wake_putters();
+        }
+    }
+
+    /// Tells one more of every event, until it is removed.
+    pub(crate) fn add_listener(&self, listener: Arc<dyn Observer>) -> Result<(), Error> {
+        self.broker()?.add_listener(listener);
+        Ok(())
+    }
+
+    pub(crate) fn remove_listener(&self, listener: &Arc<dyn Observer>) {
+        if let Ok(broker) = self.broker() {
+            broker.remove_listener(listener);
+        }
+    }
+
+    /// Returns the time since the queue was made, which is the zero of its events' times.
+    pub(crate) fn age(&self) -> Result<Duration, Error> {
+        Ok(self.broker()?.read(|core| core.emitter.now()))
+    }
+
+    /// Returns `true` if several supervisors share its items.
+    pub(crate) fn is_on_a_stream(&self) -> bool {
+        self.broker().is_ok_and(|broker| broker.is_shared())
+    }
+}

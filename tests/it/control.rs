@@ -1,0 +1,790 @@
+//! The control API on a real socket: what clients can ask, and what becomes of the bad and the slow.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use dishrack::{Control, Controlled, JoinableQueue, Options, Supervisor};
+use serde_json::{Value, json};
+
+use crate::deadline::DEADLINE;
+use crate::http::{Answer, ask, ask_with, connect, head, read_answer};
+
+crate::trials! {
+    items_are_put_by_lines_of_json,
+    a_line_that_is_no_item_is_named_and_nothing_is_put,
+    a_repeated_put_with_a_key_puts_nothing_twice,
+    a_put_that_waits_for_room_ends_with_its_client,
+    a_put_that_was_cut_short_goes_on_when_it_is_repeated,
+    a_client_that_is_gone_within_its_body_has_put_nothing,
+    a_body_that_is_too_large_is_refused_before_it_is_read,
+    a_body_without_a_length_is_bounded_too,
+    what_is_not_there_is_told,
+    an_item_is_cancelled_and_tried_again,
+    a_run_tells_how_it_stands,
+    items_are_listed_by_pages,
+    an_item_is_shown_and_waited_for,
+    nothing_is_begun_in_a_pause,
+    events_are_told_from_the_moment_when_they_are_asked_for,
+    an_order_to_stop_is_answered_when_the_workers_are_gone,
+    a_join_is_answered_when_all_has_ended_or_the_time_is_over,
+    the_end_of_the_control_ends_what_waits,
+    after_the_last_look_nothing_is_taken,
+    more_clients_than_there_is_room_for_are_told_so,
+    bytes_that_are_no_http_harm_nobody,
+    the_socket_goes_with_its_control,
+    the_openapi_file_has_every_route_and_field,
+    the_page_has_every_route_and_code,
+}
+
+/// The events of a run, from the moment when they are asked for.
+struct Events(BufReader<UnixStream>);
+
+impl Events {
+    fn of(socket: &Path) -> Self {
+        let mut stream = connect(socket);
+        let head = head("GET", "/v1/events", "", 0);
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            assert_ne!(reader.read_line(&mut line).unwrap(), 0, "no answer");
+        }
+        Events(reader)
+    }
+
+    /// Returns the next event, or `None` at the end.
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// Returns the next event of this name.
+    fn until(&mut self, name: &str) -> Value {
+        loop {
+            let event = self.next().unwrap_or_else(|| panic!("no {name}"));
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+}
+
+/// A queue whose worker holds each item until it is let go, and its control.
+struct Run {
+    control: Control,
+    socket: PathBuf,
+    queue: JoinableQueue<u32>,
+    pool: Arc<Supervisor<u32, ()>>,
+    /// Tells which items are begun.
+    begun: Receiver<u32>,
+    /// Ends them: well, or not.
+    ends: Sender<Result<(), String>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Run {
+    fn new() -> Self {
+        Run::with(Options::default().max_attempts(1))
+    }
+
+    fn with(options: Options) -> Self {
+        let queue = JoinableQueue::with(options);
+        let (begins, begun) = unbounded();
+        let (ends, end) = unbounded::<Result<(), String>>();
+        let builder = Supervisor::builder().threads(1).without_prefetch();
+        let pool = builder.handler(&queue, move |n: u32| {
+            begins.send(n).unwrap();
+            end.recv_timeout(DEADLINE).unwrap_or(Ok(()))
+        });
+        let pool = Arc::new(pool.unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("run.sock");
+        let control = Control::serve_at(&socket, Controlled::new(&queue, &pool)).unwrap();
+        Run {
+            control,
+            socket,
+            queue,
+            pool,
+            begun,
+            ends,
+            _folder: folder,
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        ask(&self.socket, method, path, body.as_bytes())
+    }
+
+    fn put(&self, body: &str) -> Answer {
+        self.ask("POST", "/v1/items", body)
+    }
+
+    fn next_begun(&self) -> u32 {
+        self.begun.recv_timeout(DEADLINE).expect("an item is begun")
+    }
+
+    fn let_go(&self, count: usize) {
+        for _ in 0..count {
+            self.ends.send(Ok(())).unwrap();
+        }
+    }
+
+    fn accepted(&self) -> u64 {
+        self.queue.counts().unwrap().accepted
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // A worker that holds an item is to end, if it is still there.
+        for _ in 0..100 {
+            let _ = self.ends.send(Ok(()));
+        }
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < DEADLINE, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+fn items_are_put_by_lines_of_json() {
+    let run = Run::new();
+    let answer = run.put("7\n\n 8 \r\n9");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.head.contains("content-type: application/json"));
+    let expected = json!({"accepted": 3, "items": [{"first": 1, "last": 3}]});
+    assert_eq!(answer.json(), expected);
+    run.let_go(3);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 3);
+    let begun: Vec<u32> = run.begun.try_iter().collect();
+    assert_eq!(begun, [7, 8, 9]);
+    let nothing = run.put("\n");
+    assert_eq!(nothing.json(), json!({"accepted": 0, "items": []}));
+}
+
+fn a_line_that_is_no_item_is_named_and_nothing_is_put() {
+    let run = Run::new();
+    for (body, expected) in [
+        ("1\n2\nthree\n", "line 3: "),
+        ("1\n\"2\"", "line 2: invalid type: string"),
+        ("-1", "line 1: "),
+        ("[", "line 1: invalid type: sequence"),
+        ("1 2", "line 1: trailing"),
+        ("\u{0}", "line 1: "),
+    ] {
+        let answer = run.put(body);
+        assert_eq!((answer.status, &*answer.code()), (400, "bad_item"));
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(expected), "{body:?}: {message}");
+        assert!(message.contains("nothing was put"), "{message}");
+    }
+    let answer = ask(&run.socket, "POST", "/v1/items", b"1\n\xff\xfe\n");
+    assert_eq!((answer.status, &*answer.code()), (400, "bad_item"));
+    assert_eq!(run.accepted(), 0);
+}
+
+fn a_repeated_put_with_a_key_puts_nothing_twice() {
+    let run = Run::new();
+    let put = |key: &str, body: &str| {
+        let header = format!("Idempotency-Key: {key}\r\n");
+        ask_with(&run.socket, "POST", "/v1/items", &header, body.as_bytes())
+    };
+    let first = put("a", "1\n2");
+    assert_eq!(first.status, 200);
+    assert_eq!(put("a", "1\n2").json(), first.json());
+    assert_eq!(run.accepted(), 2);
+    let other = put("a", "1\n3");
+    assert_eq!((other.status, &*other.code()), (422, "key_reused"));
+    assert_eq!(put("b", "1\n2").json()["items"][0]["first"], 3);
+    assert_eq!(run.accepted(), 4);
+    let bad = put("", "1");
+    assert_eq!((bad.status, &*bad.code()), (400, "bad_key"));
+    let bad = put(&"x".repeat(256), "1");
+    assert_eq!((bad.status, &*bad.code()), (400, "bad_key"));
+    // One that was refused may be used again.
+    assert_eq!(put("c", "no").status, 400);
+    assert_eq!(put("c", "1").status, 200);
+}
+
+/// Begins a put of these lines with a key, and leaves it waiting.
+fn begin_put(run: &Run, body: &str, headers: &str) -> UnixStream {
+    let mut stream = connect(&run.socket);
+    let head = head("POST", "/v1/items", headers, body.len() as u64);
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    stream
+}
+
+fn a_put_that_waits_for_room_ends_with_its_client() {
+    let bounded = Options::default()
+        .capacity(dishrack::Capacity::Bounded(1))
+        .max_attempts(1);
+    for _ in 0..20 {
+        let run = Run::with(bounded);
+        run.put("1");
+        assert_eq!(run.next_begun(), 1);
+        run.put("2");
+        let waiting = begin_put(&run, "3", "");
+        let other = begin_put(&run, "4", "");
+        // Nothing tells from outside that it waits; a request after it is answered in any case.
+        assert_eq!(run.ask("GET", "/v1/nothing", "").status, 404);
+        drop(waiting);
+        // There is room as soon as it is gone, and the other one, which is there, gets it.
+        run.let_go(3);
+        assert_eq!(read_answer(other).json()["accepted"], 1);
+        assert_eq!(run.next_begun(), 2);
+        assert_eq!(run.next_begun(), 4);
+        assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 3);
+        assert_eq!(
+            run.accepted(),
+            3,
+            "the item of a client that is gone was put"
+        );
+    }
+}
+
+fn a_put_that_was_cut_short_goes_on_when_it_is_repeated() {
+    let run = Run::with(
+        Options::default()
+            .capacity(dishrack::Capacity::Bounded(2))
+            .max_attempts(1),
+    );
+    let (key, body) = ("Idempotency-Key: a\r\n", "1\n2\n3\n4\n5");
+    let first = begin_put(&run, body, key);
+    until("three are put", || run.accepted() == 3);
+    drop(first);
+    // It may take a moment until the server knows.
+    let mut again = read_answer(begin_put(&run, "1", key));
+    assert_eq!(again.code(), "key_reused");
+    run.let_go(5);
+    until("the first one has ended", || {
+        again = read_answer(begin_put(&run, body, key));
+        again.status == 200
+    });
+    assert_eq!(again.json()["accepted"], 5);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 5);
+    assert_eq!(run.accepted(), 5);
+    let begun: Vec<u32> = run.begun.try_iter().collect();
+    assert_eq!(begun, [1, 2, 3, 4, 5]);
+}
+
+fn a_client_that_is_gone_within_its_body_has_put_nothing() {
+    let run = Run::new();
+    let line = "7\n";
+    let body = line.repeat(5 * 1024 * 1024);
+    for part in [1, body.len() / 2, body.len() - 1] {
+        let mut stream = connect(&run.socket);
+        let head = head("POST", "/v1/items", "", body.len() as u64);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body.as_bytes()[..part]).unwrap();
+        drop(stream);
+    }
+    // What comes later is answered later, so all of that was seen.
+    assert_eq!(run.put("1").json()["items"][0]["first"], 1);
+    assert_eq!(run.accepted(), 1);
+}
+
+fn a_body_that_is_too_large_is_refused_before_it_is_read() {
+    let run = Run::new();
+    let mut stream = connect(&run.socket);
+    let head = head("POST", "/v1/items", "", 1 << 30);
+    stream.write_all(head.as_bytes()).unwrap();
+    let answer = read_answer(stream);
+    assert_eq!((answer.status, &*answer.code()), (413, "too_large"));
+    assert_eq!(run.put("1").status, 200);
+}
+
+fn a_body_without_a_length_is_bounded_too() {
+    let run = Run::new();
+    let mut stream = connect(&run.socket);
+    let head = "POST /v1/items HTTP/1.1\r\nHost: run\r\nTransfer-Encoding: chunked\r\nConnection: \
+                close\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let chunk = [b"100000\r\n".as_slice(), &vec![b'7'; 1 << 20], b"\r\n"].concat();
+    let mut sent = 0;
+    while stream.write_all(&chunk).is_ok() {
+        sent += 1;
+        assert!(sent < 200, "it reads on and on");
+    }
+    let answer = read_answer(stream);
+    assert_eq!((answer.status, &*answer.code()), (413, "too_large"));
+    assert_eq!(run.accepted(), 0);
+    assert_eq!(run.put("1").status, 200);
+}
+
+fn what_is_not_there_is_told() {
+    let run = Run::new();
+    for (method, path, body, status, code) in [
+        ("GET", "/", "", 404, "unknown_path"),
+        ("GET", "/v2/status", "", 404, "unknown_path"),
+        ("DELETE", "/v1/items", "", 405, "wrong_method"),
+        ("GET", "/v1/items/1", "", 404, "unknown_item"),
+        ("GET", "/v1/items/0", "", 404, "unknown_item"),
+        ("GET", "/v1/items/1?wait=true", "", 404, "unknown_item"),
+        ("GET", "/v1/items/1?wait=maybe", "", 400, "bad_query"),
+        ("GET", "/v1/items?state=lost", "", 400, "bad_query"),
+        ("GET", "/v1/items?limit=0", "", 400, "bad_query"),
+        ("GET", "/v1/items?limit=1001", "", 400, "bad_query"),
+        ("GET", "/v1/items?after=x", "", 400, "bad_query"),
+        ("POST", "/v1/items/x/cancel", "", 400, "bad_number"),
+        ("POST", "/v1/items/-1/cancel", "", 400, "bad_number"),
+        ("POST", "/v1/items/%FF/cancel", "", 400, "bad_number"),
+        ("POST", "/v1/items/7/cancel", "", 409, "nothing_to_cancel"),
+        ("POST", "/v1/items/7/retry", "", 409, "no_dead_letter"),
+        ("PUT", "/v1/workers", "2", 400, "bad_body"),
+        ("PUT", "/v1/workers", "{\"count\": -1}", 400, "bad_body"),
+        ("POST", "/v1/stop", "now", 400, "bad_body"),
+        ("POST", "/v1/stop", "{\"now\": 1}", 400, "bad_body"),
+        ("POST", "/v1/stop", "{\"then\": true}", 400, "bad_body"),
+    ] {
+        let answer = run.ask(method, path, body);
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.code(), code, "{method} {path}");
+    }
+}
+
+fn an_item_is_cancelled_and_tried_again() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    let answer = run.ask("POST", "/v1/items/2/cancel", "");
+    assert_eq!(answer.json(), json!({"number": 2, "cancelled": true}));
+    assert_eq!(run.queue.counts().unwrap().dead, 1);
+    let answer = run.ask("POST", "/v1/items/2/retry", "");
+    assert_eq!(answer.json(), json!({"number": 2, "retried": true}));
+    run.let_go(2);
+    assert_eq!(run.next_begun(), 2);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 2);
+}
+
+fn a_run_tells_how_it_stands() {
+    let run = Run::new();
+    run.put("1\n2\n3");
+    assert_eq!(run.next_begun(), 1);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    let status = run.ask("GET", "/v1/status", "").json();
+    assert_eq!(status["name"], "run");
+    assert_eq!(status["pid"], std::process::id());
+    assert_eq!(status["mode"], "threads");
+    assert_eq!(status["state"], "running");
+    let counts = json!({
+        "accepted": 3, "waiting": 1, "leased": 1, "delayed": 0, "done": 1, "dead": 0, "retries": 0,
+        "restarts": 0,
+    });
+    assert_eq!(status["counts"], counts);
+    assert!(status["rate_per_s"].as_f64().unwrap() > 0.0 && status["eta_s"].is_number());
+    let workers = status["workers"].as_array().unwrap();
+    assert_eq!(workers.len(), 1);
+    assert_eq!(
+        (&workers[0]["state"], &workers[0]["item"]),
+        (&json!("busy"), &json!("item-2"))
+    );
+    assert!(workers[0]["for_us"].is_u64());
+    run.queue.close();
+    assert_eq!(run.ask("GET", "/v1/status", "").json()["state"], "draining");
+}
+
+fn items_are_listed_by_pages() {
+    let run = Run::new();
+    run.put("1\n2\n3\n4\n5");
+    assert_eq!(run.next_begun(), 1);
+    run.ask("POST", "/v1/items/3/cancel", "");
+    let list = |query: &str| {
+        let answer = run.ask("GET", &format!("/v1/items?{query}"), "").json();
+        let numbers = answer["items"].as_array().unwrap().iter();
+        let numbers: Vec<u64> = numbers
+            .map(|item| item["number"].as_u64().unwrap())
+            .collect();
+        (numbers, answer["after"].as_u64())
+    };
+    assert_eq!(list(""), (vec![1, 2, 3, 4, 5], None));
+    assert_eq!(list("limit=2"), (vec![1, 2], Some(2)));
+    assert_eq!(list("limit=2&after=2"), (vec![3, 4], Some(4)));
+    assert_eq!(list("limit=2&after=4"), (vec![5], None));
+    assert_eq!(list("state=waiting"), (vec![2, 4, 5], None));
+    assert_eq!(list("state=running"), (vec![1], None));
+    assert_eq!(list("state=dead"), (vec![3], None));
+    assert_eq!(list("state=done"), (vec![], None));
+}
+
+fn an_item_is_shown_and_waited_for() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    let item = run.ask("GET", "/v1/items/1", "").json();
+    assert_eq!(
+        (&item["state"], &item["attempts"]),
+        (&json!("running"), &json!(1))
+    );
+    assert_eq!(item["holders"][0]["worker"], "worker-1");
+    let late = run.ask("GET", "/v1/items/2?wait=true&timeout_ms=1", "");
+    assert_eq!((late.status, &*late.code()), (504, "timeout"));
+    let socket = run.socket.clone();
+    let waiting = std::thread::spawn(move || ask(&socket, "GET", "/v1/items/2?wait=true", b""));
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    run.ends.send(Err("it has a crack".into())).unwrap();
+    let item = waiting.join().unwrap().json();
+    assert_eq!(item["state"], "dead");
+    assert_eq!(item["history"][0]["cause"], "it has a crack");
+    assert_eq!(
+        run.ask("GET", "/v1/items/1?wait=true", "").json()["state"],
+        "done"
+    );
+}
+
+fn nothing_is_begun_in_a_pause() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    assert_eq!(
+        run.ask("POST", "/v1/pause", "").json(),
+        json!({"paused": true})
+    );
+    run.let_go(1);
+    until("the first one is done", || {
+        run.queue.counts().unwrap().done == 1
+    });
+    assert_eq!(run.put("3").status, 200);
+    let status = run.ask("GET", "/v1/status", "").json();
+    assert_eq!(
+        (&status["state"], &status["counts"]["waiting"]),
+        (&json!("paused"), &json!(2))
+    );
+    assert!(run.begun.is_empty());
+    assert_eq!(
+        run.ask("POST", "/v1/resume", "").json(),
+        json!({"resumed": true})
+    );
+    run.let_go(2);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 3);
+}
+
+fn events_are_told_from_the_moment_when_they_are_asked_for() {
+    let run = Run::new();
+    run.put("1");
+    run.let_go(1);
+    run.queue.join_timeout(DEADLINE).unwrap();
+    let mut events = Events::of(&run.socket);
+    run.put("2");
+    let event = events.until("running");
+    assert_eq!(
+        (&event["item"], &event["number"]),
+        (&json!("item-2"), &json!(2))
+    );
+    run.ends.send(Err("it has a crack".into())).unwrap();
+    let event = events.until("dead");
+    assert_eq!(event["cause"], "it has a crack");
+    // Others come and go meanwhile.
+    drop(Events::of(&run.socket));
+    run.put("3");
+    run.let_go(1);
+    assert_eq!(events.until("done")["item"], "item-3");
+    let Run { control, .. } = &run;
+    assert_eq!(control.name(), "run");
+}
+
+fn an_order_to_stop_is_answered_when_the_workers_are_gone() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    let (asked, is_asked) = bounded(1);
+    let socket = run.socket.clone();
+    let asking = std::thread::spawn(move || {
+        asked.send(()).unwrap();
+        ask(&socket, "POST", "/v1/stop", b"")
+    });
+    is_asked.recv().unwrap();
+    until("the queue is closed", || run.queue.is_closed());
+    assert!(!asking.is_finished());
+    let refused = run.put("3");
+    assert_eq!((refused.status, &*refused.code()), (409, "closed"));
+    run.let_go(1);
+    assert_eq!(
+        asking.join().unwrap().json(),
+        json!({"stopped": true, "process_ends": false})
+    );
+    assert!(run.pool.workers().is_empty());
+}
+
+fn a_join_is_answered_when_all_has_ended_or_the_time_is_over() {
+    let run = Run::new();
+    assert_eq!(
+        run.ask("GET", "/v1/join", "").json(),
+        json!({"done": 0, "dead": 0, "retries": 0})
+    );
+    run.put("1\n2");
+    let late = run.ask("GET", "/v1/join?timeout_ms=1", "");
+    assert_eq!((late.status, &*late.code()), (504, "timeout"));
+    for query in ["timeout_ms=x", "timeout_ms=-1", "time=1"] {
+        let bad = run.ask("GET", &format!("/v1/join?{query}"), "");
+        assert_eq!((bad.status, &*bad.code()), (400, "bad_query"), "{query}");
+    }
+    let socket = run.socket.clone();
+    let joining = std::thread::spawn(move || ask(&socket, "GET", "/v1/join", b""));
+    assert_eq!(run.next_begun(), 1);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    run.ends.send(Err("no".into())).unwrap();
+    assert_eq!(
+        joining.join().unwrap().json(),
+        json!({"done": 1, "dead": 1, "retries": 0})
+    );
+}
+
+fn the_end_of_the_control_ends_what_waits() {
+    let bounded = Options::default().capacity(dishrack::Capacity::Bounded(1));
+    let run = Run::with(bounded);
+    run.put("1");
+    assert_eq!(run.next_begun(), 1);
+    run.put("2");
+    let other = run.socket.parent().unwrap().join("other.sock");
+    let control = Control::serve_at(&other, Controlled::new(&run.queue, &run.pool)).unwrap();
+    let body = "3";
+    let mut putting = connect(&other);
+    let head_of_put = head("POST", "/v1/items", "", 1);
+    putting.write_all((head_of_put + body).as_bytes()).unwrap();
+    let mut joining = connect(&other);
+    let head_of_join = head("GET", "/v1/join", "", 0);
+    joining.write_all(head_of_join.as_bytes()).unwrap();
+    // Both are read before it.
+    assert_eq!(ask(&other, "GET", "/v1/nothing", b"").status, 404);
+    drop(control);
+    for waiting in [putting, joining] {
+        let answer = read_answer(waiting);
+        assert_eq!((answer.status, &*answer.code()), (409, "closed"));
+    }
+    assert_eq!(run.accepted(), 2);
+}
+
+fn after_the_last_look_nothing_is_taken() {
+    let run = Run::new();
+    run.put("1");
+    run.let_go(1);
+    run.queue.join_timeout(DEADLINE).unwrap();
+    run.control.refuse_changes();
+    let refused = run.put("2");
+    assert_eq!((refused.status, &*refused.code()), (409, "closed"));
+    assert_eq!(run.accepted(), 1);
+}
+
+fn more_clients_than_there_is_room_for_are_told_so() {
+    let run = Run::new();
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
+    let mut clients: Vec<UnixStream> = (0..256).map(|_| connect(&run.socket)).collect();
+    // Each of them has its place once it is answered.
+    for client in &mut clients {
+        client
+            .write_all(b"GET /v1/nothing HTTP/1.1\r\nHost: run\r\n\r\n")
+            .unwrap();
+        let mut byte = [0];
+        std::io::Read::read_exact(client, &mut byte).unwrap();
+    }
+    for _ in 0..100 {
+        let refused = run.put("1");
+        assert_eq!((refused.status, &*refused.code()), (503, "busy"));
+    }
+    assert_eq!(run.accepted(), 0);
+    drop(clients);
+    until("there is room again", || run.put("1").status == 200);
+    until("their files are closed", || open() <= before + 20);
+}
+
+fn bytes_that_are_no_http_harm_nobody() {
+    let run = Run::new();
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(10_000));
+    let texts: [&[u8]; 6] = [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/items HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        long.as_bytes(),
+        many.as_bytes(),
+    ];
+    for text in texts {
+        let mut stream = connect(&run.socket);
+        // It may be closed before it is read.
+        let _ = stream.write_all(text);
+        let mut answer = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        let is_refused = answer.is_empty() || answer.starts_with("HTTP/1.1 4");
+        assert!(is_refused, "{answer}");
+    }
+    assert_eq!(run.put("1").status, 200);
+}
+
+fn the_socket_goes_with_its_control() {
+    let run = Run::new();
+    let (queue, pool) = (run.queue.clone(), Arc::clone(&run.pool));
+    let again = Control::serve_at(&run.socket, Controlled::new(&queue, &pool)).unwrap_err();
+    assert!(again.is_setup() && again.to_string().contains("another run serves it"));
+    let folder = run.socket.parent().unwrap().to_owned();
+    let other = folder.join("other.sock");
+    let control = Control::serve_at(&other, Controlled::new(&queue, &pool)).unwrap();
+    let mut events = Events::of(control.path());
+    drop(control);
+    // A client that listens sees the end.
+    assert_eq!(events.next(), None);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 2);
+}
+
+fn page(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    fs::read_to_string(format!("{path}{name}")).unwrap()
+}
+
+/// Returns the methods and paths that the code has, such as `post /v1/items/{number}/cancel`.
+fn routes() -> BTreeSet<String> {
+    let code = page("src/control/requests.rs");
+    let (_, code) = code.split_once("Router::new()").unwrap();
+    let (code, _) = code.split_once(".fallback").unwrap();
+    let mut routes = BTreeSet::new();
+    for route in code.split(".route(").skip(1) {
+        let path = route.split('"').nth(1).unwrap();
+        for method in ["get", "post", "put"] {
+            let call = match method {
+                "put" => "put_method(".to_owned(),
+                method => format!("{method}("),
+            };
+            if route.contains(&call) {
+                routes.insert(format!("{method} {path}"));
+            }
+        }
+    }
+    assert!(routes.len() >= 13, "{routes:?}");
+    routes
+}
+
+fn openapi() -> Value {
+    serde_json::from_str(&page("docs/openapi.json")).unwrap()
+}
+
+fn the_openapi_file_has_every_route_and_field() {
+    let openapi = openapi();
+    let paths = openapi["paths"].as_object().unwrap();
+    let listed = paths.iter().flat_map(|(path, methods)| {
+        let methods = methods.as_object().unwrap().keys();
+        methods.map(move |method| format!("{method} {path}"))
+    });
+    assert_eq!(listed.collect::<BTreeSet<String>>(), routes());
+    for methods in paths.values() {
+        for operation in methods.as_object().unwrap().values() {
+            let failure = &operation["responses"]["default"]["content"]["application/json"];
+            assert_eq!(failure["schema"]["$ref"], "#/components/schemas/Failure");
+        }
+    }
+    // Every schema is that of an answer that came.
+    let run = Run::new();
+    run.put("1\n2\n3");
+    assert_eq!(run.next_begun(), 1);
+    let mut answers = vec![
+        ("Status", run.ask("GET", "/v1/status", "")),
+        ("List", run.ask("GET", "/v1/items", "")),
+        ("Paused", run.ask("POST", "/v1/pause", "")),
+        ("Resumed", run.ask("POST", "/v1/resume", "")),
+        ("Put", run.put("4")),
+        ("Failure", run.put("no")),
+        ("Cancelled", run.ask("POST", "/v1/items/2/cancel", "")),
+        ("Retried", run.ask("POST", "/v1/items/2/retry", "")),
+    ];
+    run.let_go(4);
+    answers.push(("Item", run.ask("GET", "/v1/items/2", "")));
+    let scaled = run.ask("PUT", "/v1/workers", "{\"count\": 2}");
+    answers.push(("Scaled", scaled));
+    answers.push(("Reloaded", run.ask("POST", "/v1/reload", "")));
+    answers.push(("Joined", run.ask("GET", "/v1/join", "")));
+    answers.push(("Stopped", run.ask("POST", "/v1/stop", "")));
+    let schemas = &openapi["components"]["schemas"];
+    for (name, answer) in &answers {
+        holds(&schemas[name], &answer.json(), name);
+    }
+    let seen: BTreeSet<&str> = answers.iter().map(|(name, _)| *name).collect();
+    let named = schemas.as_object().unwrap().keys();
+    let unseen: Vec<&String> = named.filter(|name| !seen.contains(&***name)).collect();
+    assert_eq!(unseen, ["Events"]);
+}
+
+/// Checks that a value has exactly the fields of a schema, and their kinds.
+fn holds(schema: &Value, value: &Value, place: &str) {
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) if value.is_null() => {
+            assert!(kinds.contains(&json!("null")), "{place} is null");
+            return;
+        }
+        Value::Array(kinds) => kinds[0].clone(),
+        kind => kind.clone(),
+    };
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{place}: {value}");
+    }
+    match kinds.as_str().unwrap() {
+        "object" => {
+            let fields = |of: &Value| of.as_object().unwrap().keys().cloned().collect();
+            let (listed, found): (BTreeSet<String>, BTreeSet<String>) =
+                (fields(&schema["properties"]), fields(value));
+            assert_eq!(listed, found, "{place}");
+            for field in listed {
+                let (schema, value) = (&schema["properties"][&field], &value[&field]);
+                holds(schema, value, &format!("{place}.{field}"));
+            }
+        }
+        "array" => {
+            for one in value.as_array().unwrap() {
+                holds(&schema["items"], one, &format!("{place}[]"));
+            }
+        }
+        "integer" => assert!(value.is_u64(), "{place}: {value}"),
+        "number" => assert!(value.is_number(), "{place}: {value}"),
+        "boolean" => assert!(value.is_boolean(), "{place}: {value}"),
+        "string" => assert!(value.is_string(), "{place}: {value}"),
+        other => panic!("{place}: {other}"),
+    }
+}
+
+fn the_page_has_every_route_and_code() {
+    let text = page("docs/api.md");
+    for route in routes() {
+        let (method, path) = route.split_once(' ').unwrap();
+        let method = method.to_uppercase();
+        let request = format!("`{method} {}", path.replace("{number}", "N"));
+        assert!(text.contains(&request), "{request}");
+    }
+    let sources = ["failure.rs", "requests.rs", "server.rs", "body.rs"];
+    let code: String = sources
+        .map(|one| page(&format!("src/control/{one}")))
+        .concat();
+    let words = code.split('"').skip(1).step_by(2);
+    let is_code = |word: &&str| {
+        let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+        word.len() > 3 && word.contains('_') && word.chars().all(is_part)
+    };
+    let not_codes = ["timeout_ms", "process_ends"];
+    for code in words
+        .filter(is_code)
+        .filter(|word| !not_codes.contains(word))
+    {
+        assert!(text.contains(&format!("| `{code}` |")), "{code}");
+    }
+}
