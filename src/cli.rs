@@ -16,7 +16,6 @@ mod earlier;
 mod event_json;
 mod exit_codes;
 mod expected;
-mod goal;
 mod halt;
 mod input;
 mod items;
@@ -50,6 +49,7 @@ mod unwritten;
 mod validation;
 mod view;
 mod work;
+mod workload;
 
 use std::borrow::Cow;
 use std::ffi::OsString;

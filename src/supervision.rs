@@ -8,13 +8,13 @@
 
 mod builder;
 mod changes;
-mod crew;
 mod fork;
 mod inline;
 mod jobserver;
 mod keeper;
 mod limits;
 mod local;
+mod local_pool;
 mod map;
 mod notes;
 pub(crate) mod oom;

@@ -11,7 +11,6 @@ use super::dead_letter_log::DeadLetterLog;
 use super::earlier;
 use super::exit_codes::{RunError, code, end, end_without_stdout};
 use super::expected::Expected;
-use super::goal::Goal;
 use super::input::{self, ItemSource, LineSource};
 use super::job_control::JobControl;
 use super::printer::{self, Printer};
@@ -22,6 +21,7 @@ use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
+use super::workload::Workload;
 use super::{orphans, pictures, scratch, screen, served, serving};
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
@@ -35,12 +35,12 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     let reserved = serving::reserve(&config.control)?;
     let queue = open(config, &work)?;
     let stop = Stop::new();
-    let goal = goal(config, &queue)?;
-    if let Some(place) = config.shared.as_ref().filter(|_| goal.found() > 0) {
-        printer::say_found(&place.stream, goal.found(), work.words());
+    let workload = workload(config, &queue)?;
+    if let Some(place) = config.shared.as_ref().filter(|_| workload.found() > 0) {
+        printer::say_found(&place.stream, workload.found(), work.words());
     }
-    let mut origin = origin(config, &queue, &stop, &goal, &work)?;
-    let views = views(config, &mut work, &queue, &origin, &goal)?;
+    let mut origin = origin(config, &queue, &stop, &workload, &work)?;
+    let views = views(config, &mut work, &queue, &origin, &workload)?;
     let printer = Printer::start(
         config,
         (views, std::mem::take(&mut origin.unshown)),
@@ -50,7 +50,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
         without_stdout(config, &queue),
     )
     .map_err(RunError::of_thread)?;
-    printer.progress(&goal.before);
+    printer.progress(&workload.before);
     let terminal = JobControl::hear().map_err(RunError::of_thread)?;
     let pool = start_workers(config, &work, &queue, &printer);
     if pool.is_err() {
@@ -62,12 +62,12 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
         queue: queue.clone(),
         pool: Arc::new(pool?),
         printer: Arc::clone(&printer),
-        goal: goal.clone(),
+        workload: workload.clone(),
         is_shared: config.is_shared(),
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
-    serving::start(reserved, &work, &queue, &running.pool, &stop, &goal)?;
+    serving::start(reserved, &work, &queue, &running.pool, &stop, &workload)?;
     terminal
         .pass_on(&running.pool)
         .map_err(RunError::of_thread)?;
@@ -78,7 +78,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
         queue: &queue,
         printer: &printer,
         stop: &stop,
-        expected: &goal.expected,
+        expected: &workload.expected,
         lines: 0,
         buffer: PutBuffer::new(),
     };
@@ -87,7 +87,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
         Purpose::Work | Purpose::WorkUntilDone => Ok(()),
     };
     let lines = producer.lines;
-    let produced = produced.and_then(|()| end_input(&queue, &stop, &goal.expected, lines));
+    let produced = produced.and_then(|()| end_input(&queue, &stop, &workload.expected, lines));
     printer.check_halt_rule();
     running.finish(config, produced)
 }
@@ -97,7 +97,7 @@ struct Running<T, R> {
     queue: JoinableQueue<T>,
     pool: Arc<Supervisor<T, R>>,
     printer: Arc<Printer>,
-    goal: Goal,
+    workload: Workload,
     is_shared: bool,
 }
 
@@ -108,7 +108,7 @@ impl<T, R> Clone for Running<T, R> {
             queue: self.queue.clone(),
             pool: Arc::clone(&self.pool),
             printer: Arc::clone(&self.printer),
-            goal: self.goal.clone(),
+            workload: self.workload.clone(),
             is_shared: self.is_shared,
         }
     }
@@ -143,7 +143,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
         let is_written = self.printer.finish(time);
         let has_dead_letters = match config.is_shared() {
             false => has_dead_letters(&self.queue),
-            true => self.goal.sum(&self.queue).map(|counts| counts.dead > 0),
+            true => self.workload.sum(&self.queue).map(|counts| counts.dead > 0),
         };
         let closed = match signal.is_some() && self.is_shared {
             true => {
@@ -159,7 +159,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
             match (&joined, self.queue.store_failure()) {
                 (_, Some(why)) if self.is_shared => screen::complain(&why),
                 (Err(error), _) if !is_kept => screen::complain(error),
-                _ => self.goal.tell_left_undone(&self.queue),
+                _ => self.workload.tell_left_undone(&self.queue),
             }
             return Ok(code::of_signal(signal));
         }
@@ -207,7 +207,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
     }
 
     fn report_summary(&self) -> Result<(), RunError> {
-        let counts = self.goal.sum(&self.queue)?;
+        let counts = self.workload.sum(&self.queue)?;
         Ok(self.queue.emit_summary(counts, self.pool.restarts())?)
     }
 
@@ -222,7 +222,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
         let draws = config.timeline.is_some() || config.trace.is_some();
         self.printer
             .finish(if draws { TIME_TO_READ } else { LAST_WORDS });
-        self.goal.tell_left_undone(&self.queue);
+        self.workload.tell_left_undone(&self.queue);
         if config.is_shared() {
             leave_in_time(&self.queue);
         }
@@ -283,7 +283,7 @@ fn origin<W: Work>(
     config: &Config,
     queue: &JoinableQueue<W::Item>,
     stop: &Stop,
-    goal: &Goal,
+    workload: &Workload,
     work: &W,
 ) -> Result<Origin, RunError> {
     let unshown = match work.keeps_attempts() {
@@ -310,7 +310,7 @@ fn origin<W: Work>(
         shown: Arc::new(move |attempts| shown.shown(attempts)),
         unwritten,
         stop: stop.clone(),
-        expected: goal.expected.clone(),
+        expected: workload.expected.clone(),
     })
 }
 
@@ -337,8 +337,8 @@ fn no_workers_left(why: &str) -> RunError {
     RunError::NoWorkersLeft(format!("no workers left ({why})"))
 }
 
-/// Makes the goal of the run, and the advice for a run that does not reach it.
-fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, RunError> {
+/// Makes the workload of the run, and the advice for a run that does not reach it.
+fn workload<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Workload, RunError> {
     let again = match config.source {
         ItemSource::Stdin => "the same command with the same input",
         _ => "the same command",
@@ -360,12 +360,12 @@ fn goal<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Goal, RunError> 
     };
     // A run that only works on others' items ends by a stop, so there is no advice.
     let is_told = config.format == Format::Text && config.purpose == Purpose::All;
-    let goal = Goal::of(queue, config, is_told.then_some(advice))?;
+    let workload = Workload::of(queue, config, is_told.then_some(advice))?;
     let is_knowable = config.total.is_none() && !config.is_shared();
     if is_knowable && input::is_there(&config.source) == Ok(true) {
-        count_aside(config, goal.expected.clone()).map_err(RunError::of_thread)?;
+        count_aside(config, workload.expected.clone()).map_err(RunError::of_thread)?;
     }
-    Ok(goal)
+    Ok(workload)
 }
 
 /// Counts unread lines in a thread of its own, while the first of them are done.
@@ -385,7 +385,7 @@ fn views<W: Work>(
     work: &mut W,
     queue: &JoinableQueue<W::Item>,
     origin: &Origin,
-    goal: &Goal,
+    workload: &Workload,
 ) -> Result<Vec<Box<dyn View>>, RunError> {
     let words = work.words();
     let style = Style {
@@ -403,7 +403,7 @@ fn views<W: Work>(
         (true, Format::Json) => StdoutUse::Output,
         (false, _) => StdoutUse::Lines,
     };
-    let of_run = goal.run(queue, !config.is_quiet || work.is_slow())?;
+    let of_run = workload.run(queue, !config.is_quiet || work.is_slow())?;
     views.extend(progress::view(config.progress, printed, of_run));
     Ok(views)
 }

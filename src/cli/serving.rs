@@ -9,9 +9,9 @@ use nix::sys::signal::Signal;
 use super::args::ControlArgs;
 use super::event_json::object;
 use super::exit_codes::RunError;
-use super::goal::Goal;
 use super::stop::Stop;
 use super::work::Work;
+use super::workload::Workload;
 use super::{screen, served};
 use crate::control::{Reserved, Unusable};
 use crate::sys::threads::spawn;
@@ -53,13 +53,13 @@ pub(super) fn start<W: Work>(
     queue: &JoinableQueue<W::Item>,
     pool: &Arc<Supervisor<W::Item, W::Outcome>>,
     stop: &Stop,
-    goal: &Goal,
+    workload: &Workload,
 ) -> Result<(), RunError> {
     let Some(reserved) = reserved else {
         return Ok(());
     };
     let (stop, of_run, words) = (stop.clone(), Arc::downgrade(pool), work.words());
-    let (expected, before) = (goal.expected.clone(), goal.before);
+    let (expected, before) = (workload.expected.clone(), workload.before);
     let total = expected.clone();
     let end_run = move |is_at_once: bool| {
         let signal = Signal::SIGTERM as i32;

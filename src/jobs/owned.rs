@@ -23,7 +23,7 @@ use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 /// The sticky bit, which folders of ours have from the call on that makes them: so one that is
 /// empty because its maker was killed can be told from one that a user has made. Among files of one
 /// user it means nothing.
-const BIRTHMARK: u32 = 0o1000;
+const OWN_MARK: u32 = 0o1000;
 
 /// The marker's name.
 pub(crate) const MARKER: &str = ".dishrack";
@@ -136,7 +136,7 @@ pub(crate) fn lock_in_time(folder: &Path) -> io::Result<Option<File>> {
 pub(crate) fn make_nameless(parent: &Path, mark: &str) -> io::Result<(PathBuf, Option<File>)> {
     let folder = tempfile::Builder::new()
         .prefix(PREFIX)
-        .permissions(Permissions::from_mode(0o700 | BIRTHMARK))
+        .permissions(Permissions::from_mode(0o700 | OWN_MARK))
         .tempdir_in(parent)?;
     // Before the marker: so a folder with a marker and without a lock is always a leftover.
     let lock = hold(folder.path()).unwrap_or(None);
@@ -234,7 +234,7 @@ pub(crate) fn remove_leftovers(parent: &Path, mark: &str, is_own: impl Fn(&str) 
         let folder = parent.join(name);
         let is_old = fs::symlink_metadata(&folder).is_ok_and(|meta| {
             let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
-            let is_born_here = meta.is_dir() && meta.mode() & BIRTHMARK != 0;
+            let is_born_here = meta.is_dir() && meta.mode() & OWN_MARK != 0;
             is_born_here && is_ours(&meta) && age.is_some_and(|age| age > AGE)
         });
         let is_marked =
@@ -364,7 +364,7 @@ mod tests {
         let held = made("Abc127", 0o1700, None);
         let _lock = lock(&held).unwrap().unwrap();
         let (young, _) = make_nameless(parent.path(), "").unwrap();
-        assert!(fs::metadata(&young).unwrap().mode() & BIRTHMARK != 0);
+        assert!(fs::metadata(&young).unwrap().mode() & OWN_MARK != 0);
         remove_leftovers(parent.path(), MARK, is_own);
         assert!(left.iter().all(|folder| !folder.exists()), "{left:?}");
         assert!(users.iter().all(|folder| folder.exists()), "{users:?}");

@@ -4,7 +4,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::broker::Deadline;
 use crate::error::Kind;
-use dishrack_core::pool::crew::Shortfall;
+use dishrack_core::pool::scaler::Shortfall;
 
 /// Waits for the result of a change. Nothing comes when the pool is over.
 pub(super) fn wait(

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::broker::Overseer;
 use dishrack_core::ledger::HolderId;
-use dishrack_core::pool::crew::Shortfall;
+use dishrack_core::pool::scaler::Shortfall;
 
 /// A worker's slot, and one of its lives. News of an earlier life is out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::crew::{LocalPlan, PoolState, Post, Starter};
 use super::local::LocalWorker;
+use super::local_pool::{LocalPlan, PoolState, Post, Starter};
 use super::pool::Pool;
 use super::threads::{LoopLife, Next, ThreadPool};
 use super::{PoolStatus, WorkerInfo};

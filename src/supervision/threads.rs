@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::crew::{LocalPlan, PoolState, Post, Starter};
 use super::local::LocalWorker;
+use super::local_pool::{LocalPlan, PoolState, Post, Starter};
 use super::pool::Pool;
 use super::{PoolStatus, WorkerInfo};
 use crate::broker::{Broker, Deadline, current};

@@ -4,10 +4,10 @@
 //! It lives as long as its workers, because the kernel takes the end of the thread that started a
 //! child for the parent's death.
 
-mod crew;
 mod exits;
 mod forks;
 mod roster;
+mod scaling;
 mod slot;
 mod starts;
 mod time_limits;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use nix::sys::signal::Signal;
 
-use self::crew::{PendingChanges, seed_of_slot};
+use self::scaling::{PendingChanges, seed_of_slot};
 use self::slot::Slot;
 use super::fork::ForkServer;
 use super::notes::{Life, Note, NoteSender};
@@ -36,8 +36,8 @@ use crate::sys::stderr::{Outlet, Relay};
 use dishrack_core::ledger::{Credit, Exit};
 use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::clock::Clock;
-use dishrack_core::pool::crew::Crew;
 use dishrack_core::pool::restart::Window;
+use dishrack_core::pool::scaler::Scaler;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, StartMethod, worker_name};
 
 /// The fork server's key at the reaper; workers' keys are made of slot and life.
@@ -91,7 +91,7 @@ pub(super) struct Watch {
     oom: OomCounter,
     /// The reason why the last worker was given up.
     loss: Option<String>,
-    crew: Crew,
+    scaler: Scaler,
     /// Workers that are to be started, first come first.
     unstarted: VecDeque<usize>,
     changes: PendingChanges,
@@ -131,7 +131,7 @@ impl Watch {
         roster.with(|roster| roster.wanted = plan.workers);
         let mut watch = Watch {
             slots: (0..plan.workers).map(slot).collect(),
-            crew: Crew::new(plan.workers),
+            scaler: Scaler::new(plan.workers),
             unstarted: (0..plan.workers).collect(),
             changes: PendingChanges::default(),
             told: plan.workers,
@@ -185,7 +185,7 @@ impl Watch {
                 && let Some(slot) = self.unstarted.pop_front()
             {
                 self.begin(slot);
-                self.follow_crew();
+                self.follow_scaler();
                 if self.is_over() {
                     // It could not even be started, so no event would wake this thread.
                     break;
@@ -210,7 +210,7 @@ impl Watch {
                 }
             }
             self.make_round();
-            self.follow_crew();
+            self.follow_scaler();
             self.tell_workers();
             self.give_up_lingering_fork_server();
             self.reap_orphans();
@@ -233,7 +233,7 @@ impl Watch {
 
     /// Returns `true` if all workers are over, and none will come.
     fn is_over(&self) -> bool {
-        self.are_all_over() && (self.is_stopping || self.crew.is_over())
+        self.are_all_over() && (self.is_stopping || self.scaler.is_over())
     }
 
     fn are_all_over(&self) -> bool {
@@ -309,7 +309,7 @@ impl Watch {
 
     fn carry_out(&mut self, index: usize, effect: ChildEffect) -> Option<ChildEvent> {
         match effect {
-            ChildEffect::Start => match self.start_in_crew(index) {
+            ChildEffect::Start => match self.start_counted(index) {
                 Ok(()) => None,
                 Err(error) => {
                     let why = format!("could not be started: {error}");
@@ -327,7 +327,7 @@ impl Watch {
             ChildEffect::Kill => self.kill(index),
             ChildEffect::Conclude => Some(self.conclude(index)),
             ChildEffect::Finish => {
-                self.leave_crew(index, "it ended by itself");
+                self.leave_pool(index, "it ended by itself");
                 None
             }
             ChildEffect::GiveUp => {
@@ -348,7 +348,7 @@ impl Watch {
                     worker: Arc::clone(&slot.name),
                     why: why.clone(),
                 });
-                self.leave_crew(index, &why);
+                self.leave_pool(index, &why);
                 self.loss = Some(why);
                 None
             }
@@ -391,7 +391,7 @@ impl Watch {
                 self.born(life, pid);
                 self.begin_watchdog(life.slot);
                 self.happen(life.slot, ChildEvent::Ready);
-                self.join_crew(life.slot);
+                self.note_ready(life.slot);
             }
             Note::LinkClosed { life, why } if self.is_current(life) => {
                 self.close_link(life.slot, why);
@@ -455,7 +455,7 @@ impl Watch {
 
     fn stop(&mut self, event: ChildEvent) {
         let was_stopping = std::mem::replace(&mut self.is_stopping, true);
-        self.crew.handle_stop();
+        self.scaler.handle_stop();
         self.roster.with(|roster| {
             roster.state = match event {
                 ChildEvent::DrainAsked if !was_stopping => RunState::Draining,

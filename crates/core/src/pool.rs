@@ -2,7 +2,7 @@
 
 pub mod child;
 pub mod clock;
-pub mod crew;
 pub mod restart;
+pub mod scaler;
 pub mod spec;
 pub mod watchdog;

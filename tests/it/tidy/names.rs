@@ -1,4 +1,5 @@
-//! One meaning for one word: no two types of the product have the same name.
+//! One meaning for one word: no two types of the product have the same name, and none has a private
+//! one where the field has a term.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,29 @@ use super::{Findings, expect_none};
 crate::trials! {
     each_type_has_a_name_of_its_own,
     a_name_that_stands_twice_is_caught,
+    types_and_files_have_the_names_of_the_field,
+    a_private_name_is_caught,
 }
+
+/// Words that only this project's authors would understand, and the terms for what they were used for.
+const PRIVATE: [(&str, &str); 16] = [
+    ("berth", "slot"),
+    ("birth", "start"),
+    ("burial", "exit"),
+    ("canary", "scoreboard"),
+    ("clerk", "committer, publisher or fetcher"),
+    ("crew", "pool"),
+    ("deed", "effect"),
+    ("desk", "dispatcher"),
+    ("errand", "order"),
+    ("goal", "workload"),
+    ("happening", "event"),
+    ("intake", "reader"),
+    ("obituary", "exit"),
+    ("parcel", "envelope"),
+    ("scribe", "committer"),
+    ("seat", "slot"),
+];
 
 /// The names that may stand more often, with the reasons.
 const SHARED: [&str; 0] = [];
@@ -45,6 +68,73 @@ fn twice(sources: &[Source], shared: &[&str]) -> Findings {
     let unneeded = shared.iter().copied().filter(|name| !is_needed(name));
     let unneeded = unneeded.map(|name| format!("SHARED: `{name}` stands once: take it off"));
     found.chain(unneeded).collect()
+}
+
+fn types_and_files_have_the_names_of_the_field() {
+    expect_none(&private(&source::all()));
+}
+
+/// Finds files and types of the product that are named by one of these words.
+fn private(sources: &[Source]) -> Findings {
+    let mut findings = Findings::new();
+    for source in sources.iter().filter(|one| one.is_in(&super::PRODUCT)) {
+        let in_path = source.path.trim_end_matches(".rs").split(['/', '_', '-']);
+        let in_path = in_path.map(|word| (word.to_owned(), 1));
+        let code = without_tests(&source.code);
+        let types = code.lines().zip(1..);
+        let types = types.filter_map(|(line, number)| Some((words(defined(line)?), number)));
+        let in_types =
+            types.flat_map(|(words, number)| words.into_iter().map(move |one| (one, number)));
+        for (word, number) in in_path.chain(in_types) {
+            let known = PRIVATE.iter().find(|(one, _)| is_form_of(&word, one));
+            if let Some((_, term)) = known {
+                let place = format!("{}:{number}", source.path);
+                findings.push(format!(
+                    "{place}: `{word}` is a word of ours: the field says {term}"
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// Returns the words of a type's name, in small letters.
+fn words(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for letter in name.chars() {
+        match words.last_mut().filter(|_| !letter.is_uppercase()) {
+            Some(word) => word.push(letter),
+            None => words.push(letter.to_lowercase().collect()),
+        }
+    }
+    words
+}
+
+/// Returns `true` if a word is another one, or its plural.
+fn is_form_of(word: &str, of: &str) -> bool {
+    let stem = of.strip_suffix('y');
+    let plural = stem.and_then(|stem| word.strip_prefix(stem));
+    word == of || word.strip_prefix(of) == Some("s") || plural == Some("ies")
+}
+
+fn a_private_name_is_caught() {
+    for (path, code) in [
+        ("src/supervision/crew.rs", ""),
+        ("src/a.rs", "pub(crate) struct NewSeats {}"),
+        ("crates/core/src/b.rs", "enum Obituaries {}"),
+        ("src/c.rs", "struct ClerkState;"),
+    ] {
+        assert_eq!(
+            private(&[Source::new(path, code)]).len(),
+            1,
+            "{path} {code}"
+        );
+    }
+    let fine = "struct Indeed;\npub struct Desktop;\nfn desk() {}";
+    assert_eq!(
+        private(&[Source::new("src/screw.rs", fine)]),
+        Findings::new()
+    );
 }
 
 /// Returns the name of the type that begins on this line, if one does. What stands within another

@@ -5,9 +5,9 @@
 mod trials;
 
 mod child;
-mod crew;
 mod dispatcher;
 mod ledger;
+mod scaler;
 mod steps;
 mod watchdog;
 
@@ -15,7 +15,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         child::trials(),
-        crew::trials(),
+        scaler::trials(),
         dispatcher::trials(),
         dispatcher::stream::trials(),
         ledger::trials(),

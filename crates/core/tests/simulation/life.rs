@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dishrack_core::book::Book;
 use dishrack_core::ledger::{Credit, DeadLetter, Handed, HolderId, ItemId, Ledger, Record};
-use dishrack_core::pool::crew::Crew;
+use dishrack_core::pool::scaler::Scaler;
 
 use crate::disk::Disk;
 use crate::dispatcher::Dispatcher;
@@ -70,7 +70,7 @@ pub(crate) struct Life {
     /// The holder of the consumer's deliveries, once it had one.
     pub(crate) threads: Option<HolderId>,
     pub(crate) is_joined: bool,
-    pub(crate) crew: Crew,
+    pub(crate) scaler: Scaler,
     /// Wishes that were not answered, and the step of the last reload.
     pub(crate) scales: u64,
     pub(crate) reloads: u64,
@@ -133,7 +133,7 @@ impl Life {
             consumer: Consumer::Ready,
             threads: None,
             is_joined: false,
-            crew: Crew::new(plan.handlers + plan.loops),
+            scaler: Scaler::new(plan.handlers + plan.loops),
             scales: 0,
             reloads: 0,
             reload_since: 0,
@@ -178,6 +178,6 @@ impl Life {
 
     pub(crate) fn is_pool_over(&self) -> bool {
         let is_empty = self.slots.iter().all(|slot| slot.is_over);
-        is_empty && (self.is_stopping || self.crew.is_over())
+        is_empty && (self.is_stopping || self.scaler.is_over())
     }
 }

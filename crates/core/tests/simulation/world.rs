@@ -119,7 +119,7 @@ impl World {
             _ => self.fail(),
         }
         self.steer();
-        self.follow_crew();
+        self.follow_scaler();
         self.check();
     }
 

@@ -94,8 +94,8 @@ impl World {
                 slot.ready(slot.child.phase() == Phase::Booting);
                 self.happen(index, ChildEvent::Ready);
                 if self.life.slots[index].child.phase() == Phase::Working {
-                    self.change_crew(|crew, is_idle| crew.handle_ready(index, is_idle));
-                    self.follow_crew();
+                    self.change_workers(|scaler, is_idle| scaler.handle_ready(index, is_idle));
+                    self.follow_scaler();
                 }
             }
             (up, Some(holder)) => self.hear_worker(index, holder, up),
@@ -327,7 +327,7 @@ impl World {
         match effect {
             ChildEffect::Start => {
                 self.life.slots[index].begin();
-                self.life.crew.handle_restart(index);
+                self.life.scaler.handle_restart(index);
                 if self.chance.permille(self.rates.start_fails) {
                     self.coverage.failed_starts += 1;
                     return Some(ChildEvent::StartFailed);
@@ -369,8 +369,8 @@ impl World {
     fn end_slot(&mut self, index: usize, why: &str) {
         self.life.slots[index].is_over = true;
         self.count_workers();
-        self.change_crew(|crew, is_idle| crew.handle_over(index, why, is_idle));
-        self.follow_crew();
+        self.change_workers(|scaler, is_idle| scaler.handle_over(index, why, is_idle));
+        self.follow_scaler();
         if self.life.is_pool_over() {
             let is_spent = self.life.is_spent && !self.life.is_stopping;
             self.life.dispatcher.pool_ended("they are over", is_spent);
@@ -382,7 +382,7 @@ impl World {
         self.coverage.stops += 1;
         let is_unmanned = !self.life.is_pool_over() && self.life.workers() == 0;
         self.life.is_stopping = true;
-        self.life.crew.handle_stop();
+        self.life.scaler.handle_stop();
         if is_unmanned {
             self.life.dispatcher.pool_ended("nobody was wanted", false);
         }
@@ -439,7 +439,7 @@ impl World {
         if !self.is_planted(Plant::PrefetchedCharged) {
             assert_eq!(charged, usize::from(guilty.is_some()), "charged items");
         }
-        assert!(!is_boot_death, "it had a seat");
+        assert!(!is_boot_death, "it had a slot");
         match charged {
             0 if blame.is_none() || exit.is_success() => {}
             0 => self.coverage.idle_deaths += 1,

@@ -16,7 +16,7 @@ impl World {
         self.is_calm = true;
         self.unpause();
         self.scale(self.plan.handlers + self.plan.loops);
-        self.follow_crew();
+        self.follow_scaler();
         self.rates = Rates {
             // No caller may wait for ever for room that only itself can make.
             cancelled_request: 200,

@@ -1,9 +1,9 @@
 //! Whoever steers the run: pauses it and lets it go on, changes the number of workers, and has all
-//! of them replaced. The decisions (`Crew`) are the real ones.
+//! of them replaced. The decisions (`Scaler`) are the real ones.
 
 use dishrack_core::ledger::HolderId;
 use dishrack_core::pool::child::{ChildEvent, Phase};
-use dishrack_core::pool::crew::{Crew, CrewEffect, Shortfall};
+use dishrack_core::pool::scaler::{Scaler, ScalerEffect, Shortfall};
 
 use super::{World, note};
 use crate::planted::Plant;
@@ -34,7 +34,7 @@ impl World {
         }
         note!(self, "{workers} workers are asked for");
         self.life.scales += 1;
-        self.change_crew(|crew, is_idle| crew.handle_scale(workers, is_idle));
+        self.change_workers(|scaler, is_idle| scaler.handle_scale(workers, is_idle));
     }
 
     fn reload(&mut self) {
@@ -44,39 +44,42 @@ impl World {
         note!(self, "all workers are to be replaced");
         self.life.reloads += 1;
         self.life.reload_since = self.step;
-        self.change_crew(|crew, is_idle| crew.handle_reload(is_idle));
+        self.change_workers(|scaler, is_idle| scaler.handle_reload(is_idle));
     }
 
-    /// Tells the crew an event, and does what follows.
-    pub(super) fn change_crew(&mut self, tell: impl FnOnce(&mut Crew, &dyn Fn(usize) -> bool)) {
+    /// Tells the scaler an event, and does what follows.
+    pub(super) fn change_workers(
+        &mut self,
+        tell: impl FnOnce(&mut Scaler, &dyn Fn(usize) -> bool),
+    ) {
         let ledger = &self.life.dispatcher.ledger;
         let is_idle = |slot: &Slot| slot.holder.is_none_or(|one| ledger.held_by(one) == 0);
         let idle: Vec<bool> = self.life.slots.iter().map(is_idle).collect();
-        tell(&mut self.life.crew, &|slot| {
+        tell(&mut self.life.scaler, &|slot| {
             idle.get(slot).copied().unwrap_or(false)
         });
     }
 
-    pub(super) fn follow_crew(&mut self) {
-        while let Some(effect) = self.life.crew.poll() {
-            note!(self, "crew: {effect:?}");
+    pub(super) fn follow_scaler(&mut self) {
+        while let Some(effect) = self.life.scaler.poll() {
+            note!(self, "scaler: {effect:?}");
             match effect {
-                CrewEffect::Start(seat) => self.seat(seat),
-                CrewEffect::Leave { seat, is_replaced } => {
+                ScalerEffect::Start(slot) => self.slot(slot),
+                ScalerEffect::Leave { slot, is_replaced } => {
                     self.coverage.replaced += u64::from(is_replaced);
                     self.coverage.left += u64::from(!is_replaced);
                     assert!(
                         !is_replaced || self.has_newcomer(),
                         "gone before another came"
                     );
-                    self.life.slots[seat].is_leaving = true;
-                    self.happen(seat, ChildEvent::DrainAsked);
+                    self.life.slots[slot].is_leaving = true;
+                    self.happen(slot, ChildEvent::DrainAsked);
                 }
-                CrewEffect::Scaled(end) => {
+                ScalerEffect::Scaled(end) => {
                     self.life.scales -= 1;
                     self.scaled(end);
                 }
-                CrewEffect::Reloaded(end) => {
+                ScalerEffect::Reloaded(end) => {
                     self.life.reloads -= 1;
                     self.reloaded(end);
                 }
@@ -84,18 +87,18 @@ impl World {
         }
     }
 
-    fn seat(&mut self, seat: usize) {
-        let jitter = self.seed.wrapping_add(seat as u64);
+    fn slot(&mut self, slot: usize) {
+        let jitter = self.seed.wrapping_add(slot as u64);
         let new = Slot::new(self.plan.spec, jitter, false);
-        match self.life.slots.get_mut(seat) {
+        match self.life.slots.get_mut(slot) {
             Some(slot) => {
-                assert!(slot.is_over && slot.holder.is_none(), "the seat is taken");
+                assert!(slot.is_over && slot.holder.is_none(), "the slot is taken");
                 *slot = new;
             }
             None => self.life.slots.push(new),
         }
         self.count_workers();
-        self.happen(seat, ChildEvent::Begin);
+        self.happen(slot, ChildEvent::Begin);
     }
 
     /// Returns `true` if a worker is ready that was started for the reload.

@@ -1,14 +1,14 @@
 //! The workers of a pool as a whole: which of them come and which go, when their number is changed,
 //! or all are replaced while the pool works.
 //!
-//! Each worker has a seat, and a seat that nobody has is used again. Going down, those that have
+//! Each worker has a slot, and a slot that nobody has is used again. Going down, those that have
 //! nothing to finish leave first, and the others leave when they have finished what they hold.
 //! Replacing, a new worker is ready before an old one leaves, and one at a time is new, so there is
 //! never more than one beyond the number that is wanted, besides those that are leaving. If a new
-//! worker is given up, the old ones that are left stay. A seat's own restarts are those of its
+//! worker is given up, the old ones that are left stay. A slot's own restarts are those of its
 //! worker's rules (`child`), and are no change here.
 //!
-//! Events go in, effects come out of [`Crew::poll`]. It knows no clock, process or thread, and asks
+//! Events go in, effects come out of [`Scaler::poll`]. It knows no clock, process or thread, and asks
 //! by a function which workers are idle.
 
 use alloc::collections::VecDeque;
@@ -17,13 +17,13 @@ use alloc::vec::Vec;
 
 /// An effect that is to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CrewEffect {
-    /// Start a new worker in this seat.
+pub enum ScalerEffect {
+    /// Start a new worker in this slot.
     Start(usize),
-    /// Let the worker in this seat finish what it holds, and end.
+    /// Let the worker in this slot finish what it holds, and end.
     Leave {
-        /// The seat.
-        seat: usize,
+        /// The slot.
+        slot: usize,
         /// True if another worker has taken its place.
         is_replaced: bool,
     },
@@ -45,7 +45,7 @@ pub enum Shortfall {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SeatState {
+enum SlotState {
     Free,
     /// Its worker is not ready.
     Starting,
@@ -55,15 +55,15 @@ enum SeatState {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seat {
-    state: SeatState,
+struct ScaledSlot {
+    state: SlotState,
     /// True if its worker is to be replaced.
     is_old: bool,
 }
 
-impl Seat {
+impl ScaledSlot {
     fn is_staying(self) -> bool {
-        matches!(self.state, SeatState::Starting | SeatState::Ready)
+        matches!(self.state, SlotState::Starting | SlotState::Ready)
     }
 }
 
@@ -77,7 +77,7 @@ struct Scaling {
 /// The replacement of all workers that is under way.
 #[derive(Debug, Clone, Default)]
 struct Reloading {
-    /// The seat of the new worker that is not ready.
+    /// The slot of the new worker that is not ready.
     newcomer: Option<usize>,
     /// The reason why it goes no further.
     lost: Option<String>,
@@ -85,25 +85,25 @@ struct Reloading {
 
 /// The workers of a pool.
 #[derive(Debug, Clone)]
-pub struct Crew {
-    seats: Vec<Seat>,
+pub struct Scaler {
+    slots: Vec<ScaledSlot>,
     wanted: usize,
     scaling: Option<Scaling>,
     reloading: Option<Reloading>,
     is_stopping: bool,
-    effects: VecDeque<CrewEffect>,
+    effects: VecDeque<ScalerEffect>,
 }
 
-impl Crew {
-    /// Makes a crew of this many workers, all of which are being started.
+impl Scaler {
+    /// Makes the scaler of a pool with this many workers, all of which are being started.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        let seat = Seat {
-            state: SeatState::Starting,
+        let slot = ScaledSlot {
+            state: SlotState::Starting,
             is_old: false,
         };
-        Crew {
-            seats: alloc::vec![seat; workers],
+        Scaler {
+            slots: alloc::vec![slot; workers],
             wanted: workers,
             scaling: None,
             reloading: None,
@@ -122,30 +122,30 @@ impl Crew {
     /// none was wanted.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let mut seats = self.seats.iter();
-        let is_empty = seats.all(|seat| seat.state == SeatState::Free);
+        let mut slots = self.slots.iter();
+        let is_empty = slots.all(|slot| slot.state == SlotState::Free);
         is_empty && (self.is_stopping || self.wanted > 0) && self.effects.is_empty()
     }
 
-    /// Returns `true` if the worker in this seat is to end.
+    /// Returns `true` if the worker in this slot is to end.
     #[must_use]
-    pub fn is_leaving(&self, seat: usize) -> bool {
-        let seat = self.seats.get(seat);
-        seat.is_some_and(|seat| seat.state == SeatState::Leaving)
+    pub fn is_leaving(&self, slot: usize) -> bool {
+        let slot = self.slots.get(slot);
+        slot.is_some_and(|slot| slot.state == SlotState::Leaving)
     }
 
     fn staying(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.is_staying()).count()
+        self.slots.iter().filter(|slot| slot.is_staying()).count()
     }
 
     /// Handles the wish for this many workers. `is_idle` tells which of them have nothing to finish.
     pub fn handle_scale(&mut self, workers: usize, is_idle: impl Fn(usize) -> bool) {
         if self.is_stopping {
-            let stopped = CrewEffect::Scaled(Err(Shortfall::Stopped));
+            let stopped = ScalerEffect::Scaled(Err(Shortfall::Stopped));
             return self.effects.push_back(stopped);
         }
         if self.scaling.take().is_some() {
-            let superseded = CrewEffect::Scaled(Err(Shortfall::Superseded));
+            let superseded = ScalerEffect::Scaled(Err(Shortfall::Superseded));
             self.effects.push_back(superseded);
         }
         self.wanted = workers;
@@ -162,8 +162,8 @@ impl Crew {
             self.start_one();
         }
         for _ in aim..self.staying() {
-            if let Some(seat) = self.next_to_leave(&is_idle) {
-                self.leave(seat, false);
+            if let Some(slot) = self.next_to_leave(&is_idle) {
+                self.leave(slot, false);
             }
         }
         self.go_on(is_idle);
@@ -172,19 +172,19 @@ impl Crew {
     /// Handles the wish that all workers are replaced by new ones.
     pub fn handle_reload(&mut self, is_idle: impl Fn(usize) -> bool) {
         if self.is_stopping {
-            let stopped = CrewEffect::Reloaded(Err(Shortfall::Stopped));
+            let stopped = ScalerEffect::Reloaded(Err(Shortfall::Stopped));
             return self.effects.push_back(stopped);
         }
         if let Some(reloading) = self.reloading.take() {
-            let superseded = CrewEffect::Reloaded(Err(Shortfall::Superseded));
+            let superseded = ScalerEffect::Reloaded(Err(Shortfall::Superseded));
             self.effects.push_back(superseded);
             if let Some(newcomer) = reloading.newcomer {
                 // It was started before this was asked for, and is not ready.
                 self.leave(newcomer, false);
             }
         }
-        for seat in &mut self.seats {
-            seat.is_old = seat.is_staying();
+        for slot in &mut self.slots {
+            slot.is_old = slot.is_staying();
         }
         self.reloading = Some(Reloading::default());
         self.go_on(is_idle);
@@ -196,49 +196,49 @@ impl Crew {
         self.is_stopping = true;
         self.effects.clear();
         if self.scaling.take().is_some() {
-            let stopped = CrewEffect::Scaled(Err(Shortfall::Stopped));
+            let stopped = ScalerEffect::Scaled(Err(Shortfall::Stopped));
             self.effects.push_back(stopped);
         }
         if self.reloading.take().is_some() {
-            let stopped = CrewEffect::Reloaded(Err(Shortfall::Stopped));
+            let stopped = ScalerEffect::Reloaded(Err(Shortfall::Stopped));
             self.effects.push_back(stopped);
         }
     }
 
-    /// Notes that a worker is started again in this seat by its own rules: it is not ready, and as
+    /// Notes that a worker is started again in this slot by its own rules: it is not ready, and as
     /// new as any.
-    pub fn handle_restart(&mut self, seat: usize) {
-        if let Some(seat) = self.seats.get_mut(seat)
-            && seat.is_staying()
+    pub fn handle_restart(&mut self, slot: usize) {
+        if let Some(slot) = self.slots.get_mut(slot)
+            && slot.is_staying()
         {
-            seat.state = SeatState::Starting;
-            seat.is_old = false;
+            slot.state = SlotState::Starting;
+            slot.is_old = false;
         }
     }
 
-    /// Notes that the worker in this seat is ready.
-    pub fn handle_ready(&mut self, seat: usize, is_idle: impl Fn(usize) -> bool) {
-        if let Some(one) = self.seats.get_mut(seat)
-            && one.state == SeatState::Starting
+    /// Notes that the worker in this slot is ready.
+    pub fn handle_ready(&mut self, slot: usize, is_idle: impl Fn(usize) -> bool) {
+        if let Some(one) = self.slots.get_mut(slot)
+            && one.state == SlotState::Starting
         {
-            one.state = SeatState::Ready;
+            one.state = SlotState::Ready;
             self.go_on(is_idle);
         }
     }
 
-    /// Notes that no worker is in this seat any more and none comes back by itself, for this reason
+    /// Notes that no worker is in this slot any more and none comes back by itself, for this reason
     /// if nobody asked for that.
-    pub fn handle_over(&mut self, seat: usize, why: &str, is_idle: impl Fn(usize) -> bool) {
-        let Some(one) = self.seats.get_mut(seat) else {
+    pub fn handle_over(&mut self, slot: usize, why: &str, is_idle: impl Fn(usize) -> bool) {
+        let Some(one) = self.slots.get_mut(slot) else {
             return;
         };
-        let before = core::mem::replace(&mut one.state, SeatState::Free);
-        if before == SeatState::Free || self.is_stopping {
+        let before = core::mem::replace(&mut one.state, SlotState::Free);
+        if before == SlotState::Free || self.is_stopping {
             return;
         }
-        if before != SeatState::Leaving {
+        if before != SlotState::Leaving {
             if let Some(reloading) = &mut self.reloading
-                && reloading.newcomer == Some(seat)
+                && reloading.newcomer == Some(slot)
             {
                 reloading.newcomer = None;
                 reloading.lost = Some(why.into());
@@ -250,57 +250,57 @@ impl Crew {
     }
 
     /// Returns the next effect.
-    pub fn poll(&mut self) -> Option<CrewEffect> {
+    pub fn poll(&mut self) -> Option<ScalerEffect> {
         self.effects.pop_front()
     }
 
     fn start_one(&mut self) -> usize {
         let free = self
-            .seats
+            .slots
             .iter()
-            .position(|one| one.state == SeatState::Free);
-        let seat = free.unwrap_or(self.seats.len());
-        let new = Seat {
-            state: SeatState::Starting,
+            .position(|one| one.state == SlotState::Free);
+        let slot = free.unwrap_or(self.slots.len());
+        let new = ScaledSlot {
+            state: SlotState::Starting,
             is_old: false,
         };
-        match self.seats.get_mut(seat) {
+        match self.slots.get_mut(slot) {
             Some(old) => *old = new,
-            None => self.seats.push(new),
+            None => self.slots.push(new),
         }
-        self.effects.push_back(CrewEffect::Start(seat));
-        seat
+        self.effects.push_back(ScalerEffect::Start(slot));
+        slot
     }
 
     /// Returns the worker that is missed least: an old one rather than a new one, one that has
-    /// nothing to finish rather than one that has, and of these the one in the highest seat.
+    /// nothing to finish rather than one that has, and of these the one in the highest slot.
     fn next_to_leave(&self, is_idle: impl Fn(usize) -> bool) -> Option<usize> {
         let newcomer = self.reloading.as_ref().and_then(|one| one.newcomer);
-        let seats = self.seats.iter().enumerate();
-        let staying = seats.filter(|(at, seat)| seat.is_staying() && Some(*at) != newcomer);
-        let rank = |(at, seat): &(usize, &Seat)| {
-            let is_free = seat.state == SeatState::Starting || is_idle(*at);
-            (seat.is_old, is_free, *at)
+        let slots = self.slots.iter().enumerate();
+        let staying = slots.filter(|(at, slot)| slot.is_staying() && Some(*at) != newcomer);
+        let rank = |(at, slot): &(usize, &ScaledSlot)| {
+            let is_free = slot.state == SlotState::Starting || is_idle(*at);
+            (slot.is_old, is_free, *at)
         };
         let last = staying.max_by_key(rank).map(|(at, _)| at);
         last.or(newcomer)
     }
 
-    fn leave(&mut self, seat: usize, is_replaced: bool) {
+    fn leave(&mut self, slot: usize, is_replaced: bool) {
         if let Some(reloading) = &mut self.reloading
-            && reloading.newcomer == Some(seat)
+            && reloading.newcomer == Some(slot)
         {
             reloading.newcomer = None;
         }
-        self.seats[seat].state = SeatState::Leaving;
+        self.slots[slot].state = SlotState::Leaving;
         // It may not have been started yet.
-        let start = CrewEffect::Start(seat);
+        let start = ScalerEffect::Start(slot);
         let place = self.effects.iter().position(|effect| *effect == start);
         match place.and_then(|place| self.effects.remove(place)) {
-            Some(_) => self.seats[seat].state = SeatState::Free,
+            Some(_) => self.slots[slot].state = SlotState::Free,
             None => self
                 .effects
-                .push_back(CrewEffect::Leave { seat, is_replaced }),
+                .push_back(ScalerEffect::Leave { slot, is_replaced }),
         }
     }
 
@@ -319,14 +319,14 @@ impl Crew {
             return;
         }
         if let Some(newcomer) = newcomer {
-            if self.seats[newcomer].state != SeatState::Ready {
+            if self.slots[newcomer].state != SlotState::Ready {
                 return;
             }
             self.set_newcomer(None);
             self.replace_one(is_idle);
         }
-        let mut seats = self.seats.iter();
-        if seats.any(|seat| seat.is_old && seat.is_staying()) {
+        let mut slots = self.slots.iter();
+        if slots.any(|slot| slot.is_old && slot.is_staying()) {
             let newcomer = self.start_one();
             self.set_newcomer(Some(newcomer));
         }
@@ -341,25 +341,25 @@ impl Crew {
     /// Lets an old worker go, for a new one that is ready.
     fn replace_one(&mut self, is_idle: impl Fn(usize) -> bool) {
         if self.staying() > self.wanted
-            && let Some(seat) = self.next_to_leave(is_idle)
+            && let Some(slot) = self.next_to_leave(is_idle)
         {
-            let is_replaced = self.seats[seat].is_old;
-            self.leave(seat, is_replaced);
+            let is_replaced = self.slots[slot].is_old;
+            self.leave(slot, is_replaced);
         }
     }
 
     fn is_settled(&self) -> bool {
-        let mut seats = self.seats.iter();
-        seats.all(|seat| matches!(seat.state, SeatState::Free | SeatState::Ready))
+        let mut slots = self.slots.iter();
+        slots.all(|slot| matches!(slot.state, SlotState::Free | SlotState::Ready))
     }
 
     fn scaled(&mut self) {
         let newcomer = self.reloading.as_ref().and_then(|one| one.newcomer);
-        let is_changing = |(at, seat): (usize, &Seat)| {
-            let is_changing = matches!(seat.state, SeatState::Starting | SeatState::Leaving);
+        let is_changing = |(at, slot): (usize, &ScaledSlot)| {
+            let is_changing = matches!(slot.state, SlotState::Starting | SlotState::Leaving);
             is_changing && Some(at) != newcomer
         };
-        if self.scaling.is_none() || self.seats.iter().enumerate().any(is_changing) {
+        if self.scaling.is_none() || self.slots.iter().enumerate().any(is_changing) {
             return;
         }
         let lost = self.scaling.take().and_then(|scaling| scaling.lost);
@@ -367,7 +367,7 @@ impl Crew {
             Some(why) if self.staying() < self.wanted => Err(Shortfall::Lost(why)),
             _ => Ok(self.wanted),
         };
-        self.effects.push_back(CrewEffect::Scaled(scaled));
+        self.effects.push_back(ScalerEffect::Scaled(scaled));
     }
 
     fn reloaded(&mut self) {
@@ -376,12 +376,12 @@ impl Crew {
         };
         if let Some(why) = reloading.lost.clone() {
             self.reloading = None;
-            let lost = CrewEffect::Reloaded(Err(Shortfall::Lost(why)));
+            let lost = ScalerEffect::Reloaded(Err(Shortfall::Lost(why)));
             return self.effects.push_back(lost);
         }
         if reloading.newcomer.is_none() && self.is_settled() {
             self.reloading = None;
-            self.effects.push_back(CrewEffect::Reloaded(Ok(())));
+            self.effects.push_back(ScalerEffect::Reloaded(Ok(())));
         }
     }
 }

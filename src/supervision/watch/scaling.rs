@@ -1,4 +1,4 @@
-//! Carries out what the crew decides: workers that come and go, because their number is changed or
+//! Carries out what the scaler decides: workers that come and go, because their number is changed or
 //! all are replaced. It keeps the callers that wait for that.
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use crate::fail;
 use crate::observe::EventKind;
 use crate::supervision::notes::ChangeSender;
 use dishrack_core::pool::child::{Child, ChildEvent, Phase};
-use dishrack_core::pool::crew::{Crew, CrewEffect};
+use dishrack_core::pool::scaler::{Scaler, ScalerEffect};
 use dishrack_core::pool::spec::worker_name;
 
 /// The callers that wait for a change, first come first.
@@ -30,15 +30,15 @@ impl Watch {
     pub(super) fn scale(&mut self, workers: usize, told: ChangeSender) {
         fail::point("scale: asked");
         self.changes.scales.push_back(told);
-        self.change(|crew, is_idle| crew.handle_scale(workers, is_idle));
-        let wanted = self.crew.wanted();
+        self.change(|scaler, is_idle| scaler.handle_scale(workers, is_idle));
+        let wanted = self.scaler.wanted();
         self.roster.with(|roster| roster.wanted = wanted);
     }
 
     pub(super) fn reload(&mut self, told: ChangeSender) {
         fail::point("reload: asked");
         self.changes.reloads.push_back(told);
-        self.change(|crew, is_idle| crew.handle_reload(is_idle));
+        self.change(|scaler, is_idle| scaler.handle_reload(is_idle));
     }
 
     /// Starts a worker for the first time, unless it is not wanted any more.
@@ -48,32 +48,32 @@ impl Watch {
         }
     }
 
-    pub(super) fn start_in_crew(&mut self, index: usize) -> io::Result<()> {
-        self.crew.handle_restart(index);
+    pub(super) fn start_counted(&mut self, index: usize) -> io::Result<()> {
+        self.scaler.handle_restart(index);
         self.start(index)
     }
 
     /// Notes that a worker is ready, unless that was heard only after its boot had failed.
-    pub(super) fn join_crew(&mut self, index: usize) {
+    pub(super) fn note_ready(&mut self, index: usize) {
         if self.slots[index].child.phase() != Phase::Working {
             return;
         }
-        self.change(|crew, is_idle| crew.handle_ready(index, is_idle));
+        self.change(|scaler, is_idle| scaler.handle_ready(index, is_idle));
     }
 
-    pub(super) fn leave_crew(&mut self, index: usize, why: &str) {
-        self.change(|crew, is_idle| crew.handle_over(index, why, is_idle));
+    pub(super) fn leave_pool(&mut self, index: usize, why: &str) {
+        self.change(|scaler, is_idle| scaler.handle_over(index, why, is_idle));
     }
 
-    /// Tells the crew an event. While nothing is changed it does not ask who is idle.
-    fn change(&mut self, tell: impl FnOnce(&mut Crew, &dyn Fn(usize) -> bool)) {
+    /// Tells the scaler an event. While nothing is changed it does not ask who is idle.
+    fn change(&mut self, tell: impl FnOnce(&mut Scaler, &dyn Fn(usize) -> bool)) {
         let is_changing = !self.changes.scales.is_empty() || !self.changes.reloads.is_empty();
         let idle = match is_changing {
             true => self.idle_slots(),
             false => Vec::new(),
         };
         let is_idle = |slot: usize| idle.get(slot).copied().unwrap_or(false);
-        tell(&mut self.crew, &is_idle);
+        tell(&mut self.scaler, &is_idle);
     }
 
     fn idle_slots(&self) -> Vec<bool> {
@@ -89,13 +89,13 @@ impl Watch {
         })
     }
 
-    /// Does all that the crew says.
-    pub(super) fn follow_crew(&mut self) {
-        while let Some(effect) = self.crew.poll() {
+    /// Does all that the scaler says.
+    pub(super) fn follow_scaler(&mut self) {
+        while let Some(effect) = self.scaler.poll() {
             match effect {
-                CrewEffect::Start(seat) => self.seat(seat),
-                CrewEffect::Leave { seat, is_replaced } => self.unseat(seat, is_replaced),
-                CrewEffect::Scaled(end) => {
+                ScalerEffect::Start(slot) => self.slot(slot),
+                ScalerEffect::Leave { slot, is_replaced } => self.vacate(slot, is_replaced),
+                ScalerEffect::Scaled(end) => {
                     fail::point("scale: end");
                     if let Ok(workers) = end {
                         self.report(EventKind::Scaled { workers });
@@ -105,7 +105,7 @@ impl Watch {
                         let _ = told.send(end.map(drop));
                     }
                 }
-                CrewEffect::Reloaded(end) => {
+                ScalerEffect::Reloaded(end) => {
                     fail::point("reload: end");
                     if let Some(told) = self.changes.reloads.pop_front() {
                         let _ = told.send(end);
@@ -116,7 +116,7 @@ impl Watch {
     }
 
     /// Gives a slot to a new worker.
-    fn seat(&mut self, index: usize) {
+    fn slot(&mut self, index: usize) {
         let child = Child::new(self.plan.spec, seed_of_slot(index));
         match self.slots.get_mut(index) {
             Some(slot) => slot.renew(child),
@@ -130,7 +130,7 @@ impl Watch {
     }
 
     /// Lets a worker finish what it holds, and end.
-    fn unseat(&mut self, index: usize, is_replaced: bool) {
+    fn vacate(&mut self, index: usize, is_replaced: bool) {
         fail::point("leave: asked");
         let slot = &mut self.slots[index];
         slot.is_leaving = true;

@@ -1,7 +1,7 @@
 //! The workers of this process as a pool: who is there, who is to end, and what is told of that.
 //! Threads and tasks differ by how one of them is started, which a pool brings along.
 //!
-//! Two locks are taken one inside the other, always in this order: that of the crew, and the
+//! Two locks are taken one inside the other, always in this order: that of the workers, and the
 //! queue's.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,7 +23,7 @@ use crate::link::Link;
 use crate::link::local::{LocalQueue, LocalReader};
 use crate::observe::EventKind;
 use dishrack_core::ledger::{Credit, HolderId, Started};
-use dishrack_core::pool::crew::{Crew, CrewEffect, Shortfall};
+use dishrack_core::pool::scaler::{Scaler, ScalerEffect, Shortfall};
 use dishrack_core::pool::spec::{ChildSpec, worker_name};
 
 /// The plan of a pool of this process.
@@ -51,7 +51,7 @@ pub(super) type Starter =
 
 /// A worker that was started.
 #[derive(Debug)]
-struct Seated {
+struct StartedWorker {
     holder: Option<HolderId>,
     is_to_end: Arc<AtomicBool>,
     /// Dropped when it is to end.
@@ -59,9 +59,9 @@ struct Seated {
 }
 
 #[derive(Debug)]
-struct CrewState {
-    crew: Crew,
-    workers: BTreeMap<usize, Seated>,
+struct LocalWorkers {
+    scaler: Scaler,
+    workers: BTreeMap<usize, StartedWorker>,
     /// The workers that the queue knows of.
     counted: usize,
     scales: VecDeque<ChangeSender>,
@@ -74,7 +74,7 @@ pub(super) struct PoolState {
     name: String,
     pub(super) spec: ChildSpec,
     roster: Roster,
-    crew: Mutex<CrewState>,
+    scaler: Mutex<LocalWorkers>,
     /// Taken out when no worker will be started any more.
     starter: Mutex<Option<Starter>>,
     /// True once the queue was told that these workers are gone.
@@ -86,7 +86,7 @@ impl fmt::Debug for PoolState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolState")
             .field("name", &self.name)
-            .field("crew", &self.crew)
+            .field("scaler", &self.scaler)
             .finish_non_exhaustive()
     }
 }
@@ -108,8 +108,8 @@ impl PoolState {
             name: plan.name.clone(),
             spec: plan.spec,
             roster: Roster::default(),
-            crew: Mutex::new(CrewState {
-                crew: Crew::new(plan.workers),
+            scaler: Mutex::new(LocalWorkers {
+                scaler: Scaler::new(plan.workers),
                 workers: BTreeMap::new(),
                 counted: plan.workers,
                 scales: VecDeque::new(),
@@ -121,9 +121,9 @@ impl PoolState {
         });
         pool.roster.with(|roster| roster.wanted = plan.workers);
         for slot in 0..plan.workers {
-            let mut state = pool.crew.lock();
+            let mut state = pool.scaler.lock();
             let started = pool.start(&mut state, slot);
-            state.crew.handle_ready(slot, |_| false);
+            state.scaler.handle_ready(slot, |_| false);
             drop(state);
             if let Err(error) = started {
                 pool.request_stop();
@@ -138,23 +138,23 @@ impl PoolState {
     pub(super) fn one_ended(self: &Arc<Self>, slot: usize, why: &str, is_spent: bool) {
         // Under one lock, so that all others are counted out when the last one ends the pool and its
         // stop. One that was counted out later would have items charged for what the stop did.
-        let mut state = self.crew.lock();
+        let mut state = self.scaler.lock();
         state.workers.remove(&slot);
         self.roster.with(|roster| roster.entries.remove(&slot));
         self.count_out(&mut state, 1);
-        self.change(&mut state, |crew, is_idle| {
-            crew.handle_over(slot, why, is_idle)
+        self.change(&mut state, |scaler, is_idle| {
+            scaler.handle_over(slot, why, is_idle)
         });
         self.end_if_over(&state, why, is_spent);
     }
 
-    fn end_if_over(&self, state: &CrewState, why: &str, is_spent: bool) {
-        if state.crew.is_over() {
+    fn end_if_over(&self, state: &LocalWorkers, why: &str, is_spent: bool) {
+        if state.scaler.is_over() {
             self.end(why, is_spent);
         }
     }
 
-    fn count_out(&self, state: &mut CrewState, workers: usize) {
+    fn count_out(&self, state: &mut LocalWorkers, workers: usize) {
         let went = workers.min(state.counted);
         state.counted -= went;
         self.broker.with(|core| core.workers_change(0, went));
@@ -163,7 +163,7 @@ impl PoolState {
     /// Gives the deliveries of all workers back, because there will be none.
     fn fail(&self) {
         self.end("they could not be started", true);
-        let mut state = self.crew.lock();
+        let mut state = self.scaler.lock();
         let counted = state.counted;
         self.count_out(&mut state, counted);
         let holders = state.workers.values().filter_map(|one| one.holder);
@@ -196,7 +196,7 @@ impl PoolState {
 
     /// Asks all workers to end, once.
     pub(super) fn request_stop(self: &Arc<Self>) {
-        let mut state = self.crew.lock();
+        let mut state = self.scaler.lock();
         if self.is_stopping() {
             return;
         }
@@ -212,7 +212,7 @@ impl PoolState {
             // Loops that sleep in a get wake, and are told that the queue is closed.
             core.wake_all();
         });
-        state.crew.handle_stop();
+        state.scaler.handle_stop();
         self.follow(&mut state);
         self.roster.with(|roster| {
             roster.state = RunState::Stopping;
@@ -236,13 +236,13 @@ impl PoolState {
 
     pub(super) fn scale(self: &Arc<Self>, workers: usize, deadline: Deadline) -> Result<(), Kind> {
         let (told, end) = bounded(1);
-        let mut state = self.crew.lock();
+        let mut state = self.scaler.lock();
         if self.is_ended.load(Ordering::Acquire) {
             drop(told);
         } else {
             state.scales.push_back(told);
-            self.change(&mut state, |crew, is_idle| {
-                crew.handle_scale(workers, is_idle)
+            self.change(&mut state, |scaler, is_idle| {
+                scaler.handle_scale(workers, is_idle)
             });
             self.roster.with(|roster| roster.wanted = workers);
             self.end_if_over(&state, "they could not be started", true);
@@ -253,29 +253,29 @@ impl PoolState {
 
     pub(super) fn reload(self: &Arc<Self>, deadline: Deadline) -> Result<(), Kind> {
         let (told, end) = bounded(1);
-        let mut state = self.crew.lock();
+        let mut state = self.scaler.lock();
         if self.is_ended.load(Ordering::Acquire) {
             drop(told);
         } else {
             state.reloads.push_back(told);
-            self.change(&mut state, |crew, is_idle| crew.handle_reload(is_idle));
+            self.change(&mut state, |scaler, is_idle| scaler.handle_reload(is_idle));
         }
         drop(state);
         changes::wait("the workers", &end, deadline)
     }
 
-    /// Tells the crew an event, and does what follows.
+    /// Tells the scaler an event, and does what follows.
     fn change(
         self: &Arc<Self>,
-        state: &mut CrewState,
-        tell: impl FnOnce(&mut Crew, &dyn Fn(usize) -> bool),
+        state: &mut LocalWorkers,
+        tell: impl FnOnce(&mut Scaler, &dyn Fn(usize) -> bool),
     ) {
         let workers = &state.workers;
         let is_idle = |slot: usize| {
             let holder = workers.get(&slot).and_then(|one| one.holder);
             holder.is_some_and(|holder| self.held_by(holder) == 0)
         };
-        tell(&mut state.crew, &is_idle);
+        tell(&mut state.scaler, &is_idle);
         self.follow(state);
     }
 
@@ -284,19 +284,19 @@ impl PoolState {
             .read(|core| core.dispatcher.ledger.held_by(holder))
     }
 
-    /// Does all that the crew says.
-    fn follow(self: &Arc<Self>, state: &mut CrewState) {
-        while let Some(effect) = state.crew.poll() {
+    /// Does all that the scaler says.
+    fn follow(self: &Arc<Self>, state: &mut LocalWorkers) {
+        while let Some(effect) = state.scaler.poll() {
             match effect {
-                CrewEffect::Start(slot) => self.start_more(state, slot),
-                CrewEffect::Leave { seat, is_replaced } => self.leave(state, seat, is_replaced),
-                CrewEffect::Scaled(end) => {
+                ScalerEffect::Start(slot) => self.start_more(state, slot),
+                ScalerEffect::Leave { slot, is_replaced } => self.leave(state, slot, is_replaced),
+                ScalerEffect::Scaled(end) => {
                     if let Ok(workers) = end {
                         self.emit(EventKind::Scaled { workers });
                     }
                     answer(&mut state.scales, end.map(drop));
                 }
-                CrewEffect::Reloaded(end) => answer(&mut state.reloads, end),
+                ScalerEffect::Reloaded(end) => answer(&mut state.reloads, end),
             }
         }
     }
@@ -305,19 +305,21 @@ impl PoolState {
         self.broker.read(|core| core.emitter.emit(event));
     }
 
-    fn start_more(self: &Arc<Self>, state: &mut CrewState, slot: usize) {
+    fn start_more(self: &Arc<Self>, state: &mut LocalWorkers, slot: usize) {
         state.counted += 1;
         self.broker.with(|core| core.workers_change(1, 0));
         match self.start(state, slot) {
-            Ok(()) => state.crew.handle_ready(slot, |_| false),
+            Ok(()) => state.scaler.handle_ready(slot, |_| false),
             Err(error) => {
                 self.count_out(state, 1);
-                state.crew.handle_over(slot, &error.to_string(), |_| false);
+                state
+                    .scaler
+                    .handle_over(slot, &error.to_string(), |_| false);
             }
         }
     }
 
-    fn start(self: &Arc<Self>, state: &mut CrewState, slot: usize) -> Result<(), Kind> {
+    fn start(self: &Arc<Self>, state: &mut LocalWorkers, slot: usize) -> Result<(), Kind> {
         let (rest, leaves) = bounded(0);
         let post = Post {
             slot,
@@ -333,7 +335,7 @@ impl PoolState {
         let holder = starter(self, post)?;
         state.workers.insert(
             slot,
-            Seated {
+            StartedWorker {
                 holder,
                 is_to_end,
                 rest: Some(rest),
@@ -346,7 +348,7 @@ impl PoolState {
     }
 
     /// Lets a worker finish what it holds, and end.
-    fn leave(&self, state: &mut CrewState, slot: usize, is_replaced: bool) {
+    fn leave(&self, state: &mut LocalWorkers, slot: usize, is_replaced: bool) {
         let Some(one) = state.workers.get_mut(&slot) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! The goal of a run, as far as it is known, and advice on how to go on if the run did less.
+//! The workload of a run, as far as it is known, and advice on how to go on if the run did less.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use dishrack_core::ledger::Counts;
 
 /// All that is to be done, and the part of it that was done before.
 #[derive(Debug, Clone)]
-pub(super) struct Goal {
+pub(super) struct Workload {
     /// The journal's counts at the beginning.
     pub(super) before: Counts,
     pub(super) expected: Expected,
@@ -34,8 +34,8 @@ enum Scope {
     Part,
 }
 
-impl Goal {
-    /// Makes the goal of a run with this queue. `advice` says how to go on if something is left
+impl Workload {
+    /// Makes the workload of a run with this queue. `advice` says how to go on if something is left
     /// undone.
     pub(super) fn of<T>(
         queue: &JoinableQueue<T>,
@@ -59,7 +59,7 @@ impl Goal {
         if let Some(in_source) = config.total {
             expected.set(in_source);
         }
-        Ok(Goal {
+        Ok(Workload {
             before,
             expected,
             scope,
