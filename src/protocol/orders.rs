@@ -57,7 +57,7 @@ impl Order {
 pub(crate) struct Assignment {
     /// The number of its endpoints.
     pub(crate) number: u64,
-    /// Its name, such as `dryer-1`.
+    /// Its name, such as `worker-1`.
     pub(crate) name: String,
     /// The served function that it runs.
     pub(crate) role: String,

@@ -356,7 +356,7 @@ impl Journal {
         let path = self.path.display();
         // It gets a connection of its own, because this one has pages in memory.
         opening::verify(writer.files.path()).map_err(|trouble| {
-            let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
+            let why = trouble.into_words();
             format!(
                 "journal {path} was cut or overwritten while it was used, and is damaged ({why}): \
                  `supervisor salvage --journal {path} --into NEW` makes a new journal of what can \
@@ -401,7 +401,7 @@ impl Journal {
             return Ok(Vec::new());
         };
         reader::letters(connection, items, limit).map_err(|trouble| {
-            let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
+            let why = trouble.into_words();
             format!("journal {} cannot be read: {why}", self.path.display())
         })
     }
@@ -518,7 +518,7 @@ impl Store for Journal {
             return Ok(None);
         };
         let earlier = schema::exchange_command(connection, command).map_err(|trouble| {
-            let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
+            let why = trouble.into_words();
             format!("journal {}: {why}", self.path.display())
         })?;
         writer.files.note();
@@ -544,7 +544,7 @@ fn process_mark(prints: &Prints, (device, inode): (u64, u64)) -> u128 {
 }
 
 fn unusable(path: &Path, trouble: JournalTrouble) -> Kind {
-    let (JournalTrouble::Damaged(why) | JournalTrouble::Other(why)) = trouble;
+    let why = trouble.into_words();
     let path = path.display().to_string();
     Kind::JournalUnusable { path, why }
 }

@@ -70,7 +70,7 @@ impl fmt::Display for RunState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerInfo {
-    /// Its name, such as `dryer-1`.
+    /// Its name, such as `worker-1`.
     pub name: String,
     /// Its process; for threads and tasks, this process. 0 if there is none now.
     pub pid: u32,

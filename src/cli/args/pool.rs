@@ -112,7 +112,7 @@ impl PoolArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for what is shown")]
 pub(in crate::cli) struct ShownArgs {
-    /// No line (or event) per dish; failures and the summary at the end stay
+    /// No line (or event) per item; failures and the summary at the end stay
     #[arg(short, long)]
     pub(in crate::cli) quiet: bool,
 

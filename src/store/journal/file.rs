@@ -21,7 +21,7 @@ use rustix::fs::FlockOperation;
 
 use super::neighbours::{self, beside, folder_of, own_path};
 use super::schema::{APPLICATION_ID, IN_USE};
-use super::trouble::{self, JournalTrouble};
+use super::trouble::JournalTrouble;
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -148,7 +148,7 @@ impl Claim {
             .map(drop)
             .or_else(|trouble| match trouble {
                 JournalTrouble::Damaged(_) => Ok(()),
-                JournalTrouble::Other(_) => Err(trouble),
+                JournalTrouble::Foreign | JournalTrouble::Other(_) => Err(trouble),
             })
     }
 
@@ -226,7 +226,7 @@ pub(super) fn check_kind(
         return Ok(None);
     }
     if number(&header, 68) != APPLICATION_ID {
-        return Err(JournalTrouble::Other(trouble::foreign()));
+        return Err(JournalTrouble::Foreign);
     }
     if has_lost_log(&header, path) {
         let log = beside(path, "-wal");

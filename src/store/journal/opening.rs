@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::file::Claim;
-use super::trouble::{self, JournalTrouble};
+use super::trouble::JournalTrouble;
 use super::{Durability, check_item_type, rows, schema};
 use dishrack_core::book::{Book, Found, Recovery};
 
@@ -37,10 +37,10 @@ pub(super) fn try_begin(
 pub(super) fn verify(path: &Path) -> Result<(), JournalTrouble> {
     let connection = schema::connect(path, false)?;
     schema::check_version(&connection).map_err(|trouble| match trouble {
-        JournalTrouble::Other(why) if why == trouble::foreign() => {
+        JournalTrouble::Foreign => {
             JournalTrouble::Damaged("its header is not that of a journal any more".to_owned())
         }
-        other => other,
+        other @ (JournalTrouble::Damaged(_) | JournalTrouble::Other(_)) => other,
     })?;
     schema::check_structure(&connection)?;
     schema::meta(&connection)?;

@@ -29,7 +29,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::Durability;
-use super::trouble::{self, JournalTrouble};
+use super::trouble::JournalTrouble;
 use crate::fail;
 use dishrack_core::book::Table;
 
@@ -230,7 +230,7 @@ pub(super) fn is_bare(connection: &Connection) -> Result<bool, JournalTrouble> {
 pub(super) fn check_version(connection: &Connection) -> Result<(), JournalTrouble> {
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != i64::from(APPLICATION_ID) {
-        return Err(JournalTrouble::Other(trouble::foreign()));
+        return Err(JournalTrouble::Foreign);
     }
     let version = version(connection)?;
     if version > i64::from(VERSION) {

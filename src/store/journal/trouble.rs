@@ -8,7 +8,20 @@ use dishrack_core::book::Damage;
 pub(super) enum JournalTrouble {
     /// Its content is not sound.
     Damaged(String),
+    /// It is another program's database.
+    Foreign,
     Other(String),
+}
+
+impl JournalTrouble {
+    pub(super) fn into_words(self) -> String {
+        match self {
+            JournalTrouble::Damaged(why) | JournalTrouble::Other(why) => why,
+            JournalTrouble::Foreign => {
+                "it is no journal, but an SQLite file of another program; name another file".into()
+            }
+        }
+    }
 }
 
 impl From<String> for JournalTrouble {
@@ -34,11 +47,6 @@ impl From<rusqlite::Error> for JournalTrouble {
             Some(_) => JournalTrouble::Other(words(&error)),
         }
     }
-}
-
-/// Returns the message for another program's database.
-pub(super) fn foreign() -> String {
-    "it is no journal, but an SQLite file of another program; name another file".into()
 }
 
 /// Returns SQLite's message, and what to do.
