@@ -121,7 +121,7 @@ impl<P, R> Groups<P, R> {
     /// Lets the later copies of an item wait no longer, if the others have come to nothing.
     fn hurry(&mut self, id: ItemId) {
         let group = self.groups.get_mut(&id);
-        if let Some(group) = group.filter(|group| group.running.is_empty()) {
+        if let Some(group) = group.filter(|group| group.is_waiting_for_later_copies()) {
             group.release();
         }
     }
@@ -175,8 +175,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// start. A worker that is being replaced counts once.
     pub fn handle_workers(&mut self, workers: usize, now: Duration) {
         self.note_time(now);
+        // Fewer of them is the same lack.
+        self.copies.is_lack_told &= workers <= self.copies.workers;
         self.copies.workers = workers;
-        self.copies.is_lack_told = false;
         for id in self.copies.ids().collect::<Vec<_>>() {
             self.decide(id);
         }

@@ -105,6 +105,11 @@ impl<P, R> Group<P, R> {
         self.allowed < self.policy.count()
     }
 
+    /// Returns `true` if all that was allowed has ended, so that only later copies can decide.
+    pub(super) fn is_waiting_for_later_copies(&self) -> bool {
+        self.running.is_empty() && self.begun() >= self.allowed as usize
+    }
+
     /// Allows all copies from now on.
     pub(super) fn release(&mut self) {
         self.allowed = self.policy.count();

@@ -35,6 +35,7 @@ crate::trials! {
     a_second_copy_is_made_when_the_first_takes_longer_than_most,
     no_backup_is_made_while_others_wait_unless_it_is_pressing,
     a_third_opinion_is_asked_for_however_many_wait,
+    no_third_opinion_is_asked_for_before_the_second_is_heard,
     a_backup_that_comes_too_late_is_not_made,
     copies_of_a_stopped_worker_are_given_to_another_one,
     a_copy_that_never_began_voids_no_other,
@@ -653,6 +654,22 @@ fn a_third_opinion_is_asked_for_however_many_wait() {
     assert_eq!(third.holder, first[2].holder);
     done(&mut ledger, *third, 8);
     assert_eq!(ledger.counts().done, 1);
+}
+
+/// The second worker is there only when the first copy has ended.
+fn no_third_opinion_is_asked_for_before_the_second_is_heard() {
+    let policy = Copies::agree(2, 3).hedge_after(Hedge::After(Duration::from_secs(9)));
+    let (mut ledger, _) = ledger(policy, 1, 1);
+    ledger.handle_workers(3, Duration::ZERO);
+    let first = deliver(&mut ledger);
+    done(&mut ledger, first[0], 7);
+    for _ in 0..2 {
+        ledger.join_worker(Credit::adaptive());
+    }
+    let second = deliver(&mut ledger);
+    assert_eq!((second.len(), second[0].copy), (1, 2));
+    done(&mut ledger, second[0], 8);
+    assert_eq!(deliver(&mut ledger)[0].copy, 3);
 }
 
 fn a_backup_that_comes_too_late_is_not_made() {
