@@ -426,7 +426,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 self.revoked.insert(handed.token, lease);
             }
             self.copies.stopped.push_back(handed);
-            self.outbox.report(Report::Copy(CopyReport {
+            self.outbox.report_with_next(Report::Copy(CopyReport {
                 handed,
                 payload: group.entry.payload.clone(),
                 end: CopyEnd::Cancelled,
@@ -454,6 +454,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         } else if let Verdict::Done { service, result } = verdict {
             self.finish(group.entry, handed, service, result, scene);
         }
+        self.outbox.report_ahead();
     }
 
     fn lose_attempt(&mut self, id: ItemId) {
@@ -466,11 +467,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         });
         let (entry, blame, rest) = group.into_blame();
         self.charge(entry, blame, rest, self.copies.now);
+        self.outbox.report_ahead();
     }
 
     fn report_copies(&mut self, group: &Group<P, R>, end: impl Fn(&Ended<R>) -> CopyEnd) {
         for one in &group.ended {
-            self.outbox.report(Report::Copy(CopyReport {
+            self.outbox.report_with_next(Report::Copy(CopyReport {
                 handed: one.handed,
                 payload: group.entry.payload.clone(),
                 end: end(one),
@@ -488,6 +490,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub(super) fn take_group(&mut self, id: ItemId) -> Option<UnfinishedItem<P>> {
         let group = self.end_group(id)?;
         self.report_copies(&group, |_| CopyEnd::Void);
+        // The item goes back without a record.
+        self.outbox.report_ahead();
         Some(group.entry)
     }
 

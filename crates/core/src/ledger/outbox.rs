@@ -31,6 +31,8 @@ pub(super) struct Outbox<P, R> {
     is_broken: bool,
     /// The reports, each with the write that it waits for.
     reports: VecDeque<(u64, Report<P, R>)>,
+    /// Those that come before the next one, and wait for what it waits for.
+    ahead: Vec<Report<P, R>>,
 }
 
 impl<P, R> Outbox<P, R> {
@@ -46,6 +48,7 @@ impl<P, R> Outbox<P, R> {
             is_under_way: false,
             is_broken: false,
             reports: VecDeque::new(),
+            ahead: Vec::new(),
         }
     }
 
@@ -76,7 +79,21 @@ impl<P, R> Outbox<P, R> {
 
     /// Makes this report when all that was recorded so far is durable.
     pub(super) fn report(&mut self, report: Report<P, R>) {
+        self.report_ahead();
         self.reports.push_back((self.last_write(), report));
+    }
+
+    /// Makes this report ahead of the next one, whose records are still to come: what a copy said
+    /// counts when the end of its item is durable. The next report comes in the same call.
+    pub(super) fn report_with_next(&mut self, report: Report<P, R>) {
+        self.ahead.push(report);
+    }
+
+    /// Waits with those reports for no more than was recorded so far.
+    pub(super) fn report_ahead(&mut self) {
+        let after = self.last_write();
+        let ahead = self.ahead.drain(..).map(|report| (after, report));
+        self.reports.extend(ahead);
     }
 
     /// Returns the number of the write with which all that was recorded so far is durable.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dishrack_core::ledger::{
     Ballot, Blame, Cancelled, Cause, Copies, CopyEnd, Credit, Exit, Handed, Hedge, HolderId,
-    ItemId, Ledger, Notice, Options, Report, Scene, Stale, Started, Weight,
+    ItemId, Ledger, Notice, Options, Recovered, Report, Scene, Stale, Started, Weight,
 };
 
 use crate::steps::Steps as _;
@@ -20,6 +20,7 @@ crate::trials! {
     an_item_with_copies_waits_for_an_idle_worker,
     a_result_counts_when_enough_agree,
     who_disagrees_is_told,
+    what_copies_said_is_told_when_the_end_of_their_item_is_durable,
     no_agreement_is_a_failed_attempt_that_says_what_differed,
     what_cannot_agree_any_more_is_not_waited_for,
     a_third_opinion_waits_for_a_worker_that_has_not_spoken,
@@ -315,6 +316,36 @@ fn a_result_counts_when_enough_agree() {
         (3, CopyEnd::Counted),
     ];
     assert_eq!(told, expected);
+}
+
+fn what_copies_said_is_told_when_the_end_of_their_item_is_durable() {
+    for answers in [[7, 7], [7, 8]] {
+        let options = Options::default()
+            .copies(Copies::agree(2, 2))
+            .max_attempts(1);
+        let mut ledger = Votes::resume(options, Recovered::default());
+        for _ in 0..2 {
+            ledger.join_worker(Credit::adaptive());
+        }
+        let write = |ledger: &mut Votes| {
+            let write = ledger.poll_write().expect("there is something to write");
+            ledger.handle_written(write.number);
+        };
+        ledger.put(Dish::default(), false).expect("there is room");
+        write(&mut ledger);
+        for (copy, answer) in deliver(&mut ledger).into_iter().zip(answers) {
+            done(&mut ledger, copy, answer);
+        }
+        assert_eq!(reports(&mut ledger), [], "a kill now would run them again");
+        write(&mut ledger);
+        let told = reports(&mut ledger);
+        let are_copies = told.iter().map(|one| matches!(one, Report::Copy(_)));
+        assert_eq!(
+            are_copies.collect::<Vec<_>>(),
+            [true, true, false],
+            "{told:?}"
+        );
+    }
 }
 
 fn who_disagrees_is_told() {
