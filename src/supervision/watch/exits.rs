@@ -22,6 +22,7 @@ impl Watch {
         // From now on its news is out of date.
         slot.life += 1;
         let holder = registration.end();
+        self.leave_roster(index);
         let found = holder
             .zip(board)
             .map(|(holder, board)| self.broker.weigh(holder, board));

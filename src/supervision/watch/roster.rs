@@ -39,6 +39,16 @@ impl Watch {
             .with(|roster| roster.entries.insert(index, entry));
     }
 
+    /// Strikes out a worker that has ended, before anything is told of its end: who hears of its
+    /// item must not find it among the workers.
+    pub(super) fn leave_roster(&mut self, index: usize) {
+        self.roster.with(|roster| {
+            if let Some(entry) = roster.entries.get_mut(&index) {
+                (entry.stage, entry.pid, entry.holder) = (Stage::Starting, 0, None);
+            }
+        });
+    }
+
     /// Notes a worker's end, if it was not asked for: with the cause that its item is charged with,
     /// if there is one.
     pub(super) fn note_death(&mut self, index: usize, cause: Option<&Cause>) {
