@@ -168,7 +168,10 @@ fn page(item: &Value) -> String {
     // Writing to a string cannot fail.
     let mut page = format!("{} {name}\n", number(&item["number"]));
     let _ = writeln!(page, "  state:    {}", text(&item["state"]));
-    let _ = writeln!(page, "  attempts: {}", number(&item["attempts"]));
+    // Of an item that is done nothing else is known any more.
+    if item["state"] != "done" {
+        let _ = writeln!(page, "  attempts: {}", number(&item["attempts"]));
+    }
     if !item["due_us"].is_null() {
         let _ = writeln!(page, "  due:      {}", when(&item["due_us"]));
     }
