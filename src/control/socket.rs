@@ -218,10 +218,9 @@ fn is_taken(file: &mut File, path: &Path) -> Result<bool, Unusable> {
     };
     let take = || Ok(try_lock(file, FlockOperation::NonBlockingLockExclusive)?.then_some(()));
     let taken = take_in_time(time, take);
-    let errno = |error: &std::io::Error| Errno::from_io_error(error).unwrap_or(Errno::IO);
     taken
         .map(|taken| taken.is_some())
-        .map_err(|error| Unusable::at(path.into(), errno(&error)))
+        .map_err(|error| Unusable::at(path.into(), errno_of(&error)))
 }
 
 fn is_there(pid: u32) -> bool {
@@ -248,13 +247,19 @@ pub(super) fn make_way(folder: &SocketFolder, file_name: &str) -> Result<(), Unu
     if !is_our_socket(&found) {
         return Err(Unusable::Occupied { path });
     }
-    // It may be that of another program, which keeps no lock.
-    match is_served(folder, file_name) {
-        Ok(true) => Err(Unusable::InUse { path, pid: None }),
-        Ok(false) => unlinkat(&folder.open, file_name, AtFlags::empty())
+    // It may be that of another program, which keeps no lock; or that of a dead run, as long as a
+    // child that it had just forked has a copy of it.
+    let unserved = || Ok((!is_served(folder, file_name)?).then_some(()));
+    match take_in_time(|| AFTERLIFE, unserved) {
+        Ok(None) => Err(Unusable::InUse { path, pid: None }),
+        Ok(Some(())) => unlinkat(&folder.open, file_name, AtFlags::empty())
             .map_err(|errno| Unusable::at(path, errno)),
-        Err(errno) => Err(Unusable::at(path, errno)),
+        Err(error) => Err(Unusable::at(path, errno_of(&error))),
     }
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Returns `true` if somebody listens on the socket, without waiting until it is accepted there.
