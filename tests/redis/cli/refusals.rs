@@ -115,14 +115,23 @@ fn a_lease_that_others_rely_on_is_not_changed() {
 }
 
 fn somewhere_a_redis_must_be_named() {
-    for subcommand in ["put", "work", "join", "status", "dead list"] {
+    // No run of this user is there either, which some could be about.
+    let nowhere = tempfile::tempdir().unwrap();
+    for (subcommand, words) in [
+        ("put", "for put, join and status, by --redis URL"),
+        ("work", "--redis URL is needed"),
+        ("join", "for put, join and status, by --redis URL"),
+        ("status", "for put, join and status, by --redis URL"),
+        ("dead list", "--redis URL is needed"),
+    ] {
         let mut command = supervisor();
         command.args(subcommand.split_whitespace());
         // The same holds if a variable is emptied rather than unset.
         command.env("REDIS_URL", "");
+        command.env("XDG_RUNTIME_DIR", nowhere.path());
         let said = said(command);
         assert_eq!(said.code, Some(2), "{subcommand}: {said:?}");
-        said.tells("--redis URL is needed");
+        said.tells(words);
     }
 }
 
