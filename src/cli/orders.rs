@@ -1,17 +1,16 @@
-//! The subcommands that change a run: `cancel`, `retry`, `pause`, `resume`, `scale`,
-//! `reload`, `stop`. Each returns when
-//! the thing has happened.
+//! The subcommands that change a run: `cancel`, `retry`, `pause`, `resume`, `scale`, `reload`, `stop`.
+//! Each returns when the thing has happened.
 
 use clap::Args;
 use hyper::Method;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{AtArgs, Format};
 use super::asking::{connect, print};
 use super::exit_codes::{RunError, code};
-use crate::control::client::{Client, NoAnswer};
+use crate::control::client::NoAnswer;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -190,7 +189,7 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
         true => "{\"now\":true}",
         false => "",
     };
-    let answer = match ask_to_stop(&mut client, body) {
+    let answer = match client.ask(Method::POST, "/v1/stop", None, body) {
         Ok(answer) => answer,
         // It may end before its answer is through.
         Err(NoAnswer::Lost { .. }) if process.is_some() => {
@@ -205,8 +204,4 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     }
     print(order.format, &answer, |_| "stopped\n".to_owned())?;
     Ok(code::DONE)
-}
-
-fn ask_to_stop(client: &mut Client, body: &'static str) -> Result<Value, NoAnswer> {
-    client.ask(Method::POST, "/v1/stop", None, body)
 }
