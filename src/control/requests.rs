@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
+use super::attach::{AttachedClients, attach};
 use super::body::{BodyMemory, WholeBody};
 use super::connection::Peer;
 use super::events::EventListeners;
@@ -26,6 +27,7 @@ use super::failure::{RequestFailure, answer};
 use super::gate::Gate;
 use super::item::{self, StateWord};
 use super::keys::{Begun, KeyedPut, PutKeys};
+use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
 use crate::ItemState;
@@ -43,6 +45,7 @@ pub(super) struct Api {
     pub(super) target: Arc<dyn ControlTarget>,
     pub(super) listeners: EventListeners,
     pub(super) gate: Gate,
+    pub(super) attached: Arc<AttachedClients>,
     keys: Mutex<PutKeys>,
     memory: BodyMemory,
     waiting: Arc<Semaphore>,
@@ -61,6 +64,7 @@ impl Api {
             target,
             listeners: EventListeners::default(),
             gate: Gate::default(),
+            attached: Arc::new(AttachedClients::new(clients_max())),
             keys: Mutex::default(),
             memory: BodyMemory::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -73,6 +77,7 @@ impl Api {
         self.is_ending.store(true, Ordering::Release);
         self.target.wake_putters();
         self.listeners.end();
+        self.attached.end();
     }
 
     /// Runs something that may block in a thread of its own.
@@ -123,6 +128,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
+        .route("/v1/attach", get(attach))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(explain))

@@ -1,6 +1,7 @@
 //! The subject of the control API: a queue and its workers, whatever the items are. It does not know
 //! how requests come.
 
+use std::any::type_name;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use super::status::Facts;
 use crate::broker::Accepted;
+use crate::broker::clients::Served;
 use crate::error::Error;
 use crate::observe::progress::Progress;
 use crate::observe::{Event, Observer};
@@ -202,6 +204,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
     fn wake_putters(&self);
 
+    /// Returns the queue, for clients that attach; `None` where it is another process's.
+    fn served(&self) -> Option<Served>;
+
+    /// Notes that clients may attach from now on, or may not any more.
+    fn set_open(&self, is_open: bool);
+
     fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error>;
 
     fn unlisten(&self, listener: &Arc<dyn Observer>);
@@ -334,6 +342,17 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn wake_putters(&self) {
         self.queue.wake_putters();
+    }
+
+    fn served(&self) -> Option<Served> {
+        let broker = self.queue.broker().ok()?;
+        Some((Arc::clone(broker), type_name::<T>()))
+    }
+
+    fn set_open(&self, is_open: bool) {
+        if let Ok(broker) = self.queue.broker() {
+            broker.set_open(is_open);
+        }
     }
 
     fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error> {

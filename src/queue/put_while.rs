@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{JoinableQueue, serialized};
+use super::{JoinableQueue, serialized_for};
 use crate::broker::{Accepted, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
@@ -40,7 +40,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// It cannot be put, and was not added.
     pub(crate) fn add_to_bundle(&self, bundle: &mut Bundle, item: &T) -> Result<(), Error> {
         let broker = self.broker()?;
-        let body = serialized(item, broker.shares_memory())?;
+        let body = serialized_for(item, broker)?;
         let limited = broker.storage.limit_size(body.len());
         limited.map_err(|refusal| Kind::of(refusal, ""))?;
         bundle.envelopes.push_back(Envelope::of(body));

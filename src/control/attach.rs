@@ -1,0 +1,177 @@
+//! Clients that attach: a connection that goes on in frames, by which a queue is used from another
+//! program. They have places of their own, so that who only asks is answered whatever they do.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::extract::{Extension, Request, State};
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use parking_lot::{Condvar, Mutex};
+
+use super::connection::{ClientStream, Peer};
+use super::failure::RequestFailure;
+use super::requests::Api;
+use crate::broker::clients::{self, Admit, Caller};
+use crate::link::stream::Outgoing;
+use crate::protocol::frame::PROTOCOL;
+
+/// The longest time that clients have to go when the socket ends.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// Those that are attached.
+#[derive(Debug)]
+pub(super) struct AttachedClients {
+    state: Mutex<AttachedState>,
+    left: Condvar,
+    /// The greatest number of them.
+    places: usize,
+}
+
+#[derive(Debug, Default)]
+struct AttachedState {
+    count: usize,
+    connections: Vec<Weak<Outgoing>>,
+    is_ending: bool,
+}
+
+impl AttachedClients {
+    pub(super) fn new(places: usize) -> Self {
+        AttachedClients {
+            state: Mutex::default(),
+            left: Condvar::new(),
+            places,
+        }
+    }
+
+    /// Takes a place for one, until it is dropped.
+    fn admit(self: &Arc<Self>) -> Option<Place> {
+        let mut state = self.state.lock();
+        let is_room = state.count < self.places && !state.is_ending;
+        is_room.then(|| {
+            state.count += 1;
+            Place(Arc::clone(self))
+        })
+    }
+
+    fn note(&self, connection: &Arc<Outgoing>) {
+        let mut state = self.state.lock();
+        if state.is_ending {
+            return connection.end();
+        }
+        state.connections.retain(|one| one.strong_count() > 0);
+        state.connections.push(Arc::downgrade(connection));
+    }
+
+    /// Ends all connections, and waits until what their clients held has gone back.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.is_ending = true;
+        let connections = std::mem::take(&mut state.connections);
+        let connections = connections.iter().filter_map(Weak::upgrade);
+        connections.for_each(|one| one.end());
+        let has_some = |state: &mut AttachedState| state.count > 0;
+        self.left.wait_while_for(&mut state, has_some, LEAVE_TIME);
+    }
+}
+
+/// The place of one client.
+#[derive(Debug)]
+struct Place(Arc<AttachedClients>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.state.lock().count -= 1;
+        self.0.left.notify_all();
+    }
+}
+
+/// Returns the word for frames as this build writes them.
+fn frames() -> String {
+    format!("dishrack-frames/{PROTOCOL}")
+}
+
+/// Lets a connection go on in frames.
+pub(super) async fn attach(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    mut request: Request,
+) -> Response {
+    let wanted = request.headers().get(UPGRADE);
+    let wanted = wanted.map(|word| String::from_utf8_lossy(word.as_bytes()).into_owned());
+    if wanted.as_deref() != Some(&*frames()) {
+        return other_version(wanted.as_deref());
+    }
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let (Some(place), Some(upgrade)) = (api.attached.admit(), upgrade) else {
+        let places = api.attached.places;
+        return RequestFailure::busy(&format!("{places} clients are attached, as many as may be"))
+            .into_response();
+    };
+    tokio::spawn(async move {
+        // Otherwise its client has gone.
+        if let Ok(upgraded) = upgrade.await {
+            go_on(&api, &peer, upgraded, place);
+        }
+    });
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.extend(HeaderValue::try_from(frames()).map(|frames| (UPGRADE, frames)));
+    response
+}
+
+fn other_version(wanted: Option<&str>) -> Response {
+    let (code, message) = match wanted {
+        None => (
+            "upgrade_required",
+            format!("who attaches goes on in frames: ask with Upgrade: {}", frames()),
+        ),
+        Some(wanted) => (
+            "other_version",
+            format!(
+                "this run speaks {}, and {wanted} was asked for: both programs must be built \
+                 with the same version of dishrack",
+                frames()
+            ),
+        ),
+    };
+    let failure = RequestFailure::new(StatusCode::UPGRADE_REQUIRED, code, message);
+    let mut response = failure.into_response();
+    let frames = HeaderValue::try_from(frames()).map(|frames| (UPGRADE, frames));
+    response.headers_mut().extend(frames);
+    response
+}
+
+/// Has a thread of its own read what comes from now on. What goes wrong is the client's loss.
+fn go_on(api: &Arc<Api>, peer: &Peer, upgraded: Upgraded, place: Place) {
+    let Ok(parts) = upgraded.downcast::<TokioIo<ClientStream>>() else {
+        return;
+    };
+    let Ok(socket) = peer.as_fd().try_clone_to_owned() else {
+        return;
+    };
+    // From here on nobody else reads.
+    drop(parts.io);
+    let gate = Arc::clone(api);
+    let admit: Admit = Arc::new(move |put| {
+        let passing = gate.gate.pass();
+        passing.inspect(|_| put()).is_some()
+    });
+    let pid = peer.pid().unwrap_or_default();
+    let caller = Caller {
+        socket,
+        received: parts.read_buf.to_vec(),
+        served: api.target.served(),
+        worker: format!("client {pid}").into(),
+        pid,
+        admit: Some(admit),
+    };
+    if let Ok(connection) = clients::serve(caller, move || drop(place)) {
+        api.attached.note(&connection);
+    }
+}
