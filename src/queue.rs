@@ -52,7 +52,7 @@ pub use put_many::{PutMany, RefusedItem};
 pub use put_with::PutOptions;
 
 use self::destination::{Destination, going};
-use self::far::{FarEnd, kind_of, wait_of};
+use self::far::{kind_of, wait_of};
 use self::side::{Side, destination_of};
 use self::waiting_task::WaitingTask;
 use crate::broker::{Broker, Deadline, Envelope, current};
@@ -171,11 +171,6 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
     }
 
-    pub(crate) fn of_side(side: Side) -> Self {
-        let items = PhantomData;
-        JoinableQueue { side, items }
-    }
-
     /// Returns the queue that the calling handler works for, if its items are of this type. A
     /// handler may put new items on it.
     #[must_use]
@@ -189,6 +184,11 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 }
 
 impl<T> JoinableQueue<T> {
+    fn of_side(side: Side) -> Self {
+        let items = PhantomData;
+        JoinableQueue { side, items }
+    }
+
     /// Returns the broker, if this is not a worker process's handle.
     pub(crate) fn broker(&self) -> Result<&Arc<Broker>, Kind> {
         match &self.side {

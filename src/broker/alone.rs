@@ -6,6 +6,7 @@
 //! or serve the control API do not count. It does not know what the caller waits for.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::core::Core;

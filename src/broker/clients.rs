@@ -258,10 +258,9 @@ impl Reading {
         let mut heard = Instant::now();
         loop {
             self.hear_all()?;
-            let mut files = self.outgoing.polled();
-            let is_listening = files[0].events().contains(PollFlags::IN);
-            let is_within = is_listening && self.reader.is_within();
-            let until = is_within.then(|| heard + STALL);
+            let listens = !self.outgoing.is_backed_up();
+            let mut files = self.outgoing.polled(listens);
+            let until = (listens && self.reader.is_within()).then(|| heard + STALL);
             let is_any = stream::wait(&mut files, until).map_err(|error| error.to_string())?;
             if !is_any {
                 return Err("stopped within a frame".into());

@@ -14,12 +14,12 @@ use serde_json::Value;
 use super::status::Facts;
 use crate::broker::Accepted;
 use crate::broker::clients::Served;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::observe::progress::Progress;
 use crate::observe::{Event, Observer};
 use crate::queue::put_while::Bundle;
 use crate::queue::{JoinableQueue, Joined};
-use crate::supervision::Supervisor;
+use crate::supervision::{PoolStatus, Supervisor};
 use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::{Counts, ItemId, Refusal};
 
@@ -49,7 +49,8 @@ type EndRun = Arc<dyn Fn(bool) + Send + Sync>;
 /// ```
 pub struct Controlled<T, R> {
     queue: JoinableQueue<T>,
-    pool: Weak<Supervisor<T, R>>,
+    /// `None` where there are only clients.
+    pool: Option<Weak<Supervisor<T, R>>>,
     read: Read<T>,
     end_run: Option<EndRun>,
     is_process_ended: bool,
@@ -73,9 +74,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     /// they are served or not.
     #[must_use]
     pub fn new(queue: &JoinableQueue<T>, pool: &Arc<Supervisor<T, R>>) -> Self {
+        Self::of(queue, Some(Arc::downgrade(pool)))
+    }
+
+    fn of(queue: &JoinableQueue<T>, pool: Option<Weak<Supervisor<T, R>>>) -> Self {
         Controlled {
             queue: queue.clone(),
-            pool: Arc::downgrade(pool),
+            pool,
             read: Arc::new(|line| serde_json::from_slice(line).map_err(|why| why.to_string())),
             end_run: None,
             is_process_ended: false,
@@ -140,6 +145,26 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     pub(crate) fn on_put(mut self, tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.on_put = Arc::new(tell);
         self
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + 'static> Controlled<T, ()> {
+    /// Describes a queue without workers of its own: other programs attach to it, and take its items.
+    #[must_use]
+    pub fn of_queue(queue: &JoinableQueue<T>) -> Self {
+        Self::of(queue, None)
+    }
+}
+
+impl<T, R> Controlled<T, R> {
+    /// Returns the supervisor, unless there is none any more.
+    fn pool(&self) -> Result<Arc<Supervisor<T, R>>, Error> {
+        let Some(pool) = &self.pool else {
+            let why = "this queue has no workers of its own: other programs take its items";
+            return Err(Error(Kind::invalid("workers", why)));
+        };
+        let closed = || Error(Refusal::Closed.into());
+        pool.upgrade().ok_or_else(closed)
     }
 }
 
@@ -219,8 +244,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
 impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Controlled<T, R> {
     fn facts(&self) -> Result<Option<Facts>, Error> {
-        let Some(supervisor) = self.pool.upgrade() else {
-            return Ok(None);
+        let (mode, status) = match &self.pool {
+            None => (None, PoolStatus::none()),
+            Some(pool) => match pool.upgrade() {
+                None => return Ok(None),
+                Some(pool) => (Some(pool.mode()), pool.status()),
+            },
         };
         let (counts, uptime) = (self.queue.counts()?, self.queue.age()?);
         let mut pace = self.pace.lock();
@@ -230,14 +259,14 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
             Some(expected) => expected(),
         });
         Ok(Some(Facts {
-            mode: supervisor.mode(),
+            mode,
             is_paused: self.queue.is_paused()?,
             is_closed: self.queue.is_closed(),
             uptime,
             counts,
             rate: pace.rate(uptime),
             left: pace.time_left(uptime),
-            pool: supervisor.status(),
+            pool: status,
         }))
     }
 
@@ -267,17 +296,11 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
     }
 
     fn scale(&self, workers: usize, time: Duration) -> Result<(), Error> {
-        match self.pool.upgrade() {
-            Some(pool) => pool.scale_timeout(workers, time),
-            None => Err(Error(Refusal::Closed.into())),
-        }
+        self.pool()?.scale_timeout(workers, time)
     }
 
     fn reload(&self) -> Result<(), Error> {
-        match self.pool.upgrade() {
-            Some(pool) => pool.reload(),
-            None => Err(Error(Refusal::Closed.into())),
-        }
+        self.pool()?.reload()
     }
 
     fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)> {
@@ -333,10 +356,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
             return end_run(is_at_once);
         }
         self.queue.close();
-        match (self.pool.upgrade(), is_at_once) {
-            (None, _) => {}
-            (Some(pool), true) => pool.kill(),
-            (Some(pool), false) => pool.stop(),
+        match (self.pool(), is_at_once) {
+            (Err(_), _) => {}
+            (Ok(pool), true) => pool.kill(),
+            (Ok(pool), false) => pool.stop(),
         }
     }
 

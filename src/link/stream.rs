@@ -108,19 +108,19 @@ impl Outgoing {
     /// Sends what there is room for. Returns `true` if that was all.
     pub(crate) fn flush(&self) -> io::Result<bool> {
         let mut state = self.state.lock();
-        while let Some((frame, ordinal)) = state.frames.front_mut() {
+        while let Some((mut frame, ordinal)) = state.frames.pop_front() {
             if !frame.send(&self.socket, false)? {
+                state.frames.push_front((frame, ordinal));
                 return Ok(false);
             }
-            state.last = *ordinal;
+            state.last = ordinal;
             state.sent = ordinal.unwrap_or(state.sent);
-            state.frames.pop_front();
         }
         Ok(true)
     }
 
     /// Returns `true` if nothing more should be taken from this client before it has read something.
-    fn is_backed_up(&self) -> bool {
+    pub(crate) fn is_backed_up(&self) -> bool {
         self.state.lock().frames.len() >= FRAMES_MAX
     }
 
@@ -133,10 +133,10 @@ impl Outgoing {
         }
     }
 
-    /// Returns what the thread waits for: the socket, and the bell.
-    pub(crate) fn polled(&self) -> [PollFd<'_>; 2] {
+    /// Returns what the thread waits for: the socket, and the bell. `listens`: for something to read.
+    pub(crate) fn polled(&self, listens: bool) -> [PollFd<'_>; 2] {
         let mut wanted = PollFlags::empty();
-        wanted.set(PollFlags::IN, !self.is_backed_up());
+        wanted.set(PollFlags::IN, listens);
         wanted.set(PollFlags::OUT, !self.state.lock().frames.is_empty());
         [PollFd::new(&self.socket, wanted), self.bell.polled()]
     }
