@@ -32,7 +32,7 @@ fn stack(dish: String) -> Result<(), String> {
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     // It comes first: in a worker process it serves, and never returns.
     dishrack::serve(|roles| {
         roles.handler(wash);
@@ -53,7 +53,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let joined = join_all(&[&dirty, &wet, &dry_ones])?;
     let [washed, dried, stacked] = [0, 1, 2].map(|place: usize| joined[place].done);
-    writeln_out(&format!("{washed} washed, {dried} dried, {stacked} stacked"));
+    writeln_out(&format!(
+        "{washed} washed, {dried} dried, {stacked} stacked"
+    ));
     Ok(())
 }
 

@@ -84,8 +84,8 @@ pub use dishrack_core::pool::spec::{Restart, StartMethod};
 pub use error::{Error, ItemError};
 pub use observe::item::{ItemHolder, ItemInfo, ItemState};
 pub use queue::{
-    AnyQueue, Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem, join_all,
-    join_all_timeout,
+    AnyQueue, Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem,
+    join_all, join_all_timeout,
 };
 #[cfg(feature = "redis")]
 pub use store::redis::RedisOptions;

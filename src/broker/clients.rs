@@ -17,16 +17,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::PollFlags;
 
+use super::Broker;
 use super::attachment::Attachment;
 use super::core::Core;
-use super::Broker;
 use crate::link::process::UplinkReader;
 use crate::link::stream::{Outgoing, StreamLink};
 use crate::payload::Payload;
 use crate::protocol::frame::{self, Ask, Body, RUN_ITEMS, Up};
-use crate::protocol::stream::{
-    Came, FrameReader, Hello, Home, OutFrame, QueueAddress, Welcome,
-};
+use crate::protocol::stream::{Came, FrameReader, Hello, Home, OutFrame, QueueAddress, Welcome};
 use crate::sys::{signals, stream};
 use dishrack_core::dispatcher::{Departure, Request};
 use dishrack_core::ledger::{HolderId, Outcome, Refusal, Scene, Token};
@@ -154,7 +152,8 @@ fn greet(
             break record;
         }
         let waited = stream::wait_to_receive(socket, Some(until));
-        match waited.and_then(|is_there| is_there.then(|| ()).ok_or(io::ErrorKind::TimedOut.into())) {
+        match waited.and_then(|is_there| is_there.then(|| ()).ok_or(io::ErrorKind::TimedOut.into()))
+        {
             Ok(()) => {}
             Err(error) => return Err(error.to_string()),
         }
@@ -178,10 +177,7 @@ fn greet(
     answer.map(|(broker, _)| broker)
 }
 
-fn answer_to(
-    record: &[u8],
-    served: Option<Served>,
-) -> Result<(Arc<Broker>, QueueAddress), String> {
+fn answer_to(record: &[u8], served: Option<Served>) -> Result<(Arc<Broker>, QueueAddress), String> {
     let hello: Hello<'_> = postcard::from_bytes(record).map_err(|error| {
         format!("the first frame of a connection says which queue is wanted: {error}")
     })?;
@@ -191,7 +187,9 @@ fn answer_to(
     };
     if hello.item_type != item_type {
         let theirs = hello.item_type;
-        return Err(format!("the items of this queue are of the type {item_type}, not {theirs}"));
+        return Err(format!(
+            "the items of this queue are of the type {item_type}, not {theirs}"
+        ));
     }
     let address = broker.address(item_type);
     Ok((broker, address))
@@ -285,7 +283,13 @@ impl Reading {
         while let Some(record) = self.reader.next().map_err(too_long)? {
             let record = frame::decode::<Up<'_>>(record);
             let record = record.map_err(|error| format!("sent an unreadable record: {error}"))?;
-            hear(&self.broker, self.holder, &self.outgoing, self.admit.as_ref(), record)?;
+            hear(
+                &self.broker,
+                self.holder,
+                &self.outgoing,
+                self.admit.as_ref(),
+                record,
+            )?;
             if self.broker.has_inline() {
                 self.broker.drive_inline();
             }

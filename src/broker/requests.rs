@@ -239,9 +239,9 @@ impl Core {
     /// Checks that an outcome is one that whoever made the attempt can know.
     pub(super) fn check_word<R>(outcome: &Outcome<R>) -> Result<(), String> {
         match outcome {
-            Outcome::Failed { cause, .. } if !cause.is_a_workers_word() => Err(format!(
-                "said what only its supervisor can know: {cause}"
-            )),
+            Outcome::Failed { cause, .. } if !cause.is_a_workers_word() => {
+                Err(format!("said what only its supervisor can know: {cause}"))
+            }
             _ => Ok(()),
         }
     }

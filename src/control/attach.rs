@@ -129,7 +129,10 @@ fn other_version(wanted: Option<&str>) -> Response {
     let (code, message) = match wanted {
         None => (
             "upgrade_required",
-            format!("who attaches goes on in frames: ask with Upgrade: {}", frames()),
+            format!(
+                "who attaches goes on in frames: ask with Upgrade: {}",
+                frames()
+            ),
         ),
         Some(wanted) => (
             "other_version",

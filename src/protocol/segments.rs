@@ -164,7 +164,8 @@ impl ReceivedSegments {
     /// The reason for which it is missing.
     pub(crate) fn take_socket(&mut self, number: u32) -> Result<OwnedFd, String> {
         if !self.sockets.contains_key(&number) {
-            let is_it = |file: &FileNumber| matches!(file, FileNumber::Socket(one) if *one == number);
+            let is_it =
+                |file: &FileNumber| matches!(file, FileNumber::Socket(one) if *one == number);
             self.meet(is_it)
                 .map_err(|error| format!("sent no socket: {error}"))?;
         }
@@ -187,7 +188,8 @@ impl ReceivedSegments {
         length: usize,
     ) -> Result<SegmentView, String> {
         if !self.known.contains_key(&segment) {
-            let is_it = |file: &FileNumber| matches!(file, FileNumber::Segment(one) if *one == segment);
+            let is_it =
+                |file: &FileNumber| matches!(file, FileNumber::Segment(one) if *one == segment);
             self.meet(is_it)
                 .map_err(|error| format!("sent no shared memory: {error}"))?;
         }

@@ -267,7 +267,11 @@ mod tests {
                 OutFrame::with_body(&Down::Answer { request, answer }, Payload::copy_of(&bytes)),
             ];
             std::thread::scope(|scope| {
-                scope.spawn(|| frames.iter_mut().for_each(|one| drop(one.send(&ours, true))));
+                scope.spawn(|| {
+                    frames
+                        .iter_mut()
+                        .for_each(|one| drop(one.send(&ours, true)))
+                });
                 let record = next(&mut reader, &theirs);
                 assert_eq!(frame::decode(&record), Ok(put(&bytes)));
                 let record = next(&mut reader, &theirs);

@@ -131,11 +131,7 @@ impl QueueConnection {
     }
 
     /// Asks for what is no item, and waits for the answer until the deadline.
-    pub(super) fn ask(
-        &self,
-        ask: Ask<'_>,
-        deadline: Deadline,
-    ) -> Result<Answer<FramedItem>, Kind> {
+    pub(super) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Result<Answer<FramedItem>, Kind> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.write(OutFrame::of(&Up::Ask { request, ask }))?;
         self.wait_for(request, deadline)
@@ -236,7 +232,11 @@ impl QueueConnection {
                 replies.answers.insert(request, answer);
             }
             Down::Item { request, item } => {
-                replies.items.entry(request).or_default().push(framed(item)?);
+                replies
+                    .items
+                    .entry(request)
+                    .or_default()
+                    .push(framed(item)?);
             }
             Down::Deliver { .. }
             | Down::Revoke { .. }
@@ -275,7 +275,9 @@ impl QueueConnection {
         let mut are_done: Vec<bool> = done.iter().map(|(one, _)| held.remove(one)).collect();
         drop(held);
         let all = done.iter().zip(&are_done);
-        let ours: Vec<_> = all.filter_map(|(one, was_held)| was_held.then_some(*one)).collect();
+        let ours: Vec<_> = all
+            .filter_map(|(one, was_held)| was_held.then_some(*one))
+            .collect();
         let mut is_lost = false;
         for run in DoneRun::join(ours.into_iter(), RUN_ITEMS) {
             is_lost |= self

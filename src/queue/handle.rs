@@ -104,7 +104,8 @@ const OTHER_TYPE: &str = "the items of this queue are of another type";
 /// Returns the near end of the queue of this address.
 fn resolve(address: QueueAddress, item_type: &'static str) -> Result<Side, &'static str> {
     if address.home == clients::home() {
-        let (broker, own_type) = clients::find(address).ok_or("this queue is not there any more")?;
+        let (broker, own_type) =
+            clients::find(address).ok_or("this queue is not there any more")?;
         return match own_type == item_type {
             true => Ok(Side::Local(broker)),
             false => Err(OTHER_TYPE),

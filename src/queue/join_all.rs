@@ -65,10 +65,7 @@ pub fn join_all_timeout(queues: &[&dyn AnyQueue], time: Duration) -> Result<Vec<
     join_all_until(queues, Instant::now().checked_add(time))
 }
 
-fn join_all_until(
-    queues: &[&dyn AnyQueue],
-    until: Option<Instant>,
-) -> Result<Vec<Joined>, Error> {
+fn join_all_until(queues: &[&dyn AnyQueue], until: Option<Instant>) -> Result<Vec<Joined>, Error> {
     let mut before = None;
     loop {
         let joined = queues.iter().map(|queue| queue.join_until(until));
@@ -125,7 +122,11 @@ mod tests {
         assert_eq!(join_all(&[&one, &other]).unwrap().len(), 2);
         other.put(&1).unwrap();
         let time = Duration::from_millis(1);
-        assert!(join_all_timeout(&[&one, &other], time).unwrap_err().is_timeout());
+        assert!(
+            join_all_timeout(&[&one, &other], time)
+                .unwrap_err()
+                .is_timeout()
+        );
         assert_eq!(join_all(&[]).unwrap(), []);
     }
 }

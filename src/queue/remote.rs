@@ -107,7 +107,9 @@ impl RemoteQueue {
             connection: Mutex::new(Some(connection)),
         });
         let mut known = KNOWN.lock();
-        known.all.insert((address, item_type), Arc::downgrade(&queue));
+        known
+            .all
+            .insert((address, item_type), Arc::downgrade(&queue));
         queue
     }
 
@@ -147,8 +149,7 @@ impl Acknowledger for RemoteQueue {
         service: Duration,
         outcome: Outcome<Payload>,
     ) -> Result<(), Kind> {
-        self.connection()?
-            .settle(token.ordinal(), service, outcome)
+        self.connection()?.settle(token.ordinal(), service, outcome)
     }
 }
 

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use ipc_channel::ipc::IpcReceiver;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{context, stopping};
 use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::Received;
 use super::inbox::{Inbox, Incoming, Unsettled};
 use super::memory;
 use super::orphan::Waker;
 use super::uplink::Uplink;
+use super::{context, stopping};
 use crate::error::{Kind, NoSharedMemory};
 use crate::fail;
 use crate::handler::copies;

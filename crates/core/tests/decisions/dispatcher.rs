@@ -218,9 +218,18 @@ fn what_a_client_holds_goes_back_when_its_connection_ends() {
     let items = given(&mut dispatcher, client, 3);
     done(&mut dispatcher, &items[1]);
     // Others of its requests end with it, and are not answered.
-    dispatcher.ask_join(Request { holder: client, number: 2 }, true);
+    dispatcher.ask_join(
+        Request {
+            holder: client,
+            number: 2,
+        },
+        true,
+    );
     leave(&mut dispatcher, client, Departure::Gone { taken: u64::MAX });
-    assert_eq!(causes(&mut dispatcher), [Cause::Disconnected, Cause::Disconnected]);
+    assert_eq!(
+        causes(&mut dispatcher),
+        [Cause::Disconnected, Cause::Disconnected]
+    );
     let again = given(&mut dispatcher, other, 9);
     let seen: Vec<(u64, u32)> = again.iter().map(|one| (one.id.0, one.attempt)).collect();
     assert_eq!(seen, [(1, 2), (3, 2), (4, 1)]);
@@ -262,7 +271,10 @@ fn a_client_that_takes_items_serves_the_queue_and_one_that_puts_does_not() {
     dispatcher.put(vec![1], false).unwrap();
     let item = given(&mut dispatcher, consumer, 1)[0];
     assert!(!dispatcher.pool_ended("they were given up on", true));
-    let request = Request { holder: putter, number: 7 };
+    let request = Request {
+        holder: putter,
+        number: 7,
+    };
     dispatcher.ask_put(request, vec![2], true);
     assert!(matches!(answer(&mut dispatcher), (7, Reply::Accepted(_))));
     done(&mut dispatcher, &item);
