@@ -32,6 +32,7 @@ crate::trials! {
     as_many_attach_as_may_and_others_are_told_so,
     a_frame_that_makes_no_sense_ends_its_connection_alone,
     a_client_that_goes_within_a_put_has_put_nothing,
+    a_client_that_stops_within_a_frame_is_let_go,
     one_that_reads_nothing_stops_nobody,
     an_item_that_is_too_large_for_a_connection_is_refused_there,
     the_history_names_who_had_it,
@@ -466,6 +467,21 @@ fn a_client_that_goes_within_a_put_has_put_nothing() {
     drop(stream);
     served.is_unharmed();
     assert_eq!(served.queue.counts().unwrap().accepted, 1);
+}
+
+fn a_client_that_stops_within_a_frame_is_let_go() {
+    let served = Served::new();
+    let mut idle = served.frames();
+    let mut stream = served.frames();
+    stream.write_all(&100_u32.to_le_bytes()).unwrap();
+    stream.write_all(&[1; 50]).unwrap();
+    let began = Instant::now();
+    await_end(stream);
+    assert!(began.elapsed() > Duration::from_secs(5), "it had some time");
+    // One that says nothing may stay.
+    served.queue.put("a").unwrap();
+    send_frame(&mut idle, &GET);
+    assert!(read_frame(&mut idle).ends_with(b"\x01a"));
 }
 
 fn one_that_reads_nothing_stops_nobody() {

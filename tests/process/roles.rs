@@ -286,6 +286,7 @@ pub(crate) fn serve() {
         roles.worker(put_for_ever);
         roles.worker(wait_in_join);
         roles.worker(wait_in_get);
+        crate::any_queue::register(roles);
         crate::copies::register(roles);
         #[cfg(feature = "failpoints")]
         crate::kill_points::register(roles);
@@ -370,6 +371,8 @@ pub(crate) fn play(name: &str) {
             say(&queue.join().unwrap_err().to_string());
         }
         "joins alone" => join_alone(&queue),
+        crate::any_queue::CLIENT => crate::any_queue::play(),
+        crate::any_queue::COUNTS => crate::any_queue::play_counts(),
         other => play_an_attack(other),
     }
 }
