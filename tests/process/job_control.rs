@@ -222,9 +222,11 @@ fn bring_to_the_foreground(before: &str, run: &str, keys: &[u8]) -> String {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (pid, command, fg) = (path("pid"), path("command"), path("fg"));
     let program = env!("CARGO_BIN_EXE_supervisor");
+    let go = path("go");
+    mkfifo(&folder.path().join("go"), Mode::S_IRWXU).unwrap();
     let run = run
         .replace("COMMAND_PID", &command)
-        .replace("FOREGROUND", &fg);
+        .replace("FOREGROUND", &go);
     let script = format!(
         "set -m
         {before}
@@ -243,15 +245,19 @@ fn bring_to_the_foreground(before: &str, run: &str, keys: &[u8]) -> String {
     }
     fs::write(&fg, "").unwrap();
     until("the run goes on", || state(supervisor) != Some('T'));
+    if run.contains(&go) {
+        fs::write(&go, "go\n").unwrap();
+    }
     terminal.type_in(keys);
     let (bytes, _) = terminal.finish();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// One command ends, so that there is something to write, while the other one goes on.
+/// One command ends, so that there is something to write, while the other one goes on. They start no
+/// process, for the same reason as above.
 fn a_terminal_stops_a_run_that_writes_to_it_from_the_background() {
-    let job = "if test $1 = b; then echo $$ > COMMAND_PID; file=FOREGROUND; else file=COMMAND_PID; fi; \
-               until test -e $file; do sleep 0.01; done; echo shown $1";
+    let job = "case $1 in b) echo $$ > COMMAND_PID; read x < FOREGROUND;; \
+               a) until test -e COMMAND_PID; do :; done;; esac; echo shown $1";
     let run = format!("--progress none -- sh -c '{job}' _ {{}} ::: a b");
     let shown = bring_to_the_foreground("stty tostop", &run, b"");
     assert!(

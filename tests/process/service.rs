@@ -25,7 +25,6 @@ crate::trials! {
     an_idle_run_tells_nothing,
     sighup_reloads_a_service,
     a_run_without_work_is_ready_before_it_ends,
-    a_run_whose_workers_cannot_start_is_never_ready,
     signs_of_life_come_as_asked_for,
     nobody_else_is_told_by_the_environment,
     a_halt_that_waits_for_what_is_begun_asks_for_time,
@@ -167,26 +166,6 @@ fn a_run_without_work_is_ready_before_it_ends() {
     }
 }
 
-fn a_run_whose_workers_cannot_start_is_never_ready() {
-    let manager = Manager::new();
-    let words = [
-        "-w",
-        "1",
-        "--max-restarts",
-        "0",
-        "--worker",
-        "false",
-        ":::",
-        "a",
-    ];
-    let mut run = manager.start(&words);
-    let code = run.finish().1.code();
-    let rest = manager.rest();
-    let is_ready = rest.iter().any(|one| one.contains("READY=1"));
-    // The worker process may be ready although its program is not.
-    assert_eq!(is_ready, code != Some(3), "{code:?} {rest:?}");
-}
-
 fn signs_of_life_come_as_asked_for() {
     let manager = Manager::new();
     let words = ["-w", "1", "--input", "-", "--", "true"];
@@ -217,11 +196,8 @@ fn signs_of_life_come_as_asked_for() {
 fn nobody_else_is_told_by_the_environment() {
     let script = "env > \"$1\"";
     for options in [
-        &["--mode", "processes"][..],
-        &["--mode", "processes", "--start-method", "fork"],
-        &["--mode", "threads"],
-        &["--mode", "tasks"],
-        &["--mode", "sequential"],
+        &["--start-method", "spawn"][..],
+        &["--start-method", "fork"],
     ] {
         let manager = Manager::new();
         let seen = manager.folder.path().join("seen");

@@ -287,7 +287,8 @@ fn sigusr1_says_how_a_run_stands() {
         let folder = tempfile::tempdir().unwrap();
         let said = folder.path().join("said");
         let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
-        command.args(["--format", "json", "--no-control", "--name", "one"]);
+        command.env("XDG_RUNTIME_DIR", folder.path());
+        command.args(["--format", "json", "--name", "one"]);
         command.args(["--mode", mode, "--wash", "0", "--dry", "300ms", "-w", "2"]);
         command.stderr(std::fs::File::create(&said).unwrap());
         let mut run = Run::of(command);
@@ -307,12 +308,12 @@ fn sigusr1_says_how_a_run_stands() {
 }
 
 fn sigttin_and_sigttou_scale_by_one() {
-    for mode in ["processes", "threads"] {
+    for mode in ["processes", "threads", "tasks"] {
         let folder = tempfile::tempdir().unwrap();
         let said = folder.path().join("said");
         let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
         command.args(["--format", "json", "--no-control", "--mode", mode]);
-        command.args(["-w", "1", "--input", "-", "--", "true"]);
+        command.args(["-w", "1", "--input", "-", "--wash", "0", "--dry", "0"]);
         command.stdin(Stdio::piped());
         command.stderr(std::fs::File::create(&said).unwrap());
         let mut run = Run::of(command);
