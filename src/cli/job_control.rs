@@ -9,39 +9,62 @@ use std::sync::Weak;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use rustix::process::getpgrp;
-use rustix::termios::tcgetpgrp;
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 use crate::Supervisor;
 
-/// Stops this process and its workers as without a handler, until it goes on.
-pub(super) fn stand_still<T, R>(signal: Signal, pool: &Weak<Supervisor<T, R>>) {
+/// Stops this process and its workers as SIGTSTP does without a handler, until it goes on.
+pub(super) fn stand_still<T, R>(pool: &Weak<Supervisor<T, R>>) {
+    with_workers_suspended(pool, || {
+        let asked = Signal::SIGTSTP;
+        without_handlers(&[asked], || {
+            let _ = raise(asked);
+        });
+    });
+}
+
+/// Does the same as the terminal wants it of a job in the background, until that is in the foreground.
+/// What it has wanted before may be heard only when that is so already.
+pub(super) fn leave_terminal<T, R>(pool: &Weak<Supervisor<T, R>>) {
+    let Ok(terminal) = File::open("/dev/tty") else {
+        return;
+    };
+    if tcgetpgrp(&terminal).is_ok_and(|group| group != getpgrp()) {
+        with_workers_suspended(pool, || {
+            without_handlers(&[Signal::SIGTTIN, Signal::SIGTTOU], || {
+                // The kernel stops a job in the background here, and does nothing for one in the
+                // foreground. A signal of our own could come when it was brought there.
+                let _ = tcsetpgrp(&terminal, getpgrp());
+            });
+        });
+    }
+}
+
+fn with_workers_suspended<T, R>(pool: &Weak<Supervisor<T, R>>, stop: impl FnOnce()) {
     let pool = pool.upgrade();
     if let Some(pool) = &pool {
         pool.suspend();
     }
-    stop_as_asked(signal);
+    stop();
     if let Some(pool) = &pool {
         pool.resume();
     }
 }
 
-/// Stops this process as without a handler. Returns when it goes on, or at once if it cannot stop.
-fn stop_as_asked(signal: Signal) {
+/// Stops this process with the default actions on these signals. Returns when it goes on, or at once
+/// if it cannot be stopped.
+fn without_handlers(signals: &[Signal], stop: impl FnOnce()) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default action runs no handler.
-    let Ok(handler) = (unsafe { sigaction(signal, &default) }) else {
-        return;
-    };
-    let _ = raise(signal);
-    // SAFETY: this handler was installed before.
-    let _ = unsafe { sigaction(signal, &handler) };
-}
-
-/// Returns `true` if this job is in the background of a terminal. A signal by which the terminal has
-/// stopped it may be heard only when it is in the foreground again.
-pub(super) fn is_in_background() -> bool {
-    let Ok(terminal) = File::open("/dev/tty") else {
-        return false;
-    };
-    tcgetpgrp(&terminal).is_ok_and(|group| group != getpgrp())
+    let mut before = Vec::new();
+    for signal in signals {
+        // SAFETY: the default action runs no handler.
+        if let Ok(handler) = unsafe { sigaction(*signal, &default) } {
+            before.push((*signal, handler));
+        }
+    }
+    stop();
+    for (signal, handler) in before {
+        // SAFETY: this handler was installed before.
+        let _ = unsafe { sigaction(signal, &handler) };
+    }
 }

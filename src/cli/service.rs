@@ -31,7 +31,7 @@ const TELL_TIME: Duration = Duration::from_secs(1);
 /// The time that a run may need for its end beyond that of its workers.
 const END_TIME: Duration = Duration::from_secs(30);
 
-/// What the environment says of the manager.
+/// The manager, as the environment describes it.
 #[derive(Debug, Clone)]
 struct ServiceManager {
     socket: Option<OsString>,

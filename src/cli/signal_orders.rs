@@ -25,7 +25,9 @@ use crate::{Error, Supervisor};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SignalOrder {
     Report,
-    StandStill(Signal),
+    StandStill,
+    /// A job in the background must not go on.
+    LeaveTerminal,
     OneWorkerMore,
     OneWorkerFewer,
     Reload,
@@ -44,8 +46,8 @@ pub(super) fn without_end(service: &Service) -> Vec<Signal> {
 fn order_of(signal: Signal, is_of_kernel: bool) -> Option<SignalOrder> {
     match signal {
         Signal::SIGUSR1 => Some(SignalOrder::Report),
-        Signal::SIGTSTP => Some(SignalOrder::StandStill(signal)),
-        Signal::SIGTTIN | Signal::SIGTTOU if is_of_kernel => Some(SignalOrder::StandStill(signal)),
+        Signal::SIGTSTP => Some(SignalOrder::StandStill),
+        Signal::SIGTTIN | Signal::SIGTTOU if is_of_kernel => Some(SignalOrder::LeaveTerminal),
         Signal::SIGTTIN => Some(SignalOrder::OneWorkerMore),
         Signal::SIGTTOU => Some(SignalOrder::OneWorkerFewer),
         Signal::SIGHUP => Some(SignalOrder::Reload),
@@ -135,14 +137,8 @@ impl<T: 'static, R: 'static> SteeredRun<T, R> {
     fn obey(&self, order: SignalOrder) {
         match order {
             SignalOrder::Report => self.report(),
-            SignalOrder::StandStill(Signal::SIGTSTP) => {
-                job_control::stand_still(Signal::SIGTSTP, &self.pool);
-            }
-            SignalOrder::StandStill(signal) => {
-                if job_control::is_in_background() {
-                    job_control::stand_still(signal, &self.pool);
-                }
-            }
+            SignalOrder::StandStill => job_control::stand_still(&self.pool),
+            SignalOrder::LeaveTerminal => job_control::leave_terminal(&self.pool),
             SignalOrder::OneWorkerMore => self.scale("SIGTTIN", |workers| workers.checked_add(1)),
             SignalOrder::OneWorkerFewer => self.scale("SIGTTOU", |workers| match workers {
                 0 | 1 => None,
@@ -208,28 +204,12 @@ mod tests {
     #[test]
     fn a_terminal_stops_a_run_and_a_person_scales_it() {
         let cases = [
-            (
-                Signal::SIGTTIN,
-                true,
-                SignalOrder::StandStill(Signal::SIGTTIN),
-            ),
-            (
-                Signal::SIGTTOU,
-                true,
-                SignalOrder::StandStill(Signal::SIGTTOU),
-            ),
+            (Signal::SIGTTIN, true, SignalOrder::LeaveTerminal),
+            (Signal::SIGTTOU, true, SignalOrder::LeaveTerminal),
             (Signal::SIGTTIN, false, SignalOrder::OneWorkerMore),
             (Signal::SIGTTOU, false, SignalOrder::OneWorkerFewer),
-            (
-                Signal::SIGTSTP,
-                true,
-                SignalOrder::StandStill(Signal::SIGTSTP),
-            ),
-            (
-                Signal::SIGTSTP,
-                false,
-                SignalOrder::StandStill(Signal::SIGTSTP),
-            ),
+            (Signal::SIGTSTP, true, SignalOrder::StandStill),
+            (Signal::SIGTSTP, false, SignalOrder::StandStill),
             (Signal::SIGUSR1, false, SignalOrder::Report),
             (Signal::SIGHUP, false, SignalOrder::Reload),
         ];

@@ -134,7 +134,6 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 
     /// Returns how it stands, as the API tells it; `None` if the supervisor is gone.
-    #[cfg(feature = "cli")]
     pub(crate) fn status(&self, name: &str) -> Result<Option<Value>, Error> {
         let status = self.facts()?.map(|facts| RunStatus::new(name, facts));
         Ok(status.map(|status| serde_json::to_value(status).unwrap_or_default()))

@@ -12,7 +12,7 @@ pub(super) const EXTENSION: Duration = Duration::from_secs(30);
 /// The time between two such requests.
 const EXTENSION_PAUSE: Duration = Duration::from_secs(10);
 
-/// Something that the manager is to be told.
+/// A word to the manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Announcement {
     /// The run is ready.
@@ -44,7 +44,7 @@ impl Repeated {
     }
 }
 
-/// What was told, and what is to be.
+/// The words that were said, and those that are due.
 #[derive(Debug)]
 pub(super) struct Announcements {
     is_ready: bool,
