@@ -17,7 +17,7 @@ const EXTENSION_PAUSE: Duration = Duration::from_secs(10);
 pub(super) enum Announcement {
     /// The run is ready.
     Ready,
-    /// How it stands.
+    /// The way in which it stands.
     Status,
     /// It lives.
     Alive,
@@ -27,7 +27,7 @@ pub(super) enum Announcement {
     Extension,
 }
 
-/// Something that is due again and again.
+/// The due times of a word that is said again and again.
 #[derive(Debug, Clone, Copy)]
 struct Repeated {
     pause: Duration,
