@@ -23,7 +23,7 @@ use super::core::Core;
 use crate::link::process::UplinkReader;
 use crate::link::stream::{Outgoing, StreamLink};
 use crate::payload::Payload;
-use crate::protocol::frame::{self, Ask, Body, RUN_ITEMS, Up};
+use crate::protocol::frame::{self, Ask, Body, RUN_ITEMS, Up, Wait};
 use crate::protocol::stream::{Came, FrameReader, Hello, Home, OutFrame, QueueAddress, Welcome};
 use crate::sys::{signals, stream};
 use dishrack_core::dispatcher::{Departure, Request};
@@ -39,8 +39,9 @@ const STALL: Duration = Duration::from_secs(10);
 pub(crate) type Served = (Arc<Broker>, &'static str);
 
 /// The queues that others may have the addresses of.
-static QUEUES: LazyLock<Mutex<HashMap<u64, (Weak<Broker>, &'static str)>>> =
-    LazyLock::new(Mutex::default);
+static QUEUES: LazyLock<Mutex<HashMap<u64, NamedQueue>>> = LazyLock::new(Mutex::default);
+
+type NamedQueue = (Weak<Broker>, &'static str);
 
 /// Returns the address of this process.
 pub(crate) fn home() -> Home {
@@ -147,23 +148,8 @@ fn greet(
 ) -> Result<Arc<Broker>, String> {
     let socket = outgoing.socket();
     let until = Instant::now() + STALL;
-    let record = loop {
-        if let Some(record) = reader.next().map_err(too_long)? {
-            break record;
-        }
-        let waited = stream::wait_to_receive(socket, Some(until));
-        match waited.and_then(|is_there| is_there.then(|| ()).ok_or(io::ErrorKind::TimedOut.into()))
-        {
-            Ok(()) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-        match reader.receive(socket) {
-            Ok(Came::Bytes | Came::Nothing) => {}
-            Ok(Came::End { .. }) => return Err("ended before it said anything".into()),
-            Err(error) => return Err(error.to_string()),
-        }
-    };
-    let answer = answer_to(record, served);
+    let record = reader.await_record(socket, until)?;
+    let answer = answer_to(&record, served);
     let welcome = match &answer {
         Ok((broker, address)) => Welcome::Accepted {
             address: *address,
@@ -314,23 +300,7 @@ fn hear(
                 return Err("sent no item".into());
             };
             outgoing.note_request(number, bytes.len())?;
-            let request = Request { holder, number };
-            // Copied without the lock.
-            let mut body = Some(Payload::received(bytes, broker.shares_memory()));
-            let mut put = || {
-                let body = body.take().unwrap_or_default();
-                broker.with(|core| core.receive_put(request, body, wait));
-            };
-            let is_admitted = match admit {
-                Some(admit) => admit(&mut put),
-                None => {
-                    put();
-                    true
-                }
-            };
-            if !is_admitted {
-                broker.with(|core| core.refuse(request, Refusal::Closed));
-            }
+            put(broker, Request { holder, number }, bytes, wait, admit);
         }
         Up::Ask {
             request: number,
@@ -381,6 +351,26 @@ fn hear(
         | Up::Connect { .. } => return Err("sent what only a worker says by its ring".into()),
     }
     Ok(())
+}
+
+/// Puts an item, unless nothing is to be put any more.
+fn put(broker: &Broker, request: Request, bytes: &[u8], wait: Wait, admit: Option<&Admit>) {
+    // Copied without the lock.
+    let mut body = Some(Payload::received(bytes, broker.shares_memory()));
+    let mut put = || {
+        let body = body.take().unwrap_or_default();
+        broker.with(|core| core.receive_put(request, body, wait));
+    };
+    let is_admitted = match admit {
+        Some(admit) => admit(&mut put),
+        None => {
+            put();
+            true
+        }
+    };
+    if !is_admitted {
+        broker.with(|core| core.refuse(request, Refusal::Closed));
+    }
 }
 
 impl Core {

@@ -8,6 +8,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -209,6 +210,32 @@ impl FrameReader {
         let start = self.start + LENGTH_BYTES;
         self.start = start + length;
         Ok(Some(&self.bytes[start..self.start]))
+    }
+
+    /// Waits for a record, at most until then.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub(crate) fn await_record(
+        &mut self,
+        socket: &impl AsFd,
+        until: Instant,
+    ) -> Result<Vec<u8>, String> {
+        loop {
+            match self.next() {
+                Ok(Some(record)) => return Ok(record.to_vec()),
+                Ok(None) => {}
+                Err(bytes) => return Err(format!("a frame of {bytes} bytes came")),
+            }
+            let is_there = stream::wait_to_receive(socket, Some(until));
+            if !is_there.map_err(|error| error.to_string())? {
+                return Err("nothing came in time".into());
+            }
+            let came = self.receive(socket);
+            if let Came::End { .. } = came.map_err(|error| error.to_string())? {
+                return Err("the connection was ended".into());
+            }
+        }
     }
 
     /// Returns `true` if a part of a frame is there.

@@ -6,7 +6,6 @@
 //! never waits for this one, so writing ends too.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,22 +68,8 @@ impl QueueConnection {
         let sent = OutFrame::of_greeting(hello).send(&socket, true);
         sent.map_err(|error| gone(&error.to_string()))?;
         let until = Instant::now() + WELCOME_TIME;
-        let (address, keeps_items) = loop {
-            match reader.next() {
-                Ok(Some(record)) => break welcomed(record)?,
-                Ok(None) => {}
-                Err(_) => return Err(gone("it answered with what is no frame")),
-            }
-            let waited = stream::wait_to_receive(&socket, Some(until));
-            match waited.and_then(|is_there| match is_there {
-                true => reader.receive(&socket),
-                false => Err(io::ErrorKind::TimedOut.into()),
-            }) {
-                Ok(Came::Bytes | Came::Nothing) => {}
-                Ok(Came::End { .. }) => return Err(gone("it has ended the connection")),
-                Err(error) => return Err(gone(&error.to_string())),
-            }
-        };
+        let record = reader.await_record(&socket, until);
+        let (address, keeps_items) = welcomed(&record.map_err(|why| gone(&why))?)?;
         Ok(Arc::new(QueueConnection {
             socket,
             pid: std::process::id(),
@@ -279,7 +264,7 @@ impl QueueConnection {
             .filter_map(|(one, was_held)| was_held.then_some(*one))
             .collect();
         let mut is_lost = false;
-        for run in DoneRun::join(ours.into_iter(), RUN_ITEMS) {
+        for run in DoneRun::join(ours, RUN_ITEMS) {
             is_lost |= self
                 .write(OutFrame::of(&Up::SettledRun {
                     first: run.first,

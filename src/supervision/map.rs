@@ -139,7 +139,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
     {
         let index = self.next_put;
         self.next_put += 1;
-        match serialized_for(&item, &self.broker) {
+        match serialized_for(&item, self.broker) {
             Ok(body) => {
                 let reply = ReplyTo {
                     mailbox: self.mailbox,
