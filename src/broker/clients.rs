@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::OwnedFd;
-#[cfg(feature = "control")]
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -36,7 +35,7 @@ const STACK_BYTES: usize = 256 * 1024;
 const STALL: Duration = Duration::from_secs(10);
 
 /// A queue of this process, and the type of its items.
-pub(crate) type Served = (Arc<Broker>, &'static str);
+pub(crate) type ServedQueue = (Arc<Broker>, &'static str);
 
 /// The queues that others may have the addresses of.
 static QUEUES: LazyLock<Mutex<HashMap<u64, NamedQueue>>> = LazyLock::new(Mutex::default);
@@ -64,7 +63,6 @@ impl Broker {
     }
 
     /// Notes that programs may attach from now on, which may get items; or may not any more.
-    #[cfg(feature = "control")]
     pub(crate) fn set_open(&self, is_open: bool) {
         match is_open {
             true => self.doors.fetch_add(1, Ordering::Relaxed),
@@ -83,7 +81,7 @@ impl Broker {
 }
 
 /// Returns the queue of this process at an address, if it is there.
-pub(crate) fn find(address: QueueAddress) -> Option<Served> {
+pub(crate) fn find(address: QueueAddress) -> Option<ServedQueue> {
     if address.home != home() {
         return None;
     }
@@ -98,10 +96,10 @@ pub(crate) type Admit = Arc<dyn Fn(&mut dyn FnMut()) -> bool + Send + Sync>;
 /// A connection, before its client has said anything by it.
 pub(crate) struct Caller {
     pub(crate) socket: OwnedFd,
-    /// What has come by it already.
+    /// The bytes that have come by it already.
     pub(crate) received: Vec<u8>,
     /// The queue that is served where it has connected, if it connected to one.
-    pub(crate) served: Option<Served>,
+    pub(crate) served: Option<ServedQueue>,
     /// The name that is shown, and the process, by the kernel's word.
     pub(crate) worker: Arc<str>,
     pub(crate) pid: u32,
@@ -144,7 +142,7 @@ pub(crate) fn serve(
 fn greet(
     outgoing: &Outgoing,
     reader: &mut FrameReader,
-    served: Option<Served>,
+    served: Option<ServedQueue>,
 ) -> Result<Arc<Broker>, String> {
     let socket = outgoing.socket();
     let until = Instant::now() + STALL;
@@ -163,7 +161,10 @@ fn greet(
     answer.map(|(broker, _)| broker)
 }
 
-fn answer_to(record: &[u8], served: Option<Served>) -> Result<(Arc<Broker>, QueueAddress), String> {
+fn answer_to(
+    record: &[u8],
+    served: Option<ServedQueue>,
+) -> Result<(Arc<Broker>, QueueAddress), String> {
     let hello: Hello<'_> = postcard::from_bytes(record).map_err(|error| {
         format!("the first frame of a connection says which queue is wanted: {error}")
     })?;

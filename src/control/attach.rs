@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::extract::{Extension, Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
@@ -15,8 +15,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::connection::{ClientStream, Peer};
 use super::failure::RequestFailure;
-use super::requests::Api;
-use crate::broker::clients::{self, Admit, Caller};
+use crate::broker::clients::{self as broker_clients, Admit, Caller, ServedQueue};
 use crate::link::stream::Outgoing;
 use crate::protocol::frame::PROTOCOL;
 
@@ -49,12 +48,12 @@ impl AttachedClients {
     }
 
     /// Takes a place for one, until it is dropped.
-    fn admit(self: &Arc<Self>) -> Option<Place> {
+    fn admit(self: &Arc<Self>) -> Option<ClientPlace> {
         let mut state = self.state.lock();
         let is_room = state.count < self.places && !state.is_ending;
         is_room.then(|| {
             state.count += 1;
-            Place(Arc::clone(self))
+            ClientPlace(Arc::clone(self))
         })
     }
 
@@ -81,9 +80,9 @@ impl AttachedClients {
 
 /// The place of one client.
 #[derive(Debug)]
-struct Place(Arc<AttachedClients>);
+struct ClientPlace(Arc<AttachedClients>);
 
-impl Drop for Place {
+impl Drop for ClientPlace {
     fn drop(&mut self) {
         self.0.state.lock().count -= 1;
         self.0.left.notify_all();
@@ -95,10 +94,12 @@ fn frames() -> String {
     format!("dishrack-frames/{PROTOCOL}")
 }
 
-/// Lets a connection go on in frames.
-pub(super) async fn attach(
-    State(api): State<Arc<Api>>,
-    Extension(peer): Extension<Peer>,
+/// Lets a connection go on in frames, by which this queue is used.
+pub(super) fn go_on_in_frames(
+    clients: &Arc<AttachedClients>,
+    served: Option<ServedQueue>,
+    admit: Admit,
+    peer: Peer,
     mut request: Request,
 ) -> Response {
     let wanted = request.headers().get(UPGRADE);
@@ -107,15 +108,16 @@ pub(super) async fn attach(
         return other_version(wanted.as_deref());
     }
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    let (Some(place), Some(upgrade)) = (api.attached.admit(), upgrade) else {
-        let places = api.attached.places;
+    let (Some(place), Some(upgrade)) = (clients.admit(), upgrade) else {
+        let places = clients.places;
         return RequestFailure::busy(&format!("{places} clients are attached, as many as may be"))
             .into_response();
     };
+    let clients = Arc::clone(clients);
     tokio::spawn(async move {
         // Otherwise its client has gone.
         if let Ok(upgraded) = upgrade.await {
-            go_on(&api, &peer, upgraded, place);
+            serve(&clients, served, admit, &peer, upgraded, place);
         }
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -151,7 +153,14 @@ fn other_version(wanted: Option<&str>) -> Response {
 }
 
 /// Has a thread of its own read what comes from now on. What goes wrong is the client's loss.
-fn go_on(api: &Arc<Api>, peer: &Peer, upgraded: Upgraded, place: Place) {
+fn serve(
+    clients: &AttachedClients,
+    served: Option<ServedQueue>,
+    admit: Admit,
+    peer: &Peer,
+    upgraded: Upgraded,
+    place: ClientPlace,
+) {
     let Ok(parts) = upgraded.downcast::<TokioIo<ClientStream>>() else {
         return;
     };
@@ -160,21 +169,16 @@ fn go_on(api: &Arc<Api>, peer: &Peer, upgraded: Upgraded, place: Place) {
     };
     // From here on nobody else reads.
     drop(parts.io);
-    let gate = Arc::clone(api);
-    let admit: Admit = Arc::new(move |put| {
-        let passing = gate.gate.pass();
-        passing.inspect(|_| put()).is_some()
-    });
     let pid = peer.pid().unwrap_or_default();
     let caller = Caller {
         socket,
         received: parts.read_buf.to_vec(),
-        served: api.target.served(),
+        served,
         worker: format!("client {pid}").into(),
         pid,
         admit: Some(admit),
     };
-    if let Ok(connection) = clients::serve(caller, move || drop(place)) {
-        api.attached.note(&connection);
+    if let Ok(connection) = broker_clients::serve(caller, move || drop(place)) {
+        clients.note(&connection);
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use super::attach::{AttachedClients, attach};
+use super::attach::{AttachedClients, go_on_in_frames};
 use super::body::{BodyMemory, WholeBody};
 use super::connection::Peer;
 use super::events::EventListeners;
@@ -31,6 +31,7 @@ use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
 use crate::ItemState;
+use crate::broker::clients::Admit;
 use crate::error::Error;
 use crate::queue::Joined;
 use dishrack_core::ledger::ItemId;
@@ -534,6 +535,20 @@ async fn stop(State(api): SharedApi, body: Body) -> ApiAnswer {
 
 fn bad_stop() -> RequestFailure {
     RequestFailure::bad("bad_body", "the body is nothing, or {\"now\": true}")
+}
+
+/// Lets a connection go on in frames, by which another program uses the queue.
+async fn attach(
+    State(api): SharedApi,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let gate = Arc::clone(&api);
+    let admit: Admit = Arc::new(move |put| {
+        let passing = gate.gate.pass();
+        passing.inspect(|_| put()).is_some()
+    });
+    go_on_in_frames(&api.attached, api.target.served(), admit, peer, request)
 }
 
 /// Tells of every event from now on, until the run ends.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
-use crate::broker::clients::Served;
+use crate::broker::clients::ServedQueue;
 use crate::error::{Error, Kind};
 use crate::observe::progress::Progress;
 use crate::observe::{Event, Observer};
@@ -236,7 +236,7 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     fn wake_putters(&self);
 
     /// Returns the queue, for clients that attach; `None` where it is another process's.
-    fn served(&self) -> Option<Served>;
+    fn served(&self) -> Option<ServedQueue>;
 
     /// Notes that clients may attach from now on, or may not any more.
     fn set_open(&self, is_open: bool);
@@ -373,7 +373,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         self.queue.wake_putters();
     }
 
-    fn served(&self) -> Option<Served> {
+    fn served(&self) -> Option<ServedQueue> {
         let broker = self.queue.broker().ok()?;
         Some((Arc::clone(broker), type_name::<T>()))
     }

@@ -30,7 +30,7 @@ const REQUESTS_MAX: usize = 4096;
 /// The bytes of items that a client may have put and that were not accepted yet.
 const PUT_BYTES_MAX: usize = 2 * ITEM_BYTES_MAX;
 
-/// What goes out by a connection, shared by its link and the thread that reads it.
+/// The frames that go out by a connection, shared by its link and the thread that reads it.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     socket: OwnedFd,

@@ -328,6 +328,8 @@ mod tests {
         drop(ours);
         let mut reader = FrameReader::default();
         let end = loop {
+            // A process that another test is just starting has a copy of that end for a moment.
+            assert!(stream::wait_to_receive(&theirs, None).unwrap());
             match reader.receive(&theirs).unwrap() {
                 Came::Bytes => assert_eq!(reader.next(), Ok(None)),
                 end => break end,
@@ -348,6 +350,7 @@ mod tests {
                 assert_eq!(reader.receive(&theirs).unwrap(), Came::Bytes);
             }
             drop(theirs);
+            assert!(stream::wait_to_receive(&ours, None).unwrap());
             let end = FrameReader::default().receive(&ours).unwrap();
             assert_eq!(end, Came::End { leaving_unread });
         }

@@ -2,6 +2,7 @@
 
 use std::any::type_name;
 use std::path::{Path, absolute};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,8 +53,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             },
             kind => kind,
         })?;
-        let route = Route::Socket(path);
-        note_route(connection.address.home, route.clone());
+        let route: Route = Arc::new(move |hello| upgrade::open(&path, hello));
+        note_route(connection.address.home, Arc::clone(&route));
         let queue = RemoteQueue::opened(connection, item_type, route);
         Ok(JoinableQueue::of_side(Side::Remote(queue)))
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::far::{Arrival, FarEnd};
+use super::far::{ArrivedItem, FarEnd};
 use super::side::Side;
 use crate::error::Error;
 use crate::handler::attempt::decode;
@@ -151,7 +151,7 @@ impl<T: DeserializeOwned> Delivery<T> {
     }
 
     /// The same for an item that has come from another process.
-    pub(super) fn of_arrival(side: &Side, far: &dyn FarEnd, arrival: &Arrival) -> Option<Self> {
+    pub(super) fn of_arrival(side: &Side, far: &dyn FarEnd, arrival: &ArrivedItem) -> Option<Self> {
         // The other process knows the holder.
         let token = Token::of(HolderId::default(), arrival.ordinal());
         let (id, attempt) = (arrival.id(), arrival.attempt());

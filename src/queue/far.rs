@@ -24,39 +24,39 @@ pub(super) struct FramedItem {
 
 /// An item that has come from another process.
 #[derive(Debug)]
-pub(super) enum Arrival {
+pub(super) enum ArrivedItem {
     /// By the ring of a worker process.
     Ring(Received),
     /// By a connection.
     Frame(FramedItem),
 }
 
-impl Arrival {
+impl ArrivedItem {
     pub(super) fn ordinal(&self) -> u64 {
         match self {
-            Arrival::Ring(item) => item.ordinal,
-            Arrival::Frame(item) => item.ordinal,
+            ArrivedItem::Ring(item) => item.ordinal,
+            ArrivedItem::Frame(item) => item.ordinal,
         }
     }
 
     pub(super) fn id(&self) -> ItemId {
         match self {
-            Arrival::Ring(item) => item.id,
-            Arrival::Frame(item) => item.id,
+            ArrivedItem::Ring(item) => item.id,
+            ArrivedItem::Frame(item) => item.id,
         }
     }
 
     pub(super) fn attempt(&self) -> u32 {
         match self {
-            Arrival::Ring(item) => item.attempt,
-            Arrival::Frame(item) => item.attempt,
+            ArrivedItem::Ring(item) => item.attempt,
+            ArrivedItem::Frame(item) => item.attempt,
         }
     }
 
     pub(super) fn body(&self) -> &[u8] {
         match self {
-            Arrival::Ring(item) => item.body(),
-            Arrival::Frame(item) => &item.body,
+            ArrivedItem::Ring(item) => item.body(),
+            ArrivedItem::Frame(item) => &item.body,
         }
     }
 }
@@ -79,11 +79,15 @@ pub(super) trait FarEnd: Acknowledger {
     fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Result<PlainAnswer, Kind>;
 
     /// Asks for the next item and those behind it, up to `at_most` in all.
-    fn ask_items(&self, wait: Wait, at_most: u32, deadline: Deadline)
-    -> Result<Vec<Arrival>, Kind>;
+    fn ask_items(
+        &self,
+        wait: Wait,
+        at_most: u32,
+        deadline: Deadline,
+    ) -> Result<Vec<ArrivedItem>, Kind>;
 
     /// Holds an item that was asked for, and then decodes it.
-    fn take(&self, arrival: &Arrival, decode: &mut dyn FnMut());
+    fn take(&self, arrival: &ArrivedItem, decode: &mut dyn FnMut());
 
     /// Ends deliveries as done, given by ordinal and time. Returns for each `false` if it was ended
     /// before.
@@ -113,13 +117,13 @@ impl FarEnd for Session {
         wait: Wait,
         at_most: u32,
         deadline: Deadline,
-    ) -> Result<Vec<Arrival>, Kind> {
+    ) -> Result<Vec<ArrivedItem>, Kind> {
         let items = Session::ask_items(self, wait, at_most, deadline).map_err(kind_of)?;
-        Ok(items.into_iter().map(Arrival::Ring).collect())
+        Ok(items.into_iter().map(ArrivedItem::Ring).collect())
     }
 
-    fn take(&self, arrival: &Arrival, decode: &mut dyn FnMut()) {
-        if let Arrival::Ring(item) = arrival {
+    fn take(&self, arrival: &ArrivedItem, decode: &mut dyn FnMut()) {
+        if let ArrivedItem::Ring(item) = arrival {
             Session::take(self, item, decode);
         }
     }

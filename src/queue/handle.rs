@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::JoinableQueue;
 use super::destination::{self, Destination};
-use super::remote::{self, RemoteQueue, Route};
+use super::remote::{self, RemoteQueue};
 use super::side::Side;
 use crate::broker::clients;
 use crate::error::Kind;
@@ -115,7 +115,7 @@ fn resolve(address: QueueAddress, item_type: &'static str) -> Result<Side, &'sta
         && session.queue.home == address.home
     {
         if session.queue != address {
-            let queue = RemoteQueue::of(address, item_type, Route::Supervisor);
+            let queue = RemoteQueue::of(address, item_type, remote::route_of_worker());
             return Ok(Side::Remote(queue));
         }
         return match session.item_type == item_type {

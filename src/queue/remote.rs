@@ -2,15 +2,14 @@
 //! all handles of that queue in this process.
 
 use std::collections::{HashMap, VecDeque};
-#[cfg(feature = "control")]
-use std::path::PathBuf;
+use std::fmt;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::connection::QueueConnection;
-use super::far::{Arrival, FarEnd, PlainAnswer, kind_of};
+use super::far::{ArrivedItem, FarEnd, PlainAnswer, kind_of};
 use crate::broker::Deadline;
 use crate::error::Kind;
 use crate::handler::held::Acknowledger;
@@ -20,14 +19,17 @@ use crate::protocol::stream::{Hello, Home, QueueAddress};
 use crate::worker::{current, stopping};
 use dishrack_core::ledger::{Outcome, Token};
 
-/// The way to the process that has a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Route {
-    /// This process is its worker.
-    Supervisor,
-    /// By the control socket of this path.
-    #[cfg(feature = "control")]
-    Socket(PathBuf),
+/// The way to the process that has a queue: connects to one of its queues.
+pub(super) type Route = Arc<dyn Fn(&Hello<'_>) -> Result<Arc<QueueConnection>, Kind> + Send + Sync>;
+
+/// Returns the way of a worker process to its supervisor's.
+pub(super) fn route_of_worker() -> Route {
+    Arc::new(|hello| {
+        let session = current::session().ok_or(Kind::SupervisorGone)?;
+        let socket = session.uplink.connect();
+        let socket = socket.map_err(Kind::io("connecting to a queue of the supervisor"))?;
+        QueueConnection::open(socket, Vec::new(), hello)
+    })
 }
 
 /// The processes that this one is attached to, and the ways there.
@@ -39,17 +41,23 @@ pub(super) fn route_to(home: Home) -> Option<Route> {
 }
 
 /// Notes the way to a process.
-#[cfg(feature = "control")]
 pub(super) fn note_route(home: Home, route: Route) {
     ROUTES.lock().insert(home, route);
 }
 
-#[derive(Debug)]
 pub(super) struct RemoteQueue {
     address: QueueAddress,
     item_type: &'static str,
     route: Route,
     connection: Mutex<Option<Arc<QueueConnection>>>,
+}
+
+impl fmt::Debug for RemoteQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteQueue")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The queues that this process has handles of, and the last few, which are kept for the next item
@@ -93,7 +101,6 @@ impl RemoteQueue {
     }
 
     /// Makes one that is connected already. Handles in items that come from now on use it too.
-    #[cfg(feature = "control")]
     pub(super) fn opened(
         connection: Arc<QueueConnection>,
         item_type: &'static str,
@@ -118,27 +125,13 @@ impl RemoteQueue {
         if let Some(connection) = &*connection {
             return Ok(Arc::clone(connection));
         }
-        let new = self.open()?;
+        let new = (self.route)(&Hello {
+            queue: Some(self.address),
+            item_type: self.item_type,
+        })?;
         stopping::tell(&new);
         *connection = Some(Arc::clone(&new));
         Ok(new)
-    }
-
-    fn open(&self) -> Result<Arc<QueueConnection>, Kind> {
-        let hello = Hello {
-            queue: Some(self.address),
-            item_type: self.item_type,
-        };
-        match &self.route {
-            Route::Supervisor => {
-                let session = current::session().ok_or(Kind::SupervisorGone)?;
-                let socket = session.uplink.connect();
-                let socket = socket.map_err(Kind::io("connecting to a queue of the supervisor"))?;
-                QueueConnection::open(socket, Vec::new(), &hello)
-            }
-            #[cfg(feature = "control")]
-            Route::Socket(path) => super::upgrade::open(path, &hello),
-        }
     }
 }
 
@@ -176,13 +169,13 @@ impl FarEnd for RemoteQueue {
         wait: Wait,
         at_most: u32,
         deadline: Deadline,
-    ) -> Result<Vec<Arrival>, Kind> {
+    ) -> Result<Vec<ArrivedItem>, Kind> {
         let items = self.connection()?.ask_items(wait, at_most, deadline)?;
         let items = items.map_err(kind_of)?;
-        Ok(items.into_iter().map(Arrival::Frame).collect())
+        Ok(items.into_iter().map(ArrivedItem::Frame).collect())
     }
 
-    fn take(&self, _: &Arrival, decode: &mut dyn FnMut()) {
+    fn take(&self, _: &ArrivedItem, decode: &mut dyn FnMut()) {
         decode();
     }
 

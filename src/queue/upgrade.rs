@@ -48,8 +48,10 @@ pub(super) fn open(path: &Path, hello: &Hello<'_>) -> Result<Arc<QueueConnection
     let answer = read_answer(&mut stream);
     asked.map_err(not_there)?;
     match answer.map_err(refuse)? {
-        Answer::Frames(received) => QueueConnection::open(OwnedFd::from(stream), received, hello),
-        Answer::Refused { code, why } => Err(Kind::NotAttached {
+        UpgradeAnswer::Frames(received) => {
+            QueueConnection::open(OwnedFd::from(stream), received, hello)
+        }
+        UpgradeAnswer::Refused { code, why } => Err(Kind::NotAttached {
             path: path.display().to_string(),
             is_busy: code == "busy",
             why,
@@ -57,7 +59,7 @@ pub(super) fn open(path: &Path, hello: &Hello<'_>) -> Result<Arc<QueueConnection
     }
 }
 
-enum Answer {
+enum UpgradeAnswer {
     /// The other side goes on in frames, and has sent this much of them.
     Frames(Vec<u8>),
     Refused {
@@ -66,7 +68,7 @@ enum Answer {
     },
 }
 
-fn read_answer(stream: &mut UnixStream) -> Result<Answer, String> {
+fn read_answer(stream: &mut UnixStream) -> Result<UpgradeAnswer, String> {
     let mut bytes = Vec::new();
     let head = loop {
         if let Some(at) = find(&bytes, b"\r\n\r\n") {
@@ -80,7 +82,7 @@ fn read_answer(stream: &mut UnixStream) -> Result<Answer, String> {
     let status = lines.next().unwrap_or_default();
     let status = status.strip_prefix("HTTP/1.1 ").unwrap_or_default();
     if status.starts_with("101 ") {
-        return Ok(Answer::Frames(rest));
+        return Ok(UpgradeAnswer::Frames(rest));
     }
     let length = lines.find_map(|line| {
         let (name, value) = line.split_once(':')?;
@@ -97,7 +99,7 @@ fn read_answer(stream: &mut UnixStream) -> Result<Answer, String> {
     match code.as_str() {
         // An older one has no such path.
         "" | "unknown_path" => Err(format!("nobody can attach to it: it says {status:?}")),
-        _ => Ok(Answer::Refused { code, why }),
+        _ => Ok(UpgradeAnswer::Refused { code, why }),
     }
 }
 

@@ -371,8 +371,6 @@ pub(crate) fn play(name: &str) {
             say(&queue.join().unwrap_err().to_string());
         }
         "joins alone" => join_alone(&queue),
-        crate::any_queue::CLIENT => crate::any_queue::play(),
-        crate::any_queue::COUNTS => crate::any_queue::play_counts(),
         other => play_an_attack(other),
     }
 }
@@ -416,6 +414,8 @@ fn play_an_attack(name: &str) {
             say_setup_error(start(&JoinableQueue::unbounded(), 1));
         }
         "looks for a way in" => strangers::look_for_a_way_in(),
+        crate::any_queue::CLIENT => crate::any_queue::play(),
+        crate::any_queue::COUNTS => crate::any_queue::play_counts(),
         #[cfg(feature = "failpoints")]
         "keeps orphans" => crate::stop_points::keep(),
         #[cfg(feature = "failpoints")]
