@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::status::Facts;
+use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
 use crate::error::Error;
 use crate::observe::progress::Progress;
@@ -131,6 +131,12 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
         self.pace = Mutex::new(Progress::new(Duration::ZERO, before));
         self.expected = Some(Arc::new(expected));
         self
+    }
+
+    /// Returns how it stands, as the API tells it; `None` if the supervisor is gone.
+    pub(crate) fn status(&self, name: &str) -> Result<Option<Value>, Error> {
+        let status = self.facts()?.map(|facts| RunStatus::new(name, facts));
+        Ok(status.map(|status| serde_json::to_value(status).unwrap_or_default()))
     }
 
     /// Tells the number of items after each put.

@@ -42,6 +42,7 @@ mod roles;
 mod scale;
 mod scaling;
 mod schedules;
+mod service;
 mod setup;
 mod signals;
 mod steering;
@@ -89,6 +90,7 @@ fn main() {
         scale::trials(),
         scaling::trials(),
         schedules::trials(),
+        service::trials(),
         setup::trials(),
         signals::trials(),
         steering::trials(),
