@@ -499,11 +499,13 @@ fn two_programs_share_a_queue() {
     assert!(owner.exit().success());
     let mut dishes = HashSet::new();
     for dryer in &mut dryers {
+        let before = dishes.len();
         while let Some(line) = dryer.line() {
             let dish = line.split(' ').next().unwrap().to_owned();
             assert!(dishes.insert(dish), "{line}");
         }
-        assert!(dryer.exit().success());
+        // One may have come when all was done and the other program was gone.
+        assert!(dryer.exit().success() || dishes.len() == before);
     }
     assert_eq!(dishes.len(), 20);
 }
