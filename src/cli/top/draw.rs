@@ -205,38 +205,53 @@ fn title(model: &TopModel, panel: Panel) -> String {
 fn worker_row(worker: &WorkerLine, has_details: bool) -> Row<'_> {
     let item = match worker.number {
         Some(number) => format!("{number} {}", worker.item),
-        None => worker.item.clone(),
+        None if has_details => worker.item.clone(),
+        None => format!("({})", worker.state),
     };
-    let mut cells = vec![
-        Cell::new(&*worker.name),
-        Cell::new(&*worker.state),
-        Cell::new(item),
-        Cell::new(&*worker.time),
-    ];
-    if has_details {
-        cells.push(Cell::new(&*worker.memory));
-        cells.push(Cell::new(worker.restarts.to_string()));
-        cells.push(Cell::new(&*worker.last_death).style(BAD));
+    let (name, item, time) = (&*worker.name, Cell::new(item), &*worker.time);
+    if !has_details {
+        return Row::new([Cell::new(name), item, Cell::new(time)]);
     }
-    Row::new(cells)
+    Row::new([
+        Cell::new(name),
+        Cell::new(&*worker.state),
+        item,
+        Cell::new(time),
+        Cell::new(&*worker.memory),
+        Cell::new(worker.restarts.to_string()),
+        Cell::new(&*worker.last_death).style(BAD),
+    ])
 }
 
+/// Makes the table of workers. A narrow one has no room for their states and what they cost.
 fn workers_table(rows: Vec<Row<'_>>, has_details: bool) -> Table<'_> {
-    let mut names = vec!["worker", "state", "item", "for"];
-    let mut widths = vec![
-        Constraint::Length(10),
-        Constraint::Length(8),
-        Constraint::Fill(3),
-        Constraint::Length(11),
-    ];
-    if has_details {
-        names.extend(["memory", "restarts", "last death"]);
-        widths.extend([
-            Constraint::Length(8),
-            Constraint::Length(8),
-            Constraint::Fill(2),
-        ]);
-    }
+    let (name, time) = (Constraint::Length(10), Constraint::Length(11));
+    let (names, widths) = match has_details {
+        false => (
+            vec!["worker", "item", "for"],
+            vec![name, Constraint::Fill(1), time],
+        ),
+        true => (
+            vec![
+                "worker",
+                "state",
+                "item",
+                "for",
+                "memory",
+                "restarts",
+                "last death",
+            ],
+            vec![
+                name,
+                Constraint::Length(8),
+                Constraint::Fill(3),
+                time,
+                Constraint::Length(8),
+                Constraint::Length(8),
+                Constraint::Fill(2),
+            ],
+        ),
+    };
     Table::new(rows, widths).header(Row::new(names).style(DIM))
 }
 
@@ -350,7 +365,8 @@ mod tests {
         assert_eq!(shown[1], "681 of 1000 done (68%), 2 dead, 12.5/s");
         assert_eq!(shown[2], "219 waiting, 2 running, 70.0 s left");
         assert_eq!(shown[3], " workers: 2");
-        assert_eq!(shown[5], "worker-1   busy     41 a.mov 2.5 s");
+        assert_eq!(shown[5], "worker-1   41 a.mov          2.5 s");
+        assert_eq!(shown[6], "worker-2   (idle)");
         assert_eq!(shown[11], FEW_KEYS);
         model.handle_key(TopKey::Tab);
         assert_eq!(rows(&model, 40, 12)[3], " waiting: 220");

@@ -111,7 +111,7 @@ pub(super) struct TopRequest {
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) body: String,
-    /// What is said when it has happened.
+    /// The words for that it has happened.
     pub(super) words: String,
 }
 
@@ -152,9 +152,9 @@ pub(super) struct TopModel {
     selected: [usize; 3],
     pub(super) filter: String,
     pub(super) dialog: Dialog,
-    /// What the last order has come to.
+    /// The result of the last order.
     pub(super) note: String,
-    /// How the run has ended, or why it is not seen any more.
+    /// The end of the run, in words.
     pub(super) end: Option<String>,
     /// The seconds for which the run has not answered.
     pub(super) silence_s: u64,
