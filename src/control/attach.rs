@@ -48,13 +48,22 @@ impl AttachedClients {
     }
 
     /// Takes a place for one, until it is dropped.
-    fn admit(self: &Arc<Self>) -> Option<ClientPlace> {
+    ///
+    /// # Errors
+    /// There is none, or the socket ends.
+    fn admit(self: &Arc<Self>) -> Result<ClientPlace, RequestFailure> {
         let mut state = self.state.lock();
-        let is_room = state.count < self.places && !state.is_ending;
-        is_room.then(|| {
-            state.count += 1;
-            ClientPlace(Arc::clone(self))
-        })
+        if state.is_ending {
+            let message = "the run comes to its end";
+            return Err(RequestFailure::conflict("closed", message));
+        }
+        if state.count >= self.places {
+            let places = self.places;
+            let message = format!("{places} clients are attached, as many as may be");
+            return Err(RequestFailure::busy(&message));
+        }
+        state.count += 1;
+        Ok(ClientPlace(Arc::clone(self)))
     }
 
     fn note(&self, connection: &Arc<Outgoing>) {
@@ -108,10 +117,12 @@ pub(super) fn go_on_in_frames(
         return other_version(wanted.as_deref());
     }
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    let (Some(place), Some(upgrade)) = (clients.admit(), upgrade) else {
-        let places = clients.places;
-        return RequestFailure::busy(&format!("{places} clients are attached, as many as may be"))
-            .into_response();
+    let Some(upgrade) = upgrade else {
+        return other_version(None);
+    };
+    let place = match clients.admit() {
+        Ok(place) => place,
+        Err(failure) => return failure.into_response(),
     };
     let clients = Arc::clone(clients);
     tokio::spawn(async move {

@@ -24,6 +24,7 @@ use super::body::{BodyMemory, WholeBody};
 use super::connection::Peer;
 use super::events::EventListeners;
 use super::failure::{RequestFailure, answer};
+use super::failures::{FAILURES_MAX, LatestFailures};
 use super::gate::Gate;
 use super::item::{self, StateWord};
 use super::keys::{Begun, KeyedPut, PutKeys};
@@ -33,6 +34,7 @@ use super::target::ControlTarget;
 use crate::ItemState;
 use crate::broker::clients::Admit;
 use crate::error::Error;
+use crate::observe::Observer;
 use crate::queue::Joined;
 use dishrack_core::ledger::ItemId;
 
@@ -47,6 +49,8 @@ pub(super) struct Api {
     pub(super) listeners: EventListeners,
     pub(super) gate: Gate,
     pub(super) attached: Arc<AttachedClients>,
+    /// It listens for as long as this is there.
+    failures: Arc<LatestFailures>,
     keys: Mutex<PutKeys>,
     memory: BodyMemory,
     waiting: Arc<Semaphore>,
@@ -59,10 +63,14 @@ type SharedApi = State<Arc<Api>>;
 type ApiAnswer = Result<Response, RequestFailure>;
 
 impl Api {
-    pub(super) fn new(name: &str, target: Arc<dyn ControlTarget>) -> Self {
-        Api {
+    /// Begins to note what fails.
+    pub(super) fn new(name: &str, target: Arc<dyn ControlTarget>) -> Result<Self, Error> {
+        let failures = Arc::<LatestFailures>::default();
+        target.listen(Arc::clone(&failures) as _)?;
+        Ok(Api {
             name: name.to_owned(),
             target,
+            failures,
             listeners: EventListeners::default(),
             gate: Gate::default(),
             attached: Arc::new(AttachedClients::new(clients_max())),
@@ -70,12 +78,14 @@ impl Api {
             memory: BodyMemory::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             is_ending: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Ends all that waits.
     pub(super) fn end(&self) {
         self.is_ending.store(true, Ordering::Release);
+        let failures = Arc::clone(&self.failures) as Arc<dyn Observer>;
+        self.target.unlisten(&failures);
         self.target.wake_putters();
         self.listeners.end();
         self.attached.end();
@@ -122,6 +132,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/items/{number}", get(show))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
+        .route("/v1/failures", get(failures))
         .route("/v1/join", get(join))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
@@ -251,6 +262,26 @@ async fn show(
         Some(found) => done(&item::page(&found)),
         None => Err(RequestFailure::unknown_item(id.0)),
     }
+}
+
+/// The number of failures that are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailuresQuery {
+    limit: Option<usize>,
+}
+
+/// Tells of the latest failures, the last one first.
+async fn failures(
+    State(api): SharedApi,
+    query: Result<Query<FailuresQuery>, QueryRejection>,
+) -> ApiAnswer {
+    let limit = read_query(query)?.limit.unwrap_or(FAILURES_MAX);
+    if !(1..=FAILURES_MAX).contains(&limit) {
+        let message = format!("limit: {limit} is not between 1 and {FAILURES_MAX}");
+        return Err(RequestFailure::bad("bad_query", message));
+    }
+    done(&json!({"failures": api.failures.latest(limit)}))
 }
 
 /// The wait for the end of an item, if one is wanted.

@@ -34,12 +34,12 @@ crate::trials! {
 }
 
 /// A folder with the sockets of some runs, in which their commands run.
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
 /// A run that is killed when the test is over.
-struct Started(Child);
+pub(crate) struct Started(pub(crate) Child);
 
 impl Drop for Started {
     fn drop(&mut self) {
@@ -50,12 +50,12 @@ impl Drop for Started {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Place { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -63,7 +63,7 @@ impl Place {
         self.path(&format!("dishrack/{name}.sock"))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
         command.args(arguments);
         command.env("XDG_RUNTIME_DIR", self.folder.path());
@@ -72,14 +72,14 @@ impl Place {
     }
 
     /// Runs a subcommand, which must succeed.
-    fn ask(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> String {
         let output = self.try_ask(arguments);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {error}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn ask_json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn ask_json(&self, arguments: &[&str]) -> Value {
         let (verb, rest) = arguments.split_first().unwrap();
         let arguments = [&[verb, "--format", "json"], rest].concat();
         let text = self.ask(&arguments);
@@ -93,7 +93,7 @@ impl Place {
 
     /// Starts a run whose items wait, each until there is a file of its name, and waits until it
     /// can be asked.
-    fn start(&self, name: &str, items: &[&str]) -> Started {
+    pub(crate) fn start(&self, name: &str, items: &[&str]) -> Started {
         let script = "while [ ! -e \"go-$1\" ]; do sleep 0.01; done; [ \"$1\" != bad ]";
         let words = [
             "--name", name, "-w", "1", "--", "sh", "-c", script, "_", "{}", ":::",
@@ -111,7 +111,7 @@ impl Place {
         run
     }
 
-    fn let_go(&self, item: &str) {
+    pub(crate) fn let_go(&self, item: &str) {
         fs::write(self.path(&format!("go-{item}")), "").unwrap();
     }
 }

@@ -53,6 +53,7 @@ mod strangers;
 mod support;
 mod terminal;
 mod titles;
+mod top;
 
 #[path = "../../examples/attach.rs"]
 mod attach;
@@ -111,6 +112,7 @@ fn main() {
         stop_points::trials(),
         strangers::trials(),
         titles::trials(),
+        top::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
