@@ -24,6 +24,7 @@ mod jobs;
 mod join;
 mod layout;
 mod letter;
+mod logs;
 mod manual;
 mod notices;
 mod orders;
@@ -117,6 +118,7 @@ fn do_as_told(
         Some(Command::Ps(command)) => ps::run(&command),
         Some(Command::List(command)) => items::list(&command),
         Some(Command::Show(command)) => items::show(&command),
+        Some(Command::Logs(command)) => logs::run(&command),
         Some(Command::Wait(command)) => items::wait(&command),
         Some(Command::Cancel(command)) => orders::cancel(&command),
         Some(Command::Retry(command)) => orders::retry(&command),

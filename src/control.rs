@@ -11,9 +11,11 @@ mod connection;
 mod events;
 mod failure;
 mod folder;
+mod follow;
 mod gate;
 mod item;
 mod keys;
+mod output;
 mod requests;
 #[cfg(feature = "cli")]
 pub(crate) mod runs;
@@ -30,6 +32,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+#[cfg(feature = "cli")]
+pub(crate) use output::{AttemptEnding, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
 pub use target::Controlled;
 pub(crate) use unusable::Unusable;
 

@@ -9,6 +9,7 @@ use super::compare::Compare;
 use super::dead::Dead;
 use super::items::{ListItems, ShowItems, WaitItems};
 use super::join::Join;
+use super::logs::Logs;
 use super::manual::{Completions, Manual};
 use super::orders::{Cancel, Retry, RunOrder, ScaleRun, StopRun};
 use super::ps::Ps;
@@ -108,6 +109,8 @@ pub(super) enum Command {
     List(ListItems),
     /// Show items of a run: who has them, and each failed attempt
     Show(ShowItems),
+    /// Show what an item's command has written
+    Logs(Logs),
     /// Wait until items of a run have ended
     Wait(WaitItems),
     /// Wait until everything of a run, or on a stream in Redis, has an end

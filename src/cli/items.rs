@@ -168,8 +168,9 @@ fn page(item: &Value) -> String {
     // Writing to a string cannot fail.
     let mut page = format!("{} {name}\n", number(&item["number"]));
     let _ = writeln!(page, "  state:    {}", text(&item["state"]));
-    // Of an item that is done nothing else is known any more.
-    if item["state"] != "done" {
+    let ended = &item["ended"];
+    // Of an item that is done nothing else may be known any more.
+    if item["state"] != "done" || !ended.is_null() {
         let _ = writeln!(page, "  attempts: {}", number(&item["attempts"]));
     }
     if !item["due_us"].is_null() {
@@ -183,6 +184,12 @@ fn page(item: &Value) -> String {
             "  worker:   {worker}, pid {}, since {since}",
             one["pid"]
         );
+    }
+    if item["state"] == "done" && !ended.is_null() {
+        let worker = printable(text(&ended["worker"]));
+        let _ = writeln!(page, "  worker:   {worker}, pid {}", ended["pid"]);
+        let _ = writeln!(page, "  started:  {}", when(&ended["started_us"]));
+        let _ = writeln!(page, "  ended:    {}", when(&ended["ended_us"]));
     }
     for one in item["history"].as_array().into_iter().flatten() {
         let cause = printable(text(&one["cause"]));

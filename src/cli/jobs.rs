@@ -6,6 +6,7 @@ mod ended;
 #[cfg(test)]
 mod hostile;
 mod joblog;
+mod kept;
 mod options;
 mod output;
 mod program;
@@ -13,6 +14,7 @@ mod results;
 mod unanswered;
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -23,6 +25,7 @@ use serde_json::Value;
 use self::budget::Budget;
 pub(super) use self::dry::dry_run;
 use self::joblog::JobLog;
+use self::kept::{BOUNDS_OF_RUN, OutputKeeper};
 pub(super) use self::options::{GIVEN, JobConfig, given};
 use self::options::{check_item, check_json};
 use self::output::{Outputs, Shape};
@@ -36,6 +39,7 @@ use super::layout::JobText;
 use super::view::{Out, View};
 use super::work::{Origin, Producer, ReadItem, Work};
 use super::{pictures, scratch, screen};
+use crate::control::ItemOutputs;
 use crate::jobs::digest::ComparedOutput;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::Template;
@@ -66,6 +70,8 @@ pub(super) struct Jobs {
     grace: Duration,
     /// Made with the views.
     spool: Spool,
+    /// The same, if somebody may ask for output.
+    keeper: Option<OutputKeeper>,
     budget: Budget,
 }
 
@@ -80,6 +86,7 @@ impl Jobs {
             config,
             grace,
             spool: Spool::default(),
+            keeper: None,
             budget: Budget::new(items_max),
         }
     }
@@ -133,6 +140,10 @@ impl Work for Jobs {
             .is_json
             .then(|| self.config.setup.template.clone());
         Box::new(move |line| read_item(line, template.as_ref()))
+    }
+
+    fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {
+        self.keeper.as_ref().map(OutputKeeper::for_clients)
     }
 
     fn layout(&self) -> Box<dyn Layout> {
@@ -190,7 +201,18 @@ impl Work for Jobs {
             results.begin_anew();
         }
         let returns = self.budget.returns();
-        let outputs = Outputs::new(spool, shape, results, origin, (out.clone(), returns));
+        self.keeper = (!config.control.no_control).then(|| {
+            let (accepted, unfinished) = (origin.accepted, &origin.unfinished);
+            OutputKeeper::new(spool.clone(), BOUNDS_OF_RUN, accepted, unfinished)
+        });
+        let keeper = self.keeper.clone();
+        let outputs = Outputs::new(
+            (spool, keeper),
+            shape,
+            results,
+            origin,
+            (out.clone(), returns),
+        );
         views.push(Box::new(outputs));
         if self.config.setup.server.is_some() {
             let unanswered = Unanswered::new(config.pool.max_restarts, origin.stop.clone());

@@ -79,6 +79,7 @@ pub(super) fn start<W: Work>(
     };
     let controlled = Controlled::new(queue, pool)
         .read_items(work.reader())
+        .with_outputs(work.outputs())
         .on_stop(end_run)
         .ending_process()
         .on_put(move |count| expected.add(count))

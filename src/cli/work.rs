@@ -18,6 +18,7 @@ use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::unwritten::Unwritten;
 use super::view::{Out, View};
+use crate::control::ItemOutputs;
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
 use crate::observe::{Event, EventKind, Mode, Observer};
@@ -61,6 +62,11 @@ pub(super) trait Work {
     /// Returns what makes an item of a line of JSON, for those that are put from outside. The error
     /// says what is wrong with the line.
     fn reader(&self) -> ReadItem<Self::Item>;
+
+    /// Returns the output of its items, as far as it is kept, once its views are made.
+    fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {
+        None
+    }
 
     /// Returns the form of its items on a stream.
     fn layout(&self) -> Box<dyn Layout>;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::output::{AttemptEnding, exit_of};
 use crate::observe::{last_cause, micros};
 use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::Failure;
@@ -35,22 +36,31 @@ impl From<StateWord> for ItemState {
     }
 }
 
-/// Returns an item as one of many.
-pub(super) fn line(item: &ItemInfo) -> Value {
+/// Returns an item as one of many. `ending` is what is kept of its end.
+pub(super) fn line(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
     let cause = (!item.history.is_empty()).then(|| last_cause(&item.history));
     let workers: Value = item.holders.iter().map(|one| &*one.worker).collect();
     json!({
         "number": item.number.0,
         "state": item.state,
-        "item": item.name.as_deref().map(clipped),
-        "attempts": item.attempts,
+        "item": name(item, ending).map(clipped),
+        "attempts": attempts(item, ending),
         "workers": workers,
         "cause": cause.as_deref().map(clipped),
     })
 }
 
-/// Returns all that is known of an item.
-pub(super) fn page(item: &ItemInfo) -> Value {
+/// Returns the name: of an item that is done only the end has it.
+fn name<'a>(item: &'a ItemInfo, ending: Option<&'a AttemptEnding>) -> Option<&'a str> {
+    item.name.as_deref().or(ending.map(|ending| &*ending.item))
+}
+
+fn attempts(item: &ItemInfo, ending: Option<&AttemptEnding>) -> u32 {
+    ending.map_or(item.attempts, |ending| item.attempts.max(ending.attempt))
+}
+
+/// Returns all that is known of an item. `ending` is what is kept of its end.
+pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
     let holders = item.holders.iter().map(|one| {
         let since = one.since.map(since_1970);
         json!({"worker": &*one.worker, "pid": one.pid, "since_us": since})
@@ -58,11 +68,12 @@ pub(super) fn page(item: &ItemInfo) -> Value {
     json!({
         "number": item.number.0,
         "state": item.state,
-        "item": item.name,
-        "attempts": item.attempts,
+        "item": name(item, ending),
+        "attempts": attempts(item, ending),
         "holders": holders.collect::<Value>(),
         "due_us": item.due.map(since_1970),
         "history": item.history.iter().map(entry).collect::<Value>(),
+        "ended": ending.map(AttemptEnding::object),
     })
 }
 
@@ -72,6 +83,7 @@ fn entry(failure: &Failure) -> Value {
     json!({
         "attempt": failure.attempt,
         "cause": failure.cause.to_string(),
+        "exit": failure.cause.exit().and_then(exit_of),
         "worker": has_begun.then_some(&scene.worker),
         "pid": has_begun.then_some(scene.pid),
         "started_us": has_begun.then(|| micros(scene.started)),

@@ -17,18 +17,20 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::body::{BodyMemory, WholeBody};
 use super::connection::Peer;
 use super::events::EventListeners;
 use super::failure::{RequestFailure, answer};
+use super::follow::{self, Follower, Next};
 use super::gate::Gate;
 use super::item::{self, StateWord};
 use super::keys::{Begun, KeyedPut, PutKeys};
+use super::output::{AttemptEnding, FoundEnd};
 use super::status::RunStatus;
 use super::target::ControlTarget;
-use crate::ItemState;
+use crate::{ItemInfo, ItemState};
 use crate::error::Error;
 use crate::queue::Joined;
 use dishrack_core::ledger::ItemId;
@@ -48,6 +50,8 @@ pub(super) struct Api {
     waiting: Arc<Semaphore>,
     /// True from when nobody is answered any more.
     is_ending: AtomicBool,
+    /// The same, for those who sleep.
+    ending: watch::Sender<bool>,
 }
 
 type SharedApi = State<Arc<Api>>;
@@ -65,14 +69,25 @@ impl Api {
             memory: BodyMemory::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             is_ending: AtomicBool::new(false),
+            ending: watch::Sender::new(false),
         }
     }
 
     /// Ends all that waits.
     pub(super) fn end(&self) {
         self.is_ending.store(true, Ordering::Release);
+        self.ending.send_replace(true);
         self.target.wake_putters();
         self.listeners.end();
+    }
+
+    /// Returns what is kept of the end of an item that has ended.
+    fn ending(&self, item: &ItemInfo) -> Option<AttemptEnding> {
+        let has_ended = matches!(item.state, ItemState::Done | ItemState::Dead);
+        match self.target.outputs()?.ended(item.number) {
+            FoundEnd::Kept(ending) if has_ended => Some(ending),
+            FoundEnd::Kept(_) | FoundEnd::Gone | FoundEnd::Unseen => None,
+        }
     }
 
     /// Runs something that may block in a thread of its own.
@@ -114,6 +129,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/items", get(list).post(put))
         .route("/v1/items/{number}", get(show))
+        .route("/v1/items/{number}/output", get(output))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
         .route("/v1/join", get(join))
@@ -221,7 +237,8 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
     let items = items.await??;
     let is_full = items.len() == limit;
     let next = items.last().filter(|_| is_full).map(|last| last.number.0);
-    let lines = items.iter().map(item::line).collect::<Value>();
+    let line = |one: &ItemInfo| item::line(one, api.ending(one).as_ref());
+    let lines = items.iter().map(line).collect::<Value>();
     done(&json!({"items": lines, "after": next}))
 }
 
@@ -241,7 +258,7 @@ async fn show(
         true => wait_while(time, &check, |time| api.target.wait_item(id, time)),
     });
     match found.await?? {
-        Some(found) => done(&item::page(&found)),
+        Some(found) => done(&item::page(&found, api.ending(&found).as_ref())),
         None => Err(RequestFailure::unknown_item(id.0)),
     }
 }
@@ -252,6 +269,42 @@ async fn show(
 struct ShowQuery {
     wait: Option<bool>,
     timeout_ms: Option<u64>,
+}
+
+/// The output that is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutputQuery {
+    follow: Option<bool>,
+}
+
+/// Tells the output of an item, in lines of JSON: what there is, or all until its end.
+async fn output(
+    State(api): SharedApi,
+    Number(id): Number,
+    query: Result<Query<OutputQuery>, QueryRejection>,
+) -> ApiAnswer {
+    let is_following = read_query(query)?.follow.unwrap_or(false);
+    let mut follower = Follower::new(&api.target, id, is_following)?;
+    let began = tokio::time::Instant::now();
+    let (follower, looked) = loop {
+        let looked = api.block(move |_| {
+            let looked = follower.look();
+            (follower, looked)
+        });
+        let (same, looked) = looked.await?;
+        let looked = looked?;
+        if is_following || looked.1 != Next::Lag {
+            break (same, looked);
+        }
+        same.after_lag(began).await?;
+        follower = same;
+    };
+    let body = follow::begin(follower, looked, api.ending.subscribe())?;
+    let mut response = Response::new(Body::new(body));
+    let kind = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 /// Hands out nothing more; answered when nothing more is begun.

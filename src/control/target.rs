@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::output::ItemOutputs;
 use super::status::Facts;
 use crate::broker::Accepted;
 use crate::error::Error;
@@ -56,6 +57,8 @@ pub struct Controlled<T, R> {
     /// The number of items that there will be. Without it they are those that there are.
     expected: Option<Arc<dyn Fn() -> Option<u64> + Send + Sync>>,
     pace: Mutex<Progress>,
+    /// The output of its items, if it is kept.
+    outputs: Option<Arc<dyn ItemOutputs>>,
 }
 
 impl<T, R> fmt::Debug for Controlled<T, R> {
@@ -81,6 +84,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             on_put: Arc::new(|_| {}),
             expected: None,
             pace: Mutex::new(Progress::new(Duration::ZERO, Counts::default())),
+            outputs: None,
         }
     }
 
@@ -133,6 +137,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
         self
     }
 
+    /// Sets where the output of items is kept.
+    #[must_use]
+    pub(crate) fn with_outputs(mut self, outputs: Option<Arc<dyn ItemOutputs>>) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
     /// Tells the number of items after each put.
     #[must_use]
     pub(crate) fn on_put(mut self, tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
@@ -141,7 +152,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 }
 
-/// The requests of the API to a queue and its workers. All of it may block but the last four.
+/// The requests of the API to a queue and its workers. All of it may block but the last five.
 pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Sees how it stands. The supervisor may be gone.
     fn facts(&self) -> Result<Option<Facts>, Error>;
@@ -207,6 +218,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     fn unlisten(&self, listener: &Arc<dyn Observer>);
 
     fn object(&self, event: &Event) -> Value;
+
+    /// Returns the output of its items, if it is kept.
+    fn outputs(&self) -> Option<Arc<dyn ItemOutputs>>;
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Controlled<T, R> {
@@ -346,5 +360,9 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn object(&self, event: &Event) -> Value {
         (self.object)(event)
+    }
+
+    fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {
+        self.outputs.clone()
     }
 }

@@ -174,6 +174,10 @@ impl Spool {
         self.is_logged
     }
 
+    pub(crate) fn is_copied(&self) -> bool {
+        self.is_copied
+    }
+
     /// Makes a removed folder again. Returns a share of the lock, or `None` if the folder exists
     /// again already, or there are no locks.
     pub(crate) fn make_again(&self) -> io::Result<Option<File>> {
@@ -257,6 +261,20 @@ impl Spool {
     pub(super) fn open_of_worker(&self, name: WorkerFile) -> io::Result<Option<File>> {
         let opened = open(&self.path_of_worker(name))?;
         Ok(opened.map(|(file, _)| file))
+    }
+
+    /// Opens the pair of files that a worker's present command writes to, as far as it is there.
+    pub(crate) fn open_pair(&self, pid: u32) -> [Option<File>; 2] {
+        let mut names = self.worker_files();
+        names.retain(|name| name.pid == pid && name.kind != FileKind::Log);
+        let newest = names.iter().map(|name| name.begun_ns).max();
+        OutputStream::BOTH.map(|stream| {
+            let is_it = |name: &&WorkerFile| {
+                name.kind == FileKind::Output(stream) && Some(name.begun_ns) == newest
+            };
+            let name = names.iter().find(is_it)?;
+            self.open_of_worker(*name).unwrap_or(None)
+        })
     }
 
     /// Returns the workers' own files.

@@ -34,12 +34,12 @@ crate::trials! {
 }
 
 /// A folder with the sockets of some runs, in which their commands run.
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
 /// A run that is killed when the test is over.
-struct Started(Child);
+pub(crate) struct Started(pub(crate) Child);
 
 impl Drop for Started {
     fn drop(&mut self) {
@@ -50,20 +50,20 @@ impl Drop for Started {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Place { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn socket(&self, name: &str) -> PathBuf {
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
         self.path(&format!("dishrack/{name}.sock"))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
         command.args(arguments);
         command.env("XDG_RUNTIME_DIR", self.folder.path());
@@ -72,21 +72,21 @@ impl Place {
     }
 
     /// Runs a subcommand, which must succeed.
-    fn ask(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> String {
         let output = self.try_ask(arguments);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {error}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn ask_json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn ask_json(&self, arguments: &[&str]) -> Value {
         let (verb, rest) = arguments.split_first().unwrap();
         let arguments = [&[verb, "--format", "json"], rest].concat();
         let text = self.ask(&arguments);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    fn try_ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn try_ask(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         command.stdin(Stdio::null()).output().unwrap()
     }
@@ -111,13 +111,13 @@ impl Place {
         run
     }
 
-    fn let_go(&self, item: &str) {
+    pub(crate) fn let_go(&self, item: &str) {
         fs::write(self.path(&format!("go-{item}")), "").unwrap();
     }
 }
 
 /// Waits for the end of a run, and returns its exit code and what it said on stderr.
-fn finish(mut run: Started) -> (Option<i32>, String) {
+pub(crate) fn finish(mut run: Started) -> (Option<i32>, String) {
     let mut said = String::new();
     let mut stderr = run.0.stderr.take().unwrap();
     std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
@@ -419,7 +419,7 @@ fn another_user_is_told_so() {
 }
 
 /// Returns how often the threads of a process were given a processor.
-fn turns_of(pid: u32) -> u64 {
+pub(crate) fn turns_of(pid: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let turns = threads.map(|thread| {
         let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();

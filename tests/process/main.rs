@@ -32,6 +32,7 @@ mod kill_points;
 mod kills;
 mod large;
 mod limits;
+mod logs;
 mod memory;
 mod million;
 mod nine_failures;
@@ -80,6 +81,7 @@ fn main() {
         kills::trials(),
         large::trials(),
         limits::trials(),
+        logs::trials(),
         memory::trials(),
         million::trials(),
         nine_failures::trials(),
