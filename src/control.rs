@@ -16,6 +16,7 @@ mod gate;
 mod item;
 mod keys;
 mod output;
+mod puts;
 mod requests;
 #[cfg(feature = "cli")]
 pub(crate) mod runs;

@@ -284,7 +284,8 @@ impl Follower {
     /// Tells what is left of an attempt that has ended. Returns also `true` if that is all.
     fn tell_ended(&mut self, ending: &AttemptEnding) -> Result<(Lines, bool), RequestFailure> {
         let mut lines = Lines::new();
-        if ending.pid == 0 {
+        // It was given up before any attempt.
+        if ending.attempt == 0 {
             return Ok((lines, true));
         }
         let run = RunOfItem {
@@ -294,7 +295,9 @@ impl Follower {
         };
         let position = self.position.take().filter(|at| at.is_of(ending));
         let is_new = position.is_none();
-        let position = self.position.insert(position.unwrap_or(Position::of(run, None)));
+        let position = self
+            .position
+            .insert(position.unwrap_or(Position::of(run, None)));
         if is_new {
             lines.push(first_line(run));
         }
@@ -410,10 +413,14 @@ async fn tell(
                         None => pending().await,
                     }
                 };
+                let has_ended = async {
+                    // What it returns is a lock, which is not held here.
+                    drop(ending.wait_for(|ended| *ended).await);
+                };
                 tokio::select! {
                     () = follower.bell.notified() => {}
                     () = changed => sleep(PAUSE).await,
-                    _ = ending.wait_for(|ended| *ended) => is_last_look = true,
+                    () = has_ended => is_last_look = true,
                     () = sender.closed() => return,
                 }
             }
@@ -453,11 +460,13 @@ struct FolderWatch(AsyncFd<OwnedFd>);
 
 impl FolderWatch {
     fn begin(follower: &Follower) -> Result<Self, RequestFailure> {
+        let busy =
+            |why: io::Error| RequestFailure::busy(&format!("its output cannot be watched: {why}"));
         let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
-        let watch = watch.map_err(io::Error::from).and_then(AsyncFd::new);
-        let watch = watch.map_err(|error| {
-            RequestFailure::busy(&format!("its output cannot be watched: {error}"))
-        })?;
+        let watch = watch.map_err(|errno| busy(errno.into()))?;
+        // SAFETY: it owns the descriptor, which stays open and the same until it is dropped.
+        let watch = unsafe { AsyncFd::register(watch) };
+        let watch = watch.map_err(|error| busy(error.into()))?;
         let watch = FolderWatch(watch);
         watch.look_at(follower);
         Ok(watch)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::output::{AttemptEnding, exit_of};
 use crate::observe::{last_cause, micros};
 use crate::{ItemInfo, ItemState};
-use dishrack_core::ledger::Failure;
+use dishrack_core::ledger::{Exit, Failure};
 
 /// The longest name in a list, in letters.
 const NAME_MAX: usize = 200;
@@ -59,8 +59,9 @@ fn attempts(item: &ItemInfo, ending: Option<&AttemptEnding>) -> u32 {
     ending.map_or(item.attempts, |ending| item.attempts.max(ending.attempt))
 }
 
-/// Returns all that is known of an item. `ending` is what is kept of its end.
-pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
+/// Returns all that is known of an item. `ending` is what is kept of its end. The end of an item that is
+/// a command of its own is that of the command.
+pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>, is_command: bool) -> Value {
     let holders = item.holders.iter().map(|one| {
         let since = one.since.map(since_1970);
         json!({"worker": &*one.worker, "pid": one.pid, "since_us": since})
@@ -74,7 +75,18 @@ pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
         "due_us": item.due.map(since_1970),
         "history": item.history.iter().map(entry).collect::<Value>(),
         "ended": ending.map(AttemptEnding::object),
+        "exit": is_command.then(|| exit(item, ending)).flatten(),
     })
+}
+
+/// Returns how the command that an item is has ended. It is done only if it has exited with 0, or was
+/// a dead letter that somebody took away.
+fn exit(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Option<Value> {
+    match item.state {
+        ItemState::Done => exit_of(ending.map_or(Some(Exit::Exited(0)), |ending| ending.exit)?),
+        ItemState::Dead => exit_of(item.history.last()?.cause.exit()?),
+        ItemState::Waiting | ItemState::Running | ItemState::Resting => None,
+    }
 }
 
 fn entry(failure: &Failure) -> Value {

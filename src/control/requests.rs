@@ -16,23 +16,23 @@ use hyper::{Method, StatusCode};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 
-use super::body::{BodyMemory, WholeBody};
+use super::body::BodyMemory;
 use super::connection::Peer;
 use super::events::EventListeners;
 use super::failure::{RequestFailure, answer};
 use super::follow::{self, Follower, Next};
 use super::gate::Gate;
 use super::item::{self, StateWord};
-use super::keys::{Begun, KeyedPut, PutKeys};
+use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
+use super::puts;
 use super::status::RunStatus;
 use super::target::ControlTarget;
-use crate::{ItemInfo, ItemState};
 use crate::error::Error;
 use crate::queue::Joined;
+use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::ItemId;
 
 /// The number of requests that may wait in threads at a time: puts for room, and the like.
@@ -117,7 +117,7 @@ impl Api {
     ) -> Result<R, RequestFailure> {
         let change = self.block(move |api| match api.gate.pass() {
             Some(_passing) => run(api),
-            None => Err(closed()),
+            None => Err(RequestFailure::closed()),
         });
         change.await?
     }
@@ -203,7 +203,7 @@ fn done(value: &Value) -> ApiAnswer {
 /// Tells how the run stands.
 async fn status(State(api): SharedApi) -> ApiAnswer {
     let facts = api.block(|api| api.target.facts()).await??;
-    let facts = facts.ok_or_else(closed)?;
+    let facts = facts.ok_or_else(RequestFailure::closed)?;
     let status = RunStatus::new(&api.name, facts);
     let text = serde_json::to_string(&status).map_err(|why| {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -258,7 +258,14 @@ async fn show(
         true => wait_while(time, &check, |time| api.target.wait_item(id, time)),
     });
     match found.await?? {
-        Some(found) => done(&item::page(&found, api.ending(&found).as_ref())),
+        Some(found) => {
+            let ending = api.ending(&found);
+            done(&item::page(
+                &found,
+                ending.as_ref(),
+                api.target.takes_commands(),
+            ))
+        }
         None => Err(RequestFailure::unknown_item(id.0)),
     }
 }
@@ -349,93 +356,46 @@ async fn reload(State(api): SharedApi) -> ApiAnswer {
     done(&json!({"reloaded": true}))
 }
 
+/// The items that a put is about.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutQuery {
+    form: Option<Form>,
+}
+
+/// A form that a put relies on.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Form {
+    /// Each item is a command of its own.
+    Command,
+}
+
 /// Puts items, one for each line of JSON; all are read before the first is put.
 async fn put(
     State(api): SharedApi,
     Extension(peer): Extension<Peer>,
+    query: Result<Query<PutQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> ApiAnswer {
-    let key = key_of(&headers)?;
+    let key = puts::key_of(&headers)?;
+    let form = read_query(query)?.form;
+    if form.is_some() && !api.target.takes_commands() {
+        let message = "the items of this run are no commands of their own: they are given to its \
+                       COMMAND";
+        return Err(RequestFailure::conflict("no_commands", message));
+    }
     let body = api.memory.read(body).await?;
     let wanted = WantedRequest::new(&api, peer);
     let check = wanted.check();
-    let put = api.change(move |api| put_whole(api, key.as_deref(), &body, &check));
+    let put = api.change(move |api| {
+        puts::put_whole(&*api.target, &api.keys, key.as_deref(), &body.bytes, &check)
+    });
     let put = put.await?;
     let runs = put.runs.iter();
     let runs = runs.map(|(first, last)| json!({"first": first, "last": last}));
     done(&json!({"accepted": put.count(), "items": runs.collect::<Value>()}))
-}
-
-/// The longest key of a put, in bytes.
-const KEY_BYTES_MAX: usize = 255;
-
-fn key_of(headers: &HeaderMap) -> Result<Option<String>, RequestFailure> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    match key.to_str() {
-        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => {
-            let message = format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} letters of ASCII");
-            Err(RequestFailure::bad("bad_key", message))
-        }
-    }
-}
-
-/// Puts the items of a body, from where an earlier put with its key has ended.
-fn put_whole(
-    api: &Api,
-    key: Option<&str>,
-    body: &WholeBody,
-    is_wanted: &dyn Fn() -> bool,
-) -> Result<KeyedPut, RequestFailure> {
-    if api.target.is_on_a_stream() {
-        let message = "this run shares its items by a stream: put them there, as with \
-                       `supervisor put --redis URL`";
-        return Err(RequestFailure::conflict("on_a_stream", message));
-    }
-    let read = api.target.read(&body.bytes);
-    let mut bundle = read.map_err(|(line, why)| {
-        RequestFailure::bad("bad_item", format!("line {line}: {why}; nothing was put"))
-    })?;
-    let digest = || Sha256::digest(&body.bytes).into();
-    let mut put = match key.map(|key| api.keys.lock().begin(key, digest())) {
-        None => KeyedPut::default(),
-        Some(Begun::From(put)) => put,
-        Some(Begun::UnderWay) => {
-            let message = "a put with this Idempotency-Key is under way";
-            return Err(RequestFailure::conflict("under_way", message));
-        }
-        Some(Begun::Reused) => {
-            let message = "this Idempotency-Key was used for other items";
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return Err(RequestFailure::new(status, "key_reused", message));
-        }
-    };
-    if put.is_whole {
-        return Ok(put);
-    }
-    bundle.skip(usize::try_from(put.count()).unwrap_or(usize::MAX));
-    let mut note = |first, last| put.add(first, last);
-    let end = api.target.put(&mut bundle, is_wanted, &mut note);
-    put.is_whole = end.is_ok();
-    if let Some(key) = key {
-        api.keys.lock().end(key, put.clone());
-    }
-    match end {
-        Ok(()) => Ok(put),
-        Err(error) => {
-            let mut failure = match error.is_full() {
-                // Its client is gone, or the run ends.
-                true => closed(),
-                false => RequestFailure::from(error),
-            };
-            let (count, left) = (put.count(), bundle.len());
-            failure.message += &format!("; {count} items were put, and {left} were not");
-            Err(failure)
-        }
-    }
 }
 
 /// A request that waits as long as its client does, and this is not dropped.
@@ -511,15 +471,11 @@ fn wait_while<R>(
         if !is_wanted() {
             // It may have come to pass just now.
             return wait(Duration::ZERO).map_err(|error| match error.is_timeout() {
-                true => closed(),
+                true => RequestFailure::closed(),
                 false => error.into(),
             });
         }
     }
-}
-
-fn closed() -> RequestFailure {
-    RequestFailure::conflict("closed", "the run comes to its end")
 }
 
 /// Waits until every item has ended.

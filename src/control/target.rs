@@ -59,6 +59,7 @@ pub struct Controlled<T, R> {
     pace: Mutex<Progress>,
     /// The output of its items, if it is kept.
     outputs: Option<Arc<dyn ItemOutputs>>,
+    takes_commands: bool,
 }
 
 impl<T, R> fmt::Debug for Controlled<T, R> {
@@ -85,6 +86,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             expected: None,
             pace: Mutex::new(Progress::new(Duration::ZERO, Counts::default())),
             outputs: None,
+            takes_commands: false,
         }
     }
 
@@ -144,6 +146,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
         self
     }
 
+    /// Says that each item is a command of its own.
+    #[must_use]
+    pub(crate) fn of_commands(mut self, takes_commands: bool) -> Self {
+        self.takes_commands = takes_commands;
+        self
+    }
+
     /// Tells the number of items after each put.
     #[must_use]
     pub(crate) fn on_put(mut self, tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
@@ -152,7 +161,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 }
 
-/// The requests of the API to a queue and its workers. All of it may block but the last five.
+/// Returns the key of one item of a put with this key. No line of a text that a run puts has such a
+/// one, which begins with a zero byte.
+fn key_of_line(key: &str, place: u64) -> Vec<u8> {
+    [b"\0put\0", key.as_bytes(), b"\0", &place.to_le_bytes()].concat()
+}
+
+/// The requests of the API to a queue and its workers. All of it may block but the last six.
 pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Sees how it stands. The supervisor may be gone.
     fn facts(&self) -> Result<Option<Facts>, Error>;
@@ -180,11 +195,15 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Replaces all workers, and waits until that is over.
     fn reload(&self) -> Result<(), Error>;
 
-    /// Makes an item of each line.
+    /// Makes an item of each line. With a key, a journal knows each of them again.
     ///
     /// # Errors
     /// The number of the first line that is none, and the reason.
-    fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)>;
+    fn read(&self, body: &[u8], key: Option<&str>) -> Result<Bundle, (usize, String)>;
+
+    /// Returns the items at the front that were put before with the same key; `None` if that was
+    /// used for others.
+    fn put_before(&self, bundle: &Bundle) -> Result<Option<Vec<ItemId>>, Error>;
 
     /// Puts items, and notes the first and last number of those that were accepted one after
     /// another. What is not put stays in the bundle.
@@ -221,6 +240,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
     /// Returns the output of its items, if it is kept.
     fn outputs(&self) -> Option<Arc<dyn ItemOutputs>>;
+
+    /// Returns `true` if each item is a command of its own.
+    fn takes_commands(&self) -> bool;
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Controlled<T, R> {
@@ -286,18 +308,29 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         }
     }
 
-    fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)> {
+    fn read(&self, body: &[u8], key: Option<&str>) -> Result<Bundle, (usize, String)> {
         let mut bundle = Bundle::default();
+        let mut place = 0_u64;
         for (line, number) in body.split(|byte| *byte == b'\n').zip(1..) {
             let line = line.trim_ascii();
             if line.is_empty() {
                 continue;
             }
             let item = (self.read)(line).map_err(|why| (number, why))?;
-            let added = self.queue.add_to_bundle(&mut bundle, &item);
+            let key = key.map(|key| key_of_line(key, place));
+            let added = self.queue.add_to_bundle(&mut bundle, &item, key.as_deref());
             added.map_err(|error| (number, error.to_string()))?;
+            place += 1;
         }
         Ok(bundle)
+    }
+
+    fn put_before(&self, bundle: &Bundle) -> Result<Option<Vec<ItemId>>, Error> {
+        let before = self.queue.put_before(bundle)?;
+        match before.first() {
+            Some(first) if !self.queue.may_be_first(bundle, *first)? => Ok(None),
+            _ => Ok(Some(before)),
+        }
     }
 
     fn put(
@@ -364,5 +397,9 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {
         self.outputs.clone()
+    }
+
+    fn takes_commands(&self) -> bool {
+        self.takes_commands
     }
 }

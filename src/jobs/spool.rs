@@ -238,6 +238,11 @@ impl Spool {
         format!("output cannot be kept in {folder}: {error}")
     }
 
+    /// Returns when the names of all files are on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(self.folder())?.sync_all()
+    }
+
     /// Opens the output of a stream, if there is any.
     pub(crate) fn open(&self, run: CommandRun, stream: OutputStream) -> io::Result<Option<File>> {
         let opened = self.open_measured(run, stream)?;
@@ -345,8 +350,7 @@ impl Spool {
         }
     }
 
-    /// Returns the attempts that have files.
-    #[cfg(test)]
+    /// Returns the attempts that have files: they were begun.
     pub(crate) fn attempts(&self) -> BTreeSet<(ItemId, u32)> {
         let names = self.names().filter_map(|name| attempt_of(&name));
         names.map(|(id, attempt, _)| (id, attempt)).collect()

@@ -108,14 +108,23 @@ fn output_is_told(options: &[&str]) {
     assert_eq!(after.stdout, b"first a\nhalf\xff\n");
     assert_eq!(after.stderr, b"complaint a\n");
     let shown = place.ask_json(&["show", "1"]);
-    assert_eq!((&shown["item"], &shown["state"]), (&json!("a"), &json!("done")));
+    assert_eq!(
+        (&shown["item"], &shown["state"]),
+        (&json!("a"), &json!("done"))
+    );
     assert_eq!(shown["ended"]["exit"], json!({"code": 0, "signal": null}));
     place.let_go("bad");
     assert_eq!(place.try_ask(&["wait", "2"]).status.code(), Some(1));
-    assert_eq!(place.try_ask(&["logs", "2"]).stdout, b"first bad\nhalf\xff\n");
+    assert_eq!(
+        place.try_ask(&["logs", "2"]).stdout,
+        b"first bad\nhalf\xff\n"
+    );
     let dead = place.ask_json(&["show", "2"]);
     let exit = json!({"code": 1, "signal": null});
-    assert_eq!((&dead["ended"]["exit"], &dead["history"][0]["exit"]), (&exit, &exit));
+    assert_eq!(
+        (&dead["ended"]["exit"], &dead["history"][0]["exit"]),
+        (&exit, &exit)
+    );
     let unknown = place.try_ask(&["logs", "77"]);
     assert_eq!(unknown.status.code(), Some(2));
     // The last one is told to its end, though the run ends with it.
@@ -148,7 +157,8 @@ fn each_attempt_is_followed_with(options: &[&str]) {
 
 fn large_output_is_told(options: &[&str]) {
     let place = Place::new();
-    let script = "seq 1000000; echo ready >&2; while [ ! -e go-1 ]; do sleep 0.01; done; seq 1000000";
+    let script =
+        "seq 1000000; echo ready >&2; while [ ! -e go-1 ]; do sleep 0.01; done; seq 1000000";
     let run = start(&place, options, script, &["a", "b"]);
     let expected: String = (1..=1_000_000).map(|n| format!("{n}\n")).collect();
     let following = Following::begin(&place, "1");
@@ -158,7 +168,10 @@ fn large_output_is_told(options: &[&str]) {
     assert!(place.ask(&["logs", "1"]) == expected);
     place.let_go("1");
     let (told, said, code) = following.end();
-    assert_eq!((told.len(), said.as_str(), code), (2 * expected.len(), "ready\n", Some(0)));
+    assert_eq!(
+        (told.len(), said.as_str(), code),
+        (2 * expected.len(), "ready\n", Some(0))
+    );
     assert!(told == [expected.as_bytes(), expected.as_bytes()].concat());
     let after = place.try_ask(&["logs", "-f", "1"]);
     assert!(after.stdout == told);
@@ -176,7 +189,9 @@ fn the_files_of_one_item_are_not_taken_for_those_of_the_next() {
     let following = (1..=300).step_by(7).map(|number| {
         let target = format!("/v1/items/{number}/output?follow=true");
         let mut stream = connect(&place.socket("run"));
-        stream.write_all(head("GET", &target, "", 0).as_bytes()).unwrap();
+        stream
+            .write_all(head("GET", &target, "", 0).as_bytes())
+            .unwrap();
         (number, stream)
     });
     for (number, stream) in following.collect::<Vec<_>>() {
@@ -189,7 +204,9 @@ fn the_files_of_one_item_are_not_taken_for_those_of_the_next() {
                 serde_json::from_str::<Value>(line).ok()
             });
             let pieces = lines.filter(|line| line["stream"] == name);
-            pieces.map(|line| line["text"].as_str().unwrap().to_owned()).collect()
+            pieces
+                .map(|line| line["text"].as_str().unwrap().to_owned())
+                .collect()
         };
         assert_eq!(told("stdout"), format!("out item-{number}\n"), "{body}");
         assert_eq!(told("stderr"), format!("err item-{number}\n"), "{body}");
@@ -217,7 +234,10 @@ fn the_output_of_the_latest_items_is_kept() {
     assert_eq!((answer.status, &*answer.code()), (410, "output_gone"));
     // What is kept takes one file for each, and both of the item that runs.
     until("the files of the others are gone", || {
-        fs::read_dir(place.path("run.journal-output")).unwrap().count() <= 1003
+        fs::read_dir(place.path("run.journal-output"))
+            .unwrap()
+            .count()
+            <= 1003
     });
     place.let_go("hold");
     assert_eq!(finish(run).0, Some(0));

@@ -126,7 +126,10 @@ impl<C> KeptEnds<C> {
                 run.0 = first;
             }
         }
-        if let Some(last) = number.checked_add(1).and_then(|next| self.seen.remove(&next)) {
+        if let Some(last) = number
+            .checked_add(1)
+            .and_then(|next| self.seen.remove(&next))
+        {
             run.1 = last;
         }
         self.seen.insert(run.0, run.1);

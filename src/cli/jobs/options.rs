@@ -141,6 +141,8 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         server,
         script,
         feed,
+        is_own: false,
+        is_begin_synced: false,
         environment,
         workdir: workdir.map(PathBuf::into_os_string),
         spool: Spool::default(),

@@ -323,7 +323,9 @@ impl Outputs {
         }
         for run in std::mem::take(&mut self.unkept) {
             if !self.unwritten.has(run.id, run.attempt) {
-                OutputStream::BOTH.map(|stream| self.spool.remove(run, stream));
+                for stream in OutputStream::BOTH {
+                    self.spool.remove(run, stream);
+                }
             }
         }
         fail::point("output: its files removed");
