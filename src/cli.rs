@@ -2,6 +2,7 @@
 //!
 //! Only this module and `bin` print and end the process. All output but the job's goes to stderr.
 
+mod add;
 mod address;
 mod advice;
 mod args;
@@ -42,6 +43,7 @@ mod scratch;
 mod screen;
 mod served;
 mod serving;
+mod state;
 mod status;
 mod stop;
 mod stream;
@@ -100,6 +102,7 @@ fn do_as_told(
 ) -> Result<u8, RunError> {
     let jobs = match &args.command {
         Some(Command::Work(work)) => Some(&work.jobs),
+        Some(Command::Serve(serve)) => Some(&serve.jobs),
         Some(_) => None,
         None => Some(&args.run.jobs),
     };
@@ -113,6 +116,10 @@ fn do_as_told(
         Some(Command::Work(command)) => {
             run_with(validation::of_work(*command).map_err(RunError::Usage)?)
         }
+        Some(Command::Serve(command)) => {
+            run_with(validation::of_serve(*command).map_err(RunError::Usage)?)
+        }
+        Some(Command::Add(command)) => add::run(&command),
         Some(Command::Join(command)) => join::run(&command),
         Some(Command::Status(command)) => status::run(&command),
         Some(Command::Ps(command)) => ps::run(&command),

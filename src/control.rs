@@ -34,7 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 #[cfg(feature = "cli")]
-pub(crate) use output::{AttemptEnding, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
+pub(crate) use output::{AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
 pub use target::Controlled;
 pub(crate) use unusable::Unusable;
 

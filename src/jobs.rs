@@ -54,6 +54,10 @@ pub(crate) struct Job {
     pub(crate) text: ByteBuf,
 }
 
+/// What stands for the command where each item is one of its own. No command line has a space in
+/// its front.
+pub(crate) const OWN: &str = " each item is a command of its own";
+
 /// The number of bytes after which names are cut off.
 const NAME_BYTES: usize = 4096;
 
@@ -150,6 +154,9 @@ impl Setup {
 
     /// Returns what is run in one line, with the places of the items as they were written.
     pub(crate) fn source(&self) -> String {
+        if self.is_own {
+            return OWN.to_owned();
+        }
         let server = self.server.clone().unwrap_or_default();
         in_one_line(&[server, self.template.source()].concat())
     }

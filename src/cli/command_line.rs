@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::args::{self, RunArgs, WorkArgs, rules};
+use super::add::Add;
+use super::args::{self, RunArgs, ServeArgs, WorkArgs, rules};
 use super::compare::Compare;
 use super::dead::Dead;
 use super::items::{ListItems, ShowItems, WaitItems};
@@ -47,7 +48,9 @@ pub(super) struct CommandLine {
 impl CommandLine {
     /// Returns the command with all subcommands and options.
     pub(super) fn whole() -> clap::Command {
-        CommandLine::command().mut_subcommand("work", args::work)
+        CommandLine::command()
+            .mut_subcommand("work", args::work)
+            .mut_subcommand("serve", args::serve)
     }
 
     /// Reads the arguments, the program's name first, and checks whether the options go together.
@@ -103,6 +106,10 @@ pub(super) enum Command {
     Status(StatusArgs),
     /// Put items on the queue of a run, or on a stream in Redis
     Put(Put),
+    /// Serve a queue that stays, on a journal, until it is stopped
+    Serve(Box<ServeArgs>),
+    /// Add a command to a served queue
+    Add(Add),
     /// Work on a stream in Redis until stopped
     Work(Box<WorkArgs>),
     /// List the items of a run

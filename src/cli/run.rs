@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::workload::Workload;
 use super::{orphans, pictures, scratch, screen, served, serving};
+use crate::jobs::OWN;
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
@@ -41,9 +43,14 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     }
     let mut origin = origin(config, &queue, &stop, &workload, &work)?;
     let views = views(config, &mut work, &queue, &origin, &workload)?;
+    // What stays is not shown again, but kept.
+    let earlier = match config.purpose {
+        Purpose::Serve => Vec::new(),
+        _ => std::mem::take(&mut origin.unshown),
+    };
     let printer = Printer::start(
         config,
-        (views, std::mem::take(&mut origin.unshown)),
+        (views, earlier),
         work.halt_rule(&origin),
         origin.letters.clone(),
         stop.clone(),
@@ -67,7 +74,8 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
-    serving::start(reserved, &work, &queue, &running.pool, &stop, &workload)?;
+    serving::start(reserved, &work, (&queue, &running.pool), &stop, &workload)?;
+    serving::tell_ready(config);
     terminal
         .pass_on(&running.pool)
         .map_err(RunError::of_thread)?;
@@ -84,7 +92,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     };
     let produced = match config.purpose {
         Purpose::All => work.produce(&mut producer),
-        Purpose::Work | Purpose::WorkUntilDone => Ok(()),
+        Purpose::Work | Purpose::WorkUntilDone | Purpose::Serve => Ok(()),
     };
     let lines = producer.lines;
     let produced = produced.and_then(|()| end_input(&queue, &stop, &workload.expected, lines));
@@ -145,6 +153,8 @@ impl<T: 'static, R: 'static> Running<T, R> {
             false => has_dead_letters(&self.queue),
             true => self.workload.sum(&self.queue).map(|counts| counts.dead > 0),
         };
+        // Whoever asks from here on would be answered without what the journal knows.
+        served::end();
         let closed = match signal.is_some() && self.is_shared {
             true => {
                 leave_in_time(&self.queue);
@@ -161,7 +171,11 @@ impl<T: 'static, R: 'static> Running<T, R> {
                 (Err(error), _) if !is_kept => screen::complain(error),
                 _ => self.workload.tell_left_undone(&self.queue),
             }
-            return Ok(code::of_signal(signal));
+            let is_its_end = config.purpose == Purpose::Serve && is_kept;
+            return Ok(match is_its_end && joined.is_ok() && closed.is_ok() {
+                true => code::DONE,
+                false => code::of_signal(signal),
+            });
         }
         let is_whole = is_written && closed.is_ok();
         if let Some((why, code)) = self.stop.halted() {
@@ -193,7 +207,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
 
     /// Waits for the end of the work, or of the run.
     fn join(&self, purpose: Purpose) -> Result<(), RunError> {
-        if purpose != Purpose::Work {
+        if !purpose.stays() {
             return self.queue.join().map(drop).map_err(RunError::from);
         }
         // Nothing is ever sent; the wait ends with the disconnection.
@@ -306,6 +320,7 @@ fn origin<W: Work>(
         },
         unshown,
         journal: queue.journal_identity(),
+        was_left: queue.was_left(),
         letters,
         shown: Arc::new(move |attempts| shown.shown(attempts)),
         unwritten,
@@ -430,10 +445,34 @@ fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, Ru
         let earlier = queue.exchange_command(command.as_bytes())?;
         let is_other = |earlier: &Vec<u8>| counts.accepted > 0 && earlier != command.as_bytes();
         if let Some(earlier) = earlier.filter(is_other) {
+            check_kind_of_items(path, (&earlier, &command)).inspect_err(|_| {
+                // The next run is to find what this one has found.
+                let _ = queue.exchange_command(&earlier);
+                let _ = queue.close_store();
+            })?;
             printer::say_other_command(path, &String::from_utf8_lossy(&earlier));
         }
     }
     Ok(queue)
+}
+
+/// Checks that items which are commands of their own are not taken for those of a COMMAND, nor the
+/// other way round.
+fn check_kind_of_items(journal: &Path, (earlier, now): (&[u8], &str)) -> Result<(), RunError> {
+    let (was_own, is_own) = (earlier == OWN.as_bytes(), now == OWN);
+    let journal = journal.display();
+    match (was_own, is_own) {
+        (true, false) => Err(RunError::Usage(format!(
+            "{journal}: its items are commands of their own, for `supervisor serve` without a \
+             COMMAND: name another journal"
+        ))),
+        (false, true) => Err(RunError::Usage(format!(
+            "{journal}: its items are those of a COMMAND ({}), and no commands of their own: name \
+             another journal",
+            String::from_utf8_lossy(earlier)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The shortest time that a stopped run waits for its last lines to be read.
@@ -462,6 +501,13 @@ fn start_workers<W: Work>(
     queue: &JoinableQueue<W::Item>,
     printer: &Arc<Printer>,
 ) -> Result<Supervisor<W::Item, W::Outcome>, RunError> {
+    if !work.lost().is_empty() {
+        queue.set_observer(Arc::clone(printer) as _)?;
+        // Nobody can have begun them again yet.
+        for id in work.lost() {
+            queue.lose_attempt(*id)?;
+        }
+    }
     let builder = Supervisor::builder()
         .processes(config.workers)
         .owns_process()

@@ -1,12 +1,14 @@
 //! The control socket of a run: its place, and the effect of an order to stop. It does not know the
 //! requests.
 
+use std::io::Write;
 use std::process;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
 use super::args::ControlArgs;
+use super::config::Config;
 use super::event_json::object;
 use super::exit_codes::RunError;
 use super::stop::Stop;
@@ -50,8 +52,10 @@ pub(super) fn reserve(args: &ControlArgs) -> Result<Option<Reserved>, RunError> 
 pub(super) fn start<W: Work>(
     reserved: Option<Reserved>,
     work: &W,
-    queue: &JoinableQueue<W::Item>,
-    pool: &Arc<Supervisor<W::Item, W::Outcome>>,
+    (queue, pool): (
+        &JoinableQueue<W::Item>,
+        &Arc<Supervisor<W::Item, W::Outcome>>,
+    ),
     stop: &Stop,
     workload: &Workload,
 ) -> Result<(), RunError> {
@@ -80,6 +84,7 @@ pub(super) fn start<W: Work>(
     let controlled = Controlled::new(queue, pool)
         .read_items(work.reader())
         .with_outputs(work.outputs())
+        .of_commands(work.takes_commands())
         .on_stop(end_run)
         .ending_process()
         .on_put(move |count| expected.add(count))
@@ -89,3 +94,14 @@ pub(super) fn start<W: Work>(
     served::keep(control);
     Ok(())
 }
+
+/// Tells whoever has started this run, and waits for it, that it can be asked.
+pub(super) fn tell_ready(config: &Config) {
+    if let Some(mut ready) = config.ready.as_ref() {
+        // Whoever waited for it may be gone.
+        let _ = ready.write_all(READY);
+    }
+}
+
+/// What a detached run says when it can be asked.
+pub(super) const READY: &[u8] = b"ready\n";

@@ -68,6 +68,17 @@ pub(super) trait Work {
         None
     }
 
+    /// Returns the items that a run which was killed had begun, once its views are made. Each is
+    /// charged with the attempt that was lost.
+    fn lost(&self) -> &[ItemId] {
+        &[]
+    }
+
+    /// Returns `true` if each of its items is a command of its own.
+    fn takes_commands(&self) -> bool {
+        false
+    }
+
     /// Returns the form of its items on a stream.
     fn layout(&self) -> Box<dyn Layout>;
 
@@ -112,6 +123,8 @@ pub(super) struct Origin {
     pub(super) unshown: Vec<Event>,
     /// The journal's identity, if there is a journal.
     pub(super) journal: Option<u128>,
+    /// True if the journal's last run did not close it: it was killed.
+    pub(super) was_left: bool,
     /// The file of dead letters, if it is wanted.
     pub(super) letters: Option<Arc<DeadLetterLog>>,
     /// Notes the attempts that are shown.

@@ -18,13 +18,13 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::failure::RequestFailure;
 use super::output::{
-    AttemptEnding, FoundEnd, ItemOutputs, OutputContent, OutputPlace, RunOfItem, STREAMS, exit_of,
-    piece,
+    AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputContent, OutputPlace, RunOfItem, STREAMS,
+    exit_of, piece,
 };
 use super::target::ControlTarget;
 use crate::{ItemInfo, ItemState};
@@ -93,7 +93,7 @@ pub(super) struct Follower {
     id: ItemId,
     is_following: bool,
     position: Option<Position>,
-    bell: Arc<Notify>,
+    bell: Arc<EndBell>,
     buffer: Vec<u8>,
 }
 
@@ -122,7 +122,7 @@ impl Follower {
             let message = "this run keeps no output: its items are not those of a COMMAND";
             return Err(RequestFailure::conflict("no_output", message));
         };
-        let bell = Arc::new(Notify::new());
+        let bell = Arc::new(EndBell::default());
         outputs.on_end(id, &bell);
         Ok(Follower {
             target: Arc::clone(target),
@@ -142,7 +142,11 @@ impl Follower {
     pub(super) fn look(&mut self) -> Result<(Lines, Next), RequestFailure> {
         let info = self.target.item(self.id)?;
         let info = info.ok_or_else(|| RequestFailure::unknown_item(self.id.0))?;
-        let found = self.outputs.ended(self.id);
+        let found = match (self.outputs.ended(self.id), self.bell.last()) {
+            // It was still there when it ended, and its files may be open here.
+            (FoundEnd::Gone, Some(ending)) => FoundEnd::Kept(ending),
+            (found, _) => found,
+        };
         match info.state {
             ItemState::Done | ItemState::Dead => self.look_at_end(&info, found),
             ItemState::Running | ItemState::Waiting | ItemState::Resting => match running(&info) {
@@ -192,20 +196,18 @@ impl Follower {
                 lines.push(self.last_line(info, Some(&ending)));
                 Ok((lines, Next::Over))
             }
-            FoundEnd::Gone => {
-                let message = format!(
-                    "the output of item {} is not kept any more: this run keeps {}",
-                    self.id,
-                    self.outputs.bounds()
-                );
-                Err(RequestFailure::new(
-                    StatusCode::GONE,
-                    "output_gone",
-                    message,
-                ))
-            }
+            FoundEnd::Gone => Err(self.gone()),
             FoundEnd::Kept(_) | FoundEnd::Unseen => Ok((Lines::new(), Next::Lag)),
         }
+    }
+
+    fn gone(&self) -> RequestFailure {
+        let message = format!(
+            "the output of item {} is not kept any more: this run keeps {}",
+            self.id,
+            self.outputs.bounds()
+        );
+        RequestFailure::new(StatusCode::GONE, "output_gone", message)
     }
 
     /// Looks at an item that no worker has begun: it may have failed before.
@@ -305,6 +307,9 @@ impl Follower {
             OutputPlace::Memory(bytes) => OutputContent::Bytes(bytes),
             OutputPlace::Files => {
                 position.open(|| self.outputs.open_ended(run));
+                if ending.bytes > 0 && position.files.iter().all(Option::is_none) {
+                    return Err(self.gone());
+                }
                 OutputContent::Files(&position.files)
             }
         };
@@ -418,7 +423,7 @@ async fn tell(
                     drop(ending.wait_for(|ended| *ended).await);
                 };
                 tokio::select! {
-                    () = follower.bell.notified() => {}
+                    () = follower.bell.rung() => {}
                     () = changed => sleep(PAUSE).await,
                     () = has_ended => is_last_look = true,
                     () = sender.closed() => return,
@@ -445,7 +450,7 @@ impl Follower {
     /// # Errors
     /// It is not, because it is not shown yet.
     pub(super) async fn after_lag(&self, since: Instant) -> Result<(), RequestFailure> {
-        let waited = timeout_at(since + LAG, self.bell.notified()).await;
+        let waited = timeout_at(since + LAG, self.bell.rung()).await;
         waited.map_err(|_| {
             let message = "the item has ended, and the run has not shown its output yet; follow it \
                            to wait for that";

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -36,10 +37,40 @@ pub(crate) trait ItemOutputs: Send + Sync + fmt::Debug {
     fn may_be_of(&self, file: &[u8], id: ItemId) -> bool;
 
     /// Rings this bell at each end of an attempt of the item, until it is dropped.
-    fn on_end(&self, id: ItemId, bell: &Arc<Notify>);
+    fn on_end(&self, id: ItemId, bell: &Arc<EndBell>);
 
     /// Returns how much is kept, in words.
     fn bounds(&self) -> String;
+}
+
+/// The bell of somebody who waits for ends of an item's attempts.
+#[derive(Debug, Default)]
+pub(crate) struct EndBell {
+    rung: Notify,
+    /// The last of them.
+    last: Mutex<Option<AttemptEnding>>,
+}
+
+impl EndBell {
+    pub(crate) fn ring(&self, ending: AttemptEnding) {
+        *self.last.lock() = Some(ending);
+        self.rung.notify_one();
+    }
+
+    /// Waits until it rings, or has rung since the last wait.
+    pub(super) async fn rung(&self) {
+        self.rung.notified().await;
+    }
+
+    /// Returns `true` if it has rung.
+    #[cfg(test)]
+    pub(crate) fn has_rung(&self) -> bool {
+        self.last.lock().is_some()
+    }
+
+    pub(super) fn last(&self) -> Option<AttemptEnding> {
+        self.last.lock().clone()
+    }
 }
 
 /// One attempt at an item, by a worker process.
@@ -80,6 +111,8 @@ pub(crate) struct AttemptEnding {
     /// True if the item has ended with it.
     pub(crate) is_last: bool,
     pub(crate) output: OutputPlace,
+    /// The bytes of it.
+    pub(crate) bytes: u64,
 }
 
 /// The place of what an attempt has written.

@@ -7,10 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use super::ended::AttemptEnd;
-use crate::control::{AttemptEnding, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
+use crate::control::{AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
 use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use dishrack_core::kept::{KeepBounds, KeptEnd, KeptEnds};
 use dishrack_core::ledger::ItemId;
@@ -19,6 +18,12 @@ use dishrack_core::ledger::ItemId;
 pub(super) const BOUNDS_OF_RUN: KeepBounds = KeepBounds {
     items: 1000,
     bytes: 16 * 1024 * 1024,
+};
+
+/// The bounds for a queue that stays, whose items' output is shown nowhere else.
+pub(super) const BOUNDS_OF_SERVED: KeepBounds = KeepBounds {
+    items: 10_000,
+    bytes: 1024 * 1024 * 1024,
 };
 
 /// What is kept, for those who keep and those who ask.
@@ -30,7 +35,7 @@ struct KeptOutputs {
     spool: Spool,
     bounds: KeepBounds,
     ends: Mutex<KeptEnds<AttemptEnding>>,
-    bells: Mutex<HashMap<ItemId, Vec<Weak<Notify>>>>,
+    bells: Mutex<HashMap<ItemId, Vec<Weak<EndBell>>>>,
 }
 
 /// The output of an attempt, when it is handed over.
@@ -70,7 +75,6 @@ impl OutputKeeper {
             }
             HandedOutput::Files(length) => (OutputPlace::Files, length),
         };
-        let bytes = bytes + ended.item.len() as u64;
         let ending = AttemptEnding {
             item: Arc::clone(&ended.item),
             attempt: ended.attempt,
@@ -82,9 +86,16 @@ impl OutputKeeper {
             cause: ended.cause.clone(),
             is_last: ended.is_last,
             output,
+            bytes,
         };
-        let gone = self.0.ends.lock().handle_end(ended.id, bytes, ending);
-        self.0.ring(ended.id);
+        let weight = bytes + ended.item.len() as u64;
+        let gone = self
+            .0
+            .ends
+            .lock()
+            .handle_end(ended.id, weight, ending.clone());
+        // Whoever follows it has it before another end makes it go.
+        self.0.ring(ended.id, ending);
         let run = |(id, ending): (ItemId, AttemptEnding)| match ending.output {
             OutputPlace::Memory(_) => None,
             OutputPlace::Files => Some(CommandRun {
@@ -105,7 +116,7 @@ impl OutputKeeper {
 }
 
 impl KeptOutputs {
-    fn ring(&self, id: ItemId) {
+    fn ring(&self, id: ItemId, ending: AttemptEnding) {
         let mut bells = self.bells.lock();
         if bells.is_empty() {
             return;
@@ -115,7 +126,7 @@ impl KeptOutputs {
         };
         of_item.retain(|bell| bell.strong_count() > 0);
         for bell in of_item.iter().filter_map(Weak::upgrade) {
-            bell.notify_one();
+            bell.ring(ending.clone());
         }
     }
 
@@ -167,7 +178,7 @@ impl ItemOutputs for KeptOutputs {
         is_own || file.starts_with(b"w") && self.spool.is_logged()
     }
 
-    fn on_end(&self, id: ItemId, bell: &Arc<Notify>) {
+    fn on_end(&self, id: ItemId, bell: &Arc<EndBell>) {
         let mut bells = self.bells.lock();
         bells.retain(|_, of_item| of_item.iter().any(|bell| bell.strong_count() > 0));
         bells.entry(id).or_default().push(Arc::downgrade(bell));
@@ -233,16 +244,12 @@ mod tests {
     #[test]
     fn a_bell_rings_at_an_end_of_its_item_alone() {
         let keeper = OutputKeeper::new(Spool::default(), BOUNDS_OF_RUN, 0, &BTreeSet::new());
-        let (mine, other) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (mine, other) = (Arc::new(EndBell::default()), Arc::new(EndBell::default()));
         let asked = keeper.for_clients();
         asked.on_end(ItemId(1), &mine);
         asked.on_end(ItemId(2), &other);
         keeper.keep(&end(1), HandedOutput::Files(0));
-        let has_rung = |bell: &Arc<Notify>| {
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            let mut waiting = Box::pin(bell.notified());
-            std::future::Future::poll(waiting.as_mut(), &mut context).is_ready()
-        };
+        let has_rung = |bell: &EndBell| bell.has_rung();
         assert!(has_rung(&mine) && !has_rung(&other));
     }
 }
