@@ -77,6 +77,8 @@ Examples:
   supervisor work --redis redis://db1 -- ./job {}
       jobs for many machines: put from one, worked on by each where the second line is run;
       `join` waits for all of them, `status` shows how they stand
+  supervisor add --start -- ffmpeg -i a.mov a.webm
+      a command on a queue that stays; `wait` and `logs -f` follow it
   supervisor --worker 'python3 model.py' --input names.txt
       names are served by processes that keep a model in memory
   supervisor --workers 2

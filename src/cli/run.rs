@@ -74,7 +74,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
-    serving::start(reserved, &work, (&queue, &running.pool), &stop, &workload)?;
+    serving::start(reserved, &work, &queue, &running.pool, &stop, &workload)?;
     serving::tell_ready(config);
     terminal
         .pass_on(&running.pool)
@@ -240,6 +240,10 @@ impl<T: 'static, R: 'static> Running<T, R> {
         if config.is_shared() {
             leave_in_time(&self.queue);
         }
+        if config.purpose == Purpose::Serve {
+            // The next run is not to take for lost what this stop has ended.
+            let _ = self.queue.close_store();
+        }
         end(code::of_signal(signal));
     }
 
@@ -304,6 +308,14 @@ fn origin<W: Work>(
         true => earlier::events(queue, |item| work.name_of(item))?,
         false => Vec::new(),
     };
+    let unfinished = match work.keeps_attempts() {
+        true => queue.waiting_ids()?,
+        false => BTreeSet::new(),
+    };
+    let unshown = match config.purpose {
+        Purpose::Serve => earlier::without_dropped(queue, unshown, &unfinished)?,
+        Purpose::All | Purpose::Work | Purpose::WorkUntilDone => unshown,
+    };
     let unwritten = Unwritten::default();
     let letters = config.dead_letters.as_ref().map(|(path, file)| {
         let file = file.try_clone()?;
@@ -314,10 +326,7 @@ fn origin<W: Work>(
     let shown = queue.clone();
     Ok(Origin {
         accepted: queue.counts_here()?.accepted,
-        unfinished: match work.keeps_attempts() {
-            true => queue.waiting_ids()?,
-            false => BTreeSet::new(),
-        },
+        unfinished,
         unshown,
         journal: queue.journal_identity(),
         was_left: queue.was_left(),

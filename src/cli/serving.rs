@@ -52,10 +52,8 @@ pub(super) fn reserve(args: &ControlArgs) -> Result<Option<Reserved>, RunError> 
 pub(super) fn start<W: Work>(
     reserved: Option<Reserved>,
     work: &W,
-    (queue, pool): (
-        &JoinableQueue<W::Item>,
-        &Arc<Supervisor<W::Item, W::Outcome>>,
-    ),
+    queue: &JoinableQueue<W::Item>,
+    pool: &Arc<Supervisor<W::Item, W::Outcome>>,
     stop: &Stop,
     workload: &Workload,
 ) -> Result<(), RunError> {

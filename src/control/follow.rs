@@ -188,7 +188,7 @@ impl Follower {
         found: FoundEnd,
     ) -> Result<(Lines, Next), RequestFailure> {
         match found {
-            FoundEnd::Kept(ending) if is_end_of(info, &ending) => {
+            FoundEnd::Kept(ending) if ending.is_end_of(info) => {
                 let (mut lines, is_all) = self.tell_ended(&ending)?;
                 if !is_all {
                     return Ok((lines, Next::More));
@@ -360,16 +360,6 @@ fn running(info: &ItemInfo) -> Option<(RunOfItem, SystemTime)> {
         pid: holder.pid,
     };
     Some((attempt, holder.since?))
-}
-
-/// Returns `true` if an item has ended as it is known here, rather than once more since then.
-fn is_end_of(info: &ItemInfo, ending: &AttemptEnding) -> bool {
-    let last = info.history.last().map(|failure| failure.attempt);
-    let is_same = match info.state {
-        ItemState::Dead => ending.cause.is_some() && last == Some(ending.attempt),
-        _ => true,
-    };
-    ending.is_last && is_same
 }
 
 /// Makes the answer of which these lines are the beginning.

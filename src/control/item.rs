@@ -75,15 +75,14 @@ pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>, is_command: 
         "due_us": item.due.map(since_1970),
         "history": item.history.iter().map(entry).collect::<Value>(),
         "ended": ending.map(AttemptEnding::object),
-        "exit": is_command.then(|| exit(item, ending)).flatten(),
+        "exit": is_command.then(|| exit(item)).flatten(),
     })
 }
 
-/// Returns how the command that an item is has ended. It is done only if it has exited with 0, or was
-/// a dead letter that somebody took away.
-fn exit(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Option<Value> {
+/// Returns how the command that an item is has ended. It is done only if it has exited with 0.
+fn exit(item: &ItemInfo) -> Option<Value> {
     match item.state {
-        ItemState::Done => exit_of(ending.map_or(Some(Exit::Exited(0)), |ending| ending.exit)?),
+        ItemState::Done => exit_of(Exit::Exited(0)),
         ItemState::Dead => exit_of(item.history.last()?.cause.exit()?),
         ItemState::Waiting | ItemState::Running | ItemState::Resting => None,
     }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::observe::micros;
+use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::{Exit, ItemId};
 
 /// A run's output of items, as far as it keeps it.
@@ -125,6 +126,18 @@ pub(crate) enum OutputPlace {
 }
 
 impl AttemptEnding {
+    /// Returns `true` if it is the end that the item has now, rather than one before a retry: an end
+    /// is kept a moment after the item has it.
+    pub(super) fn is_end_of(&self, item: &ItemInfo) -> bool {
+        let last = item.history.last().map(|failure| failure.attempt);
+        let is_same = match item.state {
+            ItemState::Done => self.cause.is_none(),
+            ItemState::Dead => self.cause.is_some() && last == Some(self.attempt),
+            ItemState::Waiting | ItemState::Running | ItemState::Resting => false,
+        };
+        self.is_last && is_same
+    }
+
     /// Returns it as JSON has it.
     pub(super) fn object(&self) -> Value {
         let has_begun = self.pid != 0;

@@ -83,9 +83,8 @@ impl Api {
 
     /// Returns what is kept of the end of an item that has ended.
     fn ending(&self, item: &ItemInfo) -> Option<AttemptEnding> {
-        let has_ended = matches!(item.state, ItemState::Done | ItemState::Dead);
         match self.target.outputs()?.ended(item.number) {
-            FoundEnd::Kept(ending) if has_ended => Some(ending),
+            FoundEnd::Kept(ending) if ending.is_end_of(item) => Some(ending),
             FoundEnd::Kept(_) | FoundEnd::Gone | FoundEnd::Unseen => None,
         }
     }

@@ -779,6 +779,7 @@ fn the_page_has_every_route_and_code() {
         "server.rs",
         "body.rs",
         "follow.rs",
+        "puts.rs",
     ];
     let code: String = sources
         .map(|one| page(&format!("src/control/{one}")))

@@ -43,6 +43,7 @@ mod roles;
 mod scale;
 mod scaling;
 mod schedules;
+mod serve;
 mod setup;
 mod signals;
 mod steering;
@@ -91,6 +92,7 @@ fn main() {
         scale::trials(),
         scaling::trials(),
         schedules::trials(),
+        serve::trials(),
         setup::trials(),
         signals::trials(),
         steering::trials(),
