@@ -502,6 +502,11 @@ impl Broker {
         look(&self.lock())
     }
 
+    /// Returns `true` if callers get through within this time.
+    pub(crate) fn is_free_within(&self, time: Duration) -> bool {
+        self.monitor.is_free_within(time)
+    }
+
     pub(crate) fn open_mailbox(&self) -> MailboxKey {
         self.lock().mailboxes.open()
     }

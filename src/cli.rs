@@ -42,7 +42,9 @@ mod salvage;
 mod scratch;
 mod screen;
 mod served;
+mod service;
 mod serving;
+mod signal_orders;
 mod state;
 mod status;
 mod stop;
@@ -194,6 +196,7 @@ fn without_password(word: &str) -> String {
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    service::take_from_environment();
     title::claim_and_keep("supervisor", words_of(&arguments));
     let has_end_of_options = arguments.iter().any(|word| word == "--");
     let words = arguments.iter().skip(1);

@@ -89,7 +89,8 @@ impl Control {
         T: Serialize + DeserializeOwned + 'static,
         R: 'static,
     {
-        Control::serve_reserved(Reserved::named(name).map_err(Kind::from)?, controlled)
+        let reserved = Reserved::named(name).map_err(Kind::from)?;
+        Control::serve_reserved(reserved, Arc::new(controlled))
     }
 
     /// Serves it on a socket of this path. What a program that is gone has left there is replaced.
@@ -105,19 +106,19 @@ impl Control {
         R: 'static,
     {
         let reserved = Reserved::at(path.as_ref()).map_err(Kind::from)?;
-        Control::serve_reserved(reserved, controlled)
+        Control::serve_reserved(reserved, Arc::new(controlled))
     }
 
     /// Serves it on a socket that was reserved.
     pub(crate) fn serve_reserved<T, R>(
         Reserved { socket, listener }: Reserved,
-        controlled: Controlled<T, R>,
+        controlled: Arc<Controlled<T, R>>,
     ) -> Result<Self, Error>
     where
         T: Serialize + DeserializeOwned + 'static,
         R: 'static,
     {
-        let api = Arc::new(Api::new(socket.name(), Arc::new(controlled)));
+        let api = Arc::new(Api::new(socket.name(), controlled));
         let routes = requests::routes(Arc::clone(&api));
         let server = ControlServer::start(listener, routes);
         let server = server.map_err(Kind::io("starting the thread of the control socket"))?;

@@ -160,6 +160,27 @@ impl<T, R> Supervisor<T, R> {
         self.pool.resume();
     }
 
+    /// Returns `true` if the queue, and the thread that supervises the workers, answer within this
+    /// time: for a program whose service manager wants to know that it lives (`WATCHDOG=1` of
+    /// sd_notify(3)). A worker that does not get on is no reason for `false`; that is what time limits
+    /// are for. It takes up to twice as long.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dishrack::{JoinableQueue, Supervisor};
+    ///
+    /// let queue = JoinableQueue::unbounded();
+    /// let pool = Supervisor::builder().threads(1).handler(&queue, |_: u32| Ok::<_, String>(()))?;
+    /// assert!(pool.is_responsive(Duration::from_secs(60)));
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_responsive(&self, time: Duration) -> bool {
+        self.broker.is_free_within(time) && self.pool.is_responsive(time)
+    }
+
     /// Waits for processes that were left to this one and have ended, so that they do not stay as
     /// zombies. A supervisor does so whenever a worker ends; in a program that is PID 1 of a
     /// container, or a subreaper ([`adopts_orphans`](Supervisor::adopts_orphans)), call it at each

@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -27,6 +28,11 @@ impl Monitor {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock()
+    }
+
+    /// Returns `true` if the lock is free within this time.
+    pub(super) fn is_free_within(&self, time: Duration) -> bool {
+        self.core.try_lock_for(time).is_some()
     }
 
     /// Takes the lock, runs `act`, and carries out what follows from it.

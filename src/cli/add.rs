@@ -171,6 +171,9 @@ fn start(name: &str) -> Result<(), String> {
     server
         .args(["serve", "--detached", "--name", name])
         .current_dir("/")
+        // What this process may be of is no concern of a server that outlives it.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(stderr);

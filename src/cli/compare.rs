@@ -259,7 +259,8 @@ fn listen(stop: &Stop, current: &Current, output: OutputFile) -> Result<(), RunE
         drop(output);
         end(code::of_signal(signal));
     };
-    stop.listen(in_order, at_once).map_err(RunError::of_thread)
+    stop.listen(&[], in_order, at_once)
+        .map_err(RunError::of_thread)
 }
 
 /// Prints a part of the table and flushes it, because the next way takes time.

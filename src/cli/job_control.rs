@@ -1,76 +1,70 @@
-//! Passes Ctrl-Z and `fg` on to worker processes, because these have no terminal.
+//! Passes Ctrl-Z and `fg` on to worker processes, because these have no terminal. It is the same where
+//! the terminal stops a run in the background that reads from it or may not write to it.
 //!
 //! The kernel decides whether this process stops at all: PID 1 does not, nor does a process that no
 //! shell controls. The workers go on as soon as this process does.
 
-use std::io;
-use std::sync::{Arc, Weak};
+use std::fs::File;
+use std::sync::Weak;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
-use signal_hook::iterator::Signals;
+use rustix::process::getpgrp;
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 use crate::Supervisor;
-use crate::sys::signals;
-use crate::sys::threads::spawn;
 
-/// The terminal's signals, caught from now on and waiting to be passed on.
-pub(super) struct JobControl(Option<Signals>);
+/// Stops this process and its workers as SIGTSTP does without a handler, until it goes on.
+pub(super) fn stand_still<T, R>(pool: &Weak<Supervisor<T, R>>) {
+    with_workers_suspended(pool, || {
+        let asked = Signal::SIGTSTP;
+        without_handlers(&[asked], || {
+            let _ = raise(asked);
+        });
+    });
+}
 
-impl JobControl {
-    /// Catches the signals. Call it before there are workers: an earlier one stops this process
-    /// alone.
-    ///
-    /// # Errors
-    /// The handlers cannot be installed.
-    pub(super) fn hear() -> io::Result<Self> {
-        let asked = Signal::SIGTSTP as i32;
-        let is_heard = !signals::inherited().has(asked);
-        let signals = is_heard.then(|| Signals::new([asked])).transpose()?;
-        Ok(JobControl(signals))
-    }
-
-    /// Passes the signals on, in a thread of its own.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub(super) fn pass_on<T: 'static, R: 'static>(
-        self,
-        pool: &Arc<Supervisor<T, R>>,
-    ) -> io::Result<()> {
-        let Some(mut signals) = self.0 else {
-            return Ok(());
-        };
-        // The thread must not keep the pool alive.
-        let pool = Arc::downgrade(pool);
-        let listen = move || {
-            let _ = SigSet::from_iter([Signal::SIGTSTP]).thread_unblock();
-            for _ in signals.forever() {
-                stand_still(&pool);
-            }
-        };
-        spawn("job control", listen)
+/// Does the same as the terminal wants it of a job in the background, until that is in the foreground.
+/// What it has wanted before may be heard only when that is so already.
+pub(super) fn leave_terminal<T, R>(pool: &Weak<Supervisor<T, R>>) {
+    let Ok(terminal) = File::open("/dev/tty") else {
+        return;
+    };
+    if tcgetpgrp(&terminal).is_ok_and(|group| group != getpgrp()) {
+        with_workers_suspended(pool, || {
+            without_handlers(&[Signal::SIGTTIN, Signal::SIGTTOU], || {
+                // The kernel stops a job in the background here, and does nothing for one in the
+                // foreground. A signal of our own could come when it was brought there.
+                let _ = tcsetpgrp(&terminal, getpgrp());
+            });
+        });
     }
 }
 
-fn stand_still<T, R>(pool: &Weak<Supervisor<T, R>>) {
+fn with_workers_suspended<T, R>(pool: &Weak<Supervisor<T, R>>, stop: impl FnOnce()) {
     let pool = pool.upgrade();
     if let Some(pool) = &pool {
         pool.suspend();
     }
-    stop_as_asked();
+    stop();
     if let Some(pool) = &pool {
         pool.resume();
     }
 }
 
-/// Stops this process as without a handler. Returns when it goes on, or at once if it cannot stop.
-fn stop_as_asked() {
+/// Stops this process with the default actions on these signals. Returns when it goes on, or at once
+/// if it cannot be stopped.
+fn without_handlers(signals: &[Signal], stop: impl FnOnce()) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default action runs no handler.
-    let Ok(handler) = (unsafe { sigaction(Signal::SIGTSTP, &default) }) else {
-        return;
-    };
-    let _ = raise(Signal::SIGTSTP);
-    // SAFETY: this handler was installed before.
-    let _ = unsafe { sigaction(Signal::SIGTSTP, &handler) };
+    let mut before = Vec::new();
+    for signal in signals {
+        // SAFETY: the default action runs no handler.
+        if let Ok(handler) = unsafe { sigaction(*signal, &default) } {
+            before.push((*signal, handler));
+        }
+    }
+    stop();
+    for (signal, handler) in before {
+        // SAFETY: this handler was installed before.
+        let _ = unsafe { sigaction(signal, &handler) };
+    }
 }

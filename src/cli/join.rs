@@ -62,7 +62,7 @@ pub(super) fn tell_of_run(format: Format, answer: &Value) -> Result<u8, RunError
 fn join_stream(place: Address, format: Format) -> Result<u8, RunError> {
     let stop = Stop::new();
     let end = |signal| exit_codes::end(code::of_signal(signal));
-    stop.listen(end, end).map_err(RunError::of_thread)?;
+    stop.listen(&[], end, end).map_err(RunError::of_thread)?;
     let queue = place.queue(Box::new(Anything), Options::default())?;
     Notices::of(&queue)?;
     join(&queue, &place.stream)?;

@@ -64,6 +64,20 @@ const SIGNALS: &Terms = &[
          SIGQUIT.",
     ),
     (
+        "SIGHUP, of a service",
+        "All workers are replaced, each new one ready before an old one goes: where a service manager has \
+         started the run, and it has no terminal.",
+    ),
+    (
+        "SIGUSR1",
+        "Prints on stderr how the run stands, as `supervisor status` does.",
+    ),
+    (
+        "SIGTTIN, SIGTTOU",
+        "One worker more, one fewer. From a terminal, which sends them to a run in the background, \
+         they are like SIGTSTP.",
+    ),
+    (
         "SIGTSTP",
         "Workers and commands stand still with the run, and go on with it; that time counts for no \
          limit.",

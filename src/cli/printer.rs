@@ -5,8 +5,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
@@ -85,6 +85,8 @@ pub(super) struct Printer {
     room: Receiver<()>,
     counts: Arc<Mutex<Counts>>,
     title: Sender<()>,
+    /// Told, too, when the run stands otherwise.
+    watcher: OnceLock<Sender<()>>,
     /// Disconnected when all is printed.
     over: Receiver<()>,
     dead_letter_log: Option<Arc<DeadLetterLog>>,
@@ -135,11 +137,30 @@ impl Printer {
             room,
             counts,
             title,
+            watcher: OnceLock::new(),
             over,
             dead_letter_log,
             halt_rule,
             stop,
         }))
+    }
+
+    /// Tells the watcher, from now on, whenever the run stands otherwise.
+    pub(super) fn tell_changes(&self, watcher: Sender<()>) {
+        // There is one in a run.
+        let _ = self.watcher.set(watcher);
+    }
+
+    fn change(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            // If it is full, a change is due already.
+            let _ = watcher.try_send(());
+        }
+    }
+
+    /// Returns the counts that the run has last told.
+    pub(super) fn counts(&self) -> Counts {
+        *self.counts.lock()
     }
 
     /// Checks the bound of `--halt`, which may be reached now that the number of items is known.
@@ -223,6 +244,11 @@ impl Observer for Printer {
             EventKind::Inconsistent { why } => end_inconsistent(why),
             // The number of items may be known by now.
             EventKind::ItemDone { .. } => self.check_halt_rule(),
+            EventKind::WorkerStarted { .. }
+            | EventKind::WorkerGivenUp { .. }
+            | EventKind::Scaled { .. }
+            | EventKind::Paused
+            | EventKind::Resumed => self.change(),
             _ => {}
         }
         let events = self.events.lock();
@@ -236,6 +262,7 @@ impl Observer for Printer {
         *self.counts.lock() = *counts;
         // If it is full, a change is due already.
         let _ = self.title.try_send(());
+        self.change();
     }
 }
 

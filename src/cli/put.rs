@@ -265,7 +265,8 @@ fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), RunError> {
         say_put(&sudden, &stream);
         end(code::of_signal(signal));
     };
-    stop.listen(in_order, at_once).map_err(RunError::of_thread)
+    stop.listen(&[], in_order, at_once)
+        .map_err(RunError::of_thread)
 }
 
 /// Reports how many items are on the stream for certain, and how many perhaps.

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::args::Format;
 use super::config::{Config, Purpose};
@@ -13,26 +16,30 @@ use super::earlier;
 use super::exit_codes::{RunError, code, end, end_without_stdout};
 use super::expected::Expected;
 use super::input::{self, ItemSource, LineSource};
-use super::job_control::JobControl;
 use super::printer::{self, Printer};
 use super::progress::{self, StdoutUse};
 use super::put_buffer::PutBuffer;
+use super::service::{Service, ServiceRun};
+use super::signal_orders::SignalOrders;
 use super::stop::{Manner, Stop};
 use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::workload::Workload;
-use super::{orphans, pictures, scratch, screen, served, serving};
+use super::{orphans, pictures, scratch, screen, served, serving, signal_orders};
 use crate::jobs::OWN;
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
-use crate::{JoinableQueue, Supervisor};
+use crate::{Controlled, JoinableQueue, Supervisor};
+use dishrack_core::ledger::Counts;
 
 /// Does all the work and returns the exit code.
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> {
     let config = &Arc::new(config);
+    let service = Service::of_process();
+    let orders = SignalOrders::hear(&service).map_err(RunError::of_thread)?;
     let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
     let reserved = serving::reserve(&config.control)?;
     let queue = open(config, &work)?;
@@ -58,7 +65,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     )
     .map_err(RunError::of_thread)?;
     printer.progress(&workload.before);
-    let terminal = JobControl::hear().map_err(RunError::of_thread)?;
+    orders.hear_all().map_err(RunError::of_thread)?;
     let pool = start_workers(config, &work, &queue, &printer);
     if pool.is_err() {
         // The views must complete what they have begun.
@@ -71,14 +78,15 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
         printer: Arc::clone(&printer),
         workload: workload.clone(),
         is_shared: config.is_shared(),
+        service,
     };
     running.listen(config, work.words())?;
     running.halt_when_told()?;
-    serving::start(reserved, &work, &queue, &running.pool, &stop, &workload)?;
+    let controlled = serving::controlled(&work, &queue, &running.pool, &stop, &workload);
+    serving::start(reserved, &controlled)?;
     serving::tell_ready(config);
-    terminal
-        .pass_on(&running.pool)
-        .map_err(RunError::of_thread)?;
+    running.follow_orders(orders, config, controlled)?;
+    running.tell_service(config, work.words())?;
     orphans::reap(&running.pool).map_err(RunError::of_thread)?;
     let mut producer = Producer {
         config,
@@ -107,6 +115,7 @@ struct Running<T, R> {
     printer: Arc<Printer>,
     workload: Workload,
     is_shared: bool,
+    service: Service,
 }
 
 impl<T, R> Clone for Running<T, R> {
@@ -118,6 +127,7 @@ impl<T, R> Clone for Running<T, R> {
             printer: Arc::clone(&self.printer),
             workload: self.workload.clone(),
             is_shared: self.is_shared,
+            service: self.service.clone(),
         }
     }
 }
@@ -126,6 +136,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
     /// Waits for the end and returns the exit code.
     fn finish(&self, config: &Config, produced: Result<(), RunError>) -> Result<u8, RunError> {
         let joined = self.join_all(config);
+        self.service.over();
         // The last ends are shown once they are durable, and with a journal they are after this.
         self.pool.stop();
         if self.is_shared {
@@ -269,8 +280,48 @@ impl<T: 'static, R: 'static> Running<T, R> {
             sudden.end(&config, signal);
         };
         self.stop
-            .listen(in_order, at_once)
+            .listen(
+                &signal_orders::without_end(&self.service),
+                in_order,
+                at_once,
+            )
             .map_err(RunError::of_thread)
+    }
+
+    /// Obeys the signals that do not end the run.
+    fn follow_orders(
+        &self,
+        orders: SignalOrders,
+        config: &Config,
+        controlled: Arc<Controlled<T, R>>,
+    ) -> Result<(), RunError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let name = serving::name(&config.control);
+        let standing = Arc::new(move || controlled.status(&name));
+        let obeying = orders.obey(&self.pool, standing, &self.service);
+        obeying.map_err(RunError::of_thread)
+    }
+
+    /// Tells the service manager how the run stands, if there is one.
+    fn tell_service(&self, config: &Config, words: &'static Wording) -> Result<(), RunError> {
+        let Some(changed) = self.service.changed() else {
+            return Ok(());
+        };
+        self.printer.tell_changes(changed);
+        let subject = WatchedRun {
+            pool: Arc::downgrade(&self.pool),
+            queue: self.queue.clone(),
+            printer: Arc::clone(&self.printer),
+            stop: self.stop.clone(),
+            is_shared: self.is_shared,
+            words,
+        };
+        let telling = self
+            .service
+            .tell_of(subject, &self.stop, config.pool.shutdown);
+        telling.map_err(RunError::of_thread)
     }
 
     /// Ends the run early on the order of a view or rule.
@@ -293,6 +344,56 @@ impl<T: 'static, R: 'static> Running<T, R> {
             }
         };
         spawn("halt", halt).map_err(RunError::of_thread)
+    }
+}
+
+/// The run, as its service manager sees it.
+struct WatchedRun<T, R> {
+    /// The manager must not keep the pool alive.
+    pool: Weak<Supervisor<T, R>>,
+    queue: JoinableQueue<T>,
+    printer: Arc<Printer>,
+    stop: Stop,
+    is_shared: bool,
+    words: &'static Wording,
+}
+
+impl<T: 'static, R: 'static> ServiceRun for WatchedRun<T, R> {
+    fn is_ready(&self) -> bool {
+        let is_ready = |pool: Arc<Supervisor<T, R>>| {
+            pool.mode() == Mode::Sequential || !pool.workers().is_empty()
+        };
+        self.pool.upgrade().is_some_and(is_ready)
+    }
+
+    fn standing(&self) -> String {
+        let state = match (self.stop.is_asked(), self.queue.is_paused()) {
+            (true, _) => "stopping: ",
+            (false, Ok(true)) => "paused: ",
+            (false, _) => "",
+        };
+        let Counts {
+            accepted,
+            done,
+            dead,
+            waiting,
+            delayed,
+            ..
+        } = self.printer.counts();
+        let items = self.words.items;
+        let of_all = match self.is_shared {
+            // The work of others is not known here.
+            true => format!("{items} done"),
+            false => format!("of {accepted} {items} done"),
+        };
+        let workers = self.pool.upgrade().map_or(0, |pool| pool.status().wanted);
+        let waiting = waiting + delayed;
+        format!("{state}{done} {of_all}, {dead} dead, {waiting} waiting; {workers} workers")
+    }
+
+    fn is_alive(&self, time: Duration) -> bool {
+        let pool = self.pool.upgrade();
+        pool.is_none_or(|pool| pool.is_responsive(time))
     }
 }
 

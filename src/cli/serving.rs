@@ -6,6 +6,8 @@ use std::process;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::args::ControlArgs;
 use super::config::Config;
@@ -19,6 +21,12 @@ use crate::control::{Reserved, Unusable};
 use crate::sys::threads::spawn;
 use crate::{Control, Controlled, JoinableQueue, Supervisor};
 
+/// Returns the name of the run.
+pub(super) fn name(args: &ControlArgs) -> String {
+    let own = || format!("run-{}", process::id());
+    args.name.clone().unwrap_or_else(own)
+}
+
 /// Reserves the socket, before anything is started.
 ///
 /// # Errors
@@ -30,7 +38,7 @@ pub(super) fn reserve(args: &ControlArgs) -> Result<Option<Reserved>, RunError> 
     let reserved = match (&args.control, &args.name) {
         (Some(path), _) => Reserved::at(path),
         (None, Some(name)) => Reserved::named(name),
-        (None, None) => Reserved::named(&format!("run-{}", process::id())),
+        (None, None) => Reserved::named(&name(args)),
     };
     let is_of_name = |why: &Unusable| {
         args.name.is_some() && matches!(why, Unusable::InUse { .. } | Unusable::BadName { .. })
@@ -48,18 +56,14 @@ pub(super) fn reserve(args: &ControlArgs) -> Result<Option<Reserved>, RunError> 
     }
 }
 
-/// Begins to serve.
-pub(super) fn start<W: Work>(
-    reserved: Option<Reserved>,
+/// Describes the run to whoever asks for it.
+pub(super) fn controlled<W: Work>(
     work: &W,
     queue: &JoinableQueue<W::Item>,
     pool: &Arc<Supervisor<W::Item, W::Outcome>>,
     stop: &Stop,
     workload: &Workload,
-) -> Result<(), RunError> {
-    let Some(reserved) = reserved else {
-        return Ok(());
-    };
+) -> Arc<Controlled<W::Item, W::Outcome>> {
     let (stop, of_run, words) = (stop.clone(), Arc::downgrade(pool), work.words());
     let (expected, before) = (workload.expected.clone(), workload.before);
     let total = expected.clone();
@@ -88,8 +92,21 @@ pub(super) fn start<W: Work>(
         .on_put(move |count| expected.add(count))
         .expecting(before, move || total.total(before.accepted))
         .events_as(move |event| object(event, words.steps.as_ref()));
-    let control = Control::serve_reserved(reserved, controlled)?;
-    served::keep(control);
+    Arc::new(controlled)
+}
+
+/// Begins to serve.
+pub(super) fn start<T, R>(
+    reserved: Option<Reserved>,
+    controlled: &Arc<Controlled<T, R>>,
+) -> Result<(), RunError>
+where
+    T: Serialize + DeserializeOwned + 'static,
+    R: 'static,
+{
+    if let Some(reserved) = reserved {
+        served::keep(Control::serve_reserved(reserved, Arc::clone(controlled))?);
+    }
     Ok(())
 }
 

@@ -55,7 +55,7 @@ pub(super) fn run(command: &StatusArgs) -> Result<u8, RunError> {
 }
 
 /// Returns the state of a run for people.
-fn page_of_run(status: &Value) -> String {
+pub(super) fn page_of_run(status: &Value) -> String {
     let (name, state) = (printable(text(&status["name"])), text(&status["state"]));
     let (pid, mode) = (number(&status["pid"]), text(&status["mode"]));
     let up = time(&status["uptime_us"]);

@@ -120,14 +120,17 @@ impl Stop {
 
     /// Listens for signals in a thread of its own: calls `in_order` on the first, `at_once` on a
     /// second. A signal that was ignored when the program began stays ignored, as `nohup` needs it.
+    /// Those in `orders` have another meaning, and are left to others.
     pub(super) fn listen(
         &self,
+        orders: &[Signal],
         in_order: impl FnOnce(i32) + Send + 'static,
         at_once: impl FnOnce(i32) + Send + 'static,
     ) -> io::Result<()> {
         let ignored = signals::inherited();
         let heard = ENDING
             .into_iter()
+            .filter(|signal| !orders.contains(signal))
             .map(|signal| signal as i32)
             .filter(|signal| !ignored.has(*signal));
         let mut signals = Signals::new(heard)?;
@@ -212,6 +215,11 @@ impl Stop {
     /// Returns the reason why no workers are left, if none are.
     pub(super) fn loss(&self) -> Option<String> {
         self.state.lock().loss.clone()
+    }
+
+    /// Returns `true` if the run is to stop, for whatever reason.
+    pub(super) fn is_asked(&self) -> bool {
+        self.state.lock().running.is_none()
     }
 
     /// Returns the last signal that stopped the run, if one did.

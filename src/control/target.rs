@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::output::ItemOutputs;
-use super::status::Facts;
+use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
 use crate::error::Error;
 use crate::observe::progress::Progress;
@@ -151,6 +151,12 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     pub(crate) fn of_commands(mut self, takes_commands: bool) -> Self {
         self.takes_commands = takes_commands;
         self
+    }
+
+    /// Returns how it stands, as the API tells it; `None` if the supervisor is gone.
+    pub(crate) fn status(&self, name: &str) -> Result<Option<Value>, Error> {
+        let status = self.facts()?.map(|facts| RunStatus::new(name, facts));
+        Ok(status.map(|status| serde_json::to_value(status).unwrap_or_default()))
     }
 
     /// Tells the number of items after each put.

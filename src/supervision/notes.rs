@@ -100,6 +100,8 @@ pub(super) enum Note {
     Suspend(Sender<()>),
     /// All workers must go on.
     Resume,
+    /// Somebody asks whether the thread is alive. The channel ends with the answer.
+    Answer(Sender<()>),
     /// There must be this many workers. The channel takes the result.
     Scale {
         workers: usize,

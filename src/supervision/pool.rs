@@ -1,6 +1,7 @@
 //! The face that workers of any kind have for their supervisor: processes, threads, tasks, or nobody.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{PoolStatus, WorkerInfo};
 use crate::broker::Deadline;
@@ -29,6 +30,12 @@ pub(super) trait Pool: Send + Sync + fmt::Debug {
 
     /// A child of this process has ended that nobody may be waiting for.
     fn reap_orphans(&self) {}
+
+    /// Returns `true` if whoever supervises the workers answers within this time. Without a thread
+    /// that does so there is nobody to ask.
+    fn is_responsive(&self, _time: Duration) -> bool {
+        true
+    }
 
     /// The workers that are ready.
     fn workers(&self) -> Vec<WorkerInfo>;

@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use crossbeam_channel::RecvTimeoutError;
 use parking_lot::Mutex;
 
 use super::notes::{Note, NoteSender};
@@ -112,6 +114,13 @@ impl Pool for ProcessPool {
         self.notes.post(Note::Resume);
     }
 
+    fn is_responsive(&self, time: Duration) -> bool {
+        let (told, is_told) = crossbeam_channel::bounded(0);
+        self.notes.post(Note::Answer(told));
+        // Disconnected, as nothing is ever sent; also where the thread is over.
+        is_told.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
+    }
+
     fn reap_orphans(&self) {
         self.notes.wake();
     }
@@ -121,6 +130,11 @@ impl Pool for ProcessPool {
         limits::check_scale(workers)?;
         limits::provide_files(workers.saturating_sub(now))?;
         let (told, end) = crossbeam_channel::bounded(1);
+        // Whoever asks for one more next counts from this number.
+        self.roster.with(|roster| match roster.state {
+            RunState::Running => roster.wanted = workers,
+            RunState::Draining | RunState::Stopping | RunState::Over => {}
+        });
         self.notes.post(Note::Scale { workers, told });
         changes::wait("the number of workers", &end, deadline)
     }

@@ -431,6 +431,7 @@ impl Watch {
                 self.reaper.signal_groups(Signal::SIGCONT);
                 self.clock.resume(self.origin.elapsed());
             }
+            Note::Answer(told) => drop(told),
             Note::Scale { workers, told } => self.scale(workers, told),
             Note::Reload { told } => self.reload(told),
             Note::Stop => self.stop(ChildEvent::StopAsked),

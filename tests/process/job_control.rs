@@ -21,6 +21,8 @@ crate::trials!(
     a_supervisor_that_no_shell_looks_after_goes_on,
     workers_lead_sessions_and_groups_of_their_own,
     a_program_has_its_workers_stand_still_and_go_on,
+    a_terminal_stops_a_run_that_writes_to_it_from_the_background,
+    a_terminal_stops_a_run_that_reads_from_it_in_the_background,
 );
 
 const METHODS: [&str; 2] = ["spawn", "fork"];
@@ -211,4 +213,73 @@ fn a_program_has_its_workers_stand_still_and_go_on() {
     assert_eq!(queue.counts().unwrap().done, 0);
     pool.resume();
     assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 1);
+}
+
+/// Runs this in the background of a terminal, waits until the terminal has stopped it and its
+/// commands, and brings it to the foreground. Returns what was shown in the end.
+fn bring_to_the_foreground(before: &str, run: &str, keys: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (pid, command, fg) = (path("pid"), path("command"), path("fg"));
+    let program = env!("CARGO_BIN_EXE_supervisor");
+    let go = path("go");
+    mkfifo(&folder.path().join("go"), Mode::S_IRWXU).unwrap();
+    let run = run
+        .replace("COMMAND_PID", &command)
+        .replace("FOREGROUND", &go);
+    let script = format!(
+        "set -m
+        {before}
+        {program} --no-control -w 2 {run} &
+        echo $! > {pid}
+        until test -e {fg}; do sleep 0.01; done
+        fg > /dev/null
+        echo ended: $?"
+    );
+    let mut terminal = Terminal::script(&script);
+    let supervisor = read_pid(Path::new(&pid));
+    until("the run is stopped", || state(supervisor) == Some('T'));
+    if run.contains(&command) {
+        let command = read_pid(Path::new(&command));
+        until("the command is stopped", || state(command) == Some('T'));
+    }
+    fs::write(&fg, "").unwrap();
+    until("the run goes on", || state(supervisor) != Some('T'));
+    if run.contains(&go) {
+        fs::write(&go, "go\n").unwrap();
+    }
+    terminal.type_in(keys);
+    let (bytes, _) = terminal.finish();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One command ends, so that there is something to write, while the other one goes on. They start no
+/// process, for the same reason as above.
+fn a_terminal_stops_a_run_that_writes_to_it_from_the_background() {
+    let job = "case $1 in b) echo $$ > COMMAND_PID; read x < FOREGROUND;; \
+               a) until test -e COMMAND_PID; do :; done;; esac; echo shown $1";
+    let run = format!("--progress none -- sh -c '{job}' _ {{}} ::: a b");
+    let shown = bring_to_the_foreground("stty tostop", &run, b"");
+    assert!(
+        shown.contains("shown a") && shown.contains("shown b"),
+        "{shown}"
+    );
+    assert!(shown.contains("2 of 2 jobs done, 0 dead"), "{shown}");
+    assert!(shown.contains("ended: 0"), "{shown}");
+    assert!(
+        !shown.contains("SIGTTOU") && !shown.contains("now"),
+        "{shown}"
+    );
+}
+
+fn a_terminal_stops_a_run_that_reads_from_it_in_the_background() {
+    let run = "--progress none -- echo got {}";
+    let shown = bring_to_the_foreground("", run, b"typed\n\x04");
+    assert!(shown.contains("got typed"), "{shown}");
+    assert!(shown.contains("1 of 1 jobs done, 0 dead"), "{shown}");
+    assert!(shown.contains("ended: 0"), "{shown}");
+    assert!(
+        !shown.contains("SIGTTIN") && !shown.contains("now"),
+        "{shown}"
+    );
 }

@@ -44,6 +44,7 @@ mod scale;
 mod scaling;
 mod schedules;
 mod serve;
+mod service;
 mod setup;
 mod signals;
 mod steering;
@@ -93,6 +94,7 @@ fn main() {
         scaling::trials(),
         schedules::trials(),
         serve::trials(),
+        service::trials(),
         setup::trials(),
         signals::trials(),
         steering::trials(),

@@ -34,6 +34,8 @@ crate::trials! {
     a_signal_that_was_ignored_stays_ignored,
     a_full_disk_under_stdout_is_told,
     signals_that_end_a_program_end_it_in_order,
+    sigusr1_says_how_a_run_stands,
+    sigttin_and_sigttou_scale_by_one,
     a_limit_on_the_size_of_files_is_told,
     where_no_thread_can_be_made_that_is_told,
 }
@@ -267,7 +269,6 @@ fn term_beyond_the_grace_ends_one_person_too() {
 /// These are rare signals that a shell's `kill` knows.
 fn signals_that_end_a_program_end_it_in_order() {
     for (signal, code) in [
-        (Signal::SIGUSR1, 138),
         (Signal::SIGUSR2, 140),
         (Signal::SIGALRM, 142),
         (Signal::SIGVTALRM, 154),
@@ -278,6 +279,62 @@ fn signals_that_end_a_program_end_it_in_order() {
         (Signal::SIGSTKFLT, 144),
     ] {
         stop_in_order(signal, code);
+    }
+}
+
+fn sigusr1_says_how_a_run_stands() {
+    for mode in ["processes", "threads", "tasks", "sequential"] {
+        let folder = tempfile::tempdir().unwrap();
+        let said = folder.path().join("said");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command.env("XDG_RUNTIME_DIR", folder.path());
+        command.args(["--format", "json", "--name", "one"]);
+        command.args(["--mode", mode, "--wash", "0", "--dry", "300ms", "-w", "2"]);
+        command.stderr(std::fs::File::create(&said).unwrap());
+        let mut run = Run::of(command);
+        run.await_event("drying");
+        let said = || std::fs::read_to_string(&said).unwrap();
+        let first = format!("run one (process {}, {mode}): running, for ", run.pid());
+        for count in 1..=2 {
+            run.signal(Signal::SIGUSR1);
+            until("it says how it stands", || {
+                said().matches(&first).count() == count && said().contains("\nworkers: ")
+            });
+        }
+        assert!(said().contains("  accepted  "), "{}", said());
+        let events = run.ends(0);
+        assert_eq!(named(&events, "summary")[0]["done"], 4, "{mode}");
+    }
+}
+
+fn sigttin_and_sigttou_scale_by_one() {
+    for mode in ["processes", "threads", "tasks"] {
+        let folder = tempfile::tempdir().unwrap();
+        let said = folder.path().join("said");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+        command.args(["--format", "json", "--no-control", "--mode", mode]);
+        command.args(["-w", "1", "--input", "-", "--wash", "0", "--dry", "0"]);
+        command.stdin(Stdio::piped());
+        command.stderr(std::fs::File::create(&said).unwrap());
+        let mut run = Run::of(command);
+        run.await_event("worker_started");
+        for (signal, workers) in [
+            (Signal::SIGTTIN, 2),
+            (Signal::SIGTTIN, 3),
+            (Signal::SIGTTOU, 2),
+            (Signal::SIGTTOU, 1),
+        ] {
+            run.signal(signal);
+            assert_eq!(run.await_event("scaled")["workers"], workers, "{mode}");
+        }
+        run.signal(Signal::SIGTTOU);
+        let said = || std::fs::read_to_string(&said).unwrap();
+        until("it is told why not", || {
+            said().contains("SIGTTOU: fewer workers")
+        });
+        drop(run.child.stdin.take());
+        let events = run.ends(0);
+        assert!(named(&events, "scaled").is_empty(), "{events:?}");
     }
 }
 
