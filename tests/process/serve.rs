@@ -265,9 +265,9 @@ fn what_a_killed_server_had_begun_is_lost_and_the_rest_goes_on() {
 
 fn what_was_lost_is_run_again_if_it_may_be_and_never_beside_itself() {
     let place = Place::new();
-    // It leaves its group, and what it has begun is known by its environment alone.
-    let script = "setsid -w sh -c 'mkdir lock || touch twice; echo $$ > pid-b
-        until [ -e go-b ]; do sleep 0.01; done; rmdir lock' ";
+    // It leaves its group, and is known by its environment alone. It notices one that still runs.
+    let script = "setsid -w sh -c '[ -e last ] && kill -0 $(cat last) 2>/dev/null && touch twice
+        echo $$ > last; cp last pid-b; until [ -e go-b ]; do sleep 0.01; done'";
     let options = ["-w", "1", "--max-attempts", "3"];
     let mut server = serve(&place, &options);
     ask(&place, &["add", "--", "sh", "-c", script]);
@@ -278,15 +278,14 @@ fn what_was_lost_is_run_again_if_it_may_be_and_never_beside_itself() {
         let pid: u32 = pid().trim().parse().unwrap();
         fs::remove_file(place.path("pid-b")).unwrap();
         kill(server);
-        // Nobody but it removes this.
         server = serve(&place, &options);
         assert!(!is_alive(pid), "life {lives}");
-        fs::remove_dir(place.path("lock")).ok();
         until("it is begun again", || place.path("pid-b").exists());
         assert_eq!(show(&place, "1")["attempts"], lives + 1);
     }
     place.let_go("b");
     assert_eq!(run(&place, &["wait", "1"]).status.code(), Some(0));
+    assert!(!place.path("twice").exists());
 }
 
 fn what_a_stop_ends_is_run_again() {
