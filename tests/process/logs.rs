@@ -159,9 +159,9 @@ fn each_attempt_is_followed_with(options: &[&str]) {
 
 fn large_output_is_told(options: &[&str]) {
     let place = Place::new();
-    let script =
-        "seq 1000000; echo ready >&2; while [ ! -e go-1 ]; do sleep 0.01; done; seq 1000000";
-    let run = start(&place, options, script, &["a"]);
+    let script = "if [ \"$1\" = hold ]; then while [ ! -e go-hold ]; do sleep 0.01; done; exit; fi
+        seq 1000000; echo ready >&2; while [ ! -e go-1 ]; do sleep 0.01; done; seq 1000000";
+    let run = start(&place, options, script, &["a", "hold"]);
     let expected: String = (1..=1_000_000).map(|n| format!("{n}\n")).collect();
     let following = Following::begin(&place, "1");
     until("half of it is there", || {
@@ -175,6 +175,7 @@ fn large_output_is_told(options: &[&str]) {
         (2 * expected.len(), "ready\n", Some(0))
     );
     assert!(told == [expected.as_bytes(), expected.as_bytes()].concat());
+    place.let_go("hold");
     assert_eq!(finish(run).0, Some(0));
 }
 
