@@ -28,6 +28,7 @@ mod letter;
 mod logs;
 mod manual;
 mod notices;
+mod opening;
 mod orders;
 mod orphans;
 mod output;

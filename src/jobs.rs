@@ -54,7 +54,7 @@ pub(crate) struct Job {
     pub(crate) text: ByteBuf,
 }
 
-/// What stands for the command where each item is one of its own. No command line has a space in
+/// The text in the command's place where each item is one of its own. No command line has a space in
 /// its front.
 pub(crate) const OWN: &str = " each item is a command of its own";
 

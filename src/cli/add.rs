@@ -177,7 +177,7 @@ fn start(name: &str) -> Result<(), String> {
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(stderr);
-    let mut started = server.spawn().map_err(failed)?;
+    server.spawn().map_err(failed)?;
     // Its copies of the pipe's end go with it.
     drop(server);
     let mut told = Vec::new();
@@ -185,9 +185,8 @@ fn start(name: &str) -> Result<(), String> {
     if told == serving::READY {
         return Ok(());
     }
-    let ended = started.wait().map_err(failed)?;
     Err(format!(
-        "the queue {name} cannot be started ({ended}): {}",
+        "the queue {name} cannot be started: {}",
         said_since(&log, began)
     ))
 }

@@ -10,7 +10,7 @@ use super::compare::Compare;
 use super::dead::Dead;
 use super::items::{ListItems, ShowItems, WaitItems};
 use super::join::Join;
-use super::logs::Logs;
+use super::logs::ShowLogs;
 use super::manual::{Completions, Manual};
 use super::orders::{Cancel, Retry, RunOrder, ScaleRun, StopRun};
 use super::ps::Ps;
@@ -119,7 +119,7 @@ pub(super) enum Command {
     /// Show items of a run: who has them, and each failed attempt
     Show(ShowItems),
     /// Show what an item's command has written
-    Logs(Logs),
+    Logs(ShowLogs),
     /// Wait until items of a run have ended
     Wait(WaitItems),
     /// Wait until everything of a run, or on a stream in Redis, has an end

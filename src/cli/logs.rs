@@ -23,7 +23,7 @@ Examples:
       what item 7 of the only run has written so far, in its latest attempt
   supervisor logs -f 7 --at nightly
       all that it writes until it has ended, each attempt after the other")]
-pub(super) struct Logs {
+pub(super) struct ShowLogs {
     /// The item's number
     #[arg(value_name = "ITEM")]
     number: u64,
@@ -41,7 +41,7 @@ pub(super) struct Logs {
 }
 
 /// Shows the output and returns the exit code.
-pub(super) fn run(command: &Logs) -> Result<u8, RunError> {
+pub(super) fn run(command: &ShowLogs) -> Result<u8, RunError> {
     let mut client = connect(&command.run)?;
     let follow = if command.follow { "?follow=true" } else { "" };
     let target = format!("/v1/items/{}/output{follow}", command.number);

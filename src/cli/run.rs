@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,8 +26,7 @@ use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::workload::Workload;
-use super::{orphans, pictures, scratch, screen, served, serving, signal_orders};
-use crate::jobs::OWN;
+use super::{opening, orphans, pictures, scratch, screen, served, serving, signal_orders};
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
@@ -42,7 +40,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     let orders = SignalOrders::hear(&service).map_err(RunError::of_thread)?;
     let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
     let reserved = serving::reserve(&config.control)?;
-    let queue = open(config, &work)?;
+    let queue = opening::open(config, &work)?;
     let stop = Stop::new();
     let workload = workload(config, &queue)?;
     if let Some(place) = config.shared.as_ref().filter(|_| workload.found() > 0) {
@@ -83,8 +81,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     running.listen(config, work.words())?;
     running.halt_when_told()?;
     let controlled = serving::controlled(&work, &queue, &running.pool, &stop, &workload);
-    serving::start(reserved, &controlled)?;
-    serving::tell_ready(config);
+    serving::start(reserved, &controlled, config)?;
     running.follow_orders(orders, config, controlled)?;
     running.tell_service(config, work.words())?;
     orphans::reap(&running.pool).map_err(RunError::of_thread)?;
@@ -536,53 +533,6 @@ fn views<W: Work>(
 /// Returns `true` if there are any. Those that were dropped from a journal do not count.
 fn has_dead_letters<T>(queue: &JoinableQueue<T>) -> Result<bool, RunError> {
     Ok(queue.counts()?.dead > 0 && !queue.raw_dead_letters()?.is_empty())
-}
-
-/// Opens the queue: a new one, a journal's or a stream's.
-fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, RunError> {
-    if let Some(place) = &config.shared {
-        return Ok(place.queue(work.layout(), config.options)?);
-    }
-    let Some((path, durability)) = &config.journal else {
-        return Ok(JoinableQueue::with(config.options));
-    };
-    let queue = JoinableQueue::journaled(path, *durability, config.options)?;
-    let counts = queue.counts()?;
-    if counts.accepted > 0 {
-        printer::say_resuming(path, &counts, work.words());
-    }
-    if let Some(command) = work.command() {
-        let earlier = queue.exchange_command(command.as_bytes())?;
-        let is_other = |earlier: &Vec<u8>| counts.accepted > 0 && earlier != command.as_bytes();
-        if let Some(earlier) = earlier.filter(is_other) {
-            check_kind_of_items(path, (&earlier, &command)).inspect_err(|_| {
-                // The next run is to find what this one has found.
-                let _ = queue.exchange_command(&earlier);
-                let _ = queue.close_store();
-            })?;
-            printer::say_other_command(path, &String::from_utf8_lossy(&earlier));
-        }
-    }
-    Ok(queue)
-}
-
-/// Checks that items which are commands of their own are not taken for those of a COMMAND, nor the
-/// other way round.
-fn check_kind_of_items(journal: &Path, (earlier, now): (&[u8], &str)) -> Result<(), RunError> {
-    let (was_own, is_own) = (earlier == OWN.as_bytes(), now == OWN);
-    let journal = journal.display();
-    match (was_own, is_own) {
-        (true, false) => Err(RunError::Usage(format!(
-            "{journal}: its items are commands of their own, for `supervisor serve` without a \
-             COMMAND: name another journal"
-        ))),
-        (false, true) => Err(RunError::Usage(format!(
-            "{journal}: its items are those of a COMMAND ({}), and no commands of their own: name \
-             another journal",
-            String::from_utf8_lossy(earlier)
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// The shortest time that a stopped run waits for its last lines to be read.

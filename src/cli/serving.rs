@@ -95,10 +95,11 @@ pub(super) fn controlled<W: Work>(
     Arc::new(controlled)
 }
 
-/// Begins to serve.
+/// Begins to serve, and tells whoever waits for it.
 pub(super) fn start<T, R>(
     reserved: Option<Reserved>,
     controlled: &Arc<Controlled<T, R>>,
+    config: &Config,
 ) -> Result<(), RunError>
 where
     T: Serialize + DeserializeOwned + 'static,
@@ -107,16 +108,17 @@ where
     if let Some(reserved) = reserved {
         served::keep(Control::serve_reserved(reserved, Arc::clone(controlled))?);
     }
+    tell_ready(config);
     Ok(())
 }
 
 /// Tells whoever has started this run, and waits for it, that it can be asked.
-pub(super) fn tell_ready(config: &Config) {
+fn tell_ready(config: &Config) {
     if let Some(mut ready) = config.ready.as_ref() {
         // Whoever waited for it may be gone.
         let _ = ready.write_all(READY);
     }
 }
 
-/// What a detached run says when it can be asked.
+/// The word of a detached run that it can be asked.
 pub(super) const READY: &[u8] = b"ready\n";

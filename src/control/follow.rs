@@ -45,7 +45,7 @@ const LAG: Duration = Duration::from_secs(2);
 
 /// The place up to which output was told.
 #[derive(Debug)]
-struct Position {
+struct FollowedPlace {
     attempt: u32,
     pid: u32,
     /// When it began, if it was seen running: an attempt that did not count has the number of the
@@ -57,9 +57,9 @@ struct Position {
     is_over: bool,
 }
 
-impl Position {
+impl FollowedPlace {
     fn of(attempt: RunOfItem, since: Option<SystemTime>) -> Self {
-        Position {
+        FollowedPlace {
             attempt: attempt.attempt,
             pid: attempt.pid,
             since,
@@ -92,14 +92,14 @@ pub(super) struct Follower {
     outputs: Arc<dyn ItemOutputs>,
     id: ItemId,
     is_following: bool,
-    position: Option<Position>,
+    position: Option<FollowedPlace>,
     bell: Arc<EndBell>,
     buffer: Vec<u8>,
 }
 
-/// What comes after the lines of a look.
+/// The step after the lines of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextLook {
     /// There is more at once.
     More,
     /// There is more when something happens.
@@ -139,7 +139,7 @@ impl Follower {
     ///
     /// # Errors
     /// There is no such item, or its output is gone.
-    pub(super) fn look(&mut self) -> Result<(Lines, Next), RequestFailure> {
+    pub(super) fn look(&mut self) -> Result<(Lines, NextLook), RequestFailure> {
         let info = self.target.item(self.id)?;
         let info = info.ok_or_else(|| RequestFailure::unknown_item(self.id.0))?;
         let found = match (self.outputs.ended(self.id), self.bell.last()) {
@@ -164,7 +164,7 @@ impl Follower {
         &mut self,
         run: RunOfItem,
         found: &FoundEnd,
-    ) -> Result<Option<(Lines, Next)>, RequestFailure> {
+    ) -> Result<Option<(Lines, NextLook)>, RequestFailure> {
         let Some(position) = &self.position else {
             return Ok(None);
         };
@@ -174,11 +174,11 @@ impl Follower {
         match found {
             FoundEnd::Kept(ending) if position.is_of(ending) => {
                 let (lines, _) = self.tell_ended(ending)?;
-                Ok(Some((lines, Next::More)))
+                Ok(Some((lines, NextLook::More)))
             }
             FoundEnd::Kept(ending) if ending.attempt > position.attempt => Ok(None),
             FoundEnd::Gone => Ok(None),
-            FoundEnd::Kept(_) | FoundEnd::Unseen => Ok(Some((Lines::new(), Next::Wait))),
+            FoundEnd::Kept(_) | FoundEnd::Unseen => Ok(Some((Lines::new(), NextLook::Wait))),
         }
     }
 
@@ -186,18 +186,18 @@ impl Follower {
         &mut self,
         info: &ItemInfo,
         found: FoundEnd,
-    ) -> Result<(Lines, Next), RequestFailure> {
+    ) -> Result<(Lines, NextLook), RequestFailure> {
         match found {
             FoundEnd::Kept(ending) if ending.is_end_of(info) => {
                 let (mut lines, is_all) = self.tell_ended(&ending)?;
                 if !is_all {
-                    return Ok((lines, Next::More));
+                    return Ok((lines, NextLook::More));
                 }
                 lines.push(self.last_line(info, Some(&ending)));
-                Ok((lines, Next::Over))
+                Ok((lines, NextLook::Over))
             }
             FoundEnd::Gone => Err(self.gone()),
-            FoundEnd::Kept(_) | FoundEnd::Unseen => Ok((Lines::new(), Next::Lag)),
+            FoundEnd::Kept(_) | FoundEnd::Unseen => Ok((Lines::new(), NextLook::Lag)),
         }
     }
 
@@ -215,13 +215,13 @@ impl Follower {
         &mut self,
         info: &ItemInfo,
         found: FoundEnd,
-    ) -> Result<(Lines, Next), RequestFailure> {
+    ) -> Result<(Lines, NextLook), RequestFailure> {
         let mut lines = Lines::new();
         if let FoundEnd::Kept(ending) = &found {
             let (more, is_all) = self.tell_ended(ending)?;
             lines = more;
             if !is_all {
-                return Ok((lines, Next::More));
+                return Ok((lines, NextLook::More));
             }
         }
         Ok(self.rest_of(info, lines))
@@ -232,21 +232,21 @@ impl Follower {
         info: &ItemInfo,
         run: RunOfItem,
         since: SystemTime,
-    ) -> Result<(Lines, Next), RequestFailure> {
+    ) -> Result<(Lines, NextLook), RequestFailure> {
         let mut lines = Lines::new();
-        let is_same = |at: &&mut Position| {
+        let is_same = |at: &&mut FollowedPlace| {
             (at.attempt, at.pid, at.since) == (run.attempt, run.pid, Some(since))
         };
         let position = match self.position.as_mut().filter(is_same) {
             Some(_) => &mut self.position,
             None => {
                 lines.push(first_line(run));
-                self.position = Some(Position::of(run, Some(since)));
+                self.position = Some(FollowedPlace::of(run, Some(since)));
                 &mut self.position
             }
         };
         let Some(position) = position else {
-            return Ok((lines, Next::Wait));
+            return Ok((lines, NextLook::Wait));
         };
         position.open(|| self.outputs.open_running(run));
         let content = OutputContent::Files(&position.files);
@@ -255,23 +255,23 @@ impl Follower {
         // that is still what the worker is at.
         let now = self.target.item(self.id)?;
         if now.as_ref().and_then(running) != Some((run, since)) {
-            return Ok((lines, Next::More));
+            return Ok((lines, NextLook::More));
         }
         position.sent = sent;
         lines.extend(pieces);
         match is_all {
             true => Ok(self.rest_of(info, lines)),
-            false => Ok((lines, Next::More)),
+            false => Ok((lines, NextLook::More)),
         }
     }
 
     /// Ends a look at an item that has not ended.
-    fn rest_of(&self, info: &ItemInfo, mut lines: Lines) -> (Lines, Next) {
+    fn rest_of(&self, info: &ItemInfo, mut lines: Lines) -> (Lines, NextLook) {
         if self.is_following {
-            return (lines, Next::Wait);
+            return (lines, NextLook::Wait);
         }
         lines.push(self.last_line(info, None));
-        (lines, Next::Over)
+        (lines, NextLook::Over)
     }
 
     fn last_line(&self, info: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
@@ -299,7 +299,7 @@ impl Follower {
         let is_new = position.is_none();
         let position = self
             .position
-            .insert(position.unwrap_or(Position::of(run, None)));
+            .insert(position.unwrap_or(FollowedPlace::of(run, None)));
         if is_new {
             lines.push(first_line(run));
         }
@@ -365,16 +365,16 @@ fn running(info: &ItemInfo) -> Option<(RunOfItem, SystemTime)> {
 /// Makes the answer of which these lines are the beginning.
 pub(super) fn begin(
     follower: Follower,
-    (lines, next): (Lines, Next),
+    (lines, next): (Lines, NextLook),
     ending: watch::Receiver<bool>,
 ) -> Result<LineBody, RequestFailure> {
-    let watch = match follower.is_following && next != Next::Over {
+    let watch = match follower.is_following && next != NextLook::Over {
         true => Some(FolderWatch::begin(&follower)?),
         false => None,
     };
     // Something may have been written before the watch began.
     let next = match next {
-        Next::Wait | Next::Lag => Next::More,
+        NextLook::Wait | NextLook::Lag => NextLook::More,
         next => next,
     };
     let (sender, body) = channel(PIECES_MAX);
@@ -385,7 +385,7 @@ pub(super) fn begin(
 /// Tells line after line, until the item has ended, or the client or the run.
 async fn tell(
     mut follower: Follower,
-    (mut lines, mut next): (Lines, Next),
+    (mut lines, mut next): (Lines, NextLook),
     watch: Option<FolderWatch>,
     sender: Sender<Bytes>,
     mut ending: watch::Receiver<bool>,
@@ -399,9 +399,9 @@ async fn tell(
             }
         }
         match next {
-            Next::Over => return,
-            Next::Wait | Next::Lag if is_last_look => return,
-            Next::Wait | Next::Lag => {
+            NextLook::Over => return,
+            NextLook::Wait | NextLook::Lag if is_last_look => return,
+            NextLook::Wait | NextLook::Lag => {
                 let changed = async {
                     match &watch {
                         Some(watch) => watch.changed(&follower).await,
@@ -419,7 +419,7 @@ async fn tell(
                     () = sender.closed() => return,
                 }
             }
-            Next::More => {}
+            NextLook::More => {}
         }
         let looked = tokio::task::spawn_blocking(move || {
             let looked = follower.look();

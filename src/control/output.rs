@@ -162,7 +162,7 @@ pub(super) fn exit_of(exit: Exit) -> Option<Value> {
     }
 }
 
-/// What a command has written to stdout and stderr, to be read.
+/// The output of a command to stdout and stderr, to be read.
 #[derive(Debug)]
 pub(super) enum OutputContent<'a> {
     Bytes(&'a [Vec<u8>; 2]),

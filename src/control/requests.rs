@@ -22,7 +22,7 @@ use super::body::BodyMemory;
 use super::connection::Peer;
 use super::events::EventListeners;
 use super::failure::{RequestFailure, answer};
-use super::follow::{self, Follower, Next};
+use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
 use super::item::{self, StateWord};
 use super::keys::PutKeys;
@@ -300,7 +300,7 @@ async fn output(
         });
         let (same, looked) = looked.await?;
         let looked = looked?;
-        if is_following || looked.1 != Next::Lag {
+        if is_following || looked.1 != NextLook::Lag {
             break (same, looked);
         }
         same.after_lag(began).await?;
@@ -359,13 +359,13 @@ async fn reload(State(api): SharedApi) -> ApiAnswer {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PutQuery {
-    form: Option<Form>,
+    form: Option<PutForm>,
 }
 
 /// A form that a put relies on.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Form {
+enum PutForm {
     /// Each item is a command of its own.
     Command,
 }

@@ -24,29 +24,29 @@ pub(crate) struct OwnCommand {
 /// A command as it is written. The name comes first, so that the beginning of a long item has it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CommandLine {
+struct OwnCommandLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    command: Vec<Word>,
+    command: Vec<CommandWord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    workdir: Option<Word>,
+    workdir: Option<CommandWord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    env: Vec<Word>,
+    env: Vec<CommandWord>,
 }
 
 /// A word: a text, or bytes that are none.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Word {
+enum CommandWord {
     Text(String),
     Bytes { base64: String },
 }
 
-impl Word {
+impl CommandWord {
     fn of(word: &OsStr) -> Self {
         match word.to_str() {
-            Some(text) => Word::Text(text.to_owned()),
-            None => Word::Bytes {
+            Some(text) => CommandWord::Text(text.to_owned()),
+            None => CommandWord::Bytes {
                 base64: BASE64_STANDARD.encode(word.as_bytes()),
             },
         }
@@ -54,8 +54,8 @@ impl Word {
 
     fn read(self) -> Result<OsString, String> {
         let bytes = match self {
-            Word::Text(text) => text.into_bytes(),
-            Word::Bytes { base64 } => BASE64_STANDARD
+            CommandWord::Text(text) => text.into_bytes(),
+            CommandWord::Bytes { base64 } => BASE64_STANDARD
                 .decode(base64)
                 .map_err(|why| format!("base64: {why}"))?,
         };
@@ -74,14 +74,14 @@ impl OwnCommand {
     pub(crate) fn read(line: &[u8]) -> Result<Self, String> {
         let form = "a command is {\"command\": [WORD...], \"workdir\": DIR, \"env\": \
                     [\"NAME=VALUE\"...], \"name\": NAME}";
-        let line: CommandLine =
+        let line: OwnCommandLine =
             serde_json::from_slice(line).map_err(|why| format!("{form}: {why}"))?;
-        let words = line.command.into_iter().map(Word::read);
+        let words = line.command.into_iter().map(CommandWord::read);
         let words = words.collect::<Result<Vec<_>, _>>()?;
         if words.first().is_none_or(|first| first.is_empty()) {
             return Err(format!("{form}: it has no program"));
         }
-        let workdir = line.workdir.map(Word::read).transpose()?;
+        let workdir = line.workdir.map(CommandWord::read).transpose()?;
         if let Some(folder) = workdir
             .as_ref()
             .filter(|one| !one.as_bytes().starts_with(b"/"))
@@ -102,12 +102,16 @@ impl OwnCommand {
     pub(crate) fn line(&self) -> String {
         let variable = |(name, value): &(OsString, OsString)| {
             let entry = [name.as_bytes(), b"=", value.as_bytes()].concat();
-            Word::of(OsStr::from_bytes(&entry))
+            CommandWord::of(OsStr::from_bytes(&entry))
         };
-        let line = CommandLine {
+        let line = OwnCommandLine {
             name: self.name.clone(),
-            command: self.words.iter().map(|word| Word::of(word)).collect(),
-            workdir: self.workdir.as_deref().map(Word::of),
+            command: self
+                .words
+                .iter()
+                .map(|word| CommandWord::of(word))
+                .collect(),
+            workdir: self.workdir.as_deref().map(CommandWord::of),
             env: self.environment.iter().map(variable).collect(),
         };
         // Texts and lists can always be written as JSON.

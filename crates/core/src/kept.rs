@@ -29,7 +29,7 @@ pub enum KeptEnd<'a, C> {
 }
 
 #[derive(Debug)]
-struct Entry<C> {
+struct KeptEntry<C> {
     /// Its place in the order of ends.
     place: u64,
     bytes: u64,
@@ -40,7 +40,7 @@ struct Entry<C> {
 #[derive(Debug)]
 pub struct KeptEnds<C> {
     bounds: KeepBounds,
-    kept: BTreeMap<ItemId, Entry<C>>,
+    kept: BTreeMap<ItemId, KeptEntry<C>>,
     /// The items in the order of their ends.
     order: BTreeMap<u64, ItemId>,
     next_place: u64,
@@ -88,7 +88,7 @@ impl<C> KeptEnds<C> {
         self.next_place += 1;
         self.order.insert(place, id);
         self.bytes = self.bytes.saturating_add(bytes);
-        let entry = Entry {
+        let entry = KeptEntry {
             place,
             bytes,
             content,

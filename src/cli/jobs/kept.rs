@@ -26,7 +26,7 @@ pub(super) const BOUNDS_OF_SERVED: KeepBounds = KeepBounds {
     bytes: 1024 * 1024 * 1024,
 };
 
-/// What is kept, for those who keep and those who ask.
+/// The kept ends of items, for those who keep and those who ask.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct OutputKeeper(Arc<KeptOutputs>);
 
@@ -41,7 +41,7 @@ struct KeptOutputs {
 /// The output of an attempt, when it is handed over.
 #[derive(Debug)]
 pub(super) enum HandedOutput {
-    /// What a log had of it: stdout and stderr.
+    /// The bytes of stdout and stderr that a log had.
     Bytes([Vec<u8>; 2]),
     /// It stays in its files, which have so many bytes.
     Files(u64),
