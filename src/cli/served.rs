@@ -18,8 +18,9 @@ pub(super) fn refuse_changes() {
     }
 }
 
-/// Ends it, after the answers that are on their way.
+/// Ends it, after the answers that are on their way. A thread that answers must not call this.
 pub(super) fn end() {
-    let control = SERVED.lock().take();
-    drop(control);
+    // Held meanwhile, so that another thread that ends the process waits until its files are gone.
+    let mut served = SERVED.lock();
+    *served = None;
 }

@@ -68,17 +68,21 @@ pub(super) fn controlled<W: Work>(
     let (expected, before) = (workload.expected.clone(), workload.before);
     let total = expected.clone();
     let end_run = move |is_at_once: bool| {
-        let signal = Signal::SIGTERM as i32;
-        stop.hear(signal);
+        // In a thread of its own, because the end of the process waits for the answer to this.
+        let hear = || {
+            let stop = stop.clone();
+            spawn("stop", move || stop.hear(Signal::SIGTERM as i32))
+        };
+        if hear().is_err() {
+            stop.break_off();
+        }
         let Some(pool) = of_run.upgrade() else {
             return;
         };
         if is_at_once {
             pool.kill();
-            let stop = stop.clone();
-            // The answer is on its way when that ends the process. Without a thread, the signal's
-            // first effect ends it as well, if later.
-            let _ = spawn("stop", move || stop.hear(signal));
+            // Without a thread, the first one ends the process as well, if later.
+            let _ = hear();
         } else {
             pool.stop();
         }

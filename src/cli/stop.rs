@@ -188,7 +188,8 @@ impl Stop {
         state.running = None;
     }
 
-    /// Stops the run because the journal failed, so that no more results can be kept.
+    /// Stops the run without a reason to tell: the journal failed, so that no more results can be
+    /// kept, or a stop could not be heard.
     pub(super) fn break_off(&self) {
         self.state.lock().running = None;
     }
