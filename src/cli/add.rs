@@ -12,10 +12,12 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 use hyper::Method;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::args::{AtArgs, Format, SERVED};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
+use super::orders::await_end;
 use super::{jobs, serving, state};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
@@ -177,13 +179,18 @@ fn start(name: &str) -> Result<(), String> {
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(stderr);
-    server.spawn().map_err(failed)?;
+    let started = server.spawn().map_err(failed)?;
+    let process = pidfd_open(Pid::from_child(&started), PidfdFlags::empty());
     // Its copies of the pipe's end go with it.
     drop(server);
     let mut told = Vec::new();
     let _ = BufReader::new(reader).read_until(b'\n', &mut told);
     if told == serving::READY {
         return Ok(());
+    }
+    // It says why before it has ended.
+    if let Ok(process) = process {
+        await_end(&process);
     }
     Err(format!(
         "the queue {name} cannot be started: {}",

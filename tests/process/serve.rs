@@ -266,7 +266,8 @@ fn what_a_killed_server_had_begun_is_lost_and_the_rest_goes_on() {
 fn what_was_lost_is_run_again_if_it_may_be_and_never_beside_itself() {
     let place = Place::new();
     // It leaves its group, and is known by its environment alone. It notices one that still runs.
-    let script = "setsid -w sh -c '[ -e last ] && kill -0 $(cat last) 2>/dev/null && touch twice
+    let script =
+        "setsid -w sh -c 'grep -qs \"^State:.[^ZX]\" /proc/$(cat last 2>&1)/status && touch twice
         echo $$ > last; cp last pid-b; until [ -e go-b ]; do sleep 0.01; done'";
     let options = ["-w", "1", "--max-attempts", "3"];
     let mut server = serve(&place, &options);
