@@ -367,13 +367,17 @@ impl Spool {
     }
 
     /// Notes that there is no room, if there is none, before something is removed: a command that
-    /// had none could not see that afterwards. The note is the marker's time.
-    pub(crate) fn note_if_full(&self) {
-        let is_full = statvfs(self.folder()).is_ok_and(|stat| has_no_room(&stat));
-        if is_full && let Ok(marker) = File::options().write(true).open(self.marker()) {
+    /// had none could not see that afterwards. The note is the marker's time. Returns the
+    /// bytes that there is room for, if that is known.
+    pub(crate) fn note_if_full(&self) -> Option<u64> {
+        let found = statvfs(self.folder()).ok()?;
+        if has_no_room(&found)
+            && let Ok(marker) = File::options().write(true).open(self.marker())
+        {
             // It takes no room. If it fails, a command may be blamed for the lack.
             let _ = marker.set_modified(SystemTime::now());
         }
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// Returns the noted time of the last lack of room, to be compared only with other such times.

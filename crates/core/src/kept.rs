@@ -104,6 +104,15 @@ impl<C> KeptEnds<C> {
         gone
     }
 
+    /// Keeps those no more that take what is needed now, and returns them.
+    pub fn handle_lack(&mut self, takes_it: impl Fn(&C) -> bool) -> Vec<(ItemId, C)> {
+        let kept = self.kept.iter();
+        let taking = kept.filter(|(_, entry)| takes_it(&entry.content));
+        let taking: Vec<ItemId> = taking.map(|(id, _)| *id).collect();
+        let gone = taking.into_iter();
+        gone.filter_map(|id| Some((id, self.remove(id)?))).collect()
+    }
+
     fn is_beyond(&self) -> bool {
         self.kept.len() > self.bounds.items || self.bytes > self.bounds.bytes
     }
@@ -196,6 +205,25 @@ mod tests {
         assert_eq!(ends.find(ItemId(1)), KeptEnd::Kept(&3));
         // It is the later one now.
         assert_eq!(ids(ends.handle_end(ItemId(3), 1, 4)), [2]);
+    }
+
+    #[test]
+    fn what_takes_too_scarce_a_thing_goes_and_the_rest_stays() {
+        let mut ends = KeptEnds::new(KeepBounds {
+            items: 4,
+            bytes: 10,
+        });
+        for id in 1..=4 {
+            ends.handle_end(ItemId(id), id, id % 2);
+        }
+        let gone = ends.handle_lack(|content| *content == 0);
+        assert_eq!(gone, [(ItemId(2), 0), (ItemId(4), 0)]);
+        assert_eq!(
+            (ends.find(ItemId(2)), ends.find(ItemId(3))),
+            (KeptEnd::Gone, KeptEnd::Kept(&1))
+        );
+        // There is room for as much again.
+        assert!(ends.handle_end(ItemId(5), 6, 1).is_empty());
     }
 
     #[test]

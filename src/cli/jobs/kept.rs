@@ -96,23 +96,34 @@ impl OutputKeeper {
             .handle_end(ended.id, weight, ending.clone());
         // Whoever follows it has it before another end makes it go.
         self.0.ring(ended.id, ending);
-        let run = |(id, ending): (ItemId, AttemptEnding)| match ending.output {
-            OutputPlace::Memory(_) => None,
-            OutputPlace::Files => Some(CommandRun {
-                id,
-                attempt: ending.attempt,
-                pid: ending.pid,
-            }),
-        };
         let same = ended.run();
-        let gone = gone.into_iter().filter_map(run);
-        gone.filter(|run| *run != same).collect()
+        with_files(gone).filter(|run| *run != same).collect()
+    }
+
+    /// Keeps no output in files any more, because there is no room for new ones. Returns the attempts
+    /// that have some.
+    pub(super) fn make_room(&self) -> Vec<CommandRun> {
+        let is_in_files = |ending: &AttemptEnding| matches!(ending.output, OutputPlace::Files);
+        with_files(self.0.ends.lock().handle_lack(is_in_files)).collect()
     }
 
     /// Returns it for those who ask.
     pub(in crate::cli) fn for_clients(&self) -> Arc<dyn ItemOutputs> {
         Arc::clone(&self.0) as _
     }
+}
+
+/// Returns the attempts that may have files.
+fn with_files(gone: Vec<(ItemId, AttemptEnding)>) -> impl Iterator<Item = CommandRun> {
+    gone.into_iter()
+        .filter_map(|(id, ending)| match ending.output {
+            OutputPlace::Memory(_) => None,
+            OutputPlace::Files => Some(CommandRun {
+                id,
+                attempt: ending.attempt,
+                pid: ending.pid,
+            }),
+        })
 }
 
 impl KeptOutputs {

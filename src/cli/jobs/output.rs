@@ -105,6 +105,9 @@ pub(super) struct Outputs {
 /// The number of written attempts after which their arrival is waited for.
 const WRITTEN_MAX: usize = 64;
 
+/// The room on its file system without which no output is kept in files, in bytes.
+const ROOM_MIN: u64 = 64 * 1024 * 1024;
+
 /// The pause between two searches for new lines of running commands.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -295,7 +298,7 @@ impl Outputs {
         if let Some(letters) = &self.letters {
             letters.sync();
         }
-        self.spool.note_if_full();
+        let room = self.spool.note_if_full();
         let mut shown = Vec::new();
         for Written {
             run,
@@ -320,6 +323,12 @@ impl Outputs {
             if part != OutputScope::Other {
                 shown.push((run.id, run.attempt));
             }
+        }
+        if let Some(keeper) = &self.keeper
+            && room.is_some_and(|room| room < ROOM_MIN)
+        {
+            // What was shown makes room for what is to come.
+            self.unkept.extend(keeper.make_room());
         }
         for run in std::mem::take(&mut self.unkept) {
             if !self.unwritten.has(run.id, run.attempt) {
