@@ -51,6 +51,7 @@ mod status;
 mod stop;
 mod stream;
 mod ticks;
+mod top;
 mod unwritten;
 mod validation;
 mod view;
@@ -125,6 +126,7 @@ fn do_as_told(
         Some(Command::Add(command)) => add::run(&command),
         Some(Command::Join(command)) => join::run(&command),
         Some(Command::Status(command)) => status::run(&command),
+        Some(Command::Top(command)) => top::run(&command),
         Some(Command::Ps(command)) => ps::run(&command),
         Some(Command::List(command)) => items::list(&command),
         Some(Command::Show(command)) => items::show(&command),

@@ -10,6 +10,7 @@ pub(crate) mod client;
 mod connection;
 mod events;
 mod failure;
+mod failures;
 mod folder;
 mod follow;
 mod gate;
@@ -118,7 +119,7 @@ impl Control {
         T: Serialize + DeserializeOwned + 'static,
         R: 'static,
     {
-        let api = Arc::new(Api::new(socket.name(), controlled));
+        let api = Arc::new(Api::new(socket.name(), controlled)?);
         let routes = requests::routes(Arc::clone(&api));
         let server = ControlServer::start(listener, routes);
         let server = server.map_err(Kind::io("starting the thread of the control socket"))?;

@@ -473,7 +473,9 @@ impl Emitter {
 
     fn emit_at(&self, at: Duration, kind: EventKind) {
         let event = Event { at, kind };
-        for listener in &self.listeners {
+        let is_of_item = event.kind.is_of_item();
+        let wants = |listener: &&Arc<dyn Observer>| !is_of_item || listener.wants_items();
+        for listener in self.listeners.iter().filter(wants) {
             listener.observe(event.clone());
         }
         if let Some(observer) = &self.observer {

@@ -17,6 +17,7 @@ use super::ps::Ps;
 use super::put::Put;
 use super::salvage::Salvage;
 use super::status::StatusArgs;
+use super::top::Top;
 
 /// Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them
 /// dried.
@@ -106,6 +107,8 @@ pub(super) enum Command {
     Ps(Ps),
     /// Show how a run stands, or a stream in Redis
     Status(StatusArgs),
+    /// Show a run on the whole terminal, and steer it by keys
+    Top(Top),
     /// Put items on the queue of a run, or on a stream in Redis
     Put(Put),
     /// Serve a queue that stays, on a journal, until it is stopped

@@ -160,7 +160,8 @@ pub(super) fn show(command: &ShowItems) -> Result<u8, RunError> {
     Ok(code::DONE)
 }
 
-fn page(item: &Value) -> String {
+/// Returns all that is known of an item, for people.
+pub(super) fn page(item: &Value) -> String {
     let when = |value: &Value| {
         let since = value.as_u64().map(Duration::from_micros);
         since.map_or("-".to_owned(), |since| UtcTime(since).to_string())

@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::json;
 
 use super::args::{AtArgs, Format};
-use super::asking::{connect, print};
+use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
 use crate::control::client::NoAnswer;
 
@@ -153,8 +153,7 @@ pub(super) fn scale(command: &ScaleRun) -> Result<u8, RunError> {
         WantedWorkers::To(count) => count,
         WantedWorkers::More(_) | WantedWorkers::Fewer(_) => {
             let status = client.ask(Method::GET, "/v1/status", None, "")?;
-            let workers = status["workers"].as_array().into_iter().flatten();
-            let now = workers.filter(|one| one["state"] != "stopping").count() as u64;
+            let now = number(&status["workers_wanted"]);
             match command.workers {
                 WantedWorkers::More(more) => now.saturating_add(more),
                 WantedWorkers::Fewer(fewer) => now.saturating_sub(fewer),

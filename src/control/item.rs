@@ -103,12 +103,12 @@ fn entry(failure: &Failure) -> Value {
     })
 }
 
-fn since_1970(at: SystemTime) -> u64 {
+pub(super) fn since_1970(at: SystemTime) -> u64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH);
     micros(since.unwrap_or(Duration::ZERO))
 }
 
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     match text.char_indices().nth(NAME_MAX) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),

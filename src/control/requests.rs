@@ -22,6 +22,7 @@ use super::body::BodyMemory;
 use super::connection::Peer;
 use super::events::EventListeners;
 use super::failure::{RequestFailure, answer};
+use super::failures::{FAILURES_MAX, LatestFailures};
 use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
 use super::item::{self, StateWord};
@@ -31,6 +32,7 @@ use super::puts;
 use super::status::RunStatus;
 use super::target::ControlTarget;
 use crate::error::Error;
+use crate::observe::Observer;
 use crate::queue::Joined;
 use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::ItemId;
@@ -45,6 +47,8 @@ pub(super) struct Api {
     pub(super) target: Arc<dyn ControlTarget>,
     pub(super) listeners: EventListeners,
     pub(super) gate: Gate,
+    /// It listens for as long as this is there.
+    failures: Arc<LatestFailures>,
     keys: Mutex<PutKeys>,
     memory: BodyMemory,
     waiting: Arc<Semaphore>,
@@ -59,10 +63,14 @@ type SharedApi = State<Arc<Api>>;
 type ApiAnswer = Result<Response, RequestFailure>;
 
 impl Api {
-    pub(super) fn new(name: &str, target: Arc<dyn ControlTarget>) -> Self {
-        Api {
+    /// Begins to note what fails.
+    pub(super) fn new(name: &str, target: Arc<dyn ControlTarget>) -> Result<Self, Error> {
+        let failures = Arc::<LatestFailures>::default();
+        target.listen(Arc::clone(&failures) as _)?;
+        Ok(Api {
             name: name.to_owned(),
             target,
+            failures,
             listeners: EventListeners::default(),
             gate: Gate::default(),
             keys: Mutex::default(),
@@ -70,13 +78,15 @@ impl Api {
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             is_ending: AtomicBool::new(false),
             ending: watch::Sender::new(false),
-        }
+        })
     }
 
     /// Ends all that waits.
     pub(super) fn end(&self) {
         self.is_ending.store(true, Ordering::Release);
         self.ending.send_replace(true);
+        let failures = Arc::clone(&self.failures) as Arc<dyn Observer>;
+        self.target.unlisten(&failures);
         self.target.wake_putters();
         self.listeners.end();
     }
@@ -131,6 +141,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/items/{number}/output", get(output))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
+        .route("/v1/failures", get(failures))
         .route("/v1/join", get(join))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
@@ -267,6 +278,26 @@ async fn show(
         }
         None => Err(RequestFailure::unknown_item(id.0)),
     }
+}
+
+/// The number of failures that are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailuresQuery {
+    limit: Option<usize>,
+}
+
+/// Tells of the latest failures, the last one first.
+async fn failures(
+    State(api): SharedApi,
+    query: Result<Query<FailuresQuery>, QueryRejection>,
+) -> ApiAnswer {
+    let limit = read_query(query)?.limit.unwrap_or(FAILURES_MAX);
+    if !(1..=FAILURES_MAX).contains(&limit) {
+        let message = format!("limit: {limit} is not between 1 and {FAILURES_MAX}");
+        return Err(RequestFailure::bad("bad_query", message));
+    }
+    done(&json!({"failures": api.failures.latest(limit)}))
 }
 
 /// The wait for the end of an item, if one is wanted.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::item::since_1970;
 use crate::observe::{Mode, micros};
-use crate::supervision::{PoolStatus, RunState, WorkerInfo, WorkerState};
+use crate::supervision::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
 use dishrack_core::ledger::Counts;
 
 /// The state of a run.
@@ -24,6 +25,8 @@ pub(super) struct RunStatus {
     pub(super) rate_per_s: f64,
     /// The time until all have ended, if it can be known.
     pub(super) eta_s: Option<f64>,
+    /// The number of workers that there are to be.
+    pub(super) workers_wanted: usize,
     pub(super) workers: Vec<WorkerStatus>,
 }
 
@@ -46,10 +49,29 @@ pub(super) struct WorkerStatus {
     worker: String,
     pid: Option<u32>,
     state: WorkerState,
+    number: Option<u64>,
     item: Option<String>,
     for_us: Option<u64>,
     rss_bytes: Option<u64>,
     restarts: u64,
+    last_death: Option<LastDeath>,
+}
+
+/// The death of the last process that had a worker's place.
+#[derive(Debug, Serialize)]
+struct LastDeath {
+    /// Since 1970.
+    at_us: u64,
+    cause: String,
+}
+
+impl From<WorkerDeath> for LastDeath {
+    fn from(death: WorkerDeath) -> Self {
+        LastDeath {
+            at_us: since_1970(death.at),
+            cause: death.cause,
+        }
+    }
 }
 
 /// The facts about a run, beside its name.
@@ -88,6 +110,7 @@ impl RunStatus {
             },
             rate_per_s: thousandth(facts.rate),
             eta_s: facts.left.map(|left| thousandth(left.as_secs_f64())),
+            workers_wanted: facts.pool.wanted,
             workers: facts
                 .pool
                 .workers
@@ -115,11 +138,13 @@ impl WorkerStatus {
             worker: worker.name,
             pid,
             state: worker.state,
+            number: worker.item.map(|id| id.0),
             item: worker.item_name,
             for_us: worker.elapsed.map(micros),
             // A thread has no memory of its own.
             rss_bytes: pid.filter(|pid| *pid != own).and_then(resident_of),
             restarts: worker.restarts,
+            last_death: worker.last_death.map(LastDeath::from),
         }
     }
 }

@@ -704,6 +704,7 @@ fn the_openapi_file_has_every_route_and_field() {
     let mut answers = vec![
         ("Status", run.ask("GET", "/v1/status", "")),
         ("List", run.ask("GET", "/v1/items", "")),
+        ("Failures", run.ask("GET", "/v1/failures", "")),
         ("Paused", run.ask("POST", "/v1/pause", "")),
         ("Resumed", run.ask("POST", "/v1/resume", "")),
         ("Put", run.put("4")),

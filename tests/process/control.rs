@@ -93,7 +93,7 @@ impl Place {
 
     /// Starts a run whose items wait, each until there is a file of its name, and waits until it
     /// can be asked.
-    fn start(&self, name: &str, items: &[&str]) -> Started {
+    pub(crate) fn start(&self, name: &str, items: &[&str]) -> Started {
         let script = "while [ ! -e \"go-$1\" ]; do sleep 0.01; done; [ \"$1\" != bad ]";
         let words = [
             "--name", name, "-w", "1", "--", "sh", "-c", script, "_", "{}", ":::",

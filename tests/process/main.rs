@@ -54,6 +54,7 @@ mod strangers;
 mod support;
 mod terminal;
 mod titles;
+mod top;
 
 fn main() {
     roles::before_serving();
@@ -102,6 +103,7 @@ fn main() {
         stop_points::trials(),
         strangers::trials(),
         titles::trials(),
+        top::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::pty::{Winsize, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::setsid;
 
 use crate::support::{DEADLINE, send, until};
@@ -152,6 +153,26 @@ impl Terminal {
         drop(seen);
         assert!(is_so(&last) && !timeout.timed_out(), "{what}: {last:?}");
         last
+    }
+
+    /// Waits until this is so of all output.
+    pub(crate) fn await_output(&self, what: &str, is_so: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        let seen = self.shown.bytes.lock().unwrap();
+        let still = |(bytes, is_over): &mut (Vec<u8>, bool)| !is_so(bytes) && !*is_over;
+        let waited = self.shown.changed.wait_timeout_while(seen, DEADLINE, still);
+        let bytes = waited.unwrap().0.0.clone();
+        assert!(
+            is_so(&bytes),
+            "{what}: {:?}",
+            String::from_utf8_lossy(&bytes)
+        );
+        bytes
+    }
+
+    /// Returns `true` if what is typed is shown and passed on line by line, as a shell wants it.
+    pub(crate) fn is_cooked(&self) -> bool {
+        let flags = tcgetattr(&self.master).unwrap().local_flags;
+        flags.contains(LocalFlags::ECHO | LocalFlags::ICANON)
     }
 
     /// Returns all output, and the exit status.

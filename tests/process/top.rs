@@ -1,0 +1,256 @@
+//! `supervisor top` on a terminal: what it shows, what its keys do, and what it leaves behind.
+
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use crate::control::Place;
+use crate::support::{is_alive, state, until};
+use crate::terminal::Terminal;
+
+crate::trials! {
+    a_run_is_seen_and_steered_by_keys,
+    the_terminal_is_given_back_whatever_ends_it,
+    a_small_terminal_is_enough,
+    the_end_of_the_run_is_shown,
+    it_is_stopped_and_goes_on,
+    without_a_terminal_it_says_so,
+    a_stream_is_not_shown_and_that_is_said,
+}
+
+/// The cells of a terminal on which everything is drawn at its place.
+struct Cells {
+    rows: Vec<Vec<char>>,
+    row: usize,
+    column: usize,
+    /// True if it is the screen that is only there for a while.
+    is_alternate: bool,
+    is_cursor_shown: bool,
+}
+
+impl Cells {
+    fn of(bytes: &[u8]) -> Cells {
+        let mut cells = Cells {
+            rows: vec![vec![' '; 200]; 60],
+            row: 0,
+            column: 0,
+            is_alternate: false,
+            is_cursor_shown: true,
+        };
+        let text = String::from_utf8_lossy(bytes);
+        let mut rest = text.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '\x1b' => cells.obey(&mut rest),
+                '\r' => cells.column = 0,
+                '\n' => cells.row += 1,
+                c => {
+                    cells.rows[cells.row][cells.column] = c;
+                    cells.column += 1;
+                }
+            }
+        }
+        cells
+    }
+
+    /// Obeys a sequence of the form `ESC [ parameters letter`; those of colours change nothing here.
+    fn obey(&mut self, rest: &mut std::str::Chars<'_>) {
+        let mut words = String::new();
+        let end = rest.find(|c| {
+            words.push(*c);
+            c.is_ascii_alphabetic()
+        });
+        let number = |at: usize| {
+            let word = words.trim_start_matches('[').trim_end_matches('H');
+            let number = word.split(';').nth(at).and_then(|word| word.parse().ok());
+            number.unwrap_or(1_usize) - 1
+        };
+        match (end, &*words) {
+            (Some('H'), _) => (self.row, self.column) = (number(0), number(1)),
+            (_, "[?1049h" | "[?1049l") => {
+                self.is_alternate = words.ends_with('h');
+                self.rows = vec![vec![' '; 200]; 60];
+            }
+            (_, "[?25h" | "[?25l") => self.is_cursor_shown = words.ends_with('h'),
+            (_, "[2J") => self.rows = vec![vec![' '; 200]; 60],
+            (Some('m') | None, _) => {}
+            _ => panic!("an unknown order: {words:?}"),
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let lines = self.rows.iter().map(|row| row.iter().collect::<String>());
+        lines.map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    fn has(&self, text: &str) -> bool {
+        self.is_alternate && self.lines().iter().any(|line| line.contains(text))
+    }
+}
+
+/// Runs `top` in this place.
+fn top(place: &Place) -> Terminal {
+    let folder = place.path("");
+    Terminal::of(&["top"], |command| {
+        command.env("XDG_RUNTIME_DIR", &folder);
+    })
+}
+
+fn sees(top: &Terminal, text: &str) {
+    top.await_output(text, |bytes| Cells::of(bytes).has(text));
+}
+
+/// Expects that it has ended with this code, and has given the terminal back.
+fn is_over(mut top: Terminal, code: i32) {
+    until("it has ended", || top.child.try_wait().unwrap().is_some());
+    assert!(top.is_cooked());
+    let (bytes, status) = top.finish();
+    let cells = Cells::of(&bytes);
+    assert!(!cells.is_alternate && cells.is_cursor_shown);
+    assert_eq!(cells.lines().concat(), "");
+    assert_eq!(status.code(), Some(code));
+}
+
+fn a_run_is_seen_and_steered_by_keys() {
+    let place = Place::new();
+    let run = place.start("nightly", &["a", "b", "bad"]);
+    let top = top(&place);
+    sees(&top, "nightly running  processes for");
+    sees(&top, "worker-1   busy     1 a");
+    sees(&top, "0 of 3 done (0%), 0 dead, 0 retries");
+    top.type_in(b"p");
+    sees(&top, "nightly paused");
+    assert_eq!(place.ask_json(&["status"])["state"], "paused");
+    top.type_in(b"p");
+    sees(&top, "nightly running");
+    top.type_in(b"+");
+    sees(&top, "worker-2   busy     2 b");
+    place.let_go("b");
+    sees(&top, "worker-2   busy     3 bad");
+    top.type_in(b"\x1b[B");
+    top.type_in(b"\r");
+    sees(&top, "state:    running");
+    top.type_in(b"x");
+    top.type_in(b"c");
+    sees(&top, "cancel 3 bad? It becomes a dead letter. y or n");
+    top.type_in(b"y");
+    sees(&top, "3 cancelled");
+    sees(&top, "3       bad  dead");
+    top.type_in(b"\t\tr");
+    sees(&top, "3 waits again");
+    top.type_in(b"-");
+    until("there is to be one worker", || {
+        place.ask_json(&["status"])["workers_wanted"] == 1
+    });
+    top.type_in(b"/ba\r");
+    sees(&top, "failures with \"ba\": 1");
+    top.type_in(b"q");
+    is_over(top, 0);
+    assert!(is_alive(run.0.id()));
+}
+
+fn the_terminal_is_given_back_whatever_ends_it() {
+    let place = Place::new();
+    let _run = place.start("one", &["a"]);
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ] {
+        let top = top(&place);
+        sees(&top, "one running");
+        assert!(!top.is_cooked());
+        top.signal(signal);
+        is_over(top, 128 + signal as i32);
+    }
+    let top = top(&place);
+    sees(&top, "one running");
+    top.type_in(b"\x03");
+    is_over(top, 130);
+}
+
+fn a_small_terminal_is_enough() {
+    let place = Place::new();
+    let _run = place.start("one", &["a", "b"]);
+    let top = top(&place);
+    sees(&top, "one running");
+    top.resize(40, 12);
+    top.await_output("it is small", |bytes| {
+        let lines = Cells::of(bytes).lines();
+        lines[11] == "q quit  ? help  Tab next list" && lines[12..].concat().is_empty()
+    });
+    top.type_in(b"\t");
+    sees(&top, " waiting: 1");
+    sees(&top, "2       b");
+    top.type_in(b"?");
+    sees(&top, "pause, or resume");
+    top.type_in(b"xq");
+    is_over(top, 0);
+}
+
+fn the_end_of_the_run_is_shown() {
+    let place = Place::new();
+    let run = place.start("one", &["a"]);
+    let top = top(&place);
+    sees(&top, "worker-1   busy     1 a");
+    place.let_go("a");
+    sees(&top, "one ENDED");
+    sees(&top, "the run has ended; this is how it was last seen");
+    until("the run is gone", || {
+        !is_alive(run.0.id()) || state(run.0.id()) == Some('Z')
+    });
+    top.type_in(b"p");
+    sees(&top, "there is no run to be asked");
+    top.type_in(b"q");
+    is_over(top, 0);
+}
+
+fn it_is_stopped_and_goes_on() {
+    let place = Place::new();
+    let _run = place.start("one", &["a"]);
+    let top = top(&place);
+    for key in [true, false] {
+        sees(&top, "one running");
+        match key {
+            true => top.type_in(b"\x1a"),
+            false => top.signal(Signal::SIGTSTP),
+        }
+        until("it is stopped", || state(top.child.id()) == Some('T'));
+        assert!(top.is_cooked());
+        top.await_output("the terminal is given back", |bytes| {
+            !Cells::of(bytes).is_alternate
+        });
+        top.signal(Signal::SIGCONT);
+    }
+    sees(&top, "one running");
+    top.type_in(b"q");
+    is_over(top, 0);
+}
+
+fn without_a_terminal_it_says_so() {
+    let place = Place::new();
+    let mut command = place.command(&["top"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout), (Some(2), Vec::new()));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("`supervisor status`"), "{said}");
+    // There is a terminal, and no run.
+    let mut top = top(&place);
+    let (bytes, status) = top.finish();
+    assert_eq!(status.code(), Some(2));
+    let said = String::from_utf8_lossy(&bytes);
+    assert!(
+        said.contains("no run is there") && !said.contains("1049"),
+        "{said}"
+    );
+}
+
+fn a_stream_is_not_shown_and_that_is_said() {
+    let place = Place::new();
+    let mut command = place.command(&["top", "--redis", "redis://nowhere"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("`supervisor status --redis URL`"), "{said}");
+}
