@@ -361,6 +361,7 @@ fn a_journal_of_other_items_is_refused() {
     let journal = ["--journal", "kept.journal"];
     let server = serve(&place, &journal);
     ask(&place, &["add", "--", "true"]);
+    ask(&place, &["wait", "1"]);
     ask(&place, &["stop"]);
     assert_eq!(finish(server).0, Some(0));
     let of_command = [&["serve"], &journal[..], &["--", "echo", "{}"]].concat();
