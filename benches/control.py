@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The cost of asking a run: benches/control.py [PROGRAM], on a machine with nothing else to do.
+"""The cost of asking a run: benches/control.py [PROGRAM [ROW...]], on a machine with nothing else to do.
 
 It prints a row for each promise: what was measured, and the target. PROGRAM is a release build of
 `supervisor` (target/release/supervisor). The last row needs strace.
@@ -30,7 +30,7 @@ class Run:
     """A run that can be asked, and is killed at the end."""
 
     def __init__(self, *words, stdin=subprocess.DEVNULL):
-        command = [PROGRAM, "--name", "bench", *words]
+        command = [PROGRAM, "--name", "bench", "--capacity", "0", *words]
         self.began = time.monotonic()
         self.process = subprocess.Popen(command, env=ENVIRONMENT, stdin=stdin, **QUIET)
         self.client = self.reader = None
@@ -95,7 +95,7 @@ def put_over_the_socket(count=100_000, rounds=5):
     lines.write_text("".join(f"item {n} {'x' * 80}\n" for n in range(count)))
     ratios, rates = [], []
     for _ in range(rounds):
-        with Run("-w", "1", "--input", str(lines), "--", "sleep", "1000") as run:
+        with Run("-w", "1", "--input", str(lines), "--", "sh", "-c", "sleep 1000", "_") as run:
             run.until(lambda status: status["counts"]["accepted"] >= count)
             by_input = count / (time.monotonic() - run.began)
             began = time.monotonic()
@@ -176,8 +176,8 @@ def idle_run(seconds=5):
     print("\n".join(made[:10]), end="", file=sys.stderr)
 
 
-print("| | found | target | |\n| --- | --- | --- | --- |")
-status_of_a_large_run()
-put_over_the_socket()
-cost_of_looking_on()
-idle_run()
+ROWS = [status_of_a_large_run, put_over_the_socket, cost_of_looking_on, idle_run]
+print("| | found | target | |\n| --- | --- | --- | --- |", flush=True)
+for one in ROWS:
+    if len(sys.argv) < 3 or one.__name__ in sys.argv[2:]:
+        one()

@@ -130,7 +130,7 @@ mod tests {
     }
 
     impl SlowBody {
-        fn new(pause: Duration, bytes: u32) -> Body {
+        fn body(pause: Duration, bytes: u32) -> Body {
             let wait = Box::pin(sleep(pause));
             Body::new(SlowBody { pause, bytes, wait })
         }
@@ -158,7 +158,7 @@ mod tests {
     async fn read(pause: Duration, bytes: u32) -> (Result<usize, &'static str>, Duration) {
         let began = Instant::now();
         let memory = BodyMemory::default();
-        let whole = memory.read(SlowBody::new(pause, bytes)).await;
+        let whole = memory.read(SlowBody::body(pause, bytes)).await;
         let result = whole.map(|whole| whole.bytes.len());
         (result.map_err(|failure| failure.code), began.elapsed())
     }
