@@ -7,6 +7,7 @@ mod items;
 mod jobs;
 mod pool;
 pub(super) mod rules;
+mod serve;
 mod stream;
 mod target;
 
@@ -23,6 +24,7 @@ pub(super) use groups::URL;
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
+pub(super) use serve::{SERVED, ServeArgs, serve};
 pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, options, work};
 pub(super) use target::{AtArgs, Choice, TargetArgs};
 

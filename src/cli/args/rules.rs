@@ -5,7 +5,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Id};
 
 use super::groups::{COMMAND, DISH, HANDED, PLACE, URL};
-use super::stream;
+use super::{serve, stream};
 use crate::cli::address::KINDS;
 
 /// An argument or a group, when it is out of place, and the reason, with `{shared}` for the option
@@ -80,6 +80,8 @@ struct Typed<'a> {
     matches: &'a ArgMatches,
     /// True if all items are those of a shared queue.
     is_work: bool,
+    /// True if the queue stays.
+    is_serve: bool,
 }
 
 impl Typed<'_> {
@@ -131,6 +133,7 @@ pub(in crate::cli) fn check(command: &Command, matches: &ArgMatches) -> Result<(
         command,
         matches,
         is_work: false,
+        is_serve: false,
     };
     if let Some((name, matches)) = matches.subcommand() {
         let Some(command) = command.find_subcommand(name) else {
@@ -140,7 +143,14 @@ pub(in crate::cli) fn check(command: &Command, matches: &ArgMatches) -> Result<(
             command,
             matches,
             is_work: name == "work",
+            is_serve: name == "serve",
         };
+    }
+    if typed.is_serve
+        && let Some(id) = serve::wrong_option(|id| typed.has(id))
+    {
+        let option = typed.option(id).unwrap_or_else(|| format!("-{id}"));
+        return Err(format!("{option}: it is not for a queue that stays"));
     }
     let broken = RULES.iter().find_map(|(id, is_out_of_place, why)| {
         let option = typed.option(id)?;
