@@ -111,3 +111,67 @@ async fn next_part(body: &mut Body, end: Instant) -> Result<Option<Bytes>, Reque
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, ready};
+
+    use hyper::body::Frame;
+    use tokio::time::{Sleep, sleep};
+
+    use super::*;
+
+    /// A body of single bytes, with this time before each.
+    struct SlowBody {
+        pause: Duration,
+        bytes: u32,
+        wait: Pin<Box<Sleep>>,
+    }
+
+    impl SlowBody {
+        fn body(pause: Duration, bytes: u32) -> Body {
+            let wait = Box::pin(sleep(pause));
+            Body::new(SlowBody { pause, bytes, wait })
+        }
+    }
+
+    impl hyper::body::Body for SlowBody {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if self.bytes == 0 {
+                return Poll::Ready(None);
+            }
+            ready!(self.wait.as_mut().poll(context));
+            self.bytes -= 1;
+            self.wait = Box::pin(sleep(self.pause));
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"1")))))
+        }
+    }
+
+    /// Reads such a body. Returns the result, and the time that it took.
+    async fn read(pause: Duration, bytes: u32) -> (Result<usize, &'static str>, Duration) {
+        let began = Instant::now();
+        let memory = BodyMemory::default();
+        let whole = memory.read(SlowBody::body(pause, bytes)).await;
+        let result = whole.map(|whole| whole.bytes.len());
+        (result.map_err(|failure| failure.code), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_has_two_minutes_and_pauses_of_ten_seconds() {
+        let second = Duration::from_secs(1);
+        assert_eq!(read(9 * second, 13).await.0, Ok(13));
+        let (result, time) = read(11 * second, 1).await;
+        assert_eq!(result, Err("too_slow"));
+        assert!((10..11).contains(&time.as_secs()), "{time:?}");
+        let (result, time) = read(9 * second, 1000).await;
+        assert_eq!(result, Err("too_slow"));
+        assert!((120..121).contains(&time.as_secs()), "{time:?}");
+    }
+}

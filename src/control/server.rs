@@ -217,3 +217,67 @@ async fn serve_client(
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Serves a client that does this, until its connection is closed. Returns the time that it took.
+    async fn serve_one<C: Future<Output = ()>>(
+        answer: &'static str,
+        client: impl FnOnce(UnixStream) -> C,
+    ) -> Duration {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let routes = Router::new().route("/", get(move || async move { answer.repeat(1 << 20) }));
+        let (_ending, ends) = watch::channel(false);
+        let began = Instant::now();
+        tokio::join!(
+            serve_client(ours, routes, HEAD_TIME, ends, None),
+            client(theirs)
+        );
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_byte_by_byte_has_ten_seconds() {
+        let time = serve_one("", async |mut client: UnixStream| {
+            let head = b"GET / HTTP/1.1\r\nHost: run\r\n\r\n";
+            for byte in head {
+                sleep(Duration::from_millis(900)).await;
+                if client.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+            }
+            panic!("it was let in");
+        });
+        let time = time.await;
+        assert!((9..=12).contains(&time.as_secs()), "{time:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_left_unread_has_thirty_seconds() {
+        // A client that reads a little now and then is served on.
+        let time = serve_one("0123456789", async |mut client: UnixStream| {
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: run\r\n\r\n")
+                .await
+                .unwrap();
+            let mut some = vec![0; 1 << 20];
+            for _ in 0..5 {
+                sleep(Duration::from_secs(25)).await;
+                assert_ne!(client.read(&mut some).await.unwrap(), 0);
+            }
+            let idle = Instant::now();
+            sleep(Duration::from_secs(35)).await;
+            // What was sent before can still be read.
+            while client.read(&mut some).await.is_ok_and(|count| count > 0) {}
+            assert_eq!(idle.elapsed().as_secs(), 35);
+        });
+        let time = time.await;
+        assert!((155..=165).contains(&time.as_secs()), "{time:?}");
+    }
+}

@@ -173,7 +173,8 @@ impl Lock {
             let open = openat(&folder.open, &name, flags, Mode::RUSR | Mode::WUSR);
             let open = open.map_err(at)?;
             let found = fstat(&open).map_err(at)?;
-            if found.st_uid != geteuid().as_raw() {
+            // A second name of it may be that of something else, put there by somebody else.
+            if found.st_uid != geteuid().as_raw() || found.st_nlink > 1 {
                 return Err(Unusable::Occupied { path });
             }
             let mut file = File::from(open);
@@ -364,6 +365,11 @@ mod tests {
         symlink(&elsewhere, folder.path().join("run.sock.lock")).unwrap();
         assert!(refused().contains("run.sock.lock"));
         assert!(!elsewhere.exists());
+        fs::remove_file(folder.path().join("run.sock.lock")).unwrap();
+        fs::write(&elsewhere, "mine").unwrap();
+        fs::hard_link(&elsewhere, folder.path().join("run.sock.lock")).unwrap();
+        assert!(refused().contains("run.sock.lock"));
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"mine");
     }
 
     #[test]

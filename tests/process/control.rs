@@ -27,6 +27,7 @@ crate::trials! {
     nothing_is_left_by_runs_that_end,
     what_another_user_puts_in_our_place_is_not_used,
     another_user_is_told_so,
+    what_another_user_leaves_in_a_shared_folder_leads_nowhere,
     an_idle_run_with_a_socket_sleeps,
     items_that_are_put_while_a_run_ends_are_done_or_refused,
     items_of_every_kind_reach_the_command,
@@ -416,6 +417,68 @@ fn another_user_is_told_so() {
     assert!(said.contains("you are user 65534"), "{said}");
     open(&place.path("dishrack"), 0o700);
     assert_eq!(place.ask_json(&["status"])["name"], "one");
+}
+
+/// The other user has been there first, with everything that a user can make.
+fn what_another_user_leaves_in_a_shared_folder_leads_nowhere() {
+    if !is_root("what_another_user_leaves_in_a_shared_folder_leads_nowhere") {
+        return;
+    }
+    let place = Place::new();
+    let (shared, ours) = (place.path("shared"), place.path("ours"));
+    fs::create_dir(&shared).unwrap();
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(place.folder.path(), 0o755);
+    open(&shared, 0o1777);
+    fs::create_dir(&ours).unwrap();
+    fs::write(ours.join("file"), "ours").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command.args(["--", "true", ":::", "a"]);
+        command.env_remove("XDG_RUNTIME_DIR").env("TMPDIR", &shared);
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let control = shared.join("run").display().to_string();
+    for made in [
+        "ln -s OURS",
+        "ln -s OURS/file",
+        "ln -s OURS/new",
+        "mkfifo",
+        "mkdir",
+        "touch",
+    ] {
+        for (name, words, code) in [
+            ("dishrack-0", &[][..], 0),
+            ("run", &["--control", &control], 2),
+            ("run.lock", &["--control", &control], 2),
+        ] {
+            let theirs = shared.join(name);
+            let script = format!("{made} {}", theirs.display());
+            let script = script.replace("OURS", ours.to_str().unwrap());
+            let mut shell = Command::new("sh");
+            let made = shell.args(["-c", &script]).uid(NOBODY).gid(NOBODY).status();
+            assert!(made.unwrap().success(), "{script}");
+            let before = fs::symlink_metadata(&theirs).unwrap().modified().unwrap();
+            let (ended, said) = run(words);
+            assert_eq!(ended, Some(code), "{script}: {said}");
+            assert!(said.contains(theirs.to_str().unwrap()), "{script}: {said}");
+            let after = fs::symlink_metadata(&theirs).unwrap().modified().unwrap();
+            assert_eq!(before, after, "{script}");
+            assert_eq!(fs::read(ours.join("file")).unwrap(), b"ours", "{script}");
+            assert_eq!(fs::read_dir(&ours).unwrap().count(), 1, "{script}");
+            match fs::remove_dir(&theirs) {
+                Ok(()) => {}
+                Err(_) => fs::remove_file(&theirs).unwrap(),
+            }
+            assert_eq!(fs::read_dir(&shared).unwrap().count(), 0, "{script}");
+        }
+    }
 }
 
 /// Returns how often the threads of a process were given a processor.
