@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::address::Address;
 use super::args::{ControlArgs, Format, PoolArgs, Show};
@@ -11,16 +10,6 @@ use super::output::OutputFile;
 use crate::Durability;
 use crate::observe::Mode;
 use dishrack_core::ledger::Options;
-
-/// The settings for dishes.
-#[derive(Debug)]
-pub(super) struct DishConfig {
-    pub(super) wash: Duration,
-    pub(super) dry: Duration,
-    /// True if the drying time was given, rather than left to the dryers.
-    pub(super) is_dry_given: bool,
-    pub(super) payload: usize,
-}
 
 /// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -116,7 +116,7 @@ mod tests {
 
     fn letter() -> Letter {
         let scene = Scene {
-            worker: "dryer-1".into(),
+            worker: "worker-1".into(),
             pid: 7,
             started: Duration::from_millis(1_700_000_000_000),
             ended: Duration::from_millis(1_700_000_002_500),
@@ -145,7 +145,7 @@ mod tests {
         let page = letter().to_string();
         for part in [
             "attempt 1: it has a",
-            "worker:  dryer-1, pid 7",
+            "worker:  worker-1, pid 7",
             "started: 2023-11-14T22:13:20.000Z",
             "ended:   2023-11-14T22:13:22.500Z",
             "stderr:  towel",

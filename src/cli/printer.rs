@@ -312,7 +312,7 @@ fn start_title(
     let (workers, mode) = (config.workers, config.mode.name());
     let is_shared = config.is_shared();
     let total = match &config.source {
-        ItemSource::MadeUp(count) => Some(*count),
+        ItemSource::MadeUp(series) => Some(series.count),
         ItemSource::Given(items) => Some(items.len() as u64),
         ItemSource::File(_) | ItemSource::Stdin | ItemSource::Others => None,
     };
