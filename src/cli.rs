@@ -2,6 +2,7 @@
 //!
 //! Only this module and `bin` print and end the process. All output but the job's goes to stderr.
 
+mod add;
 mod address;
 mod advice;
 mod args;
@@ -23,8 +24,10 @@ mod join;
 mod kitchen;
 mod layout;
 mod letter;
+mod logs;
 mod manual;
 mod notices;
+mod opening;
 mod orders;
 mod orphans;
 mod output;
@@ -44,6 +47,7 @@ mod served;
 mod service;
 mod serving;
 mod signal_orders;
+mod state;
 mod status;
 mod stop;
 mod stream;
@@ -102,6 +106,7 @@ fn do_as_told(
 ) -> Result<u8, RunError> {
     let jobs = match &args.command {
         Some(Command::Work(work)) => Some(&work.jobs),
+        Some(Command::Serve(serve)) => Some(&serve.jobs),
         Some(_) => None,
         None => Some(&args.run.jobs),
     };
@@ -115,12 +120,17 @@ fn do_as_told(
         Some(Command::Work(command)) => {
             run_with(validation::of_work(*command).map_err(RunError::Usage)?)
         }
+        Some(Command::Serve(command)) => {
+            run_with(validation::of_serve(*command).map_err(RunError::Usage)?)
+        }
+        Some(Command::Add(command)) => add::run(&command),
         Some(Command::Join(command)) => join::run(&command),
         Some(Command::Status(command)) => status::run(&command),
         Some(Command::Top(command)) => top::run(&command),
         Some(Command::Ps(command)) => ps::run(&command),
         Some(Command::List(command)) => items::list(&command),
         Some(Command::Show(command)) => items::show(&command),
+        Some(Command::Logs(command)) => logs::run(&command),
         Some(Command::Wait(command)) => items::wait(&command),
         Some(Command::Cancel(command)) => orders::cancel(&command),
         Some(Command::Retry(command)) => orders::retry(&command),

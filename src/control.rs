@@ -12,9 +12,12 @@ mod events;
 mod failure;
 mod failures;
 mod folder;
+mod follow;
 mod gate;
 mod item;
 mod keys;
+mod output;
+mod puts;
 mod requests;
 #[cfg(feature = "cli")]
 pub(crate) mod runs;
@@ -31,6 +34,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+#[cfg(feature = "cli")]
+pub(crate) use output::{AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
 pub use target::Controlled;
 pub(crate) use unusable::Unusable;
 

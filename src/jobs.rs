@@ -11,6 +11,7 @@ pub(crate) mod digest;
 pub(crate) mod ending;
 mod output;
 pub(crate) mod output_log;
+pub(crate) mod own;
 pub(crate) mod owned;
 pub(crate) mod persistent;
 mod setback;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_bytes::{ByteBuf, Bytes};
+use serde_bytes::ByteBuf;
 
 use self::digest::{ComparedEnd, ComparedOutput, Digest};
 use crate::handler::attempt::Setback;
@@ -40,6 +41,7 @@ use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
 use dishrack_core::pool::spec::slot_of;
 use output::CommandOutput;
+use own::OwnCommand;
 use persistent::ServerSlot;
 use shell::Script;
 use spool::{CommandRun, OutputStream, Spool};
@@ -52,22 +54,40 @@ pub(crate) struct Job {
     pub(crate) text: ByteBuf,
 }
 
-/// A [`Job`] that borrows its text.
-#[derive(Deserialize)]
-struct BorrowedJob<'a> {
-    #[serde(borrow)]
-    text: &'a Bytes,
-}
+/// The text in the command's place where each item is one of its own. No command line has a space in
+/// its front.
+pub(crate) const OWN: &str = " each item is a command of its own";
 
 /// The number of bytes after which names are cut off.
 const NAME_BYTES: usize = 4096;
 
-/// Returns the name of a serialized job: its text, without bytes that are no text.
+/// Returns the name of a serialized job, or of the beginning of one: its text, without bytes that are
+/// no text.
 pub(crate) fn name_of(body: &[u8]) -> String {
-    match postcard::from_bytes::<BorrowedJob<'_>>(body) {
-        Ok(job) => name_of_text(job.text),
-        Err(_) => "no job".into(),
+    text_of(body).map_or_else(|| "no job".into(), name_of_text)
+}
+
+/// Returns the name of a serialized job that is a command of its own: the one that it was given, or
+/// its words.
+pub(crate) fn name_of_own(body: &[u8]) -> String {
+    let Some(text) = text_of(body) else {
+        return "no job".into();
+    };
+    match OwnCommand::read(text) {
+        Ok(OwnCommand {
+            name: Some(name), ..
+        }) => name_of_text(name.as_bytes()),
+        Ok(command) => name_of_text(in_one_line(&command.words).as_bytes()),
+        // It is the beginning of a long one.
+        Err(_) => name_of_text(text),
     }
+}
+
+/// Returns the text of a serialized job, as far as it is there.
+fn text_of(body: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = postcard::take_from_bytes::<u64>(body).ok()?;
+    let length = usize::try_from(length).ok()?;
+    Some(&rest[..length.min(rest.len())])
 }
 
 /// Returns the name of an item with this text.
@@ -100,6 +120,10 @@ pub(crate) struct Setup {
     /// The script for a shell, if one was asked for: the template with its places in quotes.
     pub(crate) script: Option<Script>,
     pub(crate) feed: ItemInput,
+    /// True if each item is a command of its own, as `own` reads it; then there is no template.
+    pub(crate) is_own: bool,
+    /// True if an attempt's files are on the disk before its command is begun.
+    pub(crate) is_begin_synced: bool,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
     pub(crate) spool: Spool,
@@ -130,6 +154,9 @@ impl Setup {
 
     /// Returns what is run in one line, with the places of the items as they were written.
     pub(crate) fn source(&self) -> String {
+        if self.is_own {
+            return OWN.to_owned();
+        }
         let server = self.server.clone().unwrap_or_default();
         in_one_line(&[server, self.template.source()].concat())
     }
@@ -232,14 +259,21 @@ pub(crate) fn run(job: Job) -> Result<ComparedOutput, Setback> {
         let why = "this worker was not told which command to run";
         return Err(Setback::Failed(Cause::Nack(why.into())));
     };
-    worker::describe(format_args!(
-        "running {}",
-        name_of_text(&job.text).escape_debug()
-    ));
+    if setup.is_own {
+        let command = OwnCommand::read(&job.text).map_err(setback::final_)?;
+        describe(&in_one_line(&command.words));
+        return run_own(setup, attempt, &command);
+    }
+    describe(&name_of_text(&job.text));
     match &setup.server {
         None => run_command(setup, attempt, &job.text),
         Some(server) => serve_item(setup, server, attempt, &job.text),
     }
+}
+
+/// Shows what this worker runs.
+fn describe(name: &str) {
+    worker::describe(format_args!("running {}", name.escape_debug()));
 }
 
 impl Setup {
@@ -255,6 +289,7 @@ impl Setup {
         Surroundings {
             environment: given.chain(asked_for).collect(),
             workdir: self.workdir.as_deref().map(Path::new),
+            is_own_workdir: false,
         }
     }
 }
@@ -320,17 +355,62 @@ fn run_command(
         words: &words,
     };
     let surroundings = setup.surroundings(attempt.environment());
-    let input = stdin_of(setup.feed, item)
+    execute(setup, attempt, &words, &surroundings, (setup.feed, item))
+}
+
+/// Runs the command that an item is.
+fn run_own(
+    setup: &Setup,
+    attempt: CurrentAttempt,
+    command: &OwnCommand,
+) -> Result<ComparedOutput, Setback> {
+    let words = CommandWords {
+        program: None,
+        words: &command.words,
+    };
+    let mut surroundings = setup.surroundings(attempt.environment());
+    let own = command.environment.iter();
+    let own = own.map(|(name, value)| (name.as_os_str(), value.clone()));
+    surroundings.environment.extend(own);
+    if let Some(folder) = &command.workdir {
+        surroundings.workdir = Some(Path::new(folder));
+        surroundings.is_own_workdir = true;
+    }
+    execute(
+        setup,
+        attempt,
+        &words,
+        &surroundings,
+        (ItemInput::Arguments, &[]),
+    )
+}
+
+/// Executes a command, and keeps its output.
+fn execute(
+    setup: &Setup,
+    attempt: CurrentAttempt,
+    words: &CommandWords<'_>,
+    surroundings: &Surroundings<'_>,
+    (feed, item): (ItemInput, &[u8]),
+) -> Result<ComparedOutput, Setback> {
+    let input = stdin_of(feed, item)
         .map_err(|error| setback::of_machine("no stdin for a command", &error))?;
     let output = CommandOutput::create(&setup.spool, attempt)?;
+    if setup.is_begin_synced {
+        // Whoever finds the files knows that the command may have been begun.
+        setup
+            .spool
+            .sync()
+            .map_err(|error| setback::of_machine("its files cannot be kept", &error))?;
+    }
     // A worker that is asked to end meanwhile first finishes with the output.
     while_at_work(|| {
         let memory = setback::MemoryWatch::begin();
         let [stdout, stderr] = &output.files;
         let streams = [input.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let result = match command::run(&words, &surroundings, streams) {
+        let result = match command::run(words, surroundings, streams) {
             Ok(exit) => setback::of_exit(exit, &memory),
-            Err(error) => Err(setback::of_start(&words, &surroundings, &error)),
+            Err(error) => Err(setback::of_start(words, surroundings, &error)),
         };
         if matches!(result, Err(Setback::Short(_))) {
             output.discard();

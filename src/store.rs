@@ -130,6 +130,16 @@ pub(crate) trait Store: Backend {
     /// Returns the print that is kept of a key.
     fn print_of(&self, key: &[u8]) -> Option<Print>;
 
+    /// Returns the item that was put with this print: by an earlier run, or by this one, if that was
+    /// noted.
+    fn item_of(&self, print: Print) -> Option<ItemId>;
+
+    /// Notes the item that was put with this print.
+    fn note_put(&self, print: Print, item: ItemId);
+
+    /// Returns `true` if its last supervisor did not close it: it was killed, or the machine was.
+    fn was_left(&self) -> bool;
+
     /// Returns the identity that tells this store from all others.
     fn identity(&self) -> Option<u128>;
 

@@ -1,9 +1,11 @@
 //! The requests that only the command line's runs make to a broker: to keep ends of attempts that
-//! were not shown, and to leave a stream in time. It does not know what a run is.
+//! were not shown, to charge those that were lost, and to leave a stream in time. It does not know what a run is.
+
+use nix::libc;
 
 use super::Broker;
 use super::core::Core;
-use dishrack_core::ledger::ItemId;
+use dishrack_core::ledger::{Blame, Cause, ItemId, Scene};
 
 impl Core {
     /// Returns the reason why the store or stream has failed, if it has.
@@ -24,6 +26,22 @@ impl Core {
 }
 
 impl Broker {
+    /// Charges an item that waits with an attempt that an earlier run had begun, and was killed with.
+    pub(crate) fn lose_attempt(&self, id: ItemId) {
+        self.with(|core| {
+            let scene = Scene {
+                ended: core.emitter.now_unix(),
+                ..Scene::default()
+            };
+            let cause = Cause::Killed {
+                signal: libc::SIGKILL,
+                what: "lost: it was begun, and the run that had begun it was killed".into(),
+            };
+            let (blame, now) = (Blame { cause, scene }, core.emitter.now());
+            core.dispatcher.ledger.handle_lost_attempt(id, blame, now);
+        });
+    }
+
     /// Takes nothing more from the stream, and lets items that wait here be given back once its
     /// state is known. Puts wait for room no longer.
     pub(crate) fn quit_stream(&self) {

@@ -6,6 +6,7 @@ pub(super) mod groups;
 mod items;
 mod jobs;
 mod pool;
+pub(super) mod serve;
 pub(super) mod stream;
 mod target;
 
@@ -22,6 +23,7 @@ pub(super) use groups::URL;
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
+pub(super) use serve::{SERVED, ServeArgs, serve};
 pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, options};
 pub(super) use target::{AtArgs, Choice, TargetArgs};
 

@@ -4,11 +4,14 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::add::Add;
+use super::args::{self, ServeArgs};
 use super::dead::Dead;
 use super::items::{ListItems, ShowItems, WaitItems};
 use super::join::Join;
 use super::kitchen;
 use super::kitchen::compare::Compare;
+use super::logs::ShowLogs;
 use super::manual::{Completions, Manual};
 use super::orders::{Cancel, Retry, RunOrder, ScaleRun, StopRun};
 use super::ps::Ps;
@@ -46,7 +49,9 @@ pub(super) struct CommandLine {
 impl CommandLine {
     /// Returns the command with all subcommands and options.
     pub(super) fn whole() -> clap::Command {
-        CommandLine::command().mut_subcommand("work", work)
+        CommandLine::command()
+            .mut_subcommand("work", work)
+            .mut_subcommand("serve", args::serve)
     }
 
     /// Reads the arguments, the program's name first, and checks whether the options go together.
@@ -85,6 +90,8 @@ Examples:
   supervisor work --redis redis://db1 -- ./job {{}}
       jobs for many machines: put from one, worked on by each where the second line is run;
       `join` waits for all of them, `status` shows how they stand
+  supervisor add --start -- ffmpeg -i a.mov a.webm
+      a command on a queue that stays; `wait` and `logs -f` follow it
   supervisor --worker 'python3 model.py' --input names.txt
       names are served by processes that keep a model in memory
 {}
@@ -110,12 +117,18 @@ pub(super) enum Command {
     Top(Top),
     /// Put items on the queue of a run, or on a stream in Redis
     Put(Put),
+    /// Serve a queue that stays, on a journal, until it is stopped
+    Serve(Box<ServeArgs>),
+    /// Add a command to a served queue
+    Add(Add),
     /// Work on a stream in Redis until stopped
     Work(Box<WorkArgs>),
     /// List the items of a run
     List(ListItems),
     /// Show items of a run: who has them, and each failed attempt
     Show(ShowItems),
+    /// Show what an item's command has written
+    Logs(ShowLogs),
     /// Wait until items of a run have ended
     Wait(WaitItems),
     /// Wait until everything of a run, or on a stream in Redis, has an end

@@ -20,6 +20,18 @@ pub(super) enum Purpose {
     Work,
     /// The same, until every item has an end.
     WorkUntilDone,
+    /// Works on what is put on its own queue, until the run is stopped.
+    Serve,
+}
+
+impl Purpose {
+    /// Returns `true` for a run that goes on until it is stopped, though there is nothing to do.
+    pub(super) fn stays(self) -> bool {
+        match self {
+            Purpose::Work | Purpose::Serve => true,
+            Purpose::All | Purpose::WorkUntilDone => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -43,6 +55,8 @@ pub(super) struct Config {
     pub(super) shared: Option<Address>,
     /// The socket by which the run can be asked.
     pub(super) control: ControlArgs,
+    /// Where it is said that it can be asked.
+    pub(super) ready: Option<File>,
     pub(super) dead_letters: Option<(PathBuf, File)>,
     pub(super) timeline: Option<OutputFile>,
     pub(super) trace: Option<OutputFile>,

@@ -1,6 +1,6 @@
 //! Attempts that earlier runs with a journal have not shown, as the events of those runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,28 @@ pub(super) fn events<T>(
         event(one, name, history.map_or(&[], Vec::as_slice))
     });
     Ok(events.collect())
+}
+
+/// Leaves out the ends of dead letters that somebody has dropped, and has the journal forget them.
+pub(super) fn without_dropped<T>(
+    queue: &JoinableQueue<T>,
+    mut events: Vec<Event>,
+    unfinished: &BTreeSet<ItemId>,
+) -> Result<Vec<Event>, RunError> {
+    let letters = queue.raw_dead_letters()?.into_iter();
+    let letters: BTreeSet<ItemId> = letters.map(|letter| letter.id).collect();
+    let mut dropped = Vec::new();
+    events.retain(|event| match &event.kind {
+        EventKind::Dead { id, history, .. } => {
+            let is_there = letters.contains(id) || unfinished.contains(id);
+            let attempt = history.last().map_or(0, |failure| failure.attempt);
+            dropped.extend((!is_there).then_some((*id, attempt)));
+            is_there
+        }
+        _ => true,
+    });
+    queue.shown(&dropped);
+    Ok(events)
 }
 
 /// Makes the event. `history` is the item's present one, which may be longer than it was then, and

@@ -75,7 +75,8 @@ pub(super) struct ShowItems {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit code: 0 all of them are done, 1 some are dead letters, 2 the time is over, or there is no such
-item.
+item. Of items that are commands of their own (`supervisor add`), it is that of the first command
+that has failed: its exit code, or 128 and the signal's number.
 
 Examples:
   supervisor wait 7 8
@@ -169,8 +170,9 @@ pub(super) fn page(item: &Value) -> String {
     // Writing to a string cannot fail.
     let mut page = format!("{} {name}\n", number(&item["number"]));
     let _ = writeln!(page, "  state:    {}", text(&item["state"]));
-    // Of an item that is done nothing else is known any more.
-    if item["state"] != "done" {
+    let ended = &item["ended"];
+    // Of an item that is done nothing else may be known any more.
+    if item["state"] != "done" || !ended.is_null() {
         let _ = writeln!(page, "  attempts: {}", number(&item["attempts"]));
     }
     if !item["due_us"].is_null() {
@@ -184,6 +186,12 @@ pub(super) fn page(item: &Value) -> String {
             "  worker:   {worker}, pid {}, since {since}",
             one["pid"]
         );
+    }
+    if item["state"] == "done" && !ended.is_null() {
+        let worker = printable(text(&ended["worker"]));
+        let _ = writeln!(page, "  worker:   {worker}, pid {}", ended["pid"]);
+        let _ = writeln!(page, "  started:  {}", when(&ended["started_us"]));
+        let _ = writeln!(page, "  ended:    {}", when(&ended["ended_us"]));
     }
     for one in item["history"].as_array().into_iter().flatten() {
         let cause = printable(text(&one["cause"]));
@@ -214,7 +222,7 @@ pub(super) fn wait(command: &WaitItems) -> Result<u8, RunError> {
         let answer = client.ask(Method::GET, &format!("/v1/join{left}"), None, "")?;
         return super::join::tell_of_run(command.format, &answer);
     }
-    let mut has_dead = false;
+    let mut failed = None;
     for number in &command.numbers {
         let answer = wait_for(&mut client, *number, end)?;
         let is_dead = answer["state"] == "dead";
@@ -227,12 +235,20 @@ pub(super) fn wait(command: &WaitItems) -> Result<u8, RunError> {
                 format!("{number} dead: {}\n", printable(cause))
             }
         })?;
-        has_dead |= is_dead;
+        failed = failed.or(code_of(&answer).filter(|code| *code != code::DONE));
     }
-    Ok(match has_dead {
-        false => code::DONE,
+    Ok(failed.unwrap_or(code::DONE))
+}
+
+/// Returns the exit code for the end of an item: of one that is a command of its own, the command's.
+fn code_of(item: &Value) -> Option<u8> {
+    let own = |name: &str| u8::try_from(item["exit"][name].as_i64()?).ok();
+    let by_signal = own("signal").map(|signal| code::of_signal(signal.into()));
+    let by_state = match item["state"] == "dead" {
         true => code::DEAD_LETTERS,
-    })
+        false => code::DONE,
+    };
+    own("code").or(by_signal).or(Some(by_state))
 }
 
 fn wait_for(client: &mut Client, number: u64, end: Option<Instant>) -> Result<Value, RunError> {

@@ -3,9 +3,11 @@
 mod budget;
 mod dry;
 mod ended;
+mod history;
 #[cfg(test)]
 mod hostile;
 mod joblog;
+mod kept;
 mod options;
 mod output;
 mod program;
@@ -13,6 +15,7 @@ mod results;
 mod unanswered;
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -22,13 +25,15 @@ use serde_json::Value;
 
 use self::budget::Budget;
 pub(super) use self::dry::dry_run;
+use self::history::History;
 use self::joblog::JobLog;
-pub(super) use self::options::{GIVEN, JobConfig, given};
+use self::kept::{BOUNDS_OF_RUN, BOUNDS_OF_SERVED, OutputKeeper};
+pub(super) use self::options::{GIVEN, JobConfig, folder, given};
 use self::options::{check_item, check_json};
 use self::output::{Outputs, Shape};
 use self::results::Results;
 use self::unanswered::Unanswered;
-use super::config::Config;
+use super::config::{Config, Purpose};
 use super::exit_codes::RunError;
 use super::halt::HaltRule;
 use super::input::ItemSource;
@@ -36,7 +41,9 @@ use super::layout::JobText;
 use super::view::{Out, View};
 use super::work::{Origin, Producer, ReadItem, Work};
 use super::{pictures, scratch, screen};
+use crate::control::ItemOutputs;
 use crate::jobs::digest::ComparedOutput;
+use crate::jobs::own::OwnCommand;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::Template;
 use crate::jobs::{self, Job, Setup};
@@ -66,6 +73,10 @@ pub(super) struct Jobs {
     grace: Duration,
     /// Made with the views.
     spool: Spool,
+    /// The same, if somebody may ask for output.
+    keeper: Option<OutputKeeper>,
+    /// The items that a run which was killed had begun.
+    lost: Vec<ItemId>,
     budget: Budget,
 }
 
@@ -80,6 +91,8 @@ impl Jobs {
             config,
             grace,
             spool: Spool::default(),
+            keeper: None,
+            lost: Vec::new(),
             budget: Budget::new(items_max),
         }
     }
@@ -110,7 +123,10 @@ impl Work for Jobs {
     }
 
     fn name_of(&self, item: &[u8]) -> String {
-        jobs::name_of(item)
+        match self.config.setup.is_own {
+            true => jobs::name_of_own(item),
+            false => jobs::name_of(item),
+        }
     }
 
     fn command(&self) -> Option<String> {
@@ -132,7 +148,26 @@ impl Work for Jobs {
             .config
             .is_json
             .then(|| self.config.setup.template.clone());
+        if self.config.setup.is_own {
+            return Box::new(|line| {
+                let text = OwnCommand::read(line)?.line().into_bytes();
+                let text = ByteBuf::from(text);
+                Ok(Job { text })
+            });
+        }
         Box::new(move |line| read_item(line, template.as_ref()))
+    }
+
+    fn lost(&self) -> &[ItemId] {
+        &self.lost
+    }
+
+    fn takes_commands(&self) -> bool {
+        self.config.setup.is_own
+    }
+
+    fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {
+        self.keeper.as_ref().map(OutputKeeper::for_clients)
     }
 
     fn layout(&self) -> Box<dyn Layout> {
@@ -161,6 +196,9 @@ impl Work for Jobs {
             },
         };
         let spool = folder.map_err(RunError::Usage)?;
+        if config.purpose == Purpose::Serve {
+            return Ok(self.views_of_served(spool, config, origin));
+        }
         self.choose_output(config, spool, results.is_some());
         let mut views: Vec<Box<dyn View>> = Vec::new();
         let (setup, spool) = (self.setup(), self.spool.clone());
@@ -190,7 +228,18 @@ impl Work for Jobs {
             results.begin_anew();
         }
         let returns = self.budget.returns();
-        let outputs = Outputs::new(spool, shape, results, origin, (out.clone(), returns));
+        self.keeper = (!config.control.no_control).then(|| {
+            let (accepted, unfinished) = (origin.accepted, &origin.unfinished);
+            OutputKeeper::new(spool.clone(), BOUNDS_OF_RUN, accepted, unfinished)
+        });
+        let keeper = self.keeper.clone();
+        let outputs = Outputs::new(
+            (spool, keeper),
+            shape,
+            results,
+            origin,
+            (out.clone(), returns),
+        );
         views.push(Box::new(outputs));
         if self.config.setup.server.is_some() {
             let unanswered = Unanswered::new(config.pool.max_restarts, origin.stop.clone());
@@ -207,7 +256,10 @@ impl Work for Jobs {
     ) -> Result<Supervisor<Job, ComparedOutput>, Error> {
         let mut builder = builder
             .name("worker")
-            .name_raw_items(jobs::name_of)
+            .name_raw_items(match self.config.setup.is_own {
+                true => jobs::name_of_own,
+                false => jobs::name_of,
+            })
             .keeper()
             .context(&self.setup())?;
         if self.config.setup.server.is_none() {
@@ -233,6 +285,27 @@ impl Work for Jobs {
 }
 
 impl Jobs {
+    /// Makes the views of a queue that stays.
+    fn views_of_served(
+        &mut self,
+        spool: Spool,
+        config: &Config,
+        origin: &Origin,
+    ) -> Vec<Box<dyn View>> {
+        self.spool = spool.clone();
+        let (accepted, unfinished) = (origin.accepted, &origin.unfinished);
+        let keeper = OutputKeeper::new(spool.clone(), BOUNDS_OF_SERVED, accepted, unfinished);
+        self.keeper = Some(keeper.clone());
+        let (history, lost) = History::resume(spool, keeper, origin);
+        self.lost = lost;
+        let mut views: Vec<Box<dyn View>> = vec![Box::new(history)];
+        if self.config.setup.server.is_some() {
+            let unanswered = Unanswered::new(config.pool.max_restarts, origin.stop.clone());
+            views.push(Box::new(unanswered));
+        }
+        views
+    }
+
     /// Chooses how the output of commands is kept in this folder.
     fn choose_output(&mut self, config: &Config, mut spool: Spool, has_results: bool) {
         // Results and rows are made of an attempt's files, and lines are shown while it writes to

@@ -101,7 +101,7 @@ impl KitchenWork {
                 Purpose::Work | Purpose::WorkUntilDone if run.mode == Mode::Sequential => {
                     Mode::Threads
                 }
-                Purpose::All | Purpose::Work | Purpose::WorkUntilDone => run.mode,
+                Purpose::All | Purpose::Work | Purpose::WorkUntilDone | Purpose::Serve => run.mode,
             },
             workers: run.workers,
         }

@@ -48,7 +48,8 @@ fn exit_status() -> Vec<(String, &'static str)> {
         (code::INTERNAL, "An internal error. Please report it."),
         (code::CLOSED_STDOUT, "Nobody reads stdout any more."),
     ];
-    let signal = "Signal n stopped the run: 130 for SIGINT, 143 for SIGTERM.";
+    let signal = "Signal n stopped the run: 130 for SIGINT, 143 for SIGTERM. A \
+                  served queue that is stopped in order ends with 0.";
     let codes = codes.map(|(code, text)| (code.to_string(), text));
     let signal = ("128+n".to_owned(), signal);
     codes.into_iter().chain([signal]).collect()
@@ -95,6 +96,10 @@ const FILES: &Terms = &[
          it: copy or move the three together.",
     ),
     (
+        "FILE-output",
+        "The folder beside a journal with the output of commands that was not shown, or that a served queue keeps.",
+    ),
+    (
         "FILE of --dead-letters",
         "A JSON object a line, only ever added to.",
     ),
@@ -112,6 +117,10 @@ const FILES: &Terms = &[
 ];
 
 const ENVIRONMENT: &Terms = &[
+    (
+        "XDG_STATE_HOME",
+        "Where a served queue keeps its journal, in a folder dishrack. Without it, ~/.local/state.",
+    ),
     (
         "TMPDIR",
         "Where the output of commands waits to be shown: a writable folder. Without it, /tmp.",

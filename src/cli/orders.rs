@@ -1,6 +1,8 @@
 //! The subcommands that change a run: `cancel`, `retry`, `pause`, `resume`, `scale`, `reload`, `stop`.
 //! Each returns when the thing has happened.
 
+use std::os::fd::OwnedFd;
+
 use clap::Args;
 use hyper::Method;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -197,10 +199,15 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
         Err(why) => return Err(why.into()),
     };
     if let Some(process) = process.filter(|_| answer["process_ends"] == true) {
-        // It is readable when the process has ended.
-        let mut file = [PollFd::new(&process, PollFlags::IN)];
-        while poll(&mut file, None) == Err(rustix::io::Errno::INTR) {}
+        await_end(&process);
     }
     print(order.format, &answer, |_| "stopped\n".to_owned())?;
     Ok(code::DONE)
+}
+
+/// Waits until a process has ended.
+pub(super) fn await_end(process: &OwnedFd) {
+    // It is readable then.
+    let mut file = [PollFd::new(process, PollFlags::IN)];
+    while poll(&mut file, None) == Err(rustix::io::Errno::INTR) {}
 }

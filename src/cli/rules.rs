@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command, Id};
 
 use super::address::KINDS;
 use super::args::groups::{COMMAND, HANDED, PLACE, URL};
-use super::args::stream;
+use super::args::{serve, stream};
 use super::kitchen;
 
 /// An argument or a group, when it is out of place, and the reason, with `{shared}` for the option
@@ -81,6 +81,8 @@ struct Typed<'a> {
     matches: &'a ArgMatches,
     /// True if all items are those of a shared queue.
     is_work: bool,
+    /// True if the queue stays.
+    is_serve: bool,
 }
 
 impl Typed<'_> {
@@ -132,6 +134,7 @@ pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), Strin
         command,
         matches,
         is_work: false,
+        is_serve: false,
     };
     if let Some((name, matches)) = matches.subcommand() {
         let Some(command) = command.find_subcommand(name) else {
@@ -141,7 +144,14 @@ pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), Strin
             command,
             matches,
             is_work: name == "work",
+            is_serve: name == "serve",
         };
+    }
+    if typed.is_serve
+        && let Some(id) = serve::wrong_option(|id| typed.has(id))
+    {
+        let option = typed.option(id).unwrap_or_else(|| format!("-{id}"));
+        return Err(format!("{option}: it is not for a queue that stays"));
     }
     let broken = RULES.iter().find_map(|(id, is_out_of_place, why)| {
         let option = typed.option(id)?;

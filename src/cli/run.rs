@@ -26,7 +26,7 @@ use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::workload::Workload;
-use super::{orphans, pictures, scratch, screen, served, serving, signal_orders};
+use super::{opening, orphans, pictures, scratch, screen, served, serving, signal_orders};
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
@@ -40,7 +40,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     let orders = SignalOrders::hear(&service).map_err(RunError::of_thread)?;
     let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
     let reserved = serving::reserve(&config.control)?;
-    let queue = open(config, &work)?;
+    let queue = opening::open(config, &work)?;
     let stop = Stop::new();
     let workload = workload(config, &queue)?;
     if let Some(place) = config.shared.as_ref().filter(|_| workload.found() > 0) {
@@ -48,9 +48,14 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     }
     let mut origin = origin(config, &queue, &stop, &workload, &work)?;
     let views = views(config, &mut work, &queue, &origin, &workload)?;
+    // What stays is not shown again, but kept.
+    let earlier = match config.purpose {
+        Purpose::Serve => Vec::new(),
+        _ => std::mem::take(&mut origin.unshown),
+    };
     let printer = Printer::start(
         config,
-        (views, std::mem::take(&mut origin.unshown)),
+        (views, earlier),
         work.halt_rule(&origin),
         origin.letters.clone(),
         stop.clone(),
@@ -76,7 +81,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     running.listen(config, work.words())?;
     running.halt_when_told()?;
     let controlled = serving::controlled(&work, &queue, &running.pool, &stop, &workload);
-    serving::start(reserved, &controlled)?;
+    serving::start(reserved, &controlled, config)?;
     running.follow_orders(orders, config, controlled)?;
     running.tell_service(config, work.words())?;
     orphans::reap(&running.pool).map_err(RunError::of_thread)?;
@@ -92,7 +97,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     };
     let produced = match config.purpose {
         Purpose::All => work.produce(&mut producer),
-        Purpose::Work | Purpose::WorkUntilDone => Ok(()),
+        Purpose::Work | Purpose::WorkUntilDone | Purpose::Serve => Ok(()),
     };
     let lines = producer.lines;
     let produced = produced.and_then(|()| end_input(&queue, &stop, &workload.expected, lines));
@@ -156,6 +161,8 @@ impl<T: 'static, R: 'static> Running<T, R> {
             false => has_dead_letters(&self.queue),
             true => self.workload.sum(&self.queue).map(|counts| counts.dead > 0),
         };
+        // Whoever asks from here on would be answered without what the journal knows.
+        served::end();
         let closed = match signal.is_some() && self.is_shared {
             true => {
                 leave_in_time(&self.queue);
@@ -172,7 +179,11 @@ impl<T: 'static, R: 'static> Running<T, R> {
                 (Err(error), _) if !is_kept => screen::complain(error),
                 _ => self.workload.tell_left_undone(&self.queue),
             }
-            return Ok(code::of_signal(signal));
+            let is_its_end = config.purpose == Purpose::Serve && is_kept;
+            return Ok(match is_its_end && joined.is_ok() && closed.is_ok() {
+                true => code::DONE,
+                false => code::of_signal(signal),
+            });
         }
         let is_whole = is_written && closed.is_ok();
         if let Some((why, code)) = self.stop.halted() {
@@ -204,7 +215,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
 
     /// Waits for the end of the work, or of the run.
     fn join(&self, purpose: Purpose) -> Result<(), RunError> {
-        if purpose != Purpose::Work {
+        if !purpose.stays() {
             return self.queue.join().map(drop).map_err(RunError::from);
         }
         // Nothing is ever sent; the wait ends with the disconnection.
@@ -236,6 +247,10 @@ impl<T: 'static, R: 'static> Running<T, R> {
         self.workload.tell_left_undone(&self.queue);
         if config.is_shared() {
             leave_in_time(&self.queue);
+        }
+        if config.purpose == Purpose::Serve {
+            // The next run is not to take for lost what this stop has ended.
+            let _ = self.queue.close_store();
         }
         end(code::of_signal(signal));
     }
@@ -391,6 +406,14 @@ fn origin<W: Work>(
         true => earlier::events(queue, |item| work.name_of(item))?,
         false => Vec::new(),
     };
+    let unfinished = match work.keeps_attempts() {
+        true => queue.waiting_ids()?,
+        false => BTreeSet::new(),
+    };
+    let unshown = match config.purpose {
+        Purpose::Serve => earlier::without_dropped(queue, unshown, &unfinished)?,
+        Purpose::All | Purpose::Work | Purpose::WorkUntilDone => unshown,
+    };
     let unwritten = Unwritten::default();
     let letters = config.dead_letters.as_ref().map(|(path, file)| {
         let file = file.try_clone()?;
@@ -401,12 +424,10 @@ fn origin<W: Work>(
     let shown = queue.clone();
     Ok(Origin {
         accepted: queue.counts_here()?.accepted,
-        unfinished: match work.keeps_attempts() {
-            true => queue.waiting_ids()?,
-            false => BTreeSet::new(),
-        },
+        unfinished,
         unshown,
         journal: queue.journal_identity(),
+        was_left: queue.was_left(),
         letters,
         shown: Arc::new(move |attempts| shown.shown(attempts)),
         unwritten,
@@ -514,29 +535,6 @@ fn has_dead_letters<T>(queue: &JoinableQueue<T>) -> Result<bool, RunError> {
     Ok(queue.counts()?.dead > 0 && !queue.raw_dead_letters()?.is_empty())
 }
 
-/// Opens the queue: a new one, a journal's or a stream's.
-fn open<W: Work>(config: &Config, work: &W) -> Result<JoinableQueue<W::Item>, RunError> {
-    if let Some(place) = &config.shared {
-        return Ok(place.queue(work.layout(), config.options)?);
-    }
-    let Some((path, durability)) = &config.journal else {
-        return Ok(JoinableQueue::with(config.options));
-    };
-    let queue = JoinableQueue::journaled(path, *durability, config.options)?;
-    let counts = queue.counts()?;
-    if counts.accepted > 0 {
-        printer::say_resuming(path, &counts, work.words());
-    }
-    if let Some(command) = work.command() {
-        let earlier = queue.exchange_command(command.as_bytes())?;
-        let is_other = |earlier: &Vec<u8>| counts.accepted > 0 && earlier != command.as_bytes();
-        if let Some(earlier) = earlier.filter(is_other) {
-            printer::say_other_command(path, &String::from_utf8_lossy(&earlier));
-        }
-    }
-    Ok(queue)
-}
-
 /// The shortest time that a stopped run waits for its last lines to be read.
 const TIME_TO_READ: Duration = Duration::from_secs(1);
 
@@ -563,6 +561,13 @@ fn start_workers<W: Work>(
     queue: &JoinableQueue<W::Item>,
     printer: &Arc<Printer>,
 ) -> Result<Supervisor<W::Item, W::Outcome>, RunError> {
+    if !work.lost().is_empty() {
+        queue.set_observer(Arc::clone(printer) as _)?;
+        // Nobody can have begun them again yet.
+        for id in work.lost() {
+            queue.lose_attempt(*id)?;
+        }
+    }
     let builder = Supervisor::builder()
         .processes(config.workers)
         .owns_process()

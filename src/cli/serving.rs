@@ -1,6 +1,7 @@
 //! The control socket of a run: its place, and the effect of an order to stop. It does not know the
 //! requests.
 
+use std::io::Write;
 use std::process;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::args::ControlArgs;
+use super::config::Config;
 use super::event_json::object;
 use super::exit_codes::RunError;
 use super::stop::Stop;
@@ -87,6 +89,8 @@ pub(super) fn controlled<W: Work>(
     };
     let controlled = Controlled::new(queue, pool)
         .read_items(work.reader())
+        .with_outputs(work.outputs())
+        .of_commands(work.takes_commands())
         .on_stop(end_run)
         .ending_process()
         .on_put(move |count| expected.add(count))
@@ -95,10 +99,11 @@ pub(super) fn controlled<W: Work>(
     Arc::new(controlled)
 }
 
-/// Begins to serve.
+/// Begins to serve, and tells whoever waits for it.
 pub(super) fn start<T, R>(
     reserved: Option<Reserved>,
     controlled: &Arc<Controlled<T, R>>,
+    config: &Config,
 ) -> Result<(), RunError>
 where
     T: Serialize + DeserializeOwned + 'static,
@@ -107,5 +112,17 @@ where
     if let Some(reserved) = reserved {
         served::keep(Control::serve_reserved(reserved, Arc::clone(controlled))?);
     }
+    tell_ready(config);
     Ok(())
 }
+
+/// Tells whoever has started this run, and waits for it, that it can be asked.
+fn tell_ready(config: &Config) {
+    if let Some(mut ready) = config.ready.as_ref() {
+        // Whoever waited for it may be gone.
+        let _ = ready.write_all(READY);
+    }
+}
+
+/// The word of a detached run that it can be asked.
+pub(super) const READY: &[u8] = b"ready\n";

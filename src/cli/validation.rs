@@ -1,10 +1,15 @@
 //! Turns the options into a configuration, checked before anything is started.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::args::{ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, ShownArgs};
+use super::args::{
+    ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, ServeArgs, ShownArgs,
+};
 use super::config::{Config, Purpose};
 use super::dead_letter_log;
 use super::input::ItemSource;
@@ -12,6 +17,7 @@ use super::jobs::{self, JobConfig};
 use super::kitchen::{DishConfig, WashArgs, check_payload};
 use super::output::{self, OutputFile};
 use super::run_options::{RunArgs, WorkArgs};
+use super::state;
 use crate::Durability;
 use crate::cli::scratch;
 use crate::observe::Mode;
@@ -151,6 +157,66 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     Ok((config, work))
 }
 
+/// Makes a run that works on what is put on its own queue, until it is stopped.
+pub(super) fn of_serve(args: ServeArgs) -> Result<(Config, WorkConfig), String> {
+    let journal = match &args.journal {
+        Some(path) => path.clone(),
+        None => state::journal_of(args.name())?,
+    };
+    let ready = match args.detached {
+        true => Some(detach().map_err(|error| format!("it cannot be detached: {error}"))?),
+        false => None,
+    };
+    let name = args.name().to_owned();
+    let ServeArgs {
+        durability,
+        jobs,
+        pool,
+        shown,
+        mut control,
+        ..
+    } = args;
+    if jobs::given(&jobs.command)?.is_some() {
+        return Err("::: is not for this: items are put by `supervisor put` or `add`".into());
+    }
+    if control.control.is_none() {
+        control.name = Some(name);
+    }
+    let mut taken = vec![journal.clone(), scratch::folder_of(&journal)];
+    taken.extend(own_files(&journal));
+    let work = match jobs.are_meant() {
+        true => JobConfig::validate(&jobs, &ItemSource::Others, shown.format, true, &mut taken)?.0,
+        false => JobConfig::of_commands(durability == Promise::Full)?,
+    };
+    let from = RunSource {
+        purpose: Purpose::Serve,
+        is_command: true,
+        source: ItemSource::Others,
+        separator: b'\n',
+        capacity: Capacity::Unbounded,
+        total: None,
+    };
+    let mut config = config_of(pool, (shown, control), from, &mut taken)?;
+    if !jobs.are_meant() {
+        // What was lost may have done its work, and is run again only if that was asked for.
+        let max_attempts = config.options.max_attempts;
+        config.options = config.options.max_lost_attempts(Some(max_attempts));
+    }
+    config.journal = Some((journal, durability.into()));
+    config.ready = ready;
+    Ok((config, WorkConfig::Jobs(Box::new(work))))
+}
+
+/// Leaves the session of whoever has started this process. Returns its stdout, in whose place is
+/// stderr from now on.
+fn detach() -> io::Result<File> {
+    // It fails only for the leader of a group, which is not in anybody's.
+    let _ = rustix::process::setsid();
+    let ready = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    Ok(ready)
+}
+
 fn config_of(
     pool: PoolArgs,
     (shown, control): (ShownArgs, ControlArgs),
@@ -201,6 +267,7 @@ fn config_of(
         shared: None,
         dead_letters,
         control,
+        ready: None,
         timeline: OutputFile::open("--timeline", shown.timeline, output::CHART, taken)?,
         trace: OutputFile::open("--trace", shown.trace, output::TRACE, taken)?,
     })

@@ -18,6 +18,7 @@ use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::unwritten::Unwritten;
 use super::view::{Out, View};
+use crate::control::ItemOutputs;
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
 use crate::observe::{Event, EventKind, Mode, Observer};
@@ -61,6 +62,22 @@ pub(super) trait Work {
     /// Returns what makes an item of a line of JSON, for those that are put from outside. The error
     /// says what is wrong with the line.
     fn reader(&self) -> ReadItem<Self::Item>;
+
+    /// Returns the output of its items, as far as it is kept, once its views are made.
+    fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {
+        None
+    }
+
+    /// Returns the items that a run which was killed had begun, once its views are made. Each is
+    /// charged with the attempt that was lost.
+    fn lost(&self) -> &[ItemId] {
+        &[]
+    }
+
+    /// Returns `true` if each of its items is a command of its own.
+    fn takes_commands(&self) -> bool {
+        false
+    }
 
     /// Returns the form of its items on a stream.
     fn layout(&self) -> Box<dyn Layout>;
@@ -106,6 +123,8 @@ pub(super) struct Origin {
     pub(super) unshown: Vec<Event>,
     /// The journal's identity, if there is a journal.
     pub(super) journal: Option<u128>,
+    /// True if the journal's last run did not close it: it was killed.
+    pub(super) was_left: bool,
     /// The file of dead letters, if it is wanted.
     pub(super) letters: Option<Arc<DeadLetterLog>>,
     /// Notes the attempts that are shown.

@@ -45,7 +45,7 @@ impl Workload {
         let scope = match (config.is_shared(), config.purpose) {
             (false, _) => Scope::Own,
             (true, Purpose::All) => Scope::Stream(queue.counts()?),
-            (true, Purpose::Work | Purpose::WorkUntilDone) => Scope::Part,
+            (true, Purpose::Work | Purpose::WorkUntilDone | Purpose::Serve) => Scope::Part,
         };
         let before = match scope {
             Scope::Own => queue.counts()?,

@@ -118,14 +118,33 @@ impl Client {
         body: impl Into<Bytes>,
     ) -> Result<Value, NoAnswer> {
         let response = self.send(method, target, key, body.into())?;
+        self.whole(response)
+    }
+
+    /// Reads an answer whole.
+    fn whole(&self, response: Response<Incoming>) -> Result<Value, NoAnswer> {
         let (status, path) = (response.status(), &self.path);
         let whole = self.runtime.block_on(response.into_body().collect());
         let whole = whole.map_err(|why| lost(path, &why))?.to_bytes();
-        let answer: Value = serde_json::from_slice(&whole).map_err(|why| NoAnswer::Strange {
-            path: path.clone(),
-            why: why.to_string(),
-        })?;
+        let answer: Value = serde_json::from_slice(&whole).map_err(|why| strange(path, &why))?;
         refusal(status, &answer).map_or(Ok(answer), Err)
+    }
+
+    /// Asks for something that comes line by line, each a JSON value.
+    pub(crate) fn ask_for_lines(&mut self, target: &str) -> Result<AnswerLines<'_>, NoAnswer> {
+        let response = self.send(Method::GET, target, None, Bytes::new())?;
+        if !response.status().is_success() {
+            return Err(match self.whole(response) {
+                Ok(answer) => strange(&self.path, &format_args!("{answer}")),
+                Err(why) => why,
+            });
+        }
+        Ok(AnswerLines {
+            path: &self.path,
+            runtime: &self.runtime,
+            body: response.into_body(),
+            read: Vec::new(),
+        })
     }
 
     fn send(
@@ -166,11 +185,50 @@ impl Client {
     }
 }
 
+/// An answer that comes line by line.
+#[derive(Debug)]
+pub(crate) struct AnswerLines<'a> {
+    path: &'a Path,
+    runtime: &'a Runtime,
+    body: Incoming,
+    /// Bytes that were read and are no whole line yet.
+    read: Vec<u8>,
+}
+
+impl Iterator for AnswerLines<'_> {
+    type Item = Result<Value, NoAnswer>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                let value = serde_json::from_slice(&line);
+                return Some(value.map_err(|why| strange(self.path, &why)));
+            }
+            match self.runtime.block_on(self.body.frame())? {
+                Ok(frame) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        self.read.extend_from_slice(&bytes);
+                    }
+                }
+                Err(why) => return Some(Err(lost(self.path, &why))),
+            }
+        }
+    }
+}
+
 /// The greatest number of bytes that are put in one request.
 pub(crate) const PUT_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 fn lost(path: &Path, why: &dyn fmt::Display) -> NoAnswer {
     NoAnswer::Lost {
+        path: path.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+fn strange(path: &Path, why: &dyn fmt::Display) -> NoAnswer {
+    NoAnswer::Strange {
         path: path.to_owned(),
         why: why.to_string(),
     }

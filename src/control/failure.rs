@@ -36,6 +36,10 @@ impl RequestFailure {
         RequestFailure::new(StatusCode::CONFLICT, code, message)
     }
 
+    pub(super) fn closed() -> Self {
+        RequestFailure::conflict("closed", "the run comes to its end")
+    }
+
     pub(super) fn busy(what: &str) -> Self {
         let message = format!("{what}; try again later");
         RequestFailure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)

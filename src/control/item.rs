@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::output::{AttemptEnding, exit_of};
 use crate::observe::{last_cause, micros};
 use crate::{ItemInfo, ItemState};
-use dishrack_core::ledger::Failure;
+use dishrack_core::ledger::{Exit, Failure};
 
 /// The longest name in a list, in letters.
 const NAME_MAX: usize = 200;
@@ -35,22 +36,32 @@ impl From<StateWord> for ItemState {
     }
 }
 
-/// Returns an item as one of many.
-pub(super) fn line(item: &ItemInfo) -> Value {
+/// Returns an item as one of many. `ending` is what is kept of its end.
+pub(super) fn line(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
     let cause = (!item.history.is_empty()).then(|| last_cause(&item.history));
     let workers: Value = item.holders.iter().map(|one| &*one.worker).collect();
     json!({
         "number": item.number.0,
         "state": item.state,
-        "item": item.name.as_deref().map(clipped),
-        "attempts": item.attempts,
+        "item": name(item, ending).map(clipped),
+        "attempts": attempts(item, ending),
         "workers": workers,
         "cause": cause.as_deref().map(clipped),
     })
 }
 
-/// Returns all that is known of an item.
-pub(super) fn page(item: &ItemInfo) -> Value {
+/// Returns the name: of an item that is done only the end has it.
+fn name<'a>(item: &'a ItemInfo, ending: Option<&'a AttemptEnding>) -> Option<&'a str> {
+    item.name.as_deref().or(ending.map(|ending| &*ending.item))
+}
+
+fn attempts(item: &ItemInfo, ending: Option<&AttemptEnding>) -> u32 {
+    ending.map_or(item.attempts, |ending| item.attempts.max(ending.attempt))
+}
+
+/// Returns all that is known of an item. `ending` is what is kept of its end. The end of an item that is
+/// a command of its own is that of the command.
+pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>, is_command: bool) -> Value {
     let holders = item.holders.iter().map(|one| {
         let since = one.since.map(since_1970);
         json!({"worker": &*one.worker, "pid": one.pid, "since_us": since})
@@ -58,12 +69,23 @@ pub(super) fn page(item: &ItemInfo) -> Value {
     json!({
         "number": item.number.0,
         "state": item.state,
-        "item": item.name,
-        "attempts": item.attempts,
+        "item": name(item, ending),
+        "attempts": attempts(item, ending),
         "holders": holders.collect::<Value>(),
         "due_us": item.due.map(since_1970),
         "history": item.history.iter().map(entry).collect::<Value>(),
+        "ended": ending.map(AttemptEnding::object),
+        "exit": is_command.then(|| exit(item)).flatten(),
     })
+}
+
+/// Returns how the command that an item is has ended. It is done only if it has exited with 0.
+fn exit(item: &ItemInfo) -> Option<Value> {
+    match item.state {
+        ItemState::Done => exit_of(Exit::Exited(0)),
+        ItemState::Dead => exit_of(item.history.last()?.cause.exit()?),
+        ItemState::Waiting | ItemState::Running | ItemState::Resting => None,
+    }
 }
 
 fn entry(failure: &Failure) -> Value {
@@ -72,6 +94,7 @@ fn entry(failure: &Failure) -> Value {
     json!({
         "attempt": failure.attempt,
         "cause": failure.cause.to_string(),
+        "exit": failure.cause.exit().and_then(exit_of),
         "worker": has_begun.then_some(&scene.worker),
         "pid": has_begun.then_some(scene.pid),
         "started_us": has_begun.then(|| micros(scene.started)),

@@ -16,23 +16,25 @@ use hyper::{Method, StatusCode};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use super::body::{BodyMemory, WholeBody};
+use super::body::BodyMemory;
 use super::connection::Peer;
 use super::events::EventListeners;
 use super::failure::{RequestFailure, answer};
 use super::failures::{FAILURES_MAX, LatestFailures};
+use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
 use super::item::{self, StateWord};
-use super::keys::{Begun, KeyedPut, PutKeys};
+use super::keys::PutKeys;
+use super::output::{AttemptEnding, FoundEnd};
+use super::puts;
 use super::status::RunStatus;
 use super::target::ControlTarget;
-use crate::ItemState;
 use crate::error::Error;
 use crate::observe::Observer;
 use crate::queue::Joined;
+use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::ItemId;
 
 /// The number of requests that may wait in threads at a time: puts for room, and the like.
@@ -52,6 +54,8 @@ pub(super) struct Api {
     waiting: Arc<Semaphore>,
     /// True from when nobody is answered any more.
     is_ending: AtomicBool,
+    /// The same, for those who sleep.
+    ending: watch::Sender<bool>,
 }
 
 type SharedApi = State<Arc<Api>>;
@@ -73,16 +77,26 @@ impl Api {
             memory: BodyMemory::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             is_ending: AtomicBool::new(false),
+            ending: watch::Sender::new(false),
         })
     }
 
     /// Ends all that waits.
     pub(super) fn end(&self) {
         self.is_ending.store(true, Ordering::Release);
+        self.ending.send_replace(true);
         let failures = Arc::clone(&self.failures) as Arc<dyn Observer>;
         self.target.unlisten(&failures);
         self.target.wake_putters();
         self.listeners.end();
+    }
+
+    /// Returns what is kept of the end of an item that has ended.
+    fn ending(&self, item: &ItemInfo) -> Option<AttemptEnding> {
+        match self.target.outputs()?.ended(item.number) {
+            FoundEnd::Kept(ending) if ending.is_end_of(item) => Some(ending),
+            FoundEnd::Kept(_) | FoundEnd::Gone | FoundEnd::Unseen => None,
+        }
     }
 
     /// Runs something that may block in a thread of its own.
@@ -112,7 +126,7 @@ impl Api {
     ) -> Result<R, RequestFailure> {
         let change = self.block(move |api| match api.gate.pass() {
             Some(_passing) => run(api),
-            None => Err(closed()),
+            None => Err(RequestFailure::closed()),
         });
         change.await?
     }
@@ -124,6 +138,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/items", get(list).post(put))
         .route("/v1/items/{number}", get(show))
+        .route("/v1/items/{number}/output", get(output))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
         .route("/v1/failures", get(failures))
@@ -198,7 +213,7 @@ fn done(value: &Value) -> ApiAnswer {
 /// Tells how the run stands.
 async fn status(State(api): SharedApi) -> ApiAnswer {
     let facts = api.block(|api| api.target.facts()).await??;
-    let facts = facts.ok_or_else(closed)?;
+    let facts = facts.ok_or_else(RequestFailure::closed)?;
     let status = RunStatus::new(&api.name, facts);
     let text = serde_json::to_string(&status).map_err(|why| {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -232,7 +247,8 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
     let items = items.await??;
     let is_full = items.len() == limit;
     let next = items.last().filter(|_| is_full).map(|last| last.number.0);
-    let lines = items.iter().map(item::line).collect::<Value>();
+    let line = |one: &ItemInfo| item::line(one, api.ending(one).as_ref());
+    let lines = items.iter().map(line).collect::<Value>();
     done(&json!({"items": lines, "after": next}))
 }
 
@@ -252,7 +268,14 @@ async fn show(
         true => wait_while(time, &check, |time| api.target.wait_item(id, time)),
     });
     match found.await?? {
-        Some(found) => done(&item::page(&found)),
+        Some(found) => {
+            let ending = api.ending(&found);
+            done(&item::page(
+                &found,
+                ending.as_ref(),
+                api.target.takes_commands(),
+            ))
+        }
         None => Err(RequestFailure::unknown_item(id.0)),
     }
 }
@@ -283,6 +306,42 @@ async fn failures(
 struct ShowQuery {
     wait: Option<bool>,
     timeout_ms: Option<u64>,
+}
+
+/// The output that is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutputQuery {
+    follow: Option<bool>,
+}
+
+/// Tells the output of an item, in lines of JSON: what there is, or all until its end.
+async fn output(
+    State(api): SharedApi,
+    Number(id): Number,
+    query: Result<Query<OutputQuery>, QueryRejection>,
+) -> ApiAnswer {
+    let is_following = read_query(query)?.follow.unwrap_or(false);
+    let mut follower = Follower::new(&api.target, id, is_following)?;
+    let began = tokio::time::Instant::now();
+    let (follower, looked) = loop {
+        let looked = api.block(move |_| {
+            let looked = follower.look();
+            (follower, looked)
+        });
+        let (same, looked) = looked.await?;
+        let looked = looked?;
+        if is_following || looked.1 != NextLook::Lag {
+            break (same, looked);
+        }
+        same.after_lag(began).await?;
+        follower = same;
+    };
+    let body = follow::begin(follower, looked, api.ending.subscribe())?;
+    let mut response = Response::new(Body::new(body));
+    let kind = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 /// Hands out nothing more; answered when nothing more is begun.
@@ -327,93 +386,46 @@ async fn reload(State(api): SharedApi) -> ApiAnswer {
     done(&json!({"reloaded": true}))
 }
 
+/// The items that a put is about.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutQuery {
+    form: Option<PutForm>,
+}
+
+/// A form that a put relies on.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PutForm {
+    /// Each item is a command of its own.
+    Command,
+}
+
 /// Puts items, one for each line of JSON; all are read before the first is put.
 async fn put(
     State(api): SharedApi,
     Extension(peer): Extension<Peer>,
+    query: Result<Query<PutQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> ApiAnswer {
-    let key = key_of(&headers)?;
+    let key = puts::key_of(&headers)?;
+    let form = read_query(query)?.form;
+    if form.is_some() && !api.target.takes_commands() {
+        let message = "the items of this run are no commands of their own: they are given to its \
+                       COMMAND";
+        return Err(RequestFailure::conflict("no_commands", message));
+    }
     let body = api.memory.read(body).await?;
     let wanted = WantedRequest::new(&api, peer);
     let check = wanted.check();
-    let put = api.change(move |api| put_whole(api, key.as_deref(), &body, &check));
+    let put = api.change(move |api| {
+        puts::put_whole(&*api.target, &api.keys, key.as_deref(), &body.bytes, &check)
+    });
     let put = put.await?;
     let runs = put.runs.iter();
     let runs = runs.map(|(first, last)| json!({"first": first, "last": last}));
     done(&json!({"accepted": put.count(), "items": runs.collect::<Value>()}))
-}
-
-/// The longest key of a put, in bytes.
-const KEY_BYTES_MAX: usize = 255;
-
-fn key_of(headers: &HeaderMap) -> Result<Option<String>, RequestFailure> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    match key.to_str() {
-        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => {
-            let message = format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} letters of ASCII");
-            Err(RequestFailure::bad("bad_key", message))
-        }
-    }
-}
-
-/// Puts the items of a body, from where an earlier put with its key has ended.
-fn put_whole(
-    api: &Api,
-    key: Option<&str>,
-    body: &WholeBody,
-    is_wanted: &dyn Fn() -> bool,
-) -> Result<KeyedPut, RequestFailure> {
-    if api.target.is_on_a_stream() {
-        let message = "this run shares its items by a stream: put them there, as with \
-                       `supervisor put --redis URL`";
-        return Err(RequestFailure::conflict("on_a_stream", message));
-    }
-    let read = api.target.read(&body.bytes);
-    let mut bundle = read.map_err(|(line, why)| {
-        RequestFailure::bad("bad_item", format!("line {line}: {why}; nothing was put"))
-    })?;
-    let digest = || Sha256::digest(&body.bytes).into();
-    let mut put = match key.map(|key| api.keys.lock().begin(key, digest())) {
-        None => KeyedPut::default(),
-        Some(Begun::From(put)) => put,
-        Some(Begun::UnderWay) => {
-            let message = "a put with this Idempotency-Key is under way";
-            return Err(RequestFailure::conflict("under_way", message));
-        }
-        Some(Begun::Reused) => {
-            let message = "this Idempotency-Key was used for other items";
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            return Err(RequestFailure::new(status, "key_reused", message));
-        }
-    };
-    if put.is_whole {
-        return Ok(put);
-    }
-    bundle.skip(usize::try_from(put.count()).unwrap_or(usize::MAX));
-    let mut note = |first, last| put.add(first, last);
-    let end = api.target.put(&mut bundle, is_wanted, &mut note);
-    put.is_whole = end.is_ok();
-    if let Some(key) = key {
-        api.keys.lock().end(key, put.clone());
-    }
-    match end {
-        Ok(()) => Ok(put),
-        Err(error) => {
-            let mut failure = match error.is_full() {
-                // Its client is gone, or the run ends.
-                true => closed(),
-                false => RequestFailure::from(error),
-            };
-            let (count, left) = (put.count(), bundle.len());
-            failure.message += &format!("; {count} items were put, and {left} were not");
-            Err(failure)
-        }
-    }
 }
 
 /// A request that waits as long as its client does, and this is not dropped.
@@ -489,15 +501,11 @@ fn wait_while<R>(
         if !is_wanted() {
             // It may have come to pass just now.
             return wait(Duration::ZERO).map_err(|error| match error.is_timeout() {
-                true => closed(),
+                true => RequestFailure::closed(),
                 false => error.into(),
             });
         }
     }
-}
-
-fn closed() -> RequestFailure {
-    RequestFailure::conflict("closed", "the run comes to its end")
 }
 
 /// Waits until every item has ended.

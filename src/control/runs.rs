@@ -19,6 +19,11 @@ pub(crate) struct FoundRun {
     pub(crate) pid: Option<u32>,
 }
 
+/// Checks that a run can have this name.
+pub(crate) fn check(name: &str) -> Result<(), Unusable> {
+    check_name(name)
+}
+
 /// Returns all runs in the user's folder, by their names.
 pub(crate) fn all() -> Result<Vec<FoundRun>, Unusable> {
     let Some(folder) = SocketFolder::of_user_if_there()? else {

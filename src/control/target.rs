@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::output::ItemOutputs;
 use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
 use crate::error::Error;
@@ -56,6 +57,9 @@ pub struct Controlled<T, R> {
     /// The number of items that there will be. Without it they are those that there are.
     expected: Option<Arc<dyn Fn() -> Option<u64> + Send + Sync>>,
     pace: Mutex<Progress>,
+    /// The output of its items, if it is kept.
+    outputs: Option<Arc<dyn ItemOutputs>>,
+    takes_commands: bool,
 }
 
 impl<T, R> fmt::Debug for Controlled<T, R> {
@@ -81,6 +85,8 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             on_put: Arc::new(|_| {}),
             expected: None,
             pace: Mutex::new(Progress::new(Duration::ZERO, Counts::default())),
+            outputs: None,
+            takes_commands: false,
         }
     }
 
@@ -133,6 +139,20 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
         self
     }
 
+    /// Sets where the output of items is kept.
+    #[must_use]
+    pub(crate) fn with_outputs(mut self, outputs: Option<Arc<dyn ItemOutputs>>) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
+    /// Says that each item is a command of its own.
+    #[must_use]
+    pub(crate) fn of_commands(mut self, takes_commands: bool) -> Self {
+        self.takes_commands = takes_commands;
+        self
+    }
+
     /// Returns how it stands, as the API tells it; `None` if the supervisor is gone.
     pub(crate) fn status(&self, name: &str) -> Result<Option<Value>, Error> {
         let status = self.facts()?.map(|facts| RunStatus::new(name, facts));
@@ -147,7 +167,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 }
 
-/// The requests of the API to a queue and its workers. All of it may block but the last four.
+/// Returns the key of one item of a put with this key. No line of a text that a run puts has such a
+/// one, which begins with a zero byte.
+fn key_of_line(key: &str, place: u64) -> Vec<u8> {
+    [b"\0put\0", key.as_bytes(), b"\0", &place.to_le_bytes()].concat()
+}
+
+/// The requests of the API to a queue and its workers. All of it may block but the last six.
 pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Sees how it stands. The supervisor may be gone.
     fn facts(&self) -> Result<Option<Facts>, Error>;
@@ -175,11 +201,15 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Replaces all workers, and waits until that is over.
     fn reload(&self) -> Result<(), Error>;
 
-    /// Makes an item of each line.
+    /// Makes an item of each line. With a key, a journal knows each of them again.
     ///
     /// # Errors
     /// The number of the first line that is none, and the reason.
-    fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)>;
+    fn read(&self, body: &[u8], key: Option<&str>) -> Result<Bundle, (usize, String)>;
+
+    /// Returns the items at the front that were put before with the same key; `None` if that was
+    /// used for others.
+    fn put_before(&self, bundle: &Bundle) -> Result<Option<Vec<ItemId>>, Error>;
 
     /// Puts items, and notes the first and last number of those that were accepted one after
     /// another. What is not put stays in the bundle.
@@ -213,6 +243,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     fn unlisten(&self, listener: &Arc<dyn Observer>);
 
     fn object(&self, event: &Event) -> Value;
+
+    /// Returns the output of its items, if it is kept.
+    fn outputs(&self) -> Option<Arc<dyn ItemOutputs>>;
+
+    /// Returns `true` if each item is a command of its own.
+    fn takes_commands(&self) -> bool;
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Controlled<T, R> {
@@ -278,18 +314,29 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         }
     }
 
-    fn read(&self, body: &[u8]) -> Result<Bundle, (usize, String)> {
+    fn read(&self, body: &[u8], key: Option<&str>) -> Result<Bundle, (usize, String)> {
         let mut bundle = Bundle::default();
+        let mut place = 0_u64;
         for (line, number) in body.split(|byte| *byte == b'\n').zip(1..) {
             let line = line.trim_ascii();
             if line.is_empty() {
                 continue;
             }
             let item = (self.read)(line).map_err(|why| (number, why))?;
-            let added = self.queue.add_to_bundle(&mut bundle, &item);
+            let key = key.map(|key| key_of_line(key, place));
+            let added = self.queue.add_to_bundle(&mut bundle, &item, key.as_deref());
             added.map_err(|error| (number, error.to_string()))?;
+            place += 1;
         }
         Ok(bundle)
+    }
+
+    fn put_before(&self, bundle: &Bundle) -> Result<Option<Vec<ItemId>>, Error> {
+        let before = self.queue.put_before(bundle)?;
+        match before.first() {
+            Some(first) if !self.queue.may_be_first(bundle, *first)? => Ok(None),
+            _ => Ok(Some(before)),
+        }
     }
 
     fn put(
@@ -352,5 +399,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn object(&self, event: &Event) -> Value {
         (self.object)(event)
+    }
+
+    fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {
+        self.outputs.clone()
+    }
+
+    fn takes_commands(&self) -> bool {
+        self.takes_commands
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct CommandWords<'a> {
 pub(super) struct Surroundings<'a> {
     pub(super) environment: Vec<(&'a OsStr, OsString)>,
     pub(super) workdir: Option<&'a Path>,
+    /// True if the folder is the item's alone: a lack of it stops no other item.
+    pub(super) is_own_workdir: bool,
 }
 
 impl CommandWords<'_> {

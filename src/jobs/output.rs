@@ -56,7 +56,7 @@ impl<'a> CommandOutput<'a> {
         };
         // A first attempt may be the one that makes room.
         if attempt.attempt > 1 && spool::is_full(&output.files[0]) {
-            spool.note_if_full();
+            let _ = spool.note_if_full();
             output.discard();
             let folder = spool.folder().display();
             return Err(Setback::Short(format!("{folder} has no room for output")));
@@ -155,7 +155,7 @@ impl<'a> CommandOutput<'a> {
         // Another command may have made room since this one found none.
         let was_full = || self.was_full(file);
         if is_suspect && (spool::is_full(file) || was_full()) {
-            self.spool.note_if_full();
+            let _ = self.spool.note_if_full();
             let folder = self.spool.folder().display();
             return Err(format!("its output may be cut off: {folder} was full"));
         }

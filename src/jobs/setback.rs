@@ -75,10 +75,11 @@ pub(super) fn of_start(
     error: &io::Error,
 ) -> Setback {
     let name = words.name().display();
-    // The folder existed when the run began.
-    let is_folder_gone = surroundings
+    // The folder of all items existed when the run began.
+    let shared = surroundings
         .workdir
-        .is_some_and(|folder| fs::read_dir(folder).is_err());
+        .filter(|_| !surroundings.is_own_workdir);
+    let is_folder_gone = shared.is_some_and(|folder| fs::read_dir(folder).is_err());
     if is_lack(error) || is_folder_gone {
         return Setback::Short(format!("{name} cannot be started: {error}"));
     }
@@ -157,6 +158,7 @@ mod tests {
         let surroundings = Surroundings {
             environment: Vec::new(),
             workdir: None,
+            is_own_workdir: false,
         };
         of_start(&words, &surroundings, &io::Error::from_raw_os_error(errno))
     }
@@ -191,12 +193,22 @@ mod tests {
         let surroundings = Surroundings {
             environment: Vec::new(),
             workdir: Some(Path::new("/nowhere/at/all")),
+            is_own_workdir: false,
         };
         let error = io::Error::other("no working directory /nowhere/at/all");
         let Setback::Short(why) = of_start(&words, &surroundings, &error) else {
             panic!("it is a failure");
         };
         assert!(why.contains("/nowhere/at/all"), "{why}");
+        // One that only this item needs stops no other one.
+        let own = Surroundings {
+            is_own_workdir: true,
+            ..surroundings
+        };
+        let failed = of_start(&words, &own, &error);
+        assert!(
+            matches!(failed, Setback::Failed(cause) if cause.exit() == Some(Exit::Exited(126)))
+        );
     }
 
     #[test]

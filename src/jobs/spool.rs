@@ -174,6 +174,10 @@ impl Spool {
         self.is_logged
     }
 
+    pub(crate) fn is_copied(&self) -> bool {
+        self.is_copied
+    }
+
     /// Makes a removed folder again. Returns a share of the lock, or `None` if the folder exists
     /// again already, or there are no locks.
     pub(crate) fn make_again(&self) -> io::Result<Option<File>> {
@@ -234,6 +238,11 @@ impl Spool {
         format!("output cannot be kept in {folder}: {error}")
     }
 
+    /// Returns when the names of all files are on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(self.folder())?.sync_all()
+    }
+
     /// Opens the output of a stream, if there is any.
     pub(crate) fn open(&self, run: CommandRun, stream: OutputStream) -> io::Result<Option<File>> {
         let opened = self.open_measured(run, stream)?;
@@ -257,6 +266,20 @@ impl Spool {
     pub(super) fn open_of_worker(&self, name: WorkerFile) -> io::Result<Option<File>> {
         let opened = open(&self.path_of_worker(name))?;
         Ok(opened.map(|(file, _)| file))
+    }
+
+    /// Opens the pair of files that a worker's present command writes to, as far as it is there.
+    pub(crate) fn open_pair(&self, pid: u32) -> [Option<File>; 2] {
+        let mut names = self.worker_files();
+        names.retain(|name| name.pid == pid && name.kind != FileKind::Log);
+        let newest = names.iter().map(|name| name.begun_ns).max();
+        OutputStream::BOTH.map(|stream| {
+            let is_it = |name: &&WorkerFile| {
+                name.kind == FileKind::Output(stream) && Some(name.begun_ns) == newest
+            };
+            let name = names.iter().find(is_it)?;
+            self.open_of_worker(*name).unwrap_or(None)
+        })
     }
 
     /// Returns the workers' own files.
@@ -327,8 +350,7 @@ impl Spool {
         }
     }
 
-    /// Returns the attempts that have files.
-    #[cfg(test)]
+    /// Returns the attempts that have files: they were begun.
     pub(crate) fn attempts(&self) -> BTreeSet<(ItemId, u32)> {
         let names = self.names().filter_map(|name| attempt_of(&name));
         names.map(|(id, attempt, _)| (id, attempt)).collect()
@@ -345,13 +367,17 @@ impl Spool {
     }
 
     /// Notes that there is no room, if there is none, before something is removed: a command that
-    /// had none could not see that afterwards. The note is the marker's time.
-    pub(crate) fn note_if_full(&self) {
-        let is_full = statvfs(self.folder()).is_ok_and(|stat| has_no_room(&stat));
-        if is_full && let Ok(marker) = File::options().write(true).open(self.marker()) {
+    /// had none could not see that afterwards. The note is the marker's time. Returns the
+    /// bytes that there is room for, if that is known.
+    pub(crate) fn note_if_full(&self) -> Option<u64> {
+        let found = statvfs(self.folder()).ok()?;
+        if has_no_room(&found)
+            && let Ok(marker) = File::options().write(true).open(self.marker())
+        {
             // It takes no room. If it fails, a command may be blamed for the lack.
             let _ = marker.set_modified(SystemTime::now());
         }
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// Returns the noted time of the last lack of room, to be compared only with other such times.

@@ -12,6 +12,8 @@ use super::{JoinableQueue, serialized};
 use crate::broker::{Accepted, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
+use dishrack_core::book::Print;
+use dishrack_core::ledger::ItemId;
 
 /// The number of items that are put under one lock.
 const ITEMS_AT_ONCE: usize = 256;
@@ -20,6 +22,8 @@ const ITEMS_AT_ONCE: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Bundle {
     envelopes: VecDeque<Envelope>,
+    /// The prints of their keys, if they have some: as many.
+    prints: VecDeque<Print>,
 }
 
 impl Bundle {
@@ -30,20 +34,31 @@ impl Bundle {
     /// Leaves out so many from the front, which were put before.
     pub(crate) fn skip(&mut self, count: usize) {
         self.envelopes.drain(..count.min(self.envelopes.len()));
+        self.prints.drain(..count.min(self.prints.len()));
     }
 }
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
-    /// Adds an item to a bundle.
+    /// Adds an item to a bundle. `key` is what a journal finds it by: all of a bundle have one, or
+    /// none.
     ///
     /// # Errors
     /// It cannot be put, and was not added.
-    pub(crate) fn add_to_bundle(&self, bundle: &mut Bundle, item: &T) -> Result<(), Error> {
+    pub(crate) fn add_to_bundle(
+        &self,
+        bundle: &mut Bundle,
+        item: &T,
+        key: Option<&[u8]>,
+    ) -> Result<(), Error> {
         let broker = self.broker()?;
         let body = serialized(item, broker.shares_memory())?;
         let limited = broker.storage.limit_size(body.len());
         limited.map_err(|refusal| Kind::of(refusal, ""))?;
-        bundle.envelopes.push_back(Envelope::of(body));
+        let print = key.and_then(|key| broker.storage.local()?.print_of(key));
+        bundle.prints.extend(print);
+        bundle
+            .envelopes
+            .push_back(Envelope::with_print(body, print));
         Ok(())
     }
 }
@@ -75,8 +90,34 @@ impl<T> JoinableQueue<T> {
         if let Some(last) = accepted.last() {
             broker.sync(last.last)?;
         }
-        accepted.into_iter().for_each(&mut note);
+        let store = broker.storage.local();
+        for run in accepted {
+            for item in run.first.0..=run.last.0 {
+                if let (Some(print), Some(store)) = (bundle.prints.pop_front(), store) {
+                    store.note_put(print, ItemId(item));
+                }
+            }
+            note(run);
+        }
         end.map_err(Error)
+    }
+
+    /// Returns the items at the front of a bundle that were put before, with the same keys: by this
+    /// process or an earlier one with its journal.
+    pub(crate) fn put_before(&self, bundle: &Bundle) -> Result<Vec<ItemId>, Error> {
+        let broker = self.broker()?;
+        let store = broker.storage.local();
+        let item = |print: &Print| store?.item_of(*print);
+        Ok(bundle.prints.iter().map_while(item).collect())
+    }
+
+    /// Returns `true` if these are the bytes of a bundle's first item and of this item, as far as the
+    /// queue still has that.
+    pub(crate) fn may_be_first(&self, bundle: &Bundle, id: ItemId) -> Result<bool, Error> {
+        let found = self.item(id)?;
+        let kept = found.as_ref().and_then(|found| found.raw());
+        let first = bundle.envelopes.front().map(|first| &*first.body);
+        Ok(kept.is_none() || kept == first)
     }
 
     /// Has puts that wait for room ask whether they are still wanted.

@@ -122,6 +122,18 @@ impl<T> JoinableQueue<T> {
         }
     }
 
+    /// Returns `true` if the journal's last run did not close it.
+    pub(crate) fn was_left(&self) -> bool {
+        let store = self.broker().ok().and_then(|broker| broker.storage.local());
+        store.is_some_and(|store| store.was_left())
+    }
+
+    /// Charges an item that waits with an attempt that an earlier run had begun, and was killed with.
+    pub(crate) fn lose_attempt(&self, id: ItemId) -> Result<(), Error> {
+        self.broker()?.lose_attempt(id);
+        Ok(())
+    }
+
     pub(crate) fn journal_identity(&self) -> Option<u128> {
         match &self.side {
             Side::Local(broker) => broker.storage.local()?.identity(),

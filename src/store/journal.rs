@@ -502,6 +502,18 @@ impl Store for Journal {
         Some(self.prints().of(key))
     }
 
+    fn item_of(&self, print: Print) -> Option<ItemId> {
+        self.prints().item(print)
+    }
+
+    fn note_put(&self, print: Print, item: ItemId) {
+        self.prints().note(print, item);
+    }
+
+    fn was_left(&self) -> bool {
+        self.was_left
+    }
+
     fn identity(&self) -> Option<u128> {
         Some(self.prints().of(IDENTITY))
     }

@@ -347,6 +347,8 @@ fn what_is_not_there_is_told() {
         ("POST", "/v1/items/x/cancel", "", 400, "bad_number"),
         ("POST", "/v1/items/-1/cancel", "", 400, "bad_number"),
         ("POST", "/v1/items/%FF/cancel", "", 400, "bad_number"),
+        ("GET", "/v1/items/1/output", "", 409, "no_output"),
+        ("GET", "/v1/items/1/output?tail=1", "", 400, "bad_query"),
         ("POST", "/v1/items/7/cancel", "", 409, "nothing_to_cancel"),
         ("POST", "/v1/items/7/retry", "", 409, "no_dead_letter"),
         ("PUT", "/v1/workers", "2", 400, "bad_body"),
@@ -772,7 +774,14 @@ fn the_page_has_every_route_and_code() {
         let request = format!("`{method} {}", path.replace("{number}", "N"));
         assert!(text.contains(&request), "{request}");
     }
-    let sources = ["failure.rs", "requests.rs", "server.rs", "body.rs"];
+    let sources = [
+        "failure.rs",
+        "requests.rs",
+        "server.rs",
+        "body.rs",
+        "follow.rs",
+        "puts.rs",
+    ];
     let code: String = sources
         .map(|one| page(&format!("src/control/{one}")))
         .concat();

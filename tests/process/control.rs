@@ -59,7 +59,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn socket(&self, name: &str) -> PathBuf {
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
         self.path(&format!("dishrack/{name}.sock"))
     }
 
@@ -86,7 +86,7 @@ impl Place {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    fn try_ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn try_ask(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         command.stdin(Stdio::null()).output().unwrap()
     }
@@ -117,7 +117,7 @@ impl Place {
 }
 
 /// Waits for the end of a run, and returns its exit code and what it said on stderr.
-fn finish(mut run: Started) -> (Option<i32>, String) {
+pub(crate) fn finish(mut run: Started) -> (Option<i32>, String) {
     let mut said = String::new();
     let mut stderr = run.0.stderr.take().unwrap();
     std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
@@ -419,7 +419,7 @@ fn another_user_is_told_so() {
 }
 
 /// Returns how often the threads of a process were given a processor.
-fn turns_of(pid: u32) -> u64 {
+pub(crate) fn turns_of(pid: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let turns = threads.map(|thread| {
         let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();

@@ -32,6 +32,7 @@ mod kill_points;
 mod kills;
 mod large;
 mod limits;
+mod logs;
 mod memory;
 mod million;
 mod nine_failures;
@@ -42,6 +43,7 @@ mod roles;
 mod scale;
 mod scaling;
 mod schedules;
+mod serve;
 mod service;
 mod setup;
 mod signals;
@@ -82,6 +84,7 @@ fn main() {
         kills::trials(),
         large::trials(),
         limits::trials(),
+        logs::trials(),
         memory::trials(),
         million::trials(),
         nine_failures::trials(),
@@ -91,6 +94,7 @@ fn main() {
         scale::trials(),
         scaling::trials(),
         schedules::trials(),
+        serve::trials(),
         service::trials(),
         setup::trials(),
         signals::trials(),

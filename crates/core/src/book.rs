@@ -586,7 +586,7 @@ mod tests {
                 history: Vec::new(),
                 forgiven: 0,
             });
-            self.found.prints.extend(print);
+            self.found.prints.extend(print.map(|print| (id, print)));
             let payload = Envelope(payload, print);
             self.records.push(Record::Accepted { id, payload });
         }
@@ -785,7 +785,8 @@ mod tests {
         changes.iter().for_each(|change| tables.apply(change));
         let batches = tables.0.keys().filter(|key| key.0 == Table::Batch);
         assert_eq!(batches.count(), 2);
-        assert_eq!(tables.recover().unwrap().1.prints, [1, 2]);
+        let expected = [(ItemId(1), 1), (ItemId(2), 2)];
+        assert_eq!(tables.recover().unwrap().1.prints, expected);
     }
 
     #[test]

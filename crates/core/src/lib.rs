@@ -15,6 +15,7 @@
 //! | [`pool`] | a worker's life: restarts, stops, time limits |
 //! | [`book`] | which rows of a journal change, and the meaning of rows |
 //! | [`stream`] | which entries of a stream are held, and what is told of them |
+//! | [`kept`] | which ends of items are kept for whoever asks later |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ extern crate std;
 
 pub mod book;
 pub mod dispatcher;
+pub mod kept;
 pub mod ledger;
 pub mod pool;
 mod request;

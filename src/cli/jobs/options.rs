@@ -105,6 +105,40 @@ impl JobConfig {
     }
 }
 
+impl JobConfig {
+    /// Returns the configuration for items that are commands of their own. `is_begin_synced` says that
+    /// no power failure makes a command that was begun look as if it was not.
+    pub(in crate::cli) fn of_commands(is_begin_synced: bool) -> Result<Self, String> {
+        Supervisor::check_system().map_err(|lacking| lacking.to_string())?;
+        let setup = Setup {
+            template: Template::parse(&[], false),
+            program: None,
+            server: None,
+            script: None,
+            feed: ItemInput::Arguments,
+            is_own: true,
+            is_begin_synced,
+            environment: Vec::new(),
+            workdir: None,
+            spool: Spool::default(),
+            is_compared: false,
+            grace: Duration::ZERO,
+        };
+        Ok(JobConfig {
+            setup,
+            is_json: false,
+            is_dry_run: false,
+            delay: None,
+            keeps_order: false,
+            is_line_buffered: false,
+            is_tagged: false,
+            results: None,
+            joblog: None,
+            halt: None,
+        })
+    }
+}
+
 /// Makes the setup of the workers, without the place of their output.
 fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
     let feed = match (args.stdin, args.null) {
@@ -141,6 +175,8 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         server,
         script,
         feed,
+        is_own: false,
+        is_begin_synced: false,
         environment,
         workdir: workdir.map(PathBuf::into_os_string),
         spool: Spool::default(),
@@ -244,7 +280,8 @@ fn variable(given: &OsString) -> Result<(OsString, OsString), String> {
     }
 }
 
-fn folder(path: &Path) -> Result<PathBuf, String> {
+/// Returns the path from the root of a folder that can be entered.
+pub(in crate::cli) fn folder(path: &Path) -> Result<PathBuf, String> {
     let unusable = |why: String| format!("--workdir {}: {why}", path.display());
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {

@@ -9,20 +9,21 @@
 //! forgets the attempt. So after a kill in between it is shown again rather than not at all. What
 //! its reader does with it is not known.
 
+mod live;
 mod turns;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::live::{Live, whole_lines};
 use self::turns::Turns;
 use self::writer::{AttemptLabel, FilePiece, LineMark, OutputWriter};
 use super::budget::Returns;
 use super::ended::{AttemptEnd, CopyEnded};
+use super::kept::{HandedOutput, OutputKeeper};
 use super::results::{Results, WhichRun};
 use crate::cli::args::Format;
 use crate::cli::dead_letter_log::DeadLetterLog;
@@ -49,17 +50,6 @@ pub(super) struct Shape {
     pub(super) has_stdout_files: bool,
 }
 
-/// An attempt whose output is shown while it runs.
-#[derive(Debug)]
-struct Live {
-    run: CommandRun,
-    item: Arc<str>,
-    /// The shown bytes of each stream.
-    shown: [u64; 2],
-    /// The bytes of each that were searched for the end of a line.
-    searched: [u64; 2],
-}
-
 /// The thing that a command's output is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OutputScope {
@@ -83,6 +73,10 @@ struct Written {
 
 pub(super) struct Outputs {
     spool: Spool,
+    /// Where output is kept for those who ask.
+    keeper: Option<OutputKeeper>,
+    /// Attempts whose output is not kept any more, and may not have arrived.
+    unkept: Vec<CommandRun>,
     /// The logs in which workers keep small output.
     logs: Option<Logs>,
     shape: Shape,
@@ -111,18 +105,15 @@ pub(super) struct Outputs {
 /// The number of written attempts after which their arrival is waited for.
 const WRITTEN_MAX: usize = 64;
 
+/// The room on its file system without which no output is kept in files, in bytes.
+const ROOM_MIN: u64 = 64 * 1024 * 1024;
+
 /// The pause between two searches for new lines of running commands.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The bytes of a stream that are searched at once.
-const LOOK_BYTES: usize = 256 * 1024;
-
-/// The number of such pieces in one search.
-const LOOKS_MAX: usize = 64;
-
 impl Outputs {
     pub(super) fn new(
-        spool: Spool,
+        (spool, keeper): (Spool, Option<OutputKeeper>),
         shape: Shape,
         results: Option<Results>,
         origin: &Origin,
@@ -139,6 +130,8 @@ impl Outputs {
         Outputs {
             logs: spool.is_logged().then(|| Logs::new(spool.clone())),
             spool,
+            keeper,
+            unkept: Vec::new(),
             shape,
             writer: OutputWriter::new(out, shape.format),
             turns: shape.keeps_order.then_some(turns),
@@ -211,12 +204,21 @@ impl Outputs {
             return self.show_logged(ended, &kept, mark, part);
         }
         let label = &ended.label();
-        let has_stdout = self.copy(label, ended.pid, (OutputStream::Stdout, stdout), mark)?;
-        if !has_stdout && ended.is_last && part == OutputScope::Whole {
+        let stdout = self.copy(label, ended.pid, (OutputStream::Stdout, stdout), mark)?;
+        if stdout.is_none() && ended.is_last && part == OutputScope::Whole {
             self.miss(ended);
         }
-        let has_stderr = self.copy(label, ended.pid, (OutputStream::Stderr, stderr), mark)?;
-        self.note_written(ended, [has_stdout, has_stderr], part)
+        let stderr = self.copy(label, ended.pid, (OutputStream::Stderr, stderr), mark)?;
+        let bytes = stdout.unwrap_or(0).saturating_add(stderr.unwrap_or(0));
+        self.keep(ended, HandedOutput::Files(bytes), part);
+        self.note_written(ended, [stdout.is_some(), stderr.is_some()], part)
+    }
+
+    /// Keeps the output of an attempt for those who may ask for it.
+    fn keep(&mut self, ended: &AttemptEnd, output: HandedOutput, part: OutputScope) {
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| part != OutputScope::Other) {
+            self.unkept.extend(keeper.keep(ended, output));
+        }
     }
 
     /// Shows output that is in a log.
@@ -228,17 +230,17 @@ impl Outputs {
         part: OutputScope,
     ) -> io::Result<()> {
         let label = &ended.label();
-        match kept.read() {
-            Ok(outputs) => {
-                for (stream, bytes) in OutputStream::BOTH.into_iter().zip(&outputs) {
-                    let from = (&bytes[..], bytes.len() as u64);
-                    if !bytes.is_empty() && !self.writer.print_from(label, stream, mark, from)? {
-                        self.unwritten.add(label.id, label.attempt);
-                    }
-                }
+        let outputs = kept.read().unwrap_or_else(|error| {
+            writer::complain(label.item, OutputStream::Stdout, &error);
+            Default::default()
+        });
+        for (stream, bytes) in OutputStream::BOTH.into_iter().zip(&outputs) {
+            let from = (&bytes[..], bytes.len() as u64);
+            if !bytes.is_empty() && !self.writer.print_from(label, stream, mark, from)? {
+                self.unwritten.add(label.id, label.attempt);
             }
-            Err(error) => writer::complain(label.item, OutputStream::Stdout, &error),
         }
+        self.keep(ended, HandedOutput::Bytes(outputs), part);
         self.note_written(ended, [false; 2], part)
     }
 
@@ -296,7 +298,7 @@ impl Outputs {
         if let Some(letters) = &self.letters {
             letters.sync();
         }
-        self.spool.note_if_full();
+        let room = self.spool.note_if_full();
         let mut shown = Vec::new();
         for Written {
             run,
@@ -312,13 +314,27 @@ impl Outputs {
             if self.unwritten.has(run.id, run.attempt) {
                 continue;
             }
-            // The attempt is over: what had no file then has none now.
+            // The attempt is over: what had no file then has none now. What is kept goes later.
+            let is_kept = self.keeper.is_some() && part != OutputScope::Other;
             let streams = OutputStream::BOTH.into_iter().zip(has_file);
-            for (stream, _) in streams.filter(|(_, has_file)| *has_file) {
+            for (stream, _) in streams.filter(|(_, has_file)| *has_file && !is_kept) {
                 self.spool.remove(run, stream);
             }
             if part != OutputScope::Other {
                 shown.push((run.id, run.attempt));
+            }
+        }
+        if let Some(keeper) = &self.keeper
+            && room.is_some_and(|room| room < ROOM_MIN)
+        {
+            // What was shown makes room for what is to come.
+            self.unkept.extend(keeper.make_room());
+        }
+        for run in std::mem::take(&mut self.unkept) {
+            if !self.unwritten.has(run.id, run.attempt) {
+                for stream in OutputStream::BOTH {
+                    self.spool.remove(run, stream);
+                }
             }
         }
         fail::point("output: its files removed");
@@ -406,29 +422,30 @@ impl Outputs {
         }
     }
 
-    /// Shows the rest of a stream. Returns `false` if there is no file.
+    /// Shows the rest of a stream. Returns the length of all of it; `None` if there is no file.
     fn copy(
         &mut self,
         label: &AttemptLabel<'_>,
         pid: u32,
         (stream, shown): (OutputStream, u64),
         mark: &LineMark,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<u64>> {
         let (id, attempt) = (label.id, label.attempt);
         let run = CommandRun { id, attempt, pid };
-        let opened = self.spool.open_measured(run, stream);
-        match opened.map(|opened| opened.map(|opened| FilePiece::rest(opened, shown))) {
-            Ok(Some(piece)) if !piece.is_empty() => {
-                if !self.writer.print(label, stream, mark, piece)? {
+        match self.spool.open_measured(run, stream) {
+            Ok(Some(opened)) => {
+                let length = opened.1;
+                let piece = FilePiece::rest(opened, shown);
+                if !piece.is_empty() && !self.writer.print(label, stream, mark, piece)? {
                     self.unwritten.add(label.id, label.attempt);
                 }
-                Ok(true)
+                Ok(Some(length))
             }
-            Ok(piece) => Ok(piece.is_some()),
+            Ok(None) => Ok(None),
             // A file that cannot be read is reported.
             Err(error) => {
                 writer::complain(label.item, stream, &error);
-                Ok(true)
+                Ok(Some(0))
             }
         }
     }
@@ -482,30 +499,6 @@ impl Outputs {
         }
         Ok(())
     }
-}
-
-/// Returns the number of bytes of whole lines from here on. `searched` is the place up to which no
-/// line has ended. A line longer than a searched piece is shown when it has ended.
-fn whole_lines(file: &File, from: u64, searched: &mut u64) -> io::Result<u64> {
-    let end = file.metadata()?.len();
-    *searched = from.max(*searched);
-    let mut text = Vec::new();
-    for _ in 0..LOOKS_MAX {
-        let new = end.saturating_sub(*searched);
-        let wanted = usize::try_from(new).unwrap_or(LOOK_BYTES).min(LOOK_BYTES);
-        text.resize(wanted, 0);
-        let count = file.read_at(&mut text, *searched)?;
-        if count == 0 {
-            return Ok(0);
-        }
-        let newline = text[..count].iter().rposition(|byte| *byte == b'\n');
-        if let Some(newline) = newline {
-            *searched += newline as u64 + 1;
-            return Ok(*searched - from);
-        }
-        *searched += count as u64;
-    }
-    Ok(0)
 }
 
 impl AttemptEnd {

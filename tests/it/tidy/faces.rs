@@ -52,7 +52,7 @@ const NAMES: [&str; 10] = [
 ];
 
 /// The private methods of public types that the command line uses.
-const METHODS: [&str; 22] = [
+const METHODS: [&str; 24] = [
     // What a failed command has printed is compared, too; a handler of the crate returns an error.
     "compare_ends",
     // Lines in batches, as above.
@@ -81,6 +81,9 @@ const METHODS: [&str; 22] = [
     "keep_attempts",
     "shown",
     "waiting_ids",
+    // What a run that was killed had begun, and what becomes of it.
+    "lose_attempt",
+    "was_left",
 ];
 
 /// The private function of a public type that makes a queue of a stream, as above.

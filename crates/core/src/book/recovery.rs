@@ -99,7 +99,7 @@ pub struct Found {
     /// The state that the ledger starts from.
     pub recovered: Recovered<Arc<[u8]>>,
     /// The prints of all items that were ever put with a key, oldest first.
-    pub prints: Vec<Print>,
+    pub prints: Vec<(ItemId, Print)>,
     /// Attempts that were over and had not been shown, in the order of their items.
     pub unshown: Vec<Unshown>,
 }
@@ -422,7 +422,11 @@ impl Recovery {
                 dead: tally.dead + tally.forgotten,
                 unfinished: unfinished.into_values().collect(),
             },
-            prints: self.prints.into_iter().map(|(_, print)| print).collect(),
+            prints: self
+                .prints
+                .into_iter()
+                .map(|(item, print)| (ItemId(item), print))
+                .collect(),
             unshown: self
                 .unshown
                 .into_iter()

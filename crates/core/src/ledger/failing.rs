@@ -34,6 +34,17 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
+    /// Charges an item that waits with an attempt that was begun, and whose supervisor was lost before
+    /// its end: the item waits again at once, or is a dead letter. Returns `false` if it does not
+    /// wait.
+    pub fn handle_lost_attempt(&mut self, id: ItemId, blame: Blame, now: Duration) -> bool {
+        let Some(entry) = self.waiting.remove(id) else {
+            return false;
+        };
+        self.fail(entry, blame, Some(Duration::ZERO), now);
+        true
+    }
+
     pub(super) fn try_again(
         &mut self,
         entry: UnfinishedItem<P>,

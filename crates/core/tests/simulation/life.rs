@@ -101,7 +101,7 @@ impl Life {
             _ => {}
         }
         let mut prints = BTreeMap::new();
-        for print in found.prints {
+        for (_, print) in found.prints {
             *prints.entry(print).or_default() += 1;
         }
         let form = |body: Arc<[u8]>| Envelope::of_body(&body);

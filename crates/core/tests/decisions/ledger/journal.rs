@@ -35,6 +35,7 @@ crate::trials! {
     a_worker_gets_its_quota_and_is_named_once,
     a_nack_may_name_its_own_rest,
     attempts_are_kept_with_their_end_until_they_are_shown,
+    an_attempt_that_was_lost_with_its_supervisor_is_charged_and_the_item_moves_on_or_is_given_up,
 }
 
 fn journaled() -> Bytes {
@@ -460,4 +461,50 @@ fn attempts_are_kept_with_their_end_until_they_are_shown() {
     let shown = ledger.poll_write().expect("one was shown");
     let (id, attempt) = (ItemId(1), 1);
     assert_eq!(shown.records, [Record::Shown { id, attempt }]);
+}
+
+fn an_attempt_that_was_lost_with_its_supervisor_is_charged_and_the_item_moves_on_or_is_given_up() {
+    let unfinished = |id| Unfinished {
+        id: ItemId(id),
+        payload: vec![0],
+        history: Vec::new(),
+        forgiven: 0,
+    };
+    let recovered = Recovered {
+        accepted: 3,
+        dead: 0,
+        unfinished: vec![unfinished(1), unfinished(3)],
+    };
+    let options = Options::default()
+        .max_attempts(1)
+        .max_lost_attempts(Some(2));
+    let mut ledger: Bytes = Ledger::resume(options, recovered);
+    ledger.handle_keep_attempts();
+    let lost = |ledger: &mut Bytes, id| ledger.handle_lost_attempt(ItemId(id), crash(), NO_TIME);
+    // It is done, or was never put.
+    assert!(!lost(&mut ledger, 2) && !lost(&mut ledger, 4));
+    assert!(lost(&mut ledger, 3));
+    assert!(ledger.counts().is_balanced());
+    let written = ledger.poll_write().expect("its failure is to be kept");
+    let is_over = |record: &Record<_>| matches!(record, Record::Over { id: ItemId(3), attempt, .. } if !attempt.is_last);
+    assert!(written.records.iter().any(is_over), "{:?}", written.records);
+    ledger.handle_written(written.number);
+    assert!(matches!(
+        ledger.poll_report(),
+        Some(Report::Retry { id: ItemId(3), .. })
+    ));
+    // It waits in its place, and the second loss is its last.
+    ledger.handle_timeout(NO_TIME);
+    assert_eq!(ledger.counts().waiting, 2);
+    assert!(lost(&mut ledger, 3));
+    write(&mut ledger);
+    let letter = letter(&mut ledger);
+    let attempts: Vec<u32> = letter.history.iter().map(|one| one.attempt).collect();
+    assert_eq!((letter.id, attempts), (ItemId(3), vec![1, 2]));
+    // What a worker has is not charged like this.
+    let mut held = unbounded();
+    held.handle_join(Some(Credit::adaptive()), u64::MAX);
+    put(&mut held, 1);
+    assert_eq!(deliver(&mut held).len(), 1);
+    assert!(!lost(&mut held, 1));
 }

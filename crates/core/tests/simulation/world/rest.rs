@@ -107,7 +107,8 @@ impl World {
         let lines = self.disk.lines();
         let dead = lines.values().filter(|line| line.end == Some(End::Dead));
         assert_eq!(counts.dead, dead.count() as u64);
-        let mut prints = found.prints;
+        let prints = found.prints.into_iter();
+        let mut prints: Vec<u128> = prints.map(|(_, print)| print).collect();
         let mut keys: Vec<u128> = self.plan.keys.iter().copied().map(u128::from).collect();
         prints.sort_unstable();
         keys.sort_unstable();

@@ -1,0 +1,230 @@
+//! `supervisor add`: adds a command to a served queue, and starts the process that serves it if that
+//! is asked for.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use hyper::Method;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::args::{AtArgs, Format, SERVED};
+use super::asking::{connect, number, print};
+use super::exit_codes::{RunError, code};
+use super::orders::await_end;
+use super::{jobs, serving, state};
+use crate::control::client::{Client, NoAnswer};
+use crate::control::runs;
+use crate::jobs::own::OwnCommand;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The number of the item is printed when it is durable: it survives a kill of the queue, and a power
+failure. The command runs with the words and in the folder that it is added with, and in the
+environment of the process that serves the queue, but for --env.
+
+Examples:
+  supervisor add --start -- ffmpeg -i a.mov a.webm
+      adds a command to the queue named serve, and starts that if it is not there
+  supervisor add --key nightly-7 --env LANG=C -- ./job 7
+      the same command once, however often this is repeated, with a variable set
+  supervisor wait $(supervisor add -- make) && echo made
+      waits for its end, with its own exit code; `supervisor logs -f ITEM` follows it")]
+pub(super) struct Add {
+    /// A name for people, in place of the words
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+
+    /// Set this variable for the command, or with a NAME alone give it the value that it has here;
+    /// may be given more than once
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+
+    /// Run the command in this folder [default: this one]
+    #[arg(long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+
+    /// Add it once: repeated with the same key, this prints the number of the same item
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+
+    /// Start the process that serves the queue, if there is none; it stays
+    #[arg(long)]
+    start: bool,
+
+    #[command(flatten)]
+    run: AtArgs,
+
+    /// The form of the output: the item's number, or a JSON object
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+
+    /// The command
+    #[arg(last = true, value_name = "COMMAND", required = true)]
+    command: Vec<OsString>,
+}
+
+/// Adds the command and returns the exit code.
+pub(super) fn run(command: &Add) -> Result<u8, RunError> {
+    let own = own_command(command).map_err(RunError::Usage)?;
+    if let Some(key) = &command.key {
+        check_key(key).map_err(RunError::Usage)?;
+    }
+    let mut client = server(command)?;
+    let target = "/v1/items?form=command";
+    let answer = client.ask(Method::POST, target, command.key.as_deref(), own.line());
+    let answer = answer.map_err(|why| match why {
+        NoAnswer::Lost { .. } if command.key.is_none() => RunError::Usage(format!(
+            "{why}; it may have been added: with --key it could be tried again"
+        )),
+        why => why.into(),
+    })?;
+    let item = number(&answer["items"][0]["first"]);
+    let answer = serde_json::json!({"number": item});
+    print(command.format, &answer, |_| format!("{item}\n"))?;
+    Ok(code::DONE)
+}
+
+fn own_command(command: &Add) -> Result<OwnCommand, String> {
+    let workdir = match &command.workdir {
+        Some(folder) => jobs::folder(folder)?,
+        None => env::current_dir().map_err(|error| format!("the working directory: {error}"))?,
+    };
+    let environment = command.env.iter().map(|entry| variable(entry));
+    let own = OwnCommand {
+        words: command.command.clone(),
+        workdir: Some(workdir.into_os_string()),
+        environment: environment.collect::<Result<_, _>>()?,
+        name: command.name.clone(),
+    };
+    // What the queue would refuse is refused before it is started.
+    OwnCommand::read(own.line().as_bytes())
+}
+
+/// Reads `NAME=VALUE`, or `NAME` with the value that it has here.
+fn variable(entry: &OsStr) -> Result<(OsString, OsString), String> {
+    let bytes = entry.as_bytes();
+    let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    match bytes.iter().position(|byte| *byte == b'=') {
+        Some(0) => Err(format!("--env {}: it has no name", entry.display())),
+        Some(at) => Ok((text(&bytes[..at]), text(&bytes[at + 1..]))),
+        None => match env::var_os(entry) {
+            Some(value) => Ok((entry.to_owned(), value)),
+            None => Err(format!("--env {}: it is not set here", entry.display())),
+        },
+    }
+}
+
+fn check_key(key: &str) -> Result<(), String> {
+    let is_letter = |c: char| c.is_ascii_graphic() || c == ' ';
+    match (1..=255).contains(&key.len()) && key.chars().all(is_letter) && key.trim() == key {
+        true => Ok(()),
+        false => Err(format!("--key {key:?}: 1 to 255 letters of ASCII")),
+    }
+}
+
+/// Connects to the process that serves the queue.
+fn server(command: &Add) -> Result<Client, RunError> {
+    let at = command.run.at.clone();
+    let served = || Some(OsString::from(SERVED));
+    // A queue of the usual name comes before others.
+    let at = at.or_else(|| served().filter(|at| runs::find(Some(at)).is_ok()));
+    let run = AtArgs { at: at.clone() };
+    if !command.start {
+        return connect(&run).map_err(|why| match why {
+            RunError::Usage(why) => RunError::Usage(format!(
+                "{why}; `add --start` starts a queue named {SERVED}, and `supervisor serve` one with \
+                 other options"
+            )),
+            why => why,
+        });
+    }
+    let at = at.or_else(served).unwrap_or_default();
+    let run = AtArgs {
+        at: Some(at.clone()),
+    };
+    if let Ok(client) = connect(&run) {
+        return Ok(client);
+    }
+    let name = at.to_str().unwrap_or_default();
+    match start(name) {
+        Ok(()) => connect(&run),
+        // Another one may have started it meanwhile.
+        Err(why) => connect(&run).map_err(|_| RunError::Usage(why)),
+    }
+}
+
+/// Starts a process that serves a queue of this name, and waits until it can be asked.
+fn start(name: &str) -> Result<(), String> {
+    let log = state::log_of(name)?;
+    let failed = |error: io::Error| format!("the queue {name} cannot be started: {error}");
+    let mut stderr = File::options();
+    let stderr = stderr.create(true).append(true).mode(0o600).open(&log);
+    let stderr = stderr.map_err(|error| format!("{}: {error}", log.display()))?;
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    let began = stderr.metadata().map_err(failed)?.len();
+    let mut server = Command::new(env::current_exe().map_err(failed)?);
+    server
+        .args(["serve", "--detached", "--name", name])
+        .current_dir("/")
+        // What this process may be of is no concern of a server that outlives it.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(stderr);
+    let started = server.spawn().map_err(failed)?;
+    let process = pidfd_open(Pid::from_child(&started), PidfdFlags::empty());
+    // Its copies of the pipe's end go with it.
+    drop(server);
+    let mut told = Vec::new();
+    let _ = BufReader::new(reader).read_until(b'\n', &mut told);
+    if told == serving::READY {
+        return Ok(());
+    }
+    // It says why before it has ended.
+    if let Ok(process) = process {
+        await_end(&process);
+    }
+    Err(format!(
+        "the queue {name} cannot be started: {}",
+        said_since(&log, began)
+    ))
+}
+
+/// Returns the last line of a log from this place on, or where to look.
+fn said_since(log: &Path, began: u64) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let new = text.get(usize::try_from(began).unwrap_or(0)..);
+    let new = String::from_utf8_lossy(new.unwrap_or_default()).into_owned();
+    match new.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(line) => line.to_owned(),
+        None => format!("see {}", log.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_given_or_taken_from_here() {
+        let read = |entry: &str| variable(OsStr::new(entry));
+        assert_eq!(read("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(read("A="), Ok(("A".into(), "".into())));
+        let path = env::var_os("PATH").unwrap();
+        assert_eq!(read("PATH"), Ok(("PATH".into(), path)));
+        assert!(read("=a").is_err());
+        assert!(
+            read("NO_SUCH_VARIABLE")
+                .unwrap_err()
+                .contains("not set here")
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! PURE: an item that is a command of its own: its words, its folder and its environment, as a line
+//! of JSON. It does not know how it is run.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnCommand {
+    /// Its words, the program's name first.
+    pub(crate) words: Vec<OsString>,
+    /// The folder in which it is run, from the root.
+    pub(crate) workdir: Option<OsString>,
+    /// The variables that are set for it.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Its name for people, if it was given one.
+    pub(crate) name: Option<String>,
+}
+
+/// A command as it is written. The name comes first, so that the beginning of a long item has it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnCommandLine {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    command: Vec<CommandWord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workdir: Option<CommandWord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    env: Vec<CommandWord>,
+}
+
+/// A word: a text, or bytes that are none.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum CommandWord {
+    Text(String),
+    Bytes { base64: String },
+}
+
+impl CommandWord {
+    fn of(word: &OsStr) -> Self {
+        match word.to_str() {
+            Some(text) => CommandWord::Text(text.to_owned()),
+            None => CommandWord::Bytes {
+                base64: BASE64_STANDARD.encode(word.as_bytes()),
+            },
+        }
+    }
+
+    fn read(self) -> Result<OsString, String> {
+        let bytes = match self {
+            CommandWord::Text(text) => text.into_bytes(),
+            CommandWord::Bytes { base64 } => BASE64_STANDARD
+                .decode(base64)
+                .map_err(|why| format!("base64: {why}"))?,
+        };
+        match bytes.contains(&0) {
+            false => Ok(OsString::from_vec(bytes)),
+            true => Err("a word cannot have a zero byte in it".into()),
+        }
+    }
+}
+
+impl OwnCommand {
+    /// Reads a line of JSON.
+    ///
+    /// # Errors
+    /// It is no command; in words.
+    pub(crate) fn read(line: &[u8]) -> Result<Self, String> {
+        let form = "a command is {\"command\": [WORD...], \"workdir\": DIR, \"env\": \
+                    [\"NAME=VALUE\"...], \"name\": NAME}";
+        let line: OwnCommandLine =
+            serde_json::from_slice(line).map_err(|why| format!("{form}: {why}"))?;
+        let words = line.command.into_iter().map(CommandWord::read);
+        let words = words.collect::<Result<Vec<_>, _>>()?;
+        if words.first().is_none_or(|first| first.is_empty()) {
+            return Err(format!("{form}: it has no program"));
+        }
+        let workdir = line.workdir.map(CommandWord::read).transpose()?;
+        if let Some(folder) = workdir
+            .as_ref()
+            .filter(|one| !one.as_bytes().starts_with(b"/"))
+        {
+            let folder = folder.display();
+            return Err(format!("workdir: {folder} does not begin at the root"));
+        }
+        let environment = line.env.into_iter().map(|word| variable(&word.read()?));
+        Ok(OwnCommand {
+            words,
+            workdir,
+            environment: environment.collect::<Result<_, _>>()?,
+            name: line.name.filter(|name| !name.is_empty()),
+        })
+    }
+
+    /// Returns its line of JSON.
+    pub(crate) fn line(&self) -> String {
+        let variable = |(name, value): &(OsString, OsString)| {
+            let entry = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            CommandWord::of(OsStr::from_bytes(&entry))
+        };
+        let line = OwnCommandLine {
+            name: self.name.clone(),
+            command: self
+                .words
+                .iter()
+                .map(|word| CommandWord::of(word))
+                .collect(),
+            workdir: self.workdir.as_deref().map(CommandWord::of),
+            env: self.environment.iter().map(variable).collect(),
+        };
+        // Texts and lists can always be written as JSON.
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn variable(entry: &OsStr) -> Result<(OsString, OsString), String> {
+    let bytes = entry.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) if at > 0 => Ok((
+            OsString::from_vec(bytes[..at].to_vec()),
+            OsString::from_vec(bytes[at + 1..].to_vec()),
+        )),
+        _ => Err(format!("env {}: expected NAME=VALUE", entry.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> OwnCommand {
+        OwnCommand {
+            words: vec!["ffmpeg".into(), OsString::from_vec(b"a\xff b.mov".to_vec())],
+            workdir: Some("/home/anna".into()),
+            environment: vec![("A".into(), "b=c".into())],
+            name: None,
+        }
+    }
+
+    #[test]
+    fn a_command_is_read_as_it_was_written() {
+        let named = OwnCommand {
+            name: Some("a film".into()),
+            ..command()
+        };
+        let plain = OwnCommand {
+            workdir: None,
+            environment: Vec::new(),
+            ..command()
+        };
+        for command in [command(), named, plain] {
+            assert_eq!(OwnCommand::read(command.line().as_bytes()), Ok(command));
+        }
+        let expected = "{\"command\":[\"ffmpeg\",{\"base64\":\"Yf8gYi5tb3Y=\"}],\
+                        \"workdir\":\"/home/anna\",\"env\":[\"A=b=c\"]}";
+        assert_eq!(command().line(), expected);
+    }
+
+    #[test]
+    fn what_is_no_command_is_told() {
+        for (line, expected) in [
+            ("7", "a command is"),
+            ("{\"command\": []}", "no program"),
+            ("{\"command\": [\"\"]}", "no program"),
+            ("{\"command\": [\"a\\u0000\"]}", "zero byte"),
+            ("{\"command\": [{\"base64\": \"?\"}]}", "base64"),
+            ("{\"command\": [\"a\"], \"workdir\": \"b\"}", "root"),
+            ("{\"command\": [\"a\"], \"env\": [\"B\"]}", "NAME=VALUE"),
+            ("{\"command\": [\"a\"], \"shell\": true}", "unknown field"),
+        ] {
+            let why = OwnCommand::read(line.as_bytes()).unwrap_err();
+            assert!(why.contains(expected), "{line}: {why}");
+        }
+    }
+}

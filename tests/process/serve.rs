@@ -1,0 +1,527 @@
+//! Queues that stay: `supervisor serve`, and commands that are added to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::control::{Place, Started, finish};
+use crate::support::{is_alive, send, until};
+
+crate::trials! {
+    an_added_command_keeps_its_words_its_folder_and_its_variables,
+    a_wait_ends_with_the_commands_own_code,
+    several_adds_that_start_a_server_start_one,
+    a_server_that_cannot_be_started_says_why,
+    what_a_killed_server_had_begun_is_lost_and_the_rest_goes_on,
+    what_was_lost_is_run_again_if_it_may_be_and_never_beside_itself,
+    what_a_stop_ends_is_run_again,
+    a_folder_that_is_gone_fails_its_own_item_alone,
+    a_queue_of_a_command_stays_and_its_results_too,
+    a_journal_of_other_items_is_refused,
+    what_makes_no_sense_is_refused,
+    a_key_is_one_item_however_often_the_server_is_killed,
+}
+
+/// A server that was started by an `add`, which a test must end itself.
+struct Detached(u32);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if is_alive(self.0) {
+            send(self.0, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Makes a command whose state is in the place, too.
+fn command(place: &Place, arguments: &[&str]) -> Command {
+    let mut command = place.command(arguments);
+    command.env("XDG_STATE_HOME", place.path("state"));
+    command
+}
+
+fn run(place: &Place, arguments: &[&str]) -> Output {
+    let mut command = command(place, arguments);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs a subcommand, which must succeed.
+fn ask(place: &Place, arguments: &[&str]) -> String {
+    let output = run(place, arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a subcommand, which must fail, and returns what it says.
+fn refused(place: &Place, arguments: &[&str]) -> String {
+    let output = run(place, arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn show(place: &Place, item: &str) -> Value {
+    serde_json::from_str(&ask(place, &["show", item, "--format", "json"])).unwrap()
+}
+
+/// Serves a queue with these options, and waits until it can be asked.
+fn serve(place: &Place, options: &[&str]) -> Started {
+    let mut command = command(place, &[&["serve"], options].concat());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let run = Started(command.spawn().unwrap());
+    until("the queue can be asked", || {
+        UnixStream::connect(place.socket("serve")).is_ok() && run_is_ready(place)
+    });
+    run
+}
+
+/// Returns `true` if the server answers, which it does when it has opened its journal.
+fn run_is_ready(place: &Place) -> bool {
+    run(place, &["status", "--at", "serve"]).status.success()
+}
+
+fn detached(place: &Place) -> Detached {
+    let status = ask(place, &["status", "--at", "serve", "--format", "json"]);
+    let status: Value = serde_json::from_str(&status).unwrap();
+    Detached(u32::try_from(status["pid"].as_u64().unwrap()).unwrap())
+}
+
+fn kill(mut run: Started) {
+    send(run.0.id(), Signal::SIGKILL);
+    run.0.wait().unwrap();
+}
+
+fn an_added_command_keeps_its_words_its_folder_and_its_variables() {
+    let place = Place::new();
+    let folder = place.path("some where");
+    fs::create_dir(&folder).unwrap();
+    let script = "pwd; printf '%s\\n' \"$0\" \"$1\" \"$A\" \"$HERE\" \"${NOT_HERE-unset}\" >&2";
+    let mut add = command(
+        &place,
+        &["add", "--start", "--name", "a name", "--env", "A=b=c"],
+    );
+    add.args(["--env", "HERE", "--", "sh", "-c", script]);
+    add.arg(OsString::from_vec(b"x\xff y".to_vec())).arg("");
+    add.env("HERE", "from here").current_dir(&folder);
+    // The server is started with what the first one has.
+    let first = add.output().unwrap();
+    assert_eq!(first.stdout, b"1\n", "{first:?}");
+    let server = detached(&place);
+    let again = add.env("NOT_HERE", "1").output().unwrap();
+    assert_eq!(again.stdout, b"2\n");
+    ask(&place, &["wait", "1", "2"]);
+    for item in ["1", "2"] {
+        let output = run(&place, &["logs", item]);
+        assert_eq!(output.stdout, format!("{}\n", folder.display()).as_bytes());
+        assert_eq!(output.stderr, b"x\xff y\n\nb=c\nfrom here\nunset\n");
+    }
+    assert_eq!(show(&place, "1")["item"], "a name");
+    assert_eq!(ask(&place, &["stop"]), "stopped\n");
+    assert!(!is_alive(server.0));
+    // Nothing of it was lost with the server.
+    let _server = serve(&place, &[]);
+    let listed = ask(&place, &["list"]);
+    let expected = "1\tdone\ta name\t1 attempts\n2\tdone\ta name\t1 attempts\n";
+    assert_eq!(listed, expected);
+    assert_eq!(
+        run(&place, &["logs", "-f", "2"]).stdout,
+        format!("{}\n", folder.display()).as_bytes()
+    );
+    assert_eq!(
+        show(&place, "2")["exit"],
+        json!({"code": 0, "signal": null})
+    );
+}
+
+fn a_wait_ends_with_the_commands_own_code() {
+    let place = Place::new();
+    let _server = serve(&place, &[]);
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("kill -TERM $$", 143),
+        ("kill -KILL $$", 137),
+        ("kill -SEGV $$", 139),
+    ] {
+        let item = ask(&place, &["add", "--", "sh", "-c", script]);
+        let waited = run(&place, &["wait", item.trim()]);
+        assert_eq!(waited.status.code(), Some(code), "{script}: {waited:?}");
+        // None of them is run again.
+        assert_eq!(show(&place, item.trim())["attempts"], 1, "{script}");
+    }
+    let item = ask(&place, &["add", "--", "no-such-program"]);
+    assert_eq!(run(&place, &["wait", item.trim()]).status.code(), Some(127));
+    // Of several it is that of the first that has failed.
+    assert_eq!(
+        run(&place, &["wait", "1", "3", "2"]).status.code(),
+        Some(143)
+    );
+    assert_eq!(ask(&place, &["logs", "1"]), "");
+}
+
+fn several_adds_that_start_a_server_start_one() {
+    let place = Place::new();
+    let adds: Vec<_> = (0..6)
+        .map(|n| {
+            let number = n.to_string();
+            let mut add = command(&place, &["add", "--start", "--", "echo", &number]);
+            add.stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let outputs: Vec<Output> = adds
+        .into_iter()
+        .map(|add| add.wait_with_output().unwrap())
+        .collect();
+    let _server = detached(&place);
+    let numbers: BTreeSet<String> = outputs
+        .iter()
+        .map(|output| {
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout.clone()).unwrap()
+        })
+        .collect();
+    assert_eq!(numbers.len(), 6);
+    assert_eq!(ask(&place, &["ps", "--format", "json"]).lines().count(), 1);
+    ask(&place, &["wait", "1", "2", "3", "4", "5", "6"]);
+    let told: BTreeSet<String> = numbers
+        .iter()
+        .map(|item| ask(&place, &["logs", item.trim()]))
+        .collect();
+    assert_eq!(told.len(), 6);
+    ask(&place, &["stop"]);
+}
+
+fn a_server_that_cannot_be_started_says_why() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("state/dishrack/serve.journal")).unwrap();
+    let said = refused(&place, &["add", "--start", "--", "true"]);
+    assert!(
+        said.contains("cannot be started") && said.contains("it is a folder"),
+        "{said}"
+    );
+    let said = refused(&place, &["add", "--", "true"]);
+    assert!(said.contains("add --start"), "{said}");
+}
+
+/// Says who it is, and waits until there is a file of the name of its word.
+const HELD: &str = "echo $$ > \"pid-$0\"; echo \"begun $0\"; until [ -e \"go-$0\" ]; do sleep 0.01; done; echo \"over $0\"";
+
+fn what_a_killed_server_had_begun_is_lost_and_the_rest_goes_on() {
+    let place = Place::new();
+    let server = serve(&place, &["-w", "1"]);
+    for name in ["a", "b", "c"] {
+        ask(
+            &place,
+            &["add", "--name", name, "--", "sh", "-c", HELD, name],
+        );
+    }
+    place.let_go("a");
+    ask(&place, &["wait", "1"]);
+    until("the second is begun", || place.path("pid-b").exists());
+    until("what it writes is there", || {
+        ask(&place, &["logs", "2"]) == "begun b\n"
+    });
+    let pid: u32 = fs::read_to_string(place.path("pid-b"))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    kill(server);
+    let _server = serve(&place, &["-w", "1"]);
+    assert!(!is_alive(pid));
+    let lost = run(&place, &["wait", "2"]);
+    assert_eq!(lost.status.code(), Some(137));
+    let lost = show(&place, "2");
+    let cause = lost["history"][0]["cause"].as_str().unwrap();
+    assert!(cause.starts_with("lost: "), "{cause}");
+    assert_eq!(
+        (&lost["state"], &lost["attempts"]),
+        (&json!("dead"), &json!(1))
+    );
+    assert_eq!(ask(&place, &["logs", "2"]), "begun b\n");
+    // What was over stays so, and what waited was not touched.
+    assert_eq!(ask(&place, &["logs", "1"]), "begun a\nover a\n");
+    place.let_go("c");
+    assert_eq!(run(&place, &["wait", "3"]).status.code(), Some(0));
+    assert_eq!(show(&place, "3")["attempts"], 1);
+    place.let_go("b");
+    assert_eq!(ask(&place, &["retry", "2"]), "2 waits again\n");
+    assert_eq!(run(&place, &["wait", "2"]).status.code(), Some(0));
+}
+
+fn what_was_lost_is_run_again_if_it_may_be_and_never_beside_itself() {
+    let place = Place::new();
+    // It leaves its group, and is known by its environment alone. It notices one that still runs.
+    let script =
+        "setsid -w sh -c 'grep -qs \"^State:.[^ZX]\" /proc/$(cat last 2>&1)/status && touch twice
+        echo $$ > last; cp last pid-b; until [ -e go-b ]; do sleep 0.01; done'";
+    let options = ["-w", "1", "--max-attempts", "3"];
+    let mut server = serve(&place, &options);
+    ask(&place, &["add", "--", "sh", "-c", script]);
+    for lives in 1..3 {
+        until("it is begun", || place.path("pid-b").exists());
+        let pid = || fs::read_to_string(place.path("pid-b")).unwrap();
+        until("it says who it is", || pid().ends_with('\n'));
+        let pid: u32 = pid().trim().parse().unwrap();
+        fs::remove_file(place.path("pid-b")).unwrap();
+        kill(server);
+        server = serve(&place, &options);
+        assert!(!is_alive(pid), "life {lives}");
+        until("it is begun again", || place.path("pid-b").exists());
+        assert_eq!(show(&place, "1")["attempts"], lives + 1);
+    }
+    place.let_go("b");
+    assert_eq!(run(&place, &["wait", "1"]).status.code(), Some(0));
+    assert!(!place.path("twice").exists());
+}
+
+fn what_a_stop_ends_is_run_again() {
+    let place = Place::new();
+    let server = serve(&place, &["-w", "1", "--shutdown", "0.1"]);
+    ask(&place, &["add", "--", "sh", "-c", HELD, "a"]);
+    until("it is begun", || place.path("pid-a").exists());
+    ask(&place, &["stop"]);
+    assert_eq!(finish(server).0, Some(0));
+    fs::remove_file(place.path("pid-a")).unwrap();
+    let server = serve(&place, &["-w", "1"]);
+    until("it is begun again", || place.path("pid-a").exists());
+    assert_eq!(show(&place, "1")["attempts"], 1);
+    place.let_go("a");
+    assert_eq!(run(&place, &["wait", "1"]).status.code(), Some(0));
+    drop(server);
+}
+
+fn a_folder_that_is_gone_fails_its_own_item_alone() {
+    let place = Place::new();
+    let _server = serve(&place, &["-w", "1"]);
+    ask(&place, &["pause"]);
+    fs::create_dir(place.path("folder")).unwrap();
+    ask(&place, &["add", "--workdir", "folder", "--", "true"]);
+    ask(&place, &["add", "--", "true"]);
+    fs::remove_dir(place.path("folder")).unwrap();
+    ask(&place, &["resume"]);
+    assert_eq!(run(&place, &["wait", "1"]).status.code(), Some(126));
+    assert_eq!(run(&place, &["wait", "2"]).status.code(), Some(0));
+}
+
+fn a_queue_of_a_command_stays_and_its_results_too() {
+    let place = Place::new();
+    let script = "echo \"out $1\"; echo \"err $1\" >&2; [ \"$1\" != bad ] || exit 3";
+    let options = ["--", "sh", "-c", script, "_", "{}"];
+    let server = serve(&place, &options);
+    assert_eq!(
+        ask(&place, &["join"]),
+        "0 done, 0 dead; 0 retries, 0 dead letters\n"
+    );
+    ask(&place, &["put", ":::", "a", "bad"]);
+    assert_eq!(run(&place, &["wait", "1"]).status.code(), Some(0));
+    // An item of a COMMAND is done or dead, whatever its code is.
+    assert_eq!(run(&place, &["wait", "2"]).status.code(), Some(1));
+    assert_eq!(ask(&place, &["scale", "3"]), "3 workers\n");
+    assert!(refused(&place, &["add", "--", "true"]).contains("no commands of their own"));
+    assert_eq!(ask(&place, &["stop"]), "stopped\n");
+    let (code, said) = finish(server);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("1 of 2 jobs done, 1 dead"), "{said}");
+    let server = serve(&place, &options);
+    let output = run(&place, &["logs", "2"]);
+    assert_eq!(
+        (&*output.stdout, &*output.stderr),
+        (&b"out bad\n"[..], &b"err bad\n"[..])
+    );
+    assert_eq!(
+        show(&place, "1")["ended"]["exit"],
+        json!({"code": 0, "signal": null})
+    );
+    ask(&place, &["put", ":::", "c"]);
+    assert_eq!(run(&place, &["wait", "3"]).status.code(), Some(0));
+    kill(server);
+    let _server = serve(&place, &options);
+    assert_eq!(ask(&place, &["logs", "3"]), "out c\n");
+    let listed = ask(&place, &["list", "--state", "done"]);
+    assert_eq!(listed, "1\tdone\ta\t1 attempts\n3\tdone\tc\t1 attempts\n");
+}
+
+fn a_journal_of_other_items_is_refused() {
+    let place = Place::new();
+    let journal = ["--journal", "kept.journal"];
+    let server = serve(&place, &journal);
+    ask(&place, &["add", "--", "true"]);
+    ask(&place, &["wait", "1"]);
+    ask(&place, &["stop"]);
+    assert_eq!(finish(server).0, Some(0));
+    let of_command = [&["serve"], &journal[..], &["--", "echo", "{}"]].concat();
+    let said = refused(&place, &of_command);
+    assert!(said.contains("commands of their own"), "{said}");
+    let said = refused(
+        &place,
+        &["--journal", "kept.journal", "--", "echo", "{}", ":::", "a"],
+    );
+    assert!(said.contains("commands of their own"), "{said}");
+    let server = serve(&place, &journal);
+    assert_eq!(ask(&place, &["list"]), "1\tdone\ttrue\t1 attempts\n");
+    drop(server);
+}
+
+fn what_makes_no_sense_is_refused() {
+    let place = Place::new();
+    for (arguments, expected) in [
+        (
+            &["serve", "--tag", "--", "echo"][..],
+            "--tag: it is not for a queue that stays",
+        ),
+        (&["serve", "--no-control"], "--no-control"),
+        (&["serve", "--dry", "1s"], "--dry"),
+        (&["serve", "--env", "A=b"], "needs a COMMAND"),
+        (&["serve", "--name", "a/b"], "no name for a run"),
+        (&["serve", "--", "echo", ":::", "a"], ":::"),
+        (&["serve", "--"], "no COMMAND"),
+        (&["add", "--workdir", "nowhere", "--", "true"], "nowhere"),
+        (&["add", "--env", "NO_SUCH", "--", "true"], "not set here"),
+        (&["add", "--key", "", "--", "true"], "--key"),
+        (&["add", "--", ""], "no program"),
+        (&["add"], "COMMAND"),
+    ] {
+        let said = refused(&place, arguments);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    let unset = command(&place, &["serve"])
+        .env_remove("XDG_STATE_HOME")
+        .env_remove("HOME")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&unset.stderr).contains("--journal FILE"));
+    let _server = serve(&place, &[]);
+    ask(&place, &["add", "--key", "k", "--", "true"]);
+    let said = refused(&place, &["add", "--key", "k", "--", "false"]);
+    assert!(said.contains("used for other items"), "{said}");
+    let target = "/v1/items";
+    let answer = crate::http::ask(&place.socket("serve"), "POST", target, b"{\"command\": 7}");
+    assert_eq!((answer.status, &*answer.code()), (400, "bad_item"));
+}
+
+/// The number of clients that add commands at the same time.
+const CLIENTS: usize = 4;
+
+/// The variable with the number of kills: 200 are a long test.
+const KILLS: &str = "DISHRACK_SERVE_KILLS";
+
+/// Each client adds commands, each with a key of its own, until it is told the number of the item;
+/// and then a last time, to be told the same. The server is killed again and again meanwhile.
+fn a_key_is_one_item_however_often_the_server_is_killed() {
+    let kills = std::env::var(KILLS).map_or(12, |kills| kills.parse().unwrap());
+    let place = Place::new();
+    let (added, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let add_all = |client: usize| {
+        let mut numbers = BTreeMap::new();
+        for n in 0.. {
+            if is_over.load(Ordering::SeqCst) {
+                break;
+            }
+            let key = format!("{client}-{n}");
+            let number = add_until_told(&place, &key);
+            added.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(add_until_told(&place, &key), number, "{key}");
+            numbers.insert(key, number);
+        }
+        numbers
+    };
+    let numbers: BTreeMap<String, u64> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| scope.spawn(move || add_all(client)))
+            .collect();
+        for life in 0..kills {
+            let server = serve(&place, &["-w", "2"]);
+            let before = added.load(Ordering::SeqCst);
+            until("some are added in this life", || {
+                added.load(Ordering::SeqCst) > before + life % 5
+            });
+            kill(server);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        let last = serve(&place, &["-w", "2"]);
+        let numbers = clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap());
+        let numbers = numbers.collect();
+        drop(last);
+        numbers
+    });
+    each_key_is_one_item_with_one_end(&place, &numbers, kills);
+}
+
+fn each_key_is_one_item_with_one_end(place: &Place, numbers: &BTreeMap<String, u64>, kills: usize) {
+    let _server = serve(place, &["-w", "2"]);
+    let joined = run(place, &["join"]);
+    assert!(matches!(joined.status.code(), Some(0 | 1)), "{joined:?}");
+    let items = ask(place, &["list", "--format", "json"]);
+    let items: Vec<Value> = items
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    // Each key is one item, of the number that was told.
+    let names: BTreeMap<String, u64> = items
+        .iter()
+        .map(|item| {
+            (
+                item["item"].as_str().unwrap().to_owned(),
+                item["number"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(items.len(), names.len());
+    assert_eq!(&names, numbers);
+    // Each has one end, was run once at most, and not for nothing if it is done.
+    let ran = fs::read_to_string(place.path("ran")).unwrap();
+    let count = |key: &str| ran.lines().filter(|line| *line == key).count();
+    for item in &items {
+        let (key, state) = (
+            item["item"].as_str().unwrap(),
+            item["state"].as_str().unwrap(),
+        );
+        match state {
+            "done" => assert_eq!(count(key), 1, "{item}"),
+            "dead" => assert!(count(key) <= 1, "{item}"),
+            other => panic!("{other}: {item}"),
+        }
+        assert_eq!(item["attempts"], 1, "{item}");
+    }
+    let is_done = |item: &&Value| item["state"] == "done";
+    assert!(
+        items.iter().filter(is_done).count() > kills / 2,
+        "{items:?}"
+    );
+}
+
+/// Adds a command with this key until a server says that it has it.
+fn add_until_told(place: &Place, key: &str) -> u64 {
+    let script = "echo \"$0\" >> ran";
+    let words = [
+        "add", "--at", "serve", "--key", key, "--name", key, "--", "sh", "-c", script, key,
+    ];
+    loop {
+        let output = run(place, &words);
+        if output.status.success() {
+            return String::from_utf8(output.stdout)
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
