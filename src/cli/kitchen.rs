@@ -26,7 +26,7 @@ use crate::{Builder, Error, JoinableQueue, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 pub(super) use options::{
-    COUNT, DishConfig, DryArgs, GROUP, ONLY_FOR_DISHES, PutDishesArgs, WashArgs, check_payload,
+    COUNT, DishConfig, DryArgs, GROUP, NOT_FOR_A_COMMAND, PutDishesArgs, WashArgs, check_payload,
 };
 
 /// The summary of the program for its help.
@@ -40,8 +40,7 @@ pub(super) const WITHOUT_COMMAND: &str =
 pub(super) const WORK_WITHOUT_COMMAND: &str = "Without a COMMAND it dries dishes.";
 
 /// Examples of runs without a COMMAND, for the program's help.
-pub(super) const EXAMPLES: &str = "\
-  supervisor --workers 2
+pub(super) const EXAMPLES: &str = "  supervisor --workers 2
       no command: four dishes, a second to wash and two to dry each, by two processes
   supervisor --mode sequential
       the same by one person

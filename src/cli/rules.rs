@@ -27,7 +27,7 @@ const RULES: &[Rule] = &[
     (
         kitchen::GROUP,
         |typed| typed.has(COMMAND),
-        kitchen::ONLY_FOR_DISHES,
+        kitchen::NOT_FOR_A_COMMAND,
     ),
     (
         HANDED,

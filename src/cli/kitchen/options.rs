@@ -16,7 +16,7 @@ pub(in crate::cli) const GROUP: &str = "for dishes";
 pub(in crate::cli) const COUNT: &str = "dishes";
 
 /// The reason why one of them is refused beside a COMMAND.
-pub(in crate::cli) const ONLY_FOR_DISHES: &str = "is for dishes, and not for a COMMAND";
+pub(in crate::cli) const NOT_FOR_A_COMMAND: &str = "is for dishes, and not for a COMMAND";
 
 /// The heaviest dish that is not a typing error.
 const PAYLOAD_MAX: usize = 1 << 30;
