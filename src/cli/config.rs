@@ -7,9 +7,8 @@ use super::address::Address;
 use super::args::{ControlArgs, Format, PoolArgs, Show};
 use super::input::ItemSource;
 use super::output::OutputFile;
-use crate::Durability;
 use crate::observe::Mode;
-use dishrack_core::ledger::Options;
+use crate::{Durability, Options};
 
 /// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,14 +18,12 @@ use super::kitchen;
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
 use super::screen::{self, StandardStream as Output};
-use crate::Durability;
-use crate::Error;
 use crate::jobs::{self, Job};
 use crate::queue::backed::open_journal;
 use crate::store::journal::{Journal, read_letters};
 use crate::store::stream::{Opening, Stream};
 use crate::store::{Backend, StoredLetter};
-use dishrack_core::ledger::{Capacity, ItemId};
+use crate::{Capacity, Durability, Error, ItemId};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

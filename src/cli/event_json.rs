@@ -27,8 +27,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::Exit;
     use crate::observe::EventKind;
-    use dishrack_core::ledger::Exit;
 
     #[test]
     fn a_killed_worker_is_told_with_the_signals_name_and_what_it_held() {

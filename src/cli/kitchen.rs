@@ -214,9 +214,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::ItemId;
     use crate::cli::event_json::object;
     use crate::observe::Event;
-    use dishrack_core::ledger::ItemId;
 
     #[test]
     fn a_dish_is_dried_and_any_other_item_runs() {

@@ -21,11 +21,11 @@ use super::screen::{self, say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
 use super::view::View;
+use crate::Counts;
 use crate::observe::text::{Wording, printable};
 use crate::observe::{Event, EventKind, Observer};
 use crate::sys::threads::spawn;
 use crate::sys::title;
-use dishrack_core::ledger::Counts;
 
 /// The number of unprinted events at which a producer waits.
 const BACKLOG: usize = 10_000;

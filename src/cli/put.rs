@@ -23,10 +23,9 @@ use super::notices::Notices;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::{jobs, screen, stream};
-use crate::JoinableQueue;
 use crate::control::client::PUT_BYTES_MAX;
 use crate::jobs::Job;
-use dishrack_core::ledger::{Capacity, Options};
+use crate::{Capacity, JoinableQueue, Options};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

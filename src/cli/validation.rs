@@ -18,12 +18,11 @@ use super::kitchen::{DishConfig, WashArgs, check_payload};
 use super::output::{self, OutputFile};
 use super::run_options::{RunArgs, WorkArgs};
 use super::state;
-use crate::Durability;
 use crate::cli::scratch;
 use crate::observe::Mode;
 use crate::store::journal::own_files;
 use crate::store::stream::Opening;
-use dishrack_core::ledger::{Backoff, Capacity, Options};
+use crate::{Backoff, Capacity, Durability, Options};
 
 /// The longest rest, unless the first one is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);

@@ -7,8 +7,7 @@ use clap::Args;
 
 use super::copies::CopyArgs;
 use super::{Format, Method, Mode, Show, duration};
-use crate::Builder;
-use dishrack_core::pool::spec::StartMethod;
+use crate::{Builder, StartMethod};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for workers and attempts")]

@@ -19,8 +19,7 @@ use crate::cli::{args, pictures, printer};
 use crate::kitchen::Dish;
 use crate::observe::timeline::{Timeline, svg};
 use crate::observe::{Event, EventKind, Mode, Observer};
-use crate::{JoinableQueue, Supervisor};
-use dishrack_core::ledger::{Counts, Options};
+use crate::{Counts, JoinableQueue, Options, Supervisor};
 
 type Rack = JoinableQueue<Dish>;
 type DishPool = Supervisor<Dish, ()>;
