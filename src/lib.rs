@@ -88,7 +88,8 @@ pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, 
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, Map, PoolStatus, RunState, Supervisor, WorkerDeath, WorkerInfo, WorkerState,
+    Builder, DeathCause, Map, PoolStatus, RunState, Supervisor, WorkerDeath, WorkerInfo,
+    WorkerState,
 };
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]
