@@ -8,11 +8,9 @@ mod advice;
 mod args;
 mod asking;
 mod command_line;
-mod compare;
 mod config;
 mod dead;
 mod dead_letter_log;
-mod dishes;
 mod earlier;
 mod event_json;
 mod exit_codes;
@@ -23,6 +21,7 @@ mod items;
 mod job_control;
 mod jobs;
 mod join;
+mod kitchen;
 mod layout;
 mod letter;
 mod logs;
@@ -38,7 +37,9 @@ mod progress;
 mod ps;
 mod put;
 mod put_buffer;
+mod rules;
 mod run;
+mod run_options;
 mod salvage;
 mod scratch;
 mod screen;
@@ -68,7 +69,6 @@ use nix::sys::signal::Signal;
 use self::command_line::{Command, CommandLine};
 use self::exit_codes::{RunError, code};
 use self::screen::StandardStream;
-use crate::kitchen;
 use crate::observe::text::harmless;
 use crate::sys::{signals, title};
 
@@ -79,16 +79,16 @@ pub fn serve() {
     // A write beyond the file size limit then fails with an error, which names the file.
     signals::ignore(Signal::SIGXFSZ);
     crate::serve(|roles| {
-        kitchen::serve(roles);
+        crate::kitchen::serve(roles);
         crate::jobs::serve(roles);
     });
 }
 
 fn run_with((config, work): (config::Config, validation::WorkConfig)) -> Result<u8, RunError> {
     match work {
-        validation::WorkConfig::Dishes(dishes) => {
-            let dishes = dishes::Dishes::new(dishes, &config);
-            run::run(config, dishes)
+        validation::WorkConfig::Kitchen(settings) => {
+            let work = kitchen::KitchenWork::new(settings, &config);
+            run::run(config, work)
         }
         validation::WorkConfig::Jobs(jobs) if jobs.is_dry_run => jobs::dry_run(&config, &jobs),
         validation::WorkConfig::Jobs(jobs) => {
@@ -110,7 +110,7 @@ fn do_as_told(
         Some(_) => None,
         None => Some(&args.run.jobs),
     };
-    // An empty variable must not turn a run of commands into dishes.
+    // An empty variable must not turn a run of commands into one without.
     if has_end_of_options && jobs.is_some_and(|jobs| !jobs.are_meant()) {
         return Err(RunError::Usage("--: there is no COMMAND after it".into()));
     }
@@ -143,10 +143,10 @@ fn do_as_told(
         Some(Command::Salvage(command)) => salvage::run(&command),
         Some(Command::Manual(manual)) => manual::run(&manual, CommandLine::whole()),
         Some(Command::Completions(command)) => manual::complete(&command, CommandLine::whole()),
-        Some(Command::Compare(command)) => compare::run(&command),
+        Some(Command::Compare(command)) => kitchen::compare::run(&command),
         None => {
             if !args.run.jobs.are_meant() && args.run.items.input.is_none() {
-                input::tell_if_unread();
+                input::tell_if_unread(kitchen::UNREAD);
             }
             run_with(validation::of_run(args.run).map_err(RunError::Usage)?)
         }

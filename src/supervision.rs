@@ -36,7 +36,7 @@ use std::time::Duration;
 
 pub use builder::Builder;
 pub use map::Map;
-pub use status::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
+pub use status::{DeathCause, PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
 
 use self::pool::Pool;
 use crate::broker::{Broker, Deadline};

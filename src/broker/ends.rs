@@ -34,10 +34,7 @@ impl Core {
     pub(crate) fn cancel(&mut self, id: ItemId) -> bool {
         // What a worker of this process has done is done.
         self.drain_locals();
-        let scene = Scene {
-            ended: self.emitter.now_unix(),
-            ..Scene::default()
-        };
+        let scene = Scene::ended_at(self.emitter.now_unix());
         match self.dispatcher.ledger.handle_cancel(id, scene) {
             Cancelled::Not => return false,
             Cancelled::Waiting => {}

@@ -41,23 +41,20 @@ impl Core {
         let handed = self.dispatcher.ledger.handed(token);
         let attachment = handed.and_then(|handed| self.attachments.get(handed.holder));
         let stderr = attachment.and_then(|attachment| attachment.stderr.as_ref());
-        Scene {
-            stderr: stderr.map(|stderr| stderr.take_tail()).unwrap_or_default(),
-            ..self.scene_of_done(token, service)
-        }
+        let stderr = stderr.map(|stderr| stderr.take_tail()).unwrap_or_default();
+        self.scene_of_done(token, service).with_stderr(stderr)
     }
 
     /// Returns the same for a delivery that is done, without stderr, which is for failures.
     pub(super) fn scene_of_done(&self, token: Token, service: Duration) -> Scene {
         let (worker, pid) = self.place_of(token);
         let ended = self.emitter.now_unix();
-        Scene {
-            worker: worker.to_string(),
+        Scene::of_worker(
+            worker.to_string(),
             pid,
-            started: ended.saturating_sub(service),
+            ended.saturating_sub(service),
             ended,
-            stderr: String::new(),
-        }
+        )
     }
 
     pub(super) fn name_of(&self, token: Token) -> Option<String> {
@@ -204,6 +201,7 @@ impl Core {
             id,
             payload,
             history,
+            ..
         } = letter;
         self.report_dead(id, &payload, &history);
         if self.emitter.is_enough() {
@@ -214,11 +212,7 @@ impl Core {
             .deliver(payload.reply(), || ItemEnd::Dead(id, outcome));
         // Other backends learn of it by what is committed or told.
         if let Storage::Memory(letters) = &self.storage {
-            letters.keep(DeadLetter {
-                id,
-                payload: payload.body.to_stored(),
-                history,
-            });
+            letters.keep(DeadLetter::new(id, payload.body.to_stored(), history));
         }
     }
 

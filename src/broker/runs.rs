@@ -29,10 +29,7 @@ impl Broker {
     /// Charges an item that waits with an attempt that an earlier run had begun, and was killed with.
     pub(crate) fn lose_attempt(&self, id: ItemId) {
         self.with(|core| {
-            let scene = Scene {
-                ended: core.emitter.now_unix(),
-                ..Scene::default()
-            };
+            let scene = Scene::ended_at(core.emitter.now_unix());
             let cause = Cause::Killed {
                 signal: libc::SIGKILL,
                 what: "lost: it was begun, and the run that had begun it was killed".into(),

@@ -216,18 +216,17 @@ impl Broker {
             return core.dispatcher.ledger.counts();
         };
         let stream_state = &shared.stream_state;
-        Counts {
-            accepted: stream_state.unfinished + stream_state.done + stream_state.dead,
-            waiting: stream_state.untaken,
-            leased: stream_state.unfinished - stream_state.untaken,
-            delayed: 0,
-            done: stream_state.done,
-            dead: stream_state.dead,
-            retries: stream_state.retries,
-            // It includes ends that were not even told, because the item was known to be another's
-            // by then.
-            refused: stream_state.refused + core.dispatcher.ledger.counts().refused,
-        }
+        let mut counts = Counts::default();
+        counts.accepted = stream_state.unfinished + stream_state.done + stream_state.dead;
+        counts.waiting = stream_state.untaken;
+        counts.leased = stream_state.unfinished - stream_state.untaken;
+        counts.done = stream_state.done;
+        counts.dead = stream_state.dead;
+        counts.retries = stream_state.retries;
+        // It includes ends that were not even told, because the item was known to be another's by
+        // then.
+        counts.refused = stream_state.refused + core.dispatcher.ledger.counts().refused;
+        counts
     }
 
     /// Ends the threads, tells what is left to tell, and gives back items that were not worked on.

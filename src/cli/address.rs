@@ -10,8 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::store::redis::KIND as REDIS;
 use crate::store::stream::sealed::OpenedStream;
 use crate::store::stream::{Opening, Stream, StreamKind, StreamPlace, shown_url};
-use crate::{Error, JoinableQueue};
-use dishrack_core::ledger::{Capacity, Options};
+use crate::{Capacity, Error, JoinableQueue, Options};
 use dishrack_core::stream::entry::Layout;
 
 /// The kinds of servers. Each has an option for its address, and options, messages and rules follow

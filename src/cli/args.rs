@@ -2,19 +2,18 @@
 
 mod control;
 mod copies;
-mod groups;
+pub(super) mod groups;
 mod items;
 mod jobs;
 mod pool;
-pub(super) mod rules;
-mod serve;
-mod stream;
+pub(super) mod serve;
+pub(super) mod stream;
 mod target;
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::observe::Mode;
@@ -25,35 +24,11 @@ pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
 pub(super) use serve::{SERVED, ServeArgs, serve};
-pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, WorkArgs, options, work};
+pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, options};
 pub(super) use target::{AtArgs, Choice, TargetArgs};
 
 /// The longest time that is accepted; a longer one is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// The arguments of a run.
-#[derive(Debug, Args)]
-#[group(skip)]
-pub(super) struct RunArgs {
-    // In the order of the help text.
-    #[command(flatten)]
-    pub(super) jobs: JobArgs,
-
-    #[command(flatten)]
-    pub(super) items: ItemArgs,
-
-    #[command(flatten)]
-    pub(super) pool: PoolArgs,
-
-    #[command(flatten)]
-    pub(super) shown: ShownArgs,
-
-    #[command(flatten)]
-    pub(super) place: PlaceArgs,
-
-    #[command(flatten)]
-    pub(super) control: ControlArgs,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Promise {

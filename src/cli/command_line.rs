@@ -5,31 +5,31 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::add::Add;
-use super::args::{self, RunArgs, ServeArgs, WorkArgs, rules};
-use super::compare::Compare;
+use super::args::{self, ServeArgs};
 use super::dead::Dead;
 use super::items::{ListItems, ShowItems, WaitItems};
 use super::join::Join;
+use super::kitchen;
+use super::kitchen::compare::Compare;
 use super::logs::ShowLogs;
 use super::manual::{Completions, Manual};
 use super::orders::{Cancel, Retry, RunOrder, ScaleRun, StopRun};
 use super::ps::Ps;
 use super::put::Put;
+use super::rules;
+use super::run_options::{RunArgs, WorkArgs, work};
 use super::salvage::Salvage;
 use super::status::StatusArgs;
 use super::top::Top;
 
-/// Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them
-/// dried.
-///
-/// Items are put on a queue, from where workers take them. No death of a process loses an item: it
-/// gets another attempt, and one that always fails is given up on and named. Without a COMMAND
-/// items are dishes, which are washed here and dried by the workers.
+/// The arguments of the program.
 #[derive(Debug, Parser)]
 #[command(
     name = "supervisor",
     version,
-    after_help = EXAMPLES,
+    about = kitchen::ABOUT,
+    long_about = long_about(),
+    after_help = after_help(),
     arg_required_else_help = false,
     args_override_self = true,
     args_conflicts_with_subcommands = true,
@@ -50,7 +50,7 @@ impl CommandLine {
     /// Returns the command with all subcommands and options.
     pub(super) fn whole() -> clap::Command {
         CommandLine::command()
-            .mut_subcommand("work", args::work)
+            .mut_subcommand("work", work)
             .mut_subcommand("serve", args::serve)
     }
 
@@ -64,32 +64,37 @@ impl CommandLine {
     }
 }
 
-const EXAMPLES: &str = "\
+/// Returns the beginning of the long help.
+fn long_about() -> String {
+    format!(
+        "{}.\n\nItems are put on a queue, from where workers take them. No death of a process loses \
+         an item: it gets another attempt, and one that always fails is given up on and named. {}",
+        kitchen::ABOUT,
+        kitchen::WITHOUT_COMMAND
+    )
+}
+
+/// Returns the examples and notes at the end of the help.
+fn after_help() -> String {
+    format!("\
 Examples:
   supervisor -w 8 --input names.txt -- gzip -9
       a command for each name in a file, eight at once
-  find . -name '*.png' -print0 | supervisor -0 -k -- sh -c 'identify \"$1\" | cut -c 1-60' _ {}
+  find . -name '*.png' -print0 | supervisor -0 -k -- sh -c 'identify \"$1\" | cut -c 1-60' _ {{}}
       a script for each file, output in the order of the files
   supervisor --journal jobs.journal --input jobs.txt -- ./job
       killed at any moment, it goes on where it stopped when it is run again
   supervisor dead list --journal jobs.journal
       what was given up on; `dead retry` has the next run try it again
   supervisor put --redis redis://db1 --input jobs.txt
-  supervisor work --redis redis://db1 -- ./job {}
+  supervisor work --redis redis://db1 -- ./job {{}}
       jobs for many machines: put from one, worked on by each where the second line is run;
       `join` waits for all of them, `status` shows how they stand
   supervisor add --start -- ffmpeg -i a.mov a.webm
       a command on a queue that stays; `wait` and `logs -f` follow it
   supervisor --worker 'python3 model.py' --input names.txt
       names are served by processes that keep a model in memory
-  supervisor --workers 2
-      no command: four dishes, a second to wash and two to dry each, by two processes
-  supervisor --mode sequential
-      the same by one person
-  supervisor --workers 2 --timeline run.svg
-      the same as a picture: who did what when, and what died
-  supervisor compare
-      one person, processes, threads and tasks, drawn below each other
+{}
 
 While it runs, `supervisor status` in another terminal shows how it stands, and `put`, `pause`,
 `cancel` or `stop` steer it. `ps -o pid,ppid,comm,args` shows what each worker is doing. Kill one with
@@ -98,7 +103,8 @@ Ctrl-C stops at once.
 
 Exit code: 0 all items done, 1 some were given up on, 2 wrong usage, or a file, journal or command
 that cannot be used, 3 no workers left, 70 internal error, 141 nobody reads stdout any more, 128 and
-the signal's number when stopped by a signal.";
+the signal's number when stopped by a signal.", kitchen::EXAMPLES)
+}
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -150,7 +156,6 @@ pub(super) enum Command {
     Manual(Manual),
     /// Print what a shell needs to complete the options
     Completions(Completions),
-    /// Wash and dry in each of the four ways, and draw them below each other
     Compare(Compare),
 }
 

@@ -2,25 +2,13 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::address::Address;
 use super::args::{ControlArgs, Format, PoolArgs, Show};
 use super::input::ItemSource;
 use super::output::OutputFile;
-use crate::Durability;
 use crate::observe::Mode;
-use dishrack_core::ledger::Options;
-
-/// The settings for dishes.
-#[derive(Debug)]
-pub(super) struct DishConfig {
-    pub(super) wash: Duration,
-    pub(super) dry: Duration,
-    /// True if the drying time was given, rather than left to the dryers.
-    pub(super) is_dry_given: bool,
-    pub(super) payload: usize,
-}
+use crate::{Durability, Options};
 
 /// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,18 +14,16 @@ use clap::{Args, Subcommand};
 
 use super::args::{Format, StreamArgs, URL, options};
 use super::exit_codes::{RunError, code, written};
+use super::kitchen;
 use super::layout::{Anything, ITEM_TYPE};
 use super::letter::Letter;
 use super::screen::{self, StandardStream as Output};
-use crate::Durability;
-use crate::Error;
 use crate::jobs::{self, Job};
-use crate::kitchen::Dish;
 use crate::queue::backed::open_journal;
 use crate::store::journal::{Journal, read_letters};
 use crate::store::stream::{Opening, Stream};
 use crate::store::{Backend, StoredLetter};
-use dishrack_core::ledger::{Capacity, ItemId};
+use crate::{Capacity, Durability, Error, ItemId};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +38,7 @@ Examples:
 
 /// Returns the types of the items that the command line journals.
 fn item_types() -> [&'static str; 2] {
-    [type_name::<Dish>(), type_name::<Job>()]
+    [kitchen::item_type(), type_name::<Job>()]
 }
 
 #[derive(Debug, Subcommand)]
@@ -284,10 +282,9 @@ fn named(item_type: &str, letters: Vec<StoredLetter>) -> Vec<Letter> {
 }
 
 fn name(is_job: bool, letter: StoredLetter) -> Letter {
-    let dish = || postcard::from_bytes::<Dish>(&letter.payload);
     let name = match is_job {
         true => jobs::name_of(&letter.payload),
-        false => dish().map_or_else(|_| format!("item-{}", letter.id), |dish| dish.name),
+        false => kitchen::name_of(&letter.payload).unwrap_or_else(|| format!("item-{}", letter.id)),
     };
     Letter {
         id: letter.id,

@@ -14,7 +14,7 @@ use super::output;
 use super::screen;
 use super::unwritten::Unwritten;
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::{Failure, ItemId};
+use crate::{Failure, ItemId};
 
 /// A message to the thread.
 #[derive(Debug)]

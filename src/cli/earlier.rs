@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit_codes::RunError;
-use crate::JoinableQueue;
 use crate::jobs::ending;
 use crate::observe::{Event, EventKind};
+use crate::{Failure, ItemId, JoinableQueue};
 use dishrack_core::book::Unshown;
-use dishrack_core::ledger::{self, Attempt, ItemId};
+use dishrack_core::ledger::Attempt;
 
 /// Returns the events, oldest items first. From now on the journal keeps what this run does not
 /// show.
@@ -22,7 +22,7 @@ pub(super) fn events<T>(
         return Ok(Vec::new());
     }
     let letters = queue.raw_dead_letters()?.into_iter();
-    let histories: HashMap<ItemId, Vec<ledger::Failure>> =
+    let histories: HashMap<ItemId, Vec<Failure>> =
         letters.map(|letter| (letter.id, letter.history)).collect();
     let events = unshown.into_iter().map(|one| {
         let name = name_of(&one.item);
@@ -56,7 +56,7 @@ pub(super) fn without_dropped<T>(
 
 /// Makes the event. `history` is the item's present one, which may be longer than it was then, and
 /// is empty if its letter is gone.
-fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
+fn event(unshown: Unshown, item: String, history: &[Failure]) -> Event {
     let Unshown { id, attempt, .. } = unshown;
     let Attempt {
         number,
@@ -65,11 +65,7 @@ fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
         scene,
     } = attempt;
     let cause = cause.map(ending::of_older_build);
-    let failure = |cause| ledger::Failure {
-        attempt: number,
-        cause,
-        scene: scene.clone(),
-    };
+    let failure = |cause| Failure::new(number, cause, scene.clone());
     let kind = match cause {
         None => EventKind::ItemDone {
             id,
@@ -98,14 +94,14 @@ fn event(unshown: Unshown, item: String, history: &[ledger::Failure]) -> Event {
 
 /// Returns the history of an item up to this failure, which made it a dead letter. It may have
 /// failed again since, after a retry.
-fn history_up_to(last: ledger::Failure, history: &[ledger::Failure]) -> Vec<ledger::Failure> {
+fn history_up_to(last: Failure, history: &[Failure]) -> Vec<Failure> {
     let number = last.attempt;
     let earlier = history.iter().filter(|one| one.attempt < number);
     // The history's own entry has the process's stderr; where it is gone, `last` has to do.
     let own = history.iter().find(|one| one.attempt == number);
-    let own = own.map_or(last, |own| ledger::Failure {
-        cause: ending::of_older_build(own.cause.clone()),
-        ..own.clone()
+    let own = own.map_or(last, |own| {
+        let cause = ending::of_older_build(own.cause.clone());
+        Failure::new(own.attempt, cause, own.scene.clone())
     });
     earlier.cloned().chain([own]).collect()
 }
@@ -113,26 +109,18 @@ fn history_up_to(last: ledger::Failure, history: &[ledger::Failure]) -> Vec<ledg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dishrack_core::ledger::{Cause, Scene};
+    use crate::{Cause, Scene};
 
-    fn failure(attempt: u32, why: &str) -> ledger::Failure {
-        ledger::Failure {
-            attempt,
-            cause: Cause::Nack(why.into()),
-            scene: Scene {
-                worker: "worker-1".into(),
-                pid: 7,
-                started: Duration::ZERO,
-                ended: Duration::from_secs(1),
-                stderr: String::new(),
-            },
-        }
+    fn failure(attempt: u32, why: &str) -> Failure {
+        let (started, ended) = (Duration::ZERO, Duration::from_secs(1));
+        let scene = Scene::of_worker("worker-1".into(), 7, started, ended);
+        Failure::new(attempt, Cause::Nack(why.into()), scene)
     }
 
     #[test]
     fn each_of_two_ends_has_the_history_that_it_had() {
         let now = [failure(1, "a"), failure(2, "b"), failure(3, "c")];
-        let causes = |last, history: &[ledger::Failure]| {
+        let causes = |last, history: &[Failure]| {
             let history = history_up_to(last, history).into_iter();
             let causes = history.map(|one| one.cause.to_string());
             causes.collect::<Vec<_>>()

@@ -27,49 +27,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::dishes;
+    use crate::Exit;
     use crate::observe::EventKind;
-    use dishrack_core::ledger::{Exit, ItemId};
 
     #[test]
     fn a_killed_worker_is_told_with_the_signals_name_and_what_it_held() {
         let event = Event {
             at: Duration::from_millis(5),
             kind: EventKind::WorkerExited {
-                worker: "dryer-1".into(),
+                worker: "worker-1".into(),
                 pid: 7,
                 exit: Exit::Signaled(9),
-                holding: Some("dish-3".into()),
+                holding: Some("item-3".into()),
                 is_asked: false,
             },
         };
         let expected = json!({
-            "event": "worker_exited", "t_us": 5000, "worker": "dryer-1", "pid": 7,
-            "signal": "SIGKILL", "holding": "dish-3",
+            "event": "worker_exited", "t_us": 5000, "worker": "worker-1", "pid": 7,
+            "signal": "SIGKILL", "holding": "item-3",
         });
         assert_eq!(object(&event, None), expected);
-    }
-
-    #[test]
-    fn a_dish_is_dried_and_any_other_item_runs() {
-        let event = Event {
-            at: Duration::from_millis(5),
-            kind: EventKind::ItemStarted {
-                item: "dish-3".into(),
-                id: ItemId(3),
-                worker: "dryer-1".into(),
-                pid: 7,
-                attempt: 1,
-                copy: None,
-            },
-        };
-        let mut expected = json!({
-            "event": "running", "t_us": 5000, "item": "dish-3", "number": 3, "worker": "dryer-1",
-            "pid": 7, "attempt": 1,
-        });
-        assert_eq!(object(&event, None), expected);
-        expected["event"] = "drying".into();
-        expected.as_object_mut().unwrap().remove("number");
-        assert_eq!(object(&event, dishes::WORDS.steps.as_ref()), expected);
     }
 }

@@ -19,14 +19,22 @@ use crate::sys::threads::spawn;
 /// The source of the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ItemSource {
-    /// dish-1 to dish-N.
-    MadeUp(u64),
+    MadeUp(Series),
     File(PathBuf),
     Stdin,
     /// Given after `:::`.
     Given(Vec<Vec<u8>>),
     /// None: others put the items.
     Others,
+}
+
+/// Items that are made here: NAME-1 to NAME-COUNT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Series {
+    /// The option that asks for them.
+    pub(super) option: &'static str,
+    pub(super) name: &'static str,
+    pub(super) count: u64,
 }
 
 impl ItemSource {
@@ -41,7 +49,7 @@ impl ItemSource {
     /// Returns the source's name for error messages.
     pub(super) fn name(&self) -> String {
         match self {
-            ItemSource::MadeUp(_) => "--dishes".into(),
+            ItemSource::MadeUp(series) => series.option.into(),
             ItemSource::File(path) => format!("--input {}", path.display()),
             ItemSource::Stdin => "stdin".into(),
             ItemSource::Given(_) => ":::".into(),
@@ -164,10 +172,13 @@ type LineIter = Box<dyn Iterator<Item = LineRead> + Send>;
 /// Returns the lines, read no faster than they are asked for.
 fn all(source: &ItemSource, separator: u8) -> LineIter {
     match source {
-        ItemSource::MadeUp(count) => Box::new((1..=*count).map(|number| {
-            let bytes = format!("dish-{number}").into_bytes();
-            Ok(InputLine { number, bytes })
-        })),
+        ItemSource::MadeUp(Series { name, count, .. }) => {
+            let name = *name;
+            Box::new((1..=*count).map(move |number| {
+                let bytes = format!("{name}-{number}").into_bytes();
+                Ok(InputLine { number, bytes })
+            }))
+        }
         ItemSource::Others => Box::new(std::iter::empty()),
         ItemSource::Given(items) => {
             let numbered = (1..).zip(items.clone());
@@ -194,8 +205,8 @@ pub(super) fn check(
     separator: u8,
     mut is_fine: impl FnMut(&InputLine) -> Result<(), String>,
 ) -> Result<Option<u64>, String> {
-    if let ItemSource::MadeUp(count) = source {
-        return Ok(Some(*count));
+    if let ItemSource::MadeUp(series) = source {
+        return Ok(Some(series.count));
     }
     if !is_there(source)? {
         return Ok(None);
@@ -283,8 +294,8 @@ fn lines(
     std::iter::from_fn(move || numbered.next_of(&mut from))
 }
 
-/// Reports, at any time, that something came on stdin, which is not read.
-pub(super) fn tell_if_unread() {
+/// Makes this complaint, at any time, when something comes on stdin, which is not read.
+pub(super) fn tell_if_unread(complaint: &'static str) {
     let stdin = io::stdin();
     let kind = rustix::fs::fstat(&stdin).map(|stat| FileType::from_raw_mode(stat.st_mode));
     let is_from_others = match kind {
@@ -302,7 +313,7 @@ pub(super) fn tell_if_unread() {
         has_news.then(|| stdin[0].revents().contains(PollFlags::IN))
     };
     match wait(Some(&Timespec::default())) {
-        Some(true) => say_unread(),
+        Some(true) => say(complaint),
         // The writer has closed it.
         Some(false) => {}
         None => {
@@ -311,18 +322,11 @@ pub(super) fn tell_if_unread() {
                 let stdin = io::stdin();
                 let mut news = [PollFd::new(&stdin, PollFlags::IN)];
                 if poll(&mut news, None).is_ok() && news[0].revents().contains(PollFlags::IN) {
-                    say_unread();
+                    say(complaint);
                 }
             });
         }
     }
-}
-
-fn say_unread() {
-    say(
-        "supervisor: what comes on stdin is not read: --input - takes dishes from there, and a \
-         COMMAND after -- its items",
-    );
 }
 
 /// Returns the line as text.

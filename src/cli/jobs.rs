@@ -49,8 +49,7 @@ use crate::jobs::template::Template;
 use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
-use crate::{Builder, Error, JoinableQueue, Supervisor};
-use dishrack_core::ledger::ItemId;
+use crate::{Builder, Error, ItemId, JoinableQueue, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 /// The words for commands.

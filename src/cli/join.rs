@@ -15,9 +15,8 @@ use super::notices::Notices;
 use super::screen::say;
 use super::stop::Stop;
 use super::stream;
-use crate::JoinableQueue;
 use crate::store::stream::Opening;
-use dishrack_core::ledger::{Capacity, Options};
+use crate::{Capacity, JoinableQueue, Options};
 
 /// The pause between two checks whether the stream has workers. Workers are heard of as often.
 const LOOK: Duration = Duration::from_secs(10);

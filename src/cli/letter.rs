@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::observe::last_cause;
 use crate::observe::text::{harmless, printable};
-use dishrack_core::ledger::{Failure, ItemId};
+use crate::{Failure, ItemId};
 
 /// A dead letter, with the name of its item.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ impl fmt::Display for Letter {
                 attempt,
                 cause,
                 scene,
+                ..
             } = failure;
             let cause = cause.to_string();
             writeln!(f, "  attempt {attempt}: {}", printable(&cause))?;
@@ -112,21 +113,14 @@ impl fmt::Display for UtcTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dishrack_core::ledger::{Cause, Scene};
+    use crate::{Cause, Scene};
 
     fn letter() -> Letter {
-        let scene = Scene {
-            worker: "dryer-1".into(),
-            pid: 7,
-            started: Duration::from_millis(1_700_000_000_000),
-            ended: Duration::from_millis(1_700_000_002_500),
-            stderr: "no\ntowel\n".into(),
-        };
-        let failure = Failure {
-            attempt: 1,
-            cause: Cause::Nack("it has a\ncrack".into()),
-            scene,
-        };
+        let started = Duration::from_millis(1_700_000_000_000);
+        let ended = Duration::from_millis(1_700_000_002_500);
+        let scene = Scene::of_worker("worker-1".into(), 7, started, ended);
+        let scene = scene.with_stderr("no\ntowel\n".into());
+        let failure = Failure::new(1, Cause::Nack("it has a\ncrack".into()), scene);
         Letter {
             id: ItemId(3),
             name: "cup\t1".into(),
@@ -145,7 +139,7 @@ mod tests {
         let page = letter().to_string();
         for part in [
             "attempt 1: it has a",
-            "worker:  dryer-1, pid 7",
+            "worker:  worker-1, pid 7",
             "started: 2023-11-14T22:13:20.000Z",
             "ended:   2023-11-14T22:13:22.500Z",
             "stderr:  towel",

@@ -1,18 +1,17 @@
 //! `--timeline` and `--trace`: views that write the pure folds' results into files.
 
 use std::io::{self, BufWriter, Write};
-use std::time::Duration;
 
 use serde_json::Value;
 
-use super::config::{Config, DishConfig};
+use super::config::Config;
 use super::input::ItemSource;
 use super::output::{self, OutputFile};
 use super::view::View;
-use crate::observe::spans::{Labels, ProducerRow};
+use crate::observe::Event;
+use crate::observe::spans::Labels;
 use crate::observe::timeline::{Timeline, grouped, svg};
 use crate::observe::trace::Trace;
-use crate::observe::{Event, Mode};
 
 /// Returns the views that the configuration asks for.
 pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn View>>> {
@@ -26,20 +25,6 @@ pub(super) fn views(config: &Config, labels: &Labels) -> io::Result<Vec<Box<dyn 
     Ok(views)
 }
 
-/// Returns the labels for a run of the kitchen.
-pub(super) fn kitchen_labels_of(config: &Config, dishes: &DishConfig) -> Labels {
-    let (one, many) = match config.mode {
-        Mode::Processes => ("process", "processes"),
-        Mode::Threads => ("thread", "threads"),
-        Mode::Tasks => ("task", "tasks"),
-        Mode::Sequential => ("person", "persons"),
-    };
-    let times = times(dishes.wash, dishes.dry);
-    let what = items(config, "dish", "dishes");
-    let title = format!("{what}, {}, {times}", workers(config, one, many));
-    kitchen_labels(config.mode, title)
-}
-
 /// Returns the labels for a run of a command.
 pub(super) fn job_labels(config: &Config) -> Labels {
     let what = items(config, "job", "jobs");
@@ -51,14 +36,15 @@ pub(super) fn job_labels(config: &Config) -> Labels {
     }
 }
 
-fn workers(config: &Config, one: &str, many: &str) -> String {
+/// Returns the number of workers with their noun.
+pub(super) fn workers(config: &Config, one: &str, many: &str) -> String {
     count(u64::try_from(config.workers).unwrap_or(u64::MAX), one, many)
 }
 
 /// Returns the number of items, or else their source.
-fn items(config: &Config, one: &str, many: &str) -> String {
+pub(super) fn items(config: &Config, one: &str, many: &str) -> String {
     let origin = match &config.source {
-        ItemSource::MadeUp(items) => return count(*items, one, many),
+        ItemSource::MadeUp(series) => return count(series.count, one, many),
         ItemSource::Given(items) => return count(items.len() as u64, one, many),
         ItemSource::File(path) => {
             let name = path.file_name().unwrap_or(path.as_os_str());
@@ -76,31 +62,6 @@ fn items(config: &Config, one: &str, many: &str) -> String {
 pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     let what = if number == 1 { one } else { many };
     format!("{} {what}", grouped(number))
-}
-
-/// Returns the times of a dish.
-pub(super) fn times(wash: Duration, dry: Duration) -> String {
-    let [wash, dry] = [wash, dry].map(|time| match time.is_zero() {
-        true => "no time".into(),
-        false => format!("{time:?}"),
-    });
-    format!("{wash} to wash, {dry} to dry")
-}
-
-/// Returns the kitchen's labels with this title.
-pub(super) fn kitchen_labels(mode: Mode, title: String) -> Labels {
-    // One person who does everything has one row.
-    let name = match mode {
-        Mode::Sequential => std::thread::current().name().unwrap_or("inline").to_owned(),
-        Mode::Processes | Mode::Threads | Mode::Tasks => "washer".into(),
-    };
-    let doing = "Washing".into();
-    Labels {
-        title,
-        producer: Some(ProducerRow { name, doing }),
-        working: "Drying".into(),
-        items: "dishes".into(),
-    }
 }
 
 /// A time chart, drawn when the run is over.

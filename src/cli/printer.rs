@@ -21,11 +21,11 @@ use super::screen::{self, say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
 use super::view::View;
+use crate::Counts;
 use crate::observe::text::{Wording, printable};
 use crate::observe::{Event, EventKind, Observer};
 use crate::sys::threads::spawn;
 use crate::sys::title;
-use dishrack_core::ledger::Counts;
 
 /// The number of unprinted events at which a producer waits.
 const BACKLOG: usize = 10_000;
@@ -312,7 +312,7 @@ fn start_title(
     let (workers, mode) = (config.workers, config.mode.name());
     let is_shared = config.is_shared();
     let total = match &config.source {
-        ItemSource::MadeUp(count) => Some(*count),
+        ItemSource::MadeUp(series) => Some(series.count),
         ItemSource::Given(items) => Some(items.len() as u64),
         ItemSource::File(_) | ItemSource::Stdin | ItemSource::Others => None,
     };

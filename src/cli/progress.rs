@@ -16,9 +16,9 @@ use super::args::Show;
 use super::expected::Expected;
 use super::screen;
 use super::view::View;
+use crate::Counts;
 use crate::observe::progress::Progress;
 use crate::observe::{Event, micros};
-use dishrack_core::ledger::Counts;
 
 /// The time between two drawings of the bars, about.
 const BARS_PAUSE: Duration = Duration::from_millis(100);

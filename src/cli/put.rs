@@ -17,15 +17,15 @@ use super::args::{AtArgs, Choice, Format, PromiseArgs, TargetArgs};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code, end};
 use super::input::{self, ItemSource, LineSource};
+use super::kitchen::PutDishesArgs;
 use super::layout::JobText;
 use super::notices::Notices;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
 use super::{jobs, screen, stream};
-use crate::JoinableQueue;
 use crate::control::client::PUT_BYTES_MAX;
 use crate::jobs::Job;
-use dishrack_core::ledger::{Capacity, Options};
+use crate::{Capacity, JoinableQueue, Options};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -48,16 +48,15 @@ pub(super) struct Put {
     promise: PromiseArgs,
 
     /// Take the items from this file, one a line; - is stdin, which is also the default
-    #[arg(long, value_name = "FILE", conflicts_with = "dishes")]
+    #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
 
     /// Items are separated by zero bytes rather than newlines
     #[arg(short = '0', long)]
     null: bool,
 
-    /// Put dish-1 ... dish-N
-    #[arg(long, value_name = "N")]
-    dishes: Option<u64>,
+    #[command(flatten)]
+    made: PutDishesArgs,
 
     /// Untaken items on the stream at which a put waits; 0 for no bound
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -209,9 +208,9 @@ fn source(command: &Put) -> Result<ItemSource, String> {
             let items = items.iter().map(|item| item.as_bytes().to_vec());
             Ok(ItemSource::Given(items.collect()))
         }
-        None => Ok(match (&command.input, command.dishes) {
+        None => Ok(match (&command.input, command.made.source()) {
             (Some(path), _) => ItemSource::named(path),
-            (None, Some(count)) => ItemSource::MadeUp(count),
+            (None, Some(made)) => made,
             (None, None) => ItemSource::Stdin,
         }),
     }

@@ -30,8 +30,7 @@ use super::{opening, orphans, pictures, scratch, screen, served, serving, signal
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
-use crate::{Controlled, JoinableQueue, Supervisor};
-use dishrack_core::ledger::Counts;
+use crate::{Controlled, Counts, JoinableQueue, Supervisor};
 
 /// Does all the work and returns the exit code.
 pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> {

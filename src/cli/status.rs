@@ -14,9 +14,9 @@ use super::asking::{connect, number, print, text, time};
 use super::exit_codes::{RunError, code, written};
 use super::layout::Anything;
 use super::screen::StandardStream;
+use crate::Capacity;
 use crate::observe::text::printable;
 use crate::store::stream::{Opening, Status};
-use dishrack_core::ledger::Capacity;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

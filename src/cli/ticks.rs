@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::view::View;
-use dishrack_core::ledger::Counts;
+use crate::Counts;
 
 /// The number of events between two looks at the clock, while events come without a pause.
 const EVENTS_PER_LOOK: u32 = 32;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dishrack_core::ledger::ItemId;
+use crate::ItemId;
 use parking_lot::Mutex;
 
 /// Shared by all writers.

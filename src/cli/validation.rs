@@ -8,40 +8,30 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::args::{
-    ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, RunArgs, ServeArgs, ShownArgs,
-    WorkArgs,
+    ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, ServeArgs, ShownArgs,
 };
-use super::config::{Config, DishConfig, Purpose};
+use super::config::{Config, Purpose};
 use super::dead_letter_log;
-use super::input::{self, ItemSource};
+use super::input::ItemSource;
 use super::jobs::{self, JobConfig};
-use super::layout::REDIS_PAYLOAD_MAX;
+use super::kitchen::{DishConfig, WashArgs, check_payload};
 use super::output::{self, OutputFile};
+use super::run_options::{RunArgs, WorkArgs};
 use super::state;
-use crate::Durability;
 use crate::cli::scratch;
 use crate::observe::Mode;
 use crate::store::journal::own_files;
 use crate::store::stream::Opening;
-use dishrack_core::ledger::{Backoff, Capacity, Options};
-
-/// The heaviest dish that is not a typing error.
-const PAYLOAD_MAX: usize = 1 << 30;
-
-/// The default times of a dish.
-const WASH: Duration = Duration::from_secs(1);
-const DRY: Duration = Duration::from_secs(2);
+use crate::{Backoff, Capacity, Durability, Options};
 
 /// The longest rest, unless the first one is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// The heaviest dish that a journal takes, with room for its other fields.
-const JOURNALED_PAYLOAD_MAX: usize = 999_000_000;
-
 /// The kind of work.
 #[derive(Debug)]
 pub(super) enum WorkConfig {
-    Dishes(DishConfig),
+    /// There is no command for the items.
+    Kitchen(DishConfig),
     /// The items are given to a command.
     Jobs(Box<JobConfig>),
 }
@@ -58,20 +48,22 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     let RunArgs {
         pool,
         items,
+        made_here,
+        kitchen,
         place,
         shown,
         jobs,
         control,
     } = args;
     let shared = place.place();
-    check_payload(&items, shared.is_some())?;
+    check_payload(&made_here, items.journal.is_some(), shared.is_some())?;
     if jobs.are_meant() {
         check_mode(&pool)?;
     }
     if let Some(place) = &shared {
         check_halt(&jobs, place)?;
     }
-    let (source, separator) = source(&items, &jobs)?;
+    let (source, separator) = source(&items, &made_here, &jobs)?;
     let capacity = match items.capacity {
         // Otherwise two items that wait could be begun at once.
         _ if items.direct || jobs.delay.is_some() => Capacity::Rendezvous,
@@ -91,7 +83,13 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     let is_resumable = items.journal.is_some();
     let (work, total) = match jobs.are_meant() {
         true => WorkConfig::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
-        false => WorkConfig::dishes(&items, pool.dry, &source, separator)?,
+        false => {
+            let total = made_here.check(&source, separator)?;
+            (
+                WorkConfig::Kitchen(DishConfig::new(&made_here, &kitchen)),
+                total,
+            )
+        }
     };
     let from = RunSource {
         purpose: Purpose::All,
@@ -115,6 +113,7 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     let WorkArgs {
         until_done,
         pool,
+        kitchen,
         shown,
         jobs,
         control,
@@ -135,7 +134,7 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     let mut taken = Vec::new();
     let work = match jobs.are_meant() {
         true => WorkConfig::jobs(&jobs, &ItemSource::Others, shown.format, false, &mut taken)?.0,
-        false => WorkConfig::Dishes(DishConfig::of(None, pool.dry)),
+        false => WorkConfig::Kitchen(DishConfig::new(&WashArgs::default(), &kitchen)),
     };
     let from = RunSource {
         purpose: match until_done {
@@ -284,17 +283,6 @@ struct RunSource {
     total: Option<u64>,
 }
 
-impl DishConfig {
-    fn of(items: Option<&ItemArgs>, dry: Option<Duration>) -> Self {
-        DishConfig {
-            wash: items.and_then(|items| items.wash).unwrap_or(WASH),
-            dry: dry.unwrap_or(DRY),
-            is_dry_given: dry.is_some(),
-            payload: items.and_then(|items| items.payload).unwrap_or(0),
-        }
-    }
-}
-
 impl WorkConfig {
     /// Makes the work of a COMMAND. Also returns the number of items, if it is known.
     fn jobs(
@@ -306,19 +294,6 @@ impl WorkConfig {
     ) -> Result<(Self, Option<u64>), String> {
         let (jobs, total) = JobConfig::validate(jobs, source, format, is_resumable, taken)?;
         Ok((WorkConfig::Jobs(Box::new(jobs)), total))
-    }
-
-    /// Does the same for dishes.
-    fn dishes(
-        items: &ItemArgs,
-        dry: Option<Duration>,
-        source: &ItemSource,
-        separator: u8,
-    ) -> Result<(Self, Option<u64>), String> {
-        let total = input::check(source, separator, |line| {
-            input::text(line.clone(), source).map(drop)
-        })?;
-        Ok((WorkConfig::Dishes(DishConfig::of(Some(items), dry)), total))
     }
 }
 
@@ -352,7 +327,11 @@ fn check_halt(jobs: &JobArgs, place: &Address) -> Result<(), String> {
 }
 
 /// Returns the source of the items, and the byte that ends one.
-fn source(items: &ItemArgs, jobs: &JobArgs) -> Result<(ItemSource, u8), String> {
+fn source(
+    items: &ItemArgs,
+    made_here: &WashArgs,
+    jobs: &JobArgs,
+) -> Result<(ItemSource, u8), String> {
     let separator = if jobs.null { 0 } else { b'\n' };
     let given = jobs::given(&jobs.command)?;
     let source = match &items.input {
@@ -363,23 +342,10 @@ fn source(items: &ItemArgs, jobs: &JobArgs) -> Result<(ItemSource, u8), String> 
         None => match given {
             Some(items) => ItemSource::Given(items),
             None if jobs.are_meant() => ItemSource::Stdin,
-            None => ItemSource::MadeUp(items.dishes.unwrap_or(4)),
+            None => made_here.source(),
         },
     };
     Ok((source, separator))
-}
-
-/// Checks that the backend takes dishes of this weight.
-fn check_payload(items: &ItemArgs, is_shared: bool) -> Result<(), String> {
-    let payload_max = match items.journal {
-        _ if is_shared => REDIS_PAYLOAD_MAX,
-        None => PAYLOAD_MAX,
-        Some(_) => JOURNALED_PAYLOAD_MAX,
-    };
-    match items.payload.filter(|payload| *payload > payload_max) {
-        Some(payload) => Err(format!("--payload {payload}: at most {payload_max} bytes")),
-        None => Ok(()),
-    }
 }
 
 /// Checks each number by itself, and returns the number of workers.

@@ -14,9 +14,9 @@ use super::args::Format;
 use super::config::Config;
 use super::event_json::object;
 use super::screen::{StandardStream, say};
+use crate::Counts;
 use crate::observe::text::{Line, Style};
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::Counts;
 
 /// A display of a run.
 pub(super) trait View: Send {

@@ -22,8 +22,7 @@ use crate::control::ItemOutputs;
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
 use crate::observe::{Event, EventKind, Mode, Observer};
-use crate::{Builder, Error, JoinableQueue, Supervisor};
-use dishrack_core::ledger::ItemId;
+use crate::{Builder, Error, ItemId, JoinableQueue, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 /// The work of a run: items of one kind, their workers, and the views of their own.

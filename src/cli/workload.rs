@@ -9,8 +9,7 @@ use super::config::{Config, Purpose};
 use super::exit_codes::RunError;
 use super::expected::Expected;
 use super::{progress, screen};
-use crate::JoinableQueue;
-use dishrack_core::ledger::Counts;
+use crate::{Counts, JoinableQueue};
 
 /// All that is to be done, and the part of it that was done before.
 #[derive(Debug, Clone)]
@@ -82,13 +81,13 @@ impl Workload {
             Scope::Own => here,
             Scope::Stream(before) => since(&before, &queue.counts_known()),
             // Items that were not begun went back to the stream.
-            Scope::Part => Counts {
-                accepted: here.done + here.dead,
-                done: here.done,
-                dead: here.dead,
-                retries: here.retries,
-                ..Counts::default()
-            },
+            Scope::Part => {
+                let mut ended = Counts::default();
+                ended.accepted = here.done + here.dead;
+                (ended.done, ended.dead) = (here.done, here.dead);
+                ended.retries = here.retries;
+                ended
+            }
         })
     }
 
@@ -127,17 +126,13 @@ impl Workload {
 fn since(before: &Counts, now: &Counts) -> Counts {
     let since = |now: u64, before: u64| now.saturating_sub(before);
     // A retried letter is unfinished again, and the stream may be an older one.
-    let (done, dead) = (since(now.done, before.done), since(now.dead, before.dead));
-    Counts {
-        accepted: now.unfinished() + done + dead,
-        waiting: now.waiting,
-        leased: now.leased,
-        delayed: now.delayed,
-        done,
-        dead,
-        retries: since(now.retries, before.retries),
-        refused: since(now.refused, before.refused),
-    }
+    let mut counts = *now;
+    counts.done = since(now.done, before.done);
+    counts.dead = since(now.dead, before.dead);
+    counts.accepted = now.unfinished() + counts.done + counts.dead;
+    counts.retries = since(now.retries, before.retries);
+    counts.refused = since(now.refused, before.refused);
+    counts
 }
 
 #[cfg(test)]
@@ -146,21 +141,12 @@ mod tests {
 
     #[test]
     fn a_run_on_a_stream_counts_what_it_found_and_what_was_put_since() {
-        let before = Counts {
-            accepted: 13,
-            waiting: 2,
-            leased: 1,
-            done: 9,
-            dead: 1,
-            ..Counts::default()
-        };
-        let now = Counts {
-            accepted: 20,
-            waiting: 1,
-            done: 17,
-            dead: 2,
-            ..Counts::default()
-        };
+        let mut before = Counts::default();
+        (before.accepted, before.waiting, before.leased) = (13, 2, 1);
+        (before.done, before.dead) = (9, 1);
+        let mut now = Counts::default();
+        (now.accepted, now.waiting) = (20, 1);
+        (now.done, now.dead) = (17, 2);
         let sum = since(&before, &now);
         assert_eq!((sum.accepted, sum.done, sum.dead), (10, 8, 1));
         assert_eq!(sum.unfinished(), 1);

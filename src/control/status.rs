@@ -70,7 +70,7 @@ impl From<WorkerDeath> for LastDeath {
     fn from(death: WorkerDeath) -> Self {
         LastDeath {
             at_us: since_1970(death.at),
-            cause: death.cause,
+            cause: death.cause.to_string(),
         }
     }
 }

@@ -217,11 +217,9 @@ mod tests {
     }
 
     fn done(done: u64) -> Counts {
-        Counts {
-            accepted: 1_000,
-            done,
-            ..Counts::default()
-        }
+        let mut counts = Counts::default();
+        (counts.accepted, counts.done) = (1_000, done);
+        counts
     }
 
     /// Begins a run in which these events happen.

@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 
 use super::changes;
 use super::notes::ChangeSender;
-use super::status::{PoolStatus, Roster, RosterEntry, RunState, Stage, WorkerDeath, WorkerInfo};
+use super::status::{
+    DeathCause, PoolStatus, Roster, RosterEntry, RunState, Stage, WorkerDeath, WorkerInfo,
+};
 use crate::broker::{Attachment, Broker, Deadline, current};
 use crate::error::Kind;
 use crate::handler::copies;
@@ -410,14 +412,14 @@ impl PoolState {
     }
 
     /// Notes that a loop is run again.
-    pub(super) fn note_restart(&self, slot: usize, cause: &str) {
+    pub(super) fn note_restart(&self, slot: usize, cause: DeathCause) {
         self.broker.with(|core| core.restarts += 1);
         self.roster.with(|roster| {
             if let Some(entry) = roster.entries.get_mut(&slot) {
                 entry.restarts += 1;
                 entry.last_death = Some(WorkerDeath {
                     at: SystemTime::now(),
-                    cause: cause.into(),
+                    cause,
                 });
             }
         });

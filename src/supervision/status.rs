@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::broker::{Broker, CurrentItem};
-use dishrack_core::ledger::{HolderId, ItemId};
+use dishrack_core::ledger::{Cause, HolderId, ItemId};
 
 /// The state of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -94,8 +94,43 @@ pub struct WorkerInfo {
 pub struct WorkerDeath {
     /// Its time.
     pub at: SystemTime,
-    /// Its cause, in words.
-    pub cause: String,
+    /// Its cause.
+    pub cause: DeathCause,
+}
+
+/// The cause of a worker's death.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeathCause {
+    /// Its process ended.
+    #[non_exhaustive]
+    Process {
+        /// The cause with which its item was charged, or would have been.
+        cause: Cause,
+        /// What is known beside that: its last words, or the reason for which it was killed.
+        complaint: Option<String>,
+    },
+    /// Its loop returned, in a thread of this process.
+    LoopReturned,
+    /// Its loop panicked.
+    LoopPanicked,
+}
+
+impl fmt::Display for DeathCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeathCause::Process {
+                cause,
+                complaint: Some(complaint),
+            } => write!(f, "{cause} ({complaint})"),
+            DeathCause::Process {
+                cause,
+                complaint: None,
+            } => cause.fmt(f),
+            DeathCause::LoopReturned => f.write_str("its loop returned"),
+            DeathCause::LoopPanicked => f.write_str("its loop panicked"),
+        }
+    }
 }
 
 /// A pool, as [`Supervisor::status`](crate::Supervisor::status) sees it.

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use super::local::LocalWorker;
 use super::local_pool::{LocalPlan, PoolState, Post, Starter};
 use super::pool::Pool;
-use super::{PoolStatus, WorkerInfo};
+use super::{DeathCause, PoolStatus, WorkerInfo};
 use crate::broker::{Broker, Deadline, current};
 use crate::error::Kind;
 use crate::handler::attempt::Wanted;
@@ -204,8 +204,8 @@ impl LoopLife {
             _ => Duration::ZERO,
         };
         let cause = match is_fine {
-            true => "its loop returned",
-            false => "its loop panicked",
+            true => DeathCause::LoopReturned,
+            false => DeathCause::LoopPanicked,
         };
         shared.note_restart(self.post.slot, cause);
         Next::Again(rest)

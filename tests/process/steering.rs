@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use dishrack::{
-    Backoff, Cause, Durability, ItemId, ItemState, JoinableQueue, Options, StartMethod, Supervisor,
-    WorkerState,
+    Backoff, Cause, DeathCause, Durability, Exit, ItemId, ItemState, JoinableQueue, Options,
+    StartMethod, Supervisor, WorkerState,
 };
 use nix::sys::signal::Signal;
 
@@ -259,7 +259,14 @@ fn a_worker_is_seen_with_its_item_and_its_last_death() {
     until("it was started again", || seen().restarts == 1);
     until("it is idle again", || seen().state == WorkerState::Idle);
     let death = seen().last_death.unwrap();
-    assert!(death.cause.contains("SIGKILL"), "{death:?}");
+    let is_killed = |cause: &DeathCause| {
+        let DeathCause::Process { cause, .. } = cause else {
+            return false;
+        };
+        *cause == Cause::WorkerDied(Exit::Signaled(9))
+    };
+    assert!(is_killed(&death.cause), "{death:?}");
+    assert!(death.cause.to_string().contains("SIGKILL"), "{death:?}");
     let id = queue.put(&Work::AwaitFile(go.clone())).unwrap();
     until("it is at its item", || seen().elapsed.is_some());
     let busy = seen();

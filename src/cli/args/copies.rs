@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::duration;
-use dishrack_core::ledger::{Copies, Hedge};
+use crate::{Copies, Hedge};
 
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Options for several copies of an item")]

@@ -1,16 +1,13 @@
 //! The names of groups of options, for their declarations and the rules about them.
 
 /// The arguments that say what is run for each item.
-pub(super) const COMMAND: &str = "runs";
-
-/// The options that are for dishes alone.
-pub(super) const DISH: &str = "for dishes";
+pub(in crate::cli) const COMMAND: &str = "runs";
 
 /// The options that say how an item is handed to a COMMAND that is executed for it.
-pub(super) const HANDED: &str = "handed";
+pub(in crate::cli) const HANDED: &str = "handed";
 
 /// The options for the address of a shared queue, of which there is one for each kind of server.
 pub(in crate::cli) const URL: &str = "url";
 
 /// The options that say which stream a run shares.
-pub(super) const PLACE: &str = "place";
+pub(in crate::cli) const PLACE: &str = "place";

@@ -1,37 +1,17 @@
 //! The options about the items of a run, their source and their journal, as they are typed.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
-use super::{Promise, duration, groups};
+use super::Promise;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for items and where they are kept")]
 pub(in crate::cli) struct ItemArgs {
-    /// Make dish-1 ... dish-N [default: 4, where there is no --input]
-    #[arg(
-        help_heading = "Options for dishes",
-        long,
-        value_name = "N",
-        group = groups::DISH,
-        conflicts_with = "input"
-    )]
-    pub(in crate::cli) dishes: Option<u64>,
-
     /// Take the items from this file, one a line; - is stdin, the default for a COMMAND
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) input: Option<PathBuf>,
-
-    /// Time to wash a dish: 2s, 100ms, or 0.5 for half a second
-    /// [default: 1s]
-    #[arg(help_heading = "Options for dishes", group = groups::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
-    pub(in crate::cli) wash: Option<Duration>,
-
-    /// Pad each dish to this size [default: 0]
-    #[arg(help_heading = "Options for dishes", group = groups::DISH, long, value_name = "BYTES")]
-    pub(in crate::cli) payload: Option<usize>,
 
     /// Items on the queue before more are read or made; 0 for no bound
     #[arg(long, value_name = "N", default_value_t = 10_000)]

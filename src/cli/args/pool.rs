@@ -3,18 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 
 use super::copies::CopyArgs;
-use super::{Format, Method, Mode, Show, duration, groups};
-use crate::Builder;
-use dishrack_core::pool::spec::StartMethod;
+use super::{Format, Method, Mode, Show, duration};
+use crate::{Builder, StartMethod};
 
 #[derive(Debug, Args)]
-#[command(
-    next_help_heading = "Options for workers and attempts",
-    group = ArgGroup::new(groups::DISH).multiple(true)
-)]
+#[command(next_help_heading = "Options for workers and attempts")]
 pub(in crate::cli) struct PoolArgs {
     /// Workers [default: number of CPUs]
     #[arg(short, long, value_name = "N")]
@@ -33,8 +29,8 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long)]
     pub(in crate::cli) no_poll: bool,
 
-    /// Attempts that may fail before an item is given up on [default: 1 for a COMMAND, 3 for a
-    /// dish]. An attempt of a COMMAND fails if it exits with another code than 0, overruns
+    /// Attempts that may fail before an item is given up on [default: 1 for a COMMAND, else
+    /// 3]. An attempt of a COMMAND fails if it exits with another code than 0, overruns
     /// --timeout or crashes. It is lost if the death of its worker, a signal from outside, or a
     /// lack of memory or of room for its output ended it: then it is repeated besides, until 3 (or
     /// N, if that is more) were lost. An item that cannot be begun for lack of processes, files,
@@ -67,10 +63,6 @@ pub(in crate::cli) struct PoolArgs {
 
     #[command(flatten)]
     pub(in crate::cli) copies: CopyArgs,
-
-    /// Time to dry a dish [default: 2s]
-    #[arg(help_heading = "Options for dishes", group = groups::DISH, long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
-    pub(in crate::cli) dry: Option<Duration>,
 }
 
 impl PoolArgs {
@@ -90,7 +82,6 @@ impl PoolArgs {
             max_attempts: _,
             backoff: _,
             copies: _,
-            dry: _,
         } = self;
         let mut pool = pool
             .shutdown(*shutdown)

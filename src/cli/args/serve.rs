@@ -10,11 +10,10 @@ use super::{ControlArgs, JobArgs, PoolArgs, Promise, ShownArgs};
 pub(in crate::cli) const SERVED: &str = "serve";
 
 /// Options of a run that make no sense for a queue that stays, or for items that come one by one.
-const NOT_FOR_IT: [&str; 18] = [
+const NOT_FOR_IT: [&str; 17] = [
     "agree",
     "copies",
     "delay",
-    "dry",
     "dry_run",
     "halt",
     "hedge_after",
@@ -92,6 +91,6 @@ impl ServeArgs {
 }
 
 /// Returns the first option that was typed and is not for a queue that stays.
-pub(super) fn wrong_option(is_typed: impl Fn(&str) -> bool) -> Option<&'static str> {
+pub(in crate::cli) fn wrong_option(is_typed: impl Fn(&str) -> bool) -> Option<&'static str> {
     NOT_FOR_IT.into_iter().find(|name| is_typed(name))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 
-use super::{ControlArgs, JobArgs, PoolArgs, ShownArgs, duration, groups};
+use super::{duration, groups};
 use crate::cli::address::{Address, KINDS};
 use crate::store::stream::StreamKind;
 use crate::sys::title;
@@ -104,54 +104,6 @@ pub(in crate::cli) struct StreamArgs {
     stream: Option<String>,
 }
 
-/// Makes `supervisor work` from the options of a run, without those on putting items and on order.
-pub(in crate::cli) fn work(command: Command) -> Command {
-    const HELP: &str = "Run COMMAND for each item of the stream, with the item in place of {} or as \
-                        the last argument; {.} is the item without extension, {/} its file name, \
-                        {//} its folder, {/.} its file name without extension, {#} its number, {%} \
-                        the worker's slot";
-    let hidden = ["keep_order", "delay", "dry_run"];
-    let command = command.mut_arg("command", |arg| arg.help(HELP).long_help(HELP));
-    hidden.into_iter().fold(command, |command, name| {
-        command.mut_arg(name, |arg| arg.hide(true))
-    })
-}
-
-/// The arguments of `supervisor work`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The options are those of a run. Without a COMMAND it dries dishes. The first signal lets what has
-begun be finished, and gives the rest back to the stream at once; a second one stops at once.
-
-Examples:
-  supervisor work --redis redis://db1 -w 8 -- ./job {}
-      runs a command for whatever is put on the stream, here and wherever else this is run
-  supervisor work --redis redis://db1 --until-done -- ./job {}
-      the same, and ends when everything on the stream has an end")]
-pub(in crate::cli) struct WorkArgs {
-    #[command(flatten)]
-    pub(in crate::cli) stream: StreamArgs,
-
-    #[command(flatten)]
-    promise: PromiseArgs,
-
-    /// End when everything on the stream has an end, rather than wait for more
-    #[arg(long)]
-    pub(in crate::cli) until_done: bool,
-
-    #[command(flatten)]
-    pub(in crate::cli) jobs: JobArgs,
-
-    #[command(flatten)]
-    pub(in crate::cli) pool: PoolArgs,
-
-    #[command(flatten)]
-    pub(in crate::cli) shown: ShownArgs,
-
-    #[command(flatten)]
-    pub(in crate::cli) control: ControlArgs,
-}
-
 impl PlaceArgs {
     /// Returns the stream's address, if the run shares one.
     pub(in crate::cli) fn place(&self) -> Option<Address> {
@@ -207,7 +159,7 @@ impl StreamArgs {
 }
 
 /// Returns the first address in a variable.
-pub(super) fn variable() -> Option<Url> {
+pub(in crate::cli) fn variable() -> Option<Url> {
     let set = |kind: &'static StreamKind| {
         let url = std::env::var(kind.variable).ok();
         Some((kind, url.filter(|url| !url.is_empty())?))
@@ -226,7 +178,7 @@ pub(in crate::cli) fn options() -> String {
 }
 
 /// Returns the need of an option that makes no sense without an address, for people.
-pub(super) fn needed() -> String {
+pub(in crate::cli) fn needed() -> String {
     let variables = any(|kind| kind.variable.to_owned());
     format!("{}, or the variable {variables}", options())
 }
@@ -235,14 +187,4 @@ pub(super) fn needed() -> String {
 fn hide(what: &str, place: &Address) {
     let (stream, url) = (&place.stream, place.shown_url());
     title::set_activity(&format_args!("{what}: stream {stream} at {url}"));
-}
-
-impl WorkArgs {
-    /// Returns the stream's address.
-    ///
-    /// # Errors
-    /// No address was given.
-    pub(in crate::cli) fn place(&self) -> Result<Address, String> {
-        Ok(self.promise.of(self.stream.place("work")?))
-    }
 }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 
+use crate::ItemId;
 use crate::cli::stop::Stop;
 use crate::cli::view::View;
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::ItemId;
 
 /// The size from which an item is large.
 const LARGE_BYTES: usize = 2048;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::jobs::spool::CommandRun;
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::{Cause, CopyEnd, Exit, Failure, ItemId};
+use crate::{Cause, CopyEnd, Exit, Failure, ItemId};
 
 /// The end of an attempt.
 #[derive(Debug, Clone)]

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use super::ended::AttemptEnd;
 use super::kept::{HandedOutput, OutputKeeper};
+use crate::ItemId;
 use crate::cli::scratch;
 use crate::cli::view::View;
 use crate::cli::work::{OnShown, Origin};
 use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::observe::Event;
-use dishrack_core::ledger::ItemId;
 
 /// Keeps what has ended.
 #[derive(Clone)]

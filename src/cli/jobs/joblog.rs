@@ -26,7 +26,7 @@ use crate::jobs::Setup;
 use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::jobs::template::Values;
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::{Exit, ItemId};
+use crate::{Exit, ItemId};
 use dishrack_core::pool::spec::slot_of;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";

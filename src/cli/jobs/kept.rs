@@ -9,10 +9,10 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::ended::AttemptEnd;
+use crate::ItemId;
 use crate::control::{AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
 use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use dishrack_core::kept::{KeepBounds, KeptEnd, KeptEnds};
-use dishrack_core::ledger::ItemId;
 
 /// The bounds for a run that shows the output of its items, too.
 pub(super) const BOUNDS_OF_RUN: KeepBounds = KeepBounds {

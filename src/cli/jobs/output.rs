@@ -37,7 +37,7 @@ use crate::jobs::output_log::{Kept, Logs};
 use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::observe::text::printable;
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::{Counts, ItemId};
+use crate::{Counts, ItemId};
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy)]

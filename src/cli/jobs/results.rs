@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 use self::folder::Folder;
 use super::ended::AttemptEnd;
+use crate::Exit;
 use crate::cli::letter::UtcTime;
 use crate::cli::{output, screen};
 use crate::jobs::spool::{OutputStream, Spool};
 use crate::jobs::template::Values;
 use crate::jobs::{Setup, owned};
-use dishrack_core::ledger::Exit;
 use dishrack_core::pool::spec::slot_of;
 
 /// The marker of a folder of results.

@@ -7,7 +7,7 @@ use crate::cli::exit_codes::code;
 use crate::cli::stop::{Manner, Stop};
 use crate::cli::view::View;
 use crate::observe::{Event, EventKind};
-use dishrack_core::ledger::{Cause, Failure};
+use crate::{Cause, Failure};
 
 /// Counts processes that never answered, while none ever has.
 pub(super) struct Unanswered {

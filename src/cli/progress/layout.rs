@@ -215,7 +215,7 @@ fn clock(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::observe::{Event, EventKind};
-    use dishrack_core::ledger::{Counts, ItemId};
+    use crate::{Counts, ItemId};
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -228,12 +228,8 @@ mod tests {
     /// After ten seconds, twenty of a hundred are done.
     fn progress() -> Progress {
         let mut progress = Progress::new(secs(0), Counts::default());
-        let (done, dead) = (19, 1);
-        let counts = Counts {
-            done,
-            dead,
-            ..Counts::default()
-        };
+        let mut counts = Counts::default();
+        (counts.done, counts.dead) = (19, 1);
         progress.count(secs(10), &counts);
         progress.expect(Some(100));
         progress

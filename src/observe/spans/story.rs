@@ -74,14 +74,8 @@ pub(crate) fn done(at_ms: u64, id: u64, worker: &str, took_ms: u64) -> Event {
 }
 
 fn failure(worker: &str, attempt: u32) -> Failure {
-    Failure {
-        attempt,
-        cause: Cause::WorkerDied(KILLED),
-        scene: Scene {
-            worker: worker.into(),
-            ..Scene::default()
-        },
-    }
+    let scene = Scene::of_worker(worker.into(), 0, Duration::ZERO, Duration::ZERO);
+    Failure::new(attempt, Cause::WorkerDied(KILLED), scene)
 }
 
 pub(crate) fn retry(at_ms: u64, id: u64, worker: &str, attempt: u32) -> Event {

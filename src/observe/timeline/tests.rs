@@ -355,11 +355,7 @@ fn charts_of_a_sheet_have_one_scale() {
 fn what_nobody_had_in_hand_is_marked_in_the_first_row() {
     let mut undelivered = dead(20, 1, "", 0);
     if let EventKind::Dead { history, .. } = &mut undelivered.kind {
-        let failure = dishrack_core::ledger::Failure {
-            attempt: 0,
-            cause: Cause::Cancelled,
-            scene: Default::default(),
-        };
+        let failure = dishrack_core::ledger::Failure::new(0, Cause::Cancelled, Default::default());
         *history = vec![failure].into();
     }
     let timeline = folded(labels(), &[undelivered]);

@@ -75,11 +75,7 @@ pub(super) fn letters(
     let snapshot = connection.unchecked_transaction()?;
     let mut letters = BTreeMap::new();
     rows::read_first(&snapshot, Table::Dead, items, limit, |key, row| {
-        let letter = StoredLetter {
-            id: ItemId(key.0),
-            payload: Arc::from(item_in(key, row)?),
-            history: Vec::new(),
-        };
+        let letter = StoredLetter::new(ItemId(key.0), Arc::from(item_in(key, row)?), Vec::new());
         letters.insert(key.0, letter);
         Ok(())
     })?;

@@ -49,11 +49,7 @@ impl RedisStore {
         let original = Fields(entry.fields.0.into_iter().skip(OURS).collect());
         let body = self.layout.body(&original).unwrap_or_default();
         let payload = read::stored(&original, &body);
-        let letter = StoredLetter {
-            id,
-            payload,
-            history,
-        };
+        let letter = StoredLetter::new(id, payload, history);
         (entry.id, letter)
     }
 

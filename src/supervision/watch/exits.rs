@@ -123,13 +123,9 @@ impl Watch {
         let stderr = slot.stderr.as_ref().map(|stderr| stderr.take_tail());
         self.broker.read(|core| {
             let ended = core.emitter.now_unix();
-            Scene {
-                worker: slot.name.to_string(),
-                pid: pid.unwrap_or(0),
-                started: core.emitter.unix_of_ns(began_ns).min(ended),
-                ended,
-                stderr: stderr.unwrap_or_default(),
-            }
+            let started = core.emitter.unix_of_ns(began_ns).min(ended);
+            let scene = Scene::of_worker(slot.name.to_string(), pid.unwrap_or(0), started, ended);
+            scene.with_stderr(stderr.unwrap_or_default())
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::{RosterEntry, Stage, Watch};
-use crate::supervision::WorkerDeath;
+use crate::supervision::{DeathCause, WorkerDeath};
 use dishrack_core::ledger::Cause;
 use dishrack_core::pool::child::Phase;
 
@@ -56,13 +56,11 @@ impl Watch {
         if self.is_stopping || slot.is_recycled || slot.is_leaving || slot.exit.is_success() {
             return;
         }
-        let end = cause.map_or_else(|| slot.exit.to_string(), Cause::to_string);
+        let cause = cause.cloned().unwrap_or(Cause::WorkerDied(slot.exit));
+        let complaint = slot.complaint.clone();
         slot.last_death = Some(WorkerDeath {
             at: SystemTime::now(),
-            cause: match &slot.complaint {
-                Some(complaint) => format!("{end} ({complaint})"),
-                None => end,
-            },
+            cause: DeathCause::Process { cause, complaint },
         });
     }
 }

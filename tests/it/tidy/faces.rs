@@ -5,13 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::circles::{Place, named};
-use super::layers::{names_that_the_root_shows, without_tests};
+use super::layers::{names_that_the_root_shows, paths, tree_at, without_tests};
 use super::source::{self, Source};
 use super::{Findings, end_of_body, expect_none, has_word};
 
 crate::trials! {
     the_command_line_uses_what_others_can_use,
     a_private_part_in_the_command_line_is_caught,
+    a_name_of_the_core_in_the_command_line_is_caught,
     a_private_method_in_the_command_line_is_caught,
 }
 
@@ -49,6 +50,20 @@ const NAMES: [&str; 10] = [
     // stand there as text.
     "store::redis::KIND",
     "store::stream",
+];
+
+/// The names of `dishrack_core` that the command line uses and the root does not show, as paths from
+/// there.
+const CORE: [&str; 5] = [
+    // Output that an earlier run has not shown.
+    "book::Unshown",
+    "ledger::Attempt",
+    // The ends of items whose output is kept for `logs`, and how many of them are.
+    "kept",
+    // The slot in a worker's name is a column of the job log and a variable of a COMMAND.
+    "pool::spec::slot_of",
+    // Items stand on a stream as text.
+    "stream::entry",
 ];
 
 /// The private methods of public types that the command line uses.
@@ -93,7 +108,7 @@ fn the_command_line_uses_what_others_can_use() {
     let sources = source::all();
     let (findings, used) = private_uses(&sources);
     expect_none(&findings);
-    let all = NAMES.iter().chain(&METHODS).chain(&OPENING);
+    let all = NAMES.iter().chain(&CORE).chain(&METHODS).chain(&OPENING);
     let unused = all.filter(|name| !used.contains(**name));
     let unused = unused.map(|name| format!("`{name}` is not used any more: take it off its list"));
     expect_none(&unused.collect());
@@ -108,6 +123,7 @@ fn is_in_cli(source: &Source) -> bool {
 fn private_uses(sources: &[Source]) -> (Findings, BTreeSet<String>) {
     let (mut findings, mut used) = (Findings::new(), BTreeSet::new());
     let (methods, own) = (private_methods(sources), own_functions(sources));
+    let shown = names_that_the_root_shows(sources);
     for source in sources.iter().filter(|one| is_in_cli(one)) {
         let code = without_tests(&source.code);
         let path = source.path.trim_end_matches(".rs");
@@ -128,6 +144,7 @@ fn private_uses(sources: &[Source]) -> (Findings, BTreeSet<String>) {
             }
             used.extend(listed.into_iter().map(|name| (*name).to_owned()));
         }
+        findings.extend(core_uses(source, &code, &shown, &mut used));
         for (method, of) in &methods {
             let calls = [format!(".{method}("), format!("::{method}(")];
             if !calls.iter().any(|call| has_word(&code, call)) {
@@ -145,6 +162,32 @@ fn private_uses(sources: &[Source]) -> (Findings, BTreeSet<String>) {
         }
     }
     (findings, used)
+}
+
+/// Finds names of `dishrack_core` in this code that are on no list, or that the root shows.
+fn core_uses(
+    source: &Source,
+    code: &str,
+    shown: &[(String, String)],
+    used: &mut BTreeSet<String>,
+) -> Findings {
+    const CRATE: &str = "dishrack_core::";
+    let mut findings = Findings::new();
+    for (at, _) in code.match_indices(CRATE) {
+        for path in paths(tree_at(&code[at + CRATE.len()..])) {
+            let name = path.rsplit("::").next().unwrap_or_default();
+            let is_shown = |(one, from): &(String, String)| one == name && from == "dishrack_core";
+            let listed = CORE.iter().find(|listed| is_below(&path, listed));
+            used.extend(listed.map(|listed| (*listed).to_owned()));
+            let why = match (shown.iter().any(is_shown), listed) {
+                (true, _) => "is public: take it from `crate`",
+                (false, None) => "is private: show it in src/lib.rs, or give the reason in CORE",
+                (false, Some(_)) => continue,
+            };
+            findings.push(format!("{}: `{CRATE}{path}` {why}", source.path));
+        }
+    }
+    findings
 }
 
 fn is_below(path: &str, name: &str) -> bool {
@@ -264,6 +307,22 @@ fn a_private_part_in_the_command_line_is_caught() {
         let (findings, _) = private_uses(&made_up(path, raw));
         assert_eq!(findings, Findings::new(), "{path}: {raw}");
     }
+}
+
+fn a_name_of_the_core_in_the_command_line_is_caught() {
+    let uses = |raw| {
+        let mut sources = made_up("src/cli/a.rs", raw);
+        let root = "pub use dishrack_core::ledger::{Counts, Options};";
+        sources[0] = Source::new("src/lib.rs", root);
+        private_uses(&sources).0.len()
+    };
+    assert_eq!(uses("use dishrack_core::ledger::{Counts, Ledger};"), 2);
+    assert_eq!(
+        uses("fn f() { dishrack_core::ledger::Options::default() }"),
+        1
+    );
+    let right = "use crate::Counts;\nuse dishrack_core::stream::entry::{Fields, Layout};";
+    assert_eq!(uses(right), 0);
 }
 
 fn a_private_method_in_the_command_line_is_caught() {

@@ -179,6 +179,7 @@ pub enum Cause {
 
 /// The word of one of several copies of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CopySaid {
     /// Its number, from 1.
     pub copy: u32,
@@ -494,6 +495,7 @@ impl fmt::Display for CopySaid {
 /// The place and the time of an attempt, filled in by the code that reports a failure; empty where
 /// they are not known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Scene {
     /// The worker's name.
     pub worker: String,
@@ -509,6 +511,7 @@ pub struct Scene {
 
 /// One failed attempt in an item's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// Its number: 1 for the first; 0 where it was given up on before any.
     pub attempt: u32,
@@ -518,14 +521,48 @@ pub struct Failure {
     pub scene: Scene,
 }
 
+impl Scene {
+    /// Makes the scene of something that no worker had in hand, which ended at this time.
+    #[must_use]
+    pub fn ended_at(ended: Duration) -> Self {
+        Scene {
+            ended,
+            ..Scene::default()
+        }
+    }
+
+    /// Makes the scene of an attempt by a worker from one time to another, without stderr.
+    #[must_use]
+    pub fn of_worker(worker: String, pid: u32, started: Duration, ended: Duration) -> Self {
+        Scene {
+            worker,
+            pid,
+            started,
+            ended,
+            stderr: String::new(),
+        }
+    }
+
+    /// Adds the end of what the worker wrote to stderr.
+    #[must_use]
+    pub fn with_stderr(self, stderr: String) -> Self {
+        Scene { stderr, ..self }
+    }
+}
+
 impl Failure {
-    pub(super) fn of(attempt: u32, blame: Blame) -> Self {
-        let Blame { cause, scene } = blame;
+    /// Makes an entry of a history.
+    #[must_use]
+    pub fn new(attempt: u32, cause: Cause, scene: Scene) -> Self {
         Failure {
             attempt,
             cause,
             scene,
         }
+    }
+
+    pub(super) fn of(attempt: u32, blame: Blame) -> Self {
+        Failure::new(attempt, blame.cause, blame.scene)
     }
 }
 

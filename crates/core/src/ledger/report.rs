@@ -8,6 +8,7 @@ use super::{Cause, Failure, Handed, ItemId, Scene};
 
 /// An item given up on, with its whole history.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadLetter<P> {
     /// The item's number.
     pub id: ItemId,
@@ -18,13 +19,18 @@ pub struct DeadLetter<P> {
 }
 
 impl<P> DeadLetter<P> {
+    /// Makes the letter of an item.
+    pub fn new(id: ItemId, payload: P, history: Vec<Failure>) -> Self {
+        DeadLetter {
+            id,
+            payload,
+            history,
+        }
+    }
+
     /// Returns the same letter with another form of its item.
     pub fn with_payload<Q>(self, payload: Q) -> DeadLetter<Q> {
-        DeadLetter {
-            id: self.id,
-            payload,
-            history: self.history,
-        }
+        DeadLetter::new(self.id, payload, self.history)
     }
 }
 
@@ -128,6 +134,7 @@ pub enum Cancelled {
 
 /// The places of all accepted items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Counts {
     /// Items that were accepted; with a journal, also those that are just being written down.
     pub accepted: u64,

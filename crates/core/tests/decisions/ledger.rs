@@ -282,10 +282,7 @@ fn the_last_attempt_makes_a_dead_letter_with_its_whole_history() {
         let code = i32::try_from(second).expect("small");
         let blame = Blame {
             cause: Cause::WorkerDied(Exit::Exited(code)),
-            scene: Scene {
-                ended: now,
-                ..Scene::default()
-            },
+            scene: Scene::ended_at(now),
         };
         assert_eq!(u64::from(handed.attempt), second);
         ledger.handle_leave(worker, running(handed), Some(&blame), now);
@@ -317,11 +314,7 @@ fn a_retry_is_reported_once_with_its_cause() {
     assert_eq!(nacked, Ok(()));
     let expected = Report::Retry {
         id: ItemId(1),
-        failure: Failure {
-            attempt: 1,
-            cause: nack("cracked").cause,
-            scene: Scene::default(),
-        },
+        failure: Failure::new(1, nack("cracked").cause, Scene::default()),
         payload: b"cup".to_vec(),
     };
     assert_eq!(ledger.poll_report(), Some(expected));

@@ -114,19 +114,13 @@ impl Dispatcher {
             ),
             Outcome::Failed { .. } | Outcome::Returned | Outcome::Short(_) => (Duration::ZERO, now),
         };
-        let scene = Scene {
-            ended,
-            ..Scene::default()
-        };
+        let scene = Scene::ended_at(ended);
         self.real
             .settle(token, service, outcome.map(Some), scene, now)
     }
 
     pub(crate) fn cancel_item(&mut self, id: ItemId, now: Duration) -> Cancelled {
-        let scene = Scene {
-            ended: now,
-            ..Scene::default()
-        };
+        let scene = Scene::ended_at(now);
         self.real.ledger.handle_cancel(id, scene)
     }
 

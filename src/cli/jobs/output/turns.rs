@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use dishrack_core::ledger::ItemId;
+use crate::ItemId;
 
 /// Things that wait for their turn.
 #[derive(Debug)]

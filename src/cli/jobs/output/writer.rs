@@ -8,12 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::ItemId;
 use crate::cli::args::Format;
 use crate::cli::screen;
 use crate::cli::view::Out;
 use crate::jobs::spool::OutputStream;
 use crate::observe::micros;
-use dishrack_core::ledger::ItemId;
 
 /// The largest output that is read into memory as a whole.
 const SMALL_BYTES: u64 = 64 * 1024;

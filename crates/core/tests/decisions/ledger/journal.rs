@@ -263,22 +263,14 @@ fn recovered() -> Recovered<Vec<u8>> {
 }
 
 fn failure(attempt: u32) -> Failure {
-    Failure {
-        attempt,
-        cause: Cause::Dropped,
-        scene: Scene::default(),
-    }
+    Failure::new(attempt, Cause::Dropped, Scene::default())
 }
 
 fn a_queue_goes_on_where_its_journal_stopped() {
     let mut ledger: Bytes = Ledger::resume(Options::default(), recovered());
-    let expected = Counts {
-        accepted: 5,
-        waiting: 2,
-        done: 2,
-        dead: 1,
-        ..Counts::default()
-    };
+    let mut expected = Counts::default();
+    (expected.accepted, expected.waiting) = (5, 2);
+    (expected.done, expected.dead) = (2, 1);
     assert_eq!(ledger.counts(), expected);
     assert_eq!(ledger.put(Vec::new(), false), Ok(ItemId(6)));
     write(&mut ledger);
@@ -433,10 +425,7 @@ fn attempts_are_kept_with_their_end_until_they_are_shown() {
     write(&mut ledger);
     let handed = deliver(&mut ledger);
     let (first, second) = (&handed[0], &handed[1]);
-    let scene = Scene {
-        worker: "worker-1".into(),
-        ..Scene::default()
-    };
+    let scene = Scene::of_worker("worker-1".into(), 0, NO_TIME, NO_TIME);
     let done = ledger.handle_done(first.token, SHORT, Some(()), scene.clone());
     done.expect("held");
     let nacked = ledger.handle_nack(second.token, nack("no"), None, NO_TIME);

@@ -339,10 +339,7 @@ impl Model {
     }
 
     fn scene(&self) -> Scene {
-        Scene {
-            ended: self.now,
-            ..Scene::default()
-        }
+        Scene::ended_at(self.now)
     }
 
     fn fail(&mut self, id: ItemId, blame: Blame, rest: Option<Duration>) {
@@ -370,11 +367,7 @@ impl Model {
 
     fn note_failure(&mut self, id: ItemId, attempt: u32, blame: Blame) -> Failure {
         let Blame { cause, scene } = blame;
-        let failure = Failure {
-            attempt,
-            cause,
-            scene,
-        };
+        let failure = Failure::new(attempt, cause, scene);
         let item = self.items.get_mut(&id).expect("it is there");
         item.history.push(failure.clone());
         self.record(Record::Failed {
@@ -389,11 +382,7 @@ impl Model {
         item.place = Place::Dead;
         let (payload, history) = (item.load, item.history.clone());
         self.record(Record::Dead { id, payload });
-        self.expect_report(Report::Dead(DeadLetter {
-            id,
-            payload,
-            history,
-        }));
+        self.expect_report(Report::Dead(DeadLetter::new(id, payload, history)));
     }
 
     pub(super) fn stop(&mut self, holder: HolderId) {

@@ -277,11 +277,7 @@ fn recovered(max_attempts: u32) -> impl Strategy<Value = Recovered<Load>> {
 }
 
 fn left_over(number: u64, (failures, forgiven): (u32, u32)) -> Unfinished<Load> {
-    let failure = |attempt| Failure {
-        attempt,
-        cause: Cause::Dropped,
-        scene: Scene::default(),
-    };
+    let failure = |attempt| Failure::new(attempt, Cause::Dropped, Scene::default());
     Unfinished {
         id: ItemId(number),
         payload: Load::new(number, 1),

@@ -282,9 +282,6 @@ impl Fleet {
 fn blame(cause: Cause, now: Duration) -> Blame {
     Blame {
         cause,
-        scene: Scene {
-            ended: now,
-            ..Scene::default()
-        },
+        scene: Scene::ended_at(now),
     }
 }

@@ -1,15 +1,21 @@
-//! Runs of the kitchen: the washer in this process, the dryers as workers.
+//! The work of a run without a COMMAND: dishes, with the washer in this process and the dryers as
+//! workers. All that the command line says and asks about dishes is here.
 
+pub(super) mod compare;
+mod labels;
+mod options;
+mod text;
+
+use std::any::type_name;
 use std::process;
 use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 
-use super::config::{Config, DishConfig, Purpose};
+use self::text::DishText;
+use super::config::{Config, Purpose};
 use super::exit_codes::RunError;
 use super::input;
-use super::layout::DishText;
-use super::pictures;
 use super::view::{Out, View};
 use super::work::{Origin, Producer, ReadItem, Work};
 use crate::kitchen::{self, Dish};
@@ -19,8 +25,48 @@ use crate::observe::{EventKind, Mode};
 use crate::{Builder, Error, JoinableQueue, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
+pub(super) use options::{
+    COUNT, DishConfig, DryArgs, GROUP, NOT_FOR_A_COMMAND, PutDishesArgs, WashArgs, check_payload,
+};
+
+/// The summary of the program for its help.
+pub(super) const ABOUT: &str = "Runs a COMMAND for each item by supervised workers; without one, washes dishes and has them dried";
+
+/// The items of a run without a COMMAND, for the program's help.
+pub(super) const WITHOUT_COMMAND: &str =
+    "Without a COMMAND items are dishes, which are washed here and dried by the workers.";
+
+/// The activity of `supervisor work` without a COMMAND, for its help.
+pub(super) const WORK_WITHOUT_COMMAND: &str = "Without a COMMAND it dries dishes.";
+
+/// Examples of runs without a COMMAND, for the program's help.
+pub(super) const EXAMPLES: &str = "  supervisor --workers 2
+      no command: four dishes, a second to wash and two to dry each, by two processes
+  supervisor --mode sequential
+      the same by one person
+  supervisor --workers 2 --timeline run.svg
+      the same as a picture: who did what when, and what died
+  supervisor compare
+      one person, processes, threads and tasks, drawn below each other";
+
+/// The complaint about a stdin that a run without a COMMAND does not read.
+pub(super) const UNREAD: &str = "supervisor: what comes on stdin is not read: --input - takes \
+                                 dishes from there, and a COMMAND after -- its items";
+
+/// Returns the type of the items, as a journal names it.
+pub(super) fn item_type() -> &'static str {
+    type_name::<Dish>()
+}
+
+/// Returns the name in the serialized bytes of an item, if they are a dish's.
+pub(super) fn name_of(item: &[u8]) -> Option<String> {
+    postcard::from_bytes::<Dish>(item)
+        .ok()
+        .map(|dish| dish.name)
+}
+
 /// The chapter's words.
-pub(super) static WORDS: Wording = Wording {
+static WORDS: Wording = Wording {
     items: "dishes",
     doing: "drying",
     done: "being dried",
@@ -39,15 +85,15 @@ pub(super) static WORDS: Wording = Wording {
 /// work.
 const SHORTEST_TO_WATCH: Duration = Duration::from_millis(1);
 
-pub(super) struct Dishes {
+pub(super) struct KitchenWork {
     config: DishConfig,
     mode: Mode,
     workers: usize,
 }
 
-impl Dishes {
+impl KitchenWork {
     pub(super) fn new(config: DishConfig, run: &Config) -> Self {
-        Dishes {
+        KitchenWork {
             config,
             mode: match run.purpose {
                 // No dishes are put here, so the one person is a dryer.
@@ -75,7 +121,7 @@ fn dish(name: String, dry: Duration, payload: usize) -> Dish {
     }
 }
 
-impl Work for Dishes {
+impl Work for KitchenWork {
     type Item = Dish;
     type Outcome = ();
 
@@ -103,7 +149,7 @@ impl Work for Dishes {
     }
 
     fn labels(&self, config: &Config) -> Labels {
-        pictures::kitchen_labels_of(config, &self.config)
+        labels::of_run(config, &self.config)
     }
 
     fn views(&mut self, _: &Config, _: &Origin, _: &Out) -> Result<Vec<Box<dyn View>>, RunError> {
@@ -144,7 +190,7 @@ impl Work for Dishes {
     }
 }
 
-pub(super) fn start_workers(
+fn start_workers(
     mode: Mode,
     workers: usize,
     builder: Builder,
@@ -160,5 +206,38 @@ pub(super) fn start_workers(
             .tasks(workers)
             .handler_async(rack, kitchen::dry_async),
         Mode::Sequential => builder.inline().handler(rack, kitchen::dry),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ItemId;
+    use crate::cli::event_json::object;
+    use crate::observe::Event;
+
+    #[test]
+    fn a_dish_is_dried_and_any_other_item_runs() {
+        let event = Event {
+            at: Duration::from_millis(5),
+            kind: EventKind::ItemStarted {
+                item: "dish-3".into(),
+                id: ItemId(3),
+                worker: "dryer-1".into(),
+                pid: 7,
+                attempt: 1,
+                copy: None,
+            },
+        };
+        let mut expected = json!({
+            "event": "running", "t_us": 5000, "item": "dish-3", "number": 3, "worker": "dryer-1",
+            "pid": 7, "attempt": 1,
+        });
+        assert_eq!(object(&event, None), expected);
+        expected["event"] = "drying".into();
+        expected.as_object_mut().unwrap().remove("number");
+        assert_eq!(object(&event, WORDS.steps.as_ref()), expected);
     }
 }

@@ -10,18 +10,16 @@ use clap::Args;
 use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
-use super::args;
-use super::exit_codes::{RunError, code, end, end_without_stdout};
-use super::output::{self, OutputFile};
-use super::pictures::{self, kitchen_labels};
-use super::screen::StandardStream;
-use super::stop::Stop;
-use super::{dishes, printer};
+use super::{WORDS, labels, start_workers};
+use crate::cli::exit_codes::{RunError, code, end, end_without_stdout};
+use crate::cli::output::{self, OutputFile};
+use crate::cli::screen::StandardStream;
+use crate::cli::stop::Stop;
+use crate::cli::{args, pictures, printer};
 use crate::kitchen::Dish;
 use crate::observe::timeline::{Timeline, svg};
 use crate::observe::{Event, EventKind, Mode, Observer};
-use crate::{JoinableQueue, Supervisor};
-use dishrack_core::ledger::{Counts, Options};
+use crate::{Counts, JoinableQueue, Options, Supervisor};
 
 type Rack = JoinableQueue<Dish>;
 type DishPool = Supervisor<Dish, ()>;
@@ -33,6 +31,7 @@ const WAYS: [Mode; 4] = [
     Mode::Tasks,
 ];
 
+/// Wash and dry in each of the four ways, and draw them below each other
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,7 +39,7 @@ Examples:
       the chapter's four dishes in each of the four ways, in compare.svg
   supervisor compare --dishes 8 -w 4 --wash 100ms --dry 1s --output fast.svg
       more of them, dried by four at once")]
-pub(super) struct Compare {
+pub(in crate::cli) struct Compare {
     /// Make dish-1 ... dish-N
     #[arg(long, value_name = "N", default_value_t = 4)]
     dishes: u64,
@@ -80,7 +79,7 @@ struct WayResult {
 type Current = Arc<Mutex<Option<(Rack, Arc<DishPool>)>>>;
 
 /// Tries the ways and returns the exit code.
-pub(super) fn run(command: &Compare) -> Result<u8, RunError> {
+pub(in crate::cli) fn run(command: &Compare) -> Result<u8, RunError> {
     if command.workers == 0 {
         return Err(RunError::Usage("--workers 0: at least 1 is needed".into()));
     }
@@ -147,7 +146,7 @@ impl Compare {
 
     fn sheet(&self, timelines: &[Timeline]) -> String {
         let dishes = pictures::count(self.dishes, "dish", "dishes");
-        let times = pictures::times(self.wash, self.dry);
+        let times = labels::times(self.wash, self.dry);
         svg::sheet(
             &format!("{dishes}, {times}, in {} ways", WAYS.len()),
             timelines,
@@ -171,11 +170,11 @@ fn try_way(
     stop: &Stop,
     current: &Current,
 ) -> Result<WayResult, RunError> {
-    let labels = kitchen_labels(way, command.title(way));
+    let labels = labels::titled(way, command.title(way));
     let sketch = Arc::new(Sketch(Mutex::new(Timeline::new(labels))));
     let rack = Rack::with(Options::default());
     let builder = Supervisor::builder().observer(Arc::clone(&sketch) as _);
-    let pool = Arc::new(dishes::start_workers(way, command.workers, builder, &rack)?);
+    let pool = Arc::new(start_workers(way, command.workers, builder, &rack)?);
     let lock = || current.lock();
     *lock() = Some((rack.clone(), Arc::clone(&pool)));
     wash(command, &rack, stop)?;
@@ -195,7 +194,7 @@ fn try_way(
     // The pool keeps the sketch as its observer while it exists.
     let timeline = std::mem::replace(
         &mut *timeline,
-        Timeline::new(kitchen_labels(way, String::new())),
+        Timeline::new(labels::titled(way, String::new())),
     );
     Ok(WayResult {
         timeline,
@@ -246,7 +245,7 @@ fn listen(stop: &Stop, current: &Current, output: OutputFile) -> Result<(), RunE
     };
     let (orderly, sudden) = (Arc::clone(current), Arc::clone(current));
     let in_order = move |signal| {
-        printer::say_stopping(signal, &dishes::WORDS);
+        printer::say_stopping(signal, &WORDS);
         if let Some((rack, pool)) = taken(&orderly) {
             rack.close();
             pool.stop();

@@ -4,9 +4,10 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Id};
 
-use super::groups::{COMMAND, DISH, HANDED, PLACE, URL};
-use super::{serve, stream};
-use crate::cli::address::KINDS;
+use super::address::KINDS;
+use super::args::groups::{COMMAND, HANDED, PLACE, URL};
+use super::args::{serve, stream};
+use super::kitchen;
 
 /// An argument or a group, when it is out of place, and the reason, with `{shared}` for the option
 /// by which the queue is shared, and `{url}` for all those that share it.
@@ -24,9 +25,9 @@ const RULES: &[Rule] = &[
         "needs a COMMAND, after --",
     ),
     (
-        DISH,
+        kitchen::GROUP,
         |typed| typed.has(COMMAND),
-        "is for dishes, and not for a COMMAND",
+        kitchen::NOT_FOR_A_COMMAND,
     ),
     (
         HANDED,
@@ -68,7 +69,7 @@ const RULES: &[Rule] = &[
         "the items follow ::: already",
     ),
     (
-        "dishes",
+        kitchen::COUNT,
         |typed| typed.has("items"),
         "the items follow ::: already",
     ),
@@ -128,7 +129,7 @@ impl Typed<'_> {
 ///
 /// # Errors
 /// One option does not; the error gives the reason.
-pub(in crate::cli) fn check(command: &Command, matches: &ArgMatches) -> Result<(), String> {
+pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), String> {
     let mut typed = Typed {
         command,
         matches,
