@@ -88,7 +88,7 @@ use consumers::Consumers;
 use copies::Groups;
 pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
-pub use item_run::{Full, ItemRun, Items};
+pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
 pub use options::{Capacity, Options, Weight};
