@@ -85,6 +85,7 @@ pub use backoff::Backoff;
 pub use backoff::mix;
 pub use cause::{Blame, Cause, CopySaid, Exit, Failure, Scene};
 use consumers::Consumers;
+pub use consumers::WORTH_WAKING;
 use copies::Groups;
 pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
