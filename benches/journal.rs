@@ -3,14 +3,18 @@
 //! table of the medians of five rounds (`--rounds N`) of a million items (`--items N`), and of the
 //! ratios within each round.
 //!
-//! `--only MODE` runs one of `none`, `normal` and `full` with processes alone, for perf. With
-//! `--test` it runs a few items and only checks that all are done.
+//! Then come items each of which is waited for by its `put`, a thousandth as many, without workers:
+//! what a commit takes by itself.
+//!
+//! `--only MODE` runs one of `none`, `normal` and `full` with processes alone, for perf, and `--singly`
+//! the last table alone. With `--test` it runs a few items and only checks that all are done.
 
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 
 use std::time::Instant;
 
 use dishrack::{Capacity, Durability, JoinableQueue, Options, Supervisor};
+use tempfile::TempDir;
 
 const ITEMS: u32 = 1_000_000;
 const ROUNDS: usize = 5;
@@ -26,15 +30,9 @@ fn nothing(_item: u32) -> Result<(), String> {
 
 /// Returns the items in a second.
 fn rate(durability: Option<Durability>, in_processes: bool, items: u32) -> f64 {
-    let folder =
-        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable");
-    let path = folder.path().join("journal");
+    let folder = folder();
     let options = Options::default().capacity(Capacity::Bounded(10_000));
-    let queue = match durability {
-        Some(durability) => JoinableQueue::journaled(&path, durability, options),
-        None => Ok(JoinableQueue::with(options)),
-    };
-    let queue = queue.expect("a new journal can be made");
+    let queue = queue(&folder, durability, options);
     let builder = Supervisor::builder();
     let builder = match in_processes {
         true => builder.processes(2),
@@ -55,6 +53,31 @@ fn rate(durability: Option<Durability>, in_processes: bool, items: u32) -> f64 {
     f64::from(items) / elapsed.as_secs_f64()
 }
 
+/// Returns the items in a second, each of which is durable before the next one is put.
+fn singly(durability: Option<Durability>, items: u32) -> f64 {
+    let folder = folder();
+    let queue = queue(&folder, durability, Options::default());
+    queue.put(&0).expect("open");
+    let began = Instant::now();
+    for item in 1..=items {
+        queue.put(&item).expect("open");
+    }
+    f64::from(items) / began.elapsed().as_secs_f64()
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder is writable")
+}
+
+fn queue(folder: &TempDir, durability: Option<Durability>, options: Options) -> JoinableQueue<u32> {
+    let path = folder.path().join("journal");
+    let queue = match durability {
+        Some(durability) => JoinableQueue::journaled(&path, durability, options),
+        None => Ok(JoinableQueue::with(options)),
+    };
+    queue.expect("a new journal can be made")
+}
+
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -68,14 +91,14 @@ fn value_of(option: &str) -> Option<String> {
 }
 
 /// Measures all modes in turns, and prints a line for each.
-fn compare(workers: &str, in_processes: bool, items: u32, rounds: usize) {
+fn compare(what: &str, rounds: usize, rate: impl Fn(Option<Durability>) -> f64) {
     let rates: Vec<[f64; MODES.len()]> = (0..rounds)
-        .map(|_| MODES.map(|(_, durability)| rate(durability, in_processes, items)))
+        .map(|_| MODES.map(|(_, durability)| rate(durability)))
         .collect();
     for (at, (name, _)) in MODES.into_iter().enumerate() {
         let rate = median(rates.iter().map(|rates| rates[at]));
         let ratio = median(rates.iter().map(|rates| rates[at] / rates[0]));
-        println!("{workers:<12}{name:<10}{rate:>12.0}{ratio:>12.2}");
+        println!("{what:<12}{name:<10}{rate:>12.0}{ratio:>12.2}");
     }
 }
 
@@ -95,8 +118,12 @@ fn main() {
     println!("{items} items, medians of {rounds} rounds");
     println!(
         "{:<12}{:<10}{:>12}{:>12}",
-        "workers", "journal", "items/s", "to none"
+        "", "journal", "items/s", "to none"
     );
-    compare("2 processes", true, items, rounds);
-    compare("2 threads", false, items, rounds);
+    let are_all_wanted = !std::env::args().any(|argument| argument == "--singly");
+    if are_all_wanted {
+        compare("2 processes", rounds, |mode| rate(mode, true, items));
+        compare("2 threads", rounds, |mode| rate(mode, false, items));
+    }
+    compare("one by one", rounds, |mode| singly(mode, items / 1000));
 }

@@ -121,7 +121,7 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
 pub(crate) trait Store: Backend {
     /// Makes all records of a write durable, or none. After an error the broker makes no more
     /// requests.
-    fn commit(&self, write: &Write<Envelope>) -> Result<(), String>;
+    fn commit(&self, write: Write<Envelope>) -> Result<(), String>;
 
     /// Returns `true` if an item with this key was accepted in an earlier run, and does so as many
     /// times as there were such items.

@@ -59,9 +59,9 @@ fn write(monitor: &Monitor, store: &dyn Store, calls: Option<&Receiver<()>>) {
         next = match (next, calls) {
             (NextWrite::Now(write), _) => {
                 fail::point("commit: begin");
-                let result = store.commit(&write);
-                fail::point("commit: durable, not told");
                 let number = write.number;
+                let result = store.commit(write);
+                fail::point("commit: durable, not told");
                 let told = |core: &mut Core| {
                     let next = core.written(number, result, may_rest);
                     core.follow_write(matches!(next, NextWrite::Later));

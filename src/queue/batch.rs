@@ -7,9 +7,15 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Envelope, PutAnswer, PutTicket, current};
+use dishrack_core::ledger::WORTH_WAKING;
 
 /// The greatest number of items in a batch.
 pub(crate) const BATCH_ITEMS: usize = 256;
+
+/// The greatest number of items that are put together because they come quickly. With what is left of
+/// the batch before they do not wake another worker while one is fast: a second one takes a processor
+/// from who puts, where there are two.
+const QUICK_ITEMS: usize = WORTH_WAKING / 2;
 
 /// The greatest number of bytes in a batch, without its last item. They come on top of the queue's
 /// bound.
@@ -44,7 +50,7 @@ impl Pace {
     /// Notes that all items of the batch have come.
     pub(crate) fn end(&mut self) {
         self.size = match self.began.elapsed() <= QUICK {
-            true => (self.size * 2).min(BATCH_ITEMS),
+            true => (self.size * 2).min(QUICK_ITEMS),
             false => 1,
         };
     }
@@ -175,7 +181,7 @@ mod tests {
         assert!(
             sizes
                 .windows(2)
-                .all(|two| two[1] == 1 || two[1] == (2 * two[0]).min(256))
+                .all(|two| two[1] == 1 || two[1] == (2 * two[0]).min(128))
         );
         pace.began = Instant::now().checked_sub(2 * QUICK).unwrap();
         pace.end();

@@ -104,7 +104,7 @@ impl<Item> PutMany<Item> {
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Puts all items of an iterator, in their order; waits for room if the queue is full. It does
-    /// for each item what [`put`](Self::put) does, but a batch of up to 256 items takes the queue's
+    /// for each item what [`put`](Self::put) does, but a batch of up to 128 items takes the queue's
     /// lock once and wakes workers once, and a journal or a Redis is waited for together. After it
     /// returns, an accepted item will be done or a dead letter, whatever process dies.
     ///
@@ -114,7 +114,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// would be accepted, because the queue is closed or its workers are gone, the iterator is not
     /// read further: pass it by `by_ref()` to keep the rest.
     ///
-    /// Of items that come quickly up to 256 are read before they are put; items that come slowly
+    /// Of items that come quickly up to 128 are read before they are put; items that come slowly
     /// are put one by one. So an iterator must not wait for the end of its own items: use
     /// [`put`](Self::put) there. If the iterator or an item's `Serialize` panics, items that were
     /// read and not yet put are not put.

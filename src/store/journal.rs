@@ -7,6 +7,7 @@
 //!
 //! After a failed commit this supervisor writes nothing more: the file is for the next one.
 
+mod ahead;
 mod file;
 mod intrusion;
 mod neighbours;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
+use self::ahead::Ahead;
 use self::file::Claim;
 use self::intrusion::{Files, FilesFound};
 use self::prints::Prints;
@@ -103,6 +105,8 @@ struct JournalWriter {
     /// The number of pages in the log, and the number at which the log is written into the file.
     log_pages: Arc<AtomicU32>,
     log_pages_max: u32,
+    /// Syncs the log while it grows; `None` where each commit is synced.
+    ahead: Option<Ahead>,
     /// The time of the last check for the mark in the file.
     marked: Instant,
     /// The reason for which nothing more can be written.
@@ -123,7 +127,12 @@ enum CloseMode {
 
 impl JournalWriter {
     /// Makes the writer, and counts the log's pages from now on.
-    fn new(mut connection: Connection, book: Book, path: &Path) -> Result<Self, JournalTrouble> {
+    fn new(
+        mut connection: Connection,
+        book: Book,
+        path: &Path,
+        durability: Durability,
+    ) -> Result<Self, JournalTrouble> {
         connection.set_prepared_statement_cache_capacity(Statements::COUNT);
         let log_pages = Arc::new(AtomicU32::new(0));
         let pages = Arc::clone(&log_pages);
@@ -138,6 +147,10 @@ impl JournalWriter {
             files: Files::of(path),
             log_pages,
             log_pages_max: schema::LOG_PAGES,
+            ahead: match durability {
+                Durability::Full => None,
+                Durability::Normal => Some(Ahead::default()),
+            },
             marked: Instant::now(),
             failure: None,
             end: CloseMode::InOrder,
@@ -159,7 +172,11 @@ impl JournalWriter {
     /// Writes the log into the file if it has become long, or if another program has done so and
     /// the file does not say any more that it needs its log. A failure is tried again later.
     fn bring_in(&mut self, is_marked: impl FnOnce() -> bool) {
-        let is_long = self.log_pages.load(Ordering::Relaxed) >= self.log_pages_max;
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        let is_long = pages >= self.log_pages_max;
+        if let Some(ahead) = self.ahead.as_mut().filter(|_| !is_long) {
+            ahead.note(self.files.log(), pages);
+        }
         let is_due = self.marked.elapsed() >= MARK_EVERY;
         if is_due {
             self.marked = Instant::now();
@@ -221,7 +238,7 @@ impl Journal {
             }
             opened => opened?,
         };
-        let writer = JournalWriter::new(connection, book, &claim.path)?;
+        let writer = JournalWriter::new(connection, book, &claim.path, durability)?;
         let recovered = found
             .recovered
             .map_payloads(|bytes| Envelope::of(Payload::copy_of(&bytes)));
@@ -456,6 +473,7 @@ impl Backend for Journal {
     /// Closes the journal so that one file is left, without a log. If that fails, the log stays.
     fn close(&self) -> Result<(), String> {
         let writer = &mut *self.writer();
+        writer.ahead = None;
         let has_ended = writer.failure.is_some() || writer.connection.is_none();
         let found = match has_ended {
             // The failure was reported.
@@ -485,9 +503,9 @@ impl Backend for Journal {
 }
 
 impl Store for Journal {
-    fn commit(&self, write: &Write<Envelope>) -> Result<(), String> {
+    fn commit(&self, write: Write<Envelope>) -> Result<(), String> {
         self.write(&mut self.writer(), |book| {
-            let changes = book.changes(&write.records);
+            let changes = book.changes(write.records);
             changes.map_err(|contradiction| contradiction.0)
         })
     }

@@ -29,7 +29,7 @@ where
     /// slow item holds back the results behind it. Each result is the handler's, or the item's
     /// error.
     ///
-    /// Items that come quickly are put up to 256 at a time. An item waits only for others that the
+    /// Items that come quickly are put up to 128 at a time. An item waits only for others that the
     /// iterator promises by its `size_hint`, so an iterator that promises none, like that of a
     /// channel, may wait for what workers do with the items before.
     pub fn map<I: IntoIterator<Item = T>>(&self, items: I) -> Map<'_, I::IntoIter, R> {

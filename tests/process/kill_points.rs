@@ -234,6 +234,7 @@ const LONG: Scene = Scene {
     kind: Kind::Long,
     role: "supervisor",
     points: &[
+        "journal: its log synced ahead",
         "journal: about to take its log in",
         "journal: has taken its log in",
     ],

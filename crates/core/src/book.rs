@@ -136,17 +136,17 @@ impl Book {
     /// A record contradicts the book, which must not be used afterwards.
     pub fn changes<P: Stored>(
         &mut self,
-        records: &[Record<P>],
+        mut records: Vec<Record<P>>,
     ) -> Result<Vec<Change>, Contradiction> {
         let mut page = Page::default();
-        self.accept(&mut page, records)?;
+        self.accept(&mut page, &mut records)?;
         for record in records {
             match record {
                 Record::Accepted { .. } | Record::AcceptedRun { .. } => {}
-                Record::Failed { id, failure } => self.fail(&mut page, *id, failure)?,
-                Record::Done { first, last } => self.finish(&mut page, *first, *last)?,
+                Record::Failed { id, failure } => self.fail(&mut page, id, &failure)?,
+                Record::Done { first, last } => self.finish(&mut page, first, last)?,
                 Record::Dead { id, payload } => {
-                    self.leave(&mut page, *id)?;
+                    self.leave(&mut page, id)?;
                     self.dead.insert(id.0);
                     page.put(Table::Dead, (id.0, 0), payload.body().to_vec());
                 }
@@ -157,10 +157,14 @@ impl Book {
                 } => {
                     let key = (id.0, attempt.number.into());
                     self.unshown.insert(key);
-                    page.put(Table::Unshown, key, codec::unshown(attempt, payload.body()));
+                    page.put(
+                        Table::Unshown,
+                        key,
+                        codec::unshown(&attempt, payload.body()),
+                    );
                 }
                 Record::Shown { id, attempt } => {
-                    let key = (id.0, (*attempt).into());
+                    let key = (id.0, attempt.into());
                     if self.unshown.remove(&key) {
                         page.drop(Table::Unshown, key..=key);
                     }
@@ -233,10 +237,11 @@ impl Book {
         }
     }
 
+    /// Puts the items that were accepted. A run's bytes become a row without being copied.
     fn accept<P: Stored>(
         &mut self,
         page: &mut Page,
-        records: &[Record<P>],
+        records: &mut [Record<P>],
     ) -> Result<(), Contradiction> {
         let mut batch = NewBatch::default();
         for record in records {
@@ -255,11 +260,12 @@ impl Book {
                 }
                 Record::AcceptedRun { first, run } => {
                     self.check_next(*first)?;
-                    if batch.run.append(run).is_err() {
+                    let last = run.last(*first);
+                    if let Err(run) = batch.run.append(core::mem::take(run)) {
                         self.put_batch(page, &mut batch);
-                        batch.run = run.clone();
+                        batch.run = run;
                     }
-                    self.accepted = run.last(*first).0;
+                    self.accepted = last.0;
                 }
                 Record::Failed { .. }
                 | Record::Done { .. }
@@ -638,7 +644,7 @@ mod tests {
 
         fn end_write(&mut self) {
             let records = core::mem::take(&mut self.records);
-            let changes = self.book.changes(&records).unwrap();
+            let changes = self.book.changes(records).unwrap();
             self.apply(&changes);
         }
 
@@ -780,7 +786,7 @@ mod tests {
             id: ItemId(id),
             payload: Envelope(Arc::clone(&body), Some(id.into())),
         };
-        let changes = book.changes(&[accepted(1), accepted(2)]).unwrap();
+        let changes = book.changes(vec![accepted(1), accepted(2)]).unwrap();
         let mut tables = Tables::default();
         changes.iter().for_each(|change| tables.apply(change));
         let batches = tables.0.keys().filter(|key| key.0 == Table::Batch);
@@ -794,12 +800,13 @@ mod tests {
         let mut book = Book::default();
         let payload = Envelope([].into(), None);
         let id = ItemId(1);
-        let records = [Record::Accepted { id, payload }, Record::done(id)];
-        book.changes(&records).unwrap();
-        let again = book.clone().changes(&records[1..]);
+        let records = vec![Record::Accepted { id, payload }, Record::done(id)];
+        book.changes(records).unwrap();
+        let again: [Record<Envelope>; 1] = [Record::done(id)];
+        let again = book.clone().changes(again.into());
         assert_eq!(again, Err(Contradiction("item 1: ended twice".into())));
         let never: [Record<Envelope>; 1] = [Record::done(ItemId(2))];
-        let never = book.changes(&never);
+        let never = book.changes(never.into());
         assert_eq!(
             never,
             Err(Contradiction(

@@ -60,6 +60,10 @@ impl Files {
         &self.file
     }
 
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Notes the present state of the files. Later differences are another program's work.
     pub(super) fn note(&mut self) {
         let stamps = self.names().map(|path| stamp(path).ok().flatten());

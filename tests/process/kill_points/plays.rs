@@ -218,8 +218,13 @@ pub(crate) fn play() {
         Kind::Together => Options::default().capacity(Capacity::Bounded(BOUND)),
         _ => Options::default(),
     };
+    let durability = match kind {
+        // Only there the log is synced ahead.
+        Kind::Long => Durability::Normal,
+        _ => Durability::Full,
+    };
     let path = folder().join("journal");
-    let queue = Queue::journaled(path, Durability::Full, options).unwrap();
+    let queue = Queue::journaled(path, durability, options).unwrap();
     let pool = (!matches!(kind, Kind::Taken | Kind::Loops)).then(|| {
         let builder = clerks(kind).name_items(|order: &Order| order.n.to_string());
         builder.handler(&queue, clerk).unwrap()

@@ -17,7 +17,7 @@ use super::{Credit, HolderId};
 
 /// The number of items that must wait before another worker is woken while one is fast: tiny items
 /// take a tenth to a fifth of a microsecond each, and waking a worker some fifty.
-const WORTH_WAKING: usize = 256;
+pub const WORTH_WAKING: usize = 256;
 
 /// The total time from which the items that a worker has in advance count as long.
 const LONG: Duration = Duration::from_millis(2);

@@ -56,12 +56,16 @@ impl ItemRun {
     /// Adds the items of another run, if all of them find room.
     ///
     /// # Errors
-    /// They do not.
-    pub fn append(&mut self, other: &ItemRun) -> Result<(), Full> {
+    /// They do not: the other run.
+    pub fn append(&mut self, other: ItemRun) -> Result<(), ItemRun> {
+        if self.count == 0 {
+            *self = other;
+            return Ok(());
+        }
         let is_full = self.count + other.count > Self::ITEMS_MAX
             || self.bytes.len() + other.bytes.len() > Self::BYTES_MAX;
-        if self.count > 0 && is_full {
-            return Err(Full);
+        if is_full {
+            return Err(other);
         }
         self.count += other.count;
         self.bytes.extend_from_slice(&other.bytes);
@@ -92,10 +96,6 @@ impl ItemRun {
         self.bytes
     }
 }
-
-/// A run has no room for more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
 
 /// The items of a run.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ mod tests {
         ) {
             let (front, back) = items.split_at(at.index(items.len()));
             let mut run = run_of(front);
-            prop_assert_eq!(run.append(&run_of(back)), Ok(()));
+            prop_assert_eq!(run.append(run_of(back)), Ok(()));
             prop_assert_eq!(&run, &run_of(&items));
             prop_assert!(run.items().eq(items.iter().map(Vec::as_slice)));
             let bytes = run.into_bytes();
@@ -195,13 +195,12 @@ mod tests {
             run.push(&[]);
         }
         assert!(run.is_full_with(0));
-        assert_eq!(run.append(&ItemRun::of(&[])), Err(Full));
+        let more = ItemRun::of(&[]);
+        assert_eq!(run.append(more.clone()), Err(more));
         let mut run = ItemRun::of(&[7; ItemRun::BYTES_MAX / 2]);
         assert!(!run.is_full_with(9) && run.is_full_with(ItemRun::BYTES_MAX / 2));
-        assert_eq!(
-            run.append(&ItemRun::of(&[7; ItemRun::BYTES_MAX / 2])),
-            Err(Full)
-        );
-        assert_eq!(run.append(&ItemRun::of(&[7; 9])), Ok(()));
+        let more = ItemRun::of(&[7; ItemRun::BYTES_MAX / 2]);
+        assert_eq!(run.append(more.clone()), Err(more));
+        assert_eq!(run.append(ItemRun::of(&[7; 9])), Ok(()));
     }
 }

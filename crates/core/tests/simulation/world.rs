@@ -252,7 +252,7 @@ impl World {
 
     /// Writes half of a transaction to the disk.
     fn tear(&mut self, records: Vec<Record<Envelope>>) {
-        let mut changes = self.life.book.changes(&records).expect("sound records");
+        let mut changes = self.life.book.changes(records).expect("sound records");
         changes.truncate(changes.len() / 2);
         let commit = Commit {
             changes,

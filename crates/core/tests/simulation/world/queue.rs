@@ -273,7 +273,7 @@ impl World {
 
     /// Changes the journal's rows as its book says.
     pub(super) fn commit(&mut self, records: Vec<Record<Envelope>>, is_synced: bool) {
-        let changes = self.life.book.changes(&records);
+        let changes = self.life.book.changes(records.clone());
         let mut changes = changes.unwrap_or_else(|why| panic!("the journal refuses: {why:?}"));
         if self.is_planted(Plant::WrongMerge) {
             let is_batch = |table: Table| table == Table::Batch;
