@@ -418,12 +418,7 @@ impl Core {
         let (worker, pid) = attachment.map_or_else(Default::default, |attachment| {
             (attachment.worker.to_string(), attachment.pid)
         });
-        let scene = Scene {
-            worker,
-            pid,
-            ended: self.emitter.now_unix(),
-            ..Scene::default()
-        };
+        let scene = Scene::of_worker(worker, pid, Duration::ZERO, self.emitter.now_unix());
         let now = self.emitter.now();
         if self.dispatcher.client_left(holder, departure, scene, now) {
             self.dispatcher.ledger.handle_unstoppable(now);
