@@ -217,7 +217,11 @@ impl Follower {
         found: FoundEnd,
     ) -> Result<(Lines, NextLook), RequestFailure> {
         let mut lines = Lines::new();
-        if let FoundEnd::Kept(ending) = &found {
+        // An attempt that was followed has ended just now, and the end that is known may be older.
+        let followed = self.position.as_ref().map_or(0, |at| at.attempt);
+        if let FoundEnd::Kept(ending) = &found
+            && ending.attempt >= followed
+        {
             let (more, is_all) = self.tell_ended(ending)?;
             lines = more;
             if !is_all {
@@ -234,19 +238,21 @@ impl Follower {
         since: SystemTime,
     ) -> Result<(Lines, NextLook), RequestFailure> {
         let mut lines = Lines::new();
-        let is_same = |at: &&mut FollowedPlace| {
+        let is_same = |at: &FollowedPlace| {
             (at.attempt, at.pid, at.since) == (run.attempt, run.pid, Some(since))
         };
-        let position = match self.position.as_mut().filter(is_same) {
-            Some(_) => &mut self.position,
-            None => {
-                lines.push(first_line(run));
-                self.position = Some(FollowedPlace::of(run, Some(since)));
-                &mut self.position
-            }
+        let new = match &self.position {
+            Some(at) if is_same(at) => None,
+            _ => Some(FollowedPlace::of(run, Some(since))),
         };
-        let Some(position) = position else {
-            return Ok((lines, NextLook::Wait));
+        let is_new = new.is_some();
+        let mut before = None;
+        if let Some(new) = new {
+            lines.push(first_line(run));
+            before = self.position.replace(new);
+        }
+        let Some(position) = &mut self.position else {
+            return Ok((Lines::new(), NextLook::Wait));
         };
         position.open(|| self.outputs.open_running(run));
         let content = OutputContent::Files(&position.files);
@@ -255,7 +261,11 @@ impl Follower {
         // that is still what the worker is at.
         let now = self.target.item(self.id)?;
         if now.as_ref().and_then(running) != Some((run, since)) {
-            return Ok((lines, NextLook::More));
+            // Nothing of it was told.
+            if is_new {
+                self.position = before;
+            }
+            return Ok((Lines::new(), NextLook::More));
         }
         position.sent = sent;
         lines.extend(pieces);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -79,8 +79,18 @@ fn serve(place: &Place, options: &[&str]) -> Started {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let run = Started(command.spawn().unwrap());
+    let mut run = Started(command.spawn().unwrap());
     until("the queue can be asked", || {
+        if let Some(status) = run.0.try_wait().unwrap() {
+            let mut said = String::new();
+            run.0
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut said)
+                .unwrap();
+            panic!("{status}: {said}");
+        }
         UnixStream::connect(place.socket("serve")).is_ok() && run_is_ready(place)
     });
     run
@@ -420,6 +430,15 @@ const CLIENTS: usize = 4;
 /// The variable with the number of kills: 200 are a long test.
 const KILLS: &str = "DISHRACK_SERVE_KILLS";
 
+/// Says that it is over when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Each client adds commands, each with a key of its own, until it is told the number of the item;
 /// and then a last time, to be told the same. The server is killed again and again meanwhile.
 fn a_key_is_one_item_however_often_the_server_is_killed() {
@@ -441,6 +460,8 @@ fn a_key_is_one_item_however_often_the_server_is_killed() {
         numbers
     };
     let numbers: BTreeMap<String, u64> = std::thread::scope(|scope| {
+        // Clients end with the test, however that ends.
+        let over = Over(&is_over);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| scope.spawn(move || add_all(client)))
             .collect();
@@ -452,8 +473,8 @@ fn a_key_is_one_item_however_often_the_server_is_killed() {
             });
             kill(server);
         }
-        is_over.store(true, Ordering::SeqCst);
         let last = serve(&place, &["-w", "2"]);
+        drop(over);
         let numbers = clients
             .into_iter()
             .flat_map(|client| client.join().unwrap());
@@ -513,15 +534,15 @@ fn add_until_told(place: &Place, key: &str) -> u64 {
     let words = [
         "add", "--at", "serve", "--key", key, "--name", key, "--", "sh", "-c", script, key,
     ];
-    loop {
+    let mut number = None;
+    until("a server takes it", || {
         let output = run(place, &words);
-        if output.status.success() {
-            return String::from_utf8(output.stdout)
-                .unwrap()
-                .trim()
-                .parse()
-                .unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        let text = String::from_utf8(output.stdout).unwrap();
+        number = output
+            .status
+            .success()
+            .then(|| text.trim().parse().unwrap());
+        number.is_some()
+    });
+    number.unwrap()
 }
