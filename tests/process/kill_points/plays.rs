@@ -341,12 +341,15 @@ fn put_own(queue: &Queue) {
     }
 }
 
-/// Puts an item that fills the journal's log.
+/// Puts an item after which the journal's log is worth a sync, and one that fills it.
 fn put_long(queue: &Queue) {
-    let mut order = Order::new(OWN);
-    order.filler = "x".repeat(LONG_BYTES);
-    if queue.put_resumable(&order, b"long").unwrap().is_some() {
-        note(&format!("accepted {OWN}"));
+    for (n, bytes) in [(OWN, LONG_BYTES / 4), (OWN + 1, LONG_BYTES)] {
+        let mut order = Order::new(n);
+        order.filler = "x".repeat(bytes);
+        let key = n.to_le_bytes();
+        if queue.put_resumable(&order, &key).unwrap().is_some() {
+            note(&format!("accepted {n}"));
+        }
     }
 }
 
