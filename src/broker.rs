@@ -10,6 +10,7 @@ mod activities;
 mod alone;
 mod answer;
 mod attachment;
+pub(crate) mod clients;
 mod committer;
 mod copies;
 mod core;
@@ -36,7 +37,7 @@ mod timer;
 mod traffic;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::thread::JoinHandle;
@@ -93,6 +94,8 @@ pub(crate) struct Broker {
     /// Held while dead letters are tried again, or looked for: meanwhile an item is neither with the
     /// backend nor in the ledger.
     letters: Mutex<()>,
+    /// The number of sockets at which programs may attach, and take items.
+    doors: AtomicUsize,
     /// The stream that has the items, if several supervisors share them.
     stream: OnceLock<stream::Channel>,
 }
@@ -156,6 +159,7 @@ impl Broker {
             reports_items: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),
             letters: Mutex::default(),
+            doors: AtomicUsize::new(0),
             stream: OnceLock::new(),
         })
     }
@@ -555,6 +559,7 @@ impl Broker {
 impl Drop for Broker {
     /// Ends the journal's thread, which writes what is left. After that the journal has no user.
     fn drop(&mut self) {
+        self.forget_address();
         self.leave_stream();
         let Some(thread) = self.committer.take() else {
             return;

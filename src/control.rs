@@ -4,6 +4,7 @@
 //! The socket is of one user: its mode says so, and the kernel tells who connects. One thread serves
 //! it, which sleeps while nobody asks. What it does, any caller of the library can do.
 
+mod attach;
 mod body;
 #[cfg(feature = "cli")]
 pub(crate) mod client;
@@ -123,6 +124,7 @@ impl Control {
         let routes = requests::routes(Arc::clone(&api));
         let server = ControlServer::start(listener, routes);
         let server = server.map_err(Kind::io("starting the thread of the control socket"))?;
+        api.target.set_open(true);
         Ok(Control {
             server,
             api,
@@ -154,5 +156,6 @@ impl Drop for Control {
     fn drop(&mut self) {
         self.api.end();
         self.server.end();
+        self.api.target.set_open(false);
     }
 }

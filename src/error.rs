@@ -67,10 +67,18 @@ pub(crate) enum Kind {
     SharedUnusable(String),
     #[error("control socket {0}")]
     ControlUnusable(String),
+    #[error("cannot attach to {path}: {why}")]
+    NotAttached {
+        path: String,
+        is_busy: bool,
+        why: String,
+    },
     #[error("{0}")]
     JournalAccess(String),
     #[error("the supervisor of this worker is gone")]
     SupervisorGone,
+    #[error("the process that has this queue cannot be reached any more: {why}")]
+    OwnerGone { why: String },
     #[error(
         "dishrack::serve was not called: call it first thing in main, so that worker processes \
          can be started from this program"
@@ -170,7 +178,7 @@ fn in_words(refusal: Refusal, why: &str) -> String {
             "join would wait for ever: this worker holds an item of the queue it joins".into()
         }
         Refusal::TooLarge { bytes, bytes_max } => format!(
-            "an item of {bytes} bytes was not put: its queue's store takes {bytes_max} at most"
+            "an item of {bytes} bytes was not put: its queue, or the way there, takes {bytes_max} at most"
         ),
         Refusal::JournalFailed => {
             format!("the journal failed, so nothing more is accepted or told: {why}")
@@ -279,10 +287,17 @@ impl Error {
             )
     }
 
-    /// Returns `true` if a worker process found that its supervisor is gone.
+    /// Returns `true` if a worker process found that its supervisor is gone, or a client that the
+    /// process which has the queue is.
     #[must_use]
     pub fn is_supervisor_gone(&self) -> bool {
-        matches!(self.0, Kind::SupervisorGone)
+        matches!(self.0, Kind::SupervisorGone | Kind::OwnerGone { .. })
+    }
+
+    /// Returns `true` if as many programs are attached as may be: try again later.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.0, Kind::NotAttached { is_busy: true, .. })
     }
 
     /// Returns `true` if the call cannot work as it was set up: an invalid option, a function that
@@ -302,6 +317,7 @@ impl Error {
                 | Kind::JournalUnusable { .. }
                 | Kind::SharedUnusable(_)
                 | Kind::ControlUnusable(_)
+                | Kind::NotAttached { is_busy: false, .. }
         )
     }
 }

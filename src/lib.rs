@@ -83,7 +83,10 @@ pub use dishrack_core::ledger::{
 pub use dishrack_core::pool::spec::{Restart, StartMethod};
 pub use error::{Error, ItemError};
 pub use observe::item::{ItemHolder, ItemInfo, ItemState};
-pub use queue::{Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem};
+pub use queue::{
+    AnyQueue, Delivery, DoneMany, JoinableQueue, Joined, PutMany, PutOptions, RefusedItem,
+    join_all, join_all_timeout,
+};
 #[cfg(feature = "redis")]
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;

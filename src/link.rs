@@ -8,6 +8,7 @@
 pub(crate) mod inline;
 pub(crate) mod local;
 pub(crate) mod process;
+pub(crate) mod stream;
 #[cfg(feature = "tasks")]
 pub(crate) mod task;
 pub(crate) mod thread;
@@ -85,6 +86,11 @@ pub(crate) trait Link: Send + fmt::Debug {
 
     /// Releases that payload.
     fn release(&mut self, _ordinal: u64) {}
+
+    /// Returns the greatest size in bytes of an item that can be brought to the worker.
+    fn body_bytes_max(&self) -> usize {
+        usize::MAX
+    }
 
     /// Returns the ordinal of the last delivery.
     fn handed(&self) -> u64 {

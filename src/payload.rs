@@ -7,6 +7,7 @@
 
 mod block;
 pub(crate) mod envelope;
+pub(crate) mod reason;
 pub(crate) mod segment;
 
 use std::any::type_name;
@@ -126,7 +127,7 @@ impl NotSerialized {
     fn refused<T: ?Sized>(error: &postcard::Error) -> Self {
         NotSerialized::Refused {
             type_name: type_name::<T>(),
-            why: error.to_string(),
+            why: reason::take().unwrap_or_else(|| error.to_string()),
         }
     }
 

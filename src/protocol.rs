@@ -12,3 +12,4 @@ pub(crate) mod ring;
 pub(crate) mod ring_pair;
 pub(crate) mod scoreboard;
 pub(crate) mod segments;
+pub(crate) mod stream;

@@ -5,22 +5,32 @@
 //! same type for the queue it works for. The ledger decides and the broker acts; here are only
 //! types and waiting.
 
+#[cfg(feature = "control")]
+mod attach;
 pub(crate) mod backed;
 pub(crate) mod batch;
+mod connection;
 mod delivery;
+pub(crate) mod destination;
+mod far;
 mod get_many;
+mod handle;
 mod items;
+mod join_all;
 mod observer;
 mod put_many;
 #[cfg(feature = "control")]
 pub(crate) mod put_while;
 mod put_with;
+mod remote;
 mod roles;
 #[cfg(feature = "cli")]
 mod run;
 mod side;
 #[cfg(feature = "journal")]
 mod survivors;
+#[cfg(feature = "control")]
+mod upgrade;
 mod waiting_task;
 
 use std::any::type_name;
@@ -37,19 +47,22 @@ use serde::de::DeserializeOwned;
 
 pub use delivery::Delivery;
 pub use get_many::DoneMany;
+pub use join_all::{AnyQueue, join_all, join_all_timeout};
 pub use put_many::{PutMany, RefusedItem};
 pub use put_with::PutOptions;
 
-use self::side::Side;
+use self::destination::{Destination, going};
+use self::far::{kind_of, wait_of};
+use self::side::{Side, destination_of};
 use self::waiting_task::WaitingTask;
 use crate::broker::{Broker, Deadline, Envelope, current};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
 use crate::handler::held;
 use crate::payload::{self, NotSerialized, Payload};
-use crate::protocol::frame::{Answer, Ask, Wait};
+use crate::protocol::frame::{Answer, Ask};
 use crate::store::StoredLetter;
-use crate::worker::session::{Received, Session};
+use crate::worker::session::Session;
 use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options, Outcome, Refusal};
 
 /// A queue whose items are acknowledged, and which can be joined: `join` returns when every item
@@ -171,13 +184,18 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 }
 
 impl<T> JoinableQueue<T> {
+    fn of_side(side: Side) -> Self {
+        let items = PhantomData;
+        JoinableQueue { side, items }
+    }
+
     /// Returns the broker, if this is not a worker process's handle.
     pub(crate) fn broker(&self) -> Result<&Arc<Broker>, Kind> {
         match &self.side {
             Side::Local(broker) => Ok(broker),
             Side::Remote(_) => Err(Kind::invalid(
                 "queue",
-                "a worker process cannot start workers for the queue it works for",
+                "it is another process's: only that one can start workers for it, and steer it",
             )),
         }
     }
@@ -234,15 +252,14 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     {
         match &self.side {
             Side::Local(broker) => {
-                let body = serialized(item, broker.shares_memory())?;
+                let body = serialized_for(item, broker)?;
                 broker.put(Envelope::of(body), deadline, current::holds(broker))
             }
-            Side::Remote(session) => {
-                let body = serialized(item, true)?;
-                match session.ask_put(wait_of(deadline), body, deadline) {
-                    Ok(Answer::Accepted(id)) => Ok(id),
-                    Ok(answer) => Err(kind_of(answer)),
-                    Err(lack) => Err(Kind::NoSharedMemory(lack)),
+            Side::Remote(far) => {
+                let body = serialized(item, true, self.side.destination()?)?;
+                match far.ask_put(wait_of(deadline), body, deadline)? {
+                    Answer::Accepted(id) => Ok(id),
+                    answer => Err(kind_of(answer)),
                 }
             }
         }
@@ -282,18 +299,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                     let job = broker.get(deadline).map_err(Error)?;
                     Delivery::of_job(self.side.clone(), &job)
                 }
-                Side::Remote(session) => {
-                    let ask = Ask::Get {
-                        wait: wait_of(deadline),
-                        at_most: 1,
-                    };
-                    match session.ask(ask, deadline) {
-                        Answer::Item(arrival) => {
-                            let side = self.side.clone();
-                            session.take(&arrival, || Delivery::of_arrival(side, &arrival))
-                        }
-                        answer => return Err(Error(kind_of(answer))),
-                    }
+                Side::Remote(far) => {
+                    let items = far.ask_items(wait_of(deadline), 1, deadline)?;
+                    let item = items.first();
+                    item.and_then(|item| Delivery::of_arrival(&self.side, &**far, item))
                 }
             };
             // An item that does not decode was refused, and counts as a failed attempt.
@@ -377,11 +386,11 @@ impl<T> JoinableQueue<T> {
                 let (done, dead) = broker.join(deadline).map_err(Error)?;
                 Ok(Joined { done, dead })
             }
-            Side::Remote(session) => {
+            Side::Remote(far) => {
                 let ask = Ask::Join {
                     wait: wait_of(deadline),
                 };
-                match session.ask(ask, deadline) {
+                match far.ask(ask, deadline)? {
                     Answer::Joined { done, dead } => Ok(Joined { done, dead }),
                     answer => Err(Error(kind_of(answer))),
                 }
@@ -423,22 +432,17 @@ impl<T> JoinableQueue<T> {
     fn state(&self) -> (usize, bool, bool) {
         match &self.side {
             Side::Local(broker) => broker.state(),
-            Side::Remote(session) => match session.ask(Ask::State, Deadline::Forever) {
-                Answer::State {
+            Side::Remote(far) => match far.ask(Ask::State, Deadline::Forever) {
+                Ok(Answer::State {
                     len,
                     is_full,
                     is_closed,
-                } => (
-                    usize::try_from(len).unwrap_or(usize::MAX),
-                    is_full,
-                    is_closed,
-                ),
+                }) => {
+                    let len = usize::try_from(len).unwrap_or(usize::MAX);
+                    (len, is_full, is_closed)
+                }
                 // This is no answer to the question, so nothing more can be had of this queue.
-                Answer::Accepted(_)
-                | Answer::Item(_)
-                | Answer::Joined { .. }
-                | Answer::Closed
-                | Answer::Refused { .. } => (0, false, true),
+                Ok(_) | Err(_) => (0, false, true),
             },
         }
     }
@@ -448,9 +452,9 @@ impl<T> JoinableQueue<T> {
     pub fn close(&self) {
         match &self.side {
             Side::Local(broker) => broker.with(|core| core.close()),
-            Side::Remote(session) => {
+            Side::Remote(far) => {
                 // The answer only confirms it.
-                let _ = session.ask(Ask::Close, Deadline::Forever);
+                let _ = far.ask(Ask::Close, Deadline::Forever);
             }
         }
     }
@@ -563,33 +567,22 @@ fn decoded<T: DeserializeOwned>(letter: StoredLetter) -> Option<DeadLetter<T>> {
     Some(letter.with_payload(item))
 }
 
-/// Serializes an item for a queue or for another receiver.
-pub(crate) fn serialized<T: Serialize + ?Sized>(
+/// Serializes an item for a queue of this process.
+pub(crate) fn serialized_for<T: Serialize + ?Sized>(
+    item: &T,
+    broker: &Broker,
+) -> Result<Payload, Kind> {
+    serialized(item, broker.shares_memory(), destination_of(broker))
+}
+
+/// Serializes an item that goes there.
+fn serialized<T: Serialize + ?Sized>(
     item: &T,
     may_share: bool,
+    to: Destination,
 ) -> Result<Payload, Kind> {
-    payload::serialize(item, may_share).map_err(|error| match error {
+    going(to, || payload::serialize(item, may_share)).map_err(|error| match error {
         NotSerialized::Refused { type_name, why } => Kind::NotSerializable { type_name, why },
         NotSerialized::NoMemory(lack) => Kind::NoSharedMemory(lack),
     })
-}
-
-fn wait_of(deadline: Deadline) -> Wait {
-    match deadline {
-        Deadline::None => Wait::No,
-        Deadline::Forever | Deadline::Until(_) => Wait::UntilCancelled,
-    }
-}
-
-/// Returns the error for an answer other than the expected one. An answer to another question means
-/// that the supervisor cannot go on.
-fn kind_of(answer: Answer<Received>) -> Kind {
-    match answer {
-        Answer::Refused { refusal, why } => Kind::of(refusal, &why),
-        Answer::Accepted(_)
-        | Answer::Item(_)
-        | Answer::Joined { .. }
-        | Answer::State { .. }
-        | Answer::Closed => Kind::SupervisorGone,
-    }
 }

@@ -14,5 +14,6 @@ pub(crate) mod poll;
 pub(crate) mod program;
 pub(crate) mod signals;
 pub(crate) mod stderr;
+pub(crate) mod stream;
 pub(crate) mod threads;
 pub(crate) mod title;

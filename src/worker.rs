@@ -15,6 +15,7 @@ mod memory;
 mod orphan;
 pub(crate) mod roles;
 pub(crate) mod session;
+pub(crate) mod stopping;
 mod uplink;
 
 use std::fmt;

@@ -6,6 +6,7 @@
 //! or serve the control API do not count. It does not know what the caller waits for.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
@@ -48,7 +49,8 @@ impl Broker {
         deadline: Deadline,
         recheck: &mut Recheck,
     ) -> Result<Deadline, Kind> {
-        let is_served = core.dispatcher.was_ever_served() || self.has_inline();
+        let may_be_served = self.doors.load(Ordering::Relaxed) > 0 || self.has_inline();
+        let is_served = core.dispatcher.was_ever_served() || may_be_served;
         if is_served || matches!(deadline, Deadline::None) {
             return Ok(deadline);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::mailboxes::ItemEnd;
+use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::link::process::{Through, UplinkReader};
 use crate::payload::Payload;
@@ -163,6 +164,8 @@ impl Core {
             Up::Worn => self.worn(holder),
             Up::Keeps { ordinal } => self.keep(Token::of(holder, ordinal), holder),
             Up::Forget { segment } => uplink.forget(segment),
+            Up::Connect { number } => self.connect(holder, uplink, number)?,
+            Up::Stopping => return Err("said by its ring what belongs on a connection".into()),
             Up::Released { ordinal } => {
                 if let Some(attachment) = self.attachments.get_mut(holder) {
                     attachment.link.release(ordinal);
@@ -219,11 +222,7 @@ impl Core {
         outcome: Outcome<Body<'_>>,
         uplink: &mut UplinkReader,
     ) -> Result<(), String> {
-        if let Outcome::Failed { cause, .. } = &outcome
-            && !cause.is_a_workers_word()
-        {
-            return Err(format!("said what only its supervisor can know: {cause}"));
-        }
+        Core::check_word(&outcome)?;
         // It is found even if no caller wants it, so that what the worker sent is taken off.
         let outcome = outcome.try_map(|body| uplink.find(body))?;
         if !self.dispatcher.is_heard(token, outcome.is_return()) {
@@ -237,6 +236,16 @@ impl Core {
         Ok(())
     }
 
+    /// Checks that an outcome is one that whoever made the attempt can know.
+    pub(super) fn check_word<R>(outcome: &Outcome<R>) -> Result<(), String> {
+        match outcome {
+            Outcome::Failed { cause, .. } if !cause.is_a_workers_word() => {
+                Err(format!("said what only its supervisor can know: {cause}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn receive_ask(
         &mut self,
         holder: HolderId,
@@ -245,16 +254,32 @@ impl Core {
         uplink: &mut UplinkReader,
     ) -> Result<(), String> {
         let request = Request { holder, number };
+        if let Ask::Put { wait, body } = ask {
+            let bytes = uplink.find(body)?;
+            self.receive_put(request, Payload::received(&bytes, true), wait);
+        } else {
+            self.receive_question(request, ask);
+        }
+        Ok(())
+    }
+
+    /// Handles a put of another process.
+    pub(super) fn receive_put(&mut self, request: Request, body: Payload, wait: Wait) {
+        match self.storage.limit_size(body.len()) {
+            Ok(()) => {
+                let waits = wait == Wait::UntilCancelled;
+                self.dispatcher.ask_put(request, Envelope::of(body), waits);
+            }
+            Err(refusal) => self.refuse(request, refusal),
+        }
+    }
+
+    /// Handles any other request of another process.
+    pub(super) fn receive_question(&mut self, request: Request, ask: Ask<'_>) {
         let waits = |wait| wait == Wait::UntilCancelled;
         match ask {
-            Ask::Put { wait, body } => {
-                let bytes = uplink.find(body)?;
-                let envelope = Envelope::of(Payload::received(&bytes, true));
-                match self.storage.limit_size(bytes.len()) {
-                    Ok(()) => self.dispatcher.ask_put(request, envelope, waits(wait)),
-                    Err(refusal) => self.refuse(request, refusal),
-                }
-            }
+            // It has an item, and is handled apart.
+            Ask::Put { .. } => {}
             Ask::Get { wait, at_most } => {
                 // More would be too much for one go.
                 let at_most = at_most.min(RUN_ITEMS) as usize;
@@ -267,7 +292,6 @@ impl Core {
                 self.send_answer(request, Answer::Closed);
             }
         }
-        Ok(())
     }
 
     pub(super) fn reply(&mut self, request: Request, reply: Reply) {
@@ -291,7 +315,12 @@ impl Core {
     /// Answers with items. The attempt of one that cannot be brought to the worker has failed; if that
     /// is so with all of them, the worker goes on waiting.
     fn hand_over(&mut self, request: Request, mut items: Vec<Handed>) {
-        items.retain(|handed| self.is_within_reach(handed.token));
+        items.retain(|handed| self.is_within_reach(handed));
+        if self.emitter.wants_items() && self.dispatcher.is_client(request.holder) {
+            // A worker says itself when it begins.
+            let tokens = items.iter().map(|handed| handed.token);
+            tokens.for_each(|token| self.report_started(token, None));
+        }
         let Some(attachment) = self.attachments.get_mut(request.holder) else {
             return;
         };
@@ -309,22 +338,33 @@ impl Core {
         self.unsent.push_back(request.holder);
     }
 
-    /// Makes sure that a worker process can read this delivery's payload. If that cannot be done, the
+    /// Makes sure that the other process can read this delivery's payload. If that cannot be done, the
     /// attempt has failed.
-    fn is_within_reach(&mut self, token: Token) -> bool {
-        let Some(envelope) = self.dispatcher.ledger.payload_mut(token) else {
+    fn is_within_reach(&mut self, handed: &Handed) -> bool {
+        let is_client = self.dispatcher.is_client(handed.holder);
+        let attachment = self.attachments.get(handed.holder);
+        let bytes_max = attachment.map_or(0, |attachment| attachment.link.body_bytes_max());
+        let Some(envelope) = self.dispatcher.ledger.payload_mut(handed.token) else {
             return false;
         };
-        match envelope.body.share() {
+        let reached = match is_client {
+            true if envelope.body.len() > bytes_max => Err(NoSharedMemory(format!(
+                "it has {} bytes, and a connection takes {bytes_max} at most",
+                envelope.body.len()
+            ))),
+            true => Ok(()),
+            false => envelope.body.share(),
+        };
+        match reached {
             Ok(()) => true,
             Err(lack) => {
-                self.fail_undeliverable(token, lack);
+                self.fail_undeliverable(handed.token, lack);
                 false
             }
         }
     }
 
-    fn refuse(&mut self, request: Request, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, request: Request, refusal: Refusal) {
         let why = self.why(refusal).to_owned();
         self.send_answer(request, Answer::Refused { refusal, why });
     }

@@ -57,7 +57,8 @@ pub(super) fn run(command: &StatusArgs) -> Result<u8, RunError> {
 /// Returns the state of a run for people.
 pub(super) fn page_of_run(status: &Value) -> String {
     let (name, state) = (printable(text(&status["name"])), text(&status["state"]));
-    let (pid, mode) = (number(&status["pid"]), text(&status["mode"]));
+    let (pid, mode) = (number(&status["pid"]), status["mode"].as_str());
+    let mode = mode.unwrap_or("without workers of its own");
     let up = time(&status["uptime_us"]);
     // Writing to a string cannot fail.
     let mut page = format!("run {name} (process {pid}, {mode}): {state}, for {up}\n");

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -23,6 +24,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Returns the process that has connected, by the kernel's word.
+    pub(super) fn pid(&self) -> Option<u32> {
+        let peer = self.stream.peer_cred().ok()?;
+        u32::try_from(peer.pid()?).ok()
+    }
+
     /// Returns `true` if the client has ended or closed its side, by the kernel's word of this
     /// moment.
     pub(super) fn is_gone(&self) -> bool {
@@ -31,6 +38,12 @@ impl Peer {
         let now = Timespec::default();
         // Without an answer it is not known to be gone.
         poll(&mut file, Some(&now)).is_ok() && file[0].revents().intersects(ends)
+    }
+}
+
+impl AsFd for Peer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

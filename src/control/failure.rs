@@ -1,9 +1,10 @@
 //! The answer to a request that failed: `{code, message}`, with its HTTP status. The codes are
 //! a contract with other programs: see `docs/api.md`.
 
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
+use hyper::{Method, StatusCode};
 use serde_json::json;
 
 use crate::error::Error;
@@ -77,6 +78,21 @@ impl IntoResponse for RequestFailure {
         let body = json!({"code": self.code, "message": self.message});
         answer(self.status, body.to_string())
     }
+}
+
+/// Says that there is no such path.
+pub(super) async fn unknown_path(request: Request) -> RequestFailure {
+    let message = format!(
+        "there is nothing at {}; docs/api.md has the paths, which begin with /v1/",
+        request.uri().path()
+    );
+    RequestFailure::new(StatusCode::NOT_FOUND, "unknown_path", message)
+}
+
+/// Says that a path is not asked by this method.
+pub(super) async fn wrong_method(method: Method, request: Request) -> RequestFailure {
+    let message = format!("{method} is not for {}", request.uri().path());
+    RequestFailure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
 }
 
 /// Makes a response of a JSON text.

@@ -11,17 +11,18 @@ use axum::extract::{Extension, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put as put_method};
 use axum::{Router, middleware};
+use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Method, StatusCode};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
+use super::attach::{AttachedClients, go_on_in_frames};
 use super::body::BodyMemory;
 use super::connection::Peer;
 use super::events::EventListeners;
-use super::failure::{RequestFailure, answer};
+use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::{FAILURES_MAX, LatestFailures};
 use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
@@ -29,8 +30,10 @@ use super::item::{self, StateWord};
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
+use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
+use crate::broker::clients::Admit;
 use crate::error::Error;
 use crate::observe::Observer;
 use crate::queue::Joined;
@@ -47,6 +50,7 @@ pub(super) struct Api {
     pub(super) target: Arc<dyn ControlTarget>,
     pub(super) listeners: EventListeners,
     pub(super) gate: Gate,
+    pub(super) attached: Arc<AttachedClients>,
     /// It listens for as long as this is there.
     failures: Arc<LatestFailures>,
     keys: Mutex<PutKeys>,
@@ -73,6 +77,7 @@ impl Api {
             failures,
             listeners: EventListeners::default(),
             gate: Gate::default(),
+            attached: Arc::new(AttachedClients::new(clients_max())),
             keys: Mutex::default(),
             memory: BodyMemory::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -89,6 +94,7 @@ impl Api {
         self.target.unlisten(&failures);
         self.target.wake_putters();
         self.listeners.end();
+        self.attached.end();
     }
 
     /// Returns what is kept of the end of an item that has ended.
@@ -149,23 +155,11 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
+        .route("/v1/attach", get(attach))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(explain))
         .with_state(api)
-}
-
-async fn unknown_path(request: Request) -> RequestFailure {
-    let message = format!(
-        "there is nothing at {}; docs/api.md has the paths, which begin with /v1/",
-        request.uri().path()
-    );
-    RequestFailure::new(StatusCode::NOT_FOUND, "unknown_path", message)
-}
-
-async fn wrong_method(method: Method, request: Request) -> RequestFailure {
-    let message = format!("{method} is not for {}", request.uri().path());
-    RequestFailure::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message)
 }
 
 /// Says in our form what axum says in plain words of a path or query that it cannot read.
@@ -567,6 +561,20 @@ async fn stop(State(api): SharedApi, body: Body) -> ApiAnswer {
 
 fn bad_stop() -> RequestFailure {
     RequestFailure::bad("bad_body", "the body is nothing, or {\"now\": true}")
+}
+
+/// Lets a connection go on in frames, by which another program uses the queue.
+async fn attach(
+    State(api): SharedApi,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let gate = Arc::clone(&api);
+    let admit: Admit = Arc::new(move |put| {
+        let passing = gate.gate.pass();
+        passing.inspect(|_| put()).is_some()
+    });
+    go_on_in_frames(&api.attached, api.target.served(), admit, peer, request)
 }
 
 /// Tells of every event from now on, until the run ends.

@@ -133,7 +133,7 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
 
 /// Returns how many clients are served at a time: they may take a quarter of the files that can still
 /// be opened, because workers need files too.
-fn clients_max() -> usize {
+pub(super) fn clients_max() -> usize {
     let open = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count());
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());
@@ -206,7 +206,8 @@ async fn serve_client(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_time)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // What goes wrong on a connection is its client's loss.

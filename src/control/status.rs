@@ -17,7 +17,8 @@ use dishrack_core::ledger::Counts;
 pub(super) struct RunStatus {
     pub(super) name: String,
     pub(super) pid: u32,
-    pub(super) mode: Mode,
+    /// `None` for a queue that is served without workers.
+    pub(super) mode: Option<Mode>,
     pub(super) state: &'static str,
     pub(super) uptime_us: u64,
     pub(super) counts: AllCounts,
@@ -77,7 +78,7 @@ impl From<WorkerDeath> for LastDeath {
 /// The facts about a run, beside its name.
 #[derive(Debug)]
 pub(super) struct Facts {
-    pub(super) mode: Mode,
+    pub(super) mode: Option<Mode>,
     pub(super) is_paused: bool,
     pub(super) is_closed: bool,
     pub(super) uptime: Duration,

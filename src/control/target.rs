@@ -1,6 +1,7 @@
 //! The subject of the control API: a queue and its workers, whatever the items are. It does not know
 //! how requests come.
 
+use std::any::type_name;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,12 +14,13 @@ use serde_json::Value;
 use super::output::ItemOutputs;
 use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
-use crate::error::Error;
+use crate::broker::clients::ServedQueue;
+use crate::error::{Error, Kind};
 use crate::observe::progress::Progress;
 use crate::observe::{Event, Observer};
 use crate::queue::put_while::Bundle;
 use crate::queue::{JoinableQueue, Joined};
-use crate::supervision::Supervisor;
+use crate::supervision::{PoolStatus, Supervisor};
 use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::{Counts, ItemId, Refusal};
 
@@ -48,7 +50,8 @@ type EndRun = Arc<dyn Fn(bool) + Send + Sync>;
 /// ```
 pub struct Controlled<T, R> {
     queue: JoinableQueue<T>,
-    pool: Weak<Supervisor<T, R>>,
+    /// `None` where there are only clients.
+    pool: Option<Weak<Supervisor<T, R>>>,
     read: Read<T>,
     end_run: Option<EndRun>,
     is_process_ended: bool,
@@ -75,9 +78,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     /// they are served or not.
     #[must_use]
     pub fn new(queue: &JoinableQueue<T>, pool: &Arc<Supervisor<T, R>>) -> Self {
+        Self::of(queue, Some(Arc::downgrade(pool)))
+    }
+
+    fn of(queue: &JoinableQueue<T>, pool: Option<Weak<Supervisor<T, R>>>) -> Self {
         Controlled {
             queue: queue.clone(),
-            pool: Arc::downgrade(pool),
+            pool,
             read: Arc::new(|line| serde_json::from_slice(line).map_err(|why| why.to_string())),
             end_run: None,
             is_process_ended: false,
@@ -167,6 +174,26 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     }
 }
 
+impl<T: Serialize + DeserializeOwned + 'static> Controlled<T, ()> {
+    /// Describes a queue without workers of its own: other programs attach to it, and take its items.
+    #[must_use]
+    pub fn of_queue(queue: &JoinableQueue<T>) -> Self {
+        Self::of(queue, None)
+    }
+}
+
+impl<T, R> Controlled<T, R> {
+    /// Returns the supervisor, unless there is none any more.
+    fn pool(&self) -> Result<Arc<Supervisor<T, R>>, Error> {
+        let Some(pool) = &self.pool else {
+            let why = "this queue has no workers of its own: other programs take its items";
+            return Err(Error(Kind::invalid("workers", why)));
+        };
+        let closed = || Error(Refusal::Closed.into());
+        pool.upgrade().ok_or_else(closed)
+    }
+}
+
 /// Returns the key of one item of a put with this key. No line of a text that a run puts has such a
 /// one, which begins with a zero byte.
 fn key_of_line(key: &str, place: u64) -> Vec<u8> {
@@ -238,6 +265,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
     fn wake_putters(&self);
 
+    /// Returns the queue, for clients that attach; `None` where it is another process's.
+    fn served(&self) -> Option<ServedQueue>;
+
+    /// Notes that clients may attach from now on, or may not any more.
+    fn set_open(&self, is_open: bool);
+
     fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error>;
 
     fn unlisten(&self, listener: &Arc<dyn Observer>);
@@ -253,8 +286,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
 impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Controlled<T, R> {
     fn facts(&self) -> Result<Option<Facts>, Error> {
-        let Some(supervisor) = self.pool.upgrade() else {
-            return Ok(None);
+        let (mode, status) = match &self.pool {
+            None => (None, PoolStatus::none()),
+            Some(pool) => match pool.upgrade() {
+                None => return Ok(None),
+                Some(pool) => (Some(pool.mode()), pool.status()),
+            },
         };
         let (counts, uptime) = (self.queue.counts()?, self.queue.age()?);
         let mut pace = self.pace.lock();
@@ -264,14 +301,14 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
             Some(expected) => expected(),
         });
         Ok(Some(Facts {
-            mode: supervisor.mode(),
+            mode,
             is_paused: self.queue.is_paused()?,
             is_closed: self.queue.is_closed(),
             uptime,
             counts,
             rate: pace.rate(uptime),
             left: pace.time_left(uptime),
-            pool: supervisor.status(),
+            pool: status,
         }))
     }
 
@@ -301,17 +338,11 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
     }
 
     fn scale(&self, workers: usize, time: Duration) -> Result<(), Error> {
-        match self.pool.upgrade() {
-            Some(pool) => pool.scale_timeout(workers, time),
-            None => Err(Error(Refusal::Closed.into())),
-        }
+        self.pool()?.scale_timeout(workers, time)
     }
 
     fn reload(&self) -> Result<(), Error> {
-        match self.pool.upgrade() {
-            Some(pool) => pool.reload(),
-            None => Err(Error(Refusal::Closed.into())),
-        }
+        self.pool()?.reload()
     }
 
     fn read(&self, body: &[u8], key: Option<&str>) -> Result<Bundle, (usize, String)> {
@@ -378,15 +409,26 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
             return end_run(is_at_once);
         }
         self.queue.close();
-        match (self.pool.upgrade(), is_at_once) {
-            (None, _) => {}
-            (Some(pool), true) => pool.kill(),
-            (Some(pool), false) => pool.stop(),
+        match (self.pool(), is_at_once) {
+            (Err(_), _) => {}
+            (Ok(pool), true) => pool.kill(),
+            (Ok(pool), false) => pool.stop(),
         }
     }
 
     fn wake_putters(&self) {
         self.queue.wake_putters();
+    }
+
+    fn served(&self) -> Option<ServedQueue> {
+        let broker = self.queue.broker().ok()?;
+        Some((Arc::clone(broker), type_name::<T>()))
+    }
+
+    fn set_open(&self, is_open: bool) {
+        if let Ok(broker) = self.queue.broker() {
+            broker.set_open(is_open);
+        }
     }
 
     fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::copies;
-use crate::payload::{self, Payload};
+use crate::payload::{self, Payload, reason};
 use dishrack_core::ledger::{Cause, Outcome};
 
 /// An error of this crate's own handlers, which carries more than text. Displayed, it is that text.
@@ -62,7 +62,10 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
     // A type's own Deserialize is the user's code, so it may panic too.
     match catch_unwind(|| postcard::from_bytes(body)) {
         Ok(Ok(item)) => Ok(item),
-        Ok(Err(error)) => Err(Cause::Undecodable(format!("{}: {error}", type_name::<T>()))),
+        Ok(Err(error)) => {
+            let why = reason::take().unwrap_or_else(|| error.to_string());
+            Err(Cause::Undecodable(format!("{}: {why}", type_name::<T>())))
+        }
         Err(payload) => Err(Cause::Undecodable(message_of(&*payload))),
     }
 }

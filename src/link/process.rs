@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -271,6 +272,14 @@ impl UplinkReader {
     /// Forgets a segment that the worker does not name any more.
     pub(crate) fn forget(&mut self, segment: u32) {
         self.segments.forget(segment);
+    }
+
+    /// Takes the socket that the worker has sent with this number.
+    ///
+    /// # Errors
+    /// The reason for which it is missing.
+    pub(crate) fn take_socket(&mut self, number: u32) -> Result<OwnedFd, String> {
+        self.segments.take_socket(number)
     }
 
     pub(crate) fn next(&mut self, record: &mut Vec<u8>) -> Result<bool, Corrupt> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 8;
+pub(crate) const PROTOCOL: u32 = 9;
 
 /// The greatest number of items that one request brings, and of deliveries that one record
 /// acknowledges.
@@ -111,6 +111,10 @@ pub(crate) enum Up<'a> {
     Released { ordinal: u64 },
     /// No record will name the worker's segment with this number again.
     Forget { segment: u32 },
+    /// The socket that was sent with this number is a connection to a queue of the supervisor's.
+    Connect { number: u32 },
+    /// This process is asked to end, and gets nothing more by its connection.
+    Stopping,
 }
 
 /// An item that answers a request: the place of its payload in a record, or the payload's form at
@@ -249,7 +253,9 @@ impl RingRecord for Up<'_> {
             | Up::Worn
             | Up::Keeps { .. }
             | Up::Released { .. }
-            | Up::Forget { .. } => 0,
+            | Up::Forget { .. }
+            | Up::Connect { .. }
+            | Up::Stopping => 0,
         };
         FIXED_BYTES_MAX + text
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel;
 use super::frame::Nudge;
+use super::stream::QueueAddress;
 use crate::sys::descriptors::DescriptorSocket;
 
 /// The variable with the supervisor's pid and the number of the inherited socket.
@@ -62,6 +63,10 @@ pub(crate) struct Assignment {
     /// The served function that it runs.
     pub(crate) role: String,
     pub(crate) item_type: String,
+    /// The queue that it works for.
+    pub(crate) queue: QueueAddress,
+    /// True if items of that queue outlive the supervisor's process.
+    pub(crate) keeps_items: bool,
     pub(crate) supervisor: u32,
     /// True if it must say when work on an item begins.
     pub(crate) announces_starts: bool,

@@ -1,4 +1,5 @@
-//! Segments of shared memory that another process must map before it can read what lies in them.
+//! Segments of shared memory that another process must map before it can read what lies in them, and
+//! other files that go the same way.
 //!
 //! The writing side keeps [`SentSegments`], which the other side knows; the reading side keeps
 //! [`ReceivedSegments`]. A segment is sent before the first record that names it is shown, so a
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
@@ -18,10 +19,12 @@ use crate::payload::segment::{Segment, SegmentPart};
 use crate::sys::descriptors::{Datagram, DescriptorSocket};
 use crate::sys::memory::ReadableMapping;
 
-/// The message with a segment's file: the number by which records name the segment.
+/// The message with a file: the number by which records name it.
 #[derive(Debug, Serialize, Deserialize)]
-struct SegmentNumber {
-    segment: u32,
+enum FileNumber {
+    Segment(u32),
+    /// A socket, which is a connection to a queue.
+    Socket(u32),
 }
 
 /// Our segments that the other side knows.
@@ -79,18 +82,19 @@ impl SentSegments {
 /// # Errors
 /// The other side is gone, or has not taken the earlier ones (`WouldBlock`).
 pub(crate) fn send(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
-    let number = SegmentNumber {
-        segment: segment.number,
-    };
+    let number = FileNumber::Segment(segment.number);
     socket.send(&number, &[segment.file()])
 }
 
 /// Sends a segment, and waits until there is room for it.
 pub(crate) fn send_in_time(socket: &DescriptorSocket, segment: &Segment) -> io::Result<()> {
-    let number = SegmentNumber {
-        segment: segment.number,
-    };
+    let number = FileNumber::Segment(segment.number);
     socket.send_in_time(&number, &[segment.file()])
+}
+
+/// Sends a socket, and waits until there is room for it.
+pub(crate) fn send_socket(by: &DescriptorSocket, number: u32, socket: &OwnedFd) -> io::Result<()> {
+    by.send_in_time(&FileNumber::Socket(number), &[socket.as_fd()])
 }
 
 /// A part of another process's segment.
@@ -131,10 +135,11 @@ impl SegmentView {
     }
 }
 
-/// The other side's segments that we were sent.
+/// The other side's segments that we were sent, and sockets that nobody has taken yet.
 pub(crate) struct ReceivedSegments {
     socket: Arc<DescriptorSocket>,
     known: HashMap<u32, Arc<ReadableMapping>>,
+    sockets: HashMap<u32, OwnedFd>,
 }
 
 impl fmt::Debug for ReceivedSegments {
@@ -149,7 +154,23 @@ impl ReceivedSegments {
         ReceivedSegments {
             socket,
             known: HashMap::new(),
+            sockets: HashMap::new(),
         }
+    }
+
+    /// Takes the socket that was sent with this number.
+    ///
+    /// # Errors
+    /// The reason for which it is missing.
+    pub(crate) fn take_socket(&mut self, number: u32) -> Result<OwnedFd, String> {
+        if !self.sockets.contains_key(&number) {
+            let is_it =
+                |file: &FileNumber| matches!(file, FileNumber::Socket(one) if *one == number);
+            self.meet(is_it)
+                .map_err(|error| format!("sent no socket: {error}"))?;
+        }
+        let socket = self.sockets.remove(&number);
+        socket.ok_or_else(|| "named a socket that it has not sent".into())
     }
 
     pub(crate) fn forget(&mut self, number: u32) {
@@ -167,7 +188,9 @@ impl ReceivedSegments {
         length: usize,
     ) -> Result<SegmentView, String> {
         if !self.known.contains_key(&segment) {
-            self.meet(segment)
+            let is_it =
+                |file: &FileNumber| matches!(file, FileNumber::Segment(one) if *one == segment);
+            self.meet(is_it)
                 .map_err(|error| format!("sent no shared memory: {error}"))?;
         }
         let memory = self.known.get(&segment);
@@ -180,18 +203,30 @@ impl ReceivedSegments {
         })
     }
 
-    /// Receives segments up to this one. A socket holds a few hundred at most, so a sender that
-    /// goes on while we read is not trusted beyond `SEGMENTS_MAX`.
-    fn meet(&mut self, wanted: u32) -> io::Result<()> {
-        for _ in 0..SEGMENTS_MAX {
-            let datagram: Option<Datagram<SegmentNumber>> = self.socket.receive()?;
+    /// Receives files up to the wanted one. A socket holds a few hundred at most, so a sender that
+    /// goes on while we read is not trusted beyond `FILES_MAX`.
+    fn meet(&mut self, is_wanted: impl Fn(&FileNumber) -> bool) -> io::Result<()> {
+        for _ in 0..FILES_MAX {
+            let datagram: Option<Datagram<FileNumber>> = self.socket.receive()?;
             let Some(Datagram { message, files }) = datagram else {
                 break;
             };
-            let file = files.first().ok_or(io::ErrorKind::InvalidData)?;
-            let memory = ReadableMapping::map(file.as_fd())?;
-            self.known.insert(message.segment, Arc::new(memory));
-            if message.segment == wanted {
+            let file = files.into_iter().next();
+            let file = file.ok_or(io::ErrorKind::InvalidData)?;
+            let is_last = is_wanted(&message);
+            match message {
+                FileNumber::Segment(number) => {
+                    let memory = ReadableMapping::map(file.as_fd())?;
+                    self.known.insert(number, Arc::new(memory));
+                }
+                FileNumber::Socket(number) if self.sockets.len() < SOCKETS_MAX => {
+                    self.sockets.insert(number, file);
+                }
+                FileNumber::Socket(_) => {
+                    return Err(io::Error::other("there are sockets that it never names"));
+                }
+            }
+            if is_last {
                 break;
             }
         }
@@ -199,8 +234,11 @@ impl ReceivedSegments {
     }
 }
 
-/// More segments than a socket holds.
-const SEGMENTS_MAX: usize = 1024;
+/// The greatest number of sockets that wait to be named.
+const SOCKETS_MAX: usize = 64;
+
+/// More files than a socket holds.
+const FILES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {

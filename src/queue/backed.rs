@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::side::Side;
-use super::{JoinableQueue, serialized};
+use super::{JoinableQueue, serialized_for};
 use crate::broker::{Broker, Envelope, NONE_ON_A_STREAM, current};
 use crate::error::{Error, Kind};
 use crate::store::stream::sealed::OpenedStream;
@@ -191,7 +191,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let Side::Local(broker) = &self.side else {
             return self.put(item).map(Some);
         };
-        let body = serialized(item, broker.shares_memory())?;
+        let body = serialized_for(item, broker)?;
         let print = key.and_then(|key| broker.storage.local()?.print_of(key));
         let envelope = Envelope::with_print(body, print);
         let put = broker.put_unsynced(envelope, current::holds(broker));

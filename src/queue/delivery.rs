@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::far::{ArrivedItem, FarEnd};
 use super::side::Side;
 use crate::error::Error;
 use crate::handler::attempt::decode;
 use crate::handler::held;
 use crate::link::LocalDelivery;
 use crate::payload::Payload;
-use crate::worker::session::Received;
 use dishrack_core::ledger::{Cause, HolderId, ItemId, Outcome, Token};
 
 /// An item that was got and is not acknowledged. It derefs to the item.
@@ -150,11 +150,16 @@ impl<T: DeserializeOwned> Delivery<T> {
         Self::new(side, job.token, job.id, job.attempt, &job.body)
     }
 
-    pub(super) fn of_arrival(side: Side, arrival: &Received) -> Option<Self> {
-        // The supervisor knows the holder.
-        let token = Token::of(HolderId::default(), arrival.ordinal);
-        let (id, attempt) = (arrival.id, arrival.attempt);
-        Self::new(side, token, id, attempt, arrival.body())
+    /// The same for an item that has come from another process.
+    pub(super) fn of_arrival(side: &Side, far: &dyn FarEnd, arrival: &ArrivedItem) -> Option<Self> {
+        // The other process knows the holder.
+        let token = Token::of(HolderId::default(), arrival.ordinal());
+        let (id, attempt) = (arrival.id(), arrival.attempt());
+        let mut made = None;
+        far.take(arrival, &mut || {
+            made = Self::new(side.clone(), token, id, attempt, arrival.body());
+        });
+        made
     }
 
     fn new(side: Side, token: Token, id: ItemId, attempt: u32, body: &[u8]) -> Option<Self> {

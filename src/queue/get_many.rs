@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::batch::BATCH_ITEMS;
+use super::far::FarEnd;
 use super::side::Side;
-use super::{Delivery, JoinableQueue, kind_of};
+use super::{Delivery, JoinableQueue};
 use crate::broker::Deadline;
 use crate::error::Error;
 use crate::payload::Payload;
 use crate::protocol::frame::Wait;
-use crate::worker::session::Session;
 use dishrack_core::ledger::{ItemId, Outcome, Token};
 
 /// The outcome of a [`task_done_many`](JoinableQueue::task_done_many).
@@ -54,7 +54,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     pub fn get_many(&self, at_most: usize) -> Result<Vec<Delivery<T>>, Error> {
         let broker = match &self.side {
             Side::Local(broker) => broker,
-            Side::Remote(session) => return self.get_many_of(session, at_most),
+            Side::Remote(far) => return self.get_many_of(&**far, at_most),
         };
         let mut jobs = Vec::new();
         loop {
@@ -70,7 +70,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 
     /// Does the same from a worker process, by requests for as many as one answer brings.
-    fn get_many_of(&self, session: &Session, at_most: usize) -> Result<Vec<Delivery<T>>, Error> {
+    fn get_many_of(&self, far: &dyn FarEnd, at_most: usize) -> Result<Vec<Delivery<T>>, Error> {
         let mut deliveries = Vec::new();
         loop {
             let left = at_most.saturating_sub(deliveries.len()).max(1);
@@ -80,16 +80,15 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
                 false => (Wait::No, Deadline::None),
             };
             let number = u32::try_from(asked).unwrap_or(u32::MAX);
-            let arrivals = match session.ask_items(wait, number, deadline) {
+            let arrivals = match far.ask_items(wait, number, deadline) {
                 Ok(arrivals) => arrivals,
                 Err(_) if !deliveries.is_empty() => return Ok(deliveries),
-                Err(answer) => return Err(Error(kind_of(answer))),
+                Err(kind) => return Err(Error(kind)),
             };
             let is_less = arrivals.len() < asked;
-            deliveries.extend(arrivals.iter().filter_map(|arrival| {
-                let side = self.side.clone();
-                session.take(arrival, || Delivery::of_arrival(side, arrival))
-            }));
+            let arrivals = arrivals.iter();
+            let made = arrivals.filter_map(|item| Delivery::of_arrival(&self.side, far, item));
+            deliveries.extend(made);
             // Items that do not decode were refused, and others may be there.
             if (is_less && !deliveries.is_empty()) || deliveries.len() >= at_most.max(1) {
                 return Ok(deliveries);
@@ -128,9 +127,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         }
         let settled = match &self.side {
             Side::Local(broker) => broker.settle_many(&ours),
-            Side::Remote(session) => {
+            Side::Remote(far) => {
                 let ordinal = |(token, service): &(Token, Duration)| (token.ordinal(), *service);
-                session.settle_many(&ours.iter().map(ordinal).collect::<Vec<_>>())
+                far.settle_many(&ours.iter().map(ordinal).collect::<Vec<_>>())
             }
         };
         ids.into_iter()

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::batch::{Batch, Pace};
 use super::side::Side;
-use super::{JoinableQueue, serialized};
+use super::{JoinableQueue, serialized_for};
 use crate::broker::{Accepted, Broker, Envelope, PutAnswer};
 use crate::error::{Error, Kind};
 use crate::payload::Payload;
@@ -150,7 +150,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let items = (0..).zip(items);
         match &self.side {
             Side::Local(broker) => put_batches(broker, items, |item| {
-                serialized::<T>(item.borrow(), broker.shares_memory())
+                serialized_for::<T>(item.borrow(), broker)
             }),
             Side::Remote(_) => self.put_each(items),
         }

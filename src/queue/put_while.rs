@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{JoinableQueue, serialized};
+use super::{JoinableQueue, serialized_for};
 use crate::broker::{Accepted, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
@@ -51,7 +51,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         key: Option<&[u8]>,
     ) -> Result<(), Error> {
         let broker = self.broker()?;
-        let body = serialized(item, broker.shares_memory())?;
+        let body = serialized_for(item, broker)?;
         let limited = broker.storage.limit_size(body.len());
         limited.map_err(|refusal| Kind::of(refusal, ""))?;
         let print = key.and_then(|key| broker.storage.local()?.print_of(key));

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::side::Side;
-use super::{JoinableQueue, serialized};
+use super::{JoinableQueue, serialized_for};
 use crate::broker::{Deadline, Disagreement, Envelope, NONE_ON_A_STREAM, current};
 use crate::error::{Error, Kind};
 use dishrack_core::ledger::{Copies, ItemId};
@@ -123,7 +123,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         if let Some(why) = copies.and_then(cannot) {
             return Err(refused(&why));
         }
-        let body = serialized(item, broker.shares_memory()).map_err(Error)?;
+        let body = serialized_for(item, broker).map_err(Error)?;
         let envelope = Envelope::with_copies(body, copies);
         let put = broker.put(envelope, Deadline::Forever, current::holds(broker));
         put.map_err(Error)

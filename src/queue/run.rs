@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::batch::Batch;
 use super::side::Side;
-use super::{JoinableQueue, serialized};
+use super::{JoinableQueue, serialized_for};
 use crate::broker::{Core, Envelope, PutAnswer};
 use crate::error::{Error, Kind};
 use crate::observe::EventKind;
@@ -47,7 +47,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         key: Option<&[u8]>,
     ) -> Result<(), Error> {
         let broker = self.broker()?;
-        let body = serialized(item, broker.shares_memory())?;
+        let body = serialized_for(item, broker)?;
         // The broker refuses it too, but only with its batch, and others after it would be put.
         let limited = broker.storage.limit_size(body.len());
         limited.map_err(|refusal| Kind::of(refusal, ""))?;

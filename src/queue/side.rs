@@ -1,16 +1,18 @@
-//! The near end of a queue: in the supervisor's process, or in a worker's.
+//! The near end of a queue: in its own process, or in another one.
 
 use std::sync::Arc;
 
+use super::destination::Destination;
+use super::far::FarEnd;
 use crate::broker::{self, Broker};
+use crate::error::Kind;
 use crate::handler::held::Acknowledger;
 use crate::worker;
-use crate::worker::session::Session;
 
 #[derive(Debug, Clone)]
 pub(super) enum Side {
     Local(Arc<Broker>),
-    Remote(Arc<Session>),
+    Remote(Arc<dyn FarEnd>),
 }
 
 impl Side {
@@ -19,7 +21,7 @@ impl Side {
         match broker::current::get() {
             // It goes first in a worker process too, whose handler may run workers of its own.
             Some((broker, name)) => (name == item_type).then_some(Side::Local(broker)),
-            None => worker::current::get(item_type).map(Side::Remote),
+            None => worker::current::get(item_type).map(|session| Side::Remote(session)),
         }
     }
 
@@ -32,11 +34,20 @@ impl Side {
         }
     }
 
+    /// Returns where an item goes that is put on it.
+    pub(super) fn destination(&self) -> Result<Destination, Kind> {
+        Ok(match self {
+            Side::Local(broker) => destination_of(broker),
+            Side::Remote(far) if far.keeps_items()? => Destination::Kept,
+            Side::Remote(far) => Destination::Home(far.address()?.home),
+        })
+    }
+
     /// Returns the receiver of the outcomes of its deliveries.
     pub(super) fn acknowledger(&self) -> &dyn Acknowledger {
         match self {
             Side::Local(broker) => &**broker,
-            Side::Remote(session) => &**session,
+            Side::Remote(far) => &**far,
         }
     }
 
@@ -44,7 +55,15 @@ impl Side {
     pub(super) fn to_acknowledger(&self) -> Arc<dyn Acknowledger> {
         match self {
             Side::Local(broker) => Arc::<Broker>::clone(broker),
-            Side::Remote(session) => Arc::<Session>::clone(session),
+            Side::Remote(far) => Arc::<dyn FarEnd>::clone(far),
         }
+    }
+}
+
+/// Returns where an item goes that is put on a queue of this process.
+pub(crate) fn destination_of(broker: &Broker) -> Destination {
+    match broker.keeps_items() {
+        true => Destination::Kept,
+        false => Destination::Here,
     }
 }

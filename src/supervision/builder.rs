@@ -19,6 +19,8 @@ use crate::broker::{Comparison, NameItems};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
 use crate::observe::{Mode, Observer};
+use crate::payload::reason;
+use crate::queue::destination::{Destination, going};
 use crate::sys::stderr::{self, Outlet};
 use dishrack_core::ledger::Copies;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
@@ -191,10 +193,10 @@ impl Builder {
     /// # Errors
     /// `is_not_serializable`.
     pub fn context<C: Serialize>(mut self, context: &C) -> Result<Self, Error> {
-        let bytes = postcard::to_allocvec(context);
+        let bytes = going(Destination::Here, || postcard::to_allocvec(context));
         let bytes = bytes.map_err(|error| Kind::NotSerializable {
             type_name: type_name::<C>(),
-            why: error.to_string(),
+            why: reason::take().unwrap_or_else(|| error.to_string()),
         })?;
         self.context = Some(bytes.into());
         Ok(self)

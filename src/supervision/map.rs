@@ -13,7 +13,7 @@ use super::Supervisor;
 use crate::broker::{Broker, Envelope, ItemEnd, MailboxKey, PutAnswer, ReplyTo};
 use crate::error::{Error, ItemError, Kind};
 use crate::queue::batch::{BATCH_ITEMS, Batch, Pace};
-use crate::queue::serialized;
+use crate::queue::serialized_for;
 
 /// The number of items under way in one `map`, enough to keep workers with full credit busy.
 const WINDOW: u64 = 4096;
@@ -139,7 +139,7 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
     {
         let index = self.next_put;
         self.next_put += 1;
-        match serialized(&item, self.broker.shares_memory()) {
+        match serialized_for(&item, self.broker) {
             Ok(body) => {
                 let reply = ReplyTo {
                     mailbox: self.mailbox,

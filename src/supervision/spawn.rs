@@ -21,6 +21,7 @@ use crate::protocol::endpoints::Endpoints;
 use crate::protocol::frame::Nudge;
 use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, Order, mark_of};
 use crate::protocol::ring_pair::RingPair;
+use crate::protocol::stream::QueueAddress;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::{Handover, Program};
 use crate::sys::{memory, title};
@@ -112,6 +113,10 @@ pub(super) struct ChannelEnds {
 pub(super) struct Position {
     pub(super) role: &'static str,
     pub(super) item_type: &'static str,
+    /// The queue that they work for.
+    pub(super) queue: QueueAddress,
+    /// True if its items outlive this process.
+    pub(super) keeps_items: bool,
     pub(super) announces_starts: bool,
     /// The context that all workers are given, serialized, in memory that nobody can write to.
     pub(super) context: Option<Arc<OwnedFd>>,
@@ -167,6 +172,8 @@ pub(super) fn assign(
         name: name.to_owned(),
         role: position.role.to_owned(),
         item_type: position.item_type.to_owned(),
+        queue: position.queue,
+        keeps_items: position.keeps_items,
         supervisor: std::process::id(),
         announces_starts: position.announces_starts,
         memory_max,

@@ -147,6 +147,18 @@ pub struct PoolStatus {
     pub workers: Vec<WorkerInfo>,
 }
 
+impl PoolStatus {
+    /// Returns the state of no pool at all.
+    pub(crate) fn none() -> Self {
+        PoolStatus {
+            state: RunState::Running,
+            wanted: 0,
+            restarts: 0,
+            workers: Vec::new(),
+        }
+    }
+}
+
 /// One of a pool's workers, as the pool knows it.
 #[derive(Debug, Clone)]
 pub(super) struct RosterEntry {

@@ -13,7 +13,7 @@ use nix::unistd::{Pid, dup2_stderr, getppid, setsid};
 
 use super::orphan::Waker;
 use super::session::Session;
-use super::{orphan, roles, run};
+use super::{current, orphan, roles, run};
 use crate::fail;
 use crate::protocol::endpoints::Endpoints;
 use crate::protocol::orders::{Assignment, BOOT_VARIABLE, ForkReply, Order};
@@ -88,7 +88,10 @@ fn work(
         return exit::BOOT_FAILED;
     };
     match Session::open(assignment, endpoints, socket, waker) {
-        Some(session) => run(&role, &session),
+        Some(session) => {
+            current::enter(&session);
+            run(&role, &session)
+        }
         None => exit::BOOT_FAILED,
     }
 }

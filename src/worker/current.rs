@@ -1,7 +1,8 @@
-//! The session that the calling thread of a worker process works in, and its present item.
+//! The session of this worker process, the one that the calling thread works in, and its present
+//! item.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::session::Session;
 use dishrack_core::ledger::ItemId;
@@ -9,6 +10,19 @@ use dishrack_core::ledger::ItemId;
 thread_local! {
     static CURRENT: RefCell<Option<(Arc<Session>, &'static str)>> = const { RefCell::new(None) };
     static DELIVERY: Cell<Option<(ItemId, u32, u16)>> = const { Cell::new(None) };
+}
+
+static SESSION: OnceLock<Arc<Session>> = OnceLock::new();
+
+/// Sets the session of this process. It is called once, when this process becomes a worker.
+pub(super) fn enter(session: &Arc<Session>) {
+    // A process becomes a worker only once.
+    let _ = SESSION.set(Arc::clone(session));
+}
+
+/// Returns the session of this process, if it is a worker.
+pub(crate) fn session() -> Option<&'static Arc<Session>> {
+    SESSION.get()
 }
 
 /// Sets the session that this thread works in from now on, and the type of its items.

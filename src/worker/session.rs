@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use ipc_channel::ipc::IpcReceiver;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::context;
 use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::Received;
 use super::inbox::{Inbox, Incoming, Unsettled};
 use super::memory;
 use super::orphan::Waker;
 use super::uplink::Uplink;
+use super::{context, stopping};
 use crate::error::{Kind, NoSharedMemory};
 use crate::fail;
 use crate::handler::copies;
@@ -33,6 +33,7 @@ use crate::protocol::frame::{
 };
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
+use crate::protocol::stream::QueueAddress;
 use crate::sys::clock::Deadline;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
@@ -49,6 +50,10 @@ const COULD_CLOSE_NS: u64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) item_type: String,
+    /// The queue that it works for.
+    pub(crate) queue: QueueAddress,
+    /// True if items of that queue outlive the supervisor's process.
+    pub(crate) keeps_items: bool,
     announces_starts: bool,
     /// The resident memory, in bytes, above which the supervisor is told, once.
     memory_max: Option<u64>,
@@ -62,7 +67,7 @@ pub(crate) struct Session {
     ring_pair: Arc<RingPair>,
     /// Notices when code of this process has closed all files.
     descriptor_check: DescriptorCheck,
-    pub(super) uplink: Arc<Uplink>,
+    pub(crate) uplink: Arc<Uplink>,
     inbox: Mutex<Inbox>,
     next_request: AtomicU64,
 }
@@ -83,6 +88,8 @@ impl Session {
         drop(endpoints);
         let socket = Arc::new(socket);
         let session = Arc::new(Session {
+            queue: assignment.queue,
+            keeps_items: assignment.keeps_items,
             announces_starts: assignment.announces_starts,
             memory_max: assignment.memory_max,
             is_worn: AtomicBool::new(false),
@@ -144,8 +151,12 @@ impl Session {
             if self.ring_pair.urgent().take() {
                 self.sort_all(&mut inbox);
             }
+            let is_stopping = inbox.is_stopping;
             drop(inbox);
             self.wake_sleepers();
+            if is_stopping {
+                stopping::begin();
+            }
         }
     }
 

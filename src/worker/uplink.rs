@@ -5,10 +5,11 @@
 //! has is done. A thread, which sleeps unless a record waits, does so within four milliseconds.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ipc_channel::ipc::IpcSender;
@@ -25,7 +26,7 @@ use crate::protocol::ring::RingWriter;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
-use crate::sys::{exit, signals, stderr};
+use crate::sys::{exit, signals, stderr, stream};
 
 /// The longest time in which the supervisor does not see a record while a handler runs. An item of
 /// a millisecond should not pay for a wake-up of its own.
@@ -41,7 +42,7 @@ struct UplinkState {
 }
 
 #[derive(Debug)]
-pub(super) struct Uplink {
+pub(crate) struct Uplink {
     ring_pair: Arc<RingPair>,
     sender: IpcSender<Nudge>,
     socket: Arc<DescriptorSocket>,
@@ -53,6 +54,7 @@ pub(super) struct Uplink {
     has_waited: AtomicBool,
     /// The number of records and stores since the supervisor was last woken.
     unrung: AtomicUsize,
+    next_socket: AtomicU32,
 }
 
 impl Owner for Uplink {
@@ -87,6 +89,7 @@ impl Uplink {
             is_watched: AtomicBool::new(false),
             has_waited: AtomicBool::new(false),
             unrung: AtomicUsize::new(0),
+            next_socket: AtomicU32::new(0),
         });
         let watched = Arc::clone(&uplink);
         std::thread::Builder::new()
@@ -203,6 +206,16 @@ impl Uplink {
         }
         state.writer.publish();
         state
+    }
+
+    /// Makes a connection to the supervisor's process, apart from this one.
+    pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
+        let number = self.next_socket.fetch_add(1, Ordering::Relaxed);
+        let (ours, theirs) = stream::pair()?;
+        segments::send_socket(&self.socket, number, &theirs)?;
+        self.push(&Up::Connect { number });
+        self.ring_now();
+        Ok(ours)
     }
 
     /// Publishes the records again after other code has overwritten the ring's positions.

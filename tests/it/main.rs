@@ -17,6 +17,7 @@ mod timely;
 mod trials;
 
 mod advice;
+mod attached;
 mod cli;
 mod commands;
 mod control;
@@ -38,6 +39,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         advice::trials(),
+        attached::trials(),
         cli::trials(),
         commands::trials(),
         conformance::trials(),

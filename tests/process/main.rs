@@ -18,6 +18,7 @@ mod timely;
 mod trials;
 
 mod adopted;
+mod any_queue;
 mod boot;
 mod commands;
 mod control;
@@ -56,7 +57,18 @@ mod terminal;
 mod titles;
 mod top;
 
+#[path = "../../examples/attach.rs"]
+mod attach;
+#[path = "../../examples/kitchen_line.rs"]
+mod kitchen_line;
+
 fn main() {
+    match support::play().as_deref() {
+        // They serve themselves.
+        Some(any_queue::LINE) => return kitchen_line::main().unwrap(),
+        Some(any_queue::ATTACH) => return attach::main().unwrap(),
+        _ => {}
+    }
     roles::before_serving();
     roles::serve();
     if let Some(play) = support::play() {
@@ -70,6 +82,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         adopted::trials(),
+        any_queue::trials(),
         boot::trials(),
         commands::trials(),
         control::trials(),

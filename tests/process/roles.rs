@@ -286,6 +286,7 @@ pub(crate) fn serve() {
         roles.worker(put_for_ever);
         roles.worker(wait_in_join);
         roles.worker(wait_in_get);
+        crate::any_queue::register(roles);
         crate::copies::register(roles);
         #[cfg(feature = "failpoints")]
         crate::kill_points::register(roles);
@@ -413,6 +414,8 @@ fn play_an_attack(name: &str) {
             say_setup_error(start(&JoinableQueue::unbounded(), 1));
         }
         "looks for a way in" => strangers::look_for_a_way_in(),
+        crate::any_queue::CLIENT => crate::any_queue::play(),
+        crate::any_queue::COUNTS => crate::any_queue::play_counts(),
         #[cfg(feature = "failpoints")]
         "keeps orphans" => crate::stop_points::keep(),
         #[cfg(feature = "failpoints")]

@@ -22,6 +22,7 @@ use crate::ledger::{
 pub use crate::request::Request;
 use crate::shared::{OutgoingPut, Putter, Shared};
 use answers::WaitingGet;
+pub use pools::Departure;
 use pools::Pools;
 
 /// The answer to a request. Each is answered exactly once.
@@ -153,7 +154,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
                 (false, false) => None,
             };
         }
-        if self.pools.is_spent && self.pools.active == 0 {
+        if self.pools.is_spent && self.are_workers_lost() {
             return Some(self.no_workers_left());
         }
         match self.ledger.refusal(is_beyond_bound)? {
@@ -220,6 +221,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// it, up to `at_most` in all.
     pub fn ask_get(&mut self, request: Request, at_most: usize, waits: bool) {
         let get = WaitingGet { request, at_most };
+        self.pools.asks(request.holder);
         if self.answer_get(get) {
             return;
         }

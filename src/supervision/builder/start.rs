@@ -164,6 +164,7 @@ impl Builder {
     /// Checks all that can be checked before anything is started.
     fn plan<T: 'static, F>(
         &self,
+        broker: &Arc<Broker>,
         credit: Option<Credit>,
         restart: Restart,
     ) -> Result<ProcessPlan, Kind> {
@@ -185,6 +186,8 @@ impl Builder {
             position: Position {
                 role,
                 item_type: type_name::<T>(),
+                queue: broker.address(type_name::<T>()),
+                keeps_items: broker.keeps_items(),
                 announces_starts,
                 context: spawn::share_context(self.context.as_deref())?,
             },
@@ -202,7 +205,7 @@ impl Builder {
         credit: Option<Credit>,
         restart: Restart,
     ) -> Result<Box<dyn Pool>, Kind> {
-        let plan = self.plan::<T, F>(credit, restart)?;
+        let plan = self.plan::<T, F>(broker, credit, restart)?;
         broker.share_memory();
         self.apply_to(broker);
         Ok(Box::new(ProcessPool::start(plan, broker)?))

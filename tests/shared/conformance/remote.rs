@@ -1,4 +1,5 @@
-//! A queue's handle in a worker process and in a thread: the same calls, the same answers.
+//! A queue's handle in a worker process, in a thread, and in a program that is attached: the same
+//! calls, the same answers.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -6,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use dishrack::{Backoff, JoinableQueue, Options, Restart, Roles, Supervisor};
+use dishrack::{Backoff, Control, Controlled, JoinableQueue, Options, Restart, Roles, Supervisor};
+use tempfile::TempDir;
 
 use super::{DEADLINE, bounded};
 use crate::deadline::until;
@@ -14,6 +16,7 @@ use crate::place;
 
 crate::trials!(
     a_handle_in_a_worker_process_behaves_as_one_in_a_thread,
+    an_attached_handle_behaves_as_one_in_a_thread,
     a_worker_process_waits_for_room_until_there_is_some,
     a_dropped_delivery_goes_back_and_counts,
     an_item_taken_out_of_its_delivery_is_acknowledged_by_the_queue,
@@ -29,6 +32,38 @@ type Queue = JoinableQueue<String>;
 pub(super) fn serve(roles: &mut Roles) {
     roles.worker(probe);
     roles.worker(put_three);
+}
+
+/// A handle, and what it needs to be one.
+struct Handle {
+    queue: Queue,
+    /// The queue's control socket, its folder and the queue itself, for one that is attached.
+    _served: Option<(Control, TempDir, Queue)>,
+}
+
+impl std::ops::Deref for Handle {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+/// Returns a handle of a new queue of this process, and one that is attached to another new queue.
+fn handles(options: Options) -> [Handle; 2] {
+    let own = Handle {
+        queue: place::queue(options),
+        _served: None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("queue.sock");
+    let served: Queue = place::queue(options);
+    let control = Control::serve_at(&socket, Controlled::of_queue(&served)).unwrap();
+    let attached = Handle {
+        queue: Queue::attach(&socket).unwrap(),
+        _served: Some((control, folder, served)),
+    };
+    [own, attached]
 }
 
 /// Tries every call once and puts the answers on the queue.
@@ -114,6 +149,16 @@ fn a_handle_in_a_worker_process_behaves_as_one_in_a_thread() {
     }
 }
 
+fn an_attached_handle_behaves_as_one_in_a_thread() {
+    let [_, queue] = handles(bounded(2));
+    queue.put("begin").unwrap();
+    probe(queue.clone());
+    let log = queue.get().unwrap().into_item();
+    queue.task_done().unwrap();
+    assert!(!log.contains("=false"), "{log}");
+    assert!(log.contains("joined=true"), "{log}");
+}
+
 fn a_worker_process_waits_for_room_until_there_is_some() {
     let queue = place::queue::<String>(bounded(1));
     let builder = Supervisor::builder()
@@ -130,67 +175,72 @@ fn a_worker_process_waits_for_room_until_there_is_some() {
 }
 
 fn a_dropped_delivery_goes_back_and_counts() {
-    let queue = place::queue::<String>(Options::default());
-    queue.put("a").unwrap();
-    queue.put("b").unwrap();
-    for attempt in 1..=3 {
-        let delivery = queue.get().unwrap();
-        assert_eq!((delivery.as_str(), delivery.attempt()), ("a", attempt));
+    for queue in handles(Options::default()) {
+        queue.put("a").unwrap();
+        queue.put("b").unwrap();
+        for attempt in 1..=3 {
+            let delivery = queue.get().unwrap();
+            assert_eq!((delivery.as_str(), delivery.attempt()), ("a", attempt));
+        }
+        // Three drops made it a dead letter.
+        assert_eq!(*queue.get().unwrap().into_item(), *"b");
+        queue.task_done().unwrap();
+        let joined = queue.join().unwrap();
+        assert_eq!((joined.done, joined.dead), (1, 1));
     }
-    // Three drops made it a dead letter.
-    assert_eq!(*queue.get().unwrap().into_item(), *"b");
-    queue.task_done().unwrap();
-    let joined = queue.join().unwrap();
-    assert_eq!((joined.done, joined.dead), (1, 1));
 }
 
 fn an_item_taken_out_of_its_delivery_is_acknowledged_by_the_queue() {
-    let queue = place::queue::<String>(Options::default());
-    queue.put("a").unwrap();
-    let item = queue.get().unwrap().into_item();
-    assert_eq!(item, "a");
-    assert!(queue.join_timeout(Duration::ZERO).unwrap_err().is_timeout());
-    queue.task_done().unwrap();
-    assert_eq!(queue.join().unwrap().done, 1);
+    for queue in handles(Options::default()) {
+        queue.put("a").unwrap();
+        let item = queue.get().unwrap().into_item();
+        assert_eq!(item, "a");
+        assert!(queue.join_timeout(Duration::ZERO).unwrap_err().is_timeout());
+        queue.task_done().unwrap();
+        assert_eq!(queue.join().unwrap().done, 1);
+    }
 }
 
 fn one_threads_task_done_does_not_acknowledge_anothers_item() {
-    let queue = place::queue::<String>(Options::default());
-    queue.put("a").unwrap();
-    let delivery = queue.get().unwrap();
-    let other = queue.clone();
-    let error = std::thread::spawn(move || other.task_done().unwrap_err());
-    assert!(error.join().unwrap().is_task_done_too_often());
-    // A delivery may be settled in any thread, because it is the proof itself.
-    std::thread::spawn(move || delivery.task_done().unwrap())
-        .join()
-        .unwrap();
-    assert!(queue.task_done().unwrap_err().is_task_done_too_often());
+    for queue in handles(Options::default()) {
+        queue.put("a").unwrap();
+        let delivery = queue.get().unwrap();
+        let other = Queue::clone(&queue);
+        let error = std::thread::spawn(move || other.task_done().unwrap_err());
+        assert!(error.join().unwrap().is_task_done_too_often());
+        // A delivery may be settled in any thread, because it is the proof itself.
+        std::thread::spawn(move || delivery.task_done().unwrap())
+            .join()
+            .unwrap();
+        assert!(queue.task_done().unwrap_err().is_task_done_too_often());
+    }
 }
 
 fn items_of_an_ended_thread_go_back() {
-    let queue = place::queue::<String>(Options::default());
-    queue.put("a").unwrap();
-    let other = queue.clone();
-    let taken = std::thread::spawn(move || other.get().unwrap().into_item());
-    assert_eq!(taken.join().unwrap(), "a");
-    let again = queue.get_timeout(DEADLINE).unwrap();
-    assert_eq!(again.attempt(), 2);
-    again.task_done().unwrap();
+    for queue in handles(Options::default()) {
+        queue.put("a").unwrap();
+        let other = Queue::clone(&queue);
+        let taken = std::thread::spawn(move || other.get().unwrap().into_item());
+        assert_eq!(taken.join().unwrap(), "a");
+        let again = queue.get_timeout(DEADLINE).unwrap();
+        assert_eq!(again.attempt(), 2);
+        again.task_done().unwrap();
+    }
 }
 
 fn get_keeps_its_time_and_put_its_bound() {
-    let queue = place::queue::<String>(bounded(2));
-    let time = Duration::from_millis(20);
-    let began = std::time::Instant::now();
-    assert!(queue.get_timeout(time).unwrap_err().is_empty());
-    assert!(began.elapsed() >= time);
-    queue.put("a").unwrap();
-    queue.put_timeout("b", Duration::MAX).unwrap();
-    assert!(queue.is_full() && queue.qsize() == 2);
-    let began = std::time::Instant::now();
-    assert!(queue.put_timeout("c", time).unwrap_err().is_full());
-    assert!(began.elapsed() >= time);
+    for queue in handles(bounded(2)) {
+        let time = Duration::from_millis(20);
+        let began = std::time::Instant::now();
+        assert!(queue.get_timeout(time).unwrap_err().is_empty());
+        assert!(began.elapsed() >= time);
+        queue.put("a").unwrap();
+        queue.put_timeout("b", Duration::MAX).unwrap();
+        assert!(queue.is_full() && queue.qsize() == 2);
+        let began = std::time::Instant::now();
+        assert!(queue.put_timeout("c", time).unwrap_err().is_full());
+        assert!(began.elapsed() >= time);
+    }
 }
 
 #[derive(Default)]
@@ -224,23 +274,23 @@ fn an_idle_async_get_is_polled_only_when_something_is_there() {
 
 fn a_closed_queue_lets_every_getter_go_when_its_last_item_is_taken() {
     let rest = Duration::from_millis(50);
-    let queue =
-        place::queue::<String>(Options::default().backoff(Backoff::exponential(rest, rest)));
-    queue.put("a").unwrap();
-    queue.get().unwrap().nack("later").unwrap();
-    let getters: Vec<_> = (0..3)
-        .map(|_| {
-            let queue = queue.clone();
-            std::thread::spawn(move || match queue.get_timeout(2 * DEADLINE) {
-                Ok(delivery) => delivery.task_done().is_ok(),
-                Err(error) => {
-                    assert!(error.is_closed(), "{error}");
-                    false
-                }
+    for queue in handles(Options::default().backoff(Backoff::exponential(rest, rest))) {
+        queue.put("a").unwrap();
+        queue.get().unwrap().nack("later").unwrap();
+        let getters: Vec<_> = (0..3)
+            .map(|_| {
+                let queue = Queue::clone(&queue);
+                std::thread::spawn(move || match queue.get_timeout(2 * DEADLINE) {
+                    Ok(delivery) => delivery.task_done().is_ok(),
+                    Err(error) => {
+                        assert!(error.is_closed(), "{error}");
+                        false
+                    }
+                })
             })
-        })
-        .collect();
-    queue.close();
-    let got: Vec<bool> = getters.into_iter().map(|one| one.join().unwrap()).collect();
-    assert_eq!(got.iter().filter(|is_it| **is_it).count(), 1);
+            .collect();
+        queue.close();
+        let got: Vec<bool> = getters.into_iter().map(|one| one.join().unwrap()).collect();
+        assert_eq!(got.iter().filter(|is_it| **is_it).count(), 1);
+    }
 }

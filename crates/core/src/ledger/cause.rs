@@ -173,6 +173,8 @@ pub enum Cause {
         /// The word of each of them, in the order of their ends.
         copies: Vec<CopySaid>,
     },
+    /// The process that got it from elsewhere is gone: its connection ended while it held the item.
+    Disconnected,
 }
 
 /// The word of one of several copies of an item.
@@ -215,7 +217,8 @@ macro_rules! text_in {
             | Cause::Cancelled
             | Cause::LostTooOften(_)
             | Cause::Unanswered { .. }
-            | Cause::Copies { .. } => None,
+            | Cause::Copies { .. }
+            | Cause::Disconnected => None,
         }
     };
 }
@@ -232,7 +235,8 @@ impl Cause {
             | Cause::OutOfMemory
             | Cause::Killed { .. }
             | Cause::NoRoom(_)
-            | Cause::LostTooOften(_) => true,
+            | Cause::LostTooOften(_)
+            | Cause::Disconnected => true,
             Cause::Nack(_)
             | Cause::Panicked(_)
             | Cause::Dropped
@@ -271,7 +275,8 @@ impl Cause {
             | Cause::NoRoom(_)
             | Cause::AskedToEnd { .. }
             | Cause::CommandFailed { .. }
-            | Cause::Unanswered { .. } => false,
+            | Cause::Unanswered { .. }
+            | Cause::Disconnected => false,
         }
     }
 
@@ -303,7 +308,8 @@ impl Cause {
             | Cause::Cancelled
             | Cause::LostTooOften(_)
             | Cause::NoRoom(_)
-            | Cause::Unrunnable(_) => None,
+            | Cause::Unrunnable(_)
+            | Cause::Disconnected => None,
         }
     }
 
@@ -331,7 +337,8 @@ impl Cause {
             | Cause::TimedOut(_)
             | Cause::Cancelled
             | Cause::LostTooOften(_)
-            | Cause::Copies { .. } => false,
+            | Cause::Copies { .. }
+            | Cause::Disconnected => false,
         }
     }
 
@@ -384,7 +391,8 @@ impl Cause {
             | Cause::CommandFailed { .. }
             | Cause::CommandUnrunnable { .. }
             | Cause::Unanswered { .. }
-            | Cause::Copies { .. } => None,
+            | Cause::Copies { .. }
+            | Cause::Disconnected => None,
         }
     }
 
@@ -422,6 +430,7 @@ impl fmt::Display for Cause {
             Cause::TimedOut(limit) => write!(f, "took longer than its time limit of {limit:?}"),
             Cause::OutOfMemory => f.write_str("killed by the kernel, which was out of memory"),
             Cause::Cancelled => f.write_str("cancelled"),
+            Cause::Disconnected => f.write_str("the process that got it is gone"),
             Cause::LostTooOften(losses) => write!(f, "was lost with its supervisor {losses} times"),
             Cause::Killed { what, .. } | Cause::AskedToEnd { what, .. } => f.write_str(what),
             Cause::NoRoom(why) | Cause::Unrunnable(why) => f.write_str(why),

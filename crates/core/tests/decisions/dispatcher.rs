@@ -4,10 +4,10 @@ pub(crate) mod stream;
 
 use std::time::Duration;
 
-use dishrack_core::dispatcher::{Dispatcher, Effect, Reply, Request};
+use dishrack_core::dispatcher::{Departure, Dispatcher, Effect, Reply, Request};
 
 use crate::steps::Steps as _;
-use dishrack_core::ledger::{Capacity, Options, Outcome, Refusal};
+use dishrack_core::ledger::{Capacity, Cause, Options, Outcome, Refusal, Report};
 use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Recovered, Scene, Started, Token};
 
 crate::trials! {
@@ -18,6 +18,10 @@ crate::trials! {
     a_join_is_answered_when_all_is_done,
     nobody_waits_for_workers_that_are_gone,
     a_join_waits_for_the_journal_though_the_workers_are_gone,
+    what_a_client_holds_goes_back_when_its_connection_ends,
+    what_a_client_cannot_have_seen_is_not_charged,
+    a_client_that_was_asked_to_end_is_charged_with_nothing,
+    a_client_that_takes_items_serves_the_queue_and_one_that_puts_does_not,
 }
 
 type Table = Dispatcher<Vec<u8>, ()>;
@@ -179,4 +183,106 @@ fn a_join_waits_for_the_journal_though_the_workers_are_gone() {
     assert_eq!(dispatcher.join_state(0), None);
     write(&mut dispatcher);
     assert_eq!(dispatcher.join_state(0), Some(Ok((1, 0))));
+}
+
+/// Lets a client ask for so many items, and returns them.
+fn given(dispatcher: &mut Table, holder: HolderId, at_most: usize) -> Vec<Handed> {
+    dispatcher.ask_get(Request { holder, number: 1 }, at_most, false);
+    match answer(dispatcher) {
+        (1, Reply::Items(items)) => items,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn leave(dispatcher: &mut Table, holder: HolderId, departure: Departure) -> bool {
+    dispatcher.client_left(holder, departure, Scene::default(), Duration::ZERO)
+}
+
+/// Returns the causes that were told of by now.
+fn causes(dispatcher: &mut Table) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    while let Some(effect) = dispatcher.poll() {
+        if let Effect::Report(Report::Retry { failure, .. }) = effect {
+            causes.push(failure.cause);
+        }
+    }
+    causes
+}
+
+fn what_a_client_holds_goes_back_when_its_connection_ends() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    for n in 1..=4 {
+        dispatcher.put(vec![n], false).unwrap();
+    }
+    let (client, other) = (dispatcher.client_came(), dispatcher.client_came());
+    let items = given(&mut dispatcher, client, 3);
+    done(&mut dispatcher, &items[1]);
+    // Others of its requests end with it, and are not answered.
+    dispatcher.ask_join(
+        Request {
+            holder: client,
+            number: 2,
+        },
+        true,
+    );
+    leave(&mut dispatcher, client, Departure::Gone { taken: u64::MAX });
+    assert_eq!(
+        causes(&mut dispatcher),
+        [Cause::Disconnected, Cause::Disconnected]
+    );
+    let again = given(&mut dispatcher, other, 9);
+    let seen: Vec<(u64, u32)> = again.iter().map(|one| (one.id.0, one.attempt)).collect();
+    assert_eq!(seen, [(1, 2), (3, 2), (4, 1)]);
+    // What the first one says of its deliveries now changes nothing.
+    assert!(!dispatcher.is_heard(items[0].token, false));
+    again.iter().for_each(|one| done(&mut dispatcher, one));
+    assert_eq!(dispatcher.join_state(0), Some(Ok((4, 0))));
+}
+
+fn what_a_client_cannot_have_seen_is_not_charged() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    for n in 1..=3 {
+        dispatcher.put(vec![n], false).unwrap();
+    }
+    let client = dispatcher.client_came();
+    let items = given(&mut dispatcher, client, 3);
+    let taken = items[1].ordinal;
+    leave(&mut dispatcher, client, Departure::Gone { taken });
+    let other = dispatcher.client_came();
+    let attempts = given(&mut dispatcher, other, 9);
+    let attempts: Vec<u32> = attempts.iter().map(|one| one.attempt).collect();
+    assert_eq!(attempts, [2, 2, 1]);
+}
+
+fn a_client_that_was_asked_to_end_is_charged_with_nothing() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    dispatcher.put(vec![1], false).unwrap();
+    let client = dispatcher.client_came();
+    given(&mut dispatcher, client, 1);
+    leave(&mut dispatcher, client, Departure::Asked);
+    assert_eq!(causes(&mut dispatcher), []);
+    let other = dispatcher.client_came();
+    assert_eq!(given(&mut dispatcher, other, 1)[0].attempt, 1);
+}
+
+fn a_client_that_takes_items_serves_the_queue_and_one_that_puts_does_not() {
+    let mut dispatcher = table(Capacity::Bounded(1));
+    let (putter, consumer) = (dispatcher.client_came(), dispatcher.client_came());
+    dispatcher.put(vec![1], false).unwrap();
+    let item = given(&mut dispatcher, consumer, 1)[0];
+    assert!(!dispatcher.pool_ended("they were given up on", true));
+    let request = Request {
+        holder: putter,
+        number: 7,
+    };
+    dispatcher.ask_put(request, vec![2], true);
+    assert!(matches!(answer(&mut dispatcher), (7, Reply::Accepted(_))));
+    done(&mut dispatcher, &item);
+    assert_eq!(dispatcher.join_state(0), None, "the consumer may ask again");
+    let gone = Departure::Gone { taken: u64::MAX };
+    assert!(leave(&mut dispatcher, consumer, gone), "nobody is left");
+    let refused = Refusal::NoWorkersLeft { unfinished: 1 };
+    assert_eq!(dispatcher.join_state(0), Some(Err(refused)));
+    assert_eq!(dispatcher.put(vec![3], false), Err(refused));
+    assert!(!leave(&mut dispatcher, putter, gone));
 }

@@ -1,0 +1,448 @@
+//! Clients: processes that reach a queue by a connection of their own, a worker of this process that
+//! uses another queue than its own, or a program that is nobody's child.
+//!
+//! Each has a thread here that reads it, and a place in the ledger, which lives as long as the
+//! connection. When that has been read to its end, what the client held goes back. The thread knows
+//! nothing of how the connection came to be.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::PollFlags;
+
+use super::Broker;
+use super::attachment::Attachment;
+use super::core::Core;
+use crate::link::process::UplinkReader;
+use crate::link::stream::{Outgoing, StreamLink};
+use crate::payload::Payload;
+use crate::protocol::frame::{self, Ask, Body, RUN_ITEMS, Up, Wait};
+use crate::protocol::stream::{Came, FrameReader, Hello, Home, OutFrame, QueueAddress, Welcome};
+use crate::sys::{signals, stream};
+use dishrack_core::dispatcher::{Departure, Request};
+use dishrack_core::ledger::{HolderId, Outcome, Refusal, Scene, Token};
+
+/// Enough for decoding, as for the readers of workers.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// The longest time that a client may stop within a frame, or before its first one.
+const STALL: Duration = Duration::from_secs(10);
+
+/// A queue of this process, and the type of its items.
+pub(crate) type ServedQueue = (Arc<Broker>, &'static str);
+
+/// The queues that others may have the addresses of.
+static QUEUES: LazyLock<Mutex<HashMap<u64, NamedQueue>>> = LazyLock::new(Mutex::default);
+
+type NamedQueue = (Weak<Broker>, &'static str);
+
+/// Returns the address of this process.
+pub(crate) fn home() -> Home {
+    static NONCE: OnceLock<u64> = OnceLock::new();
+    let nonce = *NONCE.get_or_init(|| RandomState::new().build_hasher().finish());
+    // A process that was forked has the same number, and another pid.
+    let pid = std::process::id();
+    Home { pid, nonce }
+}
+
+impl Broker {
+    /// Returns the address at which other processes find this queue from now on.
+    pub(crate) fn address(self: &Arc<Self>, item_type: &'static str) -> QueueAddress {
+        let entry = || (Arc::downgrade(self), item_type);
+        QUEUES.lock().entry(self.id).or_insert_with(entry);
+        QueueAddress {
+            home: home(),
+            queue: self.id,
+        }
+    }
+
+    /// Notes that programs may attach from now on, which may get items; or may not any more.
+    pub(crate) fn set_open(&self, is_open: bool) {
+        match is_open {
+            true => self.doors.fetch_add(1, Ordering::Relaxed),
+            false => self.doors.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// Returns `true` if its items outlive this process.
+    pub(crate) fn keeps_items(&self) -> bool {
+        self.storage.local().is_some() || self.is_shared()
+    }
+
+    pub(super) fn forget_address(&self) {
+        QUEUES.lock().remove(&self.id);
+    }
+}
+
+/// Returns the queue of this process at an address, if it is there.
+pub(crate) fn find(address: QueueAddress) -> Option<ServedQueue> {
+    if address.home != home() {
+        return None;
+    }
+    let queues = QUEUES.lock();
+    let (broker, item_type) = queues.get(&address.queue)?;
+    Some((broker.upgrade()?, item_type))
+}
+
+/// Lets puts pass, one by one; `false` if nothing is to be put any more, and then it has not.
+pub(crate) type Admit = Arc<dyn Fn(&mut dyn FnMut()) -> bool + Send + Sync>;
+
+/// A connection, before its client has said anything by it.
+pub(crate) struct Caller {
+    pub(crate) socket: OwnedFd,
+    /// The bytes that have come by it already.
+    pub(crate) received: Vec<u8>,
+    /// The queue that is served where it has connected, if it connected to one.
+    pub(crate) served: Option<ServedQueue>,
+    /// The name that is shown, and the process, by the kernel's word.
+    pub(crate) worker: Arc<str>,
+    pub(crate) pid: u32,
+    pub(crate) admit: Option<Admit>,
+}
+
+/// Serves a connection in a thread of its own, which calls `end` when that is over. What goes wrong
+/// is the client's loss. Returns the way to end it.
+pub(crate) fn serve(
+    caller: Caller,
+    end: impl FnOnce() + Send + 'static,
+) -> io::Result<Arc<Outgoing>> {
+    let Caller {
+        socket,
+        received,
+        served,
+        worker,
+        pid,
+        admit,
+    } = caller;
+    let outgoing = Outgoing::new(socket)?;
+    let kept = Arc::clone(&outgoing);
+    let thread = std::thread::Builder::new()
+        .name(format!("client {pid}"))
+        .stack_size(STACK_BYTES);
+    thread.spawn(move || {
+        signals::block_all();
+        let mut reader = FrameReader::with(received);
+        let greeted = greet(&outgoing, &mut reader, served);
+        if let Ok(broker) = greeted {
+            Reading::begin(broker, outgoing, reader, (worker, pid), admit).run();
+        }
+        end();
+    })?;
+    Ok(kept)
+}
+
+/// Hears which queue the client wants, and says whether it may have it. Returns the queue, and the
+/// process that the client says it is.
+fn greet(
+    outgoing: &Outgoing,
+    reader: &mut FrameReader,
+    served: Option<ServedQueue>,
+) -> Result<Arc<Broker>, String> {
+    let socket = outgoing.socket();
+    let until = Instant::now() + STALL;
+    let record = reader.await_record(socket, until)?;
+    let answer = answer_to(&record, served);
+    let welcome = match &answer {
+        Ok((broker, address)) => Welcome::Accepted {
+            address: *address,
+            keeps_items: broker.keeps_items(),
+        },
+        Err(why) => Welcome::Refused { why },
+    };
+    // It is the first that is sent, so there is room for it.
+    let sent = OutFrame::of_greeting(&welcome).send(socket, false);
+    sent.map_err(|error| error.to_string())?;
+    answer.map(|(broker, _)| broker)
+}
+
+fn answer_to(
+    record: &[u8],
+    served: Option<ServedQueue>,
+) -> Result<(Arc<Broker>, QueueAddress), String> {
+    let hello: Hello<'_> = postcard::from_bytes(record).map_err(|error| {
+        format!("the first frame of a connection says which queue is wanted: {error}")
+    })?;
+    let (broker, item_type) = match hello.queue {
+        Some(address) => find(address).ok_or("that queue is not there any more")?,
+        None => served.ok_or("no queue is served here, so say which one is wanted")?,
+    };
+    if hello.item_type != item_type {
+        let theirs = hello.item_type;
+        return Err(format!(
+            "the items of this queue are of the type {item_type}, not {theirs}"
+        ));
+    }
+    let address = broker.address(item_type);
+    Ok((broker, address))
+}
+
+fn too_long(bytes: usize) -> String {
+    format!("sent a frame of {bytes} bytes, which is too long")
+}
+
+/// The thread's view of a connection to one queue.
+struct Reading {
+    broker: Arc<Broker>,
+    holder: HolderId,
+    outgoing: Arc<Outgoing>,
+    reader: FrameReader,
+    admit: Option<Admit>,
+}
+
+impl Reading {
+    fn begin(
+        broker: Arc<Broker>,
+        outgoing: Arc<Outgoing>,
+        reader: FrameReader,
+        (worker, pid): (Arc<str>, u32),
+        admit: Option<Admit>,
+    ) -> Self {
+        let attachment = Attachment {
+            link: Box::new(StreamLink::new(Arc::clone(&outgoing))),
+            uplink: None,
+            local: None,
+            worker,
+            pid,
+            stderr: None,
+            overseer: None,
+        };
+        let holder = broker.with(|core| core.client_came(attachment));
+        Reading {
+            broker,
+            holder,
+            outgoing,
+            reader,
+            admit,
+        }
+    }
+
+    fn run(mut self) {
+        let departure = match self.read() {
+            _ if self.outgoing.is_asked_to_end() => Departure::Asked,
+            Ok(leaving_unread) => Departure::Gone {
+                taken: self.outgoing.taken(leaving_unread),
+            },
+            // What it said made no sense, or it stopped saying it.
+            Err(_) => Departure::Gone {
+                taken: self.outgoing.taken(false),
+            },
+        };
+        stream::end(self.outgoing.socket());
+        let holder = self.holder;
+        self.broker.with(|core| core.client_left(holder, departure));
+    }
+
+    /// Reads to the end. Returns `true` if the client has left something unread.
+    fn read(&mut self) -> Result<bool, String> {
+        let mut heard = Instant::now();
+        loop {
+            self.hear_all()?;
+            let listens = !self.outgoing.is_backed_up();
+            let mut files = self.outgoing.polled(listens);
+            let until = (listens && self.reader.is_within()).then(|| heard + STALL);
+            let is_any = stream::wait(&mut files, until).map_err(|error| error.to_string())?;
+            if !is_any {
+                return Err("stopped within a frame".into());
+            }
+            let [socket, _] = files.map(|file| file.revents());
+            self.outgoing.take_bell();
+            self.outgoing.flush().map_or(Ok(true), Ok::<_, String>)?;
+            if socket.intersection(!PollFlags::OUT).is_empty() {
+                continue;
+            }
+            let came = self.reader.receive(self.outgoing.socket());
+            match came.map_err(|error| error.to_string())? {
+                Came::Bytes => heard = Instant::now(),
+                Came::Nothing => {}
+                Came::End { leaving_unread } => return Ok(leaving_unread),
+            }
+        }
+    }
+
+    /// Handles all records that have come.
+    fn hear_all(&mut self) -> Result<(), String> {
+        while let Some(record) = self.reader.next().map_err(too_long)? {
+            let record = frame::decode::<Up<'_>>(record);
+            let record = record.map_err(|error| format!("sent an unreadable record: {error}"))?;
+            hear(
+                &self.broker,
+                self.holder,
+                &self.outgoing,
+                self.admit.as_ref(),
+                record,
+            )?;
+            if self.broker.has_inline() {
+                self.broker.drive_inline();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hear(
+    broker: &Broker,
+    holder: HolderId,
+    outgoing: &Outgoing,
+    admit: Option<&Admit>,
+    record: Up<'_>,
+) -> Result<(), String> {
+    match record {
+        Up::Ask {
+            request: number,
+            ask: Ask::Put { wait, body },
+        } => {
+            let Body::Inline(bytes) = body else {
+                return Err("sent no item".into());
+            };
+            outgoing.note_request(number, bytes.len())?;
+            put(broker, Request { holder, number }, bytes, wait, admit);
+        }
+        Up::Ask {
+            request: number,
+            ask,
+        } => {
+            outgoing.note_request(number, 0)?;
+            let request = Request { holder, number };
+            broker.with(|core| core.receive_question(request, ask));
+        }
+        Up::Cancel { request: number } => {
+            broker.with(|core| core.dispatcher.cancel(Request { holder, number }));
+        }
+        Up::Settled {
+            ordinal,
+            service_ns,
+            outcome,
+        } => {
+            let token = Token::of(holder, ordinal);
+            let service = Duration::from_nanos(service_ns);
+            let outcome = outcome.try_map(|body| match body {
+                Body::Inline(bytes) => Ok(Payload::received(bytes, false)),
+                Body::Shared { .. } => Err("sent no result"),
+            })?;
+            broker.with(|core| core.hear_outcome(token, service, outcome))?;
+        }
+        Up::SettledRun {
+            first,
+            last,
+            service_ns,
+        } => {
+            if last < first || last - first >= u64::from(RUN_ITEMS) {
+                return Err("acknowledged a run that cannot be".into());
+            }
+            let service = Duration::from_nanos(service_ns);
+            broker.with(|core| core.settle_run(holder, first..=last, service));
+        }
+        Up::Stopping => {
+            outgoing.ask_to_end();
+            broker.with(|core| core.dispatcher.stop(holder));
+        }
+        Up::Ready { .. }
+        | Up::Started { .. }
+        | Up::HasBegun { .. }
+        | Up::Worn
+        | Up::Keeps { .. }
+        | Up::Released { .. }
+        | Up::Forget { .. }
+        | Up::Connect { .. } => return Err("sent what only a worker says by its ring".into()),
+    }
+    Ok(())
+}
+
+/// Puts an item, unless nothing is to be put any more.
+fn put(broker: &Broker, request: Request, bytes: &[u8], wait: Wait, admit: Option<&Admit>) {
+    // Copied without the lock.
+    let mut body = Some(Payload::received(bytes, broker.shares_memory()));
+    let mut put = || {
+        let body = body.take().unwrap_or_default();
+        broker.with(|core| core.receive_put(request, body, wait));
+    };
+    let is_admitted = match admit {
+        Some(admit) => admit(&mut put),
+        None => {
+            put();
+            true
+        }
+    };
+    if !is_admitted {
+        broker.with(|core| core.refuse(request, Refusal::Closed));
+    }
+}
+
+impl Core {
+    /// Serves a connection that a worker asks for, to any queue of this process. Its thread takes no
+    /// lock of a queue before this one is free.
+    ///
+    /// # Errors
+    /// The worker named a socket that it has not sent.
+    pub(super) fn connect(
+        &self,
+        holder: HolderId,
+        uplink: &mut UplinkReader,
+        number: u32,
+    ) -> Result<(), String> {
+        let socket = uplink.take_socket(number)?;
+        let attachment = self.attachments.get(holder);
+        let (worker, pid) = attachment.map_or_else(
+            || ("worker".into(), 0),
+            |attachment| (Arc::clone(&attachment.worker), attachment.pid),
+        );
+        let caller = Caller {
+            socket,
+            received: Vec::new(),
+            served: None,
+            worker,
+            pid,
+            admit: None,
+        };
+        // Where there is no thread for it, the worker sees the connection's end.
+        let _ = serve(caller, || {});
+        Ok(())
+    }
+
+    fn client_came(&mut self, attachment: Attachment) -> HolderId {
+        // Its items may rest, and there may be no pool.
+        self.timer.start();
+        let holder = self.dispatcher.client_came();
+        self.attachments.insert(holder, attachment);
+        holder
+    }
+
+    fn client_left(&mut self, holder: HolderId, departure: Departure) {
+        let attachment = self.attachments.remove(holder);
+        let (worker, pid) = attachment.map_or_else(Default::default, |attachment| {
+            (attachment.worker.to_string(), attachment.pid)
+        });
+        let scene = Scene {
+            worker,
+            pid,
+            ended: self.emitter.now_unix(),
+            ..Scene::default()
+        };
+        let now = self.emitter.now();
+        if self.dispatcher.client_left(holder, departure, scene, now) {
+            self.dispatcher.ledger.handle_unstoppable(now);
+            self.wake_all();
+        }
+    }
+
+    /// Ends a client's delivery as it says, if it is its own still.
+    fn hear_outcome(
+        &mut self,
+        token: Token,
+        service: Duration,
+        outcome: Outcome<Payload>,
+    ) -> Result<(), String> {
+        Core::check_word(&outcome)?;
+        if self.dispatcher.is_heard(token, outcome.is_return()) {
+            // The token is not stale, as was just checked.
+            let _ = self.settle(token, service, outcome);
+        }
+        Ok(())
+    }
+}
