@@ -107,7 +107,7 @@ pub enum DeathCause {
     Process {
         /// The cause with which its item was charged, or would have been.
         cause: Cause,
-        /// What is known beside that: its last words, or the reason for which it was killed.
+        /// More that is known: its last words, or the reason for which it was killed.
         complaint: Option<String>,
     },
     /// Its loop returned, in a thread of this process.
