@@ -5,7 +5,7 @@ use std::io::Write;
 use nix::sys::signal::Signal;
 
 use super::{Place, words};
-use crate::support::{Run, named, pid_of, send};
+use crate::support::{Run, named, pid_of, send, until};
 
 crate::trials!(
     the_output_of_the_copy_that_counts_is_shown_alone,
@@ -158,6 +158,10 @@ fn a_job_log_with_copies_goes_on_where_a_kill_left_it() {
     for _ in 0..2 {
         await_item(&first, "running", "b");
     }
+    // A row is written once the end is in the journal, which b does not wait for.
+    until("the copies of a are in the job log", || {
+        place.joblog("log").len() == 2
+    });
     first.signal(Signal::SIGKILL);
     first.exit();
     let before = place.joblog("log");
