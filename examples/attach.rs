@@ -5,15 +5,24 @@
 //! $ cargo run --example attach -- serve /tmp/sink.sock
 //! $ cargo run --example attach -- dry /tmp/sink.sock
 //! ```
+//!
+//! Without words it serves, and starts the second one itself.
+
+use std::env;
+use std::error::Error;
+use std::io;
+use std::process::Command;
 
 use dishrack::{Control, Controlled, JoinableQueue};
 
 type Sink = JoinableQueue<String>;
 
-/// Has the queue, and waits until others have dried all dishes.
-fn serve(path: &str) -> Result<(), dishrack::Error> {
+/// Has the queue, and waits until others have dried all dishes. It calls `announce` once they can
+/// attach.
+fn serve(path: &str, announce: impl FnOnce() -> io::Result<()>) -> Result<(), Box<dyn Error>> {
     let sink = Sink::bounded(10);
     let _control = Control::serve_at(path, Controlled::of_queue(&sink))?;
+    announce()?;
     for n in 1..=20 {
         // It waits until somebody takes some.
         sink.put(&format!("dish-{n}"))?;
@@ -41,10 +50,31 @@ fn dry(path: &str) -> Result<(), dishrack::Error> {
     }
 }
 
-pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+/// Serves, and has one other program attach, which is told nothing but the path.
+fn serve_one() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("sink.sock");
+    let path = path
+        .to_str()
+        .ok_or("the temporary folder's path is no text")?;
+    let mut dry = Command::new(env::current_exe()?);
+    dry.args(["dry", path]);
+    let mut dryer = None;
+    serve(path, || {
+        dryer = Some(dry.spawn()?);
+        Ok(())
+    })?;
+    if let Some(mut dryer) = dryer {
+        dryer.wait()?;
+    }
+    Ok(())
+}
+
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", path] => serve(path)?,
+        [] => serve_one()?,
+        ["serve", path] => serve(path, || Ok(()))?,
         ["dry", path] => dry(path)?,
         _ => return Err("say `serve PATH` in one terminal and `dry PATH` in others".into()),
     }
