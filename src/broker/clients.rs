@@ -22,7 +22,7 @@ use super::core::Core;
 use crate::link::process::UplinkReader;
 use crate::link::stream::{Outgoing, StreamLink};
 use crate::payload::Payload;
-use crate::protocol::frame::{self, Ask, Body, RUN_ITEMS, Up, Wait};
+use crate::protocol::frame::{self, Ask, Body, Up, Wait};
 use crate::protocol::stream::{Came, FrameReader, Hello, Home, OutFrame, QueueAddress, Welcome};
 use crate::sys::{signals, stream};
 use dishrack_core::dispatcher::{Departure, Request};
@@ -332,11 +332,9 @@ fn hear(
             last,
             service_ns,
         } => {
-            if last < first || last - first >= u64::from(RUN_ITEMS) {
-                return Err("acknowledged a run that cannot be".into());
-            }
+            let run = frame::acknowledged_run(first, last)?;
             let service = Duration::from_nanos(service_ns);
-            broker.with(|core| core.settle_run(holder, first..=last, service));
+            broker.with(|core| core.settle_run(holder, run, service));
         }
         Up::Stopping => {
             outgoing.ask_to_end();

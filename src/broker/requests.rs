@@ -148,13 +148,11 @@ impl Core {
                 last,
                 service_ns,
             } => {
-                if last < first || last - first >= u64::from(RUN_ITEMS) {
-                    return Err("acknowledged a run that cannot be".into());
-                }
+                let run = frame::acknowledged_run(first, last)?;
                 fail::point("done by a run: received");
                 let service = Duration::from_nanos(service_ns);
                 // Those that come too late are counted by the ledger, and change nothing.
-                self.settle_run(holder, first..=last, service);
+                self.settle_run(holder, run, service);
                 fail::point("done by a run: settled");
                 uplink.saw(last);
             }

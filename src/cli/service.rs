@@ -73,7 +73,7 @@ pub(super) trait ServiceRun: Send + 'static {
     fn is_alive(&self, time: Duration) -> bool;
 }
 
-/// ServiceNews of a run for its manager.
+/// The news of a run for its manager.
 #[derive(Debug)]
 enum ServiceNews {
     Reloading,

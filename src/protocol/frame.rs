@@ -5,6 +5,8 @@
 //! ordinal; the ring pair tells whose it is. Decoding checks every bound and never panics: whatever
 //! a worker sends, the worst result is that this worker is replaced. The module knows no channel.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
@@ -15,6 +17,17 @@ pub(crate) const PROTOCOL: u32 = 9;
 /// The greatest number of items that one request brings, and of deliveries that one record
 /// acknowledges.
 pub(crate) const RUN_ITEMS: u32 = 256;
+
+/// Returns the ordinals of a run that was acknowledged.
+///
+/// # Errors
+/// It ends before it begins, or is too long: the text says what its sender did.
+pub(crate) fn acknowledged_run(first: u64, last: u64) -> Result<RangeInclusive<u64>, &'static str> {
+    if last < first || last - first >= u64::from(RUN_ITEMS) {
+        return Err("acknowledged a run that cannot be");
+    }
+    Ok(first..=last)
+}
 
 /// The message over ipc-channel that says: look into the ring pair.
 #[derive(Debug, Serialize, Deserialize)]
