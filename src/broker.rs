@@ -337,6 +337,24 @@ impl Broker {
         }
     }
 
+    /// Cancels an item, and returns when that is durable; `false` if there was nothing to cancel.
+    pub(crate) fn cancel(&self, id: ItemId) -> Result<bool, Kind> {
+        Ok(self.cancel_each([id])? > 0)
+    }
+
+    /// Does so with each of these, and returns the number of those that were cancelled.
+    pub(crate) fn cancel_each(&self, ids: impl IntoIterator<Item = ItemId>) -> Result<u64, Kind> {
+        // An item that is being written down can be cancelled only after that.
+        self.sync_accepted()?;
+        let is_cancelled = |core: &mut Core| {
+            let ids = ids.into_iter();
+            ids.filter(|id| core.cancel(*id)).count() as u64
+        };
+        let cancelled = self.with(is_cancelled);
+        self.sync_all()?;
+        Ok(cancelled)
+    }
+
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
         let _letters = self.letters.lock();
         let found = self.storage.backend().revive(id);
@@ -519,13 +537,27 @@ impl Broker {
         self.lock().mailboxes.close(key);
     }
 
-    /// Waits for outcomes of a `map`, and moves all that are there into an empty queue.
+    /// Has dead letters that are told to this mailbox not be kept as well, where no store keeps them.
+    pub(crate) fn keep_no_letters(&self, key: MailboxKey) {
+        self.lock().mailboxes.keep_no_letters(key);
+    }
+
+    /// Has those who wait for outcomes ask whether they are still wanted.
+    pub(crate) fn wake_takers(&self, key: MailboxKey) {
+        // With the lock held none is between its question and its sleep.
+        self.lock().mailboxes.notify(key);
+    }
+
+    /// Waits for outcomes, as long as they are wanted, which is asked with the lock held; and moves
+    /// all that are there into an empty queue, which stays empty if the time is over.
     ///
     /// # Errors
     /// No more outcomes will come.
     pub(crate) fn take_outcomes(
         &self,
         mailbox: MailboxKey,
+        deadline: Deadline,
+        is_wanted: &dyn Fn() -> bool,
         into: &mut VecDeque<(u32, ItemEnd)>,
     ) -> Result<(), Kind> {
         let (mut has_polled, mut recheck) = (false, Recheck::begin());
@@ -543,11 +575,14 @@ impl Broker {
             if self.has_inline_work(&core) {
                 continue;
             }
+            if deadline.is_over() || !is_wanted() {
+                return Ok(());
+            }
             if !std::mem::replace(&mut has_polled, true) {
                 drop(self.poll(core));
             } else {
                 has_polled = false;
-                let deadline = self.limit_of_wait(&core, Deadline::Forever, &mut recheck)?;
+                let deadline = self.limit_of_wait(&core, deadline, &mut recheck)?;
                 core.mailboxes.await_outcome(mailbox, true);
                 core = sleep(&arrived, core, deadline).0;
                 core.mailboxes.await_outcome(mailbox, false);
