@@ -43,6 +43,14 @@ impl Core {
         true
     }
 
+    /// Cancels an item that nobody has been given. Returns `false` if somebody has, or it has its end.
+    pub(crate) fn withdraw(&mut self, id: ItemId) -> bool {
+        // What a worker of this process has done is done.
+        self.drain_locals();
+        let scene = Scene::ended_at(self.emitter.now_unix());
+        self.dispatcher.ledger.handle_withdraw(id, scene)
+    }
+
     /// Replaces a worker that has had all its deliveries.
     pub(super) fn worn(&self, holder: HolderId) {
         let attachment = self.attachments.get(holder);

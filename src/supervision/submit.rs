@@ -161,8 +161,32 @@ impl<T, R, C> Submitter<T, R, C> {
     /// # Errors
     /// As [`cancel`](Self::cancel).
     pub fn cancel_all(&self) -> Result<u64, Error> {
-        let ids: Vec<ItemId> = self.state.lock().pending.ids().collect();
-        self.broker.cancel_each(ids).map_err(Error)
+        self.broker.cancel_each(&self.ids()).map_err(Error)
+    }
+
+    /// Cancels an item if no worker has been given it yet: what runs is left alone. One that a worker
+    /// has in advance is left too.
+    ///
+    /// Returns `false` if a worker has it, or there is nothing to cancel.
+    ///
+    /// # Errors
+    /// As [`cancel`](Self::cancel).
+    pub fn withdraw(&self, id: ItemId) -> Result<bool, Error> {
+        let withdrawn = self.broker.withdraw_each(&[id]).map_err(Error)?;
+        Ok(withdrawn > 0)
+    }
+
+    /// Withdraws all items that were submitted here, as [`withdraw`](Self::withdraw) does each, and
+    /// [`cancel_all`](Self::cancel_all) finds them. Returns their number.
+    ///
+    /// # Errors
+    /// As [`cancel`](Self::cancel).
+    pub fn withdraw_all(&self) -> Result<u64, Error> {
+        self.broker.withdraw_each(&self.ids()).map_err(Error)
+    }
+
+    fn ids(&self) -> Vec<ItemId> {
+        self.state.lock().pending.ids().collect()
     }
 
     fn check_open(&self) -> Result<(), Kind> {

@@ -18,6 +18,7 @@ crate::timely_trials! {
     an_item_over_its_time_limit_fails_alone,
     an_item_is_cancelled_while_it_runs,
     all_are_cancelled_at_once,
+    what_no_worker_has_is_withdrawn,
     those_without_workers_are_told_so,
     a_dead_letter_that_was_told_is_not_kept,
 }
@@ -165,6 +166,34 @@ fn all_are_cancelled_at_once() {
     );
     assert!(take(&other, 1)[0].result.is_ok());
     assert_eq!(submitter.cancel_all().unwrap(), 0);
+}
+
+fn what_no_worker_has_is_withdrawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("go");
+    let await_go = Work::AwaitFile(path.to_str().unwrap().to_owned());
+    let queue = JoinableQueue::unbounded();
+    let pool = Supervisor::builder().processes(1).without_prefetch();
+    let pool = pool.handler(&queue, roles::work).unwrap();
+    let submitter = pool.submitter();
+    let running = submitter.submit(&await_go, 0).unwrap();
+    until("it runs", || folder.path().join("go.started").exists());
+    let waiting = submitter.submit(&Work::Nothing, 1).unwrap();
+    let more = (2..100).map(|n| (Work::Nothing, n));
+    submitter.submit_many(more).into_result().unwrap();
+    assert!(!submitter.withdraw(running).unwrap());
+    assert!(submitter.withdraw(waiting).unwrap());
+    assert!(!submitter.withdraw(waiting).unwrap());
+    assert_eq!(submitter.withdraw_all().unwrap(), 98);
+    std::fs::write(&path, "").unwrap();
+    let ends = take(&submitter, 100);
+    assert!(ends[0].result.is_ok());
+    assert!(
+        ends[1..]
+            .iter()
+            .all(|end| cause_of(end) == Cause::Cancelled)
+    );
+    assert!(!submitter.withdraw(running).unwrap());
 }
 
 fn those_without_workers_are_told_so() {
