@@ -22,6 +22,7 @@ mod items;
 mod locals;
 mod mailboxes;
 mod monitor;
+mod outcomes;
 mod pauses;
 mod poll;
 mod product;
@@ -337,33 +338,6 @@ impl Broker {
         }
     }
 
-    /// Cancels an item, and returns when that is durable; `false` if there was nothing to cancel.
-    pub(crate) fn cancel(&self, id: ItemId) -> Result<bool, Kind> {
-        Ok(self.cancel_each(&[id])? > 0)
-    }
-
-    /// Does so with each of these, and returns the number of those that were cancelled.
-    pub(crate) fn cancel_each(&self, ids: &[ItemId]) -> Result<u64, Kind> {
-        self.end_each(ids, Core::cancel)
-    }
-
-    /// Cancels those of these that nobody has been given, and returns their number.
-    pub(crate) fn withdraw_each(&self, ids: &[ItemId]) -> Result<u64, Kind> {
-        self.end_each(ids, Core::withdraw)
-    }
-
-    fn end_each(
-        &self,
-        ids: &[ItemId],
-        end: impl Fn(&mut Core, ItemId) -> bool,
-    ) -> Result<u64, Kind> {
-        // An item that is being written down can be ended only after that.
-        self.sync_accepted()?;
-        let ended = self.with(|core| ids.iter().filter(|id| end(core, **id)).count());
-        self.sync_all()?;
-        Ok(ended as u64)
-    }
-
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
         let _letters = self.letters.lock();
         let found = self.storage.backend().revive(id);
@@ -536,67 +510,6 @@ impl Broker {
     /// Returns `true` if callers get through within this time.
     pub(crate) fn is_free_within(&self, time: Duration) -> bool {
         self.monitor.is_free_within(time)
-    }
-
-    pub(crate) fn open_mailbox(&self) -> MailboxKey {
-        self.lock().mailboxes.open()
-    }
-
-    pub(crate) fn close_mailbox(&self, key: MailboxKey) {
-        self.lock().mailboxes.close(key);
-    }
-
-    /// Has dead letters that are told to this mailbox not be kept as well, where no store keeps them.
-    pub(crate) fn keep_no_letters(&self, key: MailboxKey) {
-        self.lock().mailboxes.keep_no_letters(key);
-    }
-
-    /// Has those who wait for outcomes ask whether they are still wanted.
-    pub(crate) fn wake_takers(&self, key: MailboxKey) {
-        // With the lock held none is between its question and its sleep.
-        self.lock().mailboxes.notify(key);
-    }
-
-    /// Waits for outcomes, as long as they are wanted, which is asked with the lock held; and moves
-    /// all that are there into an empty queue, which stays empty if the time is over.
-    ///
-    /// # Errors
-    /// No more outcomes will come.
-    pub(crate) fn take_outcomes(
-        &self,
-        mailbox: MailboxKey,
-        deadline: Deadline,
-        is_wanted: &dyn Fn() -> bool,
-        into: &mut VecDeque<(u32, ItemEnd)>,
-    ) -> Result<(), Kind> {
-        let (mut has_polled, mut recheck) = (false, Recheck::begin());
-        loop {
-            self.drive_inline();
-            let mut core = self.lock_seeing();
-            let arrived = core.mailboxes.doorbell(mailbox).ok_or(Refusal::Closed)?;
-            core.mailboxes.take_outcomes(mailbox, into);
-            if !into.is_empty() {
-                return Ok(());
-            }
-            if let Some(kind) = core.loss_of(mailbox) {
-                return Err(kind);
-            }
-            if self.has_inline_work(&core) {
-                continue;
-            }
-            if deadline.is_over() || !is_wanted() {
-                return Ok(());
-            }
-            if !std::mem::replace(&mut has_polled, true) {
-                drop(self.poll(core));
-            } else {
-                has_polled = false;
-                let deadline = self.limit_of_wait(&core, deadline, &mut recheck)?;
-                core.mailboxes.await_outcome(mailbox, true);
-                core = sleep(&arrived, core, deadline).0;
-                core.mailboxes.await_outcome(mailbox, false);
-            }
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::slots::{Place, Slots};
+use self::slots::{Slots, TagPlace};
 use super::Supervisor;
 use super::map::result_of;
 use crate::broker::{Broker, Deadline, Envelope, ItemEnd, MailboxKey, PutAnswer, ReplyTo, current};
@@ -79,7 +79,7 @@ impl<T, R> Supervisor<T, R> {
 pub struct Submitter<T, R, C> {
     broker: Arc<Broker>,
     mailbox: MailboxKey,
-    state: Mutex<State<C>>,
+    state: Mutex<Submissions<C>>,
     types: PhantomData<fn(T) -> R>,
 }
 
@@ -93,21 +93,23 @@ pub struct ItemEnded<R, C> {
     pub result: Result<R, ItemError<Infallible>>,
 }
 
-struct State<C> {
+struct Submissions<C> {
     /// The items that have no end yet, or whose end was not taken.
     pending: Slots<C>,
     is_closed: bool,
+    is_interrupted: bool,
     /// The reason why no more ends will come, if one was found.
     loss: Option<Error>,
     /// Memory for the next ends.
     spare: VecDeque<(u32, ItemEnd)>,
 }
 
-impl<C> Default for State<C> {
+impl<C> Default for Submissions<C> {
     fn default() -> Self {
-        State {
+        Submissions {
             pending: Slots::default(),
             is_closed: false,
+            is_interrupted: false,
             loss: None,
             spare: VecDeque::new(),
         }
@@ -125,7 +127,7 @@ impl<T, R, C> fmt::Debug for Submitter<T, R, C> {
 /// An item of a batch, whose tag is kept already: its end may come before the answer to its put.
 struct Tagged<Q> {
     item: Q,
-    place: Place,
+    place: TagPlace,
 }
 
 impl<T, R, C> Submitter<T, R, C> {
@@ -139,6 +141,13 @@ impl<T, R, C> Submitter<T, R, C> {
     /// after the last one. Closing again does nothing.
     pub fn close(&self) {
         self.state.lock().is_closed = true;
+        self.broker.wake_takers(self.mailbox);
+    }
+
+    /// Has one call of [`ends`](Self::ends) that would wait return without ends: one that waits now,
+    /// or the next one.
+    pub fn interrupt(&self) {
+        self.state.lock().is_interrupted = true;
         self.broker.wake_takers(self.mailbox);
     }
 
@@ -198,12 +207,12 @@ impl<T, R, C> Submitter<T, R, C> {
         }
     }
 
-    fn keep(&self, tag: C) -> Place {
+    fn keep(&self, tag: C) -> TagPlace {
         self.state.lock().pending.insert(tag)
     }
 
     /// Takes back the tag of an item that was not accepted; `None` if its end was told.
-    fn take_back(&self, place: Place) -> Option<C> {
+    fn take_back(&self, place: TagPlace) -> Option<C> {
         self.state.lock().pending.remove_at(place)
     }
 
@@ -212,7 +221,11 @@ impl<T, R, C> Submitter<T, R, C> {
         state.is_closed && state.pending.is_empty()
     }
 
-    fn enclose<Q: Serialize + ?Sized>(&self, item: &Q, place: Place) -> Result<Envelope, Kind> {
+    fn is_interrupted(&self) -> bool {
+        self.state.lock().is_interrupted
+    }
+
+    fn enclose<Q: Serialize + ?Sized>(&self, item: &Q, place: TagPlace) -> Result<Envelope, Kind> {
         let body = serialized_for(item, &self.broker)?;
         let reply = ReplyTo {
             mailbox: self.mailbox,
@@ -314,7 +327,7 @@ impl<T: Serialize, R, C> Submitter<T, R, C> {
     }
 
     /// Notes the numbers of the next items that were put.
-    fn note_answer<Q>(&self, answer: &PutAnswer<Q>, under_way: &mut VecDeque<Place>) {
+    fn note_answer<Q>(&self, answer: &PutAnswer<Q>, under_way: &mut VecDeque<TagPlace>) {
         match answer {
             PutAnswer::Accepted(accepted) => {
                 let mut state = self.state.lock();
@@ -335,7 +348,8 @@ impl<T: Serialize, R, C> Submitter<T, R, C> {
 
 impl<T, R: DeserializeOwned, C> Submitter<T, R, C> {
     /// Waits until items have ended, and takes all ends that are there, oldest first: at most this
-    /// long, or as long as it takes. When the time is over there are none.
+    /// long, or as long as it takes. There are none when the time is over, or it was
+    /// [interrupted](Self::interrupt).
     ///
     /// When the workers are gone for good, all items that have no end get
     /// [`ItemError::NoResult`](crate::ItemError::NoResult), and nothing more can be submitted.
@@ -346,13 +360,14 @@ impl<T, R: DeserializeOwned, C> Submitter<T, R, C> {
     pub fn ends(&self, time: Option<Duration>) -> Result<Vec<ItemEnded<R, C>>, Error> {
         let deadline = time.map_or(Deadline::Forever, Deadline::lasting);
         let mut outcomes = std::mem::take(&mut self.state.lock().spare);
-        let is_wanted = || !self.is_over();
+        let is_wanted = || !self.is_over() && !self.is_interrupted();
         let broker = &self.broker;
         let taken = broker.take_outcomes(self.mailbox, deadline, &is_wanted, &mut outcomes);
         if let Err(kind) = taken {
             return self.break_off(&Error(kind));
         }
         if outcomes.is_empty() {
+            self.state.lock().is_interrupted = false;
             return match self.is_over() {
                 true => Err(Error(Refusal::Closed.into())),
                 false => Ok(Vec::new()),

@@ -1,5 +1,6 @@
 //! Single items that are submitted to worker processes: each has one end, whatever dies.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dishrack::{
@@ -21,6 +22,25 @@ crate::timely_trials! {
     what_no_worker_has_is_withdrawn,
     those_without_workers_are_told_so,
     a_dead_letter_that_was_told_is_not_kept,
+    a_worker_begins_before_its_items_and_ends_after_them,
+}
+
+/// The items of this worker, and one more since it began.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn begin() {
+    COUNT.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Returns how many there were before.
+pub(crate) fn count(_path: String) -> Result<u64, String> {
+    Ok(COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn end() {
+    if let Some(path) = dishrack::context::<String>() {
+        std::fs::write(path, COUNT.load(Ordering::Relaxed).to_string()).unwrap();
+    }
 }
 
 type Ended = ItemEnded<u64, usize>;
@@ -221,6 +241,20 @@ fn those_without_workers_are_told_so() {
             .is_no_workers_left()
     );
     assert_eq!(submitter.pending(), 0);
+}
+
+fn a_worker_begins_before_its_items_and_ends_after_them() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ended").to_str().unwrap().to_owned();
+        let queue = JoinableQueue::unbounded();
+        let pool = Supervisor::builder().processes(1).start_method(method);
+        let pool = pool.context(&path).unwrap().handler(&queue, count).unwrap();
+        let counts: Result<Vec<u64>, _> = pool.map(vec![String::new(); 3]).collect();
+        assert_eq!(counts.unwrap(), [1, 2, 3]);
+        pool.stop();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "4");
+    }
 }
 
 fn a_dead_letter_that_was_told_is_not_kept() {

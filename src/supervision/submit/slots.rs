@@ -5,13 +5,13 @@ use dishrack_core::ledger::ItemId;
 
 /// The place of a tag, which no later tag has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TagPlace {
     pub(super) slot: u32,
     serial: u64,
 }
 
 #[derive(Debug)]
-struct Slot<C> {
+struct TagSlot<C> {
     serial: u64,
     /// The tag, and its item's number if that is known; `None` if the slot is free.
     used: Option<(C, Option<ItemId>)>,
@@ -19,7 +19,7 @@ struct Slot<C> {
 
 #[derive(Debug)]
 pub(super) struct Slots<C> {
-    slots: Vec<Slot<C>>,
+    slots: Vec<TagSlot<C>>,
     free: Vec<u32>,
     /// The number of tags that there ever were.
     serial: u64,
@@ -44,9 +44,9 @@ impl<C> Slots<C> {
         self.len() == 0
     }
 
-    pub(super) fn insert(&mut self, tag: C) -> Place {
+    pub(super) fn insert(&mut self, tag: C) -> TagPlace {
         self.serial += 1;
-        let new = Slot {
+        let new = TagSlot {
             serial: self.serial,
             used: Some((tag, None)),
         };
@@ -61,14 +61,14 @@ impl<C> Slots<C> {
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 items are under way")
             }
         };
-        Place {
+        TagPlace {
             slot,
             serial: self.serial,
         }
     }
 
     /// Notes the number of an item, unless its tag was removed meanwhile.
-    pub(super) fn name(&mut self, place: Place, id: ItemId) {
+    pub(super) fn name(&mut self, place: TagPlace, id: ItemId) {
         let slot = self.slots.get_mut(place.slot as usize);
         if let Some(slot) = slot.filter(|slot| slot.serial == place.serial)
             && let Some((_, known)) = &mut slot.used
@@ -85,7 +85,7 @@ impl<C> Slots<C> {
     }
 
     /// Removes the tag that was inserted at this place, if it is still there.
-    pub(super) fn remove_at(&mut self, place: Place) -> Option<C> {
+    pub(super) fn remove_at(&mut self, place: TagPlace) -> Option<C> {
         let slot = self.slots.get(place.slot as usize)?;
         match slot.serial == place.serial {
             true => self.remove(place.slot),

@@ -31,6 +31,7 @@ suite!(
     ends_are_told_many_at_once,
     an_item_that_fails_has_its_history,
     no_end_comes_before_its_time_is_over,
+    a_wait_for_ends_is_interrupted,
     a_closed_submitter_takes_nothing_and_tells_the_rest,
     several_submitters_see_their_own_items,
     many_threads_submit_and_take,
@@ -119,6 +120,22 @@ fn no_end_comes_before_its_time_is_over(link: Link) {
     let ends = submitter.ends(Some(Duration::from_millis(20))).unwrap();
     assert!(ends.is_empty() && began.elapsed() >= Duration::from_millis(20));
     assert!(submitter.ends(Some(Duration::ZERO)).unwrap().is_empty());
+}
+
+fn a_wait_for_ends_is_interrupted(link: Link) {
+    let queue = place::queue::<u64>(Options::default());
+    let pool = start_workers(link, &queue, double);
+    let submitter = pool.submitter::<u64>();
+    // Before the wait begins, and perhaps in it.
+    submitter.interrupt();
+    assert!(submitter.ends(None).unwrap().is_empty());
+    std::thread::scope(|scope| {
+        let taker = scope.spawn(|| submitter.ends(None));
+        submitter.interrupt();
+        assert!(taker.join().unwrap().unwrap().is_empty());
+    });
+    submitter.submit(&4, 4).unwrap();
+    assert_eq!(rest(&submitter), doubles(4..5));
 }
 
 fn a_closed_submitter_takes_nothing_and_tells_the_rest(link: Link) {
