@@ -23,6 +23,7 @@ mod processes;
 mod reap;
 mod spawn;
 mod status;
+mod submit;
 #[cfg(feature = "tasks")]
 mod tasks;
 mod threads;
@@ -37,6 +38,7 @@ use std::time::Duration;
 pub use builder::Builder;
 pub use map::Map;
 pub use status::{DeathCause, PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
+pub use submit::{ItemEnded, Submitter};
 
 use self::pool::Pool;
 use crate::broker::{Broker, Deadline};

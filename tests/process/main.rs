@@ -52,6 +52,7 @@ mod steering;
 #[cfg(feature = "failpoints")]
 mod stop_points;
 mod strangers;
+mod submit;
 mod support;
 mod terminal;
 mod titles;
@@ -115,6 +116,7 @@ fn main() {
         #[cfg(feature = "failpoints")]
         stop_points::trials(),
         strangers::trials(),
+        submit::trials(),
         titles::trials(),
         top::trials(),
     ];

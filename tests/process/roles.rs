@@ -279,6 +279,11 @@ pub(crate) fn serve() {
         roles.preload(|| LOADER.store(std::process::id(), Ordering::Relaxed));
         roles.handler(work);
         roles.handler(mirror);
+        roles.handler_between(
+            crate::submit::begin,
+            crate::submit::count,
+            crate::submit::end,
+        );
         roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);

@@ -7,6 +7,8 @@ mod many;
 mod remote;
 #[path = "conformance/steering.rs"]
 mod steering;
+#[path = "conformance/submit.rs"]
+mod submit;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -40,6 +42,7 @@ macro_rules! suite {
             let mut trials = remote::trials();
             trials.extend(many::trials());
             trials.extend(steering::trials());
+            trials.extend(submit::trials());
             for link in [Link::Process, Link::Forked, Link::Thread, Link::Task, Link::Inline] {
                 $(
                     let name = format!("conformance::{link:?}::{}", stringify!($test));
