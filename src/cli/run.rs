@@ -38,7 +38,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     let service = Service::of_process();
     let orders = SignalOrders::hear(&service).map_err(RunError::of_thread)?;
     let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
-    let reserved = serving::reserve(&config.control)?;
+    let reserved = serving::reserve(&config.control, config.purpose)?;
     let queue = opening::open(config, &work)?;
     let stop = Stop::new();
     let workload = workload(config, &queue)?;

@@ -19,6 +19,7 @@ use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Body, Down, Given};
 use crate::protocol::stream::{ITEM_BYTES_MAX, OutFrame};
 use crate::sys::stream::{self, Bell};
+use dishrack_core::dispatcher::SentDeliveries;
 use dishrack_core::ledger::Handed;
 
 /// The number of frames that a client may leave unread before nothing more is taken from it.
@@ -44,10 +45,7 @@ pub(crate) struct Outgoing {
 struct OutgoingState {
     /// Each with the ordinal of its delivery, if it is one.
     frames: VecDeque<(OutFrame, Option<u64>)>,
-    /// The last delivery of which all was sent.
-    sent: u64,
-    /// The delivery in the last frame that was sent, if it was one.
-    last: Option<u64>,
+    sent: SentDeliveries,
     /// The requests that are not answered, with the bytes of their items.
     unanswered: HashMap<u64, usize>,
     put_bytes: usize,
@@ -109,12 +107,15 @@ impl Outgoing {
     pub(crate) fn flush(&self) -> io::Result<bool> {
         let mut state = self.state.lock();
         while let Some((mut frame, ordinal)) = state.frames.pop_front() {
-            if !frame.send(&self.socket, false)? {
+            let is_all = frame.send(&self.socket, false);
+            if !matches!(is_all, Ok(true)) && frame.is_begun() {
+                state.sent.sent_a_part();
+            }
+            if !is_all? {
                 state.frames.push_front((frame, ordinal));
                 return Ok(false);
             }
-            state.last = ordinal;
-            state.sent = ordinal.unwrap_or(state.sent);
+            state.sent.sent(ordinal);
         }
         Ok(true)
     }
@@ -126,11 +127,7 @@ impl Outgoing {
 
     /// Returns the last delivery that the client can have seen, if its end was told so.
     pub(crate) fn taken(&self, leaving_unread: bool) -> u64 {
-        let state = self.state.lock();
-        match state.last.filter(|_| leaving_unread) {
-            Some(unread) => unread - 1,
-            None => state.sent,
-        }
+        self.state.lock().sent.begun_up_to(leaving_unread)
     }
 
     /// Returns what the thread waits for: the socket, and the bell. `listens`: for something to read.

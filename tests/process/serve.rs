@@ -26,6 +26,7 @@ crate::trials! {
     a_folder_that_is_gone_fails_its_own_item_alone,
     a_queue_of_a_command_stays_and_its_results_too,
     a_journal_of_other_items_is_refused,
+    a_queue_that_nobody_could_ask_is_not_served,
     what_makes_no_sense_is_refused,
     a_key_is_one_item_however_often_the_server_is_killed,
 }
@@ -385,6 +386,14 @@ fn a_journal_of_other_items_is_refused() {
     let server = serve(&place, &journal);
     assert_eq!(ask(&place, &["list"]), "1\tdone\ttrue\t1 attempts\n");
     drop(server);
+}
+
+fn a_queue_that_nobody_could_ask_is_not_served() {
+    let place = Place::new();
+    fs::write(place.path("dishrack"), "a file").unwrap();
+    let said = refused(&place, &["serve"]);
+    assert!(said.contains("cannot be asked by anybody"), "{said}");
+    assert!(!place.path("state").exists());
 }
 
 fn what_makes_no_sense_is_refused() {

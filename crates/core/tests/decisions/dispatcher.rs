@@ -4,7 +4,7 @@ pub(crate) mod stream;
 
 use std::time::Duration;
 
-use dishrack_core::dispatcher::{Departure, Dispatcher, Effect, Reply, Request};
+use dishrack_core::dispatcher::{Departure, Dispatcher, Effect, Reply, Request, SentDeliveries};
 
 use crate::steps::Steps as _;
 use dishrack_core::ledger::{Capacity, Cause, Options, Outcome, Refusal, Report};
@@ -20,6 +20,7 @@ crate::trials! {
     a_join_waits_for_the_journal_though_the_workers_are_gone,
     what_a_client_holds_goes_back_when_its_connection_ends,
     what_a_client_cannot_have_seen_is_not_charged,
+    what_was_sent_counts_as_begun_but_for_the_last_that_was_left_unread,
     a_client_that_was_asked_to_end_is_charged_with_nothing,
     a_client_that_takes_items_serves_the_queue_and_one_that_puts_does_not,
 }
@@ -252,6 +253,23 @@ fn what_a_client_cannot_have_seen_is_not_charged() {
     let attempts = given(&mut dispatcher, other, 9);
     let attempts: Vec<u32> = attempts.iter().map(|one| one.attempt).collect();
     assert_eq!(attempts, [2, 2, 1]);
+}
+
+fn what_was_sent_counts_as_begun_but_for_the_last_that_was_left_unread() {
+    let mut sent = SentDeliveries::default();
+    let begun = |sent: &SentDeliveries| [true, false].map(|one| sent.begun_up_to(one));
+    assert_eq!(begun(&sent), [0, 0]);
+    sent.sent(Some(1));
+    sent.sent(Some(2));
+    assert_eq!(begun(&sent), [1, 2]);
+    // What is left unread may be a part of the next one alone.
+    sent.sent_a_part();
+    assert_eq!(begun(&sent), [2, 2]);
+    sent.sent(Some(3));
+    assert_eq!(begun(&sent), [2, 3]);
+    // It may be this answer alone.
+    sent.sent(None);
+    assert_eq!(begun(&sent), [3, 3]);
 }
 
 fn a_client_that_was_asked_to_end_is_charged_with_nothing() {
