@@ -393,7 +393,7 @@ fn a_queue_that_nobody_could_ask_is_not_served() {
     fs::write(place.path("dishrack"), "a file").unwrap();
     let said = refused(&place, &["serve"]);
     assert!(said.contains("cannot be asked by anybody"), "{said}");
-    assert!(!place.path("state").exists());
+    assert!(!place.path("state/dishrack/serve.journal").exists());
 }
 
 fn what_makes_no_sense_is_refused() {
