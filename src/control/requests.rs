@@ -26,14 +26,15 @@ use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::{FAILURES_MAX, LatestFailures};
 use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
-use super::item::{self, StateWord};
+use super::item::{self, SoughtText, StateWord};
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
+use super::search::{self, FoundItems};
 use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
-use crate::broker::clients::Admit;
+use crate::broker::clients::{Admit, ClientPuts};
 use crate::error::Error;
 use crate::observe::Observer;
 use crate::queue::Joined;
@@ -224,6 +225,7 @@ const LIST_MAX: usize = 1000;
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     state: Option<StateWord>,
+    text: Option<String>,
     limit: Option<usize>,
     after: Option<u64>,
 }
@@ -236,14 +238,26 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
         let message = format!("limit: {limit} is not between 1 and {LIST_MAX}");
         return Err(RequestFailure::bad("bad_query", message));
     }
-    let (state, after) = (query.state.map(ItemState::from), query.after.unwrap_or(0));
-    let items = api.block(move |api| api.target.items(state, ItemId(after), limit));
-    let items = items.await??;
-    let is_full = items.len() == limit;
-    let next = items.last().filter(|_| is_full).map(|last| last.number.0);
+    let found = api.block(move |api| api.find(&query, limit)).await??;
     let line = |one: &ItemInfo| item::line(one, api.ending(one).as_ref());
-    let lines = items.iter().map(line).collect::<Value>();
-    done(&json!({"items": lines, "after": next}))
+    let lines = found.items.iter().map(line).collect::<Value>();
+    done(&json!({"items": lines, "after": found.after.map(|last| last.0)}))
+}
+
+impl Api {
+    fn find(&self, query: &ListQuery, limit: usize) -> Result<FoundItems, Error> {
+        let state = query.state.map(ItemState::from);
+        let after = ItemId(query.after.unwrap_or(0));
+        let page = |after, limit| self.target.items(state, after, limit);
+        match query.text.as_deref().filter(|text| !text.is_empty()) {
+            None => Ok(FoundItems::of_page(page(after, limit)?, limit)),
+            Some(text) => {
+                let sought = SoughtText::new(text);
+                let is_wanted = |one: &ItemInfo| sought.is_in(one, || self.ending(one));
+                search::find(after, limit, page, is_wanted)
+            }
+        }
+    }
 }
 
 /// Shows an item, at once or when it has ended.
@@ -574,7 +588,11 @@ async fn attach(
         let passing = gate.gate.pass();
         passing.inspect(|_| put()).is_some()
     });
-    go_on_in_frames(&api.attached, api.target.served(), admit, peer, request)
+    let puts = ClientPuts {
+        admit,
+        listener: api.target.put_listener(),
+    };
+    go_on_in_frames(&api.attached, api.target.served(), puts, peer, request)
 }
 
 /// Tells of every event from now on, until the run ends.

@@ -87,6 +87,7 @@ fn main() {
         boot::trials(),
         commands::trials(),
         control::trials(),
+        control::crowded(),
         copies::trials(),
         cpython::trials(),
         endurance::trials(),
