@@ -39,7 +39,6 @@ use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
-use dishrack_core::pool::spec::slot_of;
 use output::CommandOutput;
 use own::OwnCommand;
 use persistent::ServerSlot;
@@ -210,8 +209,7 @@ struct CurrentAttempt {
 impl CurrentAttempt {
     fn current() -> Option<Self> {
         let (id, attempt, copy) = current::delivery()?;
-        let name = current::worker_name()?;
-        let slot = slot_of(&name)?;
+        let slot = current::slot()?;
         Some(CurrentAttempt {
             id,
             attempt,

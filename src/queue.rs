@@ -118,6 +118,7 @@ impl<T> fmt::Debug for JoinableQueue<T> {
 /// The counts that a [`join`](JoinableQueue::join) saw: all items that were ever put are one of
 /// these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Joined {
     /// Items that are done.
     pub done: u64,

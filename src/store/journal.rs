@@ -65,6 +65,7 @@ const ITEM_BYTES_MAX: usize = 999_999_900;
 /// | any process is killed, the supervisor too | nothing is lost | nothing is lost |
 /// | power is cut, the kernel crashes | nothing is lost | the last commits may be lost, together: items put in them were never put, and items done in them are done again |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// Survives power loss: what was accepted or told is on the disk.
     #[default]

@@ -117,14 +117,13 @@ impl fmt::Debug for RedisStore {
 }
 
 fn bound_of(capacity: Capacity) -> Result<Option<u64>, Kind> {
-    match capacity {
-        Capacity::Unbounded => Ok(None),
-        Capacity::Bounded(bound) => Ok(Some(bound as u64)),
-        Capacity::Rendezvous => Err(Kind::invalid(
+    if capacity == Capacity::Rendezvous {
+        return Err(Kind::invalid(
             "capacity",
             "a queue on Redis cannot be a rendezvous: nobody knows who is idle elsewhere",
-        )),
+        ));
     }
+    Ok(capacity.bound().map(|bound| bound as u64))
 }
 
 impl RedisStore {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dishrack::{Cause, Exit, JoinableQueue, Joined, Options, Restart, Supervisor};
+use dishrack::{Cause, Exit, JoinableQueue, Options, Restart, Supervisor};
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
@@ -23,8 +23,10 @@ crate::trials!(
 
 type Queue = JoinableQueue<Work>;
 
-fn join(queue: &Queue) -> Joined {
-    queue.join_timeout(DEADLINE).unwrap()
+/// Joins, and returns the numbers of items that are done and dead.
+fn join(queue: &Queue) -> (u64, u64) {
+    let joined = queue.join_timeout(DEADLINE).unwrap();
+    (joined.done, joined.dead)
 }
 
 fn only_worker<R>(pool: &Supervisor<Work, R>) -> u32 {
@@ -54,7 +56,7 @@ fn r1_a_worker_killed_between_get_and_task_done() {
             .is_some_and(|worker| worker.pid != pid)
     });
     std::fs::write(&file, "").unwrap();
-    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    assert_eq!(join(&queue), (1, 0));
     assert_eq!(queue.counts().unwrap().retries, 1);
 }
 
@@ -94,7 +96,7 @@ fn r4_an_item_that_does_not_serialize() {
     assert!(error.to_string().contains("Work"), "{error}");
     assert_eq!(queue.len(), 0);
     // The item left no trace: the queue's one place is free, and join has nothing to wait for.
-    assert_eq!(join(&queue), Joined { done: 0, dead: 0 });
+    assert_eq!(join(&queue), (0, 0));
     let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Nothing).unwrap();
     assert_eq!(join(&queue).done, 1);
@@ -174,7 +176,7 @@ pub(crate) fn history_of_a_crash() -> Vec<Cause> {
     let queue = Queue::with(Options::default());
     let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Signal(Signal::SIGABRT as i32)).unwrap();
-    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    assert_eq!(join(&queue), (0, 1));
     let letters = queue.take_dead_letters().unwrap();
     let history = letters[0]
         .history

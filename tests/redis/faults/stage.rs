@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use dishrack::observe::{Event, EventKind, Observer};
-use dishrack::{JoinableQueue, Joined, Options, RedisOptions, Supervisor};
+use dishrack::{JoinableQueue, Options, RedisOptions, Supervisor};
 
 use crate::deadline::{DEADLINE, until};
 use crate::redis_server::Server;
@@ -44,9 +44,11 @@ pub(crate) fn put_items(queue: &Queue, count: u64) {
     }
 }
 
-pub(crate) fn join(queue: &Queue) -> Joined {
+/// Joins, and returns the numbers of items that are done and dead.
+pub(crate) fn join(queue: &Queue) -> (u64, u64) {
     let joined = queue.join_timeout(DEADLINE);
-    joined.unwrap_or_else(|error| panic!("join: {error}; {:?}", queue.counts()))
+    let joined = joined.unwrap_or_else(|error| panic!("join: {error}; {:?}", queue.counts()));
+    (joined.done, joined.dead)
 }
 
 /// Lets time pass, where nothing but time matters, such as the end of a lease.
