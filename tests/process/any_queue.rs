@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{
-    Cause, Control, Controlled, JoinableQueue, Options, Restart, Roles, StartMethod, Supervisor,
+    Cause, Control, Controlled, JoinableQueue, Joined, Options, Restart, Roles, StartMethod,
+    Supervisor,
 };
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -240,9 +241,13 @@ impl Table {
         }
     }
 
+    fn join(&self) -> Joined {
+        self.queue.join_timeout(DEADLINE).unwrap()
+    }
+
     /// Joins, and returns the numbers of items that are done and dead.
-    fn join(&self) -> (u64, u64) {
-        let joined = self.queue.join_timeout(DEADLINE).unwrap();
+    fn ends(&self) -> (u64, u64) {
+        let joined = self.join();
         (joined.done, joined.dead)
     }
 
@@ -271,7 +276,7 @@ fn a_consumer_killed_between_get_and_task_done() {
         client.kill();
         let _other = Client::new(kind, &table, Task::Loop);
         table.go_on();
-        assert_eq!(table.join(), (1, 0), "{kind:?}");
+        assert_eq!(table.ends(), (1, 0), "{kind:?}");
         assert_eq!(table.queue.counts().unwrap().retries, 1);
     }
 }
@@ -288,7 +293,7 @@ fn an_idle_consumer_killed_inside_a_blocking_get() {
         for _ in 0..10 {
             table.queue.put(&Work::Nothing).unwrap();
         }
-        assert_eq!(table.join(), (11, 0), "{kind:?}");
+        assert_eq!(table.ends(), (11, 0), "{kind:?}");
         // At most it was given one, which it cannot have begun or was charged with.
         assert!(table.queue.counts().unwrap().retries <= 1);
     }
@@ -358,7 +363,7 @@ fn what_a_client_put_is_visible_at_once() {
     for kind in KINDS {
         let table = Table::new();
         Client::new(kind, &table, Task::PutAndLook).finish();
-        assert_eq!(table.join(), (100, 0), "{kind:?}");
+        assert_eq!(table.ends(), (100, 0), "{kind:?}");
     }
 }
 
@@ -370,7 +375,7 @@ fn what_a_dead_consumer_held_is_charged_to_its_item() {
         let held = table.queue.item(dishrack::ItemId(1)).unwrap().unwrap();
         assert_eq!(held.holders[0].pid, pid, "{kind:?}");
         client.kill();
-        assert_eq!(table.join(), (0, 1));
+        assert_eq!(table.ends(), (0, 1));
         let letter = table.queue.take_dead_letters().unwrap().remove(0);
         assert_eq!(letter.history[0].cause, Cause::Disconnected);
         assert_eq!(letter.history[0].scene.pid, pid);

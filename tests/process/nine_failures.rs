@@ -71,7 +71,7 @@ fn r2_an_idle_worker_killed_inside_a_blocking_get() {
     for _ in 0..10 {
         queue.put(&Work::Nothing).unwrap();
     }
-    assert_eq!(join(&queue).done, 10);
+    assert_eq!(join(&queue).0, 10);
 }
 
 fn r3_a_process_killed_while_waiting_in_join() {
@@ -86,7 +86,7 @@ fn r3_a_process_killed_while_waiting_in_join() {
     delivery.task_done().unwrap();
     queue.put(&Work::Nothing).unwrap();
     queue.get_timeout(DEADLINE).unwrap().task_done().unwrap();
-    assert_eq!(join(&queue).done, 2);
+    assert_eq!(join(&queue).0, 2);
 }
 
 fn r4_an_item_that_does_not_serialize() {
@@ -99,7 +99,7 @@ fn r4_an_item_that_does_not_serialize() {
     assert_eq!(join(&queue), (0, 0));
     let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Nothing).unwrap();
-    assert_eq!(join(&queue).done, 1);
+    assert_eq!(join(&queue).0, 1);
 }
 
 fn r5_a_producer_that_exits_right_after_put() {
@@ -109,7 +109,7 @@ fn r5_a_producer_that_exits_right_after_put() {
     for _ in 0..2 {
         queue.get_timeout(DEADLINE).unwrap().task_done().unwrap();
     }
-    assert_eq!(join(&queue).done, 2);
+    assert_eq!(join(&queue).0, 2);
 }
 
 fn r6_a_producer_killed_in_the_middle_of_sending() {
@@ -143,7 +143,7 @@ fn r7_task_done_without_a_get() {
     assert!(queue.join_timeout(Duration::ZERO).unwrap_err().is_timeout());
     queue.get().unwrap().task_done().unwrap();
     assert!(queue.task_done().unwrap_err().is_task_done_too_often());
-    assert_eq!(join(&queue).done, 1);
+    assert_eq!(join(&queue).0, 1);
 }
 
 fn r8_what_was_put_is_visible_at_once() {
@@ -164,7 +164,7 @@ fn r9_joining_before_draining_a_large_item() {
     let queue = Queue::unbounded();
     queue.put(&Work::Carry(vec![1; 1 << 20])).unwrap();
     let pool = roles::start(&queue, 1).unwrap();
-    assert_eq!(join(&queue).done, 1);
+    assert_eq!(join(&queue).0, 1);
     // Its result is as large as the item, and is not taken.
     queue.put(&Work::Carry(vec![2; 1 << 20])).unwrap();
     pool.stop();

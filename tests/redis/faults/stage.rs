@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use dishrack::observe::{Event, EventKind, Observer};
-use dishrack::{JoinableQueue, Options, RedisOptions, Supervisor};
+use dishrack::{JoinableQueue, Joined, Options, RedisOptions, Supervisor};
 
 use crate::deadline::{DEADLINE, until};
 use crate::redis_server::Server;
@@ -44,10 +44,14 @@ pub(crate) fn put_items(queue: &Queue, count: u64) {
     }
 }
 
-/// Joins, and returns the numbers of items that are done and dead.
-pub(crate) fn join(queue: &Queue) -> (u64, u64) {
+pub(crate) fn join(queue: &Queue) -> Joined {
     let joined = queue.join_timeout(DEADLINE);
-    let joined = joined.unwrap_or_else(|error| panic!("join: {error}; {:?}", queue.counts()));
+    joined.unwrap_or_else(|error| panic!("join: {error}; {:?}", queue.counts()))
+}
+
+/// Joins, and returns the numbers of items that are done and dead.
+pub(crate) fn ends(queue: &Queue) -> (u64, u64) {
+    let joined = join(queue);
     (joined.done, joined.dead)
 }
 
