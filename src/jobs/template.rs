@@ -65,11 +65,11 @@ pub(crate) struct Values<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnfitItem {
     #[error("it is no JSON: {0}")]
-    NoJson(serde_json::Error),
+    NotJson(serde_json::Error),
     #[error("it is no JSON object, so it has no members")]
-    NoObject,
+    NotObject,
     #[error("it has no member {0:?} for {{{0}}}")]
-    NoMember(String),
+    Lacks(String),
 }
 
 impl Template {
@@ -274,14 +274,14 @@ fn place_at(text: &[u8], is_json: bool) -> Option<(Placeholder, usize)> {
 fn object(item: &[u8]) -> Result<Map<String, Value>, UnfitItem> {
     match serde_json::from_slice(item) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(UnfitItem::NoObject),
-        Err(error) => Err(UnfitItem::NoJson(error)),
+        Ok(_) => Err(UnfitItem::NotObject),
+        Err(error) => Err(UnfitItem::NotJson(error)),
     }
 }
 
 fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a Value, UnfitItem> {
     let found = object.get(name);
-    found.ok_or_else(|| UnfitItem::NoMember(name.to_owned()))
+    found.ok_or_else(|| UnfitItem::Lacks(name.to_owned()))
 }
 
 /// Returns a value as text: strings without quotes, nothing for null, others as JSON.

@@ -133,7 +133,7 @@ fn r6_a_producer_killed_in_the_middle_of_sending() {
     delivery.task_done().unwrap();
     let nothing = queue.get_timeout(Duration::from_millis(10));
     assert!(nothing.unwrap_err().is_empty());
-    assert_eq!(join(&queue).dead, 0);
+    assert_eq!(join(&queue).1, 0);
 }
 
 fn r7_task_done_without_a_get() {

@@ -42,7 +42,10 @@ enum Link {
     Inline,
 }
 
-fn on_each_link(tests: &[(&'static str, fn(Link))]) -> Vec<Trial> {
+/// A test of the suite, and its name.
+type Named = (&'static str, fn(Link));
+
+fn on_each_link(tests: &[Named]) -> Vec<Trial> {
     let links = [
         Link::Process,
         Link::Forked,

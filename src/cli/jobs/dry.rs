@@ -19,7 +19,8 @@ fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
     let unfit = |why: UnfitItem| why.to_string();
     if setup.server.is_some() {
         let words = setup.words(values).map_err(unfit)?;
-        return request_line(&words).map(Into::into);
+        let line = request_line(&words).map_err(|why| why.to_string())?;
+        return Ok(line.into());
     }
     let mut line = setup.line(values).map_err(unfit)?;
     line.push(b'\n');

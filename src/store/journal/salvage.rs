@@ -101,10 +101,10 @@ pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
 /// Makes a new journal of what can be read of a damaged one, which stays as it is. First it gives
 /// `end` the mark on the processes that work for the damaged one, and a test for items that may not
 /// have ended. Later nothing would end those processes, because the new journal has another mark.
-pub(crate) fn salvage(
+pub(crate) fn salvage<E: ToString>(
     path: &Path,
     into: &Path,
-    end: impl FnOnce(u128, &dyn Fn(ItemId) -> bool) -> Result<(), String>,
+    end: impl FnOnce(u128, &dyn Fn(ItemId) -> bool) -> Result<(), E>,
 ) -> Result<Saved, Error> {
     let claim = Claim::take_to_read(path).map_err(|why| unusable(path, why.into()));
     let claim = claim.map_err(Error)?;
@@ -120,7 +120,7 @@ pub(crate) fn salvage(
     let part = begin(into, &claim).map_err(|trouble| Error(unusable(into, trouble)))?;
     let mark = process_mark(&Prints::new(read.meta.print_key, Vec::new()), claim.id);
     end(mark, &|id| !read.salvaged.has_ended(id.0))
-        .map_err(|why| Error(unusable(path, JournalTrouble::NotSalvaged(why))))?;
+        .map_err(|why| Error(unusable(path, JournalTrouble::NotSalvaged(why.to_string()))))?;
     write(into, &part, &read).map_err(|trouble| Error(unusable(into, trouble)))?;
     Ok(Saved::of(&read))
 }
