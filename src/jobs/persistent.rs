@@ -31,7 +31,7 @@ use super::stderr;
 use crate::handler::attempt::Setback;
 use dishrack_core::ledger::{Cause, Exit};
 pub(crate) use form::request_line;
-use form::{NoAnswer, OutputLine, ResponseLine};
+use form::{NoResponse, OutputLine, ResponseLine};
 
 /// The length in bytes above which an answer is a mistake.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -95,7 +95,7 @@ impl Said {
 #[derive(Debug, thiserror::Error)]
 enum ServerFault {
     #[error(transparent)]
-    NoAnswer(#[from] NoAnswer),
+    NoResponse(#[from] NoResponse),
     #[error("its process answered with more than {ANSWER_BYTES} bytes")]
     TooLong,
     #[error("its process answered before it was asked")]

@@ -39,12 +39,12 @@ const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 pub(super) enum OutputLine {
     Answer(ResponseLine),
     /// Text that may precede all answers, such as a banner, and why it is no answer.
-    Words(NoAnswer),
+    Words(NoResponse),
 }
 
 /// The reason why a line is no answer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(super) enum NoResponse {
     #[error("its process answered {line:?}: {why}: {ADVICE}")]
     NoJson { line: String, why: String },
     #[error("its process answered {0:?}, which has no member of an answer: {ADVICE}")]
@@ -85,12 +85,12 @@ pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, NoRequest> 
 ///
 /// # Errors
 /// It was meant for an answer, and is none.
-pub(super) fn read(line: &[u8]) -> Result<OutputLine, NoAnswer> {
+pub(super) fn read(line: &[u8]) -> Result<OutputLine, NoResponse> {
     // A struct would be read from a list as well.
     let mut object: Map<String, Value> = match serde_json::from_slice(line) {
         Ok(object) => object,
         Err(error) => {
-            let why = NoAnswer::NoJson {
+            let why = NoResponse::NoJson {
                 line: quoted(line),
                 why: error.to_string(),
             };
@@ -101,12 +101,12 @@ pub(super) fn read(line: &[u8]) -> Result<OutputLine, NoAnswer> {
         }
     };
     if !object.is_empty() && !MEMBERS.iter().any(|member| object.contains_key(*member)) {
-        return Ok(OutputLine::Words(NoAnswer::NoMember(quoted(line))));
+        return Ok(OutputLine::Words(NoResponse::NoMember(quoted(line))));
     }
     object.retain(|_, value| !value.is_null());
     serde_json::from_value(Value::Object(object))
         .map(OutputLine::Answer)
-        .map_err(|error| NoAnswer::BadMember {
+        .map_err(|error| NoResponse::BadMember {
             line: quoted(line),
             why: error.to_string(),
         })
