@@ -26,7 +26,7 @@ use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::{FAILURES_MAX, LatestFailures};
 use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
-use super::item::{self, SoughtText, StateWord};
+use super::item::{self, SoughtText};
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
@@ -224,7 +224,7 @@ const LIST_MAX: usize = 1000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    state: Option<StateWord>,
+    state: Option<ItemState>,
     text: Option<String>,
     limit: Option<usize>,
     after: Option<u64>,
@@ -246,7 +246,7 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
 
 impl Api {
     fn find(&self, query: &ListQuery, limit: usize) -> Result<FoundItems, Error> {
-        let state = query.state.map(ItemState::from);
+        let state = query.state;
         let after = ItemId(query.after.unwrap_or(0));
         let page = |after, limit| self.target.items(state, after, limit);
         match query.text.as_deref().filter(|text| !text.is_empty()) {
