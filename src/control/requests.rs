@@ -30,7 +30,7 @@ use super::item::{self, StateWord};
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
-use super::search::{self, Page};
+use super::search::{self, ItemPage};
 use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
@@ -238,16 +238,16 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
         let message = format!("limit: {limit} is not between 1 and {LIST_MAX}");
         return Err(RequestFailure::bad("bad_query", message));
     }
-    let page = Page {
+    let page = ItemPage {
         state: query.state.map(ItemState::from),
         text: query.text,
         after: ItemId(query.after.unwrap_or(0)),
         limit,
     };
-    let find = move |api: &Api| search::list(&*api.target, &page, |one| api.ending(one));
-    let found = api.block(find).await??;
+    let found = api.block(move |api| search::list(&*api.target, &page, |one| api.ending(one)));
+    let found = found.await??;
     let line = |one: &ItemInfo| item::line(one, api.ending(one).as_ref());
-    let lines = found.items.iter().map(line).collect::<Value>();
+    let lines: Value = found.items.iter().map(line).collect();
     done(&json!({"items": lines, "after": found.after.map(|last| last.0)}))
 }
 
@@ -579,10 +579,8 @@ async fn attach(
         let passing = gate.gate.pass();
         passing.inspect(|_| put()).is_some()
     });
-    let puts = ClientPuts {
-        admit,
-        listener: api.target.put_listener(),
-    };
+    let listener = api.target.put_listener();
+    let puts = ClientPuts { admit, listener };
     go_on_in_frames(&api.attached, api.target.served(), puts, peer, request)
 }
 

@@ -16,7 +16,7 @@ const LOOK: usize = 1000;
 
 /// A page that is asked for: at most so many items after a number, in this state, and with this text.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct ItemPage {
     pub(super) state: Option<ItemState>,
     pub(super) text: Option<String>,
     pub(super) after: ItemId,
@@ -45,7 +45,7 @@ impl FoundItems {
 /// Returns a page. `ending` returns what is kept of the end of an item.
 pub(super) fn list(
     target: &dyn ControlTarget,
-    page: &Page,
+    page: &ItemPage,
     ending: impl Fn(&ItemInfo) -> Option<AttemptEnding>,
 ) -> Result<FoundItems, Error> {
     let (after, limit) = (page.after, page.limit);
