@@ -94,7 +94,7 @@ pub(crate) fn find(address: QueueAddress) -> Option<ServedQueue> {
 /// Lets puts pass, one by one; `false` if nothing is to be put any more, and then it has not.
 pub(crate) type Admit = Arc<dyn Fn(&mut dyn FnMut()) -> bool + Send + Sync>;
 
-/// What is done about the puts of a program that is attached.
+/// The treatment of the puts of a program that is attached.
 #[derive(Clone)]
 pub(crate) struct ClientPuts {
     pub(crate) admit: Admit,

@@ -227,7 +227,7 @@ fn look_on(mut client: Client, sender: &Sender<TopEvent>) -> io::Result<Sender<S
 /// Looks one after the other, for the same text.
 struct Looked {
     text: String,
-    /// What rests and what waits, where a text is looked for.
+    /// Those for items that rest and for items that wait, where there is a text.
     searches: [TopSearch; 2],
 }
 

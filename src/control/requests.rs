@@ -26,11 +26,11 @@ use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::{FAILURES_MAX, LatestFailures};
 use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
-use super::item::{self, SoughtText};
+use super::item;
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
-use super::search::{self, FoundItems};
+use super::search::{self, ItemPage};
 use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
@@ -238,26 +238,17 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
         let message = format!("limit: {limit} is not between 1 and {LIST_MAX}");
         return Err(RequestFailure::bad("bad_query", message));
     }
-    let found = api.block(move |api| api.find(&query, limit)).await??;
+    let page = ItemPage {
+        state: query.state.map(ItemState::from),
+        text: query.text,
+        after: ItemId(query.after.unwrap_or(0)),
+        limit,
+    };
+    let found = api.block(move |api| search::list(&*api.target, &page, |one| api.ending(one)));
+    let found = found.await??;
     let line = |one: &ItemInfo| item::line(one, api.ending(one).as_ref());
-    let lines = found.items.iter().map(line).collect::<Value>();
+    let lines: Value = found.items.iter().map(line).collect();
     done(&json!({"items": lines, "after": found.after.map(|last| last.0)}))
-}
-
-impl Api {
-    fn find(&self, query: &ListQuery, limit: usize) -> Result<FoundItems, Error> {
-        let state = query.state;
-        let after = ItemId(query.after.unwrap_or(0));
-        let page = |after, limit| self.target.items(state, after, limit);
-        match query.text.as_deref().filter(|text| !text.is_empty()) {
-            None => Ok(FoundItems::of_page(page(after, limit)?, limit)),
-            Some(text) => {
-                let sought = SoughtText::new(text);
-                let is_wanted = |one: &ItemInfo| sought.is_in(one, || self.ending(one));
-                search::find(after, limit, page, is_wanted)
-            }
-        }
-    }
 }
 
 /// Shows an item, at once or when it has ended.
@@ -588,10 +579,8 @@ async fn attach(
         let passing = gate.gate.pass();
         passing.inspect(|_| put()).is_some()
     });
-    let puts = ClientPuts {
-        admit,
-        listener: api.target.put_listener(),
-    };
+    let listener = api.target.put_listener();
+    let puts = ClientPuts { admit, listener };
     go_on_in_frames(&api.attached, api.target.served(), puts, peer, request)
 }
 

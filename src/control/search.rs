@@ -1,16 +1,29 @@
-//! Items that have a text, found a bounded look at a time. It knows neither requests nor what an item's
-//! text is compared with.
+//! Pages of items: all that are there, or those that have a text, found a bounded look at a time. It does not
+//! know requests.
 
-use crate::ItemInfo;
+use super::item::SoughtText;
+use super::output::AttemptEnding;
+use super::target::ControlTarget;
+use crate::error::Error;
+use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::ItemId;
 
 /// The greatest number of items that are looked through for one answer.
-pub(super) const SEARCHED_MAX: usize = 10_000;
+const SEARCHED_MAX: usize = 10_000;
 
 /// The number of items that are looked at in one go.
 const LOOK: usize = 1000;
 
-/// A page of items, and the number after which to go on, unless nothing is left.
+/// A page that is asked for: at most so many items after a number, in this state, and with this text.
+#[derive(Debug)]
+pub(super) struct ItemPage {
+    pub(super) state: Option<ItemState>,
+    pub(super) text: Option<String>,
+    pub(super) after: ItemId,
+    pub(super) limit: usize,
+}
+
+/// The items of a page, and the number after which to go on, unless nothing is left.
 #[derive(Debug)]
 pub(super) struct FoundItems {
     pub(super) items: Vec<ItemInfo>,
@@ -19,7 +32,7 @@ pub(super) struct FoundItems {
 
 impl FoundItems {
     /// Makes a page of items that follow each other, of which this many were asked for.
-    pub(super) fn of_page(items: Vec<ItemInfo>, limit: usize) -> Self {
+    fn of_page(items: Vec<ItemInfo>, limit: usize) -> Self {
         let is_full = items.len() >= limit;
         let last = items.last().filter(|_| is_full);
         FoundItems {
@@ -29,10 +42,27 @@ impl FoundItems {
     }
 }
 
+/// Returns a page. `ending` returns what is kept of the end of an item.
+pub(super) fn list(
+    target: &dyn ControlTarget,
+    page: &ItemPage,
+    ending: impl Fn(&ItemInfo) -> Option<AttemptEnding>,
+) -> Result<FoundItems, Error> {
+    let (after, limit) = (page.after, page.limit);
+    let items = |after, limit| target.items(page.state, after, limit);
+    match page.text.as_deref().filter(|text| !text.is_empty()) {
+        None => Ok(FoundItems::of_page(items(after, limit)?, limit)),
+        Some(text) => {
+            let sought = SoughtText::new(text);
+            find(after, limit, items, |one| sought.is_in(one, || ending(one)))
+        }
+    }
+}
+
 /// Finds the first items after this one that are wanted, at most this many. `items` returns the items
 /// after a number, so many of them as there are and are asked for. A page may be empty though there are
 /// more, and then says after which to go on.
-pub(super) fn find<E>(
+fn find<E>(
     mut after: ItemId,
     limit: usize,
     mut items: impl FnMut(ItemId, usize) -> Result<Vec<ItemInfo>, E>,
@@ -67,7 +97,6 @@ pub(super) fn find<E>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ItemState;
 
     /// Looks among so many items for those whose number is a multiple of this one.
     fn multiples(of: u64, all: u64, after: u64, limit: usize) -> (Vec<u64>, Option<u64>) {

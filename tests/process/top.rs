@@ -236,7 +236,7 @@ fn a_filter_finds_what_waits_behind_thousands() {
     const ITEMS: usize = 12_000;
     let place = Place::new();
     let mut command = place.command(&["serve", "--name", "many", "--journal", "kept"]);
-    command.args(["-w", "1", "--", "sleep", "1000"]);
+    command.args(["-w", "1", "--", "sh", "-c", "exec sleep 1000", "_"]);
     let server = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
     let _server = Started(server.unwrap());
     let socket = place.socket("many");

@@ -16,7 +16,7 @@ pub(super) struct TopSearch {
     /// The number of the last item that was looked at, and what was found until there.
     after: u64,
     found: Vec<Value>,
-    /// What was found when all items were looked through for the last time.
+    /// The items that were found when all were looked through for the last time.
     whole: Option<Vec<Value>>,
 }
 
