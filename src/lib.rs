@@ -91,7 +91,7 @@ pub use queue::{
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, DeathCause, Map, PoolStatus, RunState, Supervisor, WorkerDeath, WorkerInfo,
+    Builder, DeathCause, Map, PoolStatus, RunState, Supervisor, WorkerDeath, WorkerEnd, WorkerInfo,
     WorkerState,
 };
 pub use worker::{Roles, context, describe, serve};
