@@ -37,7 +37,7 @@ use std::time::Duration;
 pub use builder::Builder;
 pub use map::Map;
 pub use status::{
-    DeathCause, PoolStatus, RunState, WorkerDeath, WorkerEnd, WorkerInfo, WorkerState,
+    DeathCause, EndedWorker, PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState,
 };
 
 use self::pool::Pool;
