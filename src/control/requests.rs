@@ -239,7 +239,7 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
         return Err(RequestFailure::bad("bad_query", message));
     }
     let page = ItemPage {
-        state: query.state.map(ItemState::from),
+        state: query.state,
         text: query.text,
         after: ItemId(query.after.unwrap_or(0)),
         limit,

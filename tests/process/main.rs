@@ -39,6 +39,7 @@ mod million;
 mod nine_failures;
 mod orphans;
 mod place;
+mod program;
 mod progress;
 mod reliance;
 mod roles;
@@ -105,6 +106,7 @@ fn main() {
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
+        program::trials(),
         progress::trials(),
         reliance::trials(),
         scale::trials(),
