@@ -178,7 +178,8 @@ impl<T: 'static, R: 'static> Running<T, R> {
                 (Err(error), _) if !is_kept => screen::complain(error),
                 _ => self.workload.tell_left_undone(&self.queue),
             }
-            let is_its_end = config.purpose == Purpose::Serve && is_kept;
+            let is_in_order = is_kept && !self.stop.is_at_once();
+            let is_its_end = config.purpose == Purpose::Serve && is_in_order;
             return Ok(match is_its_end && joined.is_ok() && closed.is_ok() {
                 true => code::DONE,
                 false => code::of_signal(signal),

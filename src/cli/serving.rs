@@ -72,6 +72,9 @@ pub(super) fn controlled<W: Work>(
     let (expected, before) = (workload.expected.clone(), workload.before);
     let total = expected.clone();
     let end_run = move |is_at_once: bool| {
+        if is_at_once {
+            stop.hurry();
+        }
         // In a thread of its own, because the end of the process waits for the answer to this.
         let hear = || {
             let stop = stop.clone();

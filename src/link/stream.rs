@@ -6,6 +6,7 @@
 //! nothing more of a client that leaves too much unread or asks for too much at once.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -144,13 +145,24 @@ impl Outgoing {
     }
 }
 
+/// Told the number of a client's items that were accepted. It must return at once.
+pub(crate) type PutListener = Arc<dyn Fn(u64) + Send + Sync>;
+
 /// The broker's end.
-#[derive(Debug)]
-pub(crate) struct StreamLink(Arc<Outgoing>);
+pub(crate) struct StreamLink {
+    outgoing: Arc<Outgoing>,
+    listener: Option<PutListener>,
+}
+
+impl fmt::Debug for StreamLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamLink").finish_non_exhaustive()
+    }
+}
 
 impl StreamLink {
-    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
-        StreamLink(outgoing)
+    pub(crate) fn new(outgoing: Arc<Outgoing>, listener: Option<PutListener>) -> Self {
+        StreamLink { outgoing, listener }
     }
 }
 
@@ -159,8 +171,11 @@ impl Link for StreamLink {
     fn deliver(&mut self, _: &Handed, _: &Payload, _: bool) {}
 
     fn answer(&mut self, request: u64, answer: Answer<Given<'_>>) {
+        if let (Answer::Accepted(_), Some(listener)) = (&answer, &self.listener) {
+            listener(1);
+        }
         let frame = OutFrame::of(&Down::Answer { request, answer });
-        self.0.push(frame, Some(request), None);
+        self.outgoing.push(frame, Some(request), None);
     }
 
     fn answer_item(&mut self, request: u64, handed: &Handed, payload: &Payload, is_last: bool) {
@@ -179,7 +194,7 @@ impl Link for StreamLink {
         };
         let frame = OutFrame::with_body(&record, payload.clone());
         let answers = is_last.then_some(request);
-        self.0.push(frame, answers, Some(handed.ordinal));
+        self.outgoing.push(frame, answers, Some(handed.ordinal));
     }
 
     /// Does nothing: the dispatcher answers its requests, and its end is its own.
@@ -187,8 +202,8 @@ impl Link for StreamLink {
 
     fn flush(&mut self, _: bool) -> Result<bool, String> {
         // That the other side is gone is noticed where it is read.
-        if !self.0.flush().unwrap_or(true) {
-            self.0.bell.ring();
+        if !self.outgoing.flush().unwrap_or(true) {
+            self.outgoing.bell.ring();
         }
         Ok(false)
     }

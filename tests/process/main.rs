@@ -86,6 +86,7 @@ fn main() {
         boot::trials(),
         commands::trials(),
         control::trials(),
+        control::crowded(),
         copies::trials(),
         cpython::trials(),
         endurance::trials(),

@@ -1,10 +1,10 @@
 //! PURE: the deliveries that went out by a client's connection, and those of them that the client can
 //! have seen when the connection ends. It knows neither sockets nor what frames hold.
 //!
-//! A client has no scoreboard. So what it was sent counts as begun, except where it cannot have been:
-//! the kernel tells when something was left unread, and what came last is then a part of that.
+//! A client has no scoreboard. So whatever it was sent counts as begun, except where it cannot have been:
+//! the kernel tells when something was left unread, and the last of it is then a part of that.
 
-/// What has gone out by one connection.
+/// The deliveries that have gone out by one connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SentDeliveries {
     /// The last delivery of which all was sent.

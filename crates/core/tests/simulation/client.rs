@@ -96,12 +96,12 @@ pub(crate) enum Sight {
 pub(crate) struct Client {
     pub(crate) holder: HolderId,
     program: Option<Program>,
-    /// What the program has said, and was not heard.
+    /// The words of the program that were not heard.
     pub(crate) said: VecDeque<Said>,
-    /// What is to be sent; a part of the first may be on its way.
+    /// The frames to be sent; a part of the first may be on its way.
     unsent: VecDeque<Frame>,
     is_in_part: bool,
-    /// What was sent, and not read. That may be the part of a frame as well.
+    /// The frames that were sent and not read. The part of one may be unread as well.
     unread: VecDeque<Frame>,
     is_part_unread: bool,
     pub(crate) sent: SentDeliveries,

@@ -129,14 +129,7 @@ impl Plan {
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
         plan.puts_many = plan.steps % 8 < 4;
         plan.takes_turns = !plan.steps.is_multiple_of(3);
-        // Where items have copies there are none.
-        plan.clients = match plan.steps % 8 {
-            1 => 1,
-            5 | 6 => 2,
-            _ => 0,
-        };
-        plan.rates.client_kill = [0, 10, 40][plan.steps as usize % 3];
-        plan.rates.client_crash = [0, 150][plan.steps as usize % 2];
+        plan.let_clients_come();
         plan.tells_at_once = !is_journaled && plan.steps % 5 > 1;
         plan.options.copies = match plan.steps % 32 {
             3 => Some(Copies::first(2)),
@@ -153,6 +146,24 @@ impl Plan {
             plan.handlers += 2;
         }
         plan
+    }
+
+    /// Decides about clients. Where items have copies there are none.
+    fn let_clients_come(&mut self) {
+        self.clients = match self.steps % 8 {
+            1 => 1,
+            5 | 6 => 2,
+            _ => 0,
+        };
+        self.rates.client_kill = match self.steps % 3 {
+            0 => 0,
+            1 => 10,
+            _ => 40,
+        };
+        self.rates.client_crash = match self.steps % 2 {
+            0 => 0,
+            _ => 150,
+        };
     }
 }
 

@@ -51,11 +51,11 @@ pub(crate) enum Plant {
     ClientNotMissed,
     /// Nobody is charged for what a client had begun.
     ClientUncharged,
-    /// What a client was handed counts as begun, though it was not sent.
+    /// An item that a client was handed counts as begun, though it was not sent.
     UnsentCharged,
     /// That a part of a frame was sent is not noted, so what came before it counts as unread.
     PartUnnoticed,
-    /// What a client had said before its end is not heard after it.
+    /// The words of a client before its end are not heard after it.
     LastWordsUnheard,
 }
 
