@@ -417,24 +417,6 @@ fn a_client_that_is_joined_before_its_large_item_is_taken() {
     }
 }
 
-/// r9.
-fn a_client_that_is_joined_before_its_large_item_is_taken() {
-    for kind in KINDS {
-        let table = Table::new();
-        let mut client = Client::new(kind, &table, Task::PutLarge);
-        client.finish();
-        if let Client::Worker { pool, pid, .. } = &client {
-            pool.stop();
-            assert!(!is_alive(*pid), "{kind:?}");
-        }
-        assert_eq!(table.queue.len(), 1, "{kind:?}");
-        let delivery = table.queue.get_timeout(DEADLINE).unwrap();
-        assert_eq!(*delivery, Work::Carry(vec![7; LARGE]));
-        delivery.task_done().unwrap();
-        assert_eq!(table.join(), Joined { done: 1, dead: 0 }, "{kind:?}");
-    }
-}
-
 fn what_a_dead_consumer_held_is_charged_to_its_item() {
     for kind in KINDS {
         let table = Table::with(Options::default().max_attempts(1));
