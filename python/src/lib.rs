@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue::Queue>()?;
     module.add_class::<process::WorkerProcess>()?;
+    module.add_function(wrap_pyfunction!(serve::prepare, module)?)?;
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }
