@@ -92,7 +92,7 @@ pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
     Builder, DeathCause, ItemEnded, Map, PoolStatus, RunState, Submitter, Supervisor, WorkerDeath,
-    WorkerInfo, WorkerState,
+    WorkerEnd, WorkerInfo, WorkerState,
 };
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]
