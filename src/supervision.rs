@@ -37,10 +37,10 @@ use std::time::Duration;
 
 pub use builder::Builder;
 pub use map::Map;
-pub use submit::{ItemEnded, Submitter};
 pub use status::{
     DeathCause, PoolStatus, RunState, WorkerDeath, WorkerEnd, WorkerInfo, WorkerState,
 };
+pub use submit::{ItemEnded, Submitter};
 
 use self::pool::Pool;
 use crate::broker::{Broker, Deadline};

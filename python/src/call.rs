@@ -146,7 +146,10 @@ fn reply(py: Python<'_>, call: Call) -> Reply {
                 unpicklable.call1((error.value(py), &value))?.extract()
             };
             let told: PyResult<Vec<u8>> = told();
-            Reply::Raised(told.unwrap_or_else(|error| pickled_error(py, &error)).into())
+            Reply::Raised(
+                told.unwrap_or_else(|error| pickled_error(py, &error))
+                    .into(),
+            )
         }
     }
 }

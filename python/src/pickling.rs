@@ -30,7 +30,10 @@ thread_local! {
 impl Pickler {
     fn new(py: Python<'_>, reducers: usize) -> PyResult<Self> {
         let file = py.import("io")?.getattr("BytesIO")?.call0()?;
-        let pickler = py.import("pickle")?.getattr("Pickler")?.call1((&file, PROTOCOL))?;
+        let pickler = py
+            .import("pickle")?
+            .getattr("Pickler")?
+            .call1((&file, PROTOCOL))?;
         let known = py.import("copyreg")?.getattr("dispatch_table")?;
         let table = known.cast_into::<PyDict>()?.copy()?;
         table.update(extra_reducers(py)?.as_mapping())?;
@@ -42,7 +45,11 @@ impl Pickler {
         })
     }
 
-    fn dumps<'py>(&self, py: Python<'py>, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    fn dumps<'py>(
+        &self,
+        py: Python<'py>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let (file, pickler) = (self.file.bind(py), self.pickler.bind(py));
         pickler.call_method1(intern!(py, "dump"), (object,))?;
         let bytes = file.call_method0(intern!(py, "getvalue"))?;
@@ -57,8 +64,13 @@ impl Pickler {
 fn extra_reducers(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     static EXTRA: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let find = || -> PyResult<Py<PyDict>> {
-        let pickler = py.import("multiprocessing.reduction")?.getattr("ForkingPickler")?;
-        Ok(pickler.getattr("_extra_reducers")?.cast_into::<PyDict>()?.unbind())
+        let pickler = py
+            .import("multiprocessing.reduction")?
+            .getattr("ForkingPickler")?;
+        Ok(pickler
+            .getattr("_extra_reducers")?
+            .cast_into::<PyDict>()?
+            .unbind())
     };
     Ok(EXTRA.get_or_try_init(py, find)?.bind(py).clone())
 }
@@ -99,10 +111,15 @@ pub(crate) fn dumps_with_queues<'py>(
     if let Ok(bytes) = dumps(py, object) {
         return Ok((bytes, Vec::new()));
     }
-    let dumps = py.import(intern!(py, "dishrack.reduction"))?.getattr("dumps")?;
+    let dumps = py
+        .import(intern!(py, "dishrack.reduction"))?
+        .getattr("dumps")?;
     let (bytes, queues): (Bound<'py, PyBytes>, Vec<PyRef<'py, Queue>>) =
         dumps.call1((object,))?.extract()?;
-    Ok((bytes, queues.iter().map(|queue| queue.handle().clone()).collect()))
+    Ok((
+        bytes,
+        queues.iter().map(|queue| queue.handle().clone()).collect(),
+    ))
 }
 
 /// Unpickles an object in which these queues are.
@@ -114,7 +131,9 @@ pub(crate) fn loads<'py>(
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let bytes = PyBytes::new(py, pickle);
     if !queues.is_empty() {
-        let loads = py.import(intern!(py, "dishrack.reduction"))?.getattr("loads")?;
+        let loads = py
+            .import(intern!(py, "dishrack.reduction"))?
+            .getattr("loads")?;
         return loads.call1((bytes, queues));
     }
     let find = || -> PyResult<Py<PyAny>> { Ok(py.import("pickle")?.getattr("loads")?.unbind()) };

@@ -12,7 +12,7 @@ use dishrack::{
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::call::{Call, Function, Reply, Shape, run_call};
 use crate::errors::exception;
@@ -136,7 +136,10 @@ impl CallPool {
         workers, name, program, method, pickle, queues, *,
         max_attempts = None, backoff = None, timeout = None, max_memory = None, max_tasks = None
     ))]
-    #[allow(clippy::too_many_arguments, reason = "each is an option of Python's, given by name")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is an option of Python's, given by name"
+    )]
     fn new(
         py: Python<'_>,
         workers: usize,
@@ -205,7 +208,9 @@ impl CallPool {
         py: Python<'py>,
         timeout: Option<f64>,
     ) -> PyResult<Option<Vec<Bound<'py, PyTuple>>>> {
-        let time = timeout.map(|seconds| time_of("timeout", seconds)).transpose()?;
+        let time = timeout
+            .map(|seconds| time_of("timeout", seconds))
+            .transpose()?;
         let ends = py.detach(|| self.submitter.ends(time));
         let ends = ends.map_err(|error| exception(py, &error))?;
         if ends.is_empty() {
@@ -241,7 +246,14 @@ impl CallPool {
         // One that is over already is over at the first result.
         let timeout = timeout.map(|seconds| time_of("timeout", seconds.max(0.0)));
         let (workers, target) = (&self.workers, target.clone());
-        Ok(Results::new(workers, target, chunksize, ordered, strict, timeout.transpose()?))
+        Ok(Results::new(
+            workers,
+            target,
+            chunksize,
+            ordered,
+            strict,
+            timeout.transpose()?,
+        ))
     }
 
     /// Cancels a call, also one that runs: its worker is ended and replaced.
@@ -302,7 +314,9 @@ impl CallPool {
     /// The workers that are ready, by their names and pids.
     fn workers(&self) -> Vec<(String, u32)> {
         let workers = self.workers.pool.workers().into_iter();
-        workers.map(|worker| (worker.name.to_string(), worker.pid)).collect()
+        workers
+            .map(|worker| (worker.name.to_string(), worker.pid))
+            .collect()
     }
 
     /// The number of workers that were started again.

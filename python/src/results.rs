@@ -357,7 +357,9 @@ impl Results {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = self
+            .deadline
+            .map(|at| at.saturating_duration_since(Instant::now()));
         self.next_by(py, left.map(|time| time.as_secs_f64()))
     }
 
