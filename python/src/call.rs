@@ -157,8 +157,13 @@ fn reply(py: Python<'_>, call: Call) -> Reply {
 /// Pickles an exception and its traceback, as `_calls.py` does it.
 fn pickled_error(py: Python<'_>, error: &PyErr) -> Vec<u8> {
     let told = || {
+        let value = error.value(py);
+        // They are kept apart until somebody asks for the traceback of the value.
+        if let Some(traceback) = error.traceback(py) {
+            value.setattr("__traceback__", traceback)?;
+        }
         let raised = py.import("dishrack._calls")?.getattr("raised")?;
-        raised.call1((error.value(py),))?.extract()
+        raised.call1((value,))?.extract()
     };
     let told: PyResult<Vec<u8>> = told();
     // Without memory, for example. The caller says that it was not understood.

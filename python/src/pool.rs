@@ -25,6 +25,9 @@ use crate::waiting::wait_until;
 /// A worker that dies more often than this, and for no call, is given up.
 const INTENSITY: (u32, Duration) = (100, Duration::from_secs(10));
 
+/// The time that an initializer may take.
+const BOOT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The workers, and the queue that they work for.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -164,6 +167,7 @@ impl CallPool {
             .name(name)
             .start_method(method)
             .intensity(INTENSITY.0, INTENSITY.1)
+            .boot_deadline(BOOT)
             .program(program.0, program.1);
         if let Some(seconds) = timeout {
             builder = builder.time_limit(time_of("timeout", seconds)?);

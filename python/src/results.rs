@@ -248,9 +248,15 @@ impl Results {
 
     fn next_by(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         loop {
-            let rest = self.state.lock().rest.pop();
+            let (is_broken_off, rest) = {
+                let mut state = self.state.lock();
+                (state.is_broken_off, state.rest.pop())
+            };
             if let Some(value) = rest {
                 return Ok(value);
+            }
+            if is_broken_off {
+                return Err(PyStopIteration::new_err(()));
             }
             if let Some(outcome) = self.take() {
                 self.feed_ahead(py);

@@ -99,7 +99,7 @@ def get_value(_=None):
     return VALUE
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pool():
     with mp.Pool(2) as pool:
         yield pool
@@ -394,7 +394,7 @@ def test_killed_busy_workers_cost_nothing():
 
 
 def test_a_call_over_its_time_fails_alone():
-    with mp.Pool(2, timeout=0.3, max_attempts=1) as pool:
+    with mp.Pool(2, timeout=3, max_attempts=1) as pool:
         late = pool.apply_async(sleep_and_return, (1000,))
         assert pool.map_async(square, range(100), 1).get(TIME) == [n * n for n in range(100)]
         with pytest.raises(mp.CallTimedOut):
