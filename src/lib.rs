@@ -91,8 +91,8 @@ pub use queue::{
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, DeathCause, ItemEnded, Map, PoolStatus, RunState, Submitter, Supervisor, WorkerDeath,
-    WorkerEnd, WorkerInfo, WorkerState,
+    Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, Submitter, Supervisor,
+    WorkerDeath, WorkerInfo, WorkerState,
 };
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]

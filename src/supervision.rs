@@ -38,7 +38,7 @@ use std::time::Duration;
 pub use builder::Builder;
 pub use map::Map;
 pub use status::{
-    DeathCause, PoolStatus, RunState, WorkerDeath, WorkerEnd, WorkerInfo, WorkerState,
+    DeathCause, EndedWorker, PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState,
 };
 pub use submit::{ItemEnded, Submitter};
 

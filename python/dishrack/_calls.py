@@ -8,8 +8,12 @@ from __future__ import annotations
 import atexit
 import concurrent.futures.process as _futures
 import multiprocessing.pool as _pool
+import os
 import pickle
+import select
+import signal
 import threading
+import time
 import traceback
 from multiprocessing import process as _process
 from multiprocessing import util
@@ -20,7 +24,21 @@ from . import _native, errors
 from ._worker import prepare
 from .reduction import PROTOCOL, dumps, loads
 
-__all__ = ["begin", "dead", "end", "raised", "rebuilt", "target_of", "unpicklable", "unready"]
+__all__ = [
+    "Targets",
+    "Worker",
+    "begin",
+    "context_of",
+    "cpus",
+    "dead",
+    "end",
+    "raised",
+    "rebuilt",
+    "report",
+    "target_of",
+    "unpicklable",
+    "unready",
+]
 
 #: Whose calls a worker makes: those of a "pool" or of an "executor".
 _kind = "executor"
@@ -161,6 +179,49 @@ class Targets:
         return target
 
 
+class Worker:
+    """A worker of a pool, as far as its pid goes: it is started, watched and replaced elsewhere."""
+
+    def __init__(self, calls: _native.CallPool, pid: int) -> None:
+        self._calls, self.pid = calls, pid
+
+    def __repr__(self) -> str:
+        return f"<Worker pid={self.pid}>"
+
+    def is_alive(self) -> bool:
+        """Whether it is one of its pool's workers still."""
+        return self.pid in self._calls.pids()
+
+    def join(self, timeout: Optional[float] = None) -> None:
+        """Waits until it has ended, at most so many seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            select.select([pidfd], [], [], left)
+        finally:
+            os.close(pidfd)
+
+    def terminate(self) -> None:
+        """Sends it SIGTERM. Another one takes its place."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Sends it SIGKILL. Another one takes its place."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
+        if self.is_alive():
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                # It has ended just now.
+                pass
+
+
 def report(error: BaseException) -> None:
     """Reports what a callback raised, as `threading` does for a thread."""
     args = (type(error), error, error.__traceback__, threading.current_thread())
@@ -169,8 +230,6 @@ def report(error: BaseException) -> None:
 
 def cpus() -> int:
     """The number of workers where none is given."""
-    import os
-
     count = getattr(os, "process_cpu_count", os.cpu_count)
     return count() or 1
 

@@ -29,6 +29,14 @@ class SpawnContext(_context.BaseContext):
         return queues.SimpleQueue(ctx=self.get_context())
 
 
+    def Pool(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
+        """A `dishrack.Pool`."""
+        from .pool import Pool
+
+        kwargs.setdefault("context", self.get_context())
+        return Pool(*args, **kwargs)
+
+
 _spawn = SpawnContext()
 
 

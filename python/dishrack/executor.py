@@ -10,7 +10,7 @@ import concurrent.futures
 import threading
 import weakref
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Callable, Iterable, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 
 from . import _calls, _native, errors
 from .context import get_context
@@ -63,8 +63,8 @@ class Future(concurrent.futures.Future):
 
     def _end_cancelled(self) -> None:
         """Ends it, because its call was cancelled."""
-        super().cancel()
-        self.set_running_or_notify_cancel()
+        if super().cancel():
+            self.set_running_or_notify_cancel()
 
     def running(self) -> bool:
         """Whether a worker has the call."""
@@ -161,7 +161,8 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             "backoff": backoff,
             "max_memory": max_memory,
         }
-        self._lock = threading.Lock()
+        # An argument's own pickling may submit, too.
+        self._lock = threading.RLock()
         self._calls: Optional[_native.CallPool] = None
         self._dispatcher: Optional[threading.Thread] = None
         self._is_shut_down = False
@@ -245,6 +246,21 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
     def workers(self) -> Tuple[Tuple[str, int], ...]:
         """The workers that are ready, by their names and pids."""
         return tuple(self._calls.workers()) if self._calls is not None else ()
+
+    @property
+    def _processes(self) -> Optional[Dict[int, _calls.Worker]]:
+        calls = self._calls
+        if calls is None:
+            return None if self._is_shut_down else {}
+        return {pid: _calls.Worker(calls, pid) for pid in calls.pids()}
+
+    @property
+    def _executor_manager_thread(self) -> Optional[threading.Thread]:
+        return self._dispatcher
+
+    @property
+    def _broken(self) -> Any:
+        return str(self._state.broken) if self._state.broken is not None else False
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls, and ends the workers when they have made those that there are."""

@@ -213,7 +213,8 @@ class Pool:
 
     def __del__(self) -> None:
         if self._state == RUN:
-            warnings.warn(f"unclosed running pool {self!r}", ResourceWarning, source=self)
+            words = f"unclosed running multiprocessing pool {self!r}"
+            warnings.warn(words, ResourceWarning, source=self)
 
     def __repr__(self) -> str:
         cls = type(self)
@@ -229,6 +230,13 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         self.terminate()
+
+    @property
+    def _pool(self) -> List[_calls.Worker]:
+        return [_calls.Worker(self._calls, pid) for pid in self._calls.pids()]
+
+    def _repopulate_pool(self) -> None:
+        """Does nothing: a worker that ends is replaced at once."""
 
     def _check_running(self) -> None:
         if self._state != RUN:

@@ -28,6 +28,9 @@ const INTENSITY: (u32, Duration) = (100, Duration::from_secs(10));
 /// The time that an initializer may take.
 const BOOT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The longest time in which the kernel makes a process.
+const START_TIME: Duration = Duration::from_secs(60);
+
 /// The workers, and the queue that they work for.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -320,6 +323,19 @@ impl CallPool {
         let workers = self.workers.pool.workers().into_iter();
         workers
             .map(|worker| (worker.name.to_string(), worker.pid))
+            .collect()
+    }
+
+    /// The pids of all workers that have a process, also of those that are not ready. It waits until
+    /// each that is to be started was.
+    fn pids(&self, py: Python<'_>) -> Vec<u32> {
+        let pool = &self.workers.pool;
+        // Those that are not there after that time have none.
+        let _ = py.detach(|| pool.wait_started_timeout(START_TIME));
+        let workers = pool.status().workers.into_iter();
+        workers
+            .map(|worker| worker.pid)
+            .filter(|pid| *pid != 0)
             .collect()
     }
 

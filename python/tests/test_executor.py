@@ -64,6 +64,15 @@ class Unpicklable:
         raise RuntimeError("no")
 
 
+class Submitting:
+    """Submits a call while it is pickled."""
+
+    executor = None
+
+    def __reduce__(self):
+        return int, (Submitting.executor.submit(square, 4).result(TIME),)
+
+
 def unpicklable_result():
     return lambda: 0
 
@@ -139,6 +148,11 @@ def test_what_cannot_be_pickled_is_an_error_of_that_future(executor):
     assert isinstance(executor.submit(square, Unpicklable()).exception(TIME), RuntimeError)
     assert executor.submit(unpicklable_result).exception(TIME) is not None
     assert executor.submit(square, 3).result(TIME) == 9
+
+
+def test_an_argument_may_submit_while_it_is_pickled(executor, monkeypatch):
+    monkeypatch.setattr(Submitting, "executor", executor)
+    assert executor.submit(square, Submitting()).result(TIME) == 256
 
 
 def test_wait_and_as_completed(executor):

@@ -146,13 +146,13 @@ pub struct PoolStatus {
     /// All its workers, also those that are not ready.
     pub workers: Vec<WorkerInfo>,
     /// The ends of worker processes whose places are not filled again, the last one for each place.
-    pub ended: Vec<WorkerEnd>,
+    pub ended: Vec<EndedWorker>,
 }
 
 /// The end of a worker process that is not started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct WorkerEnd {
+pub struct EndedWorker {
     /// Its name.
     pub name: String,
     /// Its process; 0 if there was none.
@@ -206,7 +206,7 @@ pub(super) struct RosterState {
     /// By slots.
     pub(super) entries: BTreeMap<usize, RosterEntry>,
     /// The ends of workers that are over, by slots.
-    pub(super) ended: BTreeMap<usize, WorkerEnd>,
+    pub(super) ended: BTreeMap<usize, EndedWorker>,
 }
 
 /// The same, shared with the program.

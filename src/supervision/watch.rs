@@ -26,7 +26,7 @@ use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::spawn::Position;
-use super::status::{Roster, RosterEntry, RunState, Stage, WorkerEnd};
+use super::status::{EndedWorker, Roster, RosterEntry, RunState, Stage};
 use crate::broker::Broker;
 use crate::observe::EventKind;
 use crate::supervision::spawn::Launch;
@@ -314,7 +314,7 @@ impl Watch {
                 Err(error) => {
                     let why = format!("could not be started: {error}");
                     let slot = &mut self.slots[index];
-                    slot.ended = Some(WorkerEnd {
+                    slot.ended = Some(EndedWorker {
                         name: slot.name.to_string(),
                         pid: 0,
                         exit: Exit::Unknown,

@@ -38,6 +38,7 @@ mod memory;
 mod million;
 mod nine_failures;
 mod orphans;
+mod program;
 mod progress;
 mod reliance;
 mod roles;
@@ -103,6 +104,7 @@ fn main() {
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
+        program::trials(),
         progress::trials(),
         reliance::trials(),
         scale::trials(),

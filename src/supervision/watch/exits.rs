@@ -6,7 +6,7 @@ use nix::libc;
 
 use super::Watch;
 use crate::observe::EventKind;
-use crate::supervision::WorkerEnd;
+use crate::supervision::EndedWorker;
 use dishrack_core::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
 use dishrack_core::pool::child::ChildEvent;
 use dishrack_core::pool::watchdog::{Fault, Watchdog};
@@ -61,7 +61,7 @@ impl Watch {
         if let Some(stderr) = slot.stderr.take() {
             stderr.end();
         }
-        slot.ended = Some(WorkerEnd {
+        slot.ended = Some(EndedWorker {
             name: name.to_string(),
             pid: pid.unwrap_or(0),
             exit,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::protocol::ring_pair::RingPair;
 use crate::supervision::notes::{Life, Registration};
-use crate::supervision::status::{Stage, WorkerDeath, WorkerEnd};
+use crate::supervision::status::{EndedWorker, Stage, WorkerDeath};
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
@@ -39,7 +39,7 @@ pub(super) struct Slot {
     pub(super) restarts: u64,
     pub(super) last_death: Option<WorkerDeath>,
     /// The end of its last life.
-    pub(super) ended: Option<WorkerEnd>,
+    pub(super) ended: Option<EndedWorker>,
     /// True if it is not wanted any more.
     pub(super) is_leaving: bool,
     /// True if it is replaced because it has reached a bound.
