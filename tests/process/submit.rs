@@ -267,7 +267,11 @@ fn a_worker_begins_before_its_items_and_ends_after_them() {
 fn a_worker_that_begins_slowly_is_within_its_items_time() {
     let queue = JoinableQueue::unbounded();
     let pool = Supervisor::builder().processes(1).time_limit(SLOWLY / 3);
-    let pool = pool.context("").unwrap().handler(&queue, count).unwrap();
+    let pool = pool
+        .context(&String::new())
+        .unwrap()
+        .handler(&queue, count)
+        .unwrap();
     assert_eq!(pool.map([String::new()]).next().unwrap().unwrap(), 1);
     assert_eq!(pool.restarts(), 0);
 }
