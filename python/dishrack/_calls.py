@@ -21,7 +21,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from . import _native, errors
-from ._worker import prepare
+from ._worker import prepare, share_resource_tracker
 from .reduction import PROTOCOL, dumps, loads
 
 __all__ = [
@@ -45,11 +45,15 @@ _kind = "executor"
 
 
 def context_of(
-    preparation: Any, kind: str, initializer: Optional[Callable[..., object]], initargs: Tuple[Any, ...]
+    tracker: int,
+    preparation: Any,
+    kind: str,
+    initializer: Optional[Callable[..., object]],
+    initargs: Tuple[Any, ...],
 ) -> Tuple[bytes, Sequence[_native.Queue]]:
     """What `begin` is given, pickled."""
     data, queues = dumps((kind, initializer, initargs))
-    return dumps((dumps(preparation)[0], data))[0], queues
+    return dumps((tracker, dumps(preparation)[0], data))[0], queues
 
 
 def begin(pickled: bytes, queues: Sequence[_native.Queue]) -> Optional[bytes]:
@@ -57,7 +61,8 @@ def begin(pickled: bytes, queues: Sequence[_native.Queue]) -> Optional[bytes]:
     global _kind
     current = _process.current_process()
     try:
-        preparation, data = pickle.loads(pickled)
+        tracker, preparation, data = pickle.loads(pickled)
+        share_resource_tracker(tracker)
         current._inheriting = True
         try:
             prepare(preparation)

@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 from multiprocessing import process as _process
-from multiprocessing import spawn, util
+from multiprocessing import resource_tracker, spawn, util
 from typing import Any, Sequence
 
 from . import _native
@@ -33,8 +33,16 @@ def prepare(data: bytes) -> None:
     spawn.prepare(pickle.loads(data))
 
 
+def share_resource_tracker(descriptor: int) -> None:
+    """Lets this process tell the resource tracker of its parent, as a spawned process of the standard
+    library does: one of its own would take away what others still use."""
+    path = f"/proc/{os.getppid()}/fd/{descriptor}"
+    resource_tracker._resource_tracker._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+
 def _load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
-    preparation, data = pickle.loads(pickled)
+    tracker, preparation, data = pickle.loads(pickled)
+    share_resource_tracker(tracker)
     current = _process.current_process()
     current._inheriting = True
     try:

@@ -1,13 +1,17 @@
-"""The contexts of ``multiprocessing``, with the classes of this package in them."""
+"""The contexts of ``multiprocessing``, with the classes of this package in them.
+
+What is not ours is the standard library's: locks, events, pipes, shared values and managers. They work
+with the processes that are started here.
+"""
 
 from __future__ import annotations
 
 from multiprocessing import context as _context
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 from . import process, queues
 
-__all__ = ["get_context"]
+__all__ = ["SpawnContext", "get_all_start_methods", "get_context", "get_start_method"]
 
 
 class SpawnContext(_context.BaseContext):
@@ -28,6 +32,9 @@ class SpawnContext(_context.BaseContext):
         """A `dishrack.SimpleQueue`."""
         return queues.SimpleQueue(ctx=self.get_context())
 
+    def get_context(self, method: Optional[str] = None) -> SpawnContext:
+        """The context of this start method; this one, if none is named."""
+        return self if method is None else get_context(method)
 
     def Pool(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
         """A `dishrack.Pool`."""
@@ -36,12 +43,35 @@ class SpawnContext(_context.BaseContext):
         kwargs.setdefault("context", self.get_context())
         return Pool(*args, **kwargs)
 
+    def get_start_method(self, allow_none: bool = False) -> str:
+        """The name of the way in which processes are started."""
+        return self._name
 
-_spawn = SpawnContext()
+    def set_start_method(self, method: Optional[str], force: bool = False) -> None:
+        """Says that processes are started in this way."""
+        get_context(method)
 
 
-def get_context(method: Optional[str] = None) -> Any:
-    """The context of this start method: its classes start processes in that way."""
+default = SpawnContext()
+
+
+def get_context(method: Optional[str] = None) -> SpawnContext:
+    """The context of this start method: its classes start processes in that way.
+
+    >>> import dishrack as mp
+    >>> mp.get_context("spawn").get_start_method()
+    'spawn'
+    """
     if method in (None, "spawn"):
-        return _spawn
-    raise ValueError(f"cannot find context for {method!r}")
+        return default
+    raise ValueError(f"cannot find context for {method!r}: there is 'spawn'")
+
+
+def get_start_method(allow_none: bool = False) -> str:
+    """The name of the way in which processes are started."""
+    return default.get_start_method()
+
+
+def get_all_start_methods() -> List[str]:
+    """The names of all start methods, the default one first."""
+    return ["spawn"]

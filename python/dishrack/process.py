@@ -7,12 +7,14 @@ goes to somebody else, and it never outlives the process that started it.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
+import time
 from multiprocessing import context as _context
 from multiprocessing import process as _process
-from multiprocessing import resource_sharer, spawn, util
+from multiprocessing import resource_sharer, resource_tracker, spawn, util
 from typing import Any, List, Optional, Tuple
 
 from . import _native
@@ -29,6 +31,32 @@ def program_of_workers() -> Tuple[str, List[str]]:
     return executable, [*util._args_from_interpreter_flags(), "-c", code]
 
 
+#: The time in seconds for children to end by themselves after Ctrl-C.
+_GRACE = 0.3
+
+
+def _end_children_after_interrupt() -> None:
+    """Ends all children when this program ends by Ctrl-C, which only it has heard.
+
+    Worker processes have sessions of their own, so a terminal does not interrupt them. Without this
+    the standard library would wait for those that are no daemons, which go on.
+    """
+    if getattr(sys, "last_type", None) is not KeyboardInterrupt:
+        return
+    children = [child for child in _process.active_children() if isinstance(child, Process)]
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + _GRACE
+    for child in children:
+        child.join(max(0.0, deadline - time.monotonic()))
+        if child.exitcode is None:
+            child.kill()
+
+
+# Later than that of the standard library, so it runs before it.
+atexit.register(_end_children_after_interrupt)
+
+
 class _Popen:
     """What `BaseProcess` has in its ``_popen``: the process, once it was started."""
 
@@ -38,13 +66,14 @@ class _Popen:
 
     def __init__(self, process_obj: _process.BaseProcess) -> None:
         util._flush_std_streams()
-        _native.serve()
+        _native.prepare()
         self.returncode: Optional[int] = None
         preparation = spawn.get_preparation_data(process_obj.name)
+        tracker = resource_tracker.getfd()
         _context.set_spawning_popen(self)
         try:
             data, queues = dumps(process_obj)
-            data, _ = dumps((dumps(preparation)[0], data))
+            data, _ = dumps((tracker, dumps(preparation)[0], data))
         finally:
             _context.set_spawning_popen(None)
         own = next((queue for queue in queues if queue.is_local()), None)

@@ -25,6 +25,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::CallPool>()?;
     module.add_class::<pool::Target>()?;
     module.add_class::<results::Results>()?;
+    module.add_function(wrap_pyfunction!(serve::prepare, module)?)?;
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

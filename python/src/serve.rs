@@ -2,24 +2,35 @@
 //! runs is decided in `_worker.py`.
 
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
 use crate::call;
 use crate::process::run_process;
 
-/// Names the functions that worker processes run. In a process that was started to be a worker it
-/// works, and never returns.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
+
+/// Works, in a process that was started to be a worker: there this never returns.
 #[pyfunction]
 pub(crate) fn serve(py: Python<'_>) {
-    // A worker that starts workers of its own has done so already.
+    IS_WORKER.store(true, Ordering::Relaxed);
+    py.detach(name_functions);
+}
+
+/// Names the functions that worker processes run, before the first is started. A worker that starts
+/// some of its own has done so already.
+#[pyfunction]
+pub(crate) fn prepare(py: Python<'_>) {
     static ONCE: Once = Once::new();
-    py.detach(|| {
-        ONCE.call_once(|| {
-            dishrack::serve(|roles| {
-                roles.worker(run_process);
-                roles.handler_between(call::begin, call::run_call, call::end);
-            });
-        });
+    if !IS_WORKER.load(Ordering::Relaxed) {
+        py.detach(|| ONCE.call_once(name_functions));
+    }
+}
+
+fn name_functions() {
+    dishrack::serve(|roles| {
+        roles.worker(run_process);
+        roles.handler_between(call::begin, call::run_call, call::end);
     });
 }

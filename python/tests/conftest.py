@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import pathlib
 import subprocess
 import sys
 import time
+from multiprocessing import resource_sharer, resource_tracker
 
 import pytest
 
@@ -63,19 +66,28 @@ def program():
                 stream.close()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def what_stays_is_there():
+    """What the standard library keeps once it was used: its tracker, its thread, its shared memory."""
+    resource_tracker.ensure_running()
+    reader, writer = os.pipe()
+    resource_sharer.DupFd(reader)
+    value = multiprocessing.Value("i")
+    yield value
+    os.close(reader)
+    os.close(writer)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     """No test leaves a process, an open file or shared memory behind."""
     files = set(os.listdir("/proc/self/fd"))
     shared = set(os.listdir("/dev/shm"))
     yield
-    import gc
-    import multiprocessing
-
     gc.collect()
     assert multiprocessing.active_children() == []
     until(lambda: not workers_of(os.getpid()), "the workers end")
-    until(lambda: len(os.listdir("/proc/self/fd")) <= len(files) + 2, "files are closed")
+    until(lambda: len(os.listdir("/proc/self/fd")) <= len(files), "files are closed")
     assert set(os.listdir("/dev/shm")) <= shared
 
 

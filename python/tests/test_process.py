@@ -106,3 +106,24 @@ def test_join_says_so_when_the_last_consumer_is_dead():
     assert rack.get(timeout=PATIENCE) == "dish-2"
     rack.task_done()
     rack.join()
+
+
+def start_another(results):
+    process = dishrack.Process(target=put_pid_and_name, args=(results,), name="inner")
+    process.start()
+    process.join()
+    results.put(process.exitcode)
+
+
+def start_inside(outer):
+    results = dishrack.Queue()
+    start_another(results)
+    outer.put([results.get(timeout=PATIENCE)[1:], results.get(timeout=PATIENCE)])
+
+
+def test_a_process_may_start_processes_of_its_own():
+    results = dishrack.Queue()
+    process = dishrack.Process(target=start_inside, args=(results,))
+    process.start()
+    assert results.get(timeout=PATIENCE) == [(process.pid, "inner"), 0]
+    process.join()
