@@ -10,10 +10,14 @@ from ._native import __version__
 from .context import default as _default
 from .context import get_all_start_methods, get_context, get_start_method
 from .errors import (
+    CallFailed,
+    CallTimedOut,
+    Cancelled,
     Closed,
     Empty,
     Error,
     Full,
+    InitializerFailed,
     JournalError,
     NotAccepted,
     NoWorkersLeft,
@@ -22,7 +26,10 @@ from .errors import (
     SupervisorGone,
     TaskDoneTooOften,
     TimeoutError,
+    WorkerDied,
 )
+from .executor import ProcessPoolExecutor
+from .pool import Pool
 from .process import Process
 from .queues import JoinableQueue, Queue, SimpleQueue
 
@@ -60,12 +67,16 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "BufferTooShort",
+    "CallFailed",
+    "CallTimedOut",
+    "Cancelled",
     "Closed",
     "Condition",
     "Empty",
     "Error",
     "Event",
     "Full",
+    "InitializerFailed",
     "JoinableQueue",
     "JournalError",
     "Lock",
@@ -73,8 +84,10 @@ __all__ = [
     "NoWorkersLeft",
     "NotAccepted",
     "Pipe",
+    "Pool",
     "Process",
     "ProcessError",
+    "ProcessPoolExecutor",
     "Queue",
     "RLock",
     "RawArray",
@@ -87,6 +100,7 @@ __all__ = [
     "TaskDoneTooOften",
     "TimeoutError",
     "Value",
+    "WorkerDied",
     "__version__",
     "active_children",
     "allow_connection_pickling",

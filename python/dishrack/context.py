@@ -7,7 +7,7 @@ with the processes that are started here.
 from __future__ import annotations
 
 from multiprocessing import context as _context
-from typing import List, Optional
+from typing import Any, List, Optional
 
 from . import process, queues
 
@@ -35,6 +35,13 @@ class SpawnContext(_context.BaseContext):
     def get_context(self, method: Optional[str] = None) -> SpawnContext:
         """The context of this start method; this one, if none is named."""
         return self if method is None else get_context(method)
+
+    def Pool(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
+        """A `dishrack.Pool`."""
+        from .pool import Pool
+
+        kwargs.setdefault("context", self.get_context())
+        return Pool(*args, **kwargs)
 
     def get_start_method(self, allow_none: bool = False) -> str:
         """The name of the way in which processes are started."""

@@ -7,13 +7,22 @@ Each has the standard one as a base where the standard library raises one in the
 from __future__ import annotations
 
 import builtins
+import concurrent.futures
+import multiprocessing
 import queue
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Sequence
 
 __all__ = [
+    "CallFailed",
+    "CallTimedOut",
+    "Cancelled",
     "Closed",
     "Empty",
     "Error",
     "Full",
+    "InitializerFailed",
     "JournalError",
     "NoWorkersLeft",
     "NotAccepted",
@@ -22,6 +31,7 @@ __all__ = [
     "SupervisorGone",
     "TaskDoneTooOften",
     "TimeoutError",
+    "WorkerDied",
 ]
 
 
@@ -41,11 +51,19 @@ class Closed(Error, ValueError):
     """The queue was shut down; or, in a worker, its supervisor stops that worker."""
 
 
-class TimeoutError(Error, builtins.TimeoutError):  # noqa: A001
+#: What the standard library raises when a time is over: one class since Python 3.11, and more before.
+_TIMEOUTS: Any = tuple(
+    dict.fromkeys(
+        (multiprocessing.TimeoutError, concurrent.futures.TimeoutError, builtins.TimeoutError)
+    )
+)
+
+
+class TimeoutError(Error, *_TIMEOUTS):  # noqa: A001
     """The time given was over before what was waited for."""
 
 
-class NoWorkersLeft(Error, RuntimeError):
+class NoWorkersLeft(Error, BrokenProcessPool):
     """Items are unfinished, and nobody is left who could work on them."""
 
 
@@ -71,3 +89,30 @@ class SupervisorGone(Error, ConnectionError):
 
 class SetupError(Error, RuntimeError):
     """A call cannot work as it was set up; the message says what to do."""
+
+
+class CallFailed(Error):
+    """A call has no value, because of what happened to its workers and not of what it raised."""
+
+    #: How often it was tried.
+    attempts: int = 0
+    #: Why each attempt failed, oldest first.
+    causes: Sequence[str] = ()
+    #: The end of what the last worker wrote to stderr meanwhile.
+    stderr: str = ""
+
+
+class WorkerDied(CallFailed, BrokenProcessPool):
+    """The workers that made a call died, at each attempt. Other calls are none the worse."""
+
+
+class CallTimedOut(CallFailed, TimeoutError):
+    """A call took longer than its pool's ``timeout``, at each attempt."""
+
+
+class Cancelled(CallFailed, CancelledError):
+    """A call was cancelled."""
+
+
+class InitializerFailed(Error, BrokenProcessPool):
+    """A worker's initializer raised, so no call can be made there."""

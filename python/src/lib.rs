@@ -5,10 +5,14 @@
 //! the Python half, `python/dishrack`, which is the only user of this module. It uses the public
 //! interface of the library alone.
 
+mod call;
 mod errors;
 mod item;
+mod pickling;
+mod pool;
 mod process;
 mod queue;
+mod results;
 mod serve;
 mod waiting;
 
@@ -18,6 +22,9 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue::Queue>()?;
     module.add_class::<process::WorkerProcess>()?;
+    module.add_class::<pool::CallPool>()?;
+    module.add_class::<pool::Target>()?;
+    module.add_class::<results::Results>()?;
     module.add_function(wrap_pyfunction!(serve::prepare, module)?)?;
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

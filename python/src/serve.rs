@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
+use crate::call;
 use crate::process::run_process;
 
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
@@ -28,5 +29,8 @@ pub(crate) fn prepare(py: Python<'_>) {
 }
 
 fn name_functions() {
-    dishrack::serve(|roles| roles.worker(run_process));
+    dishrack::serve(|roles| {
+        roles.worker(run_process);
+        roles.handler_between(call::begin, call::run_call, call::end);
+    });
 }

@@ -91,6 +91,10 @@ fn work(
     match Session::open(assignment, endpoints, socket, waker) {
         Some(session) => {
             current::enter(&session);
+            if let Some(begin) = &role.begin {
+                begin();
+            }
+            session.say_ready();
             run(&role, &session)
         }
         None => exit::BOOT_FAILED,

@@ -19,9 +19,13 @@ use crate::error::Kind;
 /// The function that a worker process runs with its session.
 pub(crate) type RoleFn = Arc<dyn Fn(&Arc<Session>) + Send + Sync>;
 
+/// A function that a worker process calls before it is ready.
+type Beginning = Arc<dyn Fn() + Send + Sync>;
+
 #[derive(Clone)]
 pub(super) struct Role {
     pub(super) run: RoleFn,
+    pub(super) begin: Option<Beginning>,
     is_ambiguous: bool,
 }
 
@@ -53,12 +57,14 @@ impl Roles {
         R: Serialize + 'static,
         E: fmt::Display + 'static,
     {
-        self.handler_between(|| {}, handler, || {});
+        let run = move |session: &Arc<Session>| handling::run_handler(session, &handler);
+        self.add::<F>(Arc::new(run));
     }
 
-    /// Adds a handler, and functions that a worker calls in the same thread: `begin` before its first
-    /// item, though it may wait already, and `end` after its last one, if it ends in order. Both
-    /// can read the [`context`](crate::context).
+    /// Adds a handler, and functions that a worker process calls in the same thread: `begin` before it
+    /// is ready, and so before its first item, within the
+    /// [`boot_deadline`](crate::Builder::boot_deadline); and `end` after its last item, if it ends in
+    /// order. Both can read the [`context`](crate::context). Threads and tasks call neither.
     ///
     /// # Example
     ///
@@ -82,11 +88,11 @@ impl Roles {
         R: Serialize + 'static,
         E: fmt::Display + 'static,
     {
-        self.add::<F>(Arc::new(move |session| {
-            begin();
+        let run: RoleFn = Arc::new(move |session| {
             handling::run_handler(session, &handler);
             end();
-        }));
+        });
+        self.add_role::<F>(Some(Arc::new(begin)), run);
     }
 
     /// Adds a function that prepares for work: it may read a model or fill a table. A fork server
@@ -101,8 +107,13 @@ impl Roles {
 
     /// Adds the function that a worker process runs with its session, by the name of this function.
     pub(crate) fn add<F>(&mut self, run: RoleFn) {
+        self.add_role::<F>(None, run);
+    }
+
+    fn add_role<F>(&mut self, begin: Option<Beginning>, run: RoleFn) {
         let role = Role {
             run,
+            begin,
             is_ambiguous: false,
         };
         if let Some(known) = self.named.get_mut(type_name::<F>()) {

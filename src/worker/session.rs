@@ -115,14 +115,18 @@ impl Session {
             let _ = catch_unwind(AssertUnwindSafe(read));
             exit::as_orphan();
         });
-        session.uplink.push(&Up::Ready {
+        Some(session)
+    }
+
+    /// Tells the supervisor that this worker takes items from now on.
+    pub(super) fn say_ready(&self) {
+        self.uplink.push(&Up::Ready {
             protocol: PROTOCOL,
             pid: std::process::id(),
-            item_type: &session.item_type,
+            item_type: &self.item_type,
         });
-        session.uplink.ring_now();
+        self.uplink.ring_now();
         fail::point("worker: ready");
-        Some(session)
     }
 
     /// Sleeps until something has come since the doorbell was wanted; at most this long.

@@ -23,12 +23,19 @@ crate::timely_trials! {
     those_without_workers_are_told_so,
     a_dead_letter_that_was_told_is_not_kept,
     a_worker_begins_before_its_items_and_ends_after_them,
+    a_worker_that_begins_slowly_is_within_its_items_time,
 }
 
 /// The items of this worker, and one more since it began.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
+/// Longer than one that begins no item may take.
+const SLOWLY: Duration = Duration::from_millis(1500);
+
 pub(crate) fn begin() {
+    if dishrack::context::<String>().is_some_and(|path| path.is_empty()) {
+        std::thread::sleep(SLOWLY);
+    }
     COUNT.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -255,6 +262,18 @@ fn a_worker_begins_before_its_items_and_ends_after_them() {
         pool.stop();
         assert_eq!(std::fs::read_to_string(path).unwrap(), "4");
     }
+}
+
+fn a_worker_that_begins_slowly_is_within_its_items_time() {
+    let queue = JoinableQueue::unbounded();
+    let pool = Supervisor::builder().processes(1).time_limit(SLOWLY / 3);
+    let pool = pool
+        .context(&String::new())
+        .unwrap()
+        .handler(&queue, count)
+        .unwrap();
+    assert_eq!(pool.map([String::new()]).next().unwrap().unwrap(), 1);
+    assert_eq!(pool.restarts(), 0);
 }
 
 fn a_dead_letter_that_was_told_is_not_kept() {

@@ -1,0 +1,142 @@
+//! Pickling as fast as it goes: one pickler for each thread, with the reducers of
+//! `multiprocessing`. What it cannot pickle is left to `reduction.py`, which knows queues and
+//! functions without a name.
+
+use std::cell::RefCell;
+
+use dishrack::JoinableQueue;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+
+use crate::item::PyItem;
+use crate::queue::Queue;
+
+const PROTOCOL: u8 = 5;
+
+/// A pickler that writes into a buffer of its own.
+struct Pickler {
+    file: Py<PyAny>,
+    pickler: Py<PyAny>,
+    /// The number of reducers that it knows.
+    reducers: usize,
+}
+
+thread_local! {
+    static PICKLER: RefCell<Option<Pickler>> = const { RefCell::new(None) };
+}
+
+impl Pickler {
+    fn new(py: Python<'_>, reducers: usize) -> PyResult<Self> {
+        let file = py.import("io")?.getattr("BytesIO")?.call0()?;
+        let pickler = py
+            .import("pickle")?
+            .getattr("Pickler")?
+            .call1((&file, PROTOCOL))?;
+        let known = py.import("copyreg")?.getattr("dispatch_table")?;
+        let table = known.cast_into::<PyDict>()?.copy()?;
+        table.update(extra_reducers(py)?.as_mapping())?;
+        pickler.setattr("dispatch_table", table)?;
+        Ok(Pickler {
+            file: file.unbind(),
+            pickler: pickler.unbind(),
+            reducers,
+        })
+    }
+
+    fn dumps<'py>(
+        &self,
+        py: Python<'py>,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (file, pickler) = (self.file.bind(py), self.pickler.bind(py));
+        pickler.call_method1(intern!(py, "dump"), (object,))?;
+        let bytes = file.call_method0(intern!(py, "getvalue"))?;
+        pickler.call_method0(intern!(py, "clear_memo"))?;
+        file.call_method1(intern!(py, "seek"), (0,))?;
+        file.call_method0(intern!(py, "truncate"))?;
+        Ok(bytes.cast_into::<PyBytes>()?)
+    }
+}
+
+/// Returns the reducers that `multiprocessing` adds.
+fn extra_reducers(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    static EXTRA: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let find = || -> PyResult<Py<PyDict>> {
+        let pickler = py
+            .import("multiprocessing.reduction")?
+            .getattr("ForkingPickler")?;
+        Ok(pickler
+            .getattr("_extra_reducers")?
+            .cast_into::<PyDict>()?
+            .unbind())
+    };
+    Ok(EXTRA.get_or_try_init(py, find)?.bind(py).clone())
+}
+
+fn registered(py: Python<'_>) -> PyResult<usize> {
+    static TABLE: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let find = || -> PyResult<Py<PyDict>> {
+        let table = py.import("copyreg")?.getattr("dispatch_table")?;
+        Ok(table.cast_into::<PyDict>()?.unbind())
+    };
+    let table = TABLE.get_or_try_init(py, find)?.bind(py);
+    Ok(table.len() + extra_reducers(py)?.len())
+}
+
+/// Pickles an object in which there are no queues.
+pub(crate) fn dumps<'py>(
+    py: Python<'py>,
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let reducers = registered(py)?;
+    // An object's own code may pickle too, while it is taken.
+    let pickler = PICKLER.with_borrow_mut(Option::take);
+    let pickler = match pickler.filter(|pickler| pickler.reducers == reducers) {
+        Some(pickler) => pickler,
+        None => Pickler::new(py, reducers)?,
+    };
+    let bytes = pickler.dumps(py, object)?;
+    // After an error it is not used again: half an object is in it.
+    PICKLER.with_borrow_mut(|kept| *kept = Some(pickler));
+    Ok(bytes)
+}
+
+/// Pickles an object, and the queues in it.
+pub(crate) fn dumps_with_queues<'py>(
+    py: Python<'py>,
+    object: &Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyBytes>, Vec<JoinableQueue<PyItem>>)> {
+    if let Ok(bytes) = dumps(py, object) {
+        return Ok((bytes, Vec::new()));
+    }
+    let dumps = py
+        .import(intern!(py, "dishrack.reduction"))?
+        .getattr("dumps")?;
+    let (bytes, queues): (Bound<'py, PyBytes>, Vec<PyRef<'py, Queue>>) =
+        dumps.call1((object,))?.extract()?;
+    Ok((
+        bytes,
+        queues.iter().map(|queue| queue.handle().clone()).collect(),
+    ))
+}
+
+/// Unpickles an object in which these queues are.
+pub(crate) fn loads<'py>(
+    py: Python<'py>,
+    pickle: &[u8],
+    queues: Vec<Queue>,
+) -> PyResult<Bound<'py, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let bytes = PyBytes::new(py, pickle);
+    if !queues.is_empty() {
+        let loads = py
+            .import(intern!(py, "dishrack.reduction"))?
+            .getattr("loads")?;
+        return loads.call1((bytes, queues));
+    }
+    let find = || -> PyResult<Py<PyAny>> { Ok(py.import("pickle")?.getattr("loads")?.unbind()) };
+    let loads = LOADS.get_or_try_init(py, find)?.bind(py);
+    loads.call1(PyTuple::new(py, [bytes])?)
+}
