@@ -423,7 +423,7 @@ impl Broker {
     pub(crate) fn name_of_started(&self, holder: HolderId, started: Started) -> Option<String> {
         let core = self.lock();
         let find = |ordinal| core.dispatcher.ledger.handed_as(holder, ordinal);
-        let handed: Handed = find(started.current).or_else(|| find(started.taken))?;
+        let handed: Handed = find(started.current).or_else(|| find(started.begun))?;
         core.name_of(handed.token)
     }
 

@@ -203,11 +203,33 @@ impl Core {
     }
 
     /// Checks that an item of this size is accepted now.
-    pub(super) fn check_put(&self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
+    pub(super) fn check_put(&mut self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
         self.check_size(bytes)?;
+        self.look_for_room();
         match self.dispatcher.refusal(is_beyond_bound) {
             Some(refusal) => Err(self.kind_of(refusal)),
             None => Ok(()),
+        }
+    }
+
+    /// Looks whether there is room by now, if there seems to be none: what a loop takes of the items
+    /// that it has in advance it says only on its scoreboard.
+    pub(super) fn look_for_room(&mut self) {
+        if !self.dispatcher.ledger.has_room() {
+            self.note_begun_by_all();
+        }
+    }
+
+    /// Notes what all loops have begun by now.
+    fn note_begun_by_all(&mut self) {
+        if !self.dispatcher.ledger.has_prefetched() {
+            return;
+        }
+        for (holder, attachment) in &self.attachments {
+            if let Some(uplink) = &attachment.uplink {
+                let begun = uplink.ring_pair.board().begun();
+                self.dispatcher.ledger.handle_begun(holder, begun);
+            }
         }
     }
 
@@ -287,7 +309,8 @@ impl Core {
 
     /// Returns the number of items that no holder has taken, `true` if there is no room, and `true`
     /// if the queue is closed.
-    pub(super) fn state(&self) -> (usize, bool, bool) {
+    pub(super) fn state(&mut self) -> (usize, bool, bool) {
+        self.note_begun_by_all();
         let ledger = &self.dispatcher.ledger;
         let (elsewhere, is_full) = match &self.dispatcher.shared {
             None => (0, !ledger.has_room()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::broker::Deadline;
 use crate::error::Kind;
 use crate::handler::held::Acknowledger;
+use crate::handler::lending::lending;
 use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Ask, Wait};
 use crate::protocol::stream::QueueAddress;
@@ -105,11 +106,11 @@ impl FarEnd for Session {
 
     fn ask_put(&self, wait: Wait, body: Payload, deadline: Deadline) -> Result<PlainAnswer, Kind> {
         let answer = Session::ask_put(self, wait, body, deadline);
-        answer.map_err(Kind::NoSharedMemory)?.try_map(no_item)
+        answer.map_err(Kind::NoSharedMemory)
     }
 
     fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Result<PlainAnswer, Kind> {
-        Session::ask(self, ask, deadline).try_map(no_item)
+        Ok(Session::ask(self, ask, deadline))
     }
 
     fn ask_items(
@@ -118,23 +119,19 @@ impl FarEnd for Session {
         at_most: u32,
         deadline: Deadline,
     ) -> Result<Vec<ArrivedItem>, Kind> {
-        let items = Session::ask_items(self, wait, at_most, deadline).map_err(kind_of)?;
+        let items = Session::get(self, wait, at_most, deadline).map_err(kind_of)?;
         Ok(items.into_iter().map(ArrivedItem::Ring).collect())
     }
 
     fn take(&self, arrival: &ArrivedItem, decode: &mut dyn FnMut()) {
         if let ArrivedItem::Ring(item) = arrival {
-            Session::take(self, item, decode);
+            lending(item.lender(), decode);
         }
     }
 
     fn settle_many(&self, done: &[(u64, Duration)]) -> Vec<bool> {
         Session::settle_many(self, done)
     }
-}
-
-fn no_item<I>(_: I) -> Result<(), Kind> {
-    Err(Kind::SupervisorGone)
 }
 
 pub(super) fn wait_of(deadline: Deadline) -> Wait {
@@ -151,6 +148,7 @@ pub(super) fn kind_of<I>(answer: Answer<I>) -> Kind {
         Answer::Refused { refusal, why } => Kind::of(refusal, &why),
         Answer::Accepted(_)
         | Answer::Item(_)
+        | Answer::Delivered
         | Answer::Joined { .. }
         | Answer::State { .. }
         | Answer::Closed => Kind::SupervisorGone,

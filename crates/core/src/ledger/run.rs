@@ -1,6 +1,6 @@
-//! Ends of many deliveries at once, to a holder that asked for them and settles them itself.
+//! Ends of many deliveries at once, which their holder names one by one.
 //!
-//! What a worker was given without asking has its ends by
+//! What a worker settles in its order has its ends by
 //! [`handle_done_through`](super::Ledger::handle_done_through). Both make no reports: the caller sees to
 //! it that nobody waits for a single one.
 
@@ -20,13 +20,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         run: RangeInclusive<u64>,
         service: Duration,
     ) -> Vec<u64> {
-        let (mut count, mut weight) = (0, 0);
+        self.handle_begun(holder, *run.end());
+        let known = self.consumers.begun(holder);
+        let (mut count, mut begun, mut weight) = (0, 0, 0);
         let (mut copies, mut late) = (Vec::new(), Vec::new());
         for ordinal in run {
             let token = Token { holder, ordinal };
             let look = |lease: &Lease<P>| {
                 let id = lease.entry.id;
                 count += 1;
+                begun += u64::from(token.ordinal <= known);
                 weight += lease.entry.payload.weight();
                 match lease.copy {
                     Some(_) => copies.push(token.handed(lease)),
@@ -44,7 +47,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.done += items;
         self.note_over(items);
         self.consumers
-            .release_many(holder, count, weight, Some(service));
+            .release_many(holder, (count, begun), weight, Some(service));
         for handed in copies {
             self.copy_done(handed, service, None, Scene::default());
         }

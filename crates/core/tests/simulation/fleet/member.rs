@@ -198,8 +198,11 @@ impl Member {
             true => Credit::single(),
             false => Credit::adaptive(),
         };
-        let credit = (!is_loop).then_some(credit);
-        let holder = self.dispatcher.ledger.handle_join(credit, u64::MAX);
+        let credit = match is_loop {
+            true => credit.for_loop(),
+            false => credit,
+        };
+        let holder = self.dispatcher.ledger.handle_join(Some(credit), u64::MAX);
         self.workers.push(Worker {
             holder,
             is_loop,

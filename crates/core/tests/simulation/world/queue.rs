@@ -416,7 +416,9 @@ impl World {
             Effect::Worn(holder) => self.recycle(holder),
             Effect::TakeBack(holder) => {
                 if let Some(index) = self.life.slot_of(holder) {
-                    self.life.slots[index].down.push_back(Down::GiveBack);
+                    let slot = &mut self.life.slots[index];
+                    self.coverage.taken_back_from_loops += u64::from(slot.is_loop);
+                    slot.down.push_back(Down::GiveBack);
                 }
             }
             Effect::Stop(handed) => self.stop_copy(handed),
@@ -470,6 +472,8 @@ impl World {
             true => self.slot_of_another_copy(&handed).unwrap_or(index),
             false => index,
         };
+        let is_loop = self.life.slots[index].is_loop;
+        self.coverage.deliveries_to_loops_in_advance += u64::from(is_loop);
         // Messages to the dead are in no worker's hands.
         if self.life.slots[index].process.is_some() {
             self.life.slots[index].down.push_back(Down::Deliver(job));

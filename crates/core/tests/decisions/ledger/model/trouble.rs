@@ -45,10 +45,7 @@ impl Model {
         for lease in held {
             let index = self.leases.iter().position(|one| *one == lease);
             self.end_lease(index.expect("it is held"), Place::Waiting);
-            let is_started = match self.asked_for.contains(&lease.token) {
-                true => lease.ordinal <= started.taken,
-                false => lease.ordinal == started.current,
-            };
+            let is_started = lease.ordinal <= started.begun;
             if let Some(blame) = blame.filter(|_| is_started) {
                 self.fail(lease.id, blame.clone(), None);
                 charged += 1;
