@@ -50,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) restarts: u64,
     /// Threads asleep in `put`.
     pub(super) putters: usize,
+    /// Threads asleep until loops have given back what they have in advance.
+    pub(super) recallers: usize,
     /// Threads asleep in `join`.
     pub(super) joiners: usize,
     /// Threads that wait until their puts are durable.
@@ -145,6 +147,7 @@ impl Core {
             storage,
             restarts: 0,
             putters: 0,
+            recallers: 0,
             joiners: 0,
             syncers: 0,
             store_failure: None,
@@ -221,7 +224,7 @@ impl Core {
     }
 
     /// Notes what all loops have begun by now.
-    fn note_begun_by_all(&mut self) {
+    pub(super) fn note_begun_by_all(&mut self) {
         if !self.dispatcher.ledger.has_prefetched() {
             return;
         }
@@ -276,6 +279,17 @@ impl Core {
         }
         let envelope = self.dispatcher.ledger.payload(handed.token)?;
         Some(LocalDelivery::new(&handed, &envelope.body, true))
+    }
+
+    /// Asks loops for what they have in advance, for a `get` that does not wait and finds nothing.
+    /// Returns `true` if there may be something.
+    pub(super) fn recall_ahead(&mut self) -> bool {
+        self.note_begun_by_all();
+        if self.dispatcher.shared.is_some() || !self.dispatcher.ledger.handle_nothing_left() {
+            return false;
+        }
+        self.pump();
+        true
     }
 
     pub(super) fn end_of_gets(&self) -> Option<Kind> {

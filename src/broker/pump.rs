@@ -151,9 +151,10 @@ impl Core {
             return;
         }
         let waiting = self.dispatcher.ledger.ready();
+        let is_over = self.recallers > 0 && !self.dispatcher.ledger.is_any_loop_ahead();
         if waiting == 1 && self.wakers.is_empty() {
             self.doorbells.items.notify_one();
-        } else if waiting > 0 || self.end_of_gets().is_some() {
+        } else if waiting > 0 || is_over || self.end_of_gets().is_some() {
             self.doorbells.items.notify_all();
             self.wakers.values().for_each(Waker::wake_by_ref);
         }

@@ -285,6 +285,9 @@ impl Core {
             // It has an item, and is handled apart.
             Ask::Put { .. } => {}
             Ask::Get { wait, at_most } => {
+                if wait == Wait::No {
+                    self.note_begun_by_all();
+                }
                 // More would be too much for one go.
                 let at_most = at_most.min(RUN_ITEMS) as usize;
                 self.dispatcher.ask_get(request, at_most, waits(wait));

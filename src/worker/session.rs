@@ -36,7 +36,7 @@ use crate::protocol::frame::{
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::stream::QueueAddress;
-use crate::sys::clock::Deadline;
+use crate::sys::clock::{Deadline, RECALL};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::poll::{give_way, poll_until};
@@ -633,7 +633,11 @@ impl Session {
             let at_most = u32::try_from(left).unwrap_or(u32::MAX);
             let ask = Ask::Get { wait, at_most };
             self.uplink.push(&Up::Ask { request, ask });
-            let answer = self.wait_for(request, deadline, wait == Wait::UntilCancelled);
+            let (deadline, is_patient) = match wait {
+                Wait::UntilCancelled => (deadline, true),
+                Wait::No => (Deadline::lasting(RECALL), false),
+            };
+            let answer = self.wait_for(request, deadline, is_patient);
             match answer {
                 Answer::Delivered => self.take_got(&mut items, most),
                 answer if !has_some => return Err(answer),

@@ -33,6 +33,7 @@ mod kill_points;
 mod kills;
 mod large;
 mod limits;
+mod loops;
 mod logs;
 mod memory;
 mod million;
@@ -97,6 +98,7 @@ fn main() {
         kills::trials(),
         large::trials(),
         limits::trials(),
+        loops::trials(),
         logs::trials(),
         memory::trials(),
         million::trials(),

@@ -222,6 +222,20 @@ pub(crate) fn chapters_loop(queue: JoinableQueue<Work>) {
     }
 }
 
+/// Gets three items, and settles them in threads of their own, the last one first.
+pub(crate) fn settle_in_reverse(queue: JoinableQueue<Work>) {
+    let mut held = Vec::new();
+    while let Ok(delivery) = queue.get() {
+        held.push(delivery);
+        if held.len() == 3 {
+            for delivery in held.drain(..).rev() {
+                let settling = std::thread::spawn(move || delivery.task_done());
+                settling.join().unwrap().unwrap();
+            }
+        }
+    }
+}
+
 /// Puts two items and ends its process without a word.
 pub(crate) fn put_and_exit(queue: JoinableQueue<Work>) {
     queue.put(&Work::Nothing).unwrap();
@@ -282,6 +296,7 @@ pub(crate) fn serve() {
         roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);
+        roles.worker(settle_in_reverse);
         roles.worker(put_and_exit);
         roles.worker(put_for_ever);
         roles.worker(wait_in_join);

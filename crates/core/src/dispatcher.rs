@@ -187,10 +187,12 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         let holder = request.holder;
         let is_holding = self.ledger.is_handler(holder) && self.ledger.held_by(holder) > 0;
         if self.shared.is_some() {
+            self.ledger.handle_waiting_elsewhere(holder);
             return self.send_put(request, payload, is_holding && waits, !waits);
         }
         if waits && self.refusal(is_holding) == Some(Refusal::Full) {
             self.puts.push_back((request, payload));
+            self.ledger.handle_waiting_elsewhere(holder);
             return;
         }
         match self.put(payload, is_holding && waits) {
@@ -230,29 +232,27 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         let get = WaitingGet {
             request,
             at_most: at_most.saturating_sub(ahead),
-            is_worker,
+            is_worker: is_worker && waits,
+            is_impatient: !waits,
         };
         if ahead > 0 && (waits || get.at_most == 0) {
             self.answer(request, Reply::Ahead);
             return;
         }
-        let is_answered = match waits && is_worker {
+        let is_answered = match get.is_worker {
             true => self.end_get(get),
             false => self.answer_get(get),
         };
         if is_answered {
             return;
         }
-        if !waits && (self.shared.is_none() || ahead > 0) {
-            let reply = match ahead {
-                0 => Reply::Refused(Refusal::Empty),
-                _ => Reply::Ahead,
-            };
-            self.answer(request, reply);
-            return;
+        if ahead > 0 {
+            return self.answer(request, Reply::Ahead);
         }
         self.wait_for_get(get);
-        if !waits {
+        // What others have in advance nobody has taken, so it is asked back.
+        let is_known = waits || (self.shared.is_none() && self.ledger.handle_nothing_left());
+        if !is_known {
             self.leave(request);
         }
     }
@@ -287,6 +287,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         } else {
             let question = self.ask_refresh();
             self.joins.push_back((request, question, waits));
+            self.ledger.handle_waiting_elsewhere(holder);
         }
     }
 
@@ -554,6 +555,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             }
             self.answer_staged();
             self.answer_joins();
+            self.answer_impatient();
             self.answer_leaving();
             self.answer_askers();
             if self.answers.is_empty() {

@@ -255,6 +255,19 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
+    /// Asks all loops for what they have in advance ([`poll_recalled`](Self::poll_recalled)), because
+    /// a caller that does not wait finds nothing else. Returns `true` if there is something, as far
+    /// as is known.
+    pub fn handle_nothing_left(&mut self) -> bool {
+        self.consumers.recall_loops();
+        self.is_any_loop_ahead()
+    }
+
+    /// Asks a loop for what it has in advance, because it waits for something else than an item.
+    pub fn handle_waiting_elsewhere(&mut self, holder: HolderId) {
+        self.consumers.recall_loop(holder);
+    }
+
     /// Returns `true` if a holder has not settled this delivery, cancelled or not.
     fn holds(&self, holder: HolderId, ordinal: u64) -> bool {
         let token = Token { holder, ordinal };

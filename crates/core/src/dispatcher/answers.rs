@@ -14,6 +14,8 @@ pub(super) struct WaitingGet {
     pub(super) at_most: usize,
     /// True for a worker's, which is answered when it is the worker's turn.
     pub(super) is_worker: bool,
+    /// True for one that does not wait for what is not there yet.
+    pub(super) is_impatient: bool,
 }
 
 impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
@@ -67,7 +69,8 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         match get.is_worker {
             true => {
                 let holder = get.request.holder;
-                let is_asking = self.gets.iter().any(|get| get.request.holder == holder);
+                let is_its = |get: &WaitingGet| get.is_worker && get.request.holder == holder;
+                let is_asking = self.gets.iter().any(is_its);
                 self.ledger.handle_asking(holder, is_asking);
             }
             false => self.ledger.handle_getter_waiting(false),
@@ -85,9 +88,21 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         }
     }
 
+    /// Answers the gets that wait only for what loops give back, once these have nothing more.
+    pub(super) fn answer_impatient(&mut self) {
+        if self.gets.is_empty() || self.shared.is_some() || self.ledger.is_any_loop_ahead() {
+            return;
+        }
+        while let Some(at) = self.gets.iter().position(|get| get.is_impatient)
+            && let Some(get) = self.take_get(at)
+        {
+            self.answer(get.request, Reply::Refused(Refusal::Empty));
+        }
+    }
+
     /// Brings a delivery to its worker: as the answer, if the worker waits in a `get`.
     pub(super) fn hand_out(&mut self, first: Handed) -> Effect<P, R> {
-        let is_its = |get: &WaitingGet| get.request.holder == first.holder;
+        let is_its = |get: &WaitingGet| get.is_worker && get.request.holder == first.holder;
         let place = self.gets.iter().position(is_its);
         let Some(get) = place.and_then(|at| self.take_get(at)) else {
             return Effect::Deliver(first);

@@ -86,10 +86,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             Departure::Gone { taken } => (taken, Some(&blame)),
             Departure::Asked => (0, None),
         };
-        let started = Started {
-            current: 0,
-            begun: taken,
-        };
+        let started = Started::up_to(taken);
         self.detach(holder, started, blame, now);
         self.are_workers_lost() && !were_lost
     }

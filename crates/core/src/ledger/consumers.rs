@@ -10,6 +10,7 @@
 //! long as it holds something. The module knows holders and numbers, but no item.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
@@ -110,8 +111,9 @@ impl Holder {
     /// Returns the number of deliveries that its credit counts: those in advance, and one for all
     /// that it is at, unless it waits for another.
     fn at_hand(&self) -> u64 {
-        let at_work = self.outstanding > 0 && !self.is_asking;
-        self.prefetched() + u64::from(at_work)
+        let prefetched = self.prefetched();
+        let at_work = self.outstanding > prefetched && !self.is_asking;
+        prefetched + u64::from(at_work)
     }
 
     fn is_ahead(&self) -> bool {
@@ -493,6 +495,26 @@ impl Consumers {
         let holding =
             holders.filter(|(_, holder)| holder.credit.is_some() && holder.outstanding > 0);
         self.recalled = holding.map(|(id, _)| id).collect();
+    }
+
+    /// Asks all loops for what they have not begun, unless they were asked for it before.
+    pub(super) fn recall_loops(&mut self) {
+        let loops: Vec<HolderId> = self.holders.keys().collect();
+        loops.into_iter().for_each(|id| self.recall_loop(id));
+    }
+
+    /// The same of one holder, if it is a loop.
+    pub(super) fn recall_loop(&mut self, id: HolderId) {
+        let has_some = |holder: &Holder| holder.is_loop() && holder.is_ahead();
+        if self.holders.get(id).is_some_and(has_some) && !self.recalled.contains(&id) {
+            self.recalled.push_back(id);
+        }
+    }
+
+    /// Returns `true` if a loop has something that it has not begun, as far as is known.
+    pub(super) fn is_any_loop_ahead(&self) -> bool {
+        let mut loops = self.holders.values().filter(|holder| holder.is_loop());
+        self.tally.prefetched > 0 && loops.any(|holder| holder.prefetched() > 0)
     }
 
     /// Returns the next worker that is to give back what it has not begun.

@@ -89,6 +89,15 @@ pub struct Finding {
 }
 
 impl Started {
+    /// Makes that of a holder that has begun its deliveries up to this one.
+    #[must_use]
+    pub fn up_to(ordinal: u64) -> Self {
+        Started {
+            current: 1,
+            begun: ordinal,
+        }
+    }
+
     /// Makes that of a worker that is at this delivery, which is the last one that it has begun.
     #[must_use]
     pub fn at(ordinal: u64) -> Self {
@@ -99,6 +108,6 @@ impl Started {
     }
 
     pub(super) fn includes(self, ordinal: u64) -> bool {
-        ordinal <= self.begun
+        self.current > 0 && (self.current..=self.begun).contains(&ordinal)
     }
 }

@@ -184,6 +184,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.is_worker(holder) && !self.consumers.is_loop(holder)
     }
 
+    /// Returns `true` if a loop has something in advance, as far as is known.
+    #[must_use]
+    pub fn is_any_loop_ahead(&self) -> bool {
+        self.consumers.is_any_loop_ahead()
+    }
+
     /// Returns the number of deliveries that this worker has not begun, as far as that is known.
     #[must_use]
     pub fn prefetched_by(&self, holder: HolderId) -> usize {

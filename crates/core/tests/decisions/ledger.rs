@@ -188,10 +188,7 @@ fn a_getter_is_charged_for_all_that_it_has_taken() {
     put(&mut ledger, 3);
     let getter = ledger.join_getter();
     let held: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
-    let started = Started {
-        current: 0,
-        begun: held[1].ordinal,
-    };
+    let started = Started::up_to(held[1].ordinal);
     let charged = ledger.handle_leave(getter, started, Some(&crash()), NO_TIME);
     assert_eq!((charged, ledger.counts().retries), (2, 2));
 }

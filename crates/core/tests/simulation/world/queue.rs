@@ -12,7 +12,7 @@ use crate::dispatcher::{Effect, Outcome, Reply};
 use crate::envelope::Envelope;
 use crate::life::{Batch, Consumer, InFlight, Producer};
 use crate::planted::Plant;
-use crate::process::{Down, Job};
+use crate::process::{Down, Job, Up};
 
 impl World {
     pub(super) fn produce_plain(&mut self) {
@@ -406,7 +406,8 @@ impl World {
                     _ => None,
                 };
                 let slot = self.life.slot_of(request.holder);
-                if let Some(index) = slot
+                let is_lost = answer == Reply::Ahead && self.is_planted(Plant::AheadUnanswered);
+                if let Some(index) = slot.filter(|_| !is_lost)
                     && self.life.slots[index].process.is_some()
                 {
                     let down = &mut self.life.slots[index].down;
@@ -416,7 +417,12 @@ impl World {
             Effect::Worn(holder) => self.recycle(holder),
             Effect::TakeBack(holder) => {
                 if let Some(index) = self.life.slot_of(holder) {
+                    let is_planted = self.is_planted(Plant::BegunGivenBack);
                     let slot = &mut self.life.slots[index];
+                    let begun = slot.process.as_ref().and_then(|process| process.begun);
+                    if let Some(job) = begun.filter(|_| is_planted && slot.is_loop) {
+                        slot.up.push_back(Up::Settled(job, Outcome::Returned));
+                    }
                     self.coverage.taken_back_from_loops += u64::from(slot.is_loop);
                     slot.down.push_back(Down::GiveBack);
                 }
