@@ -263,9 +263,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.is_any_loop_ahead()
     }
 
-    /// Asks a loop for what it has in advance, because it waits for something else than an item.
+    /// Asks a loop for what it has in advance, because it waits for something else than an item, and
+    /// hands it nothing more before it gets something again.
     pub fn handle_waiting_elsewhere(&mut self, holder: HolderId) {
-        self.consumers.recall_loop(holder);
+        self.consumers.leave_alone(holder);
     }
 
     /// Returns `true` if a holder has not settled this delivery, cancelled or not.

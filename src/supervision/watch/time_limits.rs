@@ -131,7 +131,7 @@ impl Watch {
             begun,
             held: held.map_or(0, |holder| {
                 self.broker
-                    .read(|core| core.dispatcher.ledger.held_by(holder))
+                    .read(|core| core.dispatcher.ledger.due_from(holder))
             }),
         }
     }

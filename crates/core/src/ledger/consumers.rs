@@ -32,6 +32,8 @@ struct Holder {
     credit: Option<Credit>,
     /// True while it waits for an item in a `get`.
     is_asking: bool,
+    /// True for a loop that waited for something else when it was last heard.
+    is_elsewhere: bool,
     /// True if it stands for any number of threads.
     is_many: bool,
     is_open: bool,
@@ -81,9 +83,11 @@ impl Holder {
         self.credit.is_some_and(|credit| credit.is_for_loop())
     }
 
-    /// Returns `true` if it takes what it is handed: a loop only if it asks, or holds something.
+    /// Returns `true` if it takes what it is handed: a loop only if it asks, or holds something and
+    /// waits for nothing else.
     fn is_taking(&self) -> bool {
-        self.is_worker() && (!self.is_loop() || self.is_asking || self.outstanding > 0)
+        let goes_on = self.outstanding > 0 && !self.is_elsewhere;
+        self.is_worker() && (!self.is_loop() || self.is_asking || goes_on)
     }
 
     fn is_idle(&self) -> bool {
@@ -147,6 +151,7 @@ impl Holder {
         self.bytes += weight;
         self.ordinal += 1;
         self.is_asking = false;
+        self.is_elsewhere &= !is_asked_for;
         if is_begun && self.is_loop() {
             self.begun = self.ordinal;
             self.begun_held += 1;
@@ -202,6 +207,7 @@ impl Consumers {
         let holder = Holder {
             credit,
             is_asking: false,
+            is_elsewhere: false,
             is_many: false,
             is_open: true,
             outstanding: 0,
@@ -273,6 +279,7 @@ impl Consumers {
     pub(super) fn set_asking(&mut self, id: HolderId, is_asking: bool) {
         self.change(id, |holder| {
             holder.is_asking = is_asking && holder.credit.is_some();
+            holder.is_elsewhere &= !is_asking;
         });
         self.line_up_if_idle(id);
     }
@@ -503,8 +510,14 @@ impl Consumers {
         loops.into_iter().for_each(|id| self.recall_loop(id));
     }
 
-    /// The same of one holder, if it is a loop.
-    pub(super) fn recall_loop(&mut self, id: HolderId) {
+    /// Hands a loop nothing more until it gets something again, and asks it for what it has not begun.
+    pub(super) fn leave_alone(&mut self, id: HolderId) {
+        self.change(id, |holder| holder.is_elsewhere = holder.is_loop());
+        self.recall_loop(id);
+    }
+
+    /// Asks a holder for what it has not begun, if it is a loop and was not asked for it before.
+    fn recall_loop(&mut self, id: HolderId) {
         let has_some = |holder: &Holder| holder.is_loop() && holder.is_ahead();
         if self.holders.get(id).is_some_and(has_some) && !self.recalled.contains(&id) {
             self.recalled.push_back(id);

@@ -166,6 +166,17 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.outstanding(holder)
     }
 
+    /// Returns the number of deliveries that this holder has not settled and should be at: a loop need
+    /// not begin what it has in advance.
+    #[must_use]
+    pub fn due_from(&self, holder: HolderId) -> usize {
+        let in_advance = match self.consumers.is_loop(holder) {
+            true => self.consumers.prefetched_by(holder),
+            false => 0,
+        };
+        self.held_by(holder).saturating_sub(in_advance)
+    }
+
     /// Returns `true` if this holder exists and was not stopped.
     #[must_use]
     pub fn is_open(&self, holder: HolderId) -> bool {

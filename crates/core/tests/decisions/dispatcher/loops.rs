@@ -210,9 +210,11 @@ fn a_get_that_does_not_wait_takes_what_is_on_its_way() {
 
 fn what_a_loop_has_begun_counts_as_taken() {
     let (mut dispatcher, [busy, _], _, more) = one_ahead(4);
-    assert_eq!(dispatcher.ledger.len(), 3);
+    let ledger = &dispatcher.ledger;
+    assert_eq!((ledger.len(), ledger.held_by(busy), ledger.due_from(busy)), (3, 4, 1));
     dispatcher.ledger.handle_begun(busy, more[1].ordinal);
-    assert_eq!(dispatcher.ledger.len(), 1);
+    let ledger = &dispatcher.ledger;
+    assert_eq!((ledger.len(), ledger.due_from(busy)), (1, 3));
     dispatcher.ledger.handle_begun(busy, u64::MAX);
     assert_eq!(dispatcher.ledger.len(), 0, "no further than it was handed");
     dispatcher.ledger.handle_begun(busy, 1);
@@ -262,11 +264,17 @@ fn a_loop_that_cancels_its_get_is_handed_nothing() {
 }
 
 fn a_loop_that_joins_gives_back_what_it_has_in_advance() {
-    let (mut dispatcher, [busy, _], ..) = one_ahead(3);
+    let (mut dispatcher, [busy, _], _, more) = one_ahead(3);
     let holder = busy;
     dispatcher.ask_join(Request { holder, number: 5 }, true);
     assert!(matches!(dispatcher.poll(), Some(Effect::TakeBack(holder)) if holder == busy));
-    assert!(dispatcher.poll().is_none());
+    dispatcher.ledger.handle_return(more[0].token).unwrap();
+    assert!(dispatcher.poll().is_none(), "nor is it handed that again");
+    dispatcher.ledger.handle_return(more[1].token).unwrap();
+    ask(&mut dispatcher, holder, 6, true);
+    let (number, reply) = answer(&mut dispatcher);
+    assert!(matches!((number, &reply), (6, Reply::Items(items)) if items[0].id == more[0].id));
+    assert_eq!(in_advance(&mut dispatcher).len(), 1, "another thread of it gets on");
 }
 
 fn the_other_gets_of_a_loop_that_has_had_its_share_end() {
