@@ -65,8 +65,8 @@ use crate::payload::Payload;
 pub(crate) use crate::payload::envelope::{Envelope, MailboxKey, ReplyTo};
 use crate::protocol::scoreboard::Scoreboard;
 use crate::store::{Storage, Store};
-use crate::sys::clock::RECALL;
 pub(crate) use crate::sys::clock::Deadline;
+use crate::sys::clock::RECALL;
 use dishrack_core::ledger::{
     Blame, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options, Outcome,
     Recovered, Refusal, Started, Token,

@@ -132,16 +132,26 @@ mod tests {
 
     #[test]
     fn it_comes_back_as_it_was_with_its_buffers_aligned() {
-        for sizes in [vec![], vec![0], vec![1, 127, 128, 16_383, 16_384, 3 << 20, 5]] {
+        for sizes in [
+            vec![],
+            vec![0],
+            vec![1, 127, 128, 16_383, 16_384, 3 << 20, 5],
+        ] {
             for inline in [0, 1, 100, 127, 128, 20_000] {
                 let buffers = sizes.iter().map(|size| Blob::from(vec![7; *size]));
                 let parts = Parts::new(vec![1; inline], buffers.collect());
                 let payload = payload::serialize(&parts, true).unwrap();
                 let start = payload.as_ptr().addr();
-                let whole: (&serde_bytes::Bytes, Vec<(&serde_bytes::Bytes, &serde_bytes::Bytes)>) =
-                    postcard::from_bytes(&payload).unwrap();
+                let whole: (
+                    &serde_bytes::Bytes,
+                    Vec<(&serde_bytes::Bytes, &serde_bytes::Bytes)>,
+                ) = postcard::from_bytes(&payload).unwrap();
                 for (_, buffer) in whole.1 {
-                    assert_eq!((buffer.as_ptr().addr() - start) % ALIGN, 0, "{sizes:?} {inline}");
+                    assert_eq!(
+                        (buffer.as_ptr().addr() - start) % ALIGN,
+                        0,
+                        "{sizes:?} {inline}"
+                    );
                 }
                 assert_eq!(postcard::from_bytes::<Parts>(&payload).unwrap(), parts);
             }
@@ -157,6 +167,9 @@ mod tests {
             panic!("it is large");
         };
         let most = part.len() + 8 * ALIGN + 4096;
-        assert!(part.segment.len() <= most.max(4 << 20), "no room for twice as much");
+        assert!(
+            part.segment.len() <= most.max(4 << 20),
+            "no room for twice as much"
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use std::task::Waker;
 
-use super::core::Core;
 use super::attachment::Attachment;
+use super::core::Core;
 use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::observe::EventKind;

@@ -79,7 +79,7 @@ pub(super) trait FarEnd: Acknowledger {
     /// Asks for what is no item.
     fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Result<PlainAnswer, Kind>;
 
-    /// Asks for the next item and those behind it, up to `at_most` in all.
+    /// Gets the next item and those behind it, up to `at_most` in all.
     fn ask_items(
         &self,
         wait: Wait,
@@ -87,7 +87,7 @@ pub(super) trait FarEnd: Acknowledger {
         deadline: Deadline,
     ) -> Result<Vec<ArrivedItem>, Kind>;
 
-    /// Holds an item that was asked for, and then decodes it.
+    /// Decodes an item that came, while its payload may be lent.
     fn take(&self, arrival: &ArrivedItem, decode: &mut dyn FnMut());
 
     /// Ends deliveries as done, given by ordinal and time. Returns for each `false` if it was ended

@@ -263,7 +263,8 @@ impl Inbox {
                 arrival.become_next(header, BodyPlace::Shared(view));
                 Incoming::Delivery
             }
-            Ok(Down::Answer { request, answer }) => match answer.try_map(|_| Err(Incoming::Broken)) {
+            Ok(Down::Answer { request, answer }) => match answer.try_map(|_| Err(Incoming::Broken))
+            {
                 Ok(answer) => {
                     self.answers.insert(request, answer);
                     Incoming::Other

@@ -36,8 +36,8 @@ use crate::protocol::frame::{
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::stream::QueueAddress;
-use crate::sys::clock::{Deadline, RECALL};
 use crate::sys::clock::monotonic_ns;
+use crate::sys::clock::{Deadline, RECALL};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::poll::{give_way, poll_until};
 use crate::sys::{exit, stderr, title};
@@ -230,6 +230,7 @@ impl Session {
                     return true;
                 }
                 _ if !is_idle => {
+                    self.show_oldest(&mut inbox);
                     // Sending may take a moment, so the lock is released meanwhile.
                     let position = inbox.position();
                     drop(inbox);
@@ -252,10 +253,10 @@ impl Session {
         }
     }
 
-    /// Rests: tells the supervisor, polls for more a little while, and then shows that it is idle.
+    /// Rests: tells the supervisor, polls for more a little while, and then says in its title that it
+    /// is idle.
     fn rest(&self, position: u64) {
         self.uplink.ring();
-        self.ring_pair.board().rest();
         self.tell_of_room();
         if self.was_woken.swap(false, Ordering::Relaxed) {
             give_way();
@@ -275,8 +276,8 @@ impl Session {
         loop {
             match inbox.read(arrival) {
                 Incoming::Revoked(ordinal) => self.revoke(inbox, ordinal),
-                // The deliveries before this record have been begun.
-                Incoming::GiveBack => {}
+                // The deliveries before this record have been begun, which may be waited for.
+                Incoming::GiveBack => self.uplink.ring_now(),
                 Incoming::Other => self.wake_sleepers(),
                 Incoming::Broken => exit::as_orphan(),
                 look => return look,
@@ -328,7 +329,10 @@ impl Session {
             exit::as_orphan();
         }
         // Whoever got something holds the lock while it changes what is begun.
-        let inbox = self.has_got.load(Ordering::Relaxed).then(|| self.inbox.lock());
+        let inbox = self
+            .has_got
+            .load(Ordering::Relaxed)
+            .then(|| self.inbox.lock());
         let ordinal = arrival.ordinal;
         let (shown, last, is_oldest) = match &inbox {
             None => (ordinal, ordinal, true),
@@ -459,9 +463,7 @@ impl Session {
         copies::end_copy();
         let mut inbox = self.inbox.lock();
         let shown = inbox.begun.shown;
-        let settled = done
-            .iter()
-            .map(|(ordinal, _)| inbox.begun.settle(*ordinal));
+        let settled = done.iter().map(|(ordinal, _)| inbox.begun.settle(*ordinal));
         let settled: Vec<Option<Unsettled>> = settled.collect();
         let were_held: Vec<bool> = settled.iter().map(Option::is_some).collect();
         let Some(since_ns) = settled.iter().flatten().map(|one| one.since_ns).min() else {

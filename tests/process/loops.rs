@@ -18,6 +18,7 @@ crate::trials!(
     a_pause_takes_back_what_a_loop_has_in_advance,
     a_stopped_loop_keeps_nobody_from_a_get_that_does_not_wait,
     several_items_are_settled_in_any_order_and_thread,
+    a_handler_may_get_items_and_settle_them_later,
 );
 
 type Queue = JoinableQueue<Work>;
@@ -132,6 +133,16 @@ fn a_pause_takes_back_what_a_loop_has_in_advance() {
     join(&queue, 64 + 7);
 }
 
+/// Returns `true` if all threads of a process are stopped.
+fn is_stopped(pid: u32) -> bool {
+    let mut tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.all(|task| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let (_, state) = stat.rsplit_once(") ").unwrap();
+        state.starts_with('T')
+    })
+}
+
 fn a_stopped_loop_keeps_nobody_from_a_get_that_does_not_wait() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("go");
@@ -140,6 +151,7 @@ fn a_stopped_loop_keeps_nobody_from_a_get_that_does_not_wait() {
     occupy(&queue, &file, 3);
     let pid = pool.workers()[0].pid;
     send(pid, Signal::SIGSTOP);
+    until("all of it stands still", || is_stopped(pid));
     assert!(queue.try_get().unwrap_err().is_empty());
     let asked = queue.get_timeout(Duration::from_millis(50));
     assert!(asked.unwrap_err().is_empty());
@@ -159,9 +171,27 @@ fn several_items_are_settled_in_any_order_and_thread() {
         let counts = queue.counts().unwrap();
         counts.done >= 2996 && counts.waiting == 0
     });
-    queue.put_many(&vec![Work::Nothing; 6]).into_result().unwrap();
+    queue
+        .put_many(&vec![Work::Nothing; 6])
+        .into_result()
+        .unwrap();
     until("no more than two are left to each", || {
         queue.counts().unwrap().done >= 3002
     });
+    assert_eq!(queue.counts().unwrap().retries, 0);
+}
+
+fn a_handler_may_get_items_and_settle_them_later() {
+    let queue = Queue::unbounded();
+    let pool = Supervisor::builder().processes(2);
+    let _pool = pool.handler(&queue, roles::get_within).unwrap();
+    for round in 1..=20 {
+        let items: Vec<Work> = (0..100).map(|_| Work::Nothing).collect();
+        queue.put_many(&items).into_result().unwrap();
+        // Each may keep one until its next item comes.
+        until("all but two are done", || {
+            queue.counts().unwrap().done >= 100 * round - 2
+        });
+    }
     assert_eq!(queue.counts().unwrap().retries, 0);
 }

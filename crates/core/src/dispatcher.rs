@@ -479,7 +479,11 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             shared.forget(is_its);
         }
         self.answers.retain(|(request, _)| request.holder != holder);
-        while let Some(at) = self.gets.iter().position(|get| get.request.holder == holder) {
+        while let Some(at) = self
+            .gets
+            .iter()
+            .position(|get| get.request.holder == holder)
+        {
             self.take_get(at);
         }
         self.ledger.handle_leave(holder, started, blame, now)

@@ -52,9 +52,7 @@ impl Builder {
         let credit = self.credit(&broker);
         let run = move |body: &[u8], wanted| attempt(&handler, body, wanted);
         let pool: Box<dyn Pool> = match self.mode {
-            Mode::Processes => {
-                self.processes_of::<T, F>(&broker, credit, Restart::Permanent)?
-            }
+            Mode::Processes => self.processes_of::<T, F>(&broker, credit, Restart::Permanent)?,
             Mode::Threads => {
                 let plan = self.threads_of(&broker)?;
                 let item_type = type_name::<T>();

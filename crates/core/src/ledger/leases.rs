@@ -103,9 +103,8 @@ impl<P> HeldRow<P> {
     ) -> vec_deque::IterMut<'_, Option<Lease<P>>> {
         self.lengthen_to(first);
         let before = self.row.len();
-        self.row.extend(entries.map(|entry| {
-            Some(Lease { entry, copy: None })
-        }));
+        self.row
+            .extend(entries.map(|entry| Some(Lease { entry, copy: None })));
         // With no more gaps than before it is not too long.
         self.in_row += self.row.len() - before;
         self.row.range_mut(before..)

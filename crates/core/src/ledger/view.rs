@@ -75,7 +75,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// [`handle_slow`](Self::handle_slow) if it does not.
     #[must_use]
     pub fn is_relying(&self) -> bool {
-        self.consumers.is_relying(self.waiting.ready(), self.getters)
+        self.consumers
+            .is_relying(self.waiting.ready(), self.getters)
     }
 
     /// Returns `true` if this worker is relied on to come back soon: it has items in advance, or is

@@ -94,7 +94,13 @@ fn a_loop_that_does_not_ask_is_handed_nothing() {
     assert!(dispatcher.poll().is_none(), "it has settled all");
     let other = looping(&mut dispatcher);
     assert!(dispatcher.poll().is_none(), "nor to a new one");
-    assert_eq!((dispatcher.ledger.appetite(), dispatcher.ledger.held_by(other)), (0, 0));
+    assert_eq!(
+        (
+            dispatcher.ledger.appetite(),
+            dispatcher.ledger.held_by(other)
+        ),
+        (0, 0)
+    );
 }
 
 fn a_loop_gets_more_in_advance_with_what_it_asked_for() {
@@ -104,9 +110,15 @@ fn a_loop_gets_more_in_advance_with_what_it_asked_for() {
     put(&mut dispatcher, 20);
     let (first, more) = get(&mut dispatcher, holder);
     assert_eq!(more.len(), 7, "it may hold eight by now");
-    dispatcher.ledger.handle_done_through(holder, first.ordinal, TINY);
+    dispatcher
+        .ledger
+        .handle_done_through(holder, first.ordinal, TINY);
     let refill = in_advance(&mut dispatcher);
-    assert_eq!(refill.len(), 9, "as it settles, it gets more without asking");
+    assert_eq!(
+        refill.len(),
+        9,
+        "as it settles, it gets more without asking"
+    );
 }
 
 fn what_crosses_a_request_is_its_answer() {
@@ -165,14 +177,22 @@ fn a_loop_that_waits_is_a_reason_to_take_back_from_another() {
     ask(&mut dispatcher, other, 9, true);
     assert!(dispatcher.poll().is_none());
     assert!(dispatcher.ledger.is_relying() && dispatcher.ledger.is_relied_on(busy));
-    assert!(dispatcher.ledger.handle_slow(busy, Duration::from_millis(2)));
+    assert!(
+        dispatcher
+            .ledger
+            .handle_slow(busy, Duration::from_millis(2))
+    );
 }
 
 fn a_caller_that_waits_is_one_too() {
     let (mut dispatcher, [busy, _], ..) = one_ahead(3);
     dispatcher.local_waits(true);
     assert!(dispatcher.ledger.is_relying());
-    assert!(dispatcher.ledger.handle_slow(busy, Duration::from_millis(2)));
+    assert!(
+        dispatcher
+            .ledger
+            .handle_slow(busy, Duration::from_millis(2))
+    );
 }
 
 fn a_get_that_does_not_wait_takes_what_another_has_in_advance() {
@@ -211,7 +231,10 @@ fn a_get_that_does_not_wait_takes_what_is_on_its_way() {
 fn what_a_loop_has_begun_counts_as_taken() {
     let (mut dispatcher, [busy, _], _, more) = one_ahead(4);
     let ledger = &dispatcher.ledger;
-    assert_eq!((ledger.len(), ledger.held_by(busy), ledger.due_from(busy)), (3, 4, 1));
+    assert_eq!(
+        (ledger.len(), ledger.held_by(busy), ledger.due_from(busy)),
+        (3, 4, 1)
+    );
     dispatcher.ledger.handle_begun(busy, more[1].ordinal);
     let ledger = &dispatcher.ledger;
     assert_eq!((ledger.len(), ledger.due_from(busy)), (1, 3));
@@ -231,14 +254,20 @@ fn what_a_loop_settles_in_any_order_adds_up() {
     // Its word of the third says that it has begun the second.
     done(&mut dispatcher, more[1]);
     assert_eq!(dispatcher.ledger.len(), 5);
-    let late = dispatcher.ledger.handle_done_run(busy, more[3].ordinal..=more[4].ordinal, TINY);
+    let late = dispatcher
+        .ledger
+        .handle_done_run(busy, more[3].ordinal..=more[4].ordinal, TINY);
     assert!(late.is_empty());
     dispatcher.ledger.check().unwrap();
     dispatcher.ledger.handle_return(more[6].token).unwrap();
     dispatcher.ledger.check().unwrap();
-    dispatcher.ledger.handle_cancel(more[2].id, Default::default());
+    dispatcher
+        .ledger
+        .handle_cancel(more[2].id, Default::default());
     dispatcher.ledger.check().unwrap();
-    dispatcher.ledger.handle_done_through(busy, more[5].ordinal, TINY);
+    dispatcher
+        .ledger
+        .handle_done_through(busy, more[5].ordinal, TINY);
     dispatcher.ledger.check().unwrap();
     let counts = dispatcher.ledger.counts();
     assert_eq!((counts.done, counts.dead, counts.refused), (3 + 6, 1, 1));
@@ -274,7 +303,11 @@ fn a_loop_that_joins_gives_back_what_it_has_in_advance() {
     ask(&mut dispatcher, holder, 6, true);
     let (number, reply) = answer(&mut dispatcher);
     assert!(matches!((number, &reply), (6, Reply::Items(items)) if items[0].id == more[0].id));
-    assert_eq!(in_advance(&mut dispatcher).len(), 1, "another thread of it gets on");
+    assert_eq!(
+        in_advance(&mut dispatcher).len(),
+        1,
+        "another thread of it gets on"
+    );
 }
 
 fn the_other_gets_of_a_loop_that_has_had_its_share_end() {

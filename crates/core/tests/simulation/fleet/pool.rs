@@ -76,6 +76,10 @@ impl Fleet {
             let rest = std::mem::take(&mut worker.inbox);
             return worker.words.extend(rest.into_iter().map(Word::Returned));
         }
+        if worker.waits_elsewhere() {
+            // It is not in a `get`, whatever it has in advance.
+            return;
+        }
         if let Some(job) = worker.inbox.pop_front() {
             worker.running = Some(job);
             worker.board = Started::at(job.ordinal);
