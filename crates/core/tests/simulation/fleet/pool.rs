@@ -76,11 +76,12 @@ impl Fleet {
             let rest = std::mem::take(&mut worker.inbox);
             return worker.words.extend(rest.into_iter().map(Word::Returned));
         }
-        if worker.waits_elsewhere() {
-            // It is not in a `get`, whatever it has in advance.
-            return;
-        }
-        if let Some(job) = worker.inbox.pop_front() {
+        // Where it is not in a `get`, it begins nothing of what it has in advance.
+        let next = match worker.waits_elsewhere() {
+            true => None,
+            false => worker.inbox.pop_front(),
+        };
+        if let Some(job) = next {
             worker.running = Some(job);
             worker.board = Started::at(job.ordinal);
         } else if let (true, Some((request, ..))) = (gives_up, worker.waits_for) {
