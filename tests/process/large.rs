@@ -43,7 +43,11 @@ fn buffers_are_read_where_they_lie() {
     let queue = JoinableQueue::unbounded();
     let builder = Supervisor::builder().processes(1);
     let pool = builder.handler(&queue, roles::sum_parts).unwrap();
-    for sizes in [vec![MIB], vec![1, 20_000, 7 * MIB, 0, 3], vec![30 * MIB, 30 * MIB]] {
+    for sizes in [
+        vec![MIB],
+        vec![1, 20_000, 7 * MIB, 0, 3],
+        vec![30 * MIB, 30 * MIB],
+    ] {
         let total: usize = sizes.iter().sum();
         let buffers = sizes.into_iter().map(|size| Blob::of(vec![2; size]));
         let parts = Parts::new(vec![1; 100], buffers.collect());
