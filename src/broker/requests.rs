@@ -31,8 +31,10 @@ impl Core {
             return Ok(());
         };
         let result = self.read_all(holder, &mut uplink);
-        let begun = uplink.ring_pair.board().begun();
-        self.dispatcher.ledger.handle_begun(holder, begun);
+        let ledger = &mut self.dispatcher.ledger;
+        if !ledger.is_handler(holder) {
+            ledger.handle_begun(holder, uplink.ring_pair.board().begun());
+        }
         if let Some(attachment) = self.attachments.get_mut(holder) {
             attachment.uplink = Some(uplink);
             attachment.link.has_made_room();

@@ -120,7 +120,9 @@ fn what_a_loop_that_ends_had_in_advance_is_not_charged() {
     let items = [Work::Nothing, Work::Leave, Work::Nothing, Work::Nothing];
     put_together(&queue, &items);
     until("the loop has ended", || pool.workers().is_empty());
-    until("what it had is back", || queue.counts().unwrap().leased == 0);
+    until("what it had is back", || {
+        queue.counts().unwrap().leased == 0
+    });
     let counts = queue.counts().unwrap();
     assert_eq!((counts.waiting, counts.done, counts.retries), (2, 66, 0));
 }

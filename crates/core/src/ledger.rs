@@ -241,17 +241,22 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.set_asking(holder, is_asking);
     }
 
-    /// Notes that a loop has begun its deliveries up to this one, by its own word.
+    /// Notes that a worker has begun its deliveries up to this one, by its own word.
     pub fn handle_begun(&mut self, holder: HolderId, last: u64) {
-        if !self.consumers.is_loop(holder) {
-            return;
-        }
         let begun = self.consumers.begun(holder);
         let last = last.min(self.consumers.last_ordinal(holder));
         if last > begun {
             let held = (begun + 1..=last).filter(|ordinal| self.holds(holder, *ordinal));
             let held = held.count() as u64;
             self.consumers.begin(holder, last, held);
+        }
+    }
+
+    /// Notes that a loop has begun what it settles, and all before it. What a handler begins follows from
+    /// its credit well enough.
+    fn note_settled(&mut self, token: Token) {
+        if self.consumers.is_loop(token.holder) {
+            self.handle_begun(token.holder, token.ordinal);
         }
     }
 
@@ -367,7 +372,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         result: Option<R>,
         scene: Scene,
     ) -> Result<(), Stale> {
-        self.handle_begun(token.holder, token.ordinal);
+        self.note_settled(token);
         let ended = self.end_lease(token, Some(service));
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         if self.copies.has(handed.id) {
@@ -419,7 +424,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         service: Duration,
         look: impl FnOnce(&P) -> T,
     ) -> Result<T, Stale> {
-        self.handle_begun(token.holder, token.ordinal);
+        self.note_settled(token);
         let look = |lease: &Lease<P>| {
             let payload = &lease.entry.payload;
             (payload.weight(), look(payload))
@@ -494,7 +499,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         rest: Option<Duration>,
         now: Duration,
     ) -> Result<(), Stale> {
-        self.handle_begun(token.holder, token.ordinal);
+        self.note_settled(token);
         let ended = self.end_lease(token, None);
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         if self.copies.has(handed.id) {

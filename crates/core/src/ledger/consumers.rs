@@ -41,7 +41,7 @@ struct Holder {
     bytes: usize,
     ordinal: u64,
     /// The last of its deliveries that is known to be begun, and the number of those up to it that
-    /// are not settled. Only a loop may have several.
+    /// are not settled.
     begun: u64,
     begun_held: u64,
     /// The last ordinal of the deliveries that it has reported in bulk to be through with.
@@ -152,7 +152,7 @@ impl Holder {
         self.ordinal += 1;
         self.is_asking = false;
         self.is_elsewhere &= !is_asked_for;
-        if is_begun && self.is_loop() {
+        if is_begun && self.is_worker() {
             self.begun = self.ordinal;
             self.begun_held += 1;
         }
@@ -320,11 +320,14 @@ impl Consumers {
         self.holders.get(id).map_or(0, |holder| holder.ordinal)
     }
 
-    /// Returns the number of deliveries that each loop is known to have begun, and what that should
-    /// be by this count of those that it holds up to an ordinal.
+    /// Returns the number of deliveries that a holder is known to have begun, and what that should be
+    /// by this count of those that it holds up to an ordinal, if the two differ.
     pub(super) fn check_begun(&self, held: impl Fn(HolderId, u64) -> u64) -> Option<(u64, u64)> {
-        let loops = self.holders.iter().filter(|(_, holder)| holder.is_loop());
-        let mut counted = loops.map(|(id, holder)| (holder.begun_held, held(id, holder.begun)));
+        let workers = self
+            .holders
+            .iter()
+            .filter(|(_, holder)| holder.credit.is_some());
+        let mut counted = workers.map(|(id, holder)| (holder.begun_held, held(id, holder.begun)));
         counted.find(|(known, held)| known != held)
     }
 

@@ -20,7 +20,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         run: RangeInclusive<u64>,
         service: Duration,
     ) -> Vec<u64> {
-        self.handle_begun(holder, *run.end());
+        self.note_settled(Token::of(holder, *run.end()));
         let known = self.consumers.begun(holder);
         let (mut count, mut begun, mut weight) = (0, 0, 0);
         let (mut copies, mut late) = (Vec::new(), Vec::new());

@@ -421,7 +421,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             held.filter(|ordinal| *ordinal <= last).count() as u64
         };
         if let Some((known, held)) = self.consumers.check_begun(held_up_to) {
-            return Err(format!("a loop is at {held} deliveries, not {known}"));
+            return Err(format!("a worker is at {held} deliveries, not {known}"));
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ crate::trials! {
     a_get_that_does_not_wait_ends_when_nothing_is_left_in_advance,
     a_get_that_does_not_wait_takes_what_is_on_its_way,
     what_a_loop_has_begun_counts_as_taken,
+    a_handler_that_keeps_what_it_got_is_served_again,
     what_a_loop_settles_in_any_order_adds_up,
     a_loop_that_cancels_its_get_is_handed_nothing,
     a_loop_that_joins_gives_back_what_it_has_in_advance,
@@ -247,6 +248,28 @@ fn what_a_loop_has_begun_counts_as_taken() {
     put(&mut bounded, 2);
     get(&mut bounded, holder);
     assert!(bounded.ledger.has_room());
+}
+
+fn a_handler_that_keeps_what_it_got_is_served_again() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    let credit = Credit::adaptive();
+    let holder = dispatcher.ledger.handle_join(Some(credit), u64::MAX);
+    put(&mut dispatcher, 4);
+    assert_eq!(in_advance(&mut dispatcher).len(), 1);
+    for number in 1..=3 {
+        dispatcher.ledger.handle_begun(holder, number);
+        ask(&mut dispatcher, holder, number, number == 1);
+        let (_, reply) = answer(&mut dispatcher);
+        assert!(
+            matches!(&reply, Reply::Items(items) if items.len() == 1),
+            "{reply:?}"
+        );
+        dispatcher.ledger.check().unwrap();
+    }
+    dispatcher.ledger.handle_begun(holder, 4);
+    ask(&mut dispatcher, holder, 9, false);
+    let empty = (9, Reply::Refused(Refusal::Empty));
+    assert_eq!(answer(&mut dispatcher), empty);
 }
 
 fn what_a_loop_settles_in_any_order_adds_up() {
