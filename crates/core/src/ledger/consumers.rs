@@ -152,7 +152,7 @@ impl Holder {
         self.ordinal += 1;
         self.is_asking = false;
         self.is_elsewhere &= !is_asked_for;
-        if is_begun && self.is_worker() {
+        if is_begun && self.is_loop() {
             self.begun = self.ordinal;
             self.begun_held += 1;
         }
