@@ -129,7 +129,7 @@ pub(super) struct Unsettled {
 
 /// The deliveries of this process that were begun, and not settled.
 #[derive(Debug, Default)]
-pub(super) struct Begun {
+pub(super) struct BegunWork {
     /// Those that `get` took, in their order.
     got: VecDeque<Unsettled>,
     /// The one that the handler is at; 0 if there is none.
@@ -142,7 +142,7 @@ pub(super) struct Begun {
     settled_ns: u64,
 }
 
-impl Begun {
+impl BegunWork {
     pub(super) fn handle(&mut self, ordinal: u64) {
         self.handled = ordinal;
         self.last = ordinal;
@@ -190,7 +190,7 @@ pub(super) struct Inbox {
     /// Deliveries that were taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Received>,
     pub(super) answers: HashMap<u64, Answer<()>>,
-    pub(super) begun: Begun,
+    pub(super) begun: BegunWork,
     pub(super) is_stopping: bool,
 }
 
@@ -201,7 +201,7 @@ impl Inbox {
             segments: ReceivedSegments::by(socket),
             arrivals: VecDeque::new(),
             answers: HashMap::new(),
-            begun: Begun::default(),
+            begun: BegunWork::default(),
             is_stopping: false,
         }
     }
