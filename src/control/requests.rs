@@ -26,7 +26,7 @@ use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::{FAILURES_MAX, LatestFailures};
 use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
-use super::item::{self, StateWord};
+use super::item;
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
@@ -224,7 +224,7 @@ const LIST_MAX: usize = 1000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    state: Option<StateWord>,
+    state: Option<ItemState>,
     text: Option<String>,
     limit: Option<usize>,
     after: Option<u64>,
@@ -239,7 +239,7 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
         return Err(RequestFailure::bad("bad_query", message));
     }
     let page = ItemPage {
-        state: query.state.map(ItemState::from),
+        state: query.state,
         text: query.text,
         after: ItemId(query.after.unwrap_or(0)),
         limit,

@@ -16,6 +16,7 @@ use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use crate::http::ask;
+use crate::place::Place;
 use crate::roles;
 use crate::support::{PLAY, Run, is_alive, send, until};
 
@@ -44,11 +45,6 @@ pub(crate) fn crowded() -> Vec<Trial> {
     vec![test]
 }
 
-/// A folder with the sockets of some runs, in which their commands run.
-pub(crate) struct Place {
-    folder: tempfile::TempDir,
-}
-
 /// A run that is killed when the test is over.
 pub(crate) struct Started(pub(crate) Child);
 
@@ -61,15 +57,6 @@ impl Drop for Started {
 }
 
 impl Place {
-    pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Place { folder }
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     pub(crate) fn socket(&self, name: &str) -> PathBuf {
         self.path(&format!("dishrack/{name}.sock"))
     }

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::control::{Place, Started};
+use crate::control::Started;
+use crate::place::Place;
 use crate::support::{is_alive, send, state, until};
 use crate::terminal::Terminal;
 
