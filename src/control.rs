@@ -25,6 +25,8 @@ pub(crate) mod runs;
 mod server;
 mod socket;
 mod status;
+#[cfg(feature = "cli")]
+pub(crate) mod stream;
 mod target;
 mod unusable;
 

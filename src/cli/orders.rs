@@ -7,10 +7,10 @@ use clap::Args;
 use hyper::Method;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::args::{AtArgs, Format};
-use super::asking::{connect, number, print};
+use super::args::{AtArgs, Format, TargetArgs};
+use super::asking::{Asked, connect, number, print};
 use super::exit_codes::{RunError, code};
 use crate::control::client::NoAnswer;
 
@@ -45,7 +45,7 @@ struct ItemOrder {
     numbers: Vec<u64>,
 
     #[command(flatten)]
-    run: AtArgs,
+    target: TargetArgs,
 
     /// The form of the output: a line, or a JSON object, for each item
     #[arg(long, value_enum, default_value = "text")]
@@ -120,19 +120,23 @@ pub(super) struct StopRun {
 }
 
 pub(super) fn cancel(command: &Cancel) -> Result<u8, RunError> {
-    each(&command.order, "cancel", "cancelled")
+    let mut asked = Asked::of(&command.order.target, "cancel")?;
+    each(&command.order, "cancelled", |number| asked.cancel(number))
 }
 
 pub(super) fn retry(command: &Retry) -> Result<u8, RunError> {
-    each(&command.order, "retry", "waits again")
+    let mut asked = Asked::of(&command.order.target, "retry")?;
+    each(&command.order, "waits again", |number| asked.retry(number))
 }
 
 /// Gives an order for each item. The first that cannot be carried out ends it.
-fn each(order: &ItemOrder, verb: &str, words: &str) -> Result<u8, RunError> {
-    let mut client = connect(&order.run)?;
+fn each(
+    order: &ItemOrder,
+    words: &str,
+    mut give: impl FnMut(u64) -> Result<Value, RunError>,
+) -> Result<u8, RunError> {
     for number in &order.numbers {
-        let target = format!("/v1/items/{number}/{verb}");
-        let answer = client.ask(Method::POST, &target, None, "")?;
+        let answer = give(*number)?;
         print(order.format, &answer, |_| format!("{number} {words}\n"))?;
     }
     Ok(code::DONE)

@@ -1,0 +1,290 @@
+//! What a run answers of its items, asked of a stream that several supervisors share: from the stream's
+//! own records, in the same form. It does not know the server, and is no supervisor.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::client::NoAnswer;
+use super::failure::RequestFailure;
+use super::item;
+use crate::error::{Error, Kind};
+use crate::observe::item::{ItemBody, ItemInfo, ItemState};
+use crate::store::StoredLetter;
+use crate::store::stream::{CancelAnswer, EntryId, FoundOnStream, Moment, Stream, StreamItem};
+use dishrack_core::ledger::{Cause, Failure, ItemId};
+
+/// Names an item by its number and its bytes.
+type NameOnStream = Box<dyn Fn(ItemId, &[u8]) -> String>;
+
+/// The shortest wait for a holder that was not heard of for nearly as long as the lease.
+const WAIT_MIN: Duration = Duration::from_millis(50);
+
+/// A client of a stream.
+pub(crate) struct StreamClient {
+    stream: Arc<dyn Stream>,
+    lease: Duration,
+    name_item: NameOnStream,
+}
+
+impl fmt::Debug for StreamClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamClient")
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The place up to which the items of a stream were listed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ListPlace {
+    /// The last unfinished one.
+    Unfinished(Option<EntryId>),
+    /// The last dead letter.
+    Dead(Option<EntryId>),
+    Over,
+}
+
+impl ListPlace {
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, ListPlace::Over)
+    }
+}
+
+fn failed(message: String) -> NoAnswer {
+    let code = "stream".to_owned();
+    NoAnswer::Refused { code, message }
+}
+
+impl StreamClient {
+    /// Asks this stream. `name_item` names an item by its bytes.
+    pub(crate) fn new(
+        stream: Arc<dyn Stream>,
+        name_item: impl Fn(ItemId, &[u8]) -> String + 'static,
+    ) -> Result<Self, NoAnswer> {
+        let lease = stream.status().map_err(failed)?.lease;
+        Ok(StreamClient {
+            stream,
+            lease,
+            name_item: Box::new(name_item),
+        })
+    }
+
+    /// Returns where a list of the items in this state begins, or in any. Those that are done are
+    /// not kept.
+    pub(crate) fn list(&self, state: Option<ItemState>) -> Result<ListPlace, NoAnswer> {
+        match state {
+            Some(ItemState::Done) => Err(failed(
+                "a stream does not keep items that are done; `supervisor status` counts them"
+                    .into(),
+            )),
+            Some(ItemState::Dead) => Ok(ListPlace::Dead(None)),
+            _ => Ok(ListPlace::Unfinished(None)),
+        }
+    }
+
+    /// Returns the next items of a list, one line each, with their numbers.
+    pub(crate) fn next_page(
+        &self,
+        place: &mut ListPlace,
+        state: Option<ItemState>,
+    ) -> Result<Vec<Value>, NoAnswer> {
+        match *place {
+            ListPlace::Over => Ok(Vec::new()),
+            ListPlace::Unfinished(after) => {
+                let page = self.stream.page(after).map_err(failed)?;
+                *place = match page.last() {
+                    Some(last) => ListPlace::Unfinished(Some(last.entry)),
+                    None if state.is_some() => ListPlace::Over,
+                    None => ListPlace::Dead(None),
+                };
+                let page = page.iter().map(|item| (self.info(item), item));
+                let wanted =
+                    page.filter(|(info, _)| state.is_none_or(|wanted| info.state == wanted));
+                Ok(wanted.map(|(info, item)| line(&info, item)).collect())
+            }
+            ListPlace::Dead(after) => {
+                let page = self.stream.letter_page(after).map_err(failed)?;
+                *place = match page.last() {
+                    Some((last, _)) => ListPlace::Dead(Some(*last)),
+                    None => ListPlace::Over,
+                };
+                let letters = page.into_iter().map(|(_, letter)| self.dead_info(letter));
+                Ok(letters.map(|info| item::line(&info, None)).collect())
+            }
+        }
+    }
+
+    fn info(&self, item: &StreamItem) -> ItemInfo {
+        let number = item.number.unwrap_or(ItemId(0));
+        let state = match item.holder {
+            Some(_) => ItemState::Running,
+            None => ItemState::Waiting,
+        };
+        let mut info = ItemInfo::new(number, state);
+        info.name = Some((self.name_item)(number, &item.payload));
+        info.attempts = u32::try_from(item.history.len()).unwrap_or(u32::MAX);
+        info.history.clone_from(&item.history);
+        info
+    }
+
+    fn dead_info(&self, letter: StoredLetter) -> ItemInfo {
+        let begun = letter.history.iter().map(|failure| failure.attempt).max();
+        ItemInfo {
+            name: Some((self.name_item)(letter.id, &letter.payload)),
+            attempts: begun.unwrap_or(0),
+            history: letter.history,
+            body: ItemBody::Stored(letter.payload),
+            ..ItemInfo::new(letter.id, ItemState::Dead)
+        }
+    }
+
+    /// Returns all that is known of an item.
+    pub(crate) fn item(&self, id: ItemId) -> Result<Value, NoAnswer> {
+        let (found, _) = self.stream.find(id, false).map_err(failed)?;
+        self.page_of(id, found)
+    }
+
+    fn page_of(&self, id: ItemId, found: FoundOnStream) -> Result<Value, NoAnswer> {
+        Ok(match found {
+            FoundOnStream::Unfinished(one) => page(&self.info(&one), &one),
+            FoundOnStream::Dead(letter) => item::page(&self.dead_info(letter), None, false),
+            FoundOnStream::Ended => item::page(&ItemInfo::new(id, ItemState::Done), None, false),
+            FoundOnStream::Unknown => return Err(RequestFailure::unknown_item(id.0).into()),
+            FoundOnStream::Lost(gone) => {
+                return Err(failed(format!(
+                    "item {id} has ended, or is one of those that are gone from the stream without an                      end: {gone}"
+                )));
+            }
+        })
+    }
+
+    /// Waits for the end of an item, until then at most, and returns what is known of it.
+    pub(crate) fn wait_item(&self, id: ItemId, end: Option<Instant>) -> Result<Value, NoAnswer> {
+        loop {
+            let (found, moment) = self.stream.find(id, true).map_err(failed)?;
+            if !matches!(found, FoundOnStream::Unfinished(_)) {
+                return self.page_of(id, found);
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(RequestFailure::from(Error(Kind::ItemTimedOut { id })).into());
+            }
+            self.await_ring(&moment, left.unwrap_or(self.lease))?;
+        }
+    }
+
+    /// Waits for the doorbell. It may have been lost with the connection, so not for ever.
+    fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), NoAnswer> {
+        let wait = wait.min(self.lease);
+        self.stream.await_ring(since, wait).map_err(failed)
+    }
+
+    /// Makes an item a dead letter on which nobody works, and returns when it is one.
+    pub(crate) fn cancel(&self, id: ItemId) -> Result<Value, NoAnswer> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let failure = Failure::cancelled_at(now.unwrap_or_default());
+        let cancelled = json!({"number": id.0, "cancelled": true});
+        let mut is_ordered = false;
+        loop {
+            let (answer, moment) = self.stream.cancel(id, &failure).map_err(failed)?;
+            match answer {
+                CancelAnswer::Ended => return Ok(cancelled),
+                CancelAnswer::Ordered(holder) => {
+                    is_ordered = true;
+                    // It is the holder's no longer when it was not heard of for the time of a lease.
+                    let left = self.lease.saturating_sub(holder.idle).max(WAIT_MIN);
+                    self.await_ring(&moment, left)?;
+                }
+                CancelAnswer::NotThere => {
+                    let (found, _) = self.stream.find(id, false).map_err(failed)?;
+                    return match found {
+                        FoundOnStream::Dead(letter) if is_ordered && was_cancelled(&letter) => {
+                            Ok(cancelled)
+                        }
+                        _ => Err(RequestFailure::nothing_to_cancel(id.0).into()),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Makes a dead letter an item that waits again.
+    pub(crate) fn retry(&self, id: ItemId) -> Result<Value, NoAnswer> {
+        match self.stream.revive(id).map_err(failed)? {
+            Some(_) => Ok(json!({"number": id.0, "retried": true})),
+            None => Err(RequestFailure::no_dead_letter(id.0).into()),
+        }
+    }
+
+    /// Says where the output of an item is, which is not on the stream.
+    pub(crate) fn place_of_output(&self, id: ItemId) -> Result<String, NoAnswer> {
+        let (found, _) = self.stream.find(id, false).map_err(failed)?;
+        Ok(match found {
+            FoundOnStream::Unknown => return Err(RequestFailure::unknown_item(id.0).into()),
+            FoundOnStream::Unfinished(StreamItem {
+                holder: Some(holder),
+                ..
+            }) => {
+                let (host, pid) = host_and_pid(&holder.name);
+                format!(
+                    "the output of item {id} is on the machine that works on it: say `supervisor logs \
+                     {id} --at {pid}` on {host}"
+                )
+            }
+            FoundOnStream::Unfinished(_) => {
+                format!("nobody works on item {id} just now, and its output is not on the stream")
+            }
+            FoundOnStream::Dead(_) | FoundOnStream::Ended | FoundOnStream::Lost(_) => format!(
+                "item {id} has ended, and its output is not on the stream: say `supervisor logs {id}` on \
+                 the machine that has worked on it, as long as that run goes on"
+            ),
+        })
+    }
+}
+
+fn was_cancelled(letter: &StoredLetter) -> bool {
+    let last = letter.history.last();
+    last.is_some_and(|last| last.cause == Cause::Cancelled)
+}
+
+/// Returns the parts of a supervisor's name: `HOST-PID-MARK`.
+pub(super) fn host_and_pid(name: &str) -> (&str, &str) {
+    let without_mark = name.rsplit_once('-').map_or(name, |(before, _)| before);
+    without_mark
+        .rsplit_once('-')
+        .unwrap_or((without_mark, "PID"))
+}
+
+/// Adds what a stream knows of an item beside all that a run knows: its supervisor.
+fn line(info: &ItemInfo, item: &StreamItem) -> Value {
+    let mut line = item::line(info, None);
+    if item.number.is_none() {
+        line["number"] = Value::Null;
+    }
+    if let Some(holder) = &item.holder {
+        line["workers"] = json!([holder.name]);
+    }
+    line
+}
+
+fn page(info: &ItemInfo, item: &StreamItem) -> Value {
+    let mut page = item::page(info, None, false);
+    if let Some(holder) = &item.holder {
+        page["supervisor"] = holder.name.as_str().into();
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_supervisor_is_named_by_its_host_and_its_process() {
+        assert_eq!(host_and_pid("web-7-4711-6fb6ce62"), ("web-7", "4711"));
+        assert_eq!(host_and_pid("odd"), ("odd", "PID"));
+    }
+}
