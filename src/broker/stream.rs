@@ -118,9 +118,9 @@ impl Broker {
     }
 
     /// Sets who carries out what is ordered of this supervisor, beside pauses and cancelled items.
-    pub(crate) fn set_obeyer(&self, obey: Option<ObeyOrder>) {
+    pub(crate) fn obey_by(&self, obey: ObeyOrder) {
         if let Some(channel) = self.stream.get() {
-            channel.orders.set_obeyer(obey);
+            channel.orders.obey_by(obey);
         }
     }
 

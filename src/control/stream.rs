@@ -1,6 +1,7 @@
 //! What a run answers of its items, asked of a stream that several supervisors share: from the stream's
 //! own records, in the same form. It does not know the server, and is no supervisor.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,7 +14,10 @@ use super::item;
 use crate::error::{Error, Kind};
 use crate::observe::item::{ItemBody, ItemInfo, ItemState};
 use crate::store::StoredLetter;
-use crate::store::stream::{CancelAnswer, EntryId, FoundOnStream, Moment, Stream, StreamItem};
+use crate::store::stream::{
+    CancelAnswer, EntryId, FoundOnStream, Moment, OrderAnswer, OrderStage, Status, Stream,
+    StreamItem,
+};
 use dishrack_core::ledger::{Cause, Failure, ItemId};
 
 /// Names an item by its number and its bytes.
@@ -242,6 +246,144 @@ impl StreamClient {
                  the machine that has worked on it, as long as that run goes on"
             ),
         })
+    }
+}
+
+/// What has come of an order to supervisors.
+#[derive(Debug, Default)]
+pub(crate) struct Obeyed {
+    /// What each that has done it has said.
+    pub(crate) done: Vec<(String, Value)>,
+    /// Those that will not do it, and why.
+    pub(crate) refused: Vec<(String, String)>,
+    /// Those that live and have not heard of it.
+    pub(crate) silent: Vec<String>,
+    /// Those that were not heard of for longer than the lease, or are gone.
+    pub(crate) lost: Vec<String>,
+}
+
+/// How long one is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until it says that it has heard of the order.
+    pub(crate) hearing: Duration,
+    /// Until it has done it; `None` for as long as it lives.
+    pub(crate) doing: Option<Duration>,
+    /// True if its end is waited for.
+    pub(crate) ends: bool,
+}
+
+/// Supervisors that have not done what was ordered.
+struct Waiting {
+    began: Instant,
+    patience: Patience,
+    /// True for those that have heard of it.
+    names: BTreeMap<String, bool>,
+    obeyed: Obeyed,
+}
+
+impl Waiting {
+    fn handle(&mut self, answer: OrderAnswer) {
+        let Some(has_heard) = self.names.get_mut(&answer.by) else {
+            return;
+        };
+        *has_heard = true;
+        match answer.stage {
+            OrderStage::Heard => return,
+            // Its answer comes before its end.
+            OrderStage::Done(_) if self.patience.ends => return,
+            OrderStage::Done(said) => {
+                let said = serde_json::from_str(&said).unwrap_or_default();
+                self.obeyed.done.push((answer.by.clone(), said));
+            }
+            OrderStage::Refused(why) => self.obeyed.refused.push((answer.by.clone(), why)),
+        }
+        self.names.remove(&answer.by);
+    }
+
+    /// Looks at who is still there.
+    fn look(&mut self, status: &Status) {
+        let Waiting {
+            names,
+            obeyed,
+            patience,
+            ..
+        } = self;
+        names.retain(|name, has_heard| {
+            match status.supervisors.iter().find(|one| one.name == *name) {
+                Some(one) if !status.is_lost(one) => return true,
+                None if patience.ends && *has_heard => {
+                    let said = json!({"stopped": true});
+                    obeyed.done.push((name.clone(), said));
+                }
+                _ => obeyed.lost.push(name.clone()),
+            }
+            false
+        });
+    }
+
+    /// Gives those up that have not heard of it in time, or have not done it. Returns the time until
+    /// there may be others.
+    fn give_up(&mut self) -> Duration {
+        let waited = self.began.elapsed();
+        let Patience { hearing, doing, .. } = self.patience;
+        let bound = |has_heard: bool| if has_heard { doing } else { Some(hearing) };
+        let obeyed = &mut self.obeyed;
+        self.names.retain(|name, has_heard| {
+            let is_patient = bound(*has_heard).is_none_or(|bound| waited < bound);
+            if !is_patient {
+                obeyed.silent.push(name.clone());
+            }
+            is_patient
+        });
+        let bounds = self
+            .names
+            .values()
+            .filter_map(|has_heard| bound(*has_heard));
+        let next = bounds.min().unwrap_or(Duration::MAX);
+        next.saturating_sub(waited)
+    }
+}
+
+impl StreamClient {
+    /// Orders something of all supervisors that live, or of this one of them, and waits until each has
+    /// done it, or is gone, or lost, or has no patience left.
+    pub(crate) fn order(
+        &self,
+        verb: &str,
+        body: &str,
+        only: Option<&str>,
+        patience: Patience,
+    ) -> Result<Obeyed, NoAnswer> {
+        let ordered = self.stream.order(verb, body, only).map_err(failed)?;
+        let mut waiting = Waiting {
+            began: Instant::now(),
+            patience,
+            names: ordered.told.into_iter().map(|name| (name, false)).collect(),
+            obeyed: Obeyed::default(),
+        };
+        let (Some(entry), mut moment) = (ordered.entry, ordered.moment) else {
+            return Ok(waiting.obeyed);
+        };
+        let mut last = EntryId::default();
+        loop {
+            let wait = waiting.give_up().min(self.lease / 3).max(WAIT_MIN);
+            if waiting.names.is_empty() {
+                return Ok(waiting.obeyed);
+            }
+            let heard = self.stream.answers(last, &moment, wait);
+            let answers;
+            (answers, last) = heard.map_err(failed)?;
+            // The doorbell is asked for its state before that of the supervisors.
+            if answers.is_empty() {
+                let (_, now) = self.stream.find(ItemId(0), false).map_err(failed)?;
+                moment = now;
+                waiting.look(&self.stream.status().map_err(failed)?);
+            }
+            for answer in answers.into_iter().filter(|answer| answer.entry == entry) {
+                waiting.handle(answer);
+            }
+        }
     }
 }
 

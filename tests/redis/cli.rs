@@ -2,6 +2,7 @@
 
 pub(crate) mod dead;
 pub(crate) mod giving_up;
+pub(crate) mod items;
 pub(crate) mod putting;
 pub(crate) mod refusals;
 pub(crate) mod shown;

@@ -54,6 +54,7 @@ fn main() {
     let trials = [
         cli::dead::trials(),
         cli::giving_up::trials(),
+        cli::items::trials(),
         cli::putting::trials(),
         cli::refusals::trials(),
         cli::shown::trials(),

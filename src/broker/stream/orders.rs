@@ -61,8 +61,8 @@ impl OrderDesk {
         }
     }
 
-    pub(super) fn set_obeyer(&self, obey: Option<ObeyOrder>) {
-        *self.obey.lock() = obey;
+    pub(super) fn obey_by(&self, obey: ObeyOrder) {
+        *self.obey.lock() = Some(obey);
     }
 
     /// Waits until nothing more is begun, in a pause that was begun before.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, RedisResult, Value};
+use redis::{RedisResult, Value};
 
 use super::connection::OpenConnection;
 use super::scripts::Name;
@@ -82,13 +82,13 @@ impl RedisStore {
         &self,
         id: ItemId,
         name: Name,
-        add: impl Fn(&mut Cmd),
+        more: &[String],
         answer: impl Fn(Value) -> RedisResult<Option<R>>,
     ) -> Result<Option<R>, RedisTrouble> {
         let ask = |open: &mut OpenConnection, entry: &str| {
             let mut script = self.script(open, name);
             script.arg(id.0).arg(entry);
-            add(&mut script);
+            script.arg(more);
             answer(script.query(&mut open.connection)?)
         };
         let call = |entry: &str| {
@@ -108,7 +108,7 @@ impl RedisStore {
         let found = self.with_entry(
             id,
             Name::Find,
-            |script| drop(script.arg(u8::from(is_awaited))),
+            &[u8::from(is_awaited).to_string()],
             |answer| {
                 let [clear, found, ring, numbers, gone] = read::row(answer)?;
                 let sought = match read::array(found)?.into_iter().next() {
@@ -180,7 +180,7 @@ impl RedisStore {
         let answered = self.with_entry(
             id,
             Name::Cancel,
-            |script| drop(script.arg(self.lease_ms()).arg(&cause).arg(&line)),
+            &[self.lease_ms().to_string(), cause, line],
             |answer| {
                 let [said, ring, name, idle] = read::row(answer)?;
                 let moment = Moment(read::text(ring)?);
