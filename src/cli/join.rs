@@ -111,6 +111,7 @@ fn join(
         match queue.join_timeout(left.min(LOOK)) {
             Err(error) if error.is_timeout() && left > LOOK => {}
             Err(error) if error.is_timeout() && until.is_none() => {}
+            Err(error) if error.is_timeout() => return Err(RunError::Usage(error.to_string())),
             joined => return joined.map(drop).map_err(RunError::from),
         }
     }

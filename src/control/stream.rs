@@ -1,18 +1,20 @@
 //! What a run answers of its items, asked of a stream that several supervisors share: from the stream's
 //! own records, in the same form. It does not know the server, and is no supervisor.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::NoAnswer;
 use super::failure::RequestFailure;
-use super::item;
+use super::item::{self, StateWord};
 use crate::error::{Error, Kind};
-use crate::observe::item::{ItemBody, ItemInfo, ItemState};
+use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
 use crate::store::StoredLetter;
 use crate::store::stream::{
     CancelAnswer, EntryId, FoundOnStream, Moment, OrderAnswer, OrderStage, Status, Stream,
@@ -31,7 +33,36 @@ pub(crate) struct StreamClient {
     stream: Arc<dyn Stream>,
     lease: Duration,
     name_item: NameOnStream,
+    /// What supervisors have said of the items that they have, once they were asked.
+    held: OnceCell<HeldItems>,
 }
+
+/// What supervisors say of items that they have, by number.
+type HeldItems = BTreeMap<u64, HeldItem>;
+
+/// What a supervisor says of an item that it has.
+#[derive(Debug, Clone, Deserialize)]
+struct HeldItem {
+    number: u64,
+    state: StateWord,
+    attempts: u32,
+    holders: Vec<HeldBy>,
+    due_us: Option<u64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct HeldBy {
+    worker: String,
+    pid: u32,
+    since_us: Option<u64>,
+}
+
+/// Supervisors are asked of what they know in this time; what is shown without it is less exact.
+const ASKED: Patience = Patience {
+    hearing: Duration::from_secs(2),
+    doing: Some(Duration::from_secs(2)),
+    ends: false,
+};
 
 impl fmt::Debug for StreamClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +104,7 @@ impl StreamClient {
             stream,
             lease,
             name_item: Box::new(name_item),
+            held: OnceCell::new(),
         })
     }
 
@@ -99,6 +131,9 @@ impl StreamClient {
             ListPlace::Over => Ok(Vec::new()),
             ListPlace::Unfinished(after) => {
                 let page = self.stream.page(after).map_err(failed)?;
+                if page.iter().any(|item| item.holder.is_some()) {
+                    self.ask_holders(None)?;
+                }
                 *place = match page.last() {
                     Some(last) => ListPlace::Unfinished(Some(last.entry)),
                     None if state.is_some() => ListPlace::Over,
@@ -131,7 +166,27 @@ impl StreamClient {
         info.name = Some((self.name_item)(number, &item.payload));
         info.attempts = u32::try_from(item.history.len()).unwrap_or(u32::MAX);
         info.history.clone_from(&item.history);
+        let held = self.held.get().and_then(|held| held.get(&number.0));
+        if let (Some(held), Some(_)) = (held, &item.holder) {
+            info.state = held.state.into();
+            info.attempts = held.attempts;
+            info.due = held.due_us.and_then(moment);
+            info.holders = held.holders.iter().map(HeldBy::holder).collect();
+        }
         info
+    }
+
+    /// Asks all supervisors, or this one, once, what they know of the items that they have.
+    fn ask_holders(&self, only: Option<&str>) -> Result<(), NoAnswer> {
+        if self.held.get().is_none() {
+            let obeyed = self.order("held", "", only, ASKED)?;
+            let items = obeyed.done.into_iter().flat_map(|(_, said)| {
+                serde_json::from_value::<Vec<HeldItem>>(said).unwrap_or_default()
+            });
+            // It was not there a moment ago.
+            let _ = self.held.set(items.map(|one| (one.number, one)).collect());
+        }
+        Ok(())
     }
 
     fn dead_info(&self, letter: StoredLetter) -> ItemInfo {
@@ -151,15 +206,52 @@ impl StreamClient {
         self.page_of(id, found)
     }
 
+    /// Returns how each supervisor stands, in a line of a list: what it says itself, or how it is known
+    /// here.
+    pub(crate) fn supervisors(&self) -> Result<Vec<Value>, NoAnswer> {
+        let status = self.stream.status().map_err(failed)?;
+        let said = self.order("status", "", None, ASKED)?;
+        let rows = status.supervisors.iter().map(|member| {
+            let name = &member.name;
+            let (_, pid) = host_and_pid(name);
+            let told = said.done.iter().find(|(by, _)| by == name);
+            let told = told.map_or(&Value::Null, |(_, told)| told);
+            let state = match told["state"].as_str() {
+                Some(state) => state,
+                None if status.is_lost(member) => "lost",
+                None if said.refused.iter().any(|(by, _)| by == name) => "unknown",
+                None => "silent",
+            };
+            json!({
+                "name": name,
+                "run": told["name"],
+                "pid": pid.parse::<u32>().ok(),
+                "path": null,
+                "state": state,
+                "mode": told["mode"],
+                "uptime_us": told["uptime_us"],
+                "counts": told["counts"],
+                "workers": told["workers"].as_array().map(Vec::len),
+            })
+        });
+        Ok(rows.collect())
+    }
+
     fn page_of(&self, id: ItemId, found: FoundOnStream) -> Result<Value, NoAnswer> {
         Ok(match found {
-            FoundOnStream::Unfinished(one) => page(&self.info(&one), &one),
+            FoundOnStream::Unfinished(one) => {
+                if let Some(holder) = &one.holder {
+                    self.ask_holders(Some(&holder.name))?;
+                }
+                page(&self.info(&one), &one)
+            }
             FoundOnStream::Dead(letter) => item::page(&self.dead_info(letter), None, false),
             FoundOnStream::Ended => item::page(&ItemInfo::new(id, ItemState::Done), None, false),
             FoundOnStream::Unknown => return Err(RequestFailure::unknown_item(id.0).into()),
             FoundOnStream::Lost(gone) => {
                 return Err(failed(format!(
-                    "item {id} has ended, or is one of those that are gone from the stream without an                      end: {gone}"
+                    "item {id} has ended, or is one of those that are gone from the stream without \
+                     an end: {gone}"
                 )));
             }
         })
@@ -387,6 +479,21 @@ impl StreamClient {
     }
 }
 
+impl HeldBy {
+    fn holder(&self) -> ItemHolder {
+        ItemHolder {
+            worker: self.worker.as_str().into(),
+            pid: self.pid,
+            since: self.since_us.and_then(moment),
+        }
+    }
+}
+
+/// Converts microseconds since 1970.
+fn moment(since_1970: u64) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_micros(since_1970))
+}
+
 fn was_cancelled(letter: &StoredLetter) -> bool {
     let last = letter.history.last();
     last.is_some_and(|last| last.cause == Cause::Cancelled)
@@ -406,8 +513,11 @@ fn line(info: &ItemInfo, item: &StreamItem) -> Value {
     if item.number.is_none() {
         line["number"] = Value::Null;
     }
-    if let Some(holder) = &item.holder {
-        line["workers"] = json!([holder.name]);
+    if let (Some(holder), true) = (&item.holder, info.state == ItemState::Running) {
+        // Its supervisor has not said which of its workers has it.
+        if info.holders.is_empty() {
+            line["workers"] = json!([holder.name]);
+        }
     }
     line
 }

@@ -55,6 +55,7 @@ fn main() {
         cli::dead::trials(),
         cli::giving_up::trials(),
         cli::items::trials(),
+        cli::orders::trials(),
         cli::putting::trials(),
         cli::refusals::trials(),
         cli::shown::trials(),

@@ -11,7 +11,7 @@ for i = at + 1, #ARGV do
     if row and cause then
         condemn(id, row[2], number_of(id, row[2]), cause, failure)
     elseif row and #row[2] <= values_max then
-        local history, number = redis.call('HGET', past, id), redis.call('HGET', numbers, id)
+        local history, number = redis.call('HGET', past, id), number_of(id, row[2])
         local fields, has_mark = row[2], false
         for f = 1, #fields, 2 do
             has_mark = has_mark or fields[f] == 'again'
@@ -25,7 +25,8 @@ for i = at + 1, #ARGV do
             redis.call('HSET', past, new, history)
             redis.call('HDEL', past, id)
         end
-        if number then
+        -- Its number is not in the order of its place any more.
+        if number ~= '' then
             redis.call('HSET', numbers, new, number)
             redis.call('HDEL', numbers, id)
         end
