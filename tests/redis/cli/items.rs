@@ -72,7 +72,49 @@ impl Place<'_> {
     }
 }
 
-/// The table of verbs: each has the same output and the same end for a run and for a stream.
+/// Subcommands, their exit codes, and what they print.
+const VERBS: [(&[&str], i32, &str); 14] = [
+    (
+        &["list", "--state", "waiting"],
+        0,
+        "3\twaiting\tnext\t0 attempts\n4\twaiting\tlast\t0 attempts\n",
+    ),
+    (
+        &["list", "--state", "waiting", "--limit", "1"],
+        0,
+        "3\twaiting\tnext\t0 attempts\n",
+    ),
+    (
+        &["list", "--after", "3", "--state", "waiting"],
+        0,
+        "4\twaiting\tlast\t0 attempts\n",
+    ),
+    (
+        &["list", "--state", "dead"],
+        0,
+        "1\tdead\tbad\t1 attempts\texited with code 3\n",
+    ),
+    (
+        &["show", "3"],
+        0,
+        "3 next\n  state:    waiting\n  attempts: 0\n",
+    ),
+    (&["show", "99"], 2, ""),
+    (&["wait", "1"], 1, "1 dead: exited with code 3\n"),
+    (&["wait", "3", "--timeout", "10ms"], 2, ""),
+    (&["wait", "--all", "--timeout", "10ms"], 2, ""),
+    (&["cancel", "3"], 0, "3 cancelled\n"),
+    (&["cancel", "3"], 2, ""),
+    (
+        &["cancel", "4", "--format", "json"],
+        0,
+        "{\"number\":4,\"cancelled\":true}\n",
+    ),
+    (&["retry", "1"], 0, "1 waits again\n"),
+    (&["retry", "1", "--format", "json"], 2, ""),
+];
+
+/// Each has the same output and the same end for a run and for a stream.
 fn a_stream_is_asked_in_the_words_of_a_run() {
     let stage = Stage::new();
     let _gate = stage.gate();
@@ -114,48 +156,7 @@ fn a_stream_is_asked_in_the_words_of_a_run() {
             said.code == Some(0) && said.out.contains("\"running\"")
         });
     }
-    // The words, the exit code, and what is printed.
-    let verbs: [(&[&str], i32, &str); 14] = [
-        (
-            &["list", "--state", "waiting"],
-            0,
-            "3\twaiting\tnext\t0 attempts\n4\twaiting\tlast\t0 attempts\n",
-        ),
-        (
-            &["list", "--state", "waiting", "--limit", "1"],
-            0,
-            "3\twaiting\tnext\t0 attempts\n",
-        ),
-        (
-            &["list", "--after", "3", "--state", "waiting"],
-            0,
-            "4\twaiting\tlast\t0 attempts\n",
-        ),
-        (
-            &["list", "--state", "dead"],
-            0,
-            "1\tdead\tbad\t1 attempts\texited with code 3\n",
-        ),
-        (
-            &["show", "3"],
-            0,
-            "3 next\n  state:    waiting\n  attempts: 0\n",
-        ),
-        (&["show", "99"], 2, ""),
-        (&["wait", "1"], 1, "1 dead: exited with code 3\n"),
-        (&["wait", "3", "--timeout", "10ms"], 2, ""),
-        (&["wait", "--all", "--timeout", "10ms"], 2, ""),
-        (&["cancel", "3"], 0, "3 cancelled\n"),
-        (&["cancel", "3"], 2, ""),
-        (
-            &["cancel", "4", "--format", "json"],
-            0,
-            "{\"cancelled\":true,\"number\":4}\n",
-        ),
-        (&["retry", "1"], 0, "1 waits again\n"),
-        (&["retry", "1", "--format", "json"], 2, ""),
-    ];
-    for (words, code, out) in verbs {
+    for (words, code, out) in VERBS {
         let said = places.each_ref().map(|place| place.say(words));
         for (place, said) in places.iter().zip(&said) {
             assert_eq!(said.out, out, "{words:?} of {}: {}", place.name, said.err);
@@ -163,6 +164,17 @@ fn a_stream_is_asked_in_the_words_of_a_run() {
         }
         assert_eq!(said[0].err, said[1].err, "{words:?}");
     }
+    are_shown_alike(&places);
+    // What runs is ended, with its worker's process.
+    for place in &places {
+        place.say(&["cancel", "2"]).ends(0).prints("2 cancelled\n");
+        let said = place.say(&["wait", "2"]);
+        said.ends(1).prints("2 dead: cancelled\n");
+    }
+}
+
+/// A cancelled item has the same history in both places.
+fn are_shown_alike(places: &[Place<'_>; 2]) {
     let shown = places.each_ref().map(|place| {
         let shown = place.say(&["show", "3", "--format", "json"]);
         let mut shown: Value = serde_json::from_str(&shown.ends(0).out).unwrap();
@@ -171,12 +183,6 @@ fn a_stream_is_asked_in_the_words_of_a_run() {
         shown
     });
     assert_eq!(shown[0], shown[1]);
-    // What runs is ended, with its worker's process.
-    for place in &places {
-        place.say(&["cancel", "2"]).ends(0).prints("2 cancelled\n");
-        let said = place.say(&["wait", "2"]);
-        said.ends(1).prints("2 dead: cancelled\n");
-    }
 }
 
 fn items_are_listed_by_their_states() {
