@@ -60,9 +60,9 @@ struct ItemOrder {
 /// A run, which all of the order is about; or all supervisors of a stream.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --redis it is about all supervisors that work on the stream, and returns when each of them has
-done it. One that is not heard of any more is waited for until the lease is over. A pause of a stream
-is kept there: supervisors that come later pause as well.")]
+With --redis it is about all supervisors that work on the stream, and returns when each of them
+has done it. One that is not heard of any more is waited for until the lease is over. A pause of a
+stream is kept there: supervisors that come later pause as well.")]
 pub(super) struct RunOrder {
     #[command(flatten)]
     target: TargetArgs,
