@@ -136,7 +136,7 @@ def look_on(is_over, run):
     os.waitpid(pid, 0)
 
 
-def cost_of_looking_on(dishes=10_000_000, rounds=7):
+def cost_of_looking_on(dishes=10_000_000, rounds=21):
     def seconds(is_watched):
         words = ["--workers", "2", "-q", "--dishes", str(dishes), "--wash", "0", "--dry", "0"]
         with Run(*words) as run:

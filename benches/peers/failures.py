@@ -5,14 +5,16 @@ shown on the Python that runs this file.
     python3 benches/peers/failures.py                  all nine, three trials each: 1 to 2 minutes
     python3 benches/peers/failures.py --case r3        one of them
     python3 benches/peers/failures.py --json           one JSON object per case
+    python3 benches/peers/failures.py --module NAME    on a module with the same names, such as dishrack
 
 What this file is: a demonstration. Each case does one thing that goes wrong in real programs, such
 as a worker that is killed, and looks at what becomes of the queue. Before each trial comes its
 control, which is the same scenario without the fault and must succeed, so that a failure is the
 fault's doing and not this script's. A case that does not fail on this Python is shown as `holds`.
 
-What it is not: a benchmark, or a test of dishrack. How ours fares is proven in
-tests/process/nine_failures.rs.
+What it is not: a benchmark, or a proof that dishrack holds: that is tests/process/nine_failures.rs.
+Another module is looked at from outside, because only of `multiprocessing` it is known that there is a
+pipe and what lies in it.
 
 How it works: every trial is a process in a session of its own, which starts its workers itself. A
 call that may hang is made in a thread, and hangs if at the deadline it sleeps in the kernel. At the
@@ -25,6 +27,7 @@ Exit code: 0 if the script worked, whatever Python did; 1 if a control failed or
 import argparse
 import contextlib
 import fcntl
+import importlib
 import io
 import itertools
 import json
@@ -32,6 +35,7 @@ import multiprocessing
 import os
 import platform
 import queue as errors
+import random
 import signal
 import subprocess
 import sys
@@ -47,6 +51,8 @@ import traceback
 # is safe while there is one thread. Therefore each case starts its processes before it puts
 # anything itself, because the first put starts the feeder thread.
 FORK = multiprocessing.get_context("fork")
+# What is tried: FORK, or the module that `--module` names, with the start method that it has by itself.
+TRIED = FORK
 
 # Far more than the 64 KiB of the pipe, so that it cannot be sent until somebody reads.
 LARGE = bytes(1 << 20)
@@ -117,23 +123,54 @@ class Trial:
 
 def start(target, *args):
     """A new process that runs `target`."""
-    process = FORK.Process(target=target, args=args)
+    process = TRIED.Process(target=target, args=args)
     process.start()
     return process
+
+
+def sleeps_in(process):
+    """The kernel function in which the main thread of `process` waits, or nothing if it runs."""
+    with open(f"/proc/{process.pid}/wchan") as wchan:
+        return wchan.read()
+
+
+def has_rested(process):
+    """Whether `process` has not run for a while: whatever it waits for did not come."""
+
+    def ran():
+        with open(f"/proc/{process.pid}/schedstat") as schedstat:
+            return schedstat.read()
+
+    before = ran()
+    time.sleep(0.2)
+    return sleeps_in(process) != "0" and ran() == before
 
 
 def waits_in(process, kind):
     """Whether the main thread of `process` is blocked in a kernel function whose name has `kind` in
     it: `pipe` for reading a queue's, `futex` for a semaphore. The full names differ by kernel.
-    What `FORK.Pipe` makes is a pair of sockets, and not taken for a queue's pipe."""
-    with open(f"/proc/{process.pid}/wchan") as wchan:
-        return kind in wchan.read()
+    What `Pipe` makes is a pair of sockets, and not taken for a queue's pipe."""
+    return kind in sleeps_in(process) if TRIED is FORK else has_rested(process)
 
 
 def bytes_in_pipe(queue):
     """How much was sent and not yet received. There is no public way to ask for it."""
     count = fcntl.ioctl(queue._reader.fileno(), termios.FIONREAD, bytes(4))
     return int.from_bytes(count, sys.byteorder)
+
+
+def has_items(queue):
+    """Whether what was put has arrived, for whoever gets."""
+    return bytes_in_pipe(queue) > 0 if TRIED is FORK else queue.qsize() > 0
+
+
+def until_half_sent(trial, queue):
+    """Waits until a part of an item is sent. Nobody reads yet, and a pipe cannot hold all of it. Its first 4
+    bytes are the length. Of another queue nobody knows, so the moment is any."""
+    if TRIED is FORK:
+        trial.until("a part of the item is sent", lambda: bytes_in_pipe(queue) > 4)
+    else:
+        time.sleep(random.uniform(0, 0.003))
 
 
 def dry_one(queue, pipe):
@@ -148,6 +185,13 @@ def dry_all(queue):
     while True:
         queue.get()
         queue.task_done()
+
+
+def put_again_and_again(queue, pipe):
+    """Puts large items, a few of them."""
+    pipe.send("begun")
+    for _ in range(8):
+        queue.put(LARGE)
 
 
 def when_told(pipe, function, *args):
@@ -171,9 +215,9 @@ def r1(trial):
     There: nobody knows who had the item, so that no other worker gets it, though one is waiting.
         It stays counted as unfinished.
     """
-    queue = FORK.JoinableQueue()
-    pipe, end = FORK.Pipe()
-    other_pipe, other_end = FORK.Pipe()
+    queue = TRIED.JoinableQueue()
+    pipe, end = TRIED.Pipe()
+    other_pipe, other_end = TRIED.Pipe()
     worker = start(dry_one, queue, end)
     other = start(when_told, other_end, dry_all, queue)
     queue.put("dish")
@@ -195,7 +239,7 @@ def r2(trial):
     There: whoever waits in get() holds the readers' lock meanwhile. It is never released when
         that process dies, and nobody can get anything any more.
     """
-    queue = FORK.JoinableQueue()
+    queue = TRIED.JoinableQueue()
     worker = start(queue.get)
     trial.until("the worker is blocked in get()", lambda: waits_in(worker, "pipe"))
     if trial.is_faulty:
@@ -204,7 +248,7 @@ def r2(trial):
     queue.put("dish")
     queue.put("dish")
     is_hung = trial.call("get()", queue.get) is HUNG
-    if is_hung and bytes_in_pipe(queue) > 0:
+    if is_hung and has_items(queue):
         trial.finds("though there is an item")
 
 
@@ -214,8 +258,8 @@ def r3(trial):
     There: task_done() wakes those who wait in join(), and holds the condition's lock until each of
         them says that it is awake. The dead one never does, and put() needs the same lock.
     """
-    queue = FORK.JoinableQueue()
-    pipe, end = FORK.Pipe()
+    queue = TRIED.JoinableQueue()
+    pipe, end = TRIED.Pipe()
     joiner = start(when_told, end, queue.join)
     queue.put("dish")
     pipe.send("join")
@@ -233,7 +277,7 @@ def r4(trial):
     There: put() only hands the item to the feeder thread, which fails later, prints a traceback and
         drops the item. It stays counted as unfinished.
     """
-    queue = FORK.JoinableQueue()
+    queue = TRIED.JoinableQueue()
     start(dry_all, queue)
     if not trial.is_faulty:
         queue.put("dish")
@@ -260,13 +304,13 @@ def r5(trial):
     lost = []
     for _ in range(PRODUCERS):
         # Each has its own queue, so that one that dies while sending does not disturb the next.
-        queue = FORK.JoinableQueue()
+        queue = TRIED.JoinableQueue()
         producer = start(put_and_exit, queue, trial.is_faulty)
         producer.join(trial.deadline)
         if producer.exitcode != 0:
             raise Broken(f"the producer's exit code is {producer.exitcode}")
-        # Nobody else sends anything, so what is not in the pipe now will never be.
-        if bytes_in_pipe(queue) == 0:
+        # Nobody else sends anything, so what has not arrived now never will.
+        if not has_items(queue):
             lost.append(queue)
     if lost:
         trial.finds(f"{len(lost)} of {PRODUCERS} items lost")
@@ -279,20 +323,27 @@ def r6(trial):
     There: half an item stays in the pipe, and the writers' lock stays taken. get() waits for the
         other half, beyond its timeout, and nobody else can send.
     """
-    queue = FORK.JoinableQueue()
-    pipe, end = FORK.Pipe()
-    producer = start(queue.put, LARGE)
+    queue = TRIED.JoinableQueue()
+    pipe, end = TRIED.Pipe()
+    signal_pipe, signal_end = TRIED.Pipe()
+    producer = start(put_again_and_again, queue, signal_end)
     other = start(when_told, end, queue.put, "dish")
-    # Nobody reads yet, and the pipe cannot hold all of it. The first 4 bytes are the length.
-    trial.until("a part of the item is sent", lambda: bytes_in_pipe(queue) > 4)
+    trial.until("the producer has begun", signal_pipe.poll)
+    until_half_sent(trial, queue)
     if trial.is_faulty:
         trial.kill(producer)
+    got = []
     with contextlib.suppress(errors.Empty):
-        trial.call("get(timeout=0.2)", queue.get, timeout=0.2)
+        while (item := trial.call("get(timeout=0.2)", queue.get, timeout=0.2)) is not HUNG:
+            got.append(item)
     # A process ends when its feeder thread has sent everything.
     pipe.send("put")
     trial.call("another producer", other.join)
-    if not trial.findings and queue.get(timeout=trial.deadline) != "dish":
+    if trial.findings:
+        return
+    if any(item != LARGE for item in got):
+        trial.finds("an item is spoiled")
+    if queue.get(timeout=trial.deadline) != "dish":
         trial.finds("another producer's item is spoiled")
 
 
@@ -302,7 +353,7 @@ def r7(trial):
     There: only the number of calls is counted, and join() believes that an item is done which is
         still in the queue.
     """
-    queue = FORK.JoinableQueue()
+    queue = TRIED.JoinableQueue()
     queue.put("dish")
     if not trial.is_faulty:
         queue.get(timeout=trial.deadline)
@@ -323,12 +374,12 @@ def r8(trial):
     There: put() returns before the feeder thread has sent the item. Until then the queue looks
         empty, even to the one who put it. That is a race, so there are many puts.
     """
-    queue = FORK.JoinableQueue()
+    queue = TRIED.JoinableQueue()
 
     def put():
         queue.put("dish")
         if not trial.is_faulty:
-            trial.until("the item is in the pipe", lambda: bytes_in_pipe(queue) > 0)
+            trial.until("the item has arrived", lambda: has_items(queue))
 
     looked = raised = 0
     for _ in range(PUTS):
@@ -351,7 +402,7 @@ def r9(trial):
     There: a process ends only when its feeder thread has sent everything. That one waits for a
         reader, and the reader waits for the process.
     """
-    queue = FORK.JoinableQueue()
+    queue = TRIED.JoinableQueue()
     producer = start(queue.put, LARGE)
     if not trial.is_faulty:
         queue.get(timeout=trial.deadline)
@@ -377,6 +428,13 @@ def run_here(name, is_faulty, deadline):
     return {"findings": trial.findings, "broken": broken}
 
 
+def use(module):
+    """Tries this module in place of `multiprocessing`."""
+    global TRIED
+    if module != "multiprocessing":
+        TRIED = importlib.import_module(module)
+
+
 def run_inside(name, is_faulty, deadline):
     """Prints what one trial found, and kills the whole process group, this process included."""
     if os.getsid(0) != os.getpid():
@@ -387,11 +445,12 @@ def run_inside(name, is_faulty, deadline):
         os.killpg(os.getpid(), signal.SIGKILL)
 
 
-def run_trial(name, mode, deadline):
+def run_trial(name, mode, chosen):
     """What one trial found in a process of its own. When this returns, nothing of it is left."""
+    deadline = chosen.deadline
     command = [sys.executable, os.path.abspath(__file__), "--case", name, "--inside", mode]
     process = subprocess.Popen(
-        command + ["--deadline", str(deadline)],
+        command + ["--deadline", str(deadline), "--module", chosen.module],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -415,15 +474,16 @@ def run_trial(name, mode, deadline):
         return {"findings": [], "broken": "no result: " + err.decode()[-2000:]}
 
 
-def run_case(name, trials, deadline):
+def run_case(name, chosen):
     """All trials of a case, each after its control."""
+    trials = chosen.trials
     broken, happened = None, []
     while len(happened) < trials and not broken:
-        control = run_trial(name, "control", deadline)
+        control = run_trial(name, "control", chosen)
         if control["broken"] or control["findings"]:
             broken = "control failed: " + (control["broken"] or ", ".join(control["findings"]))
             break
-        fault = run_trial(name, "fault", deadline)
+        fault = run_trial(name, "fault", chosen)
         broken = fault["broken"]
         happened.append(", ".join(fault["findings"]) or "as hoped")
     failures = [text for text in happened if text != "as hoped"]
@@ -464,6 +524,8 @@ def arguments():
     late = "what is not back after this many seconds hangs (3)"
     parser.add_argument("--deadline", type=float, default=3, metavar="SECONDS", help=late)
     parser.add_argument("--json", action="store_true", help="one JSON object per case")
+    other = "what to try in place of multiprocessing: a module with the same names"
+    parser.add_argument("--module", default="multiprocessing", metavar="NAME", help=other)
     parser.add_argument("--inside", choices=["control", "fault"], help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.trials < 1 or not chosen.deadline > 0:
@@ -475,14 +537,15 @@ def arguments():
 
 def main():
     chosen = arguments()
+    use(chosen.module)
     if chosen.inside:
         run_inside(chosen.case, chosen.inside == "fault", chosen.deadline)
     names = [chosen.case] if chosen.case else list(CASES)
     if not chosen.json:
-        print_row(("case", "trigger", "expected", "what happened in Python", "verdict"))
+        print_row(("case", "trigger", "expected", "what happened", "verdict"))
     reports = []
     for name in names:
-        reports.append(run_case(name, chosen.trials, chosen.deadline))
+        reports.append(run_case(name, chosen))
         if chosen.json:
             print(json.dumps(reports[-1]), flush=True)
         else:
@@ -490,7 +553,7 @@ def main():
     failing = sum(report["verdict"] == "FAILS" for report in reports)
     if not chosen.json:
         print("\nOurs are in tests/process/nine_failures.rs: `tests/run process` runs them.")
-        print(f"Python {VERSION} multiprocessing: {failing} of {len(names)} fail")
+        print(f"Python {VERSION} {chosen.module}: {failing} of {len(names)} fail")
     sys.exit(any(report["broken"] for report in reports))
 
 
