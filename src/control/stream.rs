@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::client::NoAnswer;
 use super::failure::RequestFailure;
 use super::item::{self, StateWord};
+use super::output::AttemptEnding;
 use crate::error::{Error, Kind};
 use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
 use crate::store::StoredLetter;
@@ -245,7 +246,11 @@ impl StreamClient {
                 }
                 page(&self.info(&one), &one)
             }
-            FoundOnStream::Dead(letter) => item::page(&self.dead_info(letter), None, false),
+            FoundOnStream::Dead(letter) => {
+                let info = self.dead_info(letter);
+                let ending = AttemptEnding::of_dead(&info);
+                item::page(&info, ending.as_ref(), false)
+            }
             FoundOnStream::Ended => item::page(&ItemInfo::new(id, ItemState::Done), None, false),
             FoundOnStream::Unknown => return Err(RequestFailure::unknown_item(id.0).into()),
             FoundOnStream::Lost(gone) => {
@@ -468,8 +473,7 @@ impl StreamClient {
             (answers, last) = heard.map_err(failed)?;
             // The doorbell is asked for its state before that of the supervisors.
             if answers.is_empty() {
-                let (_, now) = self.stream.find(ItemId(0), false).map_err(failed)?;
-                moment = now;
+                moment = self.stream.moment().map_err(failed)?;
                 waiting.look(&self.stream.status().map_err(failed)?);
             }
             for answer in answers.into_iter().filter(|answer| answer.entry == entry) {

@@ -356,6 +356,9 @@ pub(crate) trait Stream: Backend {
     /// says of that.
     fn cancel(&self, id: ItemId, failure: &Failure) -> Result<(CancelAnswer, Moment), String>;
 
+    /// Returns the moment that it is.
+    fn moment(&self) -> Result<Moment, String>;
+
     /// Waits until the doorbell has been rung since then, at most this long.
     fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), String>;
 

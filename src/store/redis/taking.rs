@@ -383,6 +383,11 @@ impl Stream for RedisStore {
         self.cancel_item(id, failure).map_err(RedisTrouble::words)
     }
 
+    fn moment(&self) -> Result<Moment, String> {
+        let (stream_state, _) = self.refresh()?;
+        Ok(Moment(stream_state.ring))
+    }
+
     fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), String> {
         let since = StreamState {
             ring: since.0.clone(),
