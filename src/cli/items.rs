@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use hyper::Method;
 use serde_json::Value;
@@ -15,24 +16,14 @@ use crate::ItemState;
 use crate::observe::text::{harmless, printable};
 use crate::store::stream::Opening;
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum StateArg {
-    Waiting,
-    Running,
-    Resting,
-    Dead,
-    Done,
-}
+impl ValueEnum for ItemState {
+    fn value_variants<'a>() -> &'a [Self] {
+        use ItemState::{Dead, Done, Resting, Running, Waiting};
+        &[Waiting, Running, Resting, Dead, Done]
+    }
 
-impl From<StateArg> for ItemState {
-    fn from(word: StateArg) -> Self {
-        match word {
-            StateArg::Waiting => ItemState::Waiting,
-            StateArg::Running => ItemState::Running,
-            StateArg::Resting => ItemState::Resting,
-            StateArg::Dead => ItemState::Dead,
-            StateArg::Done => ItemState::Done,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.word()))
     }
 }
 
@@ -49,7 +40,7 @@ Examples:
 pub(super) struct ListItems {
     /// Only items in this state
     #[arg(long, value_enum, value_name = "STATE")]
-    state: Option<StateArg>,
+    state: Option<ItemState>,
 
     /// No more than so many [default: all]
     #[arg(long, value_name = "N")]
@@ -125,7 +116,7 @@ pub(super) struct WaitItems {
 pub(super) fn list(command: &ListItems) -> Result<u8, RunError> {
     let mut asked = Asked::of(&command.target, "list")?;
     let wanted = WantedItems {
-        state: command.state.map(ItemState::from),
+        state: command.state,
         after: command.after,
         limit: command.limit.unwrap_or(u64::MAX),
     };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::client::NoAnswer;
 use super::failure::RequestFailure;
-use super::item::{self, StateWord};
+use super::item;
 use super::output::AttemptEnding;
 use crate::error::{Error, Kind};
 use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
@@ -45,7 +45,7 @@ type HeldItems = BTreeMap<u64, HeldItem>;
 #[derive(Debug, Clone, Deserialize)]
 struct HeldItem {
     number: u64,
-    state: StateWord,
+    state: ItemState,
     attempts: u32,
     holders: Vec<HeldBy>,
     due_us: Option<u64>,
@@ -169,7 +169,7 @@ impl StreamClient {
         info.history.clone_from(&item.history);
         let held = self.held.get().and_then(|held| held.get(&number.0));
         if let (Some(held), Some(_)) = (held, &item.holder) {
-            info.state = held.state.into();
+            info.state = held.state;
             info.attempts = held.attempts;
             info.due = held.due_us.and_then(moment);
             info.holders = held.holders.iter().map(HeldBy::holder).collect();
