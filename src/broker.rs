@@ -33,7 +33,7 @@ mod reports;
 mod requests;
 #[cfg(feature = "cli")]
 mod runs;
-mod stream;
+pub(crate) mod stream;
 mod timer;
 mod traffic;
 

@@ -17,6 +17,7 @@ mod follow;
 mod gate;
 pub(crate) mod item;
 mod keys;
+mod orders;
 mod output;
 mod puts;
 mod requests;
@@ -26,6 +27,8 @@ mod search;
 mod server;
 mod socket;
 mod status;
+#[cfg(feature = "cli")]
+pub(crate) mod stream;
 mod target;
 mod unusable;
 
@@ -36,6 +39,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::target::ControlTarget;
 #[cfg(feature = "cli")]
 pub(crate) use output::{AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
 pub use target::Controlled;
@@ -126,6 +130,7 @@ impl Control {
         let server = ControlServer::start(listener, routes);
         let server = server.map_err(Kind::io("starting the thread of the control socket"))?;
         api.target.set_open(true);
+        hear_orders(socket.name(), &api.target);
         Ok(Control {
             server,
             api,
@@ -151,6 +156,23 @@ impl Control {
     pub fn refuse_changes(&self) {
         self.api.gate.shut();
     }
+}
+
+/// Takes what others order of all supervisors of a stream, if the queue is one, as long as the target is
+/// there.
+fn hear_orders(name: &str, target: &Arc<dyn ControlTarget>) {
+    target.obey_by(orders::obey(name, target));
+}
+
+/// Does the same for a queue that no socket serves.
+#[cfg(feature = "cli")]
+pub(crate) fn serve_orders<T, R>(name: &str, controlled: &Arc<Controlled<T, R>>)
+where
+    T: Serialize + DeserializeOwned + 'static,
+    R: 'static,
+{
+    let target: Arc<dyn ControlTarget> = Arc::clone(controlled) as _;
+    hear_orders(name, &target);
 }
 
 impl Drop for Control {

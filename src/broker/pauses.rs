@@ -24,6 +24,11 @@ impl Broker {
         fail::point("pause: begin");
         self.with(|core| core.dispatcher.ledger.handle_pause());
         fail::point("pause: asked");
+        self.await_pause(deadline)
+    }
+
+    /// Waits until nothing more is begun in a pause.
+    pub(crate) fn await_pause(&self, deadline: Deadline) -> Result<(), Kind> {
         let mut core = self.lock_seeing();
         loop {
             if !core.dispatcher.ledger.is_paused() {
@@ -54,7 +59,7 @@ impl Broker {
     pub(crate) fn unpause(&self) {
         self.with(|core| {
             core.dispatcher.ledger.handle_unpause();
-            core.doorbells.ends.notify_all();
+            core.ring_for_pauses();
         });
     }
 
@@ -64,6 +69,11 @@ impl Broker {
 }
 
 impl Core {
+    /// Wakes those that wait in a pause, which may be over.
+    pub(super) fn ring_for_pauses(&self) {
+        self.doorbells.ends.notify_all();
+    }
+
     /// Returns the workers that have something which they have neither begun nor given back.
     fn workers_with_unbegun(&self) -> Vec<HolderId> {
         let ledger = &self.dispatcher.ledger;

@@ -1,14 +1,16 @@
 //! A queue whose items are in a stream that several supervisors share: the calls that wait for it,
 //! and the threads that speak with it.
 //!
-//! There are three threads, each with its own connection. The *publisher* reports ends and puts
+//! There are four threads, each with its own connection. The *publisher* reports ends and puts
 //! items. The *fetcher* takes items that are wanted here and renews the lease on them. The
-//! *listener* waits for the stream's doorbell while a caller here waits for room or for the end.
+//! *listener* waits for the stream's doorbell while a caller here waits for room or for the end. Once
+//! the fetcher has begun, the thread of `orders` waits for what is ordered of this supervisor.
 //! Callers only leave a request with the core, and sleep.
 
 mod fetcher;
 mod listener;
 mod many;
+mod orders;
 mod publisher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use self::orders::OrderDesk;
+pub(crate) use self::orders::{ObeyOrder, OrderOutcome};
 use super::core::Core;
 use super::doorbells::WriterDoorbell;
 use super::monitor::{Monitor, sleep, with_guard};
@@ -44,6 +48,7 @@ const LEAVE_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Channel {
     stream: Arc<dyn Stream>,
+    orders: Arc<OrderDesk>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -90,16 +95,33 @@ impl Broker {
             monitor: Arc::clone(&broker.monitor),
             stream: Arc::clone(&stream),
         };
+        let (begun, has_begun) = crossbeam_channel::bounded(1);
+        let orders = Arc::new(OrderDesk::new(&broker));
+        let desk = Arc::clone(&orders);
         let publish = move |post: &StreamContext| publisher::run(post, &calls);
+        let fetch = move |post: &StreamContext| fetcher::run(post, &begun);
+        let obey = move |post: &StreamContext| orders::run(post, &desk, &has_begun);
         let threads = vec![
             start("dishrack-tell", post.clone(), publish)?,
-            start("dishrack-fetch", post.clone(), fetcher::run)?,
-            start("dishrack-listen", post, listener::run)?,
+            start("dishrack-fetch", post.clone(), fetch)?,
+            start("dishrack-listen", post.clone(), listener::run)?,
+            start("dishrack-orders", post, obey)?,
         ];
-        let threads = Mutex::new(threads);
+        let channel = Channel {
+            stream,
+            orders,
+            threads: Mutex::new(threads),
+        };
         // The broker was just made, so it has none.
-        let _ = broker.stream.set(Channel { stream, threads });
+        let _ = broker.stream.set(channel);
         Ok(broker)
+    }
+
+    /// Sets who carries out what is ordered of this supervisor, beside pauses and cancelled items.
+    pub(crate) fn obey_by(&self, obey: ObeyOrder) {
+        if let Some(channel) = self.stream.get() {
+            channel.orders.obey_by(obey);
+        }
     }
 
     pub(crate) fn is_shared(&self) -> bool {
@@ -255,6 +277,7 @@ impl Broker {
         {
             channel.stream.interrupt();
             channel.stream.hush();
+            channel.stream.unlisten();
             std::thread::park_timeout(LEAVE_PAUSE);
         }
         for thread in threads {

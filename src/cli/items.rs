@@ -1,4 +1,4 @@
-//! The subcommands that look at single items of a run: `list`, `show`, `wait`.
+//! The subcommands that look at single items of a run or a stream: `list`, `show`, `wait`.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -8,16 +8,13 @@ use clap::{Args, ValueEnum};
 use hyper::Method;
 use serde_json::Value;
 
-use super::args::{AtArgs, Format, duration};
-use super::asking::{connect, number, print, text};
+use super::args::{Choice, Format, TargetArgs, duration};
+use super::asking::{Asked, WantedItems, connect, left_of, number, print, text};
 use super::exit_codes::{RunError, code};
 use super::letter::UtcTime;
 use crate::ItemState;
-use crate::control::client::Client;
 use crate::observe::text::{attempts_in_words, harmless, printable};
-
-/// The number of items that are asked for at a time.
-const PAGE: u64 = 1000;
+use crate::store::stream::Opening;
 
 impl ValueEnum for ItemState {
     fn value_variants<'a>() -> &'a [Self] {
@@ -32,6 +29,9 @@ impl ValueEnum for ItemState {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Those of a stream come in its order, which is that in which they are handed out, and then its dead
+letters. Those that are done it does not keep.
+
 Examples:
   supervisor list --state running
       what is being worked on: number, state, item, attempts, worker or last cause
@@ -51,7 +51,7 @@ pub(super) struct ListItems {
     after: u64,
 
     #[command(flatten)]
-    run: AtArgs,
+    target: TargetArgs,
 
     /// The form of the output: lines, or one JSON object a line
     #[arg(long, value_enum, default_value = "text")]
@@ -69,7 +69,7 @@ pub(super) struct ShowItems {
     numbers: Vec<u64>,
 
     #[command(flatten)]
-    run: AtArgs,
+    target: TargetArgs,
 
     /// The form of the output: text, or one JSON object a line
     #[arg(long, value_enum, default_value = "text")]
@@ -105,7 +105,7 @@ pub(super) struct WaitItems {
     timeout: Option<Duration>,
 
     #[command(flatten)]
-    run: AtArgs,
+    target: TargetArgs,
 
     /// The form of the output: lines, or one JSON object a line
     #[arg(long, value_enum, default_value = "text")]
@@ -114,23 +114,13 @@ pub(super) struct WaitItems {
 
 /// Lists items and returns the exit code.
 pub(super) fn list(command: &ListItems) -> Result<u8, RunError> {
-    let mut client = connect(&command.run)?;
-    let state = command.state.map(|state| format!("&state={state}"));
-    let state = state.unwrap_or_default();
-    let (mut after, mut left) = (command.after, command.limit.unwrap_or(u64::MAX));
-    while left > 0 {
-        let limit = left.min(PAGE);
-        let target = format!("/v1/items?limit={limit}&after={after}{state}");
-        let answer = client.ask(Method::GET, &target, None, "")?;
-        for item in answer["items"].as_array().into_iter().flatten() {
-            print(command.format, item, line)?;
-            left -= 1;
-        }
-        match answer["after"].as_u64() {
-            Some(last) => after = last,
-            None => break,
-        }
-    }
+    let mut asked = Asked::of(&command.target, "list")?;
+    let wanted = WantedItems {
+        state: command.state,
+        after: command.after,
+        limit: command.limit.unwrap_or(u64::MAX),
+    };
+    asked.each_item(wanted, |item| print(command.format, item, line))?;
     Ok(code::DONE)
 }
 
@@ -143,7 +133,7 @@ fn line(item: &Value) -> String {
         false => workers.join(", "),
     };
     let fields = [
-        number(&item["number"]).to_string(),
+        number_of(item),
         text(&item["state"]).to_owned(),
         printable(item["item"].as_str().unwrap_or("-")).into_owned(),
         attempts_in_words(number(&item["attempts"])),
@@ -152,11 +142,17 @@ fn line(item: &Value) -> String {
     fields.join("\t").trim_end().to_owned() + "\n"
 }
 
+/// Returns the number of an item; one on a stream may have none yet.
+fn number_of(item: &Value) -> String {
+    let number = item["number"].as_u64();
+    number.map_or("-".to_owned(), |number| number.to_string())
+}
+
 /// Shows items and returns the exit code.
 pub(super) fn show(command: &ShowItems) -> Result<u8, RunError> {
-    let mut client = connect(&command.run)?;
+    let mut asked = Asked::of(&command.target, "show")?;
     for number in &command.numbers {
-        let answer = client.ask(Method::GET, &format!("/v1/items/{number}"), None, "")?;
+        let answer = asked.item(*number)?;
         print(command.format, &answer, page)?;
     }
     Ok(code::DONE)
@@ -170,7 +166,7 @@ pub(super) fn page(item: &Value) -> String {
     };
     let name = item["item"].as_str().map(printable).unwrap_or_default();
     // Writing to a string cannot fail.
-    let mut page = format!("{} {name}\n", number(&item["number"]));
+    let mut page = format!("{} {name}\n", number_of(item));
     let _ = writeln!(page, "  state:    {}", text(&item["state"]));
     let ended = &item["ended"];
     // Of an item that is done nothing else may be known any more.
@@ -179,6 +175,9 @@ pub(super) fn page(item: &Value) -> String {
     }
     if !item["due_us"].is_null() {
         let _ = writeln!(page, "  due:      {}", when(&item["due_us"]));
+    }
+    if let Some(supervisor) = item["supervisor"].as_str() {
+        let _ = writeln!(page, "  supervisor: {}", printable(supervisor));
     }
     for one in item["holders"].as_array().into_iter().flatten() {
         let worker = printable(text(&one["worker"]));
@@ -217,16 +216,14 @@ pub(super) fn page(item: &Value) -> String {
 
 /// Waits for the end of items. The exit code says whether they are done.
 pub(super) fn wait(command: &WaitItems) -> Result<u8, RunError> {
-    let mut client = connect(&command.run)?;
     let end = command.timeout.map(|time| Instant::now() + time);
     if command.all {
-        let left = left_of(end).map_or(String::new(), |left| format!("?timeout_ms={left}"));
-        let answer = client.ask(Method::GET, &format!("/v1/join{left}"), None, "")?;
-        return super::join::tell_of_run(command.format, &answer);
+        return wait_for_all(command, end);
     }
+    let mut asked = Asked::of(&command.target, "wait")?;
     let mut failed = None;
     for number in &command.numbers {
-        let answer = wait_for(&mut client, *number, end)?;
+        let answer = asked.wait_item(*number, end)?;
         let is_dead = answer["state"] == "dead";
         print(command.format, &answer, |answer| match is_dead {
             false => format!("{number} done\n"),
@@ -253,13 +250,15 @@ fn code_of(item: &Value) -> Option<u8> {
     own("code").or(by_signal).or(Some(by_state))
 }
 
-fn wait_for(client: &mut Client, number: u64, end: Option<Instant>) -> Result<Value, RunError> {
-    let left = left_of(end).map_or(String::new(), |left| format!("&timeout_ms={left}"));
-    let target = format!("/v1/items/{number}?wait=true{left}");
-    Ok(client.ask(Method::GET, &target, None, "")?)
-}
-
-/// Returns the milliseconds that are left.
-fn left_of(end: Option<Instant>) -> Option<u128> {
-    end.map(|end| end.saturating_duration_since(Instant::now()).as_millis())
+fn wait_for_all(command: &WaitItems, end: Option<Instant>) -> Result<u8, RunError> {
+    match command.target.target("wait").map_err(RunError::Usage)? {
+        Choice::Run(at) => {
+            let left = left_of(end).map_or(String::new(), |left| format!("?timeout_ms={left}"));
+            let answer = connect(&at)?.ask(Method::GET, &format!("/v1/join{left}"), None, "")?;
+            super::join::tell_of_run(command.format, &answer)
+        }
+        Choice::Stream(place) => {
+            super::join::join_stream(place.opening(Opening::Existing), command.format, end)
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `supervisor join`: waits until everything of a run, or on a stream in Redis, has an end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use hyper::Method;
@@ -46,7 +46,9 @@ pub(super) fn run(command: &Join) -> Result<u8, RunError> {
             let answer = connect(&at)?.ask(Method::GET, "/v1/join", None, "")?;
             tell_of_run(command.format, &answer)
         }
-        Choice::Stream(place) => join_stream(place.opening(Opening::Existing), command.format),
+        Choice::Stream(place) => {
+            join_stream(place.opening(Opening::Existing), command.format, None)
+        }
     }
 }
 
@@ -58,13 +60,19 @@ pub(super) fn tell_of_run(format: Format, answer: &Value) -> Result<u8, RunError
     tell(format, &answer)
 }
 
-fn join_stream(place: Address, format: Format) -> Result<u8, RunError> {
+/// Waits until everything on a stream has an end, until then at most. The exit code says whether all is
+/// done.
+pub(super) fn join_stream(
+    place: Address,
+    format: Format,
+    until: Option<Instant>,
+) -> Result<u8, RunError> {
     let stop = Stop::new();
     let end = |signal| exit_codes::end(code::of_signal(signal));
     stop.listen(&[], end, end).map_err(RunError::of_thread)?;
     let queue = place.queue(Box::new(Anything), Options::default())?;
     Notices::of(&queue)?;
-    join(&queue, &place.stream)?;
+    join(&queue, &place.stream, until)?;
     // The final counts.
     let _ = queue.counts();
     let whole = stream::check_younger(&queue).and_then(|()| stream::check_whole(&queue));
@@ -82,7 +90,11 @@ fn join_stream(place: Address, format: Format) -> Result<u8, RunError> {
     tell(format, &answer)
 }
 
-fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), RunError> {
+fn join(
+    queue: &JoinableQueue<Vec<u8>>,
+    stream: &str,
+    until: Option<Instant>,
+) -> Result<(), RunError> {
     let unfinished = queue.counts()?.unfinished();
     let mut says = true;
     loop {
@@ -93,8 +105,13 @@ fn join(queue: &JoinableQueue<Vec<u8>>, stream: &str) -> Result<(), RunError> {
                  items wait for a `supervisor work`"
             ));
         }
-        match queue.join_timeout(LOOK) {
-            Err(error) if error.is_timeout() => {}
+        let left = until.map_or(LOOK, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        match queue.join_timeout(left.min(LOOK)) {
+            Err(error) if error.is_timeout() && left > LOOK => {}
+            Err(error) if error.is_timeout() && until.is_none() => {}
+            Err(error) if error.is_timeout() => return Err(RunError::Usage(error.to_string())),
             joined => return joined.map(drop).map_err(RunError::from),
         }
     }

@@ -8,10 +8,11 @@ use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{AtArgs, Format};
-use super::asking::{connect, number, text};
+use super::args::{Choice, Format, TargetArgs};
+use super::asking::{self, connect, number, text};
 use super::exit_codes::{RunError, code};
 use super::screen::{self, StandardStream};
+use crate::ItemId;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -33,7 +34,7 @@ pub(super) struct ShowLogs {
     follow: bool,
 
     #[command(flatten)]
-    run: AtArgs,
+    target: TargetArgs,
 
     /// The form of the output: as it was written, or the JSON lines of the API
     #[arg(long, value_enum, default_value = "text")]
@@ -42,7 +43,13 @@ pub(super) struct ShowLogs {
 
 /// Shows the output and returns the exit code.
 pub(super) fn run(command: &ShowLogs) -> Result<u8, RunError> {
-    let mut client = connect(&command.run)?;
+    let mut client = match command.target.target("logs").map_err(RunError::Usage)? {
+        Choice::Run(at) => connect(&at)?,
+        Choice::Stream(place) => {
+            let place = asking::stream(&place)?.place_of_output(ItemId(command.number))?;
+            return Err(RunError::Usage(place));
+        }
+    };
     let follow = if command.follow { "?follow=true" } else { "" };
     let target = format!("/v1/items/{}/output{follow}", command.number);
     let (mut has_ended, mut attempt) = (false, None);

@@ -1,4 +1,5 @@
-//! `supervisor ps`: which runs there are, and how each stands in one line.
+//! `supervisor ps`: which runs there are, or which supervisors a stream has, and how each stands in one
+//! line.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::args::Format;
-use super::asking::{number, text, time};
+use super::args::{Format, StreamArgs};
+use super::asking::{self, number, text, time};
 use super::exit_codes::{RunError, code, written};
 use super::screen::StandardStream;
 use crate::control::client::{Client, NoAnswer};
@@ -20,14 +21,21 @@ const TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It shows the runs of this user whose sockets are in the user's folder: all but those with --control
-PATH or --no-control. A socket that a killed run has left is removed.
+PATH or --no-control. A socket that a killed run has left is removed. With --redis or --stream it
+shows the supervisors that work on the stream, wherever they are.
 
 Examples:
   supervisor ps
       name, process, state, what is done, workers, and for how long it runs
   supervisor ps --format json
-      the same for a program, one object a line")]
+      the same for a program, one object a line
+  supervisor ps --redis redis://db1
+      who works on the stream: those that do not answer in 2 s are silent, and those that were not
+      heard of for longer than the lease are lost")]
 pub(super) struct Ps {
+    #[command(flatten)]
+    stream: StreamArgs,
+
     /// The form of the output: lines, or one JSON object a line
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -35,11 +43,19 @@ pub(super) struct Ps {
 
 /// Lists the runs and returns the exit code.
 pub(super) fn run(command: &Ps) -> Result<u8, RunError> {
-    let found = runs::all().map_err(|why| RunError::Usage(why.to_string()))?;
-    let rows = found.iter().filter_map(look);
+    let rows: Vec<Value> = match command.stream.is_typed() {
+        true => {
+            let place = command.stream.place("ps").map_err(RunError::Usage)?;
+            asking::stream(&place)?.supervisors()?
+        }
+        false => {
+            let found = runs::all().map_err(|why| RunError::Usage(why.to_string()))?;
+            found.iter().filter_map(look).collect()
+        }
+    };
     let lines: Vec<String> = match command.format {
-        Format::Json => rows.map(|row| row.to_string()).collect(),
-        Format::Text => table(&rows.collect::<Vec<Value>>()),
+        Format::Json => rows.iter().map(Value::to_string).collect(),
+        Format::Text => table(&rows),
     };
     let mut page = lines.join("\n");
     if !page.is_empty() {

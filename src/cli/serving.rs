@@ -17,7 +17,7 @@ use super::stop::Stop;
 use super::work::Work;
 use super::workload::Workload;
 use super::{screen, served};
-use crate::control::{Reserved, Unusable};
+use crate::control::{Reserved, Unusable, serve_orders};
 use crate::sys::threads::spawn;
 use crate::{Control, Controlled, JoinableQueue, Supervisor};
 
@@ -116,8 +116,11 @@ where
     T: Serialize + DeserializeOwned + 'static,
     R: 'static,
 {
-    if let Some(reserved) = reserved {
-        served::keep(Control::serve_reserved(reserved, Arc::clone(controlled))?);
+    match reserved {
+        Some(reserved) => {
+            served::keep(Control::serve_reserved(reserved, Arc::clone(controlled))?);
+        }
+        None => serve_orders(&name(&config.control), controlled),
     }
     tell_ready(config);
     Ok(())

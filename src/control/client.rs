@@ -19,6 +19,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::time::timeout;
 
 use super::body::BODY_BYTES_MAX;
+use super::failure::RequestFailure;
 
 /// The longest time in which a run must take a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -46,6 +47,15 @@ impl NoAnswer {
     /// Returns `true` if the run refused for the reason of this code.
     pub(crate) fn is(&self, wanted: &str) -> bool {
         matches!(self, NoAnswer::Refused { code, .. } if code == wanted)
+    }
+}
+
+impl From<RequestFailure> for NoAnswer {
+    fn from(failure: RequestFailure) -> Self {
+        NoAnswer::Refused {
+            code: failure.code.to_owned(),
+            message: failure.message,
+        }
     }
 }
 

@@ -50,6 +50,16 @@ impl RequestFailure {
         let message = format!("there is no item {number}, or it is not known any more");
         RequestFailure::new(StatusCode::NOT_FOUND, "unknown_item", message)
     }
+
+    pub(super) fn nothing_to_cancel(number: u64) -> Self {
+        let message = format!("item {number} has ended, or there is none of this number");
+        RequestFailure::conflict("nothing_to_cancel", message)
+    }
+
+    pub(super) fn no_dead_letter(number: u64) -> Self {
+        let message = format!("item {number} is no dead letter, so there is nothing to try again");
+        RequestFailure::conflict("no_dead_letter", message)
+    }
 }
 
 impl From<Error> for RequestFailure {

@@ -126,6 +126,25 @@ pub(crate) enum OutputPlace {
 }
 
 impl AttemptEnding {
+    /// Returns the end of a dead letter, as its history has it, without output; `None` if that is empty.
+    pub(super) fn of_dead(item: &ItemInfo) -> Option<Self> {
+        let failure = item.history.last()?;
+        let scene = &failure.scene;
+        Some(AttemptEnding {
+            item: item.name.as_deref().unwrap_or_default().into(),
+            attempt: failure.attempt,
+            worker: scene.worker.as_str().into(),
+            pid: scene.pid,
+            started: scene.started,
+            ended: scene.ended,
+            exit: failure.cause.exit(),
+            cause: Some(failure.cause.to_string()),
+            is_last: true,
+            output: OutputPlace::Memory(Arc::default()),
+            bytes: 0,
+        })
+    }
+
     /// Returns `true` if it is the end that the item has now, rather than one before a retry: an end
     /// is kept a moment after the item has it.
     pub(super) fn is_end_of(&self, item: &ItemInfo) -> bool {

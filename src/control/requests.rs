@@ -528,10 +528,7 @@ async fn cancel(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
     let cancelled = api.change(move |api| Ok(api.target.cancel(id)?));
     match cancelled.await? {
         true => done(&json!({"number": id.0, "cancelled": true})),
-        false => Err(RequestFailure::conflict(
-            "nothing_to_cancel",
-            format!("item {id} has ended, or there is none of this number"),
-        )),
+        false => Err(RequestFailure::nothing_to_cancel(id.0)),
     }
 }
 
@@ -539,10 +536,7 @@ async fn retry(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
     let retried = api.change(move |api| Ok(api.target.retry(id)?));
     match retried.await? {
         true => done(&json!({"number": id.0, "retried": true})),
-        false => Err(RequestFailure::conflict(
-            "no_dead_letter",
-            format!("item {id} is no dead letter, so there is nothing to try again"),
-        )),
+        false => Err(RequestFailure::no_dead_letter(id.0)),
     }
 }
 

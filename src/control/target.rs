@@ -15,6 +15,7 @@ use super::output::ItemOutputs;
 use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
 use crate::broker::clients::ServedQueue;
+use crate::broker::stream::ObeyOrder;
 use crate::error::{Error, Kind};
 use crate::link::stream::PutListener;
 use crate::observe::progress::Progress;
@@ -251,6 +252,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Returns `true` if items are put elsewhere, where several supervisors share them.
     fn is_on_a_stream(&self) -> bool;
 
+    /// Sets who carries out what is ordered of all supervisors of a stream.
+    fn obey_by(&self, obey: ObeyOrder);
+
     fn cancel(&self, id: ItemId) -> Result<bool, Error>;
 
     fn retry(&self, id: ItemId) -> Result<bool, Error>;
@@ -389,6 +393,12 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn is_on_a_stream(&self) -> bool {
         self.queue.is_on_a_stream()
+    }
+
+    fn obey_by(&self, obey: ObeyOrder) {
+        if let Ok(broker) = self.queue.broker() {
+            broker.obey_by(obey);
+        }
     }
 
     fn cancel(&self, id: ItemId) -> Result<bool, Error> {

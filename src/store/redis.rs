@@ -10,9 +10,11 @@
 
 mod connection;
 mod diagnosis;
+mod items;
 mod keys;
 mod letters;
 mod options;
+mod orders;
 mod read;
 mod scripts;
 mod status;
@@ -98,11 +100,14 @@ pub(crate) struct RedisStore {
     teller: SharedConnection,
     taker: SharedConnection,
     listener: SharedConnection,
+    ordered: SharedConnection,
     dispatcher: SharedConnection,
     /// The number of the connection that waits in `take`.
     waiting: Mutex<i64>,
     /// The number of the connection that waits in `listen`.
     listening: Mutex<i64>,
+    /// The number of the connection that waits in `orders`.
+    obeying: Mutex<i64>,
     /// The last reply to the maps of this process that was read.
     heard: Mutex<String>,
 }
@@ -165,9 +170,11 @@ impl RedisStore {
             teller: SharedConnection::default(),
             taker: SharedConnection::default(),
             listener: SharedConnection::default(),
+            ordered: SharedConnection::default(),
             dispatcher: SharedConnection::default(),
             waiting: Mutex::new(0),
             listening: Mutex::new(0),
+            obeying: Mutex::new(0),
             heard: Mutex::new("0-0".into()),
         };
         if options.opening != Opening::Create {

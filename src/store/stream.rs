@@ -6,6 +6,7 @@
 //! stream without any lock of the broker's, and a call may take as long as the other side is away.
 //! The contract says what is exchanged, and not how.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Backend, StoredLetter};
@@ -15,7 +16,8 @@ use dishrack_core::dispatcher::inflight;
 pub(crate) use dishrack_core::dispatcher::inflight::Answered;
 use dishrack_core::ledger::{Failure, ItemId, Record};
 use dishrack_core::shared::OutgoingPut;
-pub(crate) use dishrack_core::shared::{Admission, StreamState};
+pub(crate) use dishrack_core::shared::{Admission, Steering, StreamState};
+pub(crate) use dishrack_core::stream::entry::EntryId;
 
 /// An item on its way to the stream. If a `map` waits for its result, that comes under its ticket.
 pub(crate) type StreamPut = OutgoingPut<Envelope>;
@@ -168,6 +170,108 @@ impl Status {
     }
 }
 
+/// An unfinished item, as a stream has it.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamItem {
+    /// Its place on the stream.
+    pub(crate) entry: EntryId,
+    /// `None` if it was put by another program, and no supervisor has taken it.
+    pub(crate) number: Option<ItemId>,
+    /// The serialized item, or the beginning of it.
+    pub(crate) payload: Arc<[u8]>,
+    pub(crate) history: Vec<Failure>,
+    /// The supervisor that has taken it.
+    pub(crate) holder: Option<StreamHolder>,
+}
+
+/// The supervisor that has an item of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamHolder {
+    pub(crate) name: String,
+    /// The time since it was last heard of.
+    pub(crate) idle: Duration,
+}
+
+/// An item of a stream that was looked for by its number.
+#[derive(Debug, Clone)]
+pub(crate) enum FoundOnStream {
+    Unfinished(StreamItem),
+    Dead(StoredLetter),
+    /// It is done, or was a dead letter that somebody took away.
+    Ended,
+    /// There was none with this number.
+    Unknown,
+    /// It is not there, as are so many others that are gone without an end.
+    Lost(u64),
+}
+
+/// The answer to an order that nobody works on an item any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CancelAnswer {
+    /// It is a dead letter by now.
+    Ended,
+    /// Its holder is told. It will end the item, or whoever takes the item over from it.
+    Ordered(StreamHolder),
+    /// It is not unfinished.
+    NotThere,
+}
+
+/// An order to supervisors of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StreamOrder {
+    pub(crate) entry: EntryId,
+    /// The client that is answered.
+    pub(crate) from: String,
+    pub(crate) verb: String,
+    pub(crate) body: String,
+}
+
+impl StreamOrder {
+    /// Returns the steering that an order of a pause, or of its end, tells.
+    pub(crate) fn steering(&self) -> Steering {
+        let (number, is_paused) = self.body.split_once(':').unwrap_or_default();
+        Steering {
+            number: number.parse().unwrap_or(0),
+            is_paused: is_paused == "1",
+        }
+    }
+}
+
+/// An order as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    /// `None` if there was nobody to be told.
+    pub(crate) entry: Option<EntryId>,
+    /// The names of the supervisors that are told.
+    pub(crate) told: Vec<String>,
+    pub(crate) moment: Moment,
+}
+
+/// How far a supervisor is with an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OrderStage {
+    /// It has it, and is at it.
+    Heard,
+    /// It has done it, and says this of it.
+    Done(String),
+    /// It will not do it, for this reason.
+    Refused(String),
+}
+
+/// The answer of a supervisor to an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OrderAnswer {
+    /// The order.
+    pub(crate) entry: EntryId,
+    /// The supervisor.
+    pub(crate) by: String,
+    pub(crate) stage: OrderStage,
+}
+
+/// A moment of a stream: its doorbell is rung when something may have ended since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moment(pub(crate) String);
+
 /// Returns an address without the part that may be a password.
 pub(crate) fn shown_url(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
@@ -185,8 +289,8 @@ pub(crate) trait Stream: Backend {
     /// Returns the kind of server that keeps it, for people.
     fn kind(&self) -> &'static str;
 
-    /// Joins the stream, after checks that items can be taken.
-    fn begin(&self) -> Result<(), String>;
+    /// Joins the stream, after checks that items can be taken. Returns whether there is a pause.
+    fn begin(&self) -> Result<Steering, String>;
 
     /// Puts these, oldest first: as many as fit one step and find room. Accepted items get their
     /// numbers there.
@@ -231,6 +335,49 @@ pub(crate) trait Stream: Backend {
 
     /// Returns the state of the stream, for people.
     fn status(&self) -> Result<Status, String>;
+
+    /// Returns the first unfinished items after this entry, in the order of the stream. Long items are
+    /// cut.
+    fn page(&self, after: Option<EntryId>) -> Result<Vec<StreamItem>, String>;
+
+    /// Returns the first dead letters after this one, oldest first.
+    fn letter_page(&self, after: Option<EntryId>) -> Result<Vec<(EntryId, StoredLetter)>, String>;
+
+    /// Finds an item. `is_awaited`: its end will ring the doorbell.
+    fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), String>;
+
+    /// Lets nobody work on an item any more; its end rings the doorbell. `failure` is what its history
+    /// says of that.
+    fn cancel(&self, id: ItemId, failure: &Failure) -> Result<(CancelAnswer, Moment), String>;
+
+    /// Returns the moment that it is.
+    fn moment(&self) -> Result<Moment, String>;
+
+    /// Waits until the doorbell has been rung since then, at most this long.
+    fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), String>;
+
+    /// Orders something of all supervisors that were heard of in time, or of this one of them.
+    fn order(&self, verb: &str, body: &str, only: Option<&str>) -> Result<Ordered, String>;
+
+    /// Waits for answers to the orders of this client after this one, or until the doorbell has been
+    /// rung since then; at most this long. Returns the answers with the last place of one.
+    fn answers(
+        &self,
+        after: EntryId,
+        since: &Moment,
+        wait: Duration,
+    ) -> Result<(Vec<OrderAnswer>, EntryId), String>;
+
+    /// Waits for orders to this supervisor after this one, at most this long. Returns them with the
+    /// last place of one.
+    fn orders(&self, after: EntryId, wait: Duration)
+    -> Result<(Vec<StreamOrder>, EntryId), String>;
+
+    /// Answers an order.
+    fn answer(&self, order: &StreamOrder, stage: &OrderStage) -> Result<(), String>;
+
+    /// Ends a wait in [`orders`](Self::orders).
+    fn unlisten(&self);
 
     /// Makes these dead letters unfinished items again. Returns the number, without those that
     /// another client was faster to take.

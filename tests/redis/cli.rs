@@ -2,6 +2,8 @@
 
 pub(crate) mod dead;
 pub(crate) mod giving_up;
+pub(crate) mod items;
+pub(crate) mod orders;
 pub(crate) mod putting;
 pub(crate) mod refusals;
 pub(crate) mod shown;

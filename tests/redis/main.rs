@@ -54,6 +54,8 @@ fn main() {
     let trials = [
         cli::dead::trials(),
         cli::giving_up::trials(),
+        cli::items::trials(),
+        cli::orders::trials(),
         cli::putting::trials(),
         cli::refusals::trials(),
         cli::shown::trials(),

@@ -157,9 +157,10 @@ impl Both {
     fn eval(&mut self, prelude: &str, source: &str, client: &str, arguments: &[&str]) -> Frame {
         let text = format!("{ADDED}{prelude}{source}");
         let keys = ["meta", "past", "dead", "bell", "numbers", "results"];
-        let mut all = vec!["EVAL".to_owned(), text, "8".into(), self.name.clone()];
+        let mut all = vec!["EVAL".to_owned(), text, "10".into(), self.name.clone()];
         all.extend(keys.map(|what| self.key(what)));
         all.push(self.key(&format!("memo:{client}")));
+        all.extend(["orders", "marked"].map(|what| self.key(what)));
         all.extend(arguments.iter().map(|one| (*one).to_owned()));
         let words: Vec<&str> = all.iter().map(String::as_str).collect();
         let answer = self.real.call(&words).expect("it answers");
@@ -536,7 +537,9 @@ impl Both {
         let wanted = self.chance.index(4);
         let arguments = [client.into(), LEASE.to_string(), wanted.to_string()];
         let real = self.run(script!("maintain"), client, &arguments);
-        let [mine, taken, told, others] = real.try_into().expect("four of them");
+        let [mine, taken, told, others, unwanted, paused] = real.try_into().expect("six of them");
+        // Nobody cancels or pauses here.
+        assert_eq!((texts(unwanted), text(paused)), (Vec::new(), String::new()));
         let expected = self.model.maintain(client, LEASE, wanted);
         self.check_ids(mine, &expected.0);
         self.check_known(taken, &expected.1);

@@ -35,6 +35,15 @@ pub struct StreamState {
     pub gone: u64,
 }
 
+/// The last order to all supervisors of a stream that concerns a pause.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Steering {
+    /// The number of the order; 0 if there was none.
+    pub number: u64,
+    /// True if nothing is to be taken.
+    pub is_paused: bool,
+}
+
 /// The caller that waits for a put to be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Putter {
@@ -205,6 +214,10 @@ pub struct Shared<P> {
     pub(crate) postponed: Vec<ItemId>,
     /// True if leases were last renewed when there was no room to take anything over.
     pub(crate) owes_takeover: bool,
+    /// The last order that was followed.
+    pub(crate) steering: Steering,
+    /// True if the fetcher is to look at once what it must not work on any more.
+    pub(crate) is_called: bool,
     /// True while the fetcher waits for items.
     pub is_taking: bool,
     /// The mean weight of an item.
@@ -236,6 +249,8 @@ impl<P> Default for Shared<P> {
             telling: HashSet::new(),
             postponed: Vec::new(),
             owes_takeover: false,
+            steering: Steering::default(),
+            is_called: false,
             is_taking: false,
             weight: 0,
         }

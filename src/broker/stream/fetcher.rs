@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 use super::super::core::Core;
 use super::super::monitor::{sleep, with_guard};
 use super::super::{Deadline, Envelope};
@@ -15,7 +17,7 @@ use crate::store::stream::{Arrival, Maintained};
 use dishrack_core::dispatcher::inflight::{self, FetcherCall, FetcherStep};
 use dishrack_core::ledger::ItemId;
 
-pub(super) fn run(post: &StreamContext) {
+pub(super) fn run(post: &StreamContext, begun: &Sender<()>) {
     let every = post.stream.maintain_every();
     let mut has_begun = false;
     let mut due = Instant::now() + every;
@@ -23,12 +25,20 @@ pub(super) fn run(post: &StreamContext) {
         let Some(call) = next_call(post, due) else {
             return;
         };
-        if !std::mem::replace(&mut has_begun, true)
-            && let Err(why) = post.stream.begin()
-        {
-            return post.break_off(why);
+        if !std::mem::replace(&mut has_begun, true) {
+            match post.stream.begin() {
+                Ok(steering) => post.with(|core| core.dispatcher.handle_steering(steering)),
+                Err(why) => return post.break_off(why),
+            }
+            // It is known to others from now on.
+            let _ = begun.try_send(());
         }
         let done = match call {
+            // There is a pause, which was not known yet.
+            FetcherCall::Take { question, .. } if post.with(|core| core.is_paused()) => {
+                post.with(|core| core.took(Vec::new(), question));
+                Ok(())
+            }
             FetcherCall::Maintain(count) => {
                 let maintained = post.stream.maintain(count);
                 fail::point("exchange: leases renewed");
@@ -78,8 +88,8 @@ fn next_call(post: &StreamContext, due: Instant) -> Option<FetcherCall> {
                 core.wake_getters();
                 with_guard(&mut core, |_| ());
             }
-            FetcherStep::Sleep { is_holding } => {
-                let deadline = match is_holding {
+            FetcherStep::Sleep { renews } => {
+                let deadline = match renews {
                     true => Deadline::Until(due),
                     false => Deadline::Forever,
                 };
@@ -111,7 +121,17 @@ impl Core {
     fn maintained(&mut self, maintained: Maintained) -> Vec<ItemId> {
         let now = self.emitter.now_unix();
         let maintained = maintained.map_arrivals(|arrivals| self.envelopes(arrivals));
-        self.dispatcher.maintained(maintained, now)
+        let cancelled = maintained.cancelled.clone();
+        let surplus = self.dispatcher.maintained(maintained, now);
+        for id in cancelled {
+            // Its end may be on its way already, and counts then.
+            self.cancel(id);
+        }
+        surplus
+    }
+
+    fn is_paused(&self) -> bool {
+        self.dispatcher.ledger.is_paused()
     }
 
     fn envelopes(&self, arrivals: Vec<Arrival>) -> Vec<inflight::Arrival<Envelope>> {

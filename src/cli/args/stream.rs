@@ -148,7 +148,7 @@ impl StreamArgs {
     }
 
     /// Returns `true` if an option says that a stream is meant.
-    pub(super) fn is_typed(&self) -> bool {
+    pub(in crate::cli) fn is_typed(&self) -> bool {
         self.url.0.is_some() || self.stream.is_some()
     }
 

@@ -17,8 +17,14 @@ pub(crate) struct Keys {
     pub(super) results: String,
     /// The last calls of this client, so that they can be made again.
     pub(super) memo: String,
+    /// What is ordered of supervisors.
+    pub(super) orders: String,
+    /// Entries whose end is waited for, and those on which nobody is to work any more.
+    pub(super) marked: String,
     /// The results for a `map` of this process.
     pub(super) replies: String,
+    /// What supervisors answer to the orders of a client begins so.
+    pub(super) answers: String,
 }
 
 impl Keys {
@@ -38,12 +44,15 @@ impl Keys {
             numbers: key("numbers"),
             results: key("results"),
             memo: key(&format!("memo:{client}")),
+            orders: key("orders"),
+            marked: key("marked"),
             replies: key(&format!("replies:{client}")),
+            answers: key("answers:"),
         }
     }
 
     /// Returns them in the order in which scripts get them.
-    pub(super) fn all(&self) -> [&str; 8] {
+    pub(super) fn all(&self) -> [&str; 10] {
         [
             &self.stream,
             &self.meta,
@@ -53,6 +62,8 @@ impl Keys {
             &self.numbers,
             &self.results,
             &self.memo,
+            &self.orders,
+            &self.marked,
         ]
     }
 }

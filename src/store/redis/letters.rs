@@ -21,25 +21,30 @@ const OURS: usize = 5;
 impl RedisStore {
     /// Returns all dead letters, oldest first, each with its entry.
     pub(super) fn letters(&self) -> Result<Vec<(EntryId, StoredLetter)>, String> {
-        let mut letters = Vec::new();
-        let mut from = "-".to_owned();
+        let mut letters: Vec<(EntryId, StoredLetter)> = Vec::new();
         loop {
-            let page = self.page(&from).map_err(RedisTrouble::words)?;
-            let Some(last) = page.last() else {
+            let after = letters.last().map(|(entry, _)| *entry);
+            let page = self.letters_after(after).map_err(RedisTrouble::words)?;
+            if page.is_empty() {
                 return Ok(letters);
-            };
-            from = format!("({}", last.id);
-            letters.extend(page.into_iter().map(|entry| self.letter(entry)));
+            }
+            letters.extend(page);
         }
     }
 
-    fn page(&self, from: &str) -> Result<Vec<Entry>, RedisTrouble> {
-        self.server.call(&self.dispatcher, Duration::ZERO, |open| {
+    /// Returns the first dead letters after this one.
+    pub(super) fn letters_after(
+        &self,
+        after: Option<EntryId>,
+    ) -> Result<Vec<(EntryId, StoredLetter)>, RedisTrouble> {
+        let from = after.map_or("-".to_owned(), |entry| format!("({entry}"));
+        let page = self.server.call(&self.dispatcher, Duration::ZERO, |open| {
             let mut range = cmd("XRANGE");
-            range.arg(&self.keys.dead).arg(from).arg("+");
+            range.arg(&self.keys.dead).arg(&from).arg("+");
             range.arg("COUNT").arg(PAGE);
             read::plain_entries(range.query(&mut open.connection)?)
-        })
+        })?;
+        Ok(page.into_iter().map(|entry| self.letter(entry)).collect())
     }
 
     fn letter(&self, entry: Entry) -> (EntryId, StoredLetter) {
@@ -97,8 +102,8 @@ impl RedisStore {
 
     /// Makes the letter of this item an entry again.
     pub(super) fn revive_letter(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
-        let mut letters = self.letters()?.into_iter();
-        let Some((entry, letter)) = letters.find(|(_, letter)| letter.id == id) else {
+        let found = self.letter_of(id).map_err(RedisTrouble::words)?;
+        let Some((entry, letter)) = found else {
             return Ok(None);
         };
         let is_revived = self.revive_entry(entry).map_err(RedisTrouble::words)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Value};
 
-use crate::store::stream::StreamState;
+use crate::store::stream::{Steering, StreamState};
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
 /// Makes the error for an unexpected answer.
@@ -100,6 +100,15 @@ pub(super) fn stream_state(value: Value) -> RedisResult<StateVersion> {
     Ok((stream_state, number(changes)?))
 }
 
+/// Decodes what is ordered of all supervisors: the number of the order, and 1 in a pause.
+pub(super) fn steering(text: &str) -> Steering {
+    let (number, is_paused) = text.split_once(':').unwrap_or_default();
+    Steering {
+        number: number.parse().unwrap_or(0),
+        is_paused: is_paused == "1",
+    }
+}
+
 /// Decodes entries as XRANGE gives them.
 pub(super) fn plain_entries(value: Value) -> RedisResult<Vec<Entry>> {
     let entry = |value| {
@@ -125,17 +134,18 @@ pub(super) fn read_entries(value: Value) -> RedisResult<Vec<(String, Vec<Entry>)
 
 /// Decodes entries as the scripts give them: with their deliveries, number and history.
 pub(super) fn known_entries(value: Value) -> RedisResult<Vec<Entry>> {
-    let entry = |value| {
-        let [name, values, deliveries, given, history] = row(value)?;
-        Ok(Entry {
-            id: id(name)?,
-            fields: fields(values)?,
-            deliveries: number(deliveries)?,
-            number: text(given)?.parse().ok(),
-            history: text(history)?,
-        })
-    };
-    array(value)?.into_iter().map(entry).collect()
+    array(value)?.into_iter().map(known_entry).collect()
+}
+
+pub(super) fn known_entry(value: Value) -> RedisResult<Entry> {
+    let [name, values, deliveries, given, history] = row(value)?;
+    Ok(Entry {
+        id: id(name)?,
+        fields: fields(values)?,
+        deliveries: number(deliveries)?,
+        number: text(given)?.parse().ok(),
+        history: text(history)?,
+    })
 }
 
 /// Returns the bytes of a field, to be kept.

@@ -19,9 +19,13 @@ pub(super) enum Name {
     Release,
     Revive,
     Leave,
+    Page,
+    Find,
+    Cancel,
+    Order,
 }
 
-const ALL: [Name; 12] = [
+const ALL: [Name; 16] = [
     Name::Open,
     Name::Refresh,
     Name::Status,
@@ -34,6 +38,10 @@ const ALL: [Name; 12] = [
     Name::Release,
     Name::Revive,
     Name::Leave,
+    Name::Page,
+    Name::Find,
+    Name::Cancel,
+    Name::Order,
 ];
 
 /// Lets a script write where memory is short: what it adds is less than what it deletes.
@@ -58,6 +66,10 @@ impl Name {
             Name::Release => include_str!("scripts/release.lua"),
             Name::Revive => include_str!("scripts/revive.lua"),
             Name::Leave => include_str!("scripts/leave.lua"),
+            Name::Page => include_str!("scripts/page.lua"),
+            Name::Find => include_str!("scripts/find.lua"),
+            Name::Cancel => include_str!("scripts/cancel.lua"),
+            Name::Order => include_str!("scripts/order.lua"),
         }
     }
 
@@ -78,13 +90,21 @@ impl Name {
             | Name::Maintain
             | Name::Adopt
             | Name::Release
-            | Name::Leave => match is_modern {
+            | Name::Leave
+            | Name::Page
+            | Name::Find
+            | Name::Cancel
+            | Name::Order => match is_modern {
                 true => ALLOWS_OOM,
                 false => WRITES_NOTHING,
             },
         };
+        let seek = match self {
+            Name::Find | Name::Cancel => include_str!("scripts/seek.lua"),
+            _ => "",
+        };
         let added = include_str!("scripts/added.lua");
-        format!("{flags}{added}{prelude}{}", self.source())
+        format!("{flags}{added}{prelude}{seek}{}", self.source())
     }
 }
 

@@ -13,10 +13,11 @@ use super::{RedisStore, read};
 use crate::payload::Payload;
 use crate::store::StoredLetter;
 use crate::store::stream::{
-    Admission, Answered, Arrival, Ends, Listener, Maintained, MapEnd, Status, Stream, StreamPut,
-    StreamState,
+    Admission, Answered, Arrival, CancelAnswer, Ends, FoundOnStream, Listener, Maintained, MapEnd,
+    Moment, OrderAnswer, OrderStage, Ordered, Status, Steering, Stream, StreamItem, StreamOrder,
+    StreamPut, StreamState,
 };
-use dishrack_core::ledger::ItemId;
+use dishrack_core::ledger::{Failure, ItemId};
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, history_in};
 
@@ -68,7 +69,7 @@ const NEEDED: [&[&str]; 9] = [
 ];
 
 impl RedisStore {
-    fn check_needs(&self) -> Result<(), RedisTrouble> {
+    fn check_needs(&self) -> Result<Steering, RedisTrouble> {
         // A connection that is lost just now says nothing about the permissions.
         self.server.call(&self.taker, Duration::ZERO, |open| {
             for words in NEEDED {
@@ -96,7 +97,7 @@ impl RedisStore {
                 tried => tried,
             }
         })?;
-        self.maintained(0).map(drop)
+        Ok(self.maintained(0)?.steering)
     }
 
     fn taken(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, RedisTrouble> {
@@ -176,15 +177,24 @@ impl RedisStore {
     }
 
     fn maintained(&self, count: usize) -> Result<Maintained, RedisTrouble> {
-        let (ours, taken, stream_state, others) =
+        let (ours, taken, stream_state, others, unwanted, steering) =
             self.server.call(&self.taker, Duration::ZERO, |open| {
                 let mut script = self.script(open, Name::Maintain);
                 script.arg(&self.consumer).arg(self.lease_ms()).arg(count);
-                let [ours, taken, stream_state, others] =
+                let [ours, taken, stream_state, others, unwanted, pause] =
                     read::row(script.query(&mut open.connection)?)?;
                 let taken = read::known_entries(taken)?;
                 let stream_state = read::stream_state(stream_state)?;
-                Ok((read::ids(ours)?, taken, stream_state, read::number(others)?))
+                let others = read::number(others)?;
+                let (unwanted, pause) = (read::ids(unwanted)?, read::steering(&read::text(pause)?));
+                Ok((
+                    read::ids(ours)?,
+                    taken,
+                    stream_state,
+                    others,
+                    unwanted,
+                    pause,
+                ))
             })?;
         let (lost, unknown) = self.account().compare(&ours);
         let mut sorted = self.account().sort_known(taken);
@@ -197,6 +207,8 @@ impl RedisStore {
             lost,
             arrivals,
             others,
+            cancelled: self.account().items_of(&unwanted),
+            steering,
         })
     }
 
@@ -270,7 +282,7 @@ impl RedisStore {
 }
 
 /// Returns the longest time that a connection with this number may wait.
-fn longest(wait: Duration, number: i64) -> Duration {
+pub(super) fn longest(wait: Duration, number: i64) -> Duration {
     match number {
         0 => wait.min(UNWAKEABLE),
         _ => wait,
@@ -295,7 +307,7 @@ impl Stream for RedisStore {
         super::KIND.server
     }
 
-    fn begin(&self) -> Result<(), String> {
+    fn begin(&self) -> Result<Steering, String> {
         self.check_needs().map_err(RedisTrouble::words)
     }
 
@@ -353,6 +365,67 @@ impl Stream for RedisStore {
 
     fn status(&self) -> Result<Status, String> {
         self.asked_status().map_err(RedisTrouble::words)
+    }
+
+    fn page(&self, after: Option<EntryId>) -> Result<Vec<StreamItem>, String> {
+        self.unfinished_page(after).map_err(RedisTrouble::words)
+    }
+
+    fn letter_page(&self, after: Option<EntryId>) -> Result<Vec<(EntryId, StoredLetter)>, String> {
+        self.letters_after(after).map_err(RedisTrouble::words)
+    }
+
+    fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), String> {
+        self.found(id, is_awaited).map_err(RedisTrouble::words)
+    }
+
+    fn cancel(&self, id: ItemId, failure: &Failure) -> Result<(CancelAnswer, Moment), String> {
+        self.cancel_item(id, failure).map_err(RedisTrouble::words)
+    }
+
+    fn moment(&self) -> Result<Moment, String> {
+        let (stream_state, _) = self.refresh()?;
+        Ok(Moment(stream_state.ring))
+    }
+
+    fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), String> {
+        let since = StreamState {
+            ring: since.0.clone(),
+            ..StreamState::default()
+        };
+        let heard = self.heard(&since, wait).map_err(RedisTrouble::words);
+        heard.map(drop)
+    }
+
+    fn order(&self, verb: &str, body: &str, only: Option<&str>) -> Result<Ordered, String> {
+        let ordered = self.give_order(verb, body, only);
+        ordered.map_err(RedisTrouble::words)
+    }
+
+    fn answers(
+        &self,
+        after: EntryId,
+        since: &Moment,
+        wait: Duration,
+    ) -> Result<(Vec<OrderAnswer>, EntryId), String> {
+        let answers = self.answers_after(after, since, wait);
+        answers.map_err(RedisTrouble::words)
+    }
+
+    fn orders(
+        &self,
+        after: EntryId,
+        wait: Duration,
+    ) -> Result<(Vec<StreamOrder>, EntryId), String> {
+        self.orders_after(after, wait).map_err(RedisTrouble::words)
+    }
+
+    fn answer(&self, order: &StreamOrder, stage: &OrderStage) -> Result<(), String> {
+        self.answer_order(order, stage).map_err(RedisTrouble::words)
+    }
+
+    fn unlisten(&self) {
+        self.unblock(&self.obeying);
     }
 
     fn revive_all(&self, is_wanted: &dyn Fn(&StoredLetter) -> bool) -> Result<usize, String> {

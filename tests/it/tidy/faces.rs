@@ -46,7 +46,7 @@ const NAMES: [&str; 10] = [
     // No option may name one of the files that SQLite makes beside the journal.
     "store::journal::own_files",
     "store::journal::own_path",
-    // `status`, `join` and `dead` look at a stream without becoming one of its supervisors, and items
+    // The subcommands that ask a stream do it without becoming one of its supervisors, and items
     // stand there as text.
     "store::redis::KIND",
     "store::stream",

@@ -163,10 +163,11 @@ fn join_waits_for_the_end() {
     let gate = stage.gate();
     let _works = held(&stage);
     let mut join = stage.start("join", &[]);
-    // It must be there before the end comes: it waits for the doorbell then.
+    // It must be there before the end comes: it waits for the doorbell then, as two supervisors wait for
+    // orders.
     until("it waits", || {
         let clients = stage.redis_cli(&["client", "list"]);
-        clients.contains("cmd=xread ")
+        clients.matches("cmd=xread ").count() == 3
     });
     assert!(!join.has_ended());
     gate.open();

@@ -132,9 +132,11 @@ fn a_join_waits_out_a_cut() {
     pool.await_begun(1);
     std::thread::scope(|scope| {
         let joiner = scope.spawn(|| join(&away));
-        // It listens to the doorbell, on a connection of its own.
+        // It listens to the doorbell, on a connection of its own; the supervisor near by waits for orders
+        // in the same way.
         until("the joiner listens", || {
-            server.cli(&["client", "list"]).contains("cmd=xread ")
+            let clients = server.cli(&["client", "list"]);
+            clients.matches("cmd=xread ").count() == 2
         });
         proxy.refuse();
         gate.open();

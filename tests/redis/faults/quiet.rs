@@ -116,9 +116,10 @@ fn who_waits_for_the_end_asks_nobody() {
     joiner.tell("join");
     std::thread::scope(|scope| {
         let here = scope.spawn(|| join(&near));
+        // The supervisor near by waits for orders in the same way.
         until("both listen", || {
             let clients = server.cli(&["client", "list"]);
-            clients.matches("cmd=xread ").count() == 2
+            clients.matches("cmd=xread ").count() == 3
         });
         assert_quiet(&server, 4);
         assert!(!joiner.has_said("joined") && !here.is_finished());

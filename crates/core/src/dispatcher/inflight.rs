@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use super::{Dispatcher, Reply, Request};
 use crate::ledger::{Ballot, Cause, Fate, ItemId, Record, Refusal, Scene, Unfinished, Weight};
-use crate::shared::{Admission, OutgoingPut, Shared, StreamState};
+use crate::shared::{Admission, OutgoingPut, Shared, Steering, StreamState};
 
 /// The greatest number of puts in one chunk: a chunk keeps other supervisors waiting.
 const PUTS_MAX: usize = 2000;
@@ -73,10 +73,10 @@ pub enum FetcherStep {
     Call(FetcherCall),
     /// Take nothing, because no caller wants items. Callers that asked if there are any may leave.
     Nobody,
-    /// Sleep until called, or until the lease is to be renewed if something is held.
+    /// Sleep until called, or until the lease is to be renewed if it is.
     Sleep {
-        /// True if something is held.
-        is_holding: bool,
+        /// True if something is held, or others wait for this supervisor while it takes nothing.
+        renews: bool,
     },
 }
 
@@ -120,6 +120,10 @@ pub struct Maintained<P> {
     pub arrivals: Vec<Arrival<P>>,
     /// The number of other supervisors that were heard of within the time of a lease.
     pub others: u64,
+    /// Items of this supervisor on which nobody is to work any more. The caller cancels them.
+    pub cancelled: Vec<ItemId>,
+    /// The pause of all supervisors, if there is one.
+    pub steering: Steering,
 }
 
 /// The threads that have something to do.
@@ -157,6 +161,8 @@ impl<P> Maintained<P> {
             lost: self.lost,
             arrivals: form(self.arrivals),
             others: self.others,
+            cancelled: self.cancelled,
+            steering: self.steering,
         }
     }
 }
@@ -273,7 +279,9 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     #[must_use]
     pub fn is_to_interrupt(&self) -> bool {
         let shared = self.shared.as_ref().filter(|shared| shared.is_taking);
-        shared.is_some_and(|shared| shared.queries.is_asked() || !self.is_taking())
+        shared.is_some_and(|shared| {
+            shared.queries.is_asked() || shared.is_called || !self.is_taking()
+        })
     }
 
     /// Returns the fetcher's next step. `is_due`: the lease is to be renewed. The caller must poll
@@ -284,14 +292,15 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             return FetcherStep::Call(FetcherCall::GiveBack(surplus));
         }
         let wanted = self.wanted();
-        let is_holding = self.is_holding();
+        let renews = self.renews();
         let is_closed = self.ledger.is_closed();
         let Some(shared) = &mut self.shared else {
-            return FetcherStep::Sleep { is_holding };
+            return FetcherStep::Sleep { renews };
         };
         // Items that others left behind come before new ones, as soon as there is room.
         let is_owed = wanted > 0 && shared.owes_takeover;
-        if is_owed || (is_due && (wanted > 0 || is_holding)) {
+        let is_called = core::mem::take(&mut shared.is_called);
+        if is_called || is_owed || (is_due && (wanted > 0 || renews)) {
             shared.owes_takeover = wanted == 0;
             return FetcherStep::Call(FetcherCall::Maintain(wanted));
         }
@@ -303,7 +312,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             return FetcherStep::Nobody;
         }
         if wanted == 0 {
-            return FetcherStep::Sleep { is_holding };
+            return FetcherStep::Sleep { renews };
         }
         shared.is_taking = true;
         FetcherStep::Call(FetcherCall::Take {
@@ -352,8 +361,34 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         surplus
     }
 
-    fn is_holding(&self) -> bool {
-        self.ledger.counts().unfinished() > 0
+    /// Returns `true` if the lease is renewed also while nothing is wanted: something is held, or
+    /// there is a pause, which somebody may end.
+    fn renews(&self) -> bool {
+        let is_waiting = self.has_takers() && self.ledger.is_paused();
+        self.ledger.counts().unfinished() > 0 || is_waiting
+    }
+
+    /// Follows the order of a pause, or of its end, unless a later one was followed already.
+    pub fn handle_steering(&mut self, steering: Steering) {
+        let Some(shared) = &mut self.shared else {
+            return;
+        };
+        if steering.number <= shared.steering.number {
+            return;
+        }
+        shared.steering = steering;
+        // The end of the pause of all ends one of this supervisor alone as well.
+        match steering.is_paused {
+            true => self.ledger.handle_pause(),
+            false => self.ledger.handle_unpause(),
+        }
+    }
+
+    /// Lets the fetcher look at once what it must not work on any more.
+    pub fn call_fetcher(&mut self) {
+        if let Some(shared) = &mut self.shared {
+            shared.is_called = true;
+        }
     }
 
     /// Handles taken items; `now` is since 1970. Returns `true` if callers that are leaving may go.
@@ -403,6 +438,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     pub fn maintained(&mut self, maintained: Maintained<P>, now: Duration) -> Vec<ItemId> {
         self.lose(&maintained.lost);
         self.arrive(maintained.arrivals, now);
+        self.handle_steering(maintained.steering);
         if let Some(shared) = &mut self.shared {
             shared.others = maintained.others;
             // So that the state is known even where nothing is told for long.
@@ -452,7 +488,8 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         let Some(shared) = &self.shared else {
             return Calls::default();
         };
-        let wants_some = || shared.queries.is_asked() || self.ledger.appetite() > 0;
+        let wants_some =
+            || shared.queries.is_asked() || shared.is_called || self.ledger.appetite() > 0;
         Calls {
             publisher: self.ledger.has_write()
                 || shared.has_puts()

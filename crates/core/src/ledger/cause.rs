@@ -521,6 +521,18 @@ pub struct Failure {
     pub scene: Scene,
 }
 
+impl Failure {
+    /// Makes the failure of an item that was cancelled at this time, while no worker had it.
+    #[must_use]
+    pub fn cancelled_at(time: Duration) -> Self {
+        Failure {
+            attempt: 0,
+            cause: Cause::Cancelled,
+            scene: Scene::ended_at(time),
+        }
+    }
+}
+
 impl Scene {
     /// Makes the scene of something that no worker had in hand, which ended at this time.
     #[must_use]

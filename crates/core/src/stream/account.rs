@@ -213,6 +213,13 @@ impl Account {
         held.map(|held| held.entry).collect()
     }
 
+    /// Returns the items of these entries; entries that are not held are left out.
+    #[must_use]
+    pub fn items_of(&self, entries: &[EntryId]) -> Vec<ItemId> {
+        let held = entries.iter().filter_map(|entry| self.items.get(entry));
+        held.copied().collect()
+    }
+
     /// Forgets items that were given back.
     pub fn forget(&mut self, ids: &[ItemId]) {
         for id in ids {

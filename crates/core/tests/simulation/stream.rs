@@ -564,7 +564,8 @@ impl Stream {
             if let Some(past) = self.past.remove(id) {
                 self.past.insert(new, past);
             }
-            if let Some(number) = self.numbers.remove(id) {
+            let own = self.entries.get(id).and_then(|fields| fields.number("n"));
+            if let Some(number) = self.numbers.remove(id).or(own) {
                 self.numbers.insert(new, number);
             }
             self.log.push(Event::Moved(*id, new));

@@ -1,5 +1,6 @@
 -- Renews the lease on all that a supervisor holds, takes over what others left behind, and forgets
--- supervisors that are gone.
+-- supervisors that are gone. Says also on what of that nobody is to work any more, and whether there is a
+-- pause. What is left behind and nobody is to work on has its end.
 --     ARGV: born, consumer, lease in milliseconds, how many it may take over
 local consumer, lease, wanted = next_argument(), next_number(), next_number()
 
@@ -12,9 +13,11 @@ redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream
 local function forget(id)
     redis.call('HDEL', past, id)
     redis.call('HDEL', numbers, id)
+    unmark(id)
 end
 
-local mine = {}
+local are_marked = redis.call('EXISTS', marked) == 1
+local mine, unwanted = {}, {}
 local from = '-'
 repeat
     local rows = redis.call('XPENDING', stream, group, from, '+', 1000, consumer)
@@ -32,6 +35,9 @@ repeat
         for i = 1, #page - 1 do
             if claimed[page[i]] then
                 mine[#mine + 1] = page[i]
+                if are_marked and condemned(page[i]) then
+                    unwanted[#unwanted + 1] = page[i]
+                end
             else
                 forget(page[i])
             end
@@ -46,8 +52,13 @@ while #taken < wanted do
     for _, row in ipairs(found[2]) do
         if row and row[2] then
             local id = row[1]
-            local known = redis.call('XPENDING', stream, group, id, id, 1)[1]
-            taken[#taken + 1] = entry_with_past(id, row[2], known and known[4] or 1)
+            local cause, failure = condemned(id)
+            if cause then
+                condemn(id, row[2], number_of(id, row[2]), cause, failure)
+            else
+                local known = redis.call('XPENDING', stream, group, id, id, 1)[1]
+                taken[#taken + 1] = entry_with_past(id, row[2], known and known[4] or 1)
+            end
         end
     end
     for _, id in ipairs(found[3] or {}) do
@@ -93,4 +104,5 @@ for _, one in ipairs(all) do
     end
 end
 count_gone()
-return { mine, taken, standing(), others_heard_of(all, consumer, lease) }
+return { mine, taken, standing(), others_heard_of(all, consumer, lease), unwanted,
+    redis.call('HGET', meta, 'paused') or '' }

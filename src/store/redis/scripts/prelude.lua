@@ -1,6 +1,6 @@
 -- What all scripts begin with. KEYS are always the same, in the order of `keys.rs`; the first
 -- argument is the mark that the stream was born with.
-local stream, meta, past, dead, bell, numbers, results, memo = unpack(KEYS)
+local stream, meta, past, dead, bell, numbers, results, memo, orders, marked = unpack(KEYS)
 local group = 'dishrack'
 
 if redis.call('HGET', meta, 'born') ~= ARGV[1] then
@@ -95,6 +95,78 @@ end
 local values_max = 7000
 local function most(values)
     return unpack(values, 1, math.min(#values, values_max))
+end
+
+-- Makes an entry a dead letter with these fields and its history, which is returned.
+local function bury(id, fields, number, cause)
+    local history = redis.call('HGET', past, id) or ''
+    local _, attempts = string.gsub(history, '[^\n]+', '')
+    redis.call('XADD', dead, '*', 'n', number, 'cause', cause, 'attempts', attempts,
+        'history', history, 'entry', id, most(fields))
+    return history
+end
+
+-- The value of a field among fields and values; '' if there is none.
+local function field_of(fields, name)
+    for i = 1, #fields, 2 do
+        if fields[i] == name then
+            return fields[i + 1]
+        end
+    end
+    return ''
+end
+
+-- Tells what came of an entry to whoever waits for it. Who put it may have been anybody, and have named
+-- any place.
+local places = string.gsub(bell, 'bell$', 'replies:')
+local function reply(number, place, index, ok, result)
+    if string.sub(place, 1, #places) == places then
+        redis.pcall('XADD', place, '*', 'n', number, 'index', index, 'ok', ok, 'result', result)
+        redis.call('EXPIRE', place, 86400)
+    end
+end
+
+-- Forgets that entries are marked, and wakes those who wait for the end of one.
+local function unmark(...)
+    if redis.call('HDEL', marked, ...) > 0 then
+        ring()
+    end
+end
+
+-- An entry is marked while somebody waits for its end; by '', or by why nobody is to work on it any
+-- more: the cause for people, and the line of its history. Returns these two, if it is so.
+local function condemned(id)
+    local mark = redis.call('HGET', marked, id)
+    if mark and mark ~= '' then
+        return string.match(mark, '^([^\n]*)\n(.*)$')
+    end
+end
+
+-- Ends an entry on which nobody is to work any more.
+local function condemn(id, fields, number, cause, failure)
+    local known = redis.call('HGET', past, id)
+    redis.call('HSET', past, id, known and known .. '\n' .. failure or failure)
+    local history = bury(id, fields, number, cause)
+    reply(number, field_of(fields, 'reply'), field_of(fields, 'index'), '0', history)
+    if redis.call('EXISTS', results) == 1 then
+        redis.call('XADD', results, '*', 'n', number, 'entry', id, 'by', '', 'ok', '0', 'result',
+            history)
+    end
+    redis.call('XACK', stream, group, id)
+    redis.call('XDEL', stream, id)
+    redis.call('HDEL', past, id)
+    redis.call('HDEL', numbers, id)
+    redis.call('HINCRBY', meta, 'dead', 1)
+    redis.call('HINCRBY', meta, 'changes', 1)
+    unmark(id)
+    if redis.call('XLEN', stream) == 0 then
+        ring()
+    end
+end
+
+-- The number of an entry as it is known; '' if it has none yet.
+local function number_of(id, fields)
+    return redis.call('HGET', numbers, id) or field_of(fields, 'n')
 end
 
 -- Where the next argument is.

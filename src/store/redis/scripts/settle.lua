@@ -109,13 +109,9 @@ for _ = 1, next_number() do
     end
 end
 -- Tells what came of an entry to whoever waits for it, and to those who read all results.
--- Who put it may have been anybody, and have named any place.
-local outcomes, places = {}, string.gsub(bell, 'bell$', 'replies:')
+local outcomes = {}
 local function tell(entry, number, place, index, ok, result)
-    if string.sub(place, 1, #places) == places then
-        redis.pcall('XADD', place, '*', 'n', number, 'index', index, 'ok', ok, 'result', result)
-        redis.call('EXPIRE', place, 86400)
-    end
+    reply(number, place, index, ok, result)
     outcomes[#outcomes + 1] = { entry, number, ok, result }
 end
 
@@ -124,17 +120,10 @@ for _ = 1, next_number() do
     local entry, number, cause = next_argument(), next_argument(), next_argument()
     local row = held[entry] and redis.call('XRANGE', stream, entry, entry)[1]
     if row then
-        local history = redis.call('HGET', past, entry) or ''
-        local _, attempts = string.gsub(history, '[^\n]+', '')
-        redis.call('XADD', dead, '*', 'n', number, 'cause', cause, 'attempts', attempts,
-            'history', history, 'entry', entry, most(row[2]))
+        local history = bury(entry, row[2], number, cause)
         ended[#ended + 1] = entry
         died = died + 1
-        local place, index = '', ''
-        for i = 1, #row[2], 2 do
-            place = row[2][i] == 'reply' and row[2][i + 1] or place
-            index = row[2][i] == 'index' and row[2][i + 1] or index
-        end
+        local place, index = field_of(row[2], 'reply'), field_of(row[2], 'index')
         tell(entry, number, place, index, '0', history)
     else
         if held[entry] then
@@ -188,6 +177,9 @@ if has_past then
 end
 if has_numbers then
     each_slice(ended, function(...) redis.call('HDEL', numbers, ...) end)
+end
+if redis.call('EXISTS', marked) == 1 then
+    each_slice(ended, unmark)
 end
 if done > 0 then
     redis.call('HINCRBY', meta, 'done', done)

@@ -8,7 +8,7 @@ use dishrack_core::dispatcher::inflight::{
 use dishrack_core::dispatcher::{Dispatcher, Effect};
 use dishrack_core::ledger::{Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
 use dishrack_core::ledger::{Options, Outcome, Refusal};
-use dishrack_core::shared::{Shared, StreamState};
+use dishrack_core::shared::{Shared, Steering, StreamState};
 
 type Table = Dispatcher<Vec<u8>, ()>;
 
@@ -22,6 +22,9 @@ crate::trials! {
     what_comes_again_while_its_end_is_told_is_given_back,
     others_get_what_nobody_here_has_room_for,
     what_comes_for_a_pool_that_has_ended_is_given_back,
+    the_newest_order_about_a_pause_is_followed,
+    in_a_pause_of_all_nothing_is_taken_and_the_lease_is_renewed,
+    whoever_is_called_looks_at_once,
 }
 
 fn table() -> Table {
@@ -119,7 +122,7 @@ fn nothing_is_taken_for_a_get_that_is_over() {
     assert!(dispatcher.poll().is_none());
     assert_eq!(
         dispatcher.fetcher_step(false),
-        FetcherStep::Sleep { is_holding: false },
+        FetcherStep::Sleep { renews: false },
         "before the thread is awake"
     );
     assert!(!dispatcher.local_stays(query), "it does not count any more");
@@ -132,7 +135,7 @@ fn one_item_is_brought_for_a_loop_without_a_worker() {
     let (count, _, question) = take(&mut dispatcher);
     assert_eq!(count, 1);
     took(&mut dispatcher, vec![arrival(1)], question);
-    let asleep = FetcherStep::Sleep { is_holding: true };
+    let asleep = FetcherStep::Sleep { renews: true };
     assert_eq!(dispatcher.fetcher_step(false), asleep);
     dispatcher.loop_waits(false);
     assert_eq!(dispatcher.ledger.ready(), 1);
@@ -188,6 +191,8 @@ fn maintained(lost: &[u64], others: u64) -> Maintained<Vec<u8>> {
         lost: lost.iter().copied().map(ItemId).collect(),
         arrivals: Vec::new(),
         others,
+        cancelled: Vec::new(),
+        steering: Steering::default(),
     }
 }
 
@@ -267,4 +272,71 @@ fn what_comes_for_a_pool_that_has_ended_is_given_back() {
         FetcherStep::Call(FetcherCall::GiveBack(vec![ItemId(1)]))
     );
     assert_eq!(dispatcher.ledger.counts().unfinished(), 0);
+}
+
+/// A dispatcher with one worker that has room for one item.
+fn willing() -> Table {
+    let mut dispatcher = table();
+    dispatcher.pool_began();
+    let credit = Some(Credit::single());
+    dispatcher.ledger.handle_join(credit, u64::MAX);
+    dispatcher
+}
+
+fn ordered(number: u64, is_paused: bool) -> Steering {
+    Steering { number, is_paused }
+}
+
+fn the_newest_order_about_a_pause_is_followed() {
+    let mut dispatcher = willing();
+    dispatcher.handle_steering(ordered(3, true));
+    assert!(dispatcher.ledger.is_paused());
+    // An answer that was on its way for longer.
+    dispatcher.handle_steering(ordered(2, false));
+    let late = Maintained {
+        steering: ordered(2, false),
+        ..maintained(&[], 0)
+    };
+    dispatcher.maintained(late, Duration::ZERO);
+    assert!(dispatcher.ledger.is_paused());
+    dispatcher.handle_steering(ordered(4, false));
+    assert!(!dispatcher.ledger.is_paused());
+    // Where nobody has ever ordered anything, a pause of this supervisor alone stays.
+    let mut dispatcher = willing();
+    dispatcher.ledger.handle_pause();
+    dispatcher.maintained(maintained(&[], 0), Duration::ZERO);
+    assert!(dispatcher.ledger.is_paused());
+}
+
+fn in_a_pause_of_all_nothing_is_taken_and_the_lease_is_renewed() {
+    let mut dispatcher = willing();
+    let paused = Maintained {
+        steering: ordered(1, true),
+        ..maintained(&[], 1)
+    };
+    dispatcher.maintained(paused, Duration::ZERO);
+    let asleep = FetcherStep::Sleep { renews: true };
+    assert_eq!(dispatcher.fetcher_step(false), asleep);
+    let renewal = FetcherStep::Call(FetcherCall::Maintain(0));
+    assert_eq!(dispatcher.fetcher_step(true), renewal);
+    dispatcher.handle_steering(ordered(2, false));
+    // What others left behind meanwhile comes first.
+    let takeover = FetcherStep::Call(FetcherCall::Maintain(1));
+    assert_eq!(dispatcher.fetcher_step(false), takeover);
+    assert_eq!(take(&mut dispatcher).0, 1);
+}
+
+fn whoever_is_called_looks_at_once() {
+    let mut dispatcher = willing();
+    assert!(take(&mut dispatcher).1, "it waits for an item");
+    assert!(!dispatcher.is_to_interrupt());
+    dispatcher.call_fetcher();
+    assert!(dispatcher.is_to_interrupt());
+    assert!(dispatcher.calls(false).publisher, "who ends the wait");
+    dispatcher.took(Vec::new(), 0, Duration::ZERO);
+    assert!(dispatcher.calls(false).fetcher);
+    let look = FetcherStep::Call(FetcherCall::Maintain(1));
+    assert_eq!(dispatcher.fetcher_step(false), look);
+    assert!(!dispatcher.is_to_interrupt());
+    assert_eq!(take(&mut dispatcher).0, 1, "once is enough");
 }

@@ -5,7 +5,7 @@ use dishrack_core::dispatcher::inflight::{
     Answered, FetcherCall, FetcherStep, Maintained, PublisherStep, results_of,
 };
 use dishrack_core::ledger::ItemId;
-use dishrack_core::shared::Admission;
+use dishrack_core::shared::{Admission, Steering};
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
@@ -230,9 +230,9 @@ impl Fleet {
                 let stay = Stay::Read { question, appetite };
                 Some((Line::of(Call::Read(count, until)), stay))
             }
-            FetcherStep::Sleep { is_holding } => {
-                member.is_fetcher_asleep = !is_holding || self.now < member.due;
-                member.wakes_when_due = is_holding;
+            FetcherStep::Sleep { renews } => {
+                member.is_fetcher_asleep = !renews || self.now < member.due;
+                member.wakes_when_due = renews;
                 None
             }
         };
@@ -305,6 +305,8 @@ impl Fleet {
                     lost,
                     arrivals,
                     others,
+                    cancelled: Vec::new(),
+                    steering: Steering::default(),
                 };
                 let surplus = member.dispatcher.maintained(maintained, self.now);
                 if !surplus.is_empty() {

@@ -1,0 +1,139 @@
+//! What is ordered of all supervisors of a stream, carried out by this one: the same as what its own
+//! socket takes. It does not know how orders come.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::item::since_1970;
+use super::status::RunStatus;
+use super::target::ControlTarget;
+use crate::ItemInfo;
+use crate::broker::stream::{ObeyOrder, OrderOutcome};
+use crate::error::Error;
+use crate::observe::item::ItemState;
+use dishrack_core::ledger::ItemId;
+
+/// The time between two looks whether the supervisor is still there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The greatest number of items that are told of at once.
+const HELD_MAX: usize = 1000;
+
+/// A wanted number of workers: so many, or so many more or fewer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScaleOrder {
+    count: Option<usize>,
+    change: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StopOrder {
+    now: bool,
+}
+
+/// Returns what carries out orders on this target, as long as it is there.
+pub(super) fn obey(name: &str, target: &Arc<dyn ControlTarget>) -> ObeyOrder {
+    let (name, target) = (name.to_owned(), Arc::downgrade(target));
+    Arc::new(move |verb, body| match verb {
+        "stop" => stop(&target, body),
+        verb => OrderOutcome {
+            answer: carry_out(&name, &target, verb, body).map(|answer| answer.to_string()),
+            then: None,
+        },
+    })
+}
+
+fn there(target: &Weak<dyn ControlTarget>) -> Result<Arc<dyn ControlTarget>, String> {
+    target.upgrade().ok_or_else(|| "it comes to its end".into())
+}
+
+fn carry_out(
+    name: &str,
+    target: &Weak<dyn ControlTarget>,
+    verb: &str,
+    body: &str,
+) -> Result<Value, String> {
+    let words = |error: Error| error.to_string();
+    match verb {
+        "status" => {
+            let facts = there(target)?.facts().map_err(words)?;
+            let facts = facts.ok_or("it comes to its end")?;
+            serde_json::to_value(RunStatus::new(name, facts)).map_err(|why| why.to_string())
+        }
+        "held" => held(&*there(target)?).map_err(words),
+        "scale" => scale(target, body),
+        "reload" => {
+            there(target)?.reload().map_err(words)?;
+            Ok(json!({"reloaded": true}))
+        }
+        verb => Err(format!(
+            "it does not know the order {verb:?}: it is of another version"
+        )),
+    }
+}
+
+/// Returns the items that are here, as far as the stream does not know them.
+fn held(target: &dyn ControlTarget) -> Result<Value, Error> {
+    let mut held = Vec::new();
+    for state in [ItemState::Running, ItemState::Resting, ItemState::Waiting] {
+        held.extend(target.items(Some(state), ItemId(0), HELD_MAX)?);
+    }
+    Ok(held.iter().map(held_item).collect())
+}
+
+fn held_item(item: &ItemInfo) -> Value {
+    let holders = item.holders.iter().map(|one| {
+        let since = one.since.map(since_1970);
+        json!({"worker": &*one.worker, "pid": one.pid, "since_us": since})
+    });
+    json!({
+        "number": item.number.0,
+        "state": item.state,
+        "attempts": item.attempts,
+        "holders": holders.collect::<Value>(),
+        "due_us": item.due.map(since_1970),
+    })
+}
+
+fn scale(target: &Weak<dyn ControlTarget>, body: &str) -> Result<Value, String> {
+    let bad = |why: &dyn std::fmt::Display| format!("the order to scale is not understood: {why}");
+    let order: ScaleOrder = serde_json::from_str(body).map_err(|why| bad(&why))?;
+    let count = match (order.count, order.change) {
+        (Some(count), None) => count,
+        (None, Some(change)) => {
+            let facts = there(target)?.facts().map_err(|error| error.to_string())?;
+            let wanted = facts.ok_or("it comes to its end")?.pool.wanted as i64;
+            usize::try_from(wanted.saturating_add(change)).unwrap_or(0)
+        }
+        _ => return Err(bad(&"it names no number")),
+    };
+    loop {
+        match there(target)?.scale(count, LOOK) {
+            Err(error) if error.is_timeout() => {}
+            Err(error) => return Err(error.to_string()),
+            Ok(()) => return Ok(json!({"workers": count})),
+        }
+    }
+}
+
+/// Ends the run after the answer, because nothing can be told after the end.
+fn stop(target: &Weak<dyn ControlTarget>, body: &str) -> OrderOutcome {
+    let order = serde_json::from_str::<StopOrder>(body);
+    let order = order.map_err(|why| format!("the order to stop is not understood: {why}"));
+    let found = order.and_then(|order| Ok((order, there(target)?)));
+    match found {
+        Err(why) => OrderOutcome {
+            answer: Err(why),
+            then: None,
+        },
+        Ok((order, target)) => OrderOutcome {
+            answer: Ok(json!({"stopped": true}).to_string()),
+            then: Some(Box::new(move || target.stop(order.now))),
+        },
+    }
+}

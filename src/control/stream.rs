@@ -1,0 +1,546 @@
+//! What a run answers of its items, asked of a stream that several supervisors share: from the stream's
+//! own records, in the same form. It does not know the server, and is no supervisor.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::NoAnswer;
+use super::failure::RequestFailure;
+use super::item;
+use super::output::AttemptEnding;
+use crate::error::{Error, Kind};
+use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
+use crate::store::StoredLetter;
+use crate::store::stream::{
+    CancelAnswer, EntryId, FoundOnStream, Moment, OrderAnswer, OrderStage, Status, Stream,
+    StreamItem,
+};
+use dishrack_core::ledger::{Cause, Failure, ItemId};
+
+/// Names an item by its number and its bytes.
+type NameOnStream = Box<dyn Fn(ItemId, &[u8]) -> String>;
+
+/// The shortest wait for a holder that was not heard of for nearly as long as the lease.
+const WAIT_MIN: Duration = Duration::from_millis(50);
+
+/// A client of a stream.
+pub(crate) struct StreamClient {
+    stream: Arc<dyn Stream>,
+    lease: Duration,
+    name_item: NameOnStream,
+    /// What supervisors have said of the items that they have, once they were asked.
+    held: OnceCell<HeldItems>,
+}
+
+/// What supervisors say of items that they have, by number.
+type HeldItems = BTreeMap<u64, HeldItem>;
+
+/// What a supervisor says of an item that it has.
+#[derive(Debug, Clone, Deserialize)]
+struct HeldItem {
+    number: u64,
+    state: ItemState,
+    attempts: u32,
+    holders: Vec<HeldBy>,
+    due_us: Option<u64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct HeldBy {
+    worker: String,
+    pid: u32,
+    since_us: Option<u64>,
+}
+
+/// Supervisors are asked of what they know in this time; what is shown without it is less exact.
+const ASKED: Patience = Patience {
+    hearing: Duration::from_secs(2),
+    doing: Some(Duration::from_secs(2)),
+    ends: false,
+};
+
+impl fmt::Debug for StreamClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamClient")
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The place up to which the items of a stream were listed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ListPlace {
+    /// The last unfinished one.
+    Unfinished(Option<EntryId>),
+    /// The last dead letter.
+    Dead(Option<EntryId>),
+    Over,
+}
+
+impl ListPlace {
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, ListPlace::Over)
+    }
+}
+
+fn failed(message: String) -> NoAnswer {
+    let code = "stream".to_owned();
+    NoAnswer::Refused { code, message }
+}
+
+impl StreamClient {
+    /// Asks this stream. `name_item` names an item by its bytes.
+    pub(crate) fn new(
+        stream: Arc<dyn Stream>,
+        name_item: impl Fn(ItemId, &[u8]) -> String + 'static,
+    ) -> Result<Self, NoAnswer> {
+        let lease = stream.status().map_err(failed)?.lease;
+        Ok(StreamClient {
+            stream,
+            lease,
+            name_item: Box::new(name_item),
+            held: OnceCell::new(),
+        })
+    }
+
+    /// Returns where a list of the items in this state begins, or in any. Those that are done are
+    /// not kept.
+    pub(crate) fn list(&self, state: Option<ItemState>) -> Result<ListPlace, NoAnswer> {
+        match state {
+            Some(ItemState::Done) => Err(failed(
+                "a stream does not keep items that are done; `supervisor status` counts them"
+                    .into(),
+            )),
+            Some(ItemState::Dead) => Ok(ListPlace::Dead(None)),
+            _ => Ok(ListPlace::Unfinished(None)),
+        }
+    }
+
+    /// Returns the next items of a list, one line each, with their numbers.
+    pub(crate) fn next_page(
+        &self,
+        place: &mut ListPlace,
+        state: Option<ItemState>,
+    ) -> Result<Vec<Value>, NoAnswer> {
+        match *place {
+            ListPlace::Over => Ok(Vec::new()),
+            ListPlace::Unfinished(after) => {
+                let page = self.stream.page(after).map_err(failed)?;
+                if page.iter().any(|item| item.holder.is_some()) {
+                    self.ask_holders(None)?;
+                }
+                *place = match page.last() {
+                    Some(last) => ListPlace::Unfinished(Some(last.entry)),
+                    None if state.is_some() => ListPlace::Over,
+                    None => ListPlace::Dead(None),
+                };
+                let page = page.iter().map(|item| (self.info(item), item));
+                let wanted =
+                    page.filter(|(info, _)| state.is_none_or(|wanted| info.state == wanted));
+                Ok(wanted.map(|(info, item)| line(&info, item)).collect())
+            }
+            ListPlace::Dead(after) => {
+                let page = self.stream.letter_page(after).map_err(failed)?;
+                *place = match page.last() {
+                    Some((last, _)) => ListPlace::Dead(Some(*last)),
+                    None => ListPlace::Over,
+                };
+                let letters = page.into_iter().map(|(_, letter)| self.dead_info(letter));
+                Ok(letters.map(|info| item::line(&info, None)).collect())
+            }
+        }
+    }
+
+    fn info(&self, item: &StreamItem) -> ItemInfo {
+        let number = item.number.unwrap_or(ItemId(0));
+        let state = match item.holder {
+            Some(_) => ItemState::Running,
+            None => ItemState::Waiting,
+        };
+        let mut info = ItemInfo::new(number, state);
+        info.name = Some((self.name_item)(number, &item.payload));
+        info.attempts = u32::try_from(item.history.len()).unwrap_or(u32::MAX);
+        info.history.clone_from(&item.history);
+        let held = self.held.get().and_then(|held| held.get(&number.0));
+        if let (Some(held), Some(_)) = (held, &item.holder) {
+            info.state = held.state;
+            info.attempts = held.attempts;
+            info.due = held.due_us.and_then(moment);
+            info.holders = held.holders.iter().map(HeldBy::holder).collect();
+        }
+        info
+    }
+
+    /// Asks all supervisors, or this one, once, what they know of the items that they have.
+    fn ask_holders(&self, only: Option<&str>) -> Result<(), NoAnswer> {
+        if self.held.get().is_none() {
+            let obeyed = self.order("held", "", only, ASKED)?;
+            let items = obeyed.done.into_iter().flat_map(|(_, said)| {
+                serde_json::from_value::<Vec<HeldItem>>(said).unwrap_or_default()
+            });
+            // It was not there a moment ago.
+            let _ = self.held.set(items.map(|one| (one.number, one)).collect());
+        }
+        Ok(())
+    }
+
+    fn dead_info(&self, letter: StoredLetter) -> ItemInfo {
+        let begun = letter.history.iter().map(|failure| failure.attempt).max();
+        ItemInfo {
+            name: Some((self.name_item)(letter.id, &letter.payload)),
+            attempts: begun.unwrap_or(0),
+            history: letter.history,
+            body: ItemBody::Stored(letter.payload),
+            ..ItemInfo::new(letter.id, ItemState::Dead)
+        }
+    }
+
+    /// Returns all that is known of an item.
+    pub(crate) fn item(&self, id: ItemId) -> Result<Value, NoAnswer> {
+        let (found, _) = self.stream.find(id, false).map_err(failed)?;
+        self.page_of(id, found)
+    }
+
+    /// Returns how each supervisor stands, in a line of a list: what it says itself, or how it is known
+    /// here.
+    pub(crate) fn supervisors(&self) -> Result<Vec<Value>, NoAnswer> {
+        let status = self.stream.status().map_err(failed)?;
+        let said = self.order("status", "", None, ASKED)?;
+        let rows = status.supervisors.iter().map(|member| {
+            let name = &member.name;
+            let (_, pid) = host_and_pid(name);
+            let told = said.done.iter().find(|(by, _)| by == name);
+            let told = told.map_or(&Value::Null, |(_, told)| told);
+            let state = match told["state"].as_str() {
+                Some(state) => state,
+                None if status.is_lost(member) => "lost",
+                None if said.refused.iter().any(|(by, _)| by == name) => "unknown",
+                None => "silent",
+            };
+            json!({
+                "name": name,
+                "run": told["name"],
+                "pid": pid.parse::<u32>().ok(),
+                "path": null,
+                "state": state,
+                "mode": told["mode"],
+                "uptime_us": told["uptime_us"],
+                "counts": told["counts"],
+                "workers": told["workers"].as_array().map(Vec::len),
+            })
+        });
+        Ok(rows.collect())
+    }
+
+    fn page_of(&self, id: ItemId, found: FoundOnStream) -> Result<Value, NoAnswer> {
+        Ok(match found {
+            FoundOnStream::Unfinished(one) => {
+                if let Some(holder) = &one.holder {
+                    self.ask_holders(Some(&holder.name))?;
+                }
+                page(&self.info(&one), &one)
+            }
+            FoundOnStream::Dead(letter) => {
+                let info = self.dead_info(letter);
+                let ending = AttemptEnding::of_dead(&info);
+                item::page(&info, ending.as_ref(), false)
+            }
+            FoundOnStream::Ended => item::page(&ItemInfo::new(id, ItemState::Done), None, false),
+            FoundOnStream::Unknown => return Err(RequestFailure::unknown_item(id.0).into()),
+            FoundOnStream::Lost(gone) => {
+                return Err(failed(format!(
+                    "item {id} has ended, or is one of those that are gone from the stream without \
+                     an end: {gone}"
+                )));
+            }
+        })
+    }
+
+    /// Waits for the end of an item, until then at most, and returns what is known of it.
+    pub(crate) fn wait_item(&self, id: ItemId, end: Option<Instant>) -> Result<Value, NoAnswer> {
+        loop {
+            let (found, moment) = self.stream.find(id, true).map_err(failed)?;
+            if !matches!(found, FoundOnStream::Unfinished(_)) {
+                return self.page_of(id, found);
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(RequestFailure::from(Error(Kind::ItemTimedOut { id })).into());
+            }
+            self.await_ring(&moment, left.unwrap_or(self.lease))?;
+        }
+    }
+
+    /// Waits for the doorbell. It may have been lost with the connection, so not for ever.
+    fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), NoAnswer> {
+        let wait = wait.min(self.lease);
+        self.stream.await_ring(since, wait).map_err(failed)
+    }
+
+    /// Makes an item a dead letter on which nobody works, and returns when it is one.
+    pub(crate) fn cancel(&self, id: ItemId) -> Result<Value, NoAnswer> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let failure = Failure::cancelled_at(now.unwrap_or_default());
+        let cancelled = json!({"number": id.0, "cancelled": true});
+        let mut is_ordered = false;
+        loop {
+            let (answer, moment) = self.stream.cancel(id, &failure).map_err(failed)?;
+            match answer {
+                CancelAnswer::Ended => return Ok(cancelled),
+                CancelAnswer::Ordered(holder) => {
+                    is_ordered = true;
+                    // It is the holder's no longer when it was not heard of for the time of a lease.
+                    let left = self.lease.saturating_sub(holder.idle).max(WAIT_MIN);
+                    self.await_ring(&moment, left)?;
+                }
+                CancelAnswer::NotThere => {
+                    let (found, _) = self.stream.find(id, false).map_err(failed)?;
+                    return match found {
+                        FoundOnStream::Dead(letter) if is_ordered && was_cancelled(&letter) => {
+                            Ok(cancelled)
+                        }
+                        _ => Err(RequestFailure::nothing_to_cancel(id.0).into()),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Makes a dead letter an item that waits again.
+    pub(crate) fn retry(&self, id: ItemId) -> Result<Value, NoAnswer> {
+        match self.stream.revive(id).map_err(|why| failed(why.to_string()))? {
+            Some(_) => Ok(json!({"number": id.0, "retried": true})),
+            None => Err(RequestFailure::no_dead_letter(id.0).into()),
+        }
+    }
+
+    /// Says where the output of an item is, which is not on the stream.
+    pub(crate) fn place_of_output(&self, id: ItemId) -> Result<String, NoAnswer> {
+        let (found, _) = self.stream.find(id, false).map_err(failed)?;
+        Ok(match found {
+            FoundOnStream::Unknown => return Err(RequestFailure::unknown_item(id.0).into()),
+            FoundOnStream::Unfinished(StreamItem {
+                holder: Some(holder),
+                ..
+            }) => {
+                let (host, pid) = host_and_pid(&holder.name);
+                format!(
+                    "the output of item {id} is on the machine that works on it: say `supervisor logs \
+                     {id} --at {pid}` on {host}"
+                )
+            }
+            FoundOnStream::Unfinished(_) => {
+                format!("nobody works on item {id} just now, and its output is not on the stream")
+            }
+            FoundOnStream::Dead(_) | FoundOnStream::Ended | FoundOnStream::Lost(_) => format!(
+                "item {id} has ended, and its output is not on the stream: say `supervisor logs {id}` on \
+                 the machine that has worked on it, as long as that run goes on"
+            ),
+        })
+    }
+}
+
+/// What has come of an order to supervisors.
+#[derive(Debug, Default)]
+pub(crate) struct Obeyed {
+    /// What each that has done it has said.
+    pub(crate) done: Vec<(String, Value)>,
+    /// Those that will not do it, and why.
+    pub(crate) refused: Vec<(String, String)>,
+    /// Those that live and have not heard of it.
+    pub(crate) silent: Vec<String>,
+    /// Those that were not heard of for longer than the lease, or are gone.
+    pub(crate) lost: Vec<String>,
+}
+
+/// How long one is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until it says that it has heard of the order.
+    pub(crate) hearing: Duration,
+    /// Until it has done it; `None` for as long as it lives.
+    pub(crate) doing: Option<Duration>,
+    /// True if its end is waited for.
+    pub(crate) ends: bool,
+}
+
+/// Supervisors that have not done what was ordered.
+struct Waiting {
+    began: Instant,
+    patience: Patience,
+    /// True for those that have heard of it.
+    names: BTreeMap<String, bool>,
+    obeyed: Obeyed,
+}
+
+impl Waiting {
+    fn handle(&mut self, answer: OrderAnswer) {
+        let Some(has_heard) = self.names.get_mut(&answer.by) else {
+            return;
+        };
+        *has_heard = true;
+        match answer.stage {
+            OrderStage::Heard => return,
+            // Its answer comes before its end.
+            OrderStage::Done(_) if self.patience.ends => return,
+            OrderStage::Done(said) => {
+                let said = serde_json::from_str(&said).unwrap_or_default();
+                self.obeyed.done.push((answer.by.clone(), said));
+            }
+            OrderStage::Refused(why) => self.obeyed.refused.push((answer.by.clone(), why)),
+        }
+        self.names.remove(&answer.by);
+    }
+
+    /// Looks at who is still there.
+    fn look(&mut self, status: &Status) {
+        let Waiting {
+            names,
+            obeyed,
+            patience,
+            ..
+        } = self;
+        names.retain(|name, has_heard| {
+            match status.supervisors.iter().find(|one| one.name == *name) {
+                Some(one) if !status.is_lost(one) => return true,
+                None if patience.ends && *has_heard => {
+                    let said = json!({"stopped": true});
+                    obeyed.done.push((name.clone(), said));
+                }
+                _ => obeyed.lost.push(name.clone()),
+            }
+            false
+        });
+    }
+
+    /// Gives those up that have not heard of it in time, or have not done it. Returns the time until
+    /// there may be others.
+    fn give_up(&mut self) -> Duration {
+        let waited = self.began.elapsed();
+        let Patience { hearing, doing, .. } = self.patience;
+        let bound = |has_heard: bool| if has_heard { doing } else { Some(hearing) };
+        let obeyed = &mut self.obeyed;
+        self.names.retain(|name, has_heard| {
+            let is_patient = bound(*has_heard).is_none_or(|bound| waited < bound);
+            if !is_patient {
+                obeyed.silent.push(name.clone());
+            }
+            is_patient
+        });
+        let bounds = self
+            .names
+            .values()
+            .filter_map(|has_heard| bound(*has_heard));
+        let next = bounds.min().unwrap_or(Duration::MAX);
+        next.saturating_sub(waited)
+    }
+}
+
+impl StreamClient {
+    /// Orders something of all supervisors that live, or of this one of them, and waits until each has
+    /// done it, or is gone, or lost, or has no patience left.
+    pub(crate) fn order(
+        &self,
+        verb: &str,
+        body: &str,
+        only: Option<&str>,
+        patience: Patience,
+    ) -> Result<Obeyed, NoAnswer> {
+        let ordered = self.stream.order(verb, body, only).map_err(failed)?;
+        let mut waiting = Waiting {
+            began: Instant::now(),
+            patience,
+            names: ordered.told.into_iter().map(|name| (name, false)).collect(),
+            obeyed: Obeyed::default(),
+        };
+        let (Some(entry), mut moment) = (ordered.entry, ordered.moment) else {
+            return Ok(waiting.obeyed);
+        };
+        let mut last = EntryId::default();
+        loop {
+            let wait = waiting.give_up().min(self.lease / 3).max(WAIT_MIN);
+            if waiting.names.is_empty() {
+                return Ok(waiting.obeyed);
+            }
+            let heard = self.stream.answers(last, &moment, wait);
+            let answers;
+            (answers, last) = heard.map_err(failed)?;
+            // The doorbell is asked for its state before that of the supervisors.
+            if answers.is_empty() {
+                moment = self.stream.moment().map_err(failed)?;
+                waiting.look(&self.stream.status().map_err(failed)?);
+            }
+            for answer in answers.into_iter().filter(|answer| answer.entry == entry) {
+                waiting.handle(answer);
+            }
+        }
+    }
+}
+
+impl HeldBy {
+    fn holder(&self) -> ItemHolder {
+        ItemHolder {
+            worker: self.worker.as_str().into(),
+            pid: self.pid,
+            since: self.since_us.and_then(moment),
+        }
+    }
+}
+
+/// Converts microseconds since 1970.
+fn moment(since_1970: u64) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_micros(since_1970))
+}
+
+fn was_cancelled(letter: &StoredLetter) -> bool {
+    let last = letter.history.last();
+    last.is_some_and(|last| last.cause == Cause::Cancelled)
+}
+
+/// Returns the parts of a supervisor's name: `HOST-PID-MARK`.
+pub(super) fn host_and_pid(name: &str) -> (&str, &str) {
+    let without_mark = name.rsplit_once('-').map_or(name, |(before, _)| before);
+    without_mark
+        .rsplit_once('-')
+        .unwrap_or((without_mark, "PID"))
+}
+
+/// Adds what a stream knows of an item beside all that a run knows: its supervisor.
+fn line(info: &ItemInfo, item: &StreamItem) -> Value {
+    let mut line = item::line(info, None);
+    if item.number.is_none() {
+        line["number"] = Value::Null;
+    }
+    if let (Some(holder), true) = (&item.holder, info.state == ItemState::Running) {
+        // Its supervisor has not said which of its workers has it.
+        if info.holders.is_empty() {
+            line["workers"] = json!([holder.name]);
+        }
+    }
+    line
+}
+
+fn page(info: &ItemInfo, item: &StreamItem) -> Value {
+    let mut page = item::page(info, None, false);
+    if let Some(holder) = &item.holder {
+        page["supervisor"] = holder.name.as_str().into();
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_supervisor_is_named_by_its_host_and_its_process() {
+        assert_eq!(host_and_pid("web-7-4711-6fb6ce62"), ("web-7", "4711"));
+        assert_eq!(host_and_pid("odd"), ("odd", "PID"));
+    }
+}

@@ -1,0 +1,273 @@
+//! `supervisor pause`, `resume`, `scale`, `reload`, `stop` and `ps` on a stream: they are about all
+//! supervisors that work on it, also where one of them is killed before it does what was ordered.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{GATE, Run, STREAM, Stage, send};
+use crate::deadline::until;
+
+crate::timely_trials!(
+    a_pause_is_that_of_all_and_of_those_who_come_later,
+    what_was_begun_goes_on_in_a_pause,
+    each_supervisor_gets_so_many_workers,
+    all_workers_are_replaced,
+    all_supervisors_stop_and_give_back_what_waits,
+    a_stop_now_ends_what_has_begun,
+    a_supervisor_without_a_socket_obeys_too,
+    one_that_is_killed_before_it_obeys_is_not_waited_for,
+    one_that_is_killed_before_it_stops_is_not_waited_for,
+    one_that_lives_and_does_not_answer_is_named,
+    where_nobody_works_a_pause_is_kept_and_nobody_is_scaled,
+    supervisors_are_listed_as_runs_are,
+);
+
+const WAIT: [&str; 7] = ["-w", "1", "--", "flock", "-s", GATE, "true"];
+const TRUE: [&str; 4] = ["-w", "1", "--", "true"];
+
+/// Returns the rows of `supervisor ps`.
+fn supervisors(stage: &Stage) -> Vec<Value> {
+    let said = stage.say("ps", &["--format", "json"]);
+    let lines = said.ends(0).out.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn states(stage: &Stage) -> Vec<String> {
+    let state = |row: &Value| row["state"].as_str().unwrap().to_owned();
+    supervisors(stage).iter().map(state).collect()
+}
+
+/// Starts supervisors, and returns when each of them answers.
+fn work<const N: usize>(stage: &Stage, arguments: &[&str]) -> [Run; N] {
+    if stage.redis_cli(&["exists", "{jobs}:meta"]) == "0" {
+        stage.put(&["first"]);
+    }
+    let before = supervisors(stage).len();
+    let runs = [(); N].map(|()| stage.start("work", arguments));
+    let are_there = || {
+        let rows = supervisors(stage);
+        rows.len() == before + N && rows.iter().all(|row| row["workers"].is_u64())
+    };
+    until("all are there", are_there);
+    runs
+}
+
+fn a_pause_is_that_of_all_and_of_those_who_come_later() {
+    let stage = Stage::new();
+    let _works: [Run; 2] = work(&stage, &TRUE);
+    stage.await_status("unfinished", 0);
+    let paused = stage.say("pause", &[]);
+    paused.ends(0).prints("paused: nothing more is begun\n");
+    assert_eq!(states(&stage), ["paused"; 2]);
+    let _third: [Run; 1] = work(&stage, &TRUE);
+    assert_eq!(states(&stage), ["paused"; 3]);
+    stage.put(&["a", "b", "c"]);
+    stage.say("wait", &["--all", "--timeout", "300ms"]).ends(2);
+    let status = stage.status();
+    assert_eq!(
+        (&status["untaken"], &status["pending"]),
+        (&3.into(), &0.into())
+    );
+    let resumed = stage.say("resume", &["--format", "json"]);
+    let resumed: Value = serde_json::from_str(&resumed.ends(0).out).unwrap();
+    assert_eq!(resumed["resumed"], true);
+    assert_eq!(resumed["supervisors"].as_array().unwrap().len(), 3);
+    stage.say("join", &[]).ends(0);
+    assert_eq!(states(&stage), ["running"; 3]);
+}
+
+fn what_was_begun_goes_on_in_a_pause() {
+    let stage = Stage::new();
+    let gate = stage.gate();
+    stage.put(&["a", "b", "c"]);
+    let _work: [Run; 1] = work(&stage, &WAIT);
+    stage.await_status("pending", 1);
+    stage.say("pause", &[]).ends(0);
+    gate.open();
+    stage.say("wait", &["1"]).ends(0).prints("1 done\n");
+    assert_eq!(stage.status()["untaken"], 2);
+    stage.say("resume", &[]).ends(0).prints("resumed\n");
+    stage.say("join", &[]).ends(0);
+}
+
+fn workers(stage: &Stage) -> Vec<u64> {
+    let rows = supervisors(stage);
+    rows.iter()
+        .map(|row| row["workers"].as_u64().unwrap())
+        .collect()
+}
+
+fn each_supervisor_gets_so_many_workers() {
+    let stage = Stage::new();
+    let _works: [Run; 2] = work(&stage, &TRUE);
+    stage.say("scale", &["3"]).ends(0).prints("6 workers\n");
+    assert_eq!(workers(&stage), [3, 3]);
+    stage.say("scale", &["-2"]).ends(0).prints("2 workers\n");
+    assert_eq!(workers(&stage), [1, 1]);
+    let more = stage.say("scale", &["+1", "--format", "json"]);
+    let more: Value = serde_json::from_str(&more.ends(0).out).unwrap();
+    assert_eq!((&more["workers"], workers(&stage)), (&4.into(), vec![2, 2]));
+}
+
+fn all_workers_are_replaced() {
+    let stage = Stage::new();
+    let [work]: [Run; 1] = work(&stage, &["-w", "1", "--", "sh", "-c", "echo $PPID >>pids"]);
+    until("one was at work", || stage.lines("pids").len() == 1);
+    let reloaded = stage.say("reload", &[]);
+    reloaded.ends(0).prints("reloaded: all workers are new\n");
+    stage.put(&["second"]);
+    until("another is", || stage.lines("pids").len() == 2);
+    let pids = stage.lines("pids");
+    assert_ne!(pids[0], pids[1]);
+    drop(work);
+}
+
+fn all_supervisors_stop_and_give_back_what_waits() {
+    let stage = Stage::new();
+    let gate = stage.gate();
+    stage.put(&["a", "b", "c"]);
+    let mut works: [Run; 2] = work(&stage, &WAIT);
+    stage.await_status("pending", 2);
+    let mut stop = stage.start("stop", &[]);
+    until("they have heard of it", || {
+        states(&stage).iter().all(|state| state != "running")
+    });
+    gate.open();
+    assert_eq!(stop.line().unwrap(), "stopped");
+    assert_eq!(stop.end().0, Some(0));
+    for work in &mut works {
+        assert_eq!(
+            work.end().0,
+            Some(128 + Signal::SIGTERM as i32),
+            "as by the signal"
+        );
+    }
+    let status = stage.status();
+    assert_eq!(
+        (&status["done"], &status["untaken"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(status["supervisors"], Value::Array(Vec::new()));
+}
+
+fn a_stop_now_ends_what_has_begun() {
+    let stage = Stage::new();
+    let _gate = stage.gate();
+    stage.put(&["a"]);
+    let [mut work]: [Run; 1] = work(&stage, &WAIT);
+    stage.await_status("pending", 1);
+    stage.say("stop", &["--now"]).ends(0).prints("stopped\n");
+    work.end();
+    let status = stage.status();
+    assert_eq!(
+        (&status["done"], &status["untaken"]),
+        (&0.into(), &1.into())
+    );
+}
+
+fn a_supervisor_without_a_socket_obeys_too() {
+    let stage = Stage::new();
+    let words = ["-w", "1", "--no-control", "--", "true"];
+    let [mut work]: [Run; 1] = work(&stage, &words);
+    stage.say("scale", &["2"]).ends(0).prints("2 workers\n");
+    stage.say("stop", &[]).ends(0).prints("stopped\n");
+    work.end();
+}
+
+/// Two supervisors whose items are taken over after a second. The second one stands still.
+fn one_that_stands_still(stage: &Stage) -> [Run; 2] {
+    let works = work(stage, &["--lease", "2s", "-w", "1", "--", "true"]);
+    let [_, still] = &works;
+    send(still.pid(), Signal::SIGSTOP);
+    works
+}
+
+fn one_that_is_killed_before_it_obeys_is_not_waited_for() {
+    let stage = Stage::new();
+    let [_there, still] = one_that_stands_still(&stage);
+    let mut pause = stage.start("pause", &[]);
+    until("it is ordered", || {
+        stage.redis_cli(&["xlen", "{jobs}:orders"]) != "0"
+            && stage.redis_cli(&["hget", "{jobs}:meta", "paused"]) == "1:1"
+    });
+    still.kill();
+    assert_eq!(pause.line().unwrap(), "paused: nothing more is begun");
+    let (code, err) = pause.end();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        err.contains("it is not heard of any more, and not waited for"),
+        "{err}"
+    );
+    stage.put(&["a"]);
+    stage.say("wait", &["--all", "--timeout", "300ms"]).ends(2);
+}
+
+fn one_that_is_killed_before_it_stops_is_not_waited_for() {
+    let stage = Stage::new();
+    let [mut there, still] = one_that_stands_still(&stage);
+    let mut stop = stage.start("stop", &[]);
+    there.end();
+    still.kill();
+    assert_eq!(stop.line().unwrap(), "stopped");
+    let (code, err) = stop.end();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("it is not heard of any more"), "{err}");
+}
+
+fn one_that_lives_and_does_not_answer_is_named() {
+    let stage = Stage::new();
+    let _work: [Run; 1] = work(&stage, &TRUE);
+    // It is of no version that knows orders.
+    let words = ["xgroup", "createconsumer", STREAM, "dishrack", "old-1-ab"];
+    assert_eq!(stage.redis_cli(&words), "1");
+    let scale = stage.say("scale", &["2"]);
+    scale.ends(2).prints("2 workers\n");
+    scale.tells("old-1-ab: it lives, and has not answered for 10 s");
+}
+
+fn where_nobody_works_a_pause_is_kept_and_nobody_is_scaled() {
+    let stage = Stage::new();
+    stage.put(&["a"]);
+    stage
+        .say("pause", &[])
+        .ends(0)
+        .prints("paused: nothing more is begun\n");
+    for words in [&["scale", "2"][..], &["reload"], &["stop"]] {
+        let said = stage.say(words[0], &words[1..]);
+        said.ends(2).tells("nobody works on the stream");
+    }
+    let _work: [Run; 1] = work(&stage, &TRUE);
+    assert_eq!(states(&stage), ["paused"]);
+    stage.say("resume", &[]).ends(0);
+    stage.say("join", &[]).ends(0);
+}
+
+fn supervisors_are_listed_as_runs_are() {
+    let stage = Stage::new();
+    let [work]: [Run; 1] = work(&stage, &["-w", "2", "--name", "washing-up", "--", "true"]);
+    stage.await_status("unfinished", 0);
+    let rows = supervisors(&stage);
+    let row = &rows[0];
+    assert_eq!(
+        (&row["pid"], &row["run"]),
+        (&work.pid().into(), &"washing-up".into())
+    );
+    let page = stage.say("ps", &[]);
+    let lines: Vec<&str> = page.ends(0).out.lines().collect();
+    let words: Vec<&str> = lines[0].split_whitespace().collect();
+    assert_eq!(words, ["NAME", "PID", "STATE", "DONE", "WORKERS", "UP"]);
+    let pid = work.pid().to_string();
+    let words: Vec<&str> = lines[1].split_whitespace().collect();
+    assert_eq!(
+        words[1..7],
+        [&*pid, "running", "1", "of", "1", "2"],
+        "{}",
+        page.out
+    );
+    // It is not heard of any more.
+    send(work.pid(), Signal::SIGSTOP);
+    assert_eq!(states(&stage), ["silent"]);
+    send(work.pid(), Signal::SIGCONT);
+}
