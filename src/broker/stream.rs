@@ -20,8 +20,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
+pub(crate) use self::orders::ObeyOrder;
 use self::orders::OrderDesk;
-pub(crate) use self::orders::{ObeyOrder, OrderOutcome};
+#[cfg(feature = "control")]
+pub(crate) use self::orders::OrderOutcome;
 use super::core::Core;
 use super::doorbells::WriterDoorbell;
 use super::monitor::{Monitor, sleep, with_guard};

@@ -314,7 +314,11 @@ impl StreamClient {
 
     /// Makes a dead letter an item that waits again.
     pub(crate) fn retry(&self, id: ItemId) -> Result<Value, NoAnswer> {
-        match self.stream.revive(id).map_err(|why| failed(why.to_string()))? {
+        match self
+            .stream
+            .revive(id)
+            .map_err(|why| failed(why.to_string()))?
+        {
             Some(_) => Ok(json!({"number": id.0, "retried": true})),
             None => Err(RequestFailure::no_dead_letter(id.0).into()),
         }
