@@ -15,7 +15,7 @@ mod failures;
 mod folder;
 mod follow;
 mod gate;
-mod item;
+pub(crate) mod item;
 mod keys;
 mod output;
 mod puts;

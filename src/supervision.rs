@@ -36,6 +36,7 @@ use std::time::Duration;
 
 pub use builder::Builder;
 pub use map::Map;
+pub use spawn::StartMethod;
 pub use status::{DeathCause, PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
 
 use self::pool::Pool;

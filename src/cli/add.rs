@@ -104,7 +104,7 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
         name: command.name.clone(),
     };
     // What the queue would refuse is refused before it is started.
-    OwnCommand::read(own.line().as_bytes())
+    OwnCommand::read(own.line().as_bytes()).map_err(|why| why.to_string())
 }
 
 /// Reads `NAME=VALUE`, or `NAME` with the value that it has here.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::control::item::failed_attempt;
 use crate::observe::last_cause;
 use crate::observe::text::{harmless, printable};
 use crate::{Failure, ItemId};
@@ -84,17 +85,8 @@ fn add_history(object: &mut Value, name: &str, history: &[Failure]) {
 }
 
 fn entry(failure: &Failure) -> Value {
-    let scene = &failure.scene;
-    let has_begun = !scene.worker.is_empty();
-    json!({
-        "attempt": failure.attempt,
-        "cause": failure.cause.to_string(),
-        "worker": has_begun.then_some(&scene.worker),
-        "pid": has_begun.then_some(scene.pid),
-        "started": has_begun.then(|| UtcTime(scene.started).to_string()),
-        "ended": UtcTime(scene.ended).to_string(),
-        "stderr": scene.stderr,
-    })
+    let time = |at| UtcTime(at).to_string().into();
+    failed_attempt(failure, ["started", "ended"], time)
 }
 
 /// A time since 1970 in the form of RFC 3339, in UTC and to the millisecond.

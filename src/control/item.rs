@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::output::{AttemptEnding, exit_of};
@@ -12,29 +11,6 @@ use dishrack_core::ledger::{Exit, Failure};
 
 /// The longest name in a list, in letters.
 const NAME_MAX: usize = 200;
-
-/// The word for a state, as it is asked for.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum StateWord {
-    Waiting,
-    Running,
-    Resting,
-    Dead,
-    Done,
-}
-
-impl From<StateWord> for ItemState {
-    fn from(word: StateWord) -> Self {
-        match word {
-            StateWord::Waiting => ItemState::Waiting,
-            StateWord::Running => ItemState::Running,
-            StateWord::Resting => ItemState::Resting,
-            StateWord::Dead => ItemState::Dead,
-            StateWord::Done => ItemState::Done,
-        }
-    }
-}
 
 /// Returns an item as one of many. `ending` is what is kept of its end.
 pub(super) fn line(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
@@ -89,16 +65,30 @@ fn exit(item: &ItemInfo) -> Option<Value> {
 }
 
 fn entry(failure: &Failure) -> Value {
+    let time = |at| micros(at).into();
+    let mut entry = failed_attempt(failure, ["started_us", "ended_us"], time);
+    if let Value::Object(fields) = &mut entry {
+        let exit = failure.cause.exit().and_then(exit_of);
+        fields.shift_insert(2, "exit".into(), exit.into());
+    }
+    entry
+}
+
+/// Returns a failed attempt, with its times under these names, in the form that `time` gives them.
+pub(crate) fn failed_attempt(
+    failure: &Failure,
+    [started, ended]: [&str; 2],
+    time: impl Fn(Duration) -> Value,
+) -> Value {
     let scene = &failure.scene;
     let has_begun = !scene.worker.is_empty();
     json!({
         "attempt": failure.attempt,
         "cause": failure.cause.to_string(),
-        "exit": failure.cause.exit().and_then(exit_of),
         "worker": has_begun.then_some(&scene.worker),
         "pid": has_begun.then_some(scene.pid),
-        "started_us": has_begun.then(|| micros(scene.started)),
-        "ended_us": micros(scene.ended),
+        (started): has_begun.then(|| time(scene.started)),
+        (ended): time(scene.ended),
         "stderr": scene.stderr,
     })
 }

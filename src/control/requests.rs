@@ -26,7 +26,7 @@ use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::{FAILURES_MAX, LatestFailures};
 use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
-use super::item::{self, StateWord};
+use super::item;
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
@@ -223,7 +223,7 @@ const LIST_MAX: usize = 1000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    state: Option<StateWord>,
+    state: Option<ItemState>,
     limit: Option<usize>,
     after: Option<u64>,
 }
@@ -236,7 +236,7 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
         let message = format!("limit: {limit} is not between 1 and {LIST_MAX}");
         return Err(RequestFailure::bad("bad_query", message));
     }
-    let (state, after) = (query.state.map(ItemState::from), query.after.unwrap_or(0));
+    let (state, after) = (query.state, query.after.unwrap_or(0));
     let items = api.block(move |api| api.target.items(state, ItemId(after), limit));
     let items = items.await??;
     let is_full = items.len() == limit;

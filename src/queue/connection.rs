@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::far::FramedItem;
+use super::far::{ArrivedBody, ArrivedItem};
 use crate::broker::Deadline;
 use crate::error::Kind;
 use crate::handler::copies;
@@ -49,9 +49,9 @@ pub(super) struct QueueConnection {
 
 #[derive(Debug, Default)]
 struct Replies {
-    answers: HashMap<u64, Answer<FramedItem>>,
+    answers: HashMap<u64, Answer<ArrivedItem>>,
     /// The items that came for a request before its answer.
-    items: HashMap<u64, Vec<FramedItem>>,
+    items: HashMap<u64, Vec<ArrivedItem>>,
     is_read: bool,
     /// The reason why there will be no more, once that is so.
     end: Option<String>,
@@ -103,7 +103,7 @@ impl QueueConnection {
         wait: Wait,
         item: Payload,
         deadline: Deadline,
-    ) -> Result<Answer<FramedItem>, Kind> {
+    ) -> Result<Answer<ArrivedItem>, Kind> {
         if item.len() > ITEM_BYTES_MAX {
             let (bytes, bytes_max) = (item.len() as u64, ITEM_BYTES_MAX as u64);
             return Err(Refusal::TooLarge { bytes, bytes_max }.into());
@@ -116,7 +116,11 @@ impl QueueConnection {
     }
 
     /// Asks for what is no item, and waits for the answer until the deadline.
-    pub(super) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Result<Answer<FramedItem>, Kind> {
+    pub(super) fn ask(
+        &self,
+        ask: Ask<'_>,
+        deadline: Deadline,
+    ) -> Result<Answer<ArrivedItem>, Kind> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.write(OutFrame::of(&Up::Ask { request, ask }))?;
         self.wait_for(request, deadline)
@@ -128,7 +132,7 @@ impl QueueConnection {
         wait: Wait,
         at_most: u32,
         deadline: Deadline,
-    ) -> Result<Result<Vec<FramedItem>, Answer<FramedItem>>, Kind> {
+    ) -> Result<Result<Vec<ArrivedItem>, Answer<ArrivedItem>>, Kind> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         let ask = Ask::Get { wait, at_most };
         self.write(OutFrame::of(&Up::Ask { request, ask }))?;
@@ -146,7 +150,7 @@ impl QueueConnection {
 
     /// Waits for the answer. At the deadline the request is cancelled, and the answer tells if that
     /// came too late.
-    fn wait_for(&self, request: u64, deadline: Deadline) -> Result<Answer<FramedItem>, Kind> {
+    fn wait_for(&self, request: u64, deadline: Deadline) -> Result<Answer<ArrivedItem>, Kind> {
         let mut until = match deadline {
             Deadline::Until(until) => Some(until),
             Deadline::None | Deadline::Forever => None,
@@ -287,15 +291,15 @@ impl Stoppable for QueueConnection {
     }
 }
 
-fn framed(item: Given<'_>) -> Result<FramedItem, String> {
+fn framed(item: Given<'_>) -> Result<ArrivedItem, String> {
     let Body::Inline(bytes) = item.body else {
         return Err("it sent an item without its bytes".into());
     };
-    Ok(FramedItem {
+    Ok(ArrivedItem {
         ordinal: item.ordinal,
         id: item.id,
         attempt: item.attempt,
-        body: bytes.to_vec(),
+        body: ArrivedBody::Frame(bytes.to_vec()),
     })
 }
 

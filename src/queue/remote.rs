@@ -176,8 +176,7 @@ impl FarEnd for RemoteQueue {
             Wait::No => Deadline::lasting(RECALL),
         };
         let items = self.connection()?.ask_items(wait, at_most, deadline)?;
-        let items = items.map_err(kind_of)?;
-        Ok(items.into_iter().map(ArrivedItem::Frame).collect())
+        items.map_err(kind_of)
     }
 
     fn take(&self, _: &ArrivedItem, decode: &mut dyn FnMut()) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::spawn::Launch;
+use super::spawn::{Launch, StartMethod};
 use crate::broker::{Comparison, NameItems};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
@@ -23,7 +23,7 @@ use crate::payload::reason;
 use crate::queue::destination::{Destination, going};
 use crate::sys::stderr::{self, Outlet};
 use dishrack_core::ledger::Copies;
-use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart, StartMethod};
+use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart};
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
 /// [`Supervisor::builder`](crate::Supervisor::builder).

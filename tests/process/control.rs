@@ -13,6 +13,7 @@ use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use crate::http::{ask, connect};
+use crate::place::Place;
 use crate::support::{is_alive, send, until};
 
 crate::trials! {
@@ -34,11 +35,6 @@ crate::trials! {
     ten_thousand_connections_harm_nobody,
 }
 
-/// A folder with the sockets of some runs, in which their commands run.
-pub(crate) struct Place {
-    folder: tempfile::TempDir,
-}
-
 /// A run that is killed when the test is over.
 pub(crate) struct Started(pub(crate) Child);
 
@@ -51,15 +47,6 @@ impl Drop for Started {
 }
 
 impl Place {
-    pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Place { folder }
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     pub(crate) fn socket(&self, name: &str) -> PathBuf {
         self.path(&format!("dishrack/{name}.sock"))
     }

@@ -39,6 +39,7 @@ mod memory;
 mod million;
 mod nine_failures;
 mod orphans;
+mod place;
 mod progress;
 mod reliance;
 mod roles;

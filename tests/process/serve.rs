@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::control::{Place, Started, finish};
+use crate::control::{Started, finish};
+use crate::place::Place;
 use crate::support::{is_alive, send, until};
 
 crate::trials! {

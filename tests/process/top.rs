@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::control::Place;
+use crate::place::Place;
 use crate::support::{is_alive, state, until};
 use crate::terminal::Terminal;
 

@@ -1,19 +1,55 @@
-//! Ends of many deliveries at once, which their holder names one by one.
-//!
-//! What a worker settles in its order has its ends by
-//! [`handle_done_through`](super::Ledger::handle_done_through). Both make no reports: the caller sees to
-//! it that nobody waits for a single one.
+//! Ends of many deliveries at once, to one holder. There are no reports of them: the caller sees to it that
+//! nobody waits for a single one.
 
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::leases::Lease;
-use super::{Ballot, HolderId, Ledger, Scene, Token, Weight};
+use super::outbox::Outbox;
+use super::{Ballot, Handed, HolderId, Ledger, Scene, Token, Weight};
+
+/// The deliveries of a run that are done, as their leases end one by one.
+struct EndedRun {
+    count: u64,
+    /// The last delivery that was known to be begun before, and the number of those up to it.
+    known: u64,
+    begun: u64,
+    weight: usize,
+    /// Those of copies, whose ends depend on each other.
+    copies: Vec<Handed>,
+}
+
+impl EndedRun {
+    fn after(known: u64) -> Self {
+        EndedRun {
+            count: 0,
+            known,
+            begun: 0,
+            weight: 0,
+            copies: Vec::new(),
+        }
+    }
+
+    fn add<P: Weight + Clone, R>(
+        &mut self,
+        token: Token,
+        lease: &Lease<P>,
+        outbox: &mut Outbox<P, R>,
+    ) {
+        self.count += 1;
+        self.begun += u64::from(token.ordinal <= self.known);
+        self.weight += lease.entry.payload.weight();
+        match lease.copy {
+            Some(_) => self.copies.push(token.handed(lease)),
+            None => outbox.done(lease.entry.id),
+        }
+    }
+}
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
-    /// Settles a run of a holder's deliveries as done; `service` is the mean time of one. Returns the
-    /// ordinals of those that were settled or lost before, for which nothing is changed.
+    /// Settles a run of deliveries as done that their holder names; `service` is the mean time of one. Returns the ordinals of those that were settled or lost before, for which
+    /// nothing is changed.
     pub fn handle_done_run(
         &mut self,
         holder: HolderId,
@@ -21,21 +57,11 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         service: Duration,
     ) -> Vec<u64> {
         self.note_settled(Token::of(holder, *run.end()));
-        let known = self.consumers.begun(holder);
-        let (mut count, mut begun, mut weight) = (0, 0, 0);
-        let (mut copies, mut late) = (Vec::new(), Vec::new());
+        let mut ended = EndedRun::after(self.consumers.begun(holder));
+        let mut late = Vec::new();
         for ordinal in run {
             let token = Token { holder, ordinal };
-            let look = |lease: &Lease<P>| {
-                let id = lease.entry.id;
-                count += 1;
-                begun += u64::from(token.ordinal <= known);
-                weight += lease.entry.payload.weight();
-                match lease.copy {
-                    Some(_) => copies.push(token.handed(lease)),
-                    None => self.outbox.done(id),
-                }
-            };
+            let look = |lease: &Lease<P>| ended.add(token, lease, &mut self.outbox);
             if self.leases.end(token, look).is_none() {
                 late.push(ordinal);
             }
@@ -43,6 +69,43 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         for ordinal in &late {
             self.handle_late(Token::of(holder, *ordinal));
         }
+        self.end_run(holder, ended, service);
+        late
+    }
+
+    /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
+    /// that it did not settle otherwise are done. `service` is the mean time of one.
+    pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
+        let Some(run) = self.consumers.settle_through(holder, through) else {
+            return;
+        };
+        let mut ended = EndedRun::after(self.consumers.begun(holder));
+        let mut late = Vec::new();
+        self.consumers.begin(holder, through, 0);
+        self.leases.remove_run(holder, run, |ordinal, lease| {
+            let token = Token { holder, ordinal };
+            if let Some(lease) = lease {
+                ended.add(token, lease, &mut self.outbox);
+            } else if !self.revoked.is_empty() {
+                late.push(token);
+            }
+        });
+        for token in late {
+            if self.revoked.contains_key(&token) {
+                self.handle_late(token);
+            }
+        }
+        self.end_run(holder, ended, service);
+    }
+
+    fn end_run(&mut self, holder: HolderId, ended: EndedRun, service: Duration) {
+        let EndedRun {
+            count,
+            begun,
+            weight,
+            copies,
+            known: _,
+        } = ended;
         let items = count - copies.len() as u64;
         self.done += items;
         self.note_over(items);
@@ -51,7 +114,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         for handed in copies {
             self.copy_done(handed, service, None, Scene::default());
         }
-        late
     }
 }
 
