@@ -48,8 +48,8 @@ impl EndedRun {
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
-    /// Settles a run of deliveries as done that their holder names; `service` is the mean time of one. Returns the ordinals of those that were settled or lost before, for which
-    /// nothing is changed.
+    /// Settles a run of deliveries as done that their holder names; `service` is the mean time of one.
+    /// Returns the ordinals of those that were settled or lost before, for which nothing is changed.
     pub fn handle_done_run(
         &mut self,
         holder: HolderId,
