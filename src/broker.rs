@@ -22,6 +22,7 @@ mod items;
 mod locals;
 mod mailboxes;
 mod monitor;
+mod outcomes;
 mod pauses;
 mod poll;
 mod product;
@@ -36,7 +37,6 @@ mod stream;
 mod timer;
 mod traffic;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
@@ -518,50 +518,6 @@ impl Broker {
     /// Returns `true` if callers get through within this time.
     pub(crate) fn is_free_within(&self, time: Duration) -> bool {
         self.monitor.is_free_within(time)
-    }
-
-    pub(crate) fn open_mailbox(&self) -> MailboxKey {
-        self.lock().mailboxes.open()
-    }
-
-    pub(crate) fn close_mailbox(&self, key: MailboxKey) {
-        self.lock().mailboxes.close(key);
-    }
-
-    /// Waits for outcomes of a `map`, and moves all that are there into an empty queue.
-    ///
-    /// # Errors
-    /// No more outcomes will come.
-    pub(crate) fn take_outcomes(
-        &self,
-        mailbox: MailboxKey,
-        into: &mut VecDeque<(u32, ItemEnd)>,
-    ) -> Result<(), Kind> {
-        let (mut has_polled, mut recheck) = (false, Recheck::begin());
-        loop {
-            self.drive_inline();
-            let mut core = self.lock_seeing();
-            let arrived = core.mailboxes.doorbell(mailbox).ok_or(Refusal::Closed)?;
-            core.mailboxes.take_outcomes(mailbox, into);
-            if !into.is_empty() {
-                return Ok(());
-            }
-            if let Some(kind) = core.loss_of(mailbox) {
-                return Err(kind);
-            }
-            if self.has_inline_work(&core) {
-                continue;
-            }
-            if !std::mem::replace(&mut has_polled, true) {
-                drop(self.poll(core));
-            } else {
-                has_polled = false;
-                let deadline = self.limit_of_wait(&core, Deadline::Forever, &mut recheck)?;
-                core.mailboxes.await_outcome(mailbox, true);
-                core = sleep(&arrived, core, deadline).0;
-                core.mailboxes.await_outcome(mailbox, false);
-            }
-        }
     }
 }
 

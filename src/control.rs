@@ -22,6 +22,7 @@ mod puts;
 mod requests;
 #[cfg(feature = "cli")]
 pub(crate) mod runs;
+mod search;
 mod server;
 mod socket;
 mod status;

@@ -179,7 +179,7 @@ impl Setup {
 
 /// Serves commands. The first call of `main` calls this.
 pub(crate) fn serve(roles: &mut Roles) {
-    roles.handler_until(run, end);
+    roles.handler_between(|| {}, run, end);
 }
 
 static POST: Mutex<Option<ServerSlot>> = Mutex::new(None);

@@ -91,8 +91,8 @@ pub use queue::{
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, DeathCause, Map, PoolStatus, RunState, StartMethod, Supervisor, WorkerDeath,
-    WorkerInfo, WorkerState,
+    Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, StartMethod, Submitter,
+    Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]

@@ -18,7 +18,7 @@ mod handle;
 mod items;
 mod join_all;
 mod observer;
-mod put_many;
+pub(crate) mod put_many;
 #[cfg(feature = "control")]
 pub(crate) mod put_while;
 mod put_with;
@@ -522,12 +522,7 @@ impl<T> JoinableQueue<T> {
     /// # Errors
     /// `is_journal` or `is_shared` when the journal or Redis has failed; and in a worker process.
     pub fn cancel(&self, id: ItemId) -> Result<bool, Error> {
-        let broker = self.broker()?;
-        // An item that is being written down can be cancelled only after that.
-        self.sync()?;
-        let is_cancelled = broker.with(|core| core.cancel(id));
-        broker.sync_all().map_err(Error)?;
-        Ok(is_cancelled)
+        self.broker()?.cancel(id).map_err(Error)
     }
 }
 

@@ -23,6 +23,7 @@ mod processes;
 mod reap;
 mod spawn;
 mod status;
+mod submit;
 #[cfg(feature = "tasks")]
 mod tasks;
 mod threads;
@@ -37,7 +38,10 @@ use std::time::Duration;
 pub use builder::Builder;
 pub use map::Map;
 pub use spawn::StartMethod;
-pub use status::{DeathCause, PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
+pub use status::{
+    DeathCause, EndedWorker, PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState,
+};
+pub use submit::{ItemEnded, Submitter};
 
 use self::pool::Pool;
 use crate::broker::{Broker, Deadline};
@@ -299,6 +303,38 @@ impl<T, R> Supervisor<T, R> {
     #[must_use]
     pub fn status(&self) -> PoolStatus {
         self.pool.status()
+    }
+
+    /// Waits until it has no workers any more, and none will come: they have ended by themselves and
+    /// are not started again, were given up or were stopped. It asks none of them to end. Returns
+    /// `false` if the time is over first. What they held is on the queue again then.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use dishrack::{JoinableQueue, Restart, Supervisor};
+    ///
+    /// let queue = JoinableQueue::<u32>::unbounded();
+    /// let pool = Supervisor::builder()
+    ///     .threads(1)
+    ///     .restart(Restart::Temporary)
+    ///     .worker(&queue, |queue| while queue.get().is_ok_and(|item| item.task_done().is_ok()) {})?;
+    /// assert!(!pool.wait_timeout(Duration::ZERO));
+    /// queue.close();
+    /// assert!(pool.wait_timeout(Duration::from_secs(60)));
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    #[must_use]
+    pub fn wait_timeout(&self, time: Duration) -> bool {
+        self.pool.wait_until_over(Deadline::lasting(time))
+    }
+
+    /// Waits until each worker has a process, or is over: then [`status`](Self::status) tells all
+    /// their pids. Returns `false` if the time is over first. Threads and tasks have none to wait for.
+    #[must_use]
+    pub fn wait_started_timeout(&self, time: Duration) -> bool {
+        self.pool.wait_until_started(Deadline::lasting(time))
     }
 
     /// Returns the number of workers that were started again.

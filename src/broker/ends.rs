@@ -29,6 +29,35 @@ impl Acknowledger for Broker {
     }
 }
 
+impl Broker {
+    /// Cancels an item, and returns when that is durable; `false` if there was nothing to cancel.
+    pub(crate) fn cancel(&self, id: ItemId) -> Result<bool, Kind> {
+        Ok(self.cancel_each(&[id])? > 0)
+    }
+
+    /// Does so with each of these, and returns the number of those that were cancelled.
+    pub(crate) fn cancel_each(&self, ids: &[ItemId]) -> Result<u64, Kind> {
+        self.end_each(ids, Core::cancel)
+    }
+
+    /// Cancels those of these that nobody has been given, and returns their number.
+    pub(crate) fn withdraw_each(&self, ids: &[ItemId]) -> Result<u64, Kind> {
+        self.end_each(ids, Core::withdraw)
+    }
+
+    fn end_each(
+        &self,
+        ids: &[ItemId],
+        end: impl Fn(&mut Core, ItemId) -> bool,
+    ) -> Result<u64, Kind> {
+        // An item that is being written down can be ended only after that.
+        self.sync_accepted()?;
+        let ended = self.with(|core| ids.iter().filter(|id| end(core, **id)).count());
+        self.sync_all()?;
+        Ok(ended as u64)
+    }
+}
+
 impl Core {
     /// Cancels an item. Returns `false` if there was nothing to cancel.
     pub(crate) fn cancel(&mut self, id: ItemId) -> bool {
@@ -41,6 +70,14 @@ impl Core {
             Cancelled::Leased(handed) => self.revoke(&handed, false),
         }
         true
+    }
+
+    /// Cancels an item that nobody has been given. Returns `false` if somebody has, or it has its end.
+    pub(crate) fn withdraw(&mut self, id: ItemId) -> bool {
+        // What a worker of this process has done is done.
+        self.drain_locals();
+        let scene = Scene::ended_at(self.emitter.now_unix());
+        self.dispatcher.ledger.handle_withdraw(id, scene)
     }
 
     /// Replaces a worker that has had all its deliveries.

@@ -1,4 +1,4 @@
-//! The mailboxes in which outcomes of a `map` arrive, one for each running `map`.
+//! The mailboxes in which outcomes arrive, one for each running `map` and each `Submitter`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,13 +22,15 @@ struct Mailbox {
     arrived: Arc<Condvar>,
     sleepers: usize,
     is_cut_off: bool,
+    /// True if a dead letter that was told here is kept nowhere else.
+    has_letters: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Mailboxes(SlotMap<MailboxKey, Mailbox>);
 
 impl Mailboxes {
-    /// Returns `true` if no `map` is under way.
+    /// Returns `true` if nobody is told of outcomes.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -39,6 +41,24 @@ impl Mailboxes {
 
     pub(super) fn close(&mut self, key: MailboxKey) {
         self.0.remove(key);
+    }
+
+    pub(super) fn keep_no_letters(&mut self, key: MailboxKey) {
+        if let Some(mailbox) = self.0.get_mut(key) {
+            mailbox.has_letters = true;
+        }
+    }
+
+    /// Returns `true` if a dead letter that is told there is to be kept nowhere else.
+    pub(super) fn has_letters(&self, reply: Option<ReplyTo>) -> bool {
+        let mailbox = reply.and_then(|reply| self.0.get(reply.mailbox));
+        mailbox.is_some_and(|mailbox| mailbox.has_letters)
+    }
+
+    pub(super) fn notify(&self, key: MailboxKey) {
+        if let Some(mailbox) = self.0.get(key) {
+            mailbox.arrived.notify_all();
+        }
     }
 
     pub(super) fn deliver(&mut self, reply: Option<ReplyTo>, outcome: impl FnOnce() -> ItemEnd) {

@@ -79,6 +79,16 @@ impl Broker {
         Ok(())
     }
 
+    /// Waits until all items that were accepted so far are durable.
+    pub(crate) fn sync_accepted(&self) -> Result<(), Kind> {
+        let last = self.read(|core| match core.dispatcher.ledger.is_broken() {
+            // Items that were not durable do not count any more, and none will be durable.
+            true => u64::MAX,
+            false => core.dispatcher.ledger.counts().accepted,
+        });
+        self.sync(ItemId(last))
+    }
+
     /// Waits until all changes so far are durable and reported, whatever changes meanwhile. The
     /// error is that they never will be.
     pub(crate) fn sync_all(&self) -> Result<(), Kind> {

@@ -208,10 +208,13 @@ impl Core {
             self.dispatcher.ledger.handle_hold();
         }
         let outcome = history.clone();
+        let is_kept_there = self.mailboxes.has_letters(payload.reply());
         self.mailboxes
             .deliver(payload.reply(), || ItemEnd::Dead(id, outcome));
         // Other backends learn of it by what is committed or told.
-        if let Storage::Memory(letters) = &self.storage {
+        if let Storage::Memory(letters) = &self.storage
+            && !is_kept_there
+        {
             letters.keep(DeadLetter::new(id, payload.body.to_stored(), history));
         }
     }

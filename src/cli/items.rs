@@ -14,7 +14,7 @@ use super::exit_codes::{RunError, code};
 use super::letter::UtcTime;
 use crate::ItemState;
 use crate::control::client::Client;
-use crate::observe::text::{harmless, printable};
+use crate::observe::text::{attempts_in_words, harmless, printable};
 
 /// The number of items that are asked for at a time.
 const PAGE: u64 = 1000;
@@ -146,7 +146,7 @@ fn line(item: &Value) -> String {
         number(&item["number"]).to_string(),
         text(&item["state"]).to_owned(),
         printable(item["item"].as_str().unwrap_or("-")).into_owned(),
-        format!("{} attempts", number(&item["attempts"])),
+        attempts_in_words(number(&item["attempts"])),
         printable(&more).into_owned(),
     ];
     fields.join("\t").trim_end().to_owned() + "\n"

@@ -31,6 +31,32 @@ fn name<'a>(item: &'a ItemInfo, ending: Option<&'a AttemptEnding>) -> Option<&'a
     item.name.as_deref().or(ending.map(|ending| &*ending.item))
 }
 
+/// A text that is looked for in items: in any case, in their names and last causes; or a number.
+#[derive(Debug)]
+pub(super) struct SoughtText(String);
+
+impl SoughtText {
+    pub(super) fn new(text: &str) -> Self {
+        SoughtText(text.to_lowercase())
+    }
+
+    /// Returns `true` if an item has it. `ending` returns what is kept of its end.
+    pub(super) fn is_in(
+        &self,
+        item: &ItemInfo,
+        ending: impl FnOnce() -> Option<AttemptEnding>,
+    ) -> bool {
+        let has = |text: &str| text.to_lowercase().contains(&self.0);
+        let is_named = match &item.name {
+            Some(name) => has(name),
+            // Of one that is done only the end has the name.
+            None => ending().is_some_and(|ending| has(&ending.item)),
+        };
+        let is_caused = || !item.history.is_empty() && has(&last_cause(&item.history));
+        is_named || self.0.parse() == Ok(item.number.0) || is_caused()
+    }
+}
+
 fn attempts(item: &ItemInfo, ending: Option<&AttemptEnding>) -> u32 {
     ending.map_or(item.attempts, |ending| item.attempts.max(ending.attempt))
 }

@@ -7,11 +7,11 @@ use dishrack_core::ledger::{Copies, Weight};
 use super::{INLINE_BYTES_MAX, Payload};
 
 slotmap::new_key_type! {
-    /// The mailbox for the outcomes of one running `map`.
+    /// The mailbox for the outcomes of one running `map`, or of one `Submitter`.
     pub(crate) struct MailboxKey;
 }
 
-/// The mailbox for an item's outcome, and the item's place in its `map`.
+/// The mailbox for an item's outcome, and the item's place among those whose outcomes go there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplyTo {
     pub(crate) mailbox: MailboxKey,

@@ -95,12 +95,7 @@ impl<T> JoinableQueue<T> {
         let Side::Local(broker) = &self.side else {
             return Ok(());
         };
-        let last = broker.read(|core| match core.dispatcher.ledger.is_broken() {
-            // Items that were not durable do not count any more, and none will be durable.
-            true => u64::MAX,
-            false => core.dispatcher.ledger.counts().accepted,
-        });
-        broker.sync(ItemId(last)).map_err(Error)
+        broker.sync_accepted().map_err(Error)
     }
 
     /// Ends the journal when all changes are in it, in one file; or leaves Redis when all changes

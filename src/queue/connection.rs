@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use super::far::{ArrivedBody, ArrivedItem};
 use crate::broker::Deadline;
 use crate::error::Kind;
+use crate::fail;
 use crate::handler::copies;
 use crate::payload::Payload;
 use crate::protocol::frame::{self, Answer, Ask, Body, Down, Given, RUN_ITEMS, Up, Wait, clipped};
@@ -91,8 +92,12 @@ impl QueueConnection {
             return Err(gone(why));
         }
         let _writing = self.writing.lock();
+        fail::point("connection: to be sent");
         match frame.send(&self.socket, true) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                fail::point("connection: sent");
+                Ok(())
+            }
             Err(error) => Err(gone(&error.to_string())),
         }
     }
@@ -158,6 +163,7 @@ impl QueueConnection {
         let mut replies = self.replies.lock();
         loop {
             if let Some(answer) = replies.answers.remove(&request) {
+                fail::point("connection: answered");
                 return Ok(answer);
             }
             if let Some(why) = &replies.end {

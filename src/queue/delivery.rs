@@ -101,6 +101,15 @@ impl<T> Delivery<T> {
         })
     }
 
+    /// Takes the delivery out of the hands of the thread that got it: `task_done` of the queue does
+    /// not acknowledge it, and it outlives the thread. It stays unfinished until its own
+    /// [`task_done`](Self::task_done) or [`nack`](Self::nack), in any thread.
+    #[must_use]
+    pub fn unbound(self) -> Self {
+        held::forget(self.side.acknowledger(), self.token);
+        self
+    }
+
     /// Takes the item out. It stays unfinished until `task_done` of the queue acknowledges it in
     /// this thread.
     #[must_use]

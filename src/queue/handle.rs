@@ -44,6 +44,20 @@ fn check(address: QueueAddress) -> Result<(), &'static str> {
 }
 
 impl<T> JoinableQueue<T> {
+    /// Returns `true` if both are handles of one queue, by the same way to it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let rack = dishrack::JoinableQueue::<u64>::unbounded();
+    /// assert!(rack.is_same(&rack.clone()));
+    /// assert!(!rack.is_same(&dishrack::JoinableQueue::unbounded()));
+    /// ```
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.side.is(&other.side)
+    }
+
     fn address(&self) -> Result<QueueAddress, Kind> {
         match &self.side {
             Side::Local(broker) => Ok(broker.address(type_name::<T>())),

@@ -13,7 +13,6 @@ use super::side::Side;
 use super::{JoinableQueue, serialized_for};
 use crate::broker::{Accepted, Broker, Envelope, PutAnswer};
 use crate::error::{Error, Kind};
-use crate::payload::Payload;
 use dishrack_core::ledger::ItemId;
 
 /// The outcome of a [`put_many`](JoinableQueue::put_many): each item that the iterator gave was
@@ -49,7 +48,7 @@ pub struct RefusedItem<Item> {
 }
 
 impl<Item> PutMany<Item> {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         PutMany {
             accepted: 0,
             refused: Vec::new(),
@@ -95,7 +94,21 @@ impl<Item> PutMany<Item> {
         }
     }
 
-    fn refuse(&mut self, (index, item): (u64, Item), kind: Kind) {
+    /// Converts the items that are given back; those without a new form are not.
+    pub(crate) fn map_refused<To>(
+        self,
+        convert: impl FnMut(RefusedItem<Item>) -> Option<RefusedItem<To>>,
+    ) -> PutMany<To> {
+        let refused = self.refused.into_iter().filter_map(convert).collect();
+        PutMany {
+            accepted: self.accepted,
+            refused,
+            is_cut_short: self.is_cut_short,
+            lost: self.lost,
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, (index, item): (u64, Item), kind: Kind) {
         self.is_cut_short |= !kind.is_of_one_item();
         let error = Error(kind);
         self.refused.push(RefusedItem { index, item, error });
@@ -149,9 +162,13 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     {
         let items = (0..).zip(items);
         match &self.side {
-            Side::Local(broker) => put_batches(broker, items, |item| {
-                serialized_for::<T>(item.borrow(), broker)
-            }),
+            Side::Local(broker) => {
+                let enclose = |item: &I::Item| {
+                    let body = serialized_for::<T>(item.borrow(), broker)?;
+                    Ok(Envelope::of(body))
+                };
+                put_batches(broker, items, enclose, |_| {})
+            }
             Side::Remote(_) => self.put_each(items),
         }
     }
@@ -171,10 +188,13 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 }
 
-fn put_batches<Item>(
+/// Puts items in batches. `hear` is told what becomes of them, in their order; but not of those for
+/// which there is no envelope.
+pub(crate) fn put_batches<Item>(
     broker: &Broker,
     mut items: impl Iterator<Item = (u64, Item)>,
-    serialize: impl Fn(&Item) -> Result<Payload, Kind>,
+    enclose: impl Fn(&Item) -> Result<Envelope, Kind>,
+    mut hear: impl FnMut(&PutAnswer<(u64, Item)>),
 ) -> PutMany<Item> {
     let mut outcome = PutMany::new();
     let mut batch = Batch::new();
@@ -187,16 +207,22 @@ fn put_batches<Item>(
         while !is_over && !batch.is_full(items_max) {
             match items.next() {
                 None => is_over = true,
-                Some((index, item)) => match serialize(&item) {
-                    Ok(body) => batch.push(Envelope::of(body), (index, item)),
+                Some((index, item)) => match enclose(&item) {
+                    Ok(envelope) => batch.push(envelope, (index, item)),
                     Err(kind) => outcome.refuse((index, item), kind),
                 },
             }
         }
         pace.end();
-        batch.put(broker, |answer| outcome.note(answer, undurable.as_mut()));
+        batch.put(broker, |answer| {
+            hear(&answer);
+            outcome.note(answer, undurable.as_mut());
+        });
     }
-    batch.finish(broker, |answer| outcome.note(answer, undurable.as_mut()));
+    batch.finish(broker, |answer| {
+        hear(&answer);
+        outcome.note(answer, undurable.as_mut());
+    });
     // Items that did not serialize were noted before the others of their batch.
     outcome.refused.sort_by_key(|refused| refused.index);
     if let Some(numbers) = undurable {

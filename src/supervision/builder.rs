@@ -8,6 +8,7 @@ mod start;
 mod tasks;
 
 use std::any::type_name;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +22,10 @@ use crate::handler::attempt::decode;
 use crate::observe::{Mode, Observer};
 use crate::payload::reason;
 use crate::queue::destination::{Destination, going};
+use crate::sys::program::Image;
 use crate::sys::stderr::{self, Outlet};
 use dishrack_core::ledger::Copies;
-use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart};
+use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart};
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
 /// [`Supervisor::builder`](crate::Supervisor::builder).
@@ -34,7 +36,7 @@ use dishrack_core::pool::spec::{Bounds, ChildSpec, Restart};
 pub struct Builder {
     mode: Mode,
     workers: usize,
-    name: String,
+    name: PoolName,
     spec: ChildSpec,
     restart: Option<Restart>,
     method: StartMethod,
@@ -67,7 +69,10 @@ impl Builder {
         Builder {
             mode: Mode::Processes,
             workers: cpus,
-            name: "worker".into(),
+            name: PoolName {
+                name: "worker".into(),
+                is_of_first: false,
+            },
             spec: ChildSpec::default(),
             restart: None,
             method: StartMethod::default(),
@@ -108,7 +113,39 @@ impl Builder {
     /// Sets the workers' name, which a number follows; at most 15 bytes show in `ps -o comm`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.name = PoolName {
+            name: name.into(),
+            is_of_first: false,
+        };
+        self
+    }
+
+    /// Sets the name of a single worker, which no number follows. Where there are more of them, the
+    /// others have one.
+    #[must_use]
+    pub fn exact_name(mut self, name: impl Into<String>) -> Self {
+        self.name = PoolName {
+            name: name.into(),
+            is_of_first: true,
+        };
+        self
+    }
+
+    /// Has worker processes be this program, rather than this one again: an interpreter that loads
+    /// this library, for example. It is executed with these arguments and one more, which makes room
+    /// for the worker's title, in the environment that this process has now.
+    ///
+    /// It must call [`serve`](crate::serve) as well, and both must be built from the same sources: a
+    /// worker finds its function by the name of the type. This process calls `serve` all the same, to
+    /// name the functions.
+    #[must_use]
+    pub fn program(
+        mut self,
+        path: impl Into<OsString>,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        self.launch.image = Some(Arc::new(Image::new(path.into(), arguments)));
         self
     }
 

@@ -176,6 +176,11 @@ impl Pool for InlinePool {
         Vec::new()
     }
 
+    /// It is over when it was stopped, which nobody waits for.
+    fn wait_until_over(&self, _: Deadline) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+
     /// There is no worker but whoever puts or joins.
     fn status(&self) -> PoolStatus {
         let is_over = self.is_stopped.load(Ordering::Acquire);
@@ -188,6 +193,7 @@ impl Pool for InlinePool {
             wanted: 1,
             restarts: self.broker.read(|core| core.restarts),
             workers: Vec::new(),
+            ended: Vec::new(),
         }
     }
 }

@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{chdir, setsid};
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use crate::sys::program::{Handover, Program};
+use crate::sys::program::{Handover, Image, Program};
 use crate::worker::keeper::KEEPER_VARIABLE;
 
 /// The supervisor's end.
@@ -28,8 +28,12 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Executes this program again as the keeper of this process, which knows these groups at once.
-    pub(super) fn start(groups: impl Iterator<Item = u32>) -> io::Result<Self> {
+    /// Executes this program again, or the workers', as the keeper of this process, which knows these
+    /// groups at once.
+    pub(super) fn start(
+        image: Option<&Image>,
+        groups: impl Iterator<Item = u32>,
+    ) -> io::Result<Self> {
         let (told, pipe) = pipe()?;
         // A suspended keeper must not block the supervisor.
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
@@ -41,7 +45,7 @@ impl Keeper {
             keeper.add(group)?;
         }
         let supervisor = std::process::id();
-        let mut program = Program::again(format!("keeper of supervisor {supervisor}"));
+        let mut program = Program::of(image, format!("keeper of supervisor {supervisor}"));
         program
             .env(KEEPER_VARIABLE, supervisor.to_string())
             .stdin(told)

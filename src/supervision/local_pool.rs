@@ -26,12 +26,12 @@ use crate::link::local::{LocalQueue, LocalReader};
 use crate::observe::EventKind;
 use dishrack_core::ledger::{Credit, HolderId, Started};
 use dishrack_core::pool::scaler::{Scaler, ScalerEffect, Shortfall};
-use dishrack_core::pool::spec::{ChildSpec, worker_name};
+use dishrack_core::pool::spec::{ChildSpec, PoolName};
 
 /// The plan of a pool of this process.
 #[derive(Debug, Clone)]
 pub(super) struct LocalPlan {
-    pub(super) name: String,
+    pub(super) name: PoolName,
     pub(super) workers: usize,
     pub(super) spec: ChildSpec,
 }
@@ -73,7 +73,7 @@ struct LocalWorkers {
 /// The state that the workers of one pool share.
 pub(super) struct PoolState {
     pub(super) broker: Arc<Broker>,
-    name: String,
+    name: PoolName,
     pub(super) spec: ChildSpec,
     roster: Roster,
     scaler: Mutex<LocalWorkers>,
@@ -325,7 +325,7 @@ impl PoolState {
         let (rest, leaves) = bounded(0);
         let post = Post {
             slot,
-            worker: worker_name(&self.name, slot + 1).into(),
+            worker: self.name.of_worker(slot).into(),
             is_to_end: Arc::default(),
             leaves,
         };
@@ -380,6 +380,10 @@ impl PoolState {
 
     pub(super) fn status(&self) -> PoolStatus {
         self.roster.status(&self.broker)
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     pub(super) fn attach(

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Supervisor;
-use crate::broker::{Broker, Envelope, ItemEnd, MailboxKey, PutAnswer, ReplyTo};
+use crate::broker::{Broker, Deadline, Envelope, ItemEnd, MailboxKey, PutAnswer, ReplyTo};
 use crate::error::{Error, ItemError, Kind};
 use crate::queue::batch::{BATCH_ITEMS, Batch, Pace};
 use crate::queue::serialized_for;
@@ -196,7 +196,12 @@ impl<'a, I: Iterator, R: DeserializeOwned> Map<'a, I, R> {
 
     /// Waits for outcomes, when none is left of those that came before.
     fn wait(&mut self) {
-        match self.broker.take_outcomes(self.mailbox, &mut self.outcomes) {
+        match self.broker.take_outcomes(
+            self.mailbox,
+            Deadline::Forever,
+            &|| true,
+            &mut self.outcomes,
+        ) {
             Ok(()) => self.pending -= self.outcomes.len() as u64,
             Err(kind) => self.give_up(&Error(kind)),
         }
@@ -267,7 +272,7 @@ fn refused<T, R>(index: u64, item: T, kind: Kind) -> (u64, Result<R, ItemError<T
     (index, Err(ItemError::NotAccepted { item, error }))
 }
 
-fn result_of<T, R: DeserializeOwned>(outcome: ItemEnd) -> Result<R, ItemError<T>> {
+pub(super) fn result_of<T, R: DeserializeOwned>(outcome: ItemEnd) -> Result<R, ItemError<T>> {
     match outcome {
         ItemEnd::Done(bytes) => postcard::from_bytes(&bytes)
             .map_err(|error| ItemError::NotDecodable(format!("{}: {error}", type_name::<R>()))),

@@ -46,6 +46,14 @@ pub(super) trait Pool: Send + Sync + fmt::Debug {
     /// Replaces all workers, and waits until that is done.
     fn reload(&self, deadline: Deadline) -> Result<(), Kind>;
 
+    /// Waits until it has no workers any more. Returns `false` if the time is over first.
+    fn wait_until_over(&self, deadline: Deadline) -> bool;
+
+    /// Waits until each worker has a process, or is over. Returns `false` if the time is over first.
+    fn wait_until_started(&self, _deadline: Deadline) -> bool {
+        true
+    }
+
     /// The pool, and all its workers.
     fn status(&self) -> PoolStatus;
 }

@@ -151,6 +151,14 @@ impl Pool for ProcessPool {
         self.roster.ready(&self.broker)
     }
 
+    fn wait_until_over(&self, deadline: Deadline) -> bool {
+        self.roster.wait_until_over(deadline)
+    }
+
+    fn wait_until_started(&self, deadline: Deadline) -> bool {
+        self.roster.wait_until_started(deadline)
+    }
+
     fn status(&self) -> PoolStatus {
         self.roster.status(&self.broker)
     }

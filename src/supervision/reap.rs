@@ -24,6 +24,7 @@ use rustix::process::{
 use self::orphans::Orphans;
 pub(crate) use self::orphans::are_adopted;
 use super::keeper::Keeper;
+use crate::sys::program::Image;
 use dishrack_core::ledger::Exit;
 
 /// The mark of the event that wakes the reaper.
@@ -61,6 +62,8 @@ pub(crate) struct Reaper {
     wake: Arc<EventFd>,
     children: HashMap<u64, WatchedChild>,
     keeper: Option<Keeper>,
+    /// The program that is executed as a keeper, if it is not this one again.
+    image: Option<Arc<Image>>,
     orphans: Option<Orphans>,
 }
 
@@ -74,6 +77,7 @@ impl Reaper {
             wake: Arc::new(wake),
             children: HashMap::new(),
             keeper: None,
+            image: None,
             orphans: None,
         })
     }
@@ -83,10 +87,12 @@ impl Reaper {
         Arc::clone(&self.wake)
     }
 
-    /// Starts a keeper for the groups of the watched children.
-    pub(crate) fn keep(&mut self) -> io::Result<()> {
+    /// Starts a keeper for the groups of the watched children: this program again, or another one.
+    pub(crate) fn keep(&mut self, image: Option<Arc<Image>>) -> io::Result<()> {
+        self.image = image;
         let groups = self.children.values().filter(|child| child.leads_group);
-        let keeper = Keeper::start(groups.map(|child| child.pid))?;
+        let groups = groups.map(|child| child.pid);
+        let keeper = Keeper::start(self.image.as_deref(), groups)?;
         self.watch_as(KEEPER, keeper.pid, false)?;
         self.keeper = Some(keeper);
         Ok(())
@@ -114,7 +120,7 @@ impl Reaper {
     fn keeper_ended(&mut self, exit: Exit) {
         if self.keeper.take().is_some() && matches!(exit, Exit::Signaled(_)) {
             // Everything else works without a keeper.
-            let _ = self.keep();
+            let _ = self.keep(self.image.clone());
         }
     }
 

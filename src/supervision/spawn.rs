@@ -23,7 +23,7 @@ use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, Order
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::stream::QueueAddress;
 use crate::sys::descriptors::DescriptorSocket;
-use crate::sys::program::{Handover, Program};
+use crate::sys::program::{Handover, Image, Program};
 use crate::sys::{memory, title};
 
 /// The way in which worker processes are made.
@@ -39,8 +39,10 @@ pub enum StartMethod {
 }
 
 /// The way in which worker processes are started and kept, apart from what they work on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Launch {
+    /// The program that is executed, if it is not this one again.
+    pub(super) image: Option<Arc<Image>>,
     /// True if workers write to the supervisor's stderr themselves.
     pub(super) inherits_stderr: bool,
     /// True if their stderr is not shown.
@@ -63,7 +65,7 @@ pub(super) enum Leads {
     Session,
 }
 
-/// Executes the running executable again, which inherits this socket, and returns its pid. The
+/// Executes the running executable again, or the one that was chosen, which inherits this socket, and returns its pid. The
 /// calling thread must live as long as the supervisor: the kernel takes its end for the parent's.
 pub(super) fn start(
     by: &mut Handover,
@@ -75,7 +77,8 @@ pub(super) fn start(
 ) -> io::Result<u32> {
     let supervisor = std::process::id();
     // Room for the title; it is all spaces until the process has a name.
-    let mut program = Program::again(format!("{name:<width$}", width = title::ROOM_BYTES));
+    let title = format!("{name:<width$}", width = title::ROOM_BYTES);
+    let mut program = Program::of(launch.image.as_deref(), title);
     program.file(socket, by, (BOOT_VARIABLE, &format!("{supervisor} ")));
     if let Some(stderr) = stderr {
         program.stderr(stderr);

@@ -6,11 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 
-use crate::broker::{Broker, CurrentItem};
-use dishrack_core::ledger::{Cause, HolderId, ItemId};
+use crate::broker::{Broker, CurrentItem, Deadline};
+use dishrack_core::ledger::{Cause, Exit, HolderId, ItemId};
 
 /// The state of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -145,6 +145,22 @@ pub struct PoolStatus {
     pub restarts: u64,
     /// All its workers, also those that are not ready.
     pub workers: Vec<WorkerInfo>,
+    /// The ends of worker processes whose places are not filled again, the last one for each place.
+    pub ended: Vec<EndedWorker>,
+}
+
+/// The end of a worker process that is not started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndedWorker {
+    /// Its name.
+    pub name: String,
+    /// Its process; 0 if there was none.
+    pub pid: u32,
+    /// The end of its process.
+    pub exit: Exit,
+    /// More that is known: why it could not be started, or was killed.
+    pub complaint: Option<String>,
 }
 
 impl PoolStatus {
@@ -155,6 +171,7 @@ impl PoolStatus {
             wanted: 0,
             restarts: 0,
             workers: Vec::new(),
+            ended: Vec::new(),
         }
     }
 }
@@ -188,15 +205,48 @@ pub(super) struct RosterState {
     pub(super) wanted: usize,
     /// By slots.
     pub(super) entries: BTreeMap<usize, RosterEntry>,
+    /// The ends of workers that are over, by slots.
+    pub(super) ended: BTreeMap<usize, EndedWorker>,
 }
 
 /// The same, shared with the program.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Roster(Arc<Mutex<RosterState>>);
+pub(super) struct Roster(Arc<(Mutex<RosterState>, Condvar)>);
 
 impl Roster {
     pub(super) fn with<V>(&self, act: impl FnOnce(&mut RosterState) -> V) -> V {
-        act(&mut self.0.lock())
+        let (state, changed) = &*self.0;
+        let value = act(&mut state.lock());
+        // It costs nothing while nobody waits.
+        changed.notify_all();
+        value
+    }
+
+    /// Waits until the pool has no workers any more. Returns `false` if the time is over first.
+    pub(super) fn wait_until_over(&self, deadline: Deadline) -> bool {
+        self.wait_until(deadline, |roster| roster.state == RunState::Over)
+    }
+
+    /// Waits until each worker has a process, or is over. Returns `false` if the time is over first.
+    pub(super) fn wait_until_started(&self, deadline: Deadline) -> bool {
+        let has_process = |entry: &RosterEntry| entry.pid != 0;
+        self.wait_until(deadline, |roster| roster.entries.values().all(has_process))
+    }
+
+    fn wait_until(&self, deadline: Deadline, holds: impl Fn(&RosterState) -> bool) -> bool {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock();
+        while !holds(&state) {
+            match deadline {
+                Deadline::None => return false,
+                Deadline::Forever => changed.wait(&mut state),
+                Deadline::Until(until) if changed.wait_until(&mut state, until).timed_out() => {
+                    return holds(&state);
+                }
+                Deadline::Until(_) => {}
+            }
+        }
+        true
     }
 
     /// Returns the workers that are or were ready.
@@ -209,13 +259,16 @@ impl Roster {
     }
 
     pub(super) fn status(&self, broker: &Broker) -> PoolStatus {
-        let (state, wanted, entries) =
-            self.with(|roster| (roster.state, roster.wanted, roster.entries.clone()));
+        let (state, wanted, entries, ended) = self.with(|roster| {
+            let ended = roster.ended.values().cloned().collect();
+            (roster.state, roster.wanted, roster.entries.clone(), ended)
+        });
         PoolStatus {
             state,
             wanted,
             restarts: broker.read(|core| core.restarts),
             workers: infos(entries.into_values().collect(), broker),
+            ended,
         }
     }
 }

@@ -127,6 +127,10 @@ impl Pool for TaskPool {
         self.0.workers()
     }
 
+    fn wait_until_over(&self, deadline: Deadline) -> bool {
+        self.0.wait_until_over(deadline)
+    }
+
     fn status(&self) -> PoolStatus {
         self.0.status()
     }

@@ -239,6 +239,10 @@ impl Pool for ThreadPool {
         self.shared.workers()
     }
 
+    fn wait_until_over(&self, deadline: Deadline) -> bool {
+        self.shared.roster().wait_until_over(deadline)
+    }
+
     fn status(&self) -> PoolStatus {
         self.shared.status()
     }

@@ -26,7 +26,7 @@ use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::spawn::Position;
-use super::status::{Roster, RosterEntry, RunState, Stage};
+use super::status::{EndedWorker, Roster, RosterEntry, RunState, Stage};
 use crate::broker::Broker;
 use crate::observe::EventKind;
 use crate::supervision::spawn::{Launch, StartMethod};
@@ -38,7 +38,7 @@ use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::clock::Clock;
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::scaler::Scaler;
-use dishrack_core::pool::spec::{Bounds, ChildSpec, worker_name};
+use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName};
 
 /// The fork server's key at the reaper; workers' keys are made of slot and life.
 const FORK_SERVER: u64 = u64::MAX - 1;
@@ -59,7 +59,7 @@ fn life_of(key: u64) -> Option<Life> {
 /// The plan of a supervisor of processes.
 #[derive(Debug)]
 pub(super) struct ProcessPlan {
-    pub(super) name: String,
+    pub(super) name: PoolName,
     pub(super) workers: usize,
     pub(super) spec: ChildSpec,
     pub(super) method: StartMethod,
@@ -116,7 +116,7 @@ impl Watch {
         roster: Roster,
     ) -> Self {
         let slot = |index: usize| {
-            let name = worker_name(&plan.name, index + 1);
+            let name = plan.name.of_worker(index);
             Slot::new(name, Child::new(plan.spec, seed_of_slot(index)))
         };
         // Without it workers write to our stderr themselves.
@@ -169,7 +169,7 @@ impl Watch {
     pub(super) fn run(mut self) {
         self.reaper.adopt(self.plan.launch.owns_process);
         if self.plan.launch.has_keeper
-            && let Err(error) = self.reaper.keep()
+            && let Err(error) = self.reaper.keep(self.plan.launch.image.clone())
         {
             let name = Arc::clone(&self.slots[0].name);
             self.report(EventKind::Notice {
@@ -313,7 +313,14 @@ impl Watch {
                 Ok(()) => None,
                 Err(error) => {
                     let why = format!("could not be started: {error}");
-                    self.slots[index].complaint = Some(why);
+                    let slot = &mut self.slots[index];
+                    slot.ended = Some(EndedWorker {
+                        name: slot.name.to_string(),
+                        pid: 0,
+                        exit: Exit::Unknown,
+                        complaint: Some(why.clone()),
+                    });
+                    slot.complaint = Some(why);
                     self.report_failed_start(index, None, Exit::Unknown);
                     Some(ChildEvent::StartFailed)
                 }

@@ -1,4 +1,4 @@
-//! Executing the running program again, without a copy of this process in between.
+//! Executing the running program again, or another one, without a copy of this process in between.
 //!
 //! `fork` copies the page tables of the whole process only to throw them away in `exec`, and what
 //! std's `Command` does without it (`posix_spawn`) cannot set the signal of a parent's death, which
@@ -83,10 +83,31 @@ impl Handover {
     }
 }
 
-/// A start of this program that is being prepared. It has no stdin, but for what is said.
+/// Another program than this one, with its arguments and its environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Image {
+    path: OsString,
+    arguments: Vec<OsString>,
+    environment: BTreeMap<OsString, OsString>,
+}
+
+impl Image {
+    /// Describes the program of this path, in the environment that this process has now.
+    pub(crate) fn new(path: OsString, arguments: Vec<OsString>) -> Self {
+        Image {
+            path,
+            arguments,
+            environment: std::env::vars_os().collect(),
+        }
+    }
+}
+
+/// A start of a program that is being prepared. It has no stdin, but for what is said.
 #[derive(Debug)]
 pub(crate) struct Program {
-    title: OsString,
+    /// `None` for this program.
+    path: Option<OsString>,
+    words: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     /// The standard streams, and one more file.
     files: [Option<OwnedFd>; FILES],
@@ -98,11 +119,26 @@ impl Program {
     /// This program without arguments, under a title, in this process's environment.
     pub(crate) fn again(title: impl Into<OsString>) -> Self {
         Program {
-            title: title.into(),
+            path: None,
+            words: vec![title.into()],
             environment: std::env::vars_os().collect(),
             files: [None, None, None, None],
             is_inherited: [false, true, true, true],
         }
+    }
+
+    /// That program, if there is one, or else this one again. Another program finds itself by its
+    /// first word, so there the title is the last one.
+    pub(crate) fn of(image: Option<&Image>, title: impl Into<OsString>) -> Self {
+        let mut program = Program::again(title);
+        if let Some(image) = image {
+            let before = image.arguments.iter().cloned();
+            let before = std::iter::once(image.path.clone()).chain(before);
+            program.words = before.chain(program.words).collect();
+            program.path = Some(image.path.clone());
+            program.environment.clone_from(&image.environment);
+        }
+        program
     }
 
     /// Gives it a variable.
@@ -164,19 +200,21 @@ impl Program {
         by: &mut Handover,
         mut prepare: impl FnMut() -> io::Result<()>,
     ) -> io::Result<u32> {
-        let title = CString::new(self.title.into_vec())?;
+        let word = |word: OsString| CString::new(word.into_vec());
+        let path = self.path.map(word).transpose()?;
+        let path = path.as_deref().unwrap_or(THIS_PROGRAM);
+        let words = self.words.into_iter().map(word);
+        let words = words.collect::<Result<Vec<_>, _>>()?;
         let variables = self.environment.into_iter().map(variable);
         let variables = variables.collect::<Result<Vec<_>, _>>()?;
-        let arguments = [title.as_ptr(), ptr::null()];
-        let pointers = variables.iter().map(|variable| variable.as_ptr());
-        let environment: Vec<_> = pointers.chain([ptr::null()]).collect();
+        let (arguments, environment) = (list_of(&words), list_of(&variables));
         let (numbers, is_inherited) = (by.numbers(), self.is_inherited);
         let run = || {
             prepare()?;
             keep(numbers)?;
             place(numbers, is_inherited)?;
             signals::reset_for_exec()?;
-            Err(execute(&arguments, &environment))
+            Err(execute(path, &arguments, &environment))
         };
         let started = by
             .give(&self.files)
@@ -280,16 +318,16 @@ fn place(numbers: [RawFd; FILES], is_inherited: [bool; FILES]) -> Result<(), Err
     Ok(())
 }
 
+/// The list of strings that exec takes.
+fn list_of(strings: &[CString]) -> Vec<*const c_char> {
+    let pointers = strings.iter().map(|one| one.as_ptr());
+    pointers.chain([ptr::null()]).collect()
+}
+
 /// Executes the program; why that is not possible. In the new process.
-fn execute(arguments: &[*const c_char; 2], environment: &[*const c_char]) -> io::Error {
+fn execute(path: &CStr, arguments: &[*const c_char], environment: &[*const c_char]) -> io::Error {
     // SAFETY: both lists end with a null, and what they point to lives in the thread that waits.
-    unsafe {
-        libc::execve(
-            THIS_PROGRAM.as_ptr(),
-            arguments.as_ptr(),
-            environment.as_ptr(),
-        )
-    };
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     io::Error::last_os_error()
 }
 

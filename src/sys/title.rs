@@ -68,6 +68,16 @@ pub(crate) fn set_comm(name: &str) {
     }
 }
 
+/// Shows the process's name alone. A program that is not executed under its title needs that.
+pub(crate) fn show_name() {
+    let mut area = AREA.lock();
+    if let Some(area) = area.as_mut() {
+        area.text.clear();
+        area.text.push_str(&area.name);
+        area.write();
+    }
+}
+
 /// Shows the process's activity. Does nothing before [`claim`].
 pub(crate) fn set_activity(activity: &dyn fmt::Display) {
     let mut area = AREA.lock();
@@ -88,6 +98,10 @@ impl Area {
             // In one text: a title that outgrows the arguments is shown up to its first zero.
             let _ = write!(self.text, ": {}", self.words);
         }
+        self.write();
+    }
+
+    fn write(&mut self) {
         let shown = self.text.len().min(self.length - 1);
         // SAFETY: `start` begins `length` writable bytes that belong to this process for its
         // whole life, and `shown < length`.

@@ -84,6 +84,7 @@ fn work(
     waker: Waker,
 ) -> i32 {
     title::claim(&assignment.name);
+    title::show_name();
     let Some(role) = roles::find(&assignment.role) else {
         return exit::BOOT_FAILED;
     };

@@ -53,18 +53,37 @@ impl Roles {
         R: Serialize + 'static,
         E: fmt::Display + 'static,
     {
-        self.handler_until(handler, || {});
+        self.handler_between(|| {}, handler, || {});
     }
 
-    /// Adds a handler, and a function to be called when there are no more items.
-    pub(crate) fn handler_until<T, R, E, F>(&mut self, handler: F, end: fn())
-    where
+    /// Adds a handler, and functions that a worker calls in the same thread: `begin` before its first
+    /// item, though it may wait already, and `end` after its last one, if it ends in order. Both
+    /// can read the [`context`](crate::context).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// fn dry(dish: String) -> Result<usize, String> {
+    ///     Ok(dish.len())
+    /// }
+    ///
+    /// dishrack::serve(|roles| {
+    ///     roles.handler_between(|| println!("a towel is fetched"), dry, || println!("and hung up"));
+    /// });
+    /// ```
+    pub fn handler_between<T, R, E, F>(
+        &mut self,
+        begin: impl Fn() + Send + Sync + 'static,
+        handler: F,
+        end: impl Fn() + Send + Sync + 'static,
+    ) where
         F: Fn(T) -> Result<R, E> + Send + Sync + 'static,
         T: DeserializeOwned + 'static,
         R: Serialize + 'static,
         E: fmt::Display + 'static,
     {
         self.add::<F>(Arc::new(move |session| {
+            begin();
             handling::run_handler(session, &handler);
             end();
         }));

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{
-    Cause, Control, Controlled, JoinableQueue, Joined, Options, Restart, Roles, StartMethod,
-    Supervisor,
+    Capacity, Cause, Control, Controlled, JoinableQueue, Joined, Options, Restart, Roles,
+    StartMethod, Supervisor,
 };
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -28,9 +28,11 @@ crate::trials!(
     a_consumer_killed_between_get_and_task_done,
     an_idle_consumer_killed_inside_a_blocking_get,
     a_process_killed_while_waiting_in_join,
+    an_item_that_a_client_cannot_serialize,
     a_producer_that_exits_right_after_put,
     a_producer_killed_in_the_middle_of_sending,
     what_a_client_put_is_visible_at_once,
+    a_client_that_is_joined_before_its_large_item_is_taken,
     what_a_dead_consumer_held_is_charged_to_its_item,
     a_worker_that_waits_at_another_queue_ends_when_it_is_stopped,
     a_workers_own_queue_comes_to_it_as_a_handle,
@@ -52,6 +54,10 @@ enum Task {
     GetTwice,
     /// Puts an item, and joins.
     PutAndJoin,
+    /// Puts what does not serialize, alone and among others.
+    PutBad,
+    /// Puts 10 MiB, and ends.
+    PutLarge,
     /// Puts two items and ends without a word.
     PutAndExit,
     /// Puts 10 MiB again and again.
@@ -75,6 +81,15 @@ fn carry_out(task: Task, queue: &Queue) {
             queue.put(&Work::Nothing).unwrap();
             queue.join().unwrap();
         }
+        Task::PutBad => {
+            let refused = queue.put(&Work::Unserializable(1)).unwrap_err();
+            assert!(refused.is_not_serializable(), "{refused}");
+            assert!(refused.to_string().contains("Work"), "{refused}");
+            assert!(queue.is_empty());
+            let put = queue.put_many([Work::Unserializable(2), Work::Nothing]);
+            assert_eq!((put.accepted, put.refused.len()), (1, 1), "{put:?}");
+        }
+        Task::PutLarge => drop(queue.put(&Work::Carry(vec![7; LARGE])).unwrap()),
         Task::PutAndExit => roles::put_and_exit(queue.clone()),
         Task::PutForEver => loop {
             queue.put(&Work::Carry(vec![7; LARGE])).unwrap();
@@ -316,6 +331,22 @@ fn a_process_killed_while_waiting_in_join() {
     }
 }
 
+/// r4.
+fn an_item_that_a_client_cannot_serialize() {
+    for kind in KINDS {
+        let table = Table::with(Options::default().capacity(Capacity::Bounded(1)));
+        Client::new(kind, &table, Task::PutBad).finish();
+        // The one that does has the queue's one place.
+        assert_eq!((table.queue.len(), table.queue.is_full()), (1, true));
+        assert_eq!(table.queue.counts().unwrap().accepted, 1, "{kind:?}");
+        let delivery = table.queue.get_timeout(DEADLINE).unwrap();
+        assert_eq!(*delivery, Work::Nothing);
+        delivery.task_done().unwrap();
+        let joined = table.join();
+        assert_eq!((joined.done, joined.dead), (1, 0), "{kind:?}");
+    }
+}
+
 /// r5.
 fn a_producer_that_exits_right_after_put() {
     for kind in KINDS {
@@ -364,6 +395,25 @@ fn what_a_client_put_is_visible_at_once() {
         let table = Table::new();
         Client::new(kind, &table, Task::PutAndLook).finish();
         assert_eq!(table.ends(), (100, 0), "{kind:?}");
+    }
+}
+
+/// r9.
+fn a_client_that_is_joined_before_its_large_item_is_taken() {
+    for kind in KINDS {
+        let table = Table::new();
+        let mut client = Client::new(kind, &table, Task::PutLarge);
+        client.finish();
+        if let Client::Worker { pool, pid, .. } = &client {
+            pool.stop();
+            assert!(!is_alive(*pid), "{kind:?}");
+        }
+        assert_eq!(table.queue.len(), 1, "{kind:?}");
+        let delivery = table.queue.get_timeout(DEADLINE).unwrap();
+        assert_eq!(*delivery, Work::Carry(vec![7; LARGE]));
+        delivery.task_done().unwrap();
+        let joined = table.join();
+        assert_eq!((joined.done, joined.dead), (1, 0), "{kind:?}");
     }
 }
 

@@ -40,6 +40,7 @@ mod million;
 mod nine_failures;
 mod orphans;
 mod place;
+mod program;
 mod progress;
 mod reliance;
 mod roles;
@@ -54,6 +55,7 @@ mod steering;
 #[cfg(feature = "failpoints")]
 mod stop_points;
 mod strangers;
+mod submit;
 mod support;
 mod terminal;
 mod titles;
@@ -88,6 +90,7 @@ fn main() {
         boot::trials(),
         commands::trials(),
         control::trials(),
+        control::crowded(),
         copies::trials(),
         cpython::trials(),
         endurance::trials(),
@@ -105,6 +108,7 @@ fn main() {
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
+        program::trials(),
         progress::trials(),
         reliance::trials(),
         scale::trials(),
@@ -118,6 +122,7 @@ fn main() {
         #[cfg(feature = "failpoints")]
         stop_points::trials(),
         strangers::trials(),
+        submit::trials(),
         titles::trials(),
         top::trials(),
     ];

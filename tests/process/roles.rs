@@ -330,6 +330,11 @@ pub(crate) fn serve() {
         roles.handler(mirror);
         roles.handler(sum_parts);
         roles.worker(keep_parts);
+        roles.handler_between(
+            crate::submit::begin,
+            crate::submit::count,
+            crate::submit::end,
+        );
         roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);
@@ -469,6 +474,7 @@ fn play_an_attack(name: &str) {
         "looks for a way in" => strangers::look_for_a_way_in(),
         crate::any_queue::CLIENT => crate::any_queue::play(),
         crate::any_queue::COUNTS => crate::any_queue::play_counts(),
+        crate::control::CONNECTING => crate::control::play_connecting(),
         #[cfg(feature = "failpoints")]
         "keeps orphans" => crate::stop_points::keep(),
         #[cfg(feature = "failpoints")]

@@ -63,3 +63,10 @@ pub(crate) fn children_of(pid: u32) -> Vec<u32> {
         .map(|pid| pid.parse().unwrap())
         .collect()
 }
+
+/// Returns the words of a process, as `ps` shows them.
+pub(crate) fn args_of(pid: u32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    text.trim_end_matches('\0').trim_end().to_owned()
+}

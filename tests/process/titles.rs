@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::{Run, pid_of, until};
+use crate::support::{Run, args_of as args, pid_of, until};
 
 crate::trials! {
     ps_shows_what_everybody_is_doing => look(&[]),
@@ -12,12 +12,6 @@ crate::trials! {
     a_run_is_found_by_the_words_of_its_command_line,
     a_password_on_the_command_line_is_not_shown,
     a_run_without_room_for_a_title_is_found_all_the_same,
-}
-
-fn args(pid: u32) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-    let text = String::from_utf8(bytes).unwrap();
-    text.trim_end_matches('\0').trim_end().to_owned()
 }
 
 fn comm(pid: u32) -> String {

@@ -16,6 +16,8 @@ mod many;
 mod remote;
 #[path = "conformance/steering.rs"]
 mod steering;
+#[path = "conformance/submit.rs"]
+mod submit;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -66,10 +68,16 @@ fn on_each_link(tests: &[Named]) -> Vec<Trial> {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [remote::trials(), many::suite(), steering::suite(), suite()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        remote::trials(),
+        many::suite(),
+        steering::suite(),
+        submit::suite(),
+        suite(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 suite!(

@@ -194,7 +194,7 @@ impl Builder {
             },
             credit,
             bounds: self.bounds,
-            launch: self.launch,
+            launch: self.launch.clone(),
             stderr_to: self.stderr_to,
         })
     }

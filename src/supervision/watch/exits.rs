@@ -6,6 +6,7 @@ use nix::libc;
 
 use super::Watch;
 use crate::observe::EventKind;
+use crate::supervision::EndedWorker;
 use dishrack_core::ledger::{Blame, Cause, Exit, Finding, Scene, Started};
 use dishrack_core::pool::child::ChildEvent;
 use dishrack_core::pool::watchdog::{Fault, Watchdog};
@@ -56,9 +57,16 @@ impl Watch {
             let worker = Arc::clone(&name);
             self.report(EventKind::WorkerFailed { worker, why });
         }
-        if let Some(stderr) = self.slots[index].stderr.take() {
+        let slot = &mut self.slots[index];
+        if let Some(stderr) = slot.stderr.take() {
             stderr.end();
         }
+        slot.ended = Some(EndedWorker {
+            name: name.to_string(),
+            pid: pid.unwrap_or(0),
+            exit,
+            complaint: slot.complaint.clone(),
+        });
         ChildEvent::Concluded { exit, charged }
     }
 

@@ -19,7 +19,13 @@ impl Watch {
             Phase::Working => Stage::Ready,
             Phase::Stopping | Phase::Dying => Stage::Stopping,
             Phase::Over => {
-                self.roster.with(|roster| roster.entries.remove(&index));
+                let ended = slot.ended.clone();
+                self.roster.with(|roster| {
+                    roster.entries.remove(&index);
+                    if let Some(ended) = ended {
+                        roster.ended.insert(index, ended);
+                    }
+                });
                 return;
             }
         };
@@ -35,8 +41,10 @@ impl Watch {
             restarts: slot.restarts,
             last_death: slot.last_death.clone(),
         };
-        self.roster
-            .with(|roster| roster.entries.insert(index, entry));
+        self.roster.with(|roster| {
+            roster.ended.remove(&index);
+            roster.entries.insert(index, entry);
+        });
     }
 
     /// Strikes out a worker that has ended, before anything is told of its end: who hears of its

@@ -12,7 +12,6 @@ use crate::observe::EventKind;
 use crate::supervision::notes::ChangeSender;
 use dishrack_core::pool::child::{Child, ChildEvent, Phase};
 use dishrack_core::pool::scaler::{Scaler, ScalerEffect};
-use dishrack_core::pool::spec::worker_name;
 
 /// The callers that wait for a change, first come first.
 #[derive(Debug, Default)]
@@ -121,7 +120,7 @@ impl Watch {
         match self.slots.get_mut(index) {
             Some(slot) => slot.renew(child),
             None => {
-                let name = worker_name(&self.plan.name, index + 1);
+                let name = self.plan.name.of_worker(index);
                 self.slots.push(Slot::new(name, child));
             }
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::protocol::ring_pair::RingPair;
 use crate::supervision::notes::{Life, Registration};
-use crate::supervision::status::{Stage, WorkerDeath};
+use crate::supervision::status::{EndedWorker, Stage, WorkerDeath};
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
@@ -38,6 +38,8 @@ pub(super) struct Slot {
     /// The number of times that it was started again, not counting replacements.
     pub(super) restarts: u64,
     pub(super) last_death: Option<WorkerDeath>,
+    /// The end of its last life.
+    pub(super) ended: Option<EndedWorker>,
     /// True if it is not wanted any more.
     pub(super) is_leaving: bool,
     /// True if it is replaced because it has reached a bound.
@@ -65,6 +67,7 @@ impl Slot {
             since: Instant::now(),
             restarts: 0,
             last_death: None,
+            ended: None,
             is_leaving: false,
             is_recycled: false,
         }

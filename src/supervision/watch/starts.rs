@@ -157,8 +157,11 @@ impl Watch {
         if let Err(error) = self.reaper.watch(key_of(life), pid) {
             self.slots[life.slot].complaint = Some(error.to_string());
             self.lose_unborn(life.slot);
-        } else if is_dying {
-            self.reaper.kill(key_of(life));
+        } else {
+            if is_dying {
+                self.reaper.kill(key_of(life));
+            }
+            self.enter_in_roster(life.slot);
         }
     }
 

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// The folders that hold Rust files.
-const FOLDERS: [&str; 6] = ["bin", "benches", "crates", "examples", "src", "tests"];
+const FOLDERS: [&str; 7] = [
+    "bin", "benches", "crates", "examples", "python", "src", "tests",
+];
 
 pub(super) struct Source {
     /// Relative to the repository, with `/` between its parts.

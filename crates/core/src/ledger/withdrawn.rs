@@ -24,6 +24,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.handle_condemned(id, Cause::Cancelled, scene)
     }
 
+    /// Cancels an item, if no holder has it. Returns `false` if one has, or it has its end.
+    pub fn handle_withdraw(&mut self, id: ItemId, scene: Scene) -> bool {
+        let is_with_holder = self.copies.has(id) || self.token_of(id).is_some();
+        !is_with_holder && self.handle_cancel(id, scene) != Cancelled::Not
+    }
+
     /// Makes an item a dead letter for another cause.
     pub fn handle_condemned(&mut self, id: ItemId, cause: Cause, scene: Scene) -> Cancelled {
         self.end_suspicion(id);

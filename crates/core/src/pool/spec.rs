@@ -3,6 +3,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use core::fmt;
 use core::time::Duration;
 
 use crate::ledger::{Backoff, mix};
@@ -87,11 +88,30 @@ impl Default for ChildSpec {
     }
 }
 
-/// Returns the name of the worker in a slot of a pool whose workers have this name; slots are
-/// numbered from 1.
-#[must_use]
-pub fn worker_name(name: &str, slot: usize) -> String {
-    format!("{name}-{slot}")
+/// The name of a pool's workers, which the number of the slot follows, from 1 on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolName {
+    /// The name.
+    pub name: String,
+    /// True if the first worker has just the name, without a number.
+    pub is_of_first: bool,
+}
+
+impl PoolName {
+    /// Returns the name of the worker in this slot, counted from 0.
+    #[must_use]
+    pub fn of_worker(&self, slot: usize) -> String {
+        match slot {
+            0 if self.is_of_first => self.name.clone(),
+            _ => format!("{}-{}", self.name, slot + 1),
+        }
+    }
+}
+
+impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 /// Returns the name of the pool that the worker with this name is in: all of it where there is no
@@ -114,8 +134,20 @@ mod tests {
     #[test]
     fn a_workers_name_says_its_slot() {
         for name in ["worker", "a-1", ""] {
-            let worker = worker_name(name, 12);
+            let pool = PoolName {
+                name: name.into(),
+                is_of_first: false,
+            };
+            let worker = pool.of_worker(11);
             assert_eq!((pool_of(&worker), slot_of(&worker)), (name, Some(12)));
+            let exact = PoolName {
+                is_of_first: true,
+                ..pool
+            };
+            assert_eq!(
+                (exact.of_worker(0).as_str(), exact.of_worker(11)),
+                (name, worker)
+            );
         }
         assert_eq!((pool_of("main"), slot_of("main")), ("main", None));
     }

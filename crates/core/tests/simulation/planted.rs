@@ -51,6 +51,16 @@ pub(crate) enum Plant {
     BegunGivenBack,
     /// A loop is not told that what it asks for is on its way.
     AheadUnanswered,
+    /// The end of a client's connection gives nothing back.
+    ClientNotMissed,
+    /// Nobody is charged for what a client had begun.
+    ClientUncharged,
+    /// An item that a client was handed counts as begun, though it was not sent.
+    UnsentCharged,
+    /// That a part of a frame was sent is not noted, so what came before it counts as unread.
+    PartUnnoticed,
+    /// The words of a client before its end are not heard after it.
+    LastWordsUnheard,
 }
 
 /// The bugs for a fleet.

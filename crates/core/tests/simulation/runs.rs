@@ -90,6 +90,11 @@ crate::trials! {
     a_begun_item_that_is_given_back_is_caught => expect_caught_in_a_world(Plant::BegunGivenBack),
     a_request_that_is_left_unanswered_is_caught =>
         expect_caught_in_a_world(Plant::AheadUnanswered),
+    a_client_that_is_not_missed_is_caught => expect_caught_in_a_world(Plant::ClientNotMissed),
+    a_client_that_is_not_charged_is_caught => expect_caught_in_a_world(Plant::ClientUncharged),
+    an_item_charged_before_it_was_sent_is_caught => expect_caught_in_a_world(Plant::UnsentCharged),
+    a_part_of_a_frame_that_is_not_noted_is_caught => expect_caught_in_a_world(Plant::PartUnnoticed),
+    last_words_that_are_not_heard_are_caught => expect_caught_in_a_world(Plant::LastWordsUnheard),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.

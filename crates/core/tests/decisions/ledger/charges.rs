@@ -31,6 +31,7 @@ crate::trials! {
     an_exit_code_that_says_so_is_of_a_stop_too,
     a_crash_while_it_is_stopped_is_charged,
     what_may_be_of_a_stop_can_be_cancelled,
+    what_a_worker_has_is_not_withdrawn,
     a_stop_is_over_when_all_have_stopped,
     nobody_is_left_to_be_stopped_when_the_last_worker_is_gone,
 }
@@ -439,6 +440,17 @@ fn what_may_be_of_a_stop_can_be_cancelled() {
     let attempts: Vec<u32> = letter.history.iter().map(|one| one.attempt).collect();
     assert_eq!(attempts, [1, 0], "its attempt is not forgotten");
     assert_eq!(ledger.poll_timeout(), None);
+    assert_eq!(ledger.check(), Ok(()));
+}
+
+fn what_a_worker_has_is_not_withdrawn() {
+    let mut ledger = commands(1);
+    worker(&mut ledger);
+    put(&mut ledger, 2);
+    one(&mut ledger);
+    let withdrawn = [1, 2, 2, 3].map(|id| ledger.handle_withdraw(ItemId(id), Scene::default()));
+    assert_eq!(withdrawn, [false, true, false, false]);
+    assert_eq!((ledger.counts().leased, ledger.counts().dead), (1, 1));
     assert_eq!(ledger.check(), Ok(()));
 }
 

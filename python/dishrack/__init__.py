@@ -1,0 +1,104 @@
+"""Drop-ins for ``multiprocessing`` that no killed process can hang.
+
+``import dishrack as mp`` in the place of ``import multiprocessing as mp``: the same names and
+signatures, on supervised processes and queues whose items are acknowledged.
+"""
+
+from __future__ import annotations
+
+from ._native import __version__
+from .context import default as _default
+from .context import get_all_start_methods, get_context, get_start_method
+from .errors import (
+    Closed,
+    Empty,
+    Error,
+    Full,
+    JournalError,
+    NotAccepted,
+    NoWorkersLeft,
+    SetupError,
+    SharedQueueError,
+    SupervisorGone,
+    TaskDoneTooOften,
+    TimeoutError,
+)
+from .process import Process
+from .queues import JoinableQueue, Queue, SimpleQueue
+
+# The rest of ``multiprocessing`` is the standard library's.
+AuthenticationError = _default.AuthenticationError
+BufferTooShort = _default.BufferTooShort
+ProcessError = _default.ProcessError
+Array = _default.Array
+Barrier = _default.Barrier
+BoundedSemaphore = _default.BoundedSemaphore
+Condition = _default.Condition
+Event = _default.Event
+Lock = _default.Lock
+Manager = _default.Manager
+Pipe = _default.Pipe
+RLock = _default.RLock
+RawArray = _default.RawArray
+RawValue = _default.RawValue
+Semaphore = _default.Semaphore
+Value = _default.Value
+active_children = _default.active_children
+allow_connection_pickling = _default.allow_connection_pickling
+cpu_count = _default.cpu_count
+current_process = _default.current_process
+freeze_support = _default.freeze_support
+get_logger = _default.get_logger
+log_to_stderr = _default.log_to_stderr
+parent_process = _default.parent_process
+set_executable = _default.set_executable
+set_start_method = _default.set_start_method
+
+__all__ = [
+    "Array",
+    "AuthenticationError",
+    "Barrier",
+    "BoundedSemaphore",
+    "BufferTooShort",
+    "Closed",
+    "Condition",
+    "Empty",
+    "Error",
+    "Event",
+    "Full",
+    "JoinableQueue",
+    "JournalError",
+    "Lock",
+    "Manager",
+    "NoWorkersLeft",
+    "NotAccepted",
+    "Pipe",
+    "Process",
+    "ProcessError",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
+    "Semaphore",
+    "SetupError",
+    "SharedQueueError",
+    "SimpleQueue",
+    "SupervisorGone",
+    "TaskDoneTooOften",
+    "TimeoutError",
+    "Value",
+    "__version__",
+    "active_children",
+    "allow_connection_pickling",
+    "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "set_executable",
+    "set_start_method",
+]

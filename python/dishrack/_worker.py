@@ -1,0 +1,69 @@
+"""Being a worker process: from a fresh interpreter to the function that it runs, and to its end.
+
+The native half takes the supervisor's order and calls back; see `main`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import sys
+from multiprocessing import process as _process
+from multiprocessing import resource_tracker, spawn, util
+from typing import Any, Sequence
+
+from . import _native
+from .reduction import loads
+
+__all__ = ["main", "run_process"]
+
+
+def main() -> None:
+    """Serves. In a process that was started to be a worker, this never returns."""
+    _native.serve()
+    sys.exit("dishrack: this is a worker's program: it is started by a supervisor, not by hand")
+
+
+def prepare(data: bytes) -> None:
+    """Gives this process what its parent has: paths, arguments, and the main module by another name.
+
+    A process that is started meanwhile, by a main module without its guard, is an error.
+    """
+    spawn.prepare(pickle.loads(data))
+
+
+def share_resource_tracker(descriptor: int) -> None:
+    """Lets this process tell the resource tracker of its parent, as a spawned process of the standard
+    library does: one of its own would take away what others still use."""
+    path = f"/proc/{os.getppid()}/fd/{descriptor}"
+    resource_tracker._resource_tracker._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def _load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
+    tracker, preparation, data = pickle.loads(pickled)
+    share_resource_tracker(tracker)
+    current = _process.current_process()
+    current._inheriting = True
+    try:
+        prepare(preparation)
+        return loads(data, queues)
+    finally:
+        del current._inheriting
+
+
+def run_process(pickled: bytes, queues: Sequence[_native.Queue]) -> None:
+    """Runs a `Process`. Returns if it has ended in order, and ends this process otherwise."""
+    try:
+        process = _load(pickled, queues)
+        code = process._bootstrap(parent_sentinel=os.pidfd_open(os.getppid()))
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    atexit._run_exitfuncs()
+    util._flush_std_streams()
+    if code != 0:
+        # What it held is charged with this end.
+        os._exit(code)
+    for queue in queues:
+        queue.release()

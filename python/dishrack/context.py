@@ -1,0 +1,70 @@
+"""The contexts of ``multiprocessing``, with the classes of this package in them.
+
+What is not ours is the standard library's: locks, events, pipes, shared values and managers. They work
+with the processes that are started here.
+"""
+
+from __future__ import annotations
+
+from multiprocessing import context as _context
+from typing import List, Optional
+
+from . import process, queues
+
+__all__ = ["SpawnContext", "get_all_start_methods", "get_context", "get_start_method"]
+
+
+class SpawnContext(_context.BaseContext):
+    """Processes are fresh interpreters."""
+
+    _name = "spawn"
+    Process = process.Process
+
+    def Queue(self, maxsize: int = 0) -> queues.Queue:  # noqa: N802
+        """A `dishrack.Queue`."""
+        return queues.Queue(maxsize, ctx=self.get_context())
+
+    def JoinableQueue(self, maxsize: int = 0) -> queues.JoinableQueue:  # noqa: N802
+        """A `dishrack.JoinableQueue`."""
+        return queues.JoinableQueue(maxsize, ctx=self.get_context())
+
+    def SimpleQueue(self) -> queues.SimpleQueue:  # noqa: N802
+        """A `dishrack.SimpleQueue`."""
+        return queues.SimpleQueue(ctx=self.get_context())
+
+    def get_context(self, method: Optional[str] = None) -> SpawnContext:
+        """The context of this start method; this one, if none is named."""
+        return self if method is None else get_context(method)
+
+    def get_start_method(self, allow_none: bool = False) -> str:
+        """The name of the way in which processes are started."""
+        return self._name
+
+    def set_start_method(self, method: Optional[str], force: bool = False) -> None:
+        """Says that processes are started in this way."""
+        get_context(method)
+
+
+default = SpawnContext()
+
+
+def get_context(method: Optional[str] = None) -> SpawnContext:
+    """The context of this start method: its classes start processes in that way.
+
+    >>> import dishrack as mp
+    >>> mp.get_context("spawn").get_start_method()
+    'spawn'
+    """
+    if method in (None, "spawn"):
+        return default
+    raise ValueError(f"cannot find context for {method!r}: there is 'spawn'")
+
+
+def get_start_method(allow_none: bool = False) -> str:
+    """The name of the way in which processes are started."""
+    return default.get_start_method()
+
+
+def get_all_start_methods() -> List[str]:
+    """The names of all start methods, the default one first."""
+    return ["spawn"]

@@ -1,0 +1,24 @@
+//! The native half of the Python package: the library's queues and worker processes as Python
+//! classes.
+//!
+//! Items are bytes here. What they mean, which functions run and what a caller sees is decided by
+//! the Python half, `python/dishrack`, which is the only user of this module. It uses the public
+//! interface of the library alone.
+
+mod errors;
+mod item;
+mod process;
+mod queue;
+mod serve;
+mod waiting;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = true)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<queue::Queue>()?;
+    module.add_class::<process::WorkerProcess>()?;
+    module.add_function(wrap_pyfunction!(serve::prepare, module)?)?;
+    module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

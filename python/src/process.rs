@@ -1,0 +1,138 @@
+//! A process that runs one Python function: a pool of a single worker, which is never started again.
+//!
+//! It works for one queue of this process, which so learns of its death; it reaches others by
+//! connections. What it runs is in its context, which `_worker.py` takes apart.
+
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+
+use crate::errors::exception;
+use crate::item::PyItem;
+use crate::queue::{Queue, packed, unpacked};
+use crate::waiting::wait_until;
+
+/// The exit code of a process that ended in a way that nobody knows, as in `multiprocessing`.
+const UNKNOWN: i32 = 255;
+
+/// The longest time in which the kernel makes a process, before that is an error.
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// A process that runs one function.
+#[pyclass(frozen, module = "dishrack._native")]
+#[derive(Debug)]
+pub(crate) struct WorkerProcess {
+    pool: ManuallyDrop<Supervisor<PyItem, ()>>,
+    #[pyo3(get)]
+    pid: u32,
+    /// The process that started it.
+    parent: u32,
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        // A process that was forked from the parent has no thread that could stop it.
+        if self.parent == std::process::id() {
+            // SAFETY: it is dropped here alone.
+            unsafe { ManuallyDrop::drop(&mut self.pool) }
+        }
+    }
+}
+
+#[pymethods]
+impl WorkerProcess {
+    /// Starts one, under a name that `ps` shows, with this program and its arguments. It works for
+    /// `queue`, and is given a pickle and the queues that it names.
+    #[new]
+    fn new(
+        py: Python<'_>,
+        name: String,
+        program: (String, Vec<String>),
+        queue: Option<PyRef<'_, Queue>>,
+        pickle: &[u8],
+        queues: Vec<PyRef<'_, Queue>>,
+    ) -> PyResult<Self> {
+        let context = packed(pickle, &queues);
+        let queue = match &queue {
+            Some(queue) => queue.handle().clone(),
+            None => JoinableQueue::unbounded(),
+        };
+        let (path, arguments) = program;
+        let started = py.detach(|| {
+            let pool = Supervisor::builder()
+                .processes(1)
+                .exact_name(name)
+                .restart(Restart::Temporary)
+                .program(path, arguments)
+                .context(&context)?
+                .worker(&queue, run_process)?;
+            let is_started = pool.wait_started_timeout(START_TIME);
+            Ok((pool, is_started))
+        });
+        let (pool, is_started) = started.map_err(|error| exception(py, &error))?;
+        let status = pool.status();
+        let pid = match (status.workers.first(), status.ended.first()) {
+            (Some(worker), _) => worker.pid,
+            (None, Some(end)) => end.pid,
+            (None, None) => 0,
+        };
+        if pid == 0 || !is_started {
+            let end = status.ended.first();
+            let why = end.and_then(|end| end.complaint.clone());
+            let why = why.unwrap_or_else(|| "no process was made in time".into());
+            return Err(PyOSError::new_err(why));
+        }
+        Ok(WorkerProcess {
+            pool: ManuallyDrop::new(pool),
+            pid,
+            parent: std::process::id(),
+        })
+    }
+
+    /// Waits until it has ended, and what it held is on its queue again. Returns its exit code, a
+    /// negative signal, or `None` if the time is over first.
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<i32>> {
+        if self.parent != std::process::id() {
+            let words = "can only wait for a process that this one has started";
+            return Err(PyRuntimeError::new_err(words));
+        }
+        match wait_until(py, timeout, |time| self.pool.wait_timeout(time))? {
+            true => Ok(Some(self.exit_code())),
+            false => Ok(None),
+        }
+    }
+}
+
+impl WorkerProcess {
+    fn exit_code(&self) -> i32 {
+        let status = self.pool.status();
+        match status.ended.first().map(|end| end.exit) {
+            Some(Exit::Exited(code)) => code,
+            Some(Exit::Signaled(signal)) => -signal,
+            Some(Exit::Unknown) | None => UNKNOWN,
+        }
+    }
+}
+
+/// Runs the function that is in this process's context.
+pub(crate) fn run_process(_queue: JoinableQueue<PyItem>) {
+    let Some(context) = dishrack::context::<PyItem>() else {
+        return;
+    };
+    Python::attach(|py| {
+        let (pickle, queues) = unpacked(py, &context);
+        drop(context);
+        let run = || {
+            py.import("dishrack._worker")?
+                .getattr("run_process")?
+                .call1((pickle, queues))
+        };
+        // It tells of everything that goes wrong in what it runs.
+        if let Err(error) = run() {
+            error.print(py);
+        }
+    });
+}

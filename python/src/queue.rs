@@ -1,0 +1,231 @@
+//! A queue as Python has it: pickled items in, pickled items out, and those that this process holds.
+//!
+//! Python counts what a process got and has not acknowledged, whichever thread got it; the library
+//! knows deliveries. So the deliveries are kept here, oldest first, for all handles of the queue in
+//! this process.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::thread::{self, ThreadId};
+
+use dishrack::{Blob, Delivery, JoinableQueue};
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::errors::{exception, named};
+use crate::item::PyItem;
+use crate::waiting::{Limit, wait};
+
+/// What all handles of one queue share in this process.
+#[derive(Debug)]
+struct Shared {
+    handle: JoinableQueue<PyItem>,
+    held: Mutex<VecDeque<(ThreadId, Delivery<PyItem>)>>,
+}
+
+/// The queues that this process has handles of.
+static KNOWN: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+impl Shared {
+    /// Returns what the handles of this queue share, which is made for the first one.
+    fn of(handle: JoinableQueue<PyItem>) -> Arc<Self> {
+        let mut known = KNOWN.lock();
+        known.retain(|one| one.strong_count() > 0);
+        let mut all = known.iter().filter_map(Weak::upgrade);
+        if let Some(shared) = all.find(|one| one.handle.is_same(&handle)) {
+            return shared;
+        }
+        let shared = Arc::new(Shared {
+            handle,
+            held: Mutex::default(),
+        });
+        known.push(Arc::downgrade(&shared));
+        shared
+    }
+}
+
+/// A handle of a queue. `joinable` says who acknowledges: `task_done`, or the next `get` of the thread
+/// that got the item.
+#[pyclass(frozen, module = "dishrack._native")]
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    shared: Arc<Shared>,
+    #[pyo3(get)]
+    joinable: bool,
+}
+
+impl Queue {
+    pub(crate) fn handle(&self) -> &JoinableQueue<PyItem> {
+        &self.shared.handle
+    }
+
+    /// Returns a handle of the same queue that came with an item.
+    pub(crate) fn arrived(handle: JoinableQueue<PyItem>) -> Self {
+        Queue {
+            shared: Shared::of(handle),
+            joinable: true,
+        }
+    }
+
+    /// Acknowledges what this thread got before.
+    fn settle_own(&self) {
+        let own = thread::current().id();
+        let mut held = self.shared.held.lock();
+        let (done, others) = held.drain(..).partition(|(by, _)| *by == own);
+        *held = others;
+        drop(held);
+        settle(done);
+    }
+}
+
+/// Acknowledges these. One that was cancelled meanwhile has its end already.
+fn settle(done: VecDeque<(ThreadId, Delivery<PyItem>)>) {
+    for (_, delivery) in done {
+        let _ = delivery.task_done();
+    }
+}
+
+#[pymethods]
+impl Queue {
+    #[new]
+    #[pyo3(signature = (maxsize, joinable))]
+    fn new(maxsize: usize, joinable: bool) -> Self {
+        Queue {
+            shared: Shared::of(JoinableQueue::bounded(maxsize)),
+            joinable,
+        }
+    }
+
+    /// The same queue for a handle that is acknowledged in the other way.
+    fn as_joinable(&self, joinable: bool) -> Self {
+        let shared = Arc::clone(&self.shared);
+        Queue { shared, joinable }
+    }
+
+    /// Puts a pickled object and the queues that it names. Returns the item's number.
+    fn put(
+        &self,
+        py: Python<'_>,
+        pickle: &[u8],
+        queues: Vec<PyRef<'_, Queue>>,
+        timeout: Option<f64>,
+    ) -> PyResult<u64> {
+        let item = packed(pickle, &queues);
+        let handle = self.handle();
+        let put = |limit| match limit {
+            Limit::Now => handle.try_put(&item),
+            Limit::For(time) => handle.put_timeout(&item, time),
+            Limit::Forever => handle.put(&item),
+        };
+        Ok(wait(py, timeout, put, dishrack::Error::is_full)?.0)
+    }
+
+    /// Takes the next item: its pickle, and the queues that are named in it.
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Vec<Queue>)> {
+        if !self.joinable {
+            py.detach(|| self.settle_own());
+        }
+        let handle = self.handle();
+        let get = |limit| match limit {
+            Limit::Now => handle.try_get(),
+            Limit::For(time) => handle.get_timeout(time),
+            Limit::Forever => handle.get(),
+        };
+        let get = |limit| get(limit).map(Delivery::unbound);
+        let delivery = wait(py, timeout, get, dishrack::Error::is_empty)?;
+        let got = unpacked(py, &delivery);
+        let own = thread::current().id();
+        self.shared.held.lock().push_back((own, delivery));
+        Ok(got)
+    }
+
+    /// Acknowledges the oldest item that this process got and has not acknowledged.
+    fn task_done(&self, py: Python<'_>) -> PyResult<()> {
+        loop {
+            let oldest = self.shared.held.lock().pop_front();
+            let Some((_, delivery)) = oldest else {
+                let words = "task_done() called too many times";
+                return Err(named(py, "TaskDoneTooOften", words.into()));
+            };
+            // It fails if the item was cancelled; then the next one is meant.
+            if py.detach(|| delivery.task_done()).is_ok() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends what this process holds, because it ends in order: acknowledges it, or gives it back where
+    /// that is `task_done`'s business.
+    fn release(&self, py: Python<'_>) {
+        py.detach(|| {
+            let held = std::mem::take(&mut *self.shared.held.lock());
+            match self.joinable {
+                true => drop(held),
+                false => settle(held),
+            }
+        });
+    }
+
+    /// Waits until every item is done or a dead letter. Returns the numbers of both.
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(u64, u64)> {
+        let handle = self.handle();
+        let join = |limit| match limit {
+            Limit::Now => handle.join_timeout(std::time::Duration::ZERO),
+            Limit::For(time) => handle.join_timeout(time),
+            Limit::Forever => handle.join(),
+        };
+        let joined = wait(py, timeout, join, dishrack::Error::is_timeout)?;
+        Ok((joined.done, joined.dead))
+    }
+
+    fn qsize(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.handle().len())
+    }
+
+    fn full(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.handle().is_full())
+    }
+
+    /// Ends the queue for all its users.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.handle().close());
+    }
+
+    /// Returns `True` if the queue is of this process, which can start workers for it.
+    fn is_local(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.handle().counts().is_ok())
+    }
+
+    /// Returns how many items were accepted, wait, are held, rest, are done and are dead.
+    fn counts(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64, u64)> {
+        let counts = py.detach(|| self.handle().counts());
+        let counts = counts.map_err(|error| exception(py, &error))?;
+        Ok((
+            counts.accepted,
+            counts.waiting,
+            counts.leased,
+            counts.delayed,
+            counts.done,
+            counts.dead,
+        ))
+    }
+}
+
+/// Makes an item of a pickle and the queues that it names.
+pub(crate) fn packed(pickle: &[u8], queues: &[PyRef<'_, Queue>]) -> PyItem {
+    PyItem {
+        pickle: Blob::from(pickle),
+        queues: queues.iter().map(|queue| queue.handle().clone()).collect(),
+    }
+}
+
+/// Takes an item apart for Python.
+pub(crate) fn unpacked<'py>(py: Python<'py>, item: &PyItem) -> (Bound<'py, PyBytes>, Vec<Queue>) {
+    let queues = item.queues.iter().cloned().map(Queue::arrived).collect();
+    (PyBytes::new(py, &item.pickle), queues)
+}

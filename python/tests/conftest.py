@@ -1,0 +1,104 @@
+"""What the tests share: programs that are run as their own, and processes that must not stay."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from multiprocessing import resource_sharer, resource_tracker
+
+import pytest
+
+PROGRAMS = pathlib.Path(__file__).parent / "programs"
+
+#: For whatever must happen sooner or later, on a loaded machine too.
+PATIENCE = 60.0
+
+
+def children_of(pid: int) -> set[int]:
+    """All processes below this one."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stat = pathlib.Path("/proc", name, "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents[int(name)] = int(stat.rpartition(")")[2].split()[1])
+    below, wave = set(), {pid}
+    while wave:
+        wave = {child for child, parent in parents.items() if parent in wave} - below
+        below |= wave
+    return below
+
+
+def until(holds, what: str) -> None:
+    """Waits until something holds that nothing tells of."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: it never was so"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def program():
+    """Starts a program of `tests/programs`; what it has started must end with it."""
+    started = []
+
+    def start(name: str, *arguments: str, **options):
+        command = [sys.executable, str(PROGRAMS / name), *arguments]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        process = subprocess.Popen(command, start_new_session=True, **options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def what_stays_is_there():
+    """What the standard library keeps once it was used: its tracker, its thread, its shared memory."""
+    resource_tracker.ensure_running()
+    reader, writer = os.pipe()
+    resource_sharer.DupFd(reader)
+    value = multiprocessing.Value("i")
+    yield value
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """No test leaves a process, an open file or shared memory behind."""
+    files = set(os.listdir("/proc/self/fd"))
+    shared = set(os.listdir("/dev/shm"))
+    yield
+    gc.collect()
+    assert multiprocessing.active_children() == []
+    until(lambda: not workers_of(os.getpid()), "the workers end")
+    until(lambda: len(os.listdir("/proc/self/fd")) <= len(files), "files are closed")
+    assert set(os.listdir("/dev/shm")) <= shared
+
+
+def workers_of(pid: int) -> set[int]:
+    """Its children, but for the resource tracker of the standard library."""
+
+    def is_worker(child: int) -> bool:
+        try:
+            words = pathlib.Path("/proc", str(child), "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return b"resource_tracker" not in words
+
+    return {child for child in children_of(pid) if is_worker(child)}

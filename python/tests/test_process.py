@@ -1,0 +1,129 @@
+"""Processes: what they run, how they end, and what becomes of what they held."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+import dishrack
+import pytest
+from conftest import PATIENCE
+
+
+def put_pid_and_name(results):
+    import multiprocessing
+
+    results.put((os.getpid(), os.getppid(), multiprocessing.current_process().name))
+
+
+def test_it_runs_its_target_elsewhere_under_its_name():
+    results = dishrack.Queue()
+    process = dishrack.Process(target=put_pid_and_name, args=(results,), name="dryer")
+    process.start()
+    assert results.get(timeout=PATIENCE) == (process.pid, os.getpid(), "dryer")
+    process.join()
+    assert process.exitcode == 0 and not process.is_alive()
+    process.close()
+
+
+def end_with(how):
+    if how == "raise":
+        raise KeyError("cup")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.exit(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [(0, 0), (7, 7), (None, 0), ("a text", 1), ("raise", 1), ("kill", -9)]
+)
+def test_its_exit_code_says_how_it_ended(how, code):
+    process = dishrack.Process(target=end_with, args=(how,))
+    process.start()
+    process.join(PATIENCE)
+    assert process.exitcode == code
+
+
+def wait_for_ever():
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize(("end", "code"), [("terminate", -15), ("kill", -9)])
+def test_it_can_be_ended(end, code):
+    process = dishrack.Process(target=wait_for_ever)
+    process.start()
+    assert process.is_alive()
+    process.join(0.01)
+    assert process.exitcode is None
+    getattr(process, end)()
+    process.join(PATIENCE)
+    assert process.exitcode == code
+
+
+def dry_but_die_at(rack, dried, fatal):
+    while True:
+        dish = rack.get()
+        if dish == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        dried.put(dish)
+        rack.task_done()
+
+
+def dry_all(rack, dried):
+    dry_but_die_at(rack, dried, None)
+
+
+def test_what_a_dead_process_held_goes_to_another_one():
+    rack, dried = dishrack.JoinableQueue(), dishrack.Queue()
+    dishes = [f"dish-{n}" for n in range(20)]
+    processes = [
+        dishrack.Process(target=dry_but_die_at, args=(rack, dried, "dish-3"), daemon=True),
+        dishrack.Process(target=dry_all, args=(rack, dried), daemon=True),
+    ]
+    for dish in dishes:
+        rack.put(dish)
+    for process in processes:
+        process.start()
+    rack.join(PATIENCE)
+    assert sorted({dried.get(timeout=PATIENCE) for _ in dishes}) == sorted(dishes)
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def test_join_says_so_when_the_last_consumer_is_dead():
+    rack, dried = dishrack.JoinableQueue(), dishrack.Queue()
+    rack.put("dish-1")
+    rack.put("dish-2")
+    process = dishrack.Process(target=dry_but_die_at, args=(rack, dried, "dish-2"))
+    process.start()
+    with pytest.raises(dishrack.NoWorkersLeft, match="1 items are unfinished"):
+        rack.join()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert rack.get(timeout=PATIENCE) == "dish-2"
+    rack.task_done()
+    rack.join()
+
+
+def start_another(results):
+    process = dishrack.Process(target=put_pid_and_name, args=(results,), name="inner")
+    process.start()
+    process.join()
+    results.put(process.exitcode)
+
+
+def start_inside(outer):
+    results = dishrack.Queue()
+    start_another(results)
+    outer.put([results.get(timeout=PATIENCE)[1:], results.get(timeout=PATIENCE)])
+
+
+def test_a_process_may_start_processes_of_its_own():
+    results = dishrack.Queue()
+    process = dishrack.Process(target=start_inside, args=(results,))
+    process.start()
+    assert results.get(timeout=PATIENCE) == [(process.pid, "inner"), 0]
+    process.join()
