@@ -38,7 +38,7 @@ static PADDING: [u8; ALIGN] = [0; ALIGN];
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
-    /// What belongs to no buffer.
+    /// The bytes that belong to no buffer.
     pub inline: Blob,
     /// The buffers, in their order.
     pub buffers: Vec<Blob>,

@@ -34,7 +34,7 @@ pub enum Reply {
     Accepted(ItemId),
     /// The next item, and those behind it: at most as many as were asked for, and at least one.
     Items(Vec<Handed>),
-    /// What was asked for is on its way to the worker already: it was handed out in advance.
+    /// The items are on their way to the worker already: they were handed out in advance.
     Ahead,
     /// Every item has its end: this many are done, and this many dead.
     Joined(u64, u64),

@@ -9,6 +9,8 @@
 //! idle while it waits in a `get`, whatever else it holds, and is handed more in advance only as
 //! long as it holds something. The module knows holders and numbers, but no item.
 
+mod holder;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -16,172 +18,13 @@ use core::time::Duration;
 
 use slotmap::SlotMap;
 
+use self::holder::{Holder, HolderCounts};
 use super::turn::Turn;
 use super::{Credit, HolderId, Token};
 
 /// The number of items that must wait before another worker is woken while one is fast: tiny items
 /// take a tenth to a fifth of a microsecond each, and waking a worker some fifty.
 pub const WORTH_WAKING: usize = 256;
-
-/// The total time from which the items that a worker has in advance count as long.
-const LONG: Duration = Duration::from_millis(2);
-
-#[derive(Debug)]
-struct Holder {
-    /// `None` for a holder that is handed nothing but what it asks for.
-    credit: Option<Credit>,
-    /// True while it waits for an item in a `get`.
-    is_asking: bool,
-    /// True for a loop that waited for something else when it was last heard.
-    is_elsewhere: bool,
-    /// True if it stands for any number of threads.
-    is_many: bool,
-    is_open: bool,
-    outstanding: u64,
-    bytes: usize,
-    ordinal: u64,
-    /// The last of its deliveries that is known to be begun, and the number of those up to it that
-    /// are not settled.
-    begun: u64,
-    begun_held: u64,
-    /// The last ordinal of the deliveries that it has reported in bulk to be through with.
-    through: u64,
-    /// The number of deliveries that it may get in all.
-    quota: u64,
-    is_in_idle_line: bool,
-    is_in_refill_line: bool,
-    /// The last ordinal of the deliveries that it was asked to give back.
-    asked_back: u64,
-}
-
-/// The counts of one holder, or of all of them together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct HolderCounts {
-    /// Workers that may get more.
-    workers: usize,
-    /// Those of them that want an item at once.
-    idle: usize,
-    /// Holders of any kind that hold something.
-    busy: usize,
-    /// Workers that are busy with tiny items.
-    fast: usize,
-    /// Workers that have items in advance, and were not asked to give them back.
-    ahead: usize,
-    /// Those of them that these items will keep busy for long.
-    overloaded: usize,
-    /// The deliveries that workers have besides the one that they work on.
-    prefetched: u64,
-}
-
-impl Holder {
-    fn is_worker(&self) -> bool {
-        self.is_open && self.credit.is_some()
-    }
-
-    /// Returns `true` if it wants an item only when it says so.
-    fn is_loop(&self) -> bool {
-        self.credit.is_some_and(|credit| credit.is_for_loop())
-    }
-
-    /// Returns `true` if it takes what it is handed: a loop only if it asks, or holds something and
-    /// waits for nothing else.
-    fn is_taking(&self) -> bool {
-        let goes_on = self.outstanding > 0 && !self.is_elsewhere;
-        self.is_worker() && (!self.is_loop() || self.is_asking || goes_on)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.is_worker() && (self.is_asking || (!self.is_loop() && self.outstanding == 0))
-    }
-
-    fn is_fast(&self) -> bool {
-        let is_fast = self.credit.is_some_and(|credit| credit.is_fast());
-        self.is_open && is_fast && self.outstanding > 0 && !self.is_idle()
-    }
-
-    /// Returns the number of deliveries that it has not begun, as far as that is known.
-    fn prefetched(&self) -> u64 {
-        // A handler does not say that it has begun the one that it works on.
-        let begun = match self.is_loop() {
-            true => self.begun_held,
-            false => self.begun_held.max(1),
-        };
-        match self.credit {
-            Some(_) => self.outstanding.saturating_sub(begun),
-            None => 0,
-        }
-    }
-
-    /// Returns the number of deliveries that its credit counts: those in advance, and one for all
-    /// that it is at, unless it waits for another.
-    fn at_hand(&self) -> u64 {
-        let prefetched = self.prefetched();
-        let at_work = self.outstanding > prefetched && !self.is_asking;
-        prefetched + u64::from(at_work)
-    }
-
-    fn is_ahead(&self) -> bool {
-        self.prefetched() > 0 && self.asked_back < self.ordinal
-    }
-
-    fn is_overloaded(&self) -> bool {
-        let backlog = |credit: Credit| credit.time_of(self.prefetched());
-        self.is_ahead() && self.credit.is_some_and(|credit| backlog(credit) >= LONG)
-    }
-
-    fn may_take(&self, weight: usize) -> bool {
-        let allows = |credit: Credit| credit.allows(self.at_hand(), self.bytes, weight);
-        self.is_taking() && self.credit.is_some_and(allows)
-    }
-
-    /// Returns the number of items that it would take now.
-    fn appetite(&self) -> u64 {
-        let room = match self.credit {
-            Some(credit) if self.is_taking() => credit.items().saturating_sub(self.at_hand()),
-            _ => 0,
-        };
-        room.min(self.quota.saturating_sub(self.ordinal))
-    }
-
-    /// Notes that its next delivery is handed to it.
-    fn take(&mut self, weight: usize, is_asked_for: bool) {
-        // What a `get` waits for is begun, unless something lies before it.
-        let is_begun = (is_asked_for || self.is_asking) && self.prefetched() == 0;
-        self.outstanding += 1;
-        self.bytes += weight;
-        self.ordinal += 1;
-        self.is_asking = false;
-        self.is_elsewhere &= !is_asked_for;
-        if is_begun && self.is_loop() {
-            self.begun = self.ordinal;
-            self.begun_held += 1;
-        }
-    }
-
-    fn tally(&self) -> HolderCounts {
-        HolderCounts {
-            workers: usize::from(self.is_taking()),
-            idle: usize::from(self.is_idle()),
-            busy: usize::from(self.outstanding > 0),
-            fast: usize::from(self.is_fast()),
-            ahead: usize::from(self.is_ahead()),
-            overloaded: usize::from(self.is_overloaded()),
-            prefetched: self.prefetched(),
-        }
-    }
-}
-
-impl HolderCounts {
-    fn replace(&mut self, before: HolderCounts, after: HolderCounts) {
-        self.workers = self.workers + after.workers - before.workers;
-        self.idle = self.idle + after.idle - before.idle;
-        self.busy = self.busy + after.busy - before.busy;
-        self.fast = self.fast + after.fast - before.fast;
-        self.ahead = self.ahead + after.ahead - before.ahead;
-        self.overloaded = self.overloaded + after.overloaded - before.overloaded;
-        self.prefetched = self.prefetched + after.prefetched - before.prefetched;
-    }
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Consumers {

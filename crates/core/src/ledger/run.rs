@@ -1,5 +1,5 @@
-//! Ends of many deliveries at once, to one holder: which it names one by one, or which it is through
-//! with. There are no reports of them: the caller sees to it that nobody waits for a single one.
+//! Ends of many deliveries at once, to one holder. There are no reports of them: the caller sees to it that
+//! nobody waits for a single one.
 
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -10,12 +10,10 @@ use super::outbox::Outbox;
 use super::{Ballot, Handed, HolderId, Ledger, Scene, Token, Weight};
 
 /// The deliveries of a run that are done, as their leases end one by one.
-#[derive(Default)]
 struct EndedRun {
-    /// The last delivery that was known to be begun.
-    known: u64,
     count: u64,
-    /// The number of those that were known to be begun.
+    /// The last delivery that was known to be begun before, and the number of those up to it.
+    known: u64,
     begun: u64,
     weight: usize,
     /// Those of copies, whose ends depend on each other.
@@ -23,10 +21,13 @@ struct EndedRun {
 }
 
 impl EndedRun {
-    fn up_to(known: u64) -> Self {
+    fn after(known: u64) -> Self {
         EndedRun {
+            count: 0,
             known,
-            ..EndedRun::default()
+            begun: 0,
+            weight: 0,
+            copies: Vec::new(),
         }
     }
 
@@ -47,8 +48,8 @@ impl EndedRun {
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
-    /// Settles a run of a holder's deliveries as done; `service` is the mean time of one. Returns the
-    /// ordinals of those that were settled or lost before, for which nothing is changed.
+    /// Settles a run of deliveries as done that their holder names; `service` is the mean time of one.
+    /// Returns the ordinals of those that were settled or lost before, for which nothing is changed.
     pub fn handle_done_run(
         &mut self,
         holder: HolderId,
@@ -56,7 +57,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         service: Duration,
     ) -> Vec<u64> {
         self.note_settled(Token::of(holder, *run.end()));
-        let mut ended = EndedRun::up_to(self.consumers.begun(holder));
+        let mut ended = EndedRun::after(self.consumers.begun(holder));
         let mut late = Vec::new();
         for ordinal in run {
             let token = Token { holder, ordinal };
@@ -73,13 +74,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
-    /// that it did not settle otherwise are done. `service` is the mean time of one. This
-    /// acknowledges many items at once, whose ends no caller waits for singly.
+    /// that it did not settle otherwise are done. `service` is the mean time of one.
     pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
         let Some(run) = self.consumers.settle_through(holder, through) else {
             return;
         };
-        let mut ended = EndedRun::up_to(self.consumers.begun(holder));
+        let mut ended = EndedRun::after(self.consumers.begun(holder));
         let mut late = Vec::new();
         self.consumers.begin(holder, through, 0);
         self.leases.remove_run(holder, run, |ordinal, lease| {
@@ -104,7 +104,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             begun,
             weight,
             copies,
-            ..
+            known: _,
         } = ended;
         let items = count - copies.len() as u64;
         self.done += items;
