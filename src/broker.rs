@@ -64,7 +64,7 @@ use crate::observe::Observer;
 use crate::payload::Payload;
 pub(crate) use crate::payload::envelope::{Envelope, MailboxKey, ReplyTo};
 use crate::protocol::scoreboard::Scoreboard;
-use crate::store::{Storage, Store};
+use crate::store::{Storage, Store, StoreError};
 pub(crate) use crate::sys::clock::Deadline;
 use dishrack_core::ledger::{
     Blame, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options, Outcome,
@@ -330,7 +330,8 @@ impl Broker {
     }
 
     /// Makes the error that the kept items cannot be read or changed just now, for this reason.
-    pub(crate) fn inaccessible(&self, why: String) -> Kind {
+    pub(crate) fn inaccessible(&self, failure: &StoreError) -> Kind {
+        let why = failure.to_string();
         match self.lock().dispatcher.shared {
             Some(_) => Kind::of(Refusal::StreamFailed, why),
             None => Kind::JournalAccess(why),
@@ -340,7 +341,7 @@ impl Broker {
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
         let _letters = self.letters.lock();
         let found = self.storage.backend().revive(id);
-        let found = found.map_err(|why| self.inaccessible(why));
+        let found = found.map_err(|failure| self.inaccessible(&failure));
         let Some(letter) = found? else {
             return Ok(false);
         };

@@ -11,6 +11,7 @@ mod command_line;
 mod config;
 mod dead;
 mod dead_letter_log;
+mod detached_log;
 mod earlier;
 mod event_json;
 mod exit_codes;

@@ -15,13 +15,14 @@ mod failures;
 mod folder;
 mod follow;
 mod gate;
-mod item;
+pub(crate) mod item;
 mod keys;
 mod output;
 mod puts;
 mod requests;
 #[cfg(feature = "cli")]
 pub(crate) mod runs;
+mod search;
 mod server;
 mod socket;
 mod status;

@@ -39,13 +39,12 @@ use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
-use dishrack_core::pool::spec::slot_of;
 use output::CommandOutput;
 use own::OwnCommand;
 use persistent::ServerSlot;
 use shell::Script;
 use spool::{CommandRun, OutputStream, Spool};
-use template::{Template, Values};
+use template::{Template, UnfitItem, Values};
 
 /// An item of a run of commands. Its number is its id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +134,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// Returns the words of the command for one item.
-    pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
+    pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, UnfitItem> {
         match &self.script {
             Some(script) => script.words(values),
             None => self.template.fill(values),
@@ -143,7 +142,7 @@ impl Setup {
     }
 
     /// Returns a command line for a shell that does the same.
-    pub(crate) fn line(&self, values: Values<'_>) -> Result<Vec<u8>, String> {
+    pub(crate) fn line(&self, values: Values<'_>) -> Result<Vec<u8>, UnfitItem> {
         let filled = self.script.as_ref();
         let filled = filled.map(|script| script.filled(values)).transpose()?;
         match filled.flatten() {
@@ -210,8 +209,7 @@ struct CurrentAttempt {
 impl CurrentAttempt {
     fn current() -> Option<Self> {
         let (id, attempt, copy) = current::delivery()?;
-        let name = current::worker_name()?;
-        let slot = slot_of(&name)?;
+        let slot = current::slot()?;
         Some(CurrentAttempt {
             id,
             attempt,

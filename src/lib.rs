@@ -80,7 +80,7 @@ pub use dishrack_core::ledger::{
     Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
     ItemId, Options, Scene,
 };
-pub use dishrack_core::pool::spec::{Restart, StartMethod};
+pub use dishrack_core::pool::spec::Restart;
 pub use error::{Error, ItemError};
 pub use observe::item::{ItemHolder, ItemInfo, ItemState};
 pub use queue::{
@@ -91,8 +91,8 @@ pub use queue::{
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, Submitter, Supervisor,
-    WorkerDeath, WorkerInfo, WorkerState,
+    Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, StartMethod, Submitter,
+    Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]

@@ -118,6 +118,7 @@ impl<T> fmt::Debug for JoinableQueue<T> {
 /// The counts that a [`join`](JoinableQueue::join) saw: all items that were ever put are one of
 /// these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Joined {
     /// Items that are done.
     pub done: u64,
@@ -480,7 +481,7 @@ impl<T> JoinableQueue<T> {
     fn stored_dead(&self) -> Result<Vec<StoredLetter>, Error> {
         let broker = self.broker()?;
         let letters = broker.storage.backend().dead_letters();
-        letters.map_err(|why| Error(broker.inaccessible(why)))
+        letters.map_err(|failure| Error(broker.inaccessible(&failure)))
     }
 
     /// Takes all dead letters, oldest first, with their items as serialized by `put`.
@@ -497,7 +498,7 @@ impl<T> JoinableQueue<T> {
     ) -> Result<Vec<StoredLetter>, Error> {
         let broker = self.broker()?;
         let taken = broker.storage.backend().take_dead(is_wanted);
-        taken.map_err(|why| Error(broker.inaccessible(why)))
+        taken.map_err(|failure| Error(broker.inaccessible(&failure)))
     }
 
     /// Tries a dead letter again: its item waits in its old place, with as many attempts before it

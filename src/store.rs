@@ -16,6 +16,7 @@ pub(crate) mod redis;
 pub(crate) mod stream;
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,6 +25,18 @@ use self::stream::Stream;
 use crate::payload::envelope::Envelope;
 use dishrack_core::book::{Print, Unshown};
 use dishrack_core::ledger::{DeadLetter, ItemId, Refusal, Write};
+
+/// The failure of a backend: a sentence for people that says what to do about it. Which failure it is only the
+/// backend knows.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct StoreError(Arc<dyn Error + Send + Sync>);
+
+impl StoreError {
+    pub(crate) fn of(failure: impl Error + Send + Sync + 'static) -> Self {
+        StoreError(Arc::new(failure))
+    }
+}
 
 /// A dead letter as a backend keeps it: with the item's serialized bytes.
 pub(crate) type StoredLetter = DeadLetter<Arc<[u8]>>;
@@ -81,10 +94,10 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
         usize::MAX
     }
 
-    fn dead_letters(&self) -> Result<Vec<StoredLetter>, String>;
+    fn dead_letters(&self) -> Result<Vec<StoredLetter>, StoreError>;
 
     /// Returns the first dead letters after this number, at most this many.
-    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, String> {
+    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, StoreError> {
         let letters = self.dead_letters()?.into_iter();
         Ok(letters
             .filter(|letter| letter.id > after)
@@ -93,7 +106,7 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
     }
 
     /// Returns those of these items that are dead letters.
-    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, String> {
+    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, StoreError> {
         let dead: BTreeSet<ItemId> = self.dead_letters()?.iter().map(|one| one.id).collect();
         ids.retain(|id| dead.contains(id));
         Ok(ids)
@@ -103,16 +116,16 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
     fn take_dead(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
-    ) -> Result<Vec<StoredLetter>, String>;
+    ) -> Result<Vec<StoredLetter>, StoreError>;
 
     /// Makes a dead letter an unfinished item again. `None` if there is no such letter.
-    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String>;
+    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError>;
 
     /// Closes all that is open; nothing more will be kept.
     ///
     /// # Errors
     /// The kept items are gone, or cannot be trusted.
-    fn close(&self) -> Result<(), String> {
+    fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -121,7 +134,7 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
 pub(crate) trait Store: Backend {
     /// Makes all records of a write durable, or none. After an error the broker makes no more
     /// requests.
-    fn commit(&self, write: Write<Envelope>) -> Result<(), String>;
+    fn commit(&self, write: Write<Envelope>) -> Result<(), StoreError>;
 
     /// Returns `true` if an item with this key was accepted in an earlier run, and does so as many
     /// times as there were such items.
@@ -148,7 +161,7 @@ pub(crate) trait Store: Backend {
     fn process_mark(&self) -> Option<u128>;
 
     /// Remembers the command that the items are given to, and returns the one before.
-    fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, String>;
+    fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Takes the attempts that were over before this run and were not shown.
     fn take_unshown(&self) -> Vec<Unshown>;

@@ -37,6 +37,7 @@ use std::time::Duration;
 
 pub use builder::Builder;
 pub use map::Map;
+pub use spawn::StartMethod;
 pub use status::{
     DeathCause, EndedWorker, PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState,
 };

@@ -26,7 +26,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -239,8 +241,8 @@ def kill_idle(pool):
     pids = set()
     while len(pids) < 2:
         pids.update(pool.results(no_item, range(4)))
-    # The order of pids says nothing of who holds a lock of the pool, so it is always the same one.
-    victim = min(pids)
+    # Often one of them holds a lock of the pool while it waits, and the other does not.
+    victim = random.choice(sorted(pids))
     until_asleep(victim)
     os.kill(victim, signal.SIGKILL)
     while state_of(victim) != "Z":
@@ -383,17 +385,22 @@ def in_words(report):
 
 
 def cell_of(reports):
-    """What happened in most trials, and in how many; the seconds are the median."""
+    """What happened, and in how many trials, with the median of the seconds until then."""
     broken = [report["broken"] for report in reports if "broken" in report]
     if broken:
         return "no trial: " + broken[0].strip().splitlines()[-1]
     if "idle" in reports[0]:
         return reports[0]["idle"]
-    words = [f"{in_words(report)}; then {in_words(report['after'])}" for report in reports]
-    (most, count), *_ = collections.Counter(words).most_common(1)
-    times = sorted(report["seconds"] for report in reports if report["seconds"] is not None)
-    median = f" ({times[len(times) // 2]:.1f} s)" if times else ""
-    return most + median + ("" if count == len(reports) else f", {count} of {len(reports)}")
+    times = collections.defaultdict(list)
+    for report in reports:
+        words = f"{in_words(report)}; then {in_words(report['after'])}"
+        times[words].append(report["seconds"])
+    cells = []
+    for words, seconds in sorted(times.items(), key=lambda one: -len(one[1])):
+        is_back = None not in seconds
+        median = f" ({statistics.median(seconds):.1f} s)" if is_back else ""
+        cells.append(words + median + (f", {len(seconds)} of {len(reports)}" if len(times) > 1 else ""))
+    return " <br> ".join(cells)
 
 
 def version_of(package):

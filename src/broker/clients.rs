@@ -19,8 +19,9 @@ use rustix::event::PollFlags;
 use super::Broker;
 use super::attachment::Attachment;
 use super::core::Core;
+use crate::fail;
 use crate::link::process::UplinkReader;
-use crate::link::stream::{Outgoing, StreamLink};
+use crate::link::stream::{Outgoing, PutListener, StreamLink};
 use crate::payload::Payload;
 use crate::protocol::frame::{self, Ask, Body, Up, Wait};
 use crate::protocol::stream::{Came, FrameReader, Hello, Home, OutFrame, QueueAddress, Welcome};
@@ -93,6 +94,13 @@ pub(crate) fn find(address: QueueAddress) -> Option<ServedQueue> {
 /// Lets puts pass, one by one; `false` if nothing is to be put any more, and then it has not.
 pub(crate) type Admit = Arc<dyn Fn(&mut dyn FnMut()) -> bool + Send + Sync>;
 
+/// The treatment of the puts of a program that is attached.
+#[derive(Clone)]
+pub(crate) struct ClientPuts {
+    pub(crate) admit: Admit,
+    pub(crate) listener: PutListener,
+}
+
 /// A connection, before its client has said anything by it.
 pub(crate) struct Caller {
     pub(crate) socket: OwnedFd,
@@ -103,7 +111,7 @@ pub(crate) struct Caller {
     /// The name that is shown, and the process, by the kernel's word.
     pub(crate) worker: Arc<str>,
     pub(crate) pid: u32,
-    pub(crate) admit: Option<Admit>,
+    pub(crate) puts: Option<ClientPuts>,
 }
 
 /// Serves a connection in a thread of its own, which calls `end` when that is over. What goes wrong
@@ -118,7 +126,7 @@ pub(crate) fn serve(
         served,
         worker,
         pid,
-        admit,
+        puts,
     } = caller;
     let outgoing = Outgoing::new(socket)?;
     let kept = Arc::clone(&outgoing);
@@ -130,7 +138,7 @@ pub(crate) fn serve(
         let mut reader = FrameReader::with(received);
         let greeted = greet(&outgoing, &mut reader, served);
         if let Ok(broker) = greeted {
-            Reading::begin(broker, outgoing, reader, (worker, pid), admit).run();
+            Reading::begin(broker, outgoing, reader, (worker, pid), puts).run();
         }
         end();
     })?;
@@ -192,7 +200,7 @@ struct Reading {
     holder: HolderId,
     outgoing: Arc<Outgoing>,
     reader: FrameReader,
-    admit: Option<Admit>,
+    puts: Option<ClientPuts>,
 }
 
 impl Reading {
@@ -201,10 +209,11 @@ impl Reading {
         outgoing: Arc<Outgoing>,
         reader: FrameReader,
         (worker, pid): (Arc<str>, u32),
-        admit: Option<Admit>,
+        puts: Option<ClientPuts>,
     ) -> Self {
+        let listener = puts.as_ref().map(|puts| Arc::clone(&puts.listener));
         let attachment = Attachment {
-            link: Box::new(StreamLink::new(Arc::clone(&outgoing))),
+            link: Box::new(StreamLink::new(Arc::clone(&outgoing), listener)),
             uplink: None,
             local: None,
             worker,
@@ -218,7 +227,7 @@ impl Reading {
             holder,
             outgoing,
             reader,
-            admit,
+            puts,
         }
     }
 
@@ -235,7 +244,12 @@ impl Reading {
         };
         stream::end(self.outgoing.socket());
         let holder = self.holder;
-        self.broker.with(|core| core.client_left(holder, departure));
+        fail::point("client: gone");
+        let untold = self.broker.with(|core| core.client_left(holder, departure));
+        if let Some(puts) = self.puts.filter(|_| untold > 0) {
+            (puts.listener)(untold);
+        }
+        fail::point("client: given back");
     }
 
     /// Reads to the end. Returns `true` if the client has left something unread.
@@ -270,13 +284,10 @@ impl Reading {
         while let Some(record) = self.reader.next().map_err(too_long)? {
             let record = frame::decode::<Up<'_>>(record);
             let record = record.map_err(|error| format!("sent an unreadable record: {error}"))?;
-            hear(
-                &self.broker,
-                self.holder,
-                &self.outgoing,
-                self.admit.as_ref(),
-                record,
-            )?;
+            fail::point("client: heard");
+            let admit = self.puts.as_ref().map(|puts| &puts.admit);
+            hear(&self.broker, self.holder, &self.outgoing, admit, record)?;
+            fail::point("client: served");
             if self.broker.has_inline() {
                 self.broker.drive_inline();
             }
@@ -396,7 +407,7 @@ impl Core {
             served: None,
             worker,
             pid,
-            admit: None,
+            puts: None,
         };
         // Where there is no thread for it, the worker sees the connection's end.
         let _ = serve(caller, || {});
@@ -411,7 +422,9 @@ impl Core {
         holder
     }
 
-    fn client_left(&mut self, holder: HolderId, departure: Departure) {
+    /// Returns the number of its items that were accepted and that it was not told of.
+    fn client_left(&mut self, holder: HolderId, departure: Departure) -> u64 {
+        let untold = self.dispatcher.untold_puts(holder);
         let attachment = self.attachments.remove(holder);
         let (worker, pid) = attachment.map_or_else(Default::default, |attachment| {
             (attachment.worker.to_string(), attachment.pid)
@@ -422,6 +435,7 @@ impl Core {
             self.dispatcher.ledger.handle_unstoppable(now);
             self.wake_all();
         }
+        untold
     }
 
     /// Ends a client's delivery as it says, if it is its own still.

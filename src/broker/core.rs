@@ -19,7 +19,7 @@ use crate::error::Kind;
 use crate::link::LocalDelivery;
 use crate::observe::{Emitter, EventKind};
 use crate::payload::envelope::{Envelope, MailboxKey};
-use crate::store::Storage;
+use crate::store::{Storage, StoreError};
 use dishrack_core::dispatcher::Dispatcher;
 use dishrack_core::ledger::{Credit, HolderId, ItemId, Ledger, Refusal, Token, Write};
 use dishrack_core::shared::Shared;
@@ -477,7 +477,7 @@ impl Core {
     pub(super) fn written(
         &mut self,
         number: u64,
-        result: Result<(), String>,
+        result: Result<(), StoreError>,
         may_rest: bool,
     ) -> NextWrite {
         if self.syncers > 0 {
@@ -485,7 +485,7 @@ impl Core {
         }
         match result {
             Ok(()) => self.dispatcher.ledger.handle_written(number),
-            Err(why) => self.break_off(why),
+            Err(failure) => self.break_off(failure.to_string()),
         }
         self.next_write(may_rest)
     }

@@ -93,7 +93,7 @@ impl Broker {
             self.sync_all()?;
         }
         let letters = self.storage.backend().dead_page(after, limit);
-        letters.map_err(|why| self.inaccessible(why))
+        letters.map_err(|failure| self.inaccessible(&failure))
     }
 
     fn dead_infos(&self, after: ItemId, limit: usize) -> Result<Vec<ItemInfo>, Kind> {
@@ -115,7 +115,7 @@ impl Broker {
             }
             self.sync_all()?;
             let dead = self.storage.backend().dead_among(ended.clone());
-            let dead = dead.map_err(|why| self.inaccessible(why))?;
+            let dead = dead.map_err(|failure| self.inaccessible(&failure))?;
             let ended = ended
                 .into_iter()
                 .filter(|id| dead.binary_search(id).is_err());

@@ -16,22 +16,13 @@ pub(super) struct Traffic {
     pub(super) sent: Vec<Sent>,
     /// True if the stream wants the result of every item.
     pub(super) wants_results: bool,
-    /// The receivers of results of items put here, by the number that their entries carry.
+    /// The receivers of results of items put here, by the tickets of the puts, which their entries carry.
     pub(super) replies: HashMap<u64, ReplyTo>,
-    next_reply: u64,
     /// Warnings that no observer has heard yet.
     pub(super) unheard: Vec<String>,
 }
 
 impl Traffic {
-    /// Returns the number under which the stream is told of the receiver.
-    pub(super) fn ticket_of(&mut self, reply: Option<ReplyTo>) -> Option<u64> {
-        let reply = reply?;
-        self.next_reply += 1;
-        self.replies.insert(self.next_reply, reply);
-        Some(self.next_reply)
-    }
-
     /// Keeps a warning for an observer that comes later.
     pub(super) fn keep_unheard(&mut self, why: String) {
         self.unheard.push(why);

@@ -3,10 +3,9 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,7 +17,7 @@ use super::args::{AtArgs, Format, SERVED};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
 use super::orders::await_end;
-use super::{jobs, serving, state};
+use super::{detached_log, jobs, serving, state};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
 use crate::jobs::own::OwnCommand;
@@ -104,7 +103,7 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
         name: command.name.clone(),
     };
     // What the queue would refuse is refused before it is started.
-    OwnCommand::read(own.line().as_bytes())
+    OwnCommand::read(own.line().as_bytes()).map_err(|why| why.to_string())
 }
 
 /// Reads `NAME=VALUE`, or `NAME` with the value that it has here.
@@ -164,8 +163,7 @@ fn server(command: &Add) -> Result<Client, RunError> {
 fn start(name: &str) -> Result<(), String> {
     let log = state::log_of(name)?;
     let failed = |error: io::Error| format!("the queue {name} cannot be started: {error}");
-    let mut stderr = File::options();
-    let stderr = stderr.create(true).append(true).mode(0o600).open(&log);
+    let stderr = detached_log::open(&log);
     let stderr = stderr.map_err(|error| format!("{}: {error}", log.display()))?;
     let (reader, writer) = io::pipe().map_err(failed)?;
     let began = stderr.metadata().map_err(failed)?.len();

@@ -146,7 +146,7 @@ impl LetterSource {
                 let (journal, letters) = claim_journal(&path)?;
                 let letters = which.of(letters, &name)?;
                 for letter in &letters {
-                    journal.revive(letter.id).map_err(RunError::Usage)?;
+                    journal.revive(letter.id).map_err(RunError::usage)?;
                 }
                 Ok(letters.len())
             }
@@ -173,7 +173,7 @@ impl LetterSource {
         };
         let ids = ids(&which.of(letters, &name)?);
         let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
-        let dropped = backend.take_dead(&is_one).map_err(RunError::Usage)?;
+        let dropped = backend.take_dead(&is_one).map_err(RunError::usage)?;
         Ok(dropped.len())
     }
 
@@ -261,7 +261,7 @@ fn ids(letters: &[Letter]) -> BTreeSet<ItemId> {
 fn letters_of(stream: &dyn Stream) -> Result<Vec<Letter>, RunError> {
     let status = stream.status().map_err(RunError::Usage)?;
     let is_text = status.item_type == ITEM_TYPE;
-    let letters = stream.dead_letters().map_err(RunError::Usage)?;
+    let letters = stream.dead_letters().map_err(RunError::usage)?;
     let named = letters.into_iter().map(|letter| Letter {
         id: letter.id,
         name: match is_text {
@@ -298,7 +298,7 @@ fn claim_journal(path: &Path) -> Result<(Journal, Vec<Letter>), RunError> {
     let (item_type, _) = read_letters(path, &item_types()).map_err(Error)?;
     // An earlier run may have left a process that is at one of these.
     let (journal, _) = open_journal(path, item_type, Durability::Full).map_err(Error)?;
-    let letters = journal.dead_letters().map_err(RunError::Usage)?;
+    let letters = journal.dead_letters().map_err(RunError::usage)?;
     Ok((journal, named(item_type, letters)))
 }
 

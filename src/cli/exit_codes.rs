@@ -43,6 +43,11 @@ impl RunError {
         }
     }
 
+    /// Describes something impossible that the user asked for, or what the machine or a store lacks for it.
+    pub(super) fn usage(why: impl fmt::Display) -> Self {
+        RunError::Usage(why.to_string())
+    }
+
     /// Describes a thread of the run that could not begin, for which the machine lacks something.
     pub(super) fn of_thread(error: io::Error) -> Self {
         RunError::Usage(format!("cannot start a thread: {error}"))

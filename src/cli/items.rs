@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use hyper::Method;
 use serde_json::Value;
@@ -11,19 +12,22 @@ use super::args::{AtArgs, Format, duration};
 use super::asking::{connect, number, print, text};
 use super::exit_codes::{RunError, code};
 use super::letter::UtcTime;
+use crate::ItemState;
 use crate::control::client::Client;
-use crate::observe::text::{harmless, printable};
+use crate::observe::text::{attempts_in_words, harmless, printable};
 
 /// The number of items that are asked for at a time.
 const PAGE: u64 = 1000;
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum StateArg {
-    Waiting,
-    Running,
-    Resting,
-    Dead,
-    Done,
+impl ValueEnum for ItemState {
+    fn value_variants<'a>() -> &'a [Self] {
+        use ItemState::{Dead, Done, Resting, Running, Waiting};
+        &[Waiting, Running, Resting, Dead, Done]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.word()))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -36,7 +40,7 @@ Examples:
 pub(super) struct ListItems {
     /// Only items in this state
     #[arg(long, value_enum, value_name = "STATE")]
-    state: Option<StateArg>,
+    state: Option<ItemState>,
 
     /// No more than so many [default: all]
     #[arg(long, value_name = "N")]
@@ -111,10 +115,8 @@ pub(super) struct WaitItems {
 /// Lists items and returns the exit code.
 pub(super) fn list(command: &ListItems) -> Result<u8, RunError> {
     let mut client = connect(&command.run)?;
-    let state = command.state.and_then(|state| state.to_possible_value());
-    let state = state.map_or(String::new(), |state| {
-        format!("&state={}", state.get_name())
-    });
+    let state = command.state.map(|state| format!("&state={state}"));
+    let state = state.unwrap_or_default();
     let (mut after, mut left) = (command.after, command.limit.unwrap_or(u64::MAX));
     while left > 0 {
         let limit = left.min(PAGE);
@@ -144,7 +146,7 @@ fn line(item: &Value) -> String {
         number(&item["number"]).to_string(),
         text(&item["state"]).to_owned(),
         printable(item["item"].as_str().unwrap_or("-")).into_owned(),
-        format!("{} attempts", number(&item["attempts"])),
+        attempts_in_words(number(&item["attempts"])),
         printable(&more).into_owned(),
     ];
     fields.join("\t").trim_end().to_owned() + "\n"

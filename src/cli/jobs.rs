@@ -149,7 +149,8 @@ impl Work for Jobs {
             .then(|| self.config.setup.template.clone());
         if self.config.setup.is_own {
             return Box::new(|line| {
-                let text = OwnCommand::read(line)?.line().into_bytes();
+                let own = OwnCommand::read(line).map_err(|why| why.to_string())?;
+                let text = own.line().into_bytes();
                 let text = ByteBuf::from(text);
                 Ok(Job { text })
             });

@@ -6,8 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::control::item::failed_attempt;
 use crate::observe::last_cause;
-use crate::observe::text::{harmless, printable};
+use crate::observe::text::{attempts_in_words, harmless, printable};
 use crate::{Failure, ItemId};
 
 /// A dead letter, with the name of its item.
@@ -22,11 +23,11 @@ impl Letter {
     /// Returns the number, name, attempts, last cause and time, with tabs between them.
     pub(super) fn line(&self) -> String {
         let (id, name) = (self.id, printable(&self.name));
-        let attempts = self.history.len();
+        let attempts = attempts_in_words(self.history.len() as u64);
         let cause = last_cause(&self.history);
         let cause = printable(&cause);
         let when = self.died().map_or("-".into(), |at| at.to_string());
-        format!("{id}\t{name}\t{attempts} attempts\t{cause}\t{when}")
+        format!("{id}\t{name}\t{attempts}\t{cause}\t{when}")
     }
 
     fn died(&self) -> Option<UtcTime> {
@@ -84,17 +85,8 @@ fn add_history(object: &mut Value, name: &str, history: &[Failure]) {
 }
 
 fn entry(failure: &Failure) -> Value {
-    let scene = &failure.scene;
-    let has_begun = !scene.worker.is_empty();
-    json!({
-        "attempt": failure.attempt,
-        "cause": failure.cause.to_string(),
-        "worker": has_begun.then_some(&scene.worker),
-        "pid": has_begun.then_some(scene.pid),
-        "started": has_begun.then(|| UtcTime(scene.started).to_string()),
-        "ended": UtcTime(scene.ended).to_string(),
-        "stderr": scene.stderr,
-    })
+    let time = |at| UtcTime(at).to_string().into();
+    failed_attempt(failure, ["started", "ended"], time)
 }
 
 /// A time since 1970 in the form of RFC 3339, in UTC and to the millisecond.
@@ -130,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_letter_is_one_line_whatever_is_in_it() {
-        let line = "3\tcup\\t1\t1 attempts\tit has a\\ncrack\t2023-11-14T22:13:22.500Z";
+        let line = "3\tcup\\t1\t1 attempt\tit has a\\ncrack\t2023-11-14T22:13:22.500Z";
         assert_eq!(letter().line(), line);
     }
 

@@ -164,7 +164,8 @@ pub(super) fn scale(command: &ScaleRun) -> Result<u8, RunError> {
     let body = json!({"count": count}).to_string();
     let answer = client.ask(Method::PUT, "/v1/workers", None, body)?;
     print(command.order.format, &answer, |_| {
-        format!("{count} workers\n")
+        let s = if count == 1 { "" } else { "s" };
+        format!("{count} worker{s}\n")
     })?;
     Ok(code::DONE)
 }

@@ -38,7 +38,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     let service = Service::of_process();
     let orders = SignalOrders::hear(&service).map_err(RunError::of_thread)?;
     let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
-    let reserved = serving::reserve(&config.control)?;
+    let reserved = serving::reserve(&config.control, config.purpose)?;
     let queue = opening::open(config, &work)?;
     let stop = Stop::new();
     let workload = workload(config, &queue)?;
@@ -178,7 +178,8 @@ impl<T: 'static, R: 'static> Running<T, R> {
                 (Err(error), _) if !is_kept => screen::complain(error),
                 _ => self.workload.tell_left_undone(&self.queue),
             }
-            let is_its_end = config.purpose == Purpose::Serve && is_kept;
+            let is_in_order = is_kept && !self.stop.is_at_once();
+            let is_its_end = config.purpose == Purpose::Serve && is_in_order;
             return Ok(match is_its_end && joined.is_ok() && closed.is_ok() {
                 true => code::DONE,
                 false => code::of_signal(signal),

@@ -26,6 +26,7 @@ use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use rustix::time::Timespec;
 use unicode_width::UnicodeWidthStr;
 
+use super::detached_log;
 use crate::observe::text::harmless;
 use crate::sys::blocking::Blocking;
 use crate::sys::threads::spawn;
@@ -304,7 +305,11 @@ impl StandardStream {
                 out.write_all(bytes)?;
                 out.flush()
             }
-            StandardStream::Err => Blocking(io::stderr()).write_all(bytes),
+            StandardStream::Err => {
+                Blocking(io::stderr()).write_all(bytes)?;
+                detached_log::turn_over();
+                Ok(())
+            }
         }
     }
 }

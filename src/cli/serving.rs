@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::args::ControlArgs;
-use super::config::Config;
+use super::config::{Config, Purpose};
 use super::event_json::object;
 use super::exit_codes::RunError;
 use super::stop::Stop;
@@ -30,8 +30,9 @@ pub(super) fn name(args: &ControlArgs) -> String {
 /// Reserves the socket, before anything is started.
 ///
 /// # Errors
-/// The one that was asked for cannot be had. Any other is done without, and that is said.
-pub(super) fn reserve(args: &ControlArgs) -> Result<Option<Reserved>, RunError> {
+/// The one that was asked for cannot be had, nor any for a queue that stays, which would be of no use.
+/// Any other is done without, and that is said.
+pub(super) fn reserve(args: &ControlArgs, purpose: Purpose) -> Result<Option<Reserved>, RunError> {
     if args.no_control {
         return Ok(None);
     }
@@ -47,6 +48,9 @@ pub(super) fn reserve(args: &ControlArgs) -> Result<Option<Reserved>, RunError> 
         Ok(reserved) => Ok(Some(reserved)),
         Err(why) if args.control.is_some() => Err(RunError::Usage(format!("--control {why}"))),
         Err(why) if is_of_name(&why) => Err(RunError::Usage(format!("--name {why}"))),
+        Err(why) if purpose == Purpose::Serve => Err(RunError::Usage(format!(
+            "this queue cannot be asked by anybody: {why}"
+        ))),
         Err(why) => {
             screen::complain(&format_args!(
                 "this run cannot be asked from outside: {why}; --no-control does without that"
@@ -68,6 +72,9 @@ pub(super) fn controlled<W: Work>(
     let (expected, before) = (workload.expected.clone(), workload.before);
     let total = expected.clone();
     let end_run = move |is_at_once: bool| {
+        if is_at_once {
+            stop.hurry();
+        }
         // In a thread of its own, because the end of the process waits for the answer to this.
         let hear = || {
             let stop = stop.clone();

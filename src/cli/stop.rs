@@ -76,6 +76,8 @@ struct StopState {
     /// Dropped when nothing of it waits for Redis any more.
     waiting: Option<Sender<()>>,
     signal: Option<i32>,
+    /// True if what is begun is not waited for.
+    is_at_once: bool,
     /// The time of the first one.
     signaled: Option<Instant>,
     /// The reason why no workers are left.
@@ -93,6 +95,7 @@ impl Stop {
             running: Some(running),
             waiting: Some(waiting),
             signal: None,
+            is_at_once: false,
             signaled: None,
             loss: None,
             halt: None,
@@ -170,8 +173,19 @@ impl Stop {
             return self.hear(signal);
         }
         if let Some(at_once) = second {
+            self.hurry();
             at_once(signal);
         }
+    }
+
+    /// Notes that what is begun is not waited for, whoever comes to the end first.
+    pub(super) fn hurry(&self) {
+        self.state.lock().is_at_once = true;
+    }
+
+    /// Returns `true` if that was noted.
+    pub(super) fn is_at_once(&self) -> bool {
+        self.state.lock().is_at_once
     }
 
     fn request(&self, signal: i32) {

@@ -6,13 +6,14 @@ mod model;
 #[cfg(test)]
 mod sample;
 mod screen;
+mod search;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use hyper::Method;
 use nix::sys::signal::{Signal, raise};
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
@@ -21,17 +22,23 @@ use signal_hook::iterator::Signals;
 
 use self::model::{Look, TopAction, TopKey, TopModel, TopRequest};
 use self::screen::TopScreen;
+use self::search::TopSearch;
 use super::args::{Choice, TargetArgs};
 use super::exit_codes::{RunError, code};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
+use crate::fail;
 use crate::sys::threads::spawn;
 
 /// The time between two looks at the run.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
-/// The number of failures that are asked for.
+/// The longest time of a look that is spent on a search. The next one goes on with it.
+const SEARCH_TIME: Duration = Duration::from_millis(200);
+
+/// The number of failures that are asked for, and of items in each list.
 const FAILURES: usize = 50;
+const WAITING: usize = 50;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -186,14 +193,14 @@ fn event_of(event: &Event) -> Option<TopEvent> {
     Some(TopEvent::Key(key))
 }
 
-/// Looks at the run once a second, and whenever it is told to: how many waiting items are wanted.
-fn look_on(mut client: Client, sender: &Sender<TopEvent>) -> io::Result<Sender<usize>> {
-    let (looks, wanted) = bounded::<usize>(1);
+/// Looks at the run once a second, and whenever it is told to, for items with a text.
+fn look_on(mut client: Client, sender: &Sender<TopEvent>) -> io::Result<Sender<String>> {
+    let (looks, wanted) = unbounded::<String>();
     let sender = sender.clone();
     spawn("looks", move || {
-        let mut waiting = 0;
+        let mut looked = Looked::for_text(String::new());
         loop {
-            let event = match look(&mut client, waiting) {
+            let event = match looked.look(&mut client) {
                 Ok(look) => TopEvent::Look(Box::new(look)),
                 Err(NoAnswer::Lost { .. } | NoAnswer::NotThere { .. }) => TopEvent::Gone,
                 Err(why) => TopEvent::Lost(why),
@@ -202,8 +209,13 @@ fn look_on(mut client: Client, sender: &Sender<TopEvent>) -> io::Result<Sender<u
             if sender.send(event).is_err() || is_gone {
                 return;
             }
+            assert!(
+                !fail::is_planted("a panic of what looks for top"),
+                "planted"
+            );
             match wanted.recv_timeout(LOOK_PAUSE) {
-                Ok(limit) => waiting = limit,
+                // The last one counts.
+                Ok(text) => looked.seek(wanted.try_iter().last().unwrap_or(text)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -212,16 +224,48 @@ fn look_on(mut client: Client, sender: &Sender<TopEvent>) -> io::Result<Sender<u
     Ok(looks)
 }
 
-fn look(client: &mut Client, waiting: usize) -> Result<Look, NoAnswer> {
-    let mut ask = |target: &str| client.ask(Method::GET, target, None, "");
-    let status = ask("/v1/status")?;
-    let limit = waiting.max(1);
-    Ok(Look {
-        resting: ask(&format!("/v1/items?state=resting&limit={limit}"))?,
-        waiting: ask(&format!("/v1/items?state=waiting&limit={limit}"))?,
-        failures: ask(&format!("/v1/failures?limit={FAILURES}"))?,
-        status,
-    })
+/// Looks one after the other, for the same text.
+struct Looked {
+    text: String,
+    /// Those for items that rest and for items that wait, where there is a text.
+    searches: [TopSearch; 2],
+}
+
+impl Looked {
+    fn for_text(text: String) -> Self {
+        let searches = ["resting", "waiting"].map(|state| TopSearch::new(state, &text));
+        Looked { text, searches }
+    }
+
+    fn seek(&mut self, text: String) {
+        if text != self.text {
+            *self = Looked::for_text(text);
+        }
+    }
+
+    fn look(&mut self, client: &mut Client) -> Result<Look, NoAnswer> {
+        let mut ask = |target: &str| client.ask(Method::GET, target, None, "");
+        let status = ask("/v1/status")?;
+        let [resting, waiting] = match self.text.is_empty() {
+            true => [
+                ask(&format!("/v1/items?state=resting&limit={WAITING}"))?,
+                ask(&format!("/v1/items?state=waiting&limit={WAITING}"))?,
+            ],
+            false => {
+                let began = Instant::now();
+                for search in &mut self.searches {
+                    while !search.take(&ask(&search.target())?) && began.elapsed() < SEARCH_TIME {}
+                }
+                self.searches.each_ref().map(TopSearch::shown)
+            }
+        };
+        Ok(Look {
+            resting,
+            waiting,
+            failures: ask(&format!("/v1/failures?limit={FAILURES}"))?,
+            status,
+        })
+    }
 }
 
 /// The display, and what it asks of others.
@@ -230,7 +274,7 @@ struct Display {
     model: TopModel,
     path: PathBuf,
     sender: Sender<TopEvent>,
-    looks: Sender<usize>,
+    looks: Sender<String>,
     /// The time of the last look.
     looked: Instant,
 }
@@ -239,6 +283,9 @@ impl Display {
     fn run(mut self, events: &Receiver<TopEvent>) -> Result<u8, RunError> {
         self.look_again();
         loop {
+            if self.screen.is_lost() {
+                return Err(RunError::Internal("a thread of top has panicked".into()));
+            }
             self.screen
                 .draw(&self.model)
                 .map_err(|error| cannot_draw(&error))?;
@@ -272,6 +319,7 @@ impl Display {
             TopEvent::Look(look) => {
                 self.looked = Instant::now();
                 self.model.handle_look(&look);
+                assert!(!fail::is_planted("a panic of top"), "planted");
             }
             TopEvent::Answer(answer) => {
                 self.model.handle_answer(answer);
@@ -286,8 +334,8 @@ impl Display {
 
     /// Has the run looked at now, rather than within a second.
     fn look_again(&self) {
-        // If it is full, that is due already.
-        let _ = self.looks.try_send(self.model.waiting_limit());
+        // Nobody looks any more at a run that has ended.
+        let _ = self.looks.send(self.model.filter.clone());
     }
 
     /// Gives the terminal back until the program goes on.

@@ -11,13 +11,13 @@ use super::args::{
     ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, ServeArgs, ShownArgs,
 };
 use super::config::{Config, Purpose};
-use super::dead_letter_log;
 use super::input::ItemSource;
 use super::jobs::{self, JobConfig};
 use super::kitchen::{DishConfig, WashArgs, check_payload};
 use super::output::{self, OutputFile};
 use super::run_options::{RunArgs, WorkArgs};
 use super::state;
+use super::{dead_letter_log, detached_log};
 use crate::cli::scratch;
 use crate::observe::Mode;
 use crate::store::journal::own_files;
@@ -162,11 +162,14 @@ pub(super) fn of_serve(args: ServeArgs) -> Result<(Config, WorkConfig), String> 
         Some(path) => path.clone(),
         None => state::journal_of(args.name())?,
     };
+    let name = args.name().to_owned();
     let ready = match args.detached {
-        true => Some(detach().map_err(|error| format!("it cannot be detached: {error}"))?),
+        true => {
+            detached_log::keep_small(state::log_of(&name)?);
+            Some(detach().map_err(|error| format!("it cannot be detached: {error}"))?)
+        }
         false => None,
     };
-    let name = args.name().to_owned();
     let ServeArgs {
         durability,
         jobs,

@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::connection::{ClientStream, Peer};
 use super::failure::RequestFailure;
-use crate::broker::clients::{self as broker_clients, Admit, Caller, ServedQueue};
+use crate::broker::clients::{self as broker_clients, Caller, ClientPuts, ServedQueue};
 use crate::link::stream::Outgoing;
 use crate::protocol::frame::PROTOCOL;
 
@@ -107,7 +107,7 @@ fn frames() -> String {
 pub(super) fn go_on_in_frames(
     clients: &Arc<AttachedClients>,
     served: Option<ServedQueue>,
-    admit: Admit,
+    puts: ClientPuts,
     peer: Peer,
     mut request: Request,
 ) -> Response {
@@ -128,7 +128,7 @@ pub(super) fn go_on_in_frames(
     tokio::spawn(async move {
         // Otherwise its client has gone.
         if let Ok(upgraded) = upgrade.await {
-            serve(&clients, served, admit, &peer, upgraded, place);
+            serve(&clients, served, puts, &peer, upgraded, place);
         }
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -167,7 +167,7 @@ fn other_version(wanted: Option<&str>) -> Response {
 fn serve(
     clients: &AttachedClients,
     served: Option<ServedQueue>,
-    admit: Admit,
+    puts: ClientPuts,
     peer: &Peer,
     upgraded: Upgraded,
     place: ClientPlace,
@@ -187,9 +187,39 @@ fn serve(
         served,
         worker: format!("client {pid}").into(),
         pid,
-        admit: Some(admit),
+        puts: Some(puts),
     };
     if let Ok(connection) = broker_clients::serve(caller, move || drop(place)) {
         clients.note(&connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::{Capacity, Control, Controlled, JoinableQueue, Options};
+
+    #[test]
+    fn what_a_client_puts_is_told_when_it_is_accepted() {
+        let options = Options::default().capacity(Capacity::Bounded(2));
+        let queue = JoinableQueue::<String>::with(options);
+        let told = Arc::new(AtomicU64::new(0));
+        let sum = Arc::clone(&told);
+        let controlled = Controlled::of_queue(&queue).on_put(move |count| {
+            sum.fetch_add(count, Ordering::Relaxed);
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sock");
+        let _control = Control::serve_at(&path, controlled).unwrap();
+        let client = JoinableQueue::<String>::attach(&path).unwrap();
+        client.put("a").unwrap();
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        client.put("b").unwrap();
+        assert!(client.try_put("c").unwrap_err().is_full());
+        assert_eq!(told.load(Ordering::Relaxed), 2);
+        client.get().unwrap().task_done().unwrap();
+        assert_eq!(told.load(Ordering::Relaxed), 2);
     }
 }

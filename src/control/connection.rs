@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -47,19 +48,31 @@ impl AsFd for Peer {
     }
 }
 
+/// The number of times that something was written to a client, of all clients of a server.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WriteCount(Arc<AtomicU64>);
+
+impl WriteCount {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A stream whose reader must go on reading.
 #[derive(Debug)]
 pub(super) struct ClientStream {
     stream: Arc<UnixStream>,
     /// Runs while the client leaves something unread.
     unread: Option<Pin<Box<Sleep>>>,
+    writes: WriteCount,
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    pub(super) fn new(stream: UnixStream, writes: WriteCount) -> Self {
         ClientStream {
             stream: Arc::new(stream),
             unread: None,
+            writes,
         }
     }
 
@@ -113,6 +126,7 @@ impl AsyncWrite for ClientStream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => {
                     self.unread = None;
+                    self.writes.0.fetch_add(1, Ordering::Relaxed);
                     return Poll::Ready(written);
                 }
             }

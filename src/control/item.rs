@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::output::{AttemptEnding, exit_of};
@@ -12,29 +11,6 @@ use dishrack_core::ledger::{Exit, Failure};
 
 /// The longest name in a list, in letters.
 const NAME_MAX: usize = 200;
-
-/// The word for a state, as it is asked for.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum StateWord {
-    Waiting,
-    Running,
-    Resting,
-    Dead,
-    Done,
-}
-
-impl From<StateWord> for ItemState {
-    fn from(word: StateWord) -> Self {
-        match word {
-            StateWord::Waiting => ItemState::Waiting,
-            StateWord::Running => ItemState::Running,
-            StateWord::Resting => ItemState::Resting,
-            StateWord::Dead => ItemState::Dead,
-            StateWord::Done => ItemState::Done,
-        }
-    }
-}
 
 /// Returns an item as one of many. `ending` is what is kept of its end.
 pub(super) fn line(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
@@ -53,6 +29,32 @@ pub(super) fn line(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
 /// Returns the name: of an item that is done only the end has it.
 fn name<'a>(item: &'a ItemInfo, ending: Option<&'a AttemptEnding>) -> Option<&'a str> {
     item.name.as_deref().or(ending.map(|ending| &*ending.item))
+}
+
+/// A text that is looked for in items: in any case, in their names and last causes; or a number.
+#[derive(Debug)]
+pub(super) struct SoughtText(String);
+
+impl SoughtText {
+    pub(super) fn new(text: &str) -> Self {
+        SoughtText(text.to_lowercase())
+    }
+
+    /// Returns `true` if an item has it. `ending` returns what is kept of its end.
+    pub(super) fn is_in(
+        &self,
+        item: &ItemInfo,
+        ending: impl FnOnce() -> Option<AttemptEnding>,
+    ) -> bool {
+        let has = |text: &str| text.to_lowercase().contains(&self.0);
+        let is_named = match &item.name {
+            Some(name) => has(name),
+            // Of one that is done only the end has the name.
+            None => ending().is_some_and(|ending| has(&ending.item)),
+        };
+        let is_caused = || !item.history.is_empty() && has(&last_cause(&item.history));
+        is_named || self.0.parse() == Ok(item.number.0) || is_caused()
+    }
 }
 
 fn attempts(item: &ItemInfo, ending: Option<&AttemptEnding>) -> u32 {
@@ -89,16 +91,30 @@ fn exit(item: &ItemInfo) -> Option<Value> {
 }
 
 fn entry(failure: &Failure) -> Value {
+    let time = |at| micros(at).into();
+    let mut entry = failed_attempt(failure, ["started_us", "ended_us"], time);
+    if let Value::Object(fields) = &mut entry {
+        let exit = failure.cause.exit().and_then(exit_of);
+        fields.shift_insert(2, "exit".into(), exit.into());
+    }
+    entry
+}
+
+/// Returns a failed attempt, with its times under these names, in the form that `time` gives them.
+pub(crate) fn failed_attempt(
+    failure: &Failure,
+    [started, ended]: [&str; 2],
+    time: impl Fn(Duration) -> Value,
+) -> Value {
     let scene = &failure.scene;
     let has_begun = !scene.worker.is_empty();
     json!({
         "attempt": failure.attempt,
         "cause": failure.cause.to_string(),
-        "exit": failure.cause.exit().and_then(exit_of),
         "worker": has_begun.then_some(&scene.worker),
         "pid": has_begun.then_some(scene.pid),
-        "started_us": has_begun.then(|| micros(scene.started)),
-        "ended_us": micros(scene.ended),
+        (started): has_begun.then(|| time(scene.started)),
+        (ended): time(scene.ended),
         "stderr": scene.stderr,
     })
 }

@@ -26,14 +26,15 @@ use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::{FAILURES_MAX, LatestFailures};
 use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
-use super::item::{self, StateWord};
+use super::item;
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
+use super::search::{self, ItemPage};
 use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
-use crate::broker::clients::Admit;
+use crate::broker::clients::{Admit, ClientPuts};
 use crate::error::Error;
 use crate::observe::Observer;
 use crate::queue::Joined;
@@ -223,7 +224,8 @@ const LIST_MAX: usize = 1000;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    state: Option<StateWord>,
+    state: Option<ItemState>,
+    text: Option<String>,
     limit: Option<usize>,
     after: Option<u64>,
 }
@@ -236,14 +238,17 @@ async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryReject
         let message = format!("limit: {limit} is not between 1 and {LIST_MAX}");
         return Err(RequestFailure::bad("bad_query", message));
     }
-    let (state, after) = (query.state.map(ItemState::from), query.after.unwrap_or(0));
-    let items = api.block(move |api| api.target.items(state, ItemId(after), limit));
-    let items = items.await??;
-    let is_full = items.len() == limit;
-    let next = items.last().filter(|_| is_full).map(|last| last.number.0);
+    let page = ItemPage {
+        state: query.state,
+        text: query.text,
+        after: ItemId(query.after.unwrap_or(0)),
+        limit,
+    };
+    let found = api.block(move |api| search::list(&*api.target, &page, |one| api.ending(one)));
+    let found = found.await??;
     let line = |one: &ItemInfo| item::line(one, api.ending(one).as_ref());
-    let lines = items.iter().map(line).collect::<Value>();
-    done(&json!({"items": lines, "after": next}))
+    let lines: Value = found.items.iter().map(line).collect();
+    done(&json!({"items": lines, "after": found.after.map(|last| last.0)}))
 }
 
 /// Shows an item, at once or when it has ended.
@@ -574,7 +579,9 @@ async fn attach(
         let passing = gate.gate.pass();
         passing.inspect(|_| put()).is_some()
     });
-    go_on_in_frames(&api.attached, api.target.served(), admit, peer, request)
+    let listener = api.target.put_listener();
+    let puts = ClientPuts { admit, listener };
+    go_on_in_frames(&api.attached, api.target.served(), puts, peer, request)
 }
 
 /// Tells of every event from now on, until the run ends.

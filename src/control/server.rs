@@ -17,9 +17,9 @@ use rustix::process::{Resource, geteuid, getrlimit};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::ClientStream;
+use super::connection::{ClientStream, WriteCount};
 use super::failure::RequestFailure;
 use crate::sys::threads::CONTROL;
 
@@ -38,8 +38,10 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// The same for a client that is only told that it is refused.
 const REFUSED_TIME: Duration = Duration::from_secs(1);
 
-/// The longest time that answers which are on their way have when the server ends.
+/// The time within which some client must take something of the answers that are on their way when the
+/// server ends, and the longest that they have then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS_MAX: Duration = Duration::from_secs(10);
 
 /// The pause after a client could not be accepted, for lack of files or memory.
 const LACK_PAUSE: Duration = Duration::from_millis(100);
@@ -104,6 +106,7 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
     let clients_max = clients_max();
     let places = Arc::new(Semaphore::new(clients_max));
     let refusals = Arc::new(Semaphore::new(REFUSED_MAX));
+    let writes = WriteCount::default();
     let mut has_ended = ends.clone();
     let accept = async {
         loop {
@@ -114,7 +117,8 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let place = Arc::clone(&places).try_acquire_owned().ok();
-                    admit(stream, (place, refusal), &routes, ends.clone());
+                    let service = (routes.clone(), writes.clone());
+                    admit(stream, (place, refusal), service, ends.clone());
                 }
                 Err(_) => sleep(LACK_PAUSE).await,
             }
@@ -126,9 +130,22 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
     }
     drop(listener);
     let all = u32::try_from(clients_max).unwrap_or(u32::MAX);
-    let _ = timeout(LAST_WORDS, places.acquire_many(all)).await;
+    await_last_words(places.acquire_many(all), &writes).await;
     // Seen, so that nobody is told of it again.
     ends.mark_unchanged();
+}
+
+/// Waits until all clients are served, as long as they read.
+async fn await_last_words<R>(served: impl Future<Output = R>, writes: &WriteCount) {
+    let mut served = std::pin::pin!(served);
+    let until = Instant::now() + LAST_WORDS_MAX;
+    loop {
+        let before = writes.get();
+        let is_over = timeout(LAST_WORDS, served.as_mut()).await.is_ok();
+        if is_over || writes.get() == before || Instant::now() >= until {
+            return;
+        }
+    }
 }
 
 /// Returns how many clients are served at a time: they may take a quarter of the files that can still
@@ -145,7 +162,7 @@ pub(super) fn clients_max() -> usize {
 fn admit(
     stream: UnixStream,
     (place, refusal): (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
-    routes: &Router,
+    (routes, writes): (Router, WriteCount),
     ends: watch::Receiver<bool>,
 ) {
     let refused = match stream.peer_cred() {
@@ -157,11 +174,13 @@ fn admit(
     match refused {
         None => {
             drop(refusal);
-            tokio::spawn(serve_client(stream, routes.clone(), HEAD_TIME, ends, place));
+            let stream = ClientStream::new(stream, writes);
+            tokio::spawn(serve_client(stream, routes, HEAD_TIME, ends, place));
         }
         Some(failure) => {
             let routes = refusing(failure);
             let place = Some(refusal);
+            let stream = ClientStream::new(stream, writes);
             tokio::spawn(serve_client(stream, routes, REFUSED_TIME, ends, place));
         }
     }
@@ -195,13 +214,12 @@ fn refusing(failure: RequestFailure) -> Router {
 
 /// Serves one connection to its end.
 async fn serve_client(
-    stream: UnixStream,
+    stream: ClientStream,
     routes: Router,
     head_time: Duration,
     mut ends: watch::Receiver<bool>,
     _place: Option<OwnedSemaphorePermit>,
 ) {
-    let stream = ClientStream::new(stream);
     let routes = routes.layer(axum::Extension(stream.peer()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -222,7 +240,6 @@ async fn serve_client(
 mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -234,6 +251,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let routes = Router::new().route("/", get(move || async move { answer.repeat(1 << 20) }));
         let (_ending, ends) = watch::channel(false);
+        let ours = ClientStream::new(ours, WriteCount::default());
         let began = Instant::now();
         tokio::join!(
             serve_client(ours, routes, HEAD_TIME, ends, None),
@@ -256,6 +274,57 @@ mod tests {
         });
         let time = time.await;
         assert!((9..=12).contains(&time.as_secs()), "{time:?}");
+    }
+
+    /// Ends a server in the middle of an answer, of which its client takes a piece each half second.
+    /// Returns how many of so many pieces came, and the time that the end took.
+    async fn end_in_an_answer(pieces: usize, taken: usize) -> (usize, Duration) {
+        const PIECE: usize = 256 * 1024;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = StdListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = UnixListener::from_std(listener).unwrap();
+        let answer = move || async move { "x".repeat(pieces * PIECE) };
+        let routes = Router::new().route("/", get(answer));
+        let (ending, ends) = watch::channel(false);
+        let client = async {
+            let mut client = UnixStream::connect(&path).await.unwrap();
+            let head = b"GET / HTTP/1.1\r\nHost: run\r\n\r\n";
+            client.write_all(head).await.unwrap();
+            let mut piece = vec![0; PIECE];
+            client.read_exact(&mut piece).await.unwrap();
+            ending.send_replace(true);
+            let mut came = 1;
+            while came < taken && client.read_exact(&mut piece).await.is_ok() {
+                came += 1;
+                sleep(Duration::from_millis(500)).await;
+            }
+            (came, client)
+        };
+        let began = Instant::now();
+        let server = async {
+            serve(listener, routes, ends).await;
+            began.elapsed()
+        };
+        let ((came, _client), time) = tokio::join!(client, server);
+        (came, time)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_is_told_all_though_the_server_ends() {
+        let (came, time) = end_in_an_answer(9, 9).await;
+        assert_eq!(came, 9, "{time:?}");
+        assert!(time > LAST_WORDS && time < LAST_WORDS_MAX, "{time:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_has_a_second_when_the_server_ends_and_who_is_slow_has_ten() {
+        let (_, time) = end_in_an_answer(9, 1).await;
+        assert!(time <= 2 * LAST_WORDS, "{time:?}");
+        let (came, time) = end_in_an_answer(100, 100).await;
+        assert!(time >= LAST_WORDS_MAX, "{came} in {time:?}");
+        assert!(time <= LAST_WORDS_MAX + 2 * LAST_WORDS, "{time:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
 use crate::broker::clients::ServedQueue;
 use crate::error::{Error, Kind};
+use crate::link::stream::PutListener;
 use crate::observe::progress::Progress;
 use crate::observe::{Event, Observer};
 use crate::queue::put_while::Bundle;
@@ -56,7 +57,7 @@ pub struct Controlled<T, R> {
     end_run: Option<EndRun>,
     is_process_ended: bool,
     object: ToObject,
-    on_put: Arc<dyn Fn(u64) + Send + Sync>,
+    on_put: PutListener,
     /// The number of items that there will be. Without it they are those that there are.
     expected: Option<Arc<dyn Fn() -> Option<u64> + Send + Sync>>,
     pace: Mutex<Progress>,
@@ -166,7 +167,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
         Ok(status.map(|status| serde_json::to_value(status).unwrap_or_default()))
     }
 
-    /// Tells the number of items after each put.
+    /// Tells the number of items after each put, also of programs that are attached. It must return at once.
     #[must_use]
     pub(crate) fn on_put(mut self, tell: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.on_put = Arc::new(tell);
@@ -267,6 +268,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
     /// Returns the queue, for clients that attach; `None` where it is another process's.
     fn served(&self) -> Option<ServedQueue>;
+
+    /// Returns what is to be told of the puts of clients that attach.
+    fn put_listener(&self) -> PutListener;
 
     /// Notes that clients may attach from now on, or may not any more.
     fn set_open(&self, is_open: bool);
@@ -423,6 +427,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
     fn served(&self) -> Option<ServedQueue> {
         let broker = self.queue.broker().ok()?;
         Some((Arc::clone(broker), type_name::<T>()))
+    }
+
+    fn put_listener(&self) -> PutListener {
+        Arc::clone(&self.on_put)
     }
 
     fn set_open(&self, is_open: bool) {

@@ -4,8 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use base64::{DecodeError, Engine};
 use serde::{Deserialize, Serialize};
 
 /// A command.
@@ -34,6 +34,32 @@ struct OwnCommandLine {
     env: Vec<CommandWord>,
 }
 
+/// The reason why a line is no command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoCommand {
+    #[error(
+        "a command is {{\"command\": [WORD...], \"workdir\": DIR, \"env\": [\"NAME=VALUE\"...], \
+         \"name\": NAME}}: {0}"
+    )]
+    Form(FormFault),
+    #[error("base64: {0}")]
+    Base64(DecodeError),
+    #[error("a word cannot have a zero byte in it")]
+    ZeroByte,
+    #[error("workdir: {} does not begin at the root", .0.display())]
+    Workdir(OsString),
+    #[error("env {}: expected NAME=VALUE", .0.display())]
+    Variable(OsString),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FormFault {
+    #[error(transparent)]
+    Json(serde_json::Error),
+    #[error("it has no program")]
+    NoProgram,
+}
+
 /// A word: a text, or bytes that are none.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -52,16 +78,16 @@ impl CommandWord {
         }
     }
 
-    fn read(self) -> Result<OsString, String> {
+    fn read(self) -> Result<OsString, NoCommand> {
         let bytes = match self {
             CommandWord::Text(text) => text.into_bytes(),
-            CommandWord::Bytes { base64 } => BASE64_STANDARD
-                .decode(base64)
-                .map_err(|why| format!("base64: {why}"))?,
+            CommandWord::Bytes { base64 } => {
+                BASE64_STANDARD.decode(base64).map_err(NoCommand::Base64)?
+            }
         };
         match bytes.contains(&0) {
             false => Ok(OsString::from_vec(bytes)),
-            true => Err("a word cannot have a zero byte in it".into()),
+            true => Err(NoCommand::ZeroByte),
         }
     }
 }
@@ -70,24 +96,19 @@ impl OwnCommand {
     /// Reads a line of JSON.
     ///
     /// # Errors
-    /// It is no command; in words.
-    pub(crate) fn read(line: &[u8]) -> Result<Self, String> {
-        let form = "a command is {\"command\": [WORD...], \"workdir\": DIR, \"env\": \
-                    [\"NAME=VALUE\"...], \"name\": NAME}";
-        let line: OwnCommandLine =
-            serde_json::from_slice(line).map_err(|why| format!("{form}: {why}"))?;
+    /// It is no command.
+    pub(crate) fn read(line: &[u8]) -> Result<Self, NoCommand> {
+        let misformed = |why| NoCommand::Form(FormFault::Json(why));
+        let line: OwnCommandLine = serde_json::from_slice(line).map_err(misformed)?;
         let words = line.command.into_iter().map(CommandWord::read);
         let words = words.collect::<Result<Vec<_>, _>>()?;
         if words.first().is_none_or(|first| first.is_empty()) {
-            return Err(format!("{form}: it has no program"));
+            return Err(NoCommand::Form(FormFault::NoProgram));
         }
         let workdir = line.workdir.map(CommandWord::read).transpose()?;
-        if let Some(folder) = workdir
-            .as_ref()
-            .filter(|one| !one.as_bytes().starts_with(b"/"))
-        {
-            let folder = folder.display();
-            return Err(format!("workdir: {folder} does not begin at the root"));
+        let is_elsewhere = |folder: &&OsString| !folder.as_bytes().starts_with(b"/");
+        if let Some(folder) = workdir.as_ref().filter(is_elsewhere) {
+            return Err(NoCommand::Workdir(folder.clone()));
         }
         let environment = line.env.into_iter().map(|word| variable(&word.read()?));
         Ok(OwnCommand {
@@ -120,14 +141,14 @@ impl OwnCommand {
 }
 
 /// Reads `NAME=VALUE`.
-fn variable(entry: &OsStr) -> Result<(OsString, OsString), String> {
+fn variable(entry: &OsStr) -> Result<(OsString, OsString), NoCommand> {
     let bytes = entry.as_bytes();
     match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) if at > 0 => Ok((
             OsString::from_vec(bytes[..at].to_vec()),
             OsString::from_vec(bytes[at + 1..].to_vec()),
         )),
-        _ => Err(format!("env {}: expected NAME=VALUE", entry.display())),
+        _ => Err(NoCommand::Variable(entry.to_owned())),
     }
 }
 
@@ -156,7 +177,10 @@ mod tests {
             ..command()
         };
         for command in [command(), named, plain] {
-            assert_eq!(OwnCommand::read(command.line().as_bytes()), Ok(command));
+            assert_eq!(
+                OwnCommand::read(command.line().as_bytes()).unwrap(),
+                command
+            );
         }
         let expected = "{\"command\":[\"ffmpeg\",{\"base64\":\"Yf8gYi5tb3Y=\"}],\
                         \"workdir\":\"/home/anna\",\"env\":[\"A=b=c\"]}";
@@ -175,7 +199,7 @@ mod tests {
             ("{\"command\": [\"a\"], \"env\": [\"B\"]}", "NAME=VALUE"),
             ("{\"command\": [\"a\"], \"shell\": true}", "unknown field"),
         ] {
-            let why = OwnCommand::read(line.as_bytes()).unwrap_err();
+            let why = OwnCommand::read(line.as_bytes()).unwrap_err().to_string();
             assert!(why.contains(expected), "{line}: {why}");
         }
     }

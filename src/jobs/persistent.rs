@@ -31,7 +31,7 @@ use super::stderr;
 use crate::handler::attempt::Setback;
 use dishrack_core::ledger::{Cause, Exit};
 pub(crate) use form::request_line;
-use form::{OutputLine, ResponseLine};
+use form::{NoResponse, OutputLine, ResponseLine};
 
 /// The length in bytes above which an answer is a mistake.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -91,6 +91,21 @@ impl Said {
     }
 }
 
+/// The reason why a process cannot go on with a request. The item is charged with it.
+#[derive(Debug, thiserror::Error)]
+enum ServerFault {
+    #[error(transparent)]
+    NoResponse(#[from] NoResponse),
+    #[error("its process answered with more than {ANSWER_BYTES} bytes")]
+    TooLong,
+    #[error("its process answered before it was asked")]
+    Early,
+    #[error("its process is lost: {0}")]
+    Lost(io::Error),
+    #[error("its process's stdout cannot be read: {0}")]
+    Unreadable(io::Error),
+}
+
 /// The place of this worker's process. There is one at a time, started when it is needed.
 #[derive(Debug, Default)]
 pub(super) struct ServerSlot {
@@ -120,7 +135,7 @@ impl ServerSlot {
                 self.server = Some(server);
                 match answer.was_cancelled {
                     true => Err(setback::failed(
-                        "its process answered that the request was cancelled".into(),
+                        "its process answered that the request was cancelled",
                     )),
                     false => Ok(Served {
                         exit: Exit::Exited(answer.exit_code),
@@ -252,11 +267,11 @@ impl CommandServer {
     }
 
     /// Reads its lines up to its answer.
-    fn hear(&mut self) -> Result<Option<ResponseLine>, String> {
+    fn hear(&mut self) -> Result<Option<ResponseLine>, ServerFault> {
         while let Some(line) = self.said.take_line() {
             match form::read(&line)? {
                 OutputLine::Answer(answer) => return Ok(Some(answer)),
-                OutputLine::Words(why) if self.has_answered => return Err(why),
+                OutputLine::Words(why) if self.has_answered => return Err(why.into()),
                 OutputLine::Words(_) => self.pass_on(&line),
             }
         }
@@ -288,7 +303,7 @@ impl CommandServer {
     }
 
     /// Sends a request. Returns `false` if the process will not take it.
-    fn send(&mut self, request: &[u8]) -> Result<bool, String> {
+    fn send(&mut self, request: &[u8]) -> Result<bool, ServerFault> {
         let (first, rest) = request.split_at(1);
         if !self.write(first)? || self.shows_what_is_taken && !self.await_room()? {
             return Ok(false);
@@ -300,7 +315,7 @@ impl CommandServer {
     }
 
     /// Writes bytes. Returns `false` if the process will not take them.
-    fn write(&mut self, mut bytes: &[u8]) -> Result<bool, String> {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<bool, ServerFault> {
         while !bytes.is_empty() {
             if !self.await_room()? {
                 return Ok(false);
@@ -316,11 +331,11 @@ impl CommandServer {
     }
 
     /// Waits until there is room for more of a request. Returns `false` if there will be none.
-    fn await_room(&mut self) -> Result<bool, String> {
+    fn await_room(&mut self) -> Result<bool, ServerFault> {
         loop {
             let room = PollFd::new(&self.requests, PollFlags::OUT);
             let mut fds = [room, said(&self.answers), ended(&self.pidfd)];
-            await_one(&mut fds).map_err(|error| format!("its process is lost: {error}"))?;
+            await_one(&mut fds).map_err(ServerFault::Lost)?;
             let [room, said, _] = fds.map(|fd| fd.revents());
             if room.contains(PollFlags::OUT) {
                 return Ok(true);
@@ -336,21 +351,19 @@ impl CommandServer {
             if !self.is_asked {
                 self.pass_over();
             } else if self.hear()?.is_some() {
-                return Err("its process answered before it was asked".into());
+                return Err(ServerFault::Early);
             }
         }
     }
 
     /// Waits until it writes more. Returns `false` if it has ended or closed its stdout.
-    fn listen(&mut self) -> Result<bool, String> {
+    fn listen(&mut self) -> Result<bool, ServerFault> {
         if self.said.bytes.len() >= ANSWER_BYTES {
-            return Err(format!(
-                "its process answered with more than {ANSWER_BYTES} bytes"
-            ));
+            return Err(ServerFault::TooLong);
         }
         let mut fds = [said(&self.answers), ended(&self.pidfd)];
         let awaited = await_one(&mut fds);
-        awaited.map_err(|error| format!("its process is lost: {error}"))?;
+        awaited.map_err(ServerFault::Lost)?;
         if !fds[1].revents().is_empty() {
             // All of its output is there. The output of others that have its stdout is discarded.
             self.take_what_is_there();
@@ -363,7 +376,7 @@ impl CommandServer {
         self.said.bytes.truncate(start + count);
         match read {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-            Err(error) => Err(format!("its process's stdout cannot be read: {error}")),
+            Err(error) => Err(ServerFault::Unreadable(error)),
             Ok(count) => Ok(count > 0),
         }
     }

@@ -44,13 +44,13 @@ const LACKS: [i32; 6] = [
     libc::EDQUOT,
 ];
 
-pub(super) fn failed(why: String) -> Setback {
-    Setback::Failed(Cause::Nack(why))
+pub(super) fn failed(why: impl ToString) -> Setback {
+    Setback::Failed(Cause::Nack(why.to_string()))
 }
 
 /// Makes the setback of a failure that every attempt would repeat.
-pub(super) fn final_(why: String) -> Setback {
-    Setback::Failed(Cause::Unrunnable(why))
+pub(super) fn final_(why: impl ToString) -> Setback {
+    Setback::Failed(Cause::Unrunnable(why.to_string()))
 }
 
 /// Makes the setback for something that could not be done for a command.

@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use self::lexer::{FoundPlaceholder, Quoting, Unit, Whole};
 use self::refusal::ShellRefusal;
-use super::template::{Piece, Placeholder, Template, Values, texts};
+use super::template::{Piece, Placeholder, Template, UnfitItem, Values, texts};
 
 /// The program that runs scripts.
 const SHELL: &str = "/bin/sh";
@@ -144,7 +144,7 @@ impl Script {
     ///
     /// # Errors
     /// As [`Template::fill`].
-    pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
+    pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, UnfitItem> {
         let texts = texts(&self.places, values)?;
         let mut words = vec![
             OsString::from(SHELL),
@@ -164,7 +164,7 @@ impl Script {
     ///
     /// # Errors
     /// As [`Template::fill`].
-    pub(crate) fn filled(&self, values: Values<'_>) -> Result<Option<Vec<u8>>, String> {
+    pub(crate) fn filled(&self, values: Values<'_>) -> Result<Option<Vec<u8>>, UnfitItem> {
         let texts = texts(&self.places, values)?;
         let mut line = Vec::new();
         for part in &self.parts {

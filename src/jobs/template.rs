@@ -61,6 +61,17 @@ pub(crate) struct Values<'a> {
     pub(crate) slot: u64,
 }
 
+/// The reason why an item does not have what is to be filled in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnfitItem {
+    #[error("it is no JSON: {0}")]
+    NotJson(serde_json::Error),
+    #[error("it is no JSON object, so it has no members")]
+    NotObject,
+    #[error("it has no member {0:?} for {{{0}}}")]
+    Lacks(String),
+}
+
 impl Template {
     /// Reads the places in the words. `{name}` is a place only if items are JSON.
     pub(crate) fn parse(words: &[OsString], is_json: bool) -> Self {
@@ -109,8 +120,8 @@ impl Template {
     /// Returns the words for one item.
     ///
     /// # Errors
-    /// The item is no JSON object with these members, in words.
-    pub(crate) fn fill(&self, values: Values<'_>) -> Result<Vec<OsString>, String> {
+    /// The item is no JSON object with these members.
+    pub(crate) fn fill(&self, values: Values<'_>) -> Result<Vec<OsString>, UnfitItem> {
         let object = object_for(self.places(), values.item)?;
         let fill = |pieces: &Vec<Piece>| {
             let mut word = Vec::new();
@@ -146,7 +157,7 @@ impl Template {
     ///
     /// # Errors
     /// As [`fill`](Self::fill).
-    pub(crate) fn check(&self, item: &[u8]) -> Result<(), String> {
+    pub(crate) fn check(&self, item: &[u8]) -> Result<(), UnfitItem> {
         let Some(object) = object_for(self.places(), item)? else {
             return Ok(());
         };
@@ -176,7 +187,7 @@ impl Placeholder {
         &self,
         values: Values<'a>,
         object: Option<&Map<String, Value>>,
-    ) -> Result<Cow<'a, [u8]>, String> {
+    ) -> Result<Cow<'a, [u8]>, UnfitItem> {
         let item = values.item;
         Ok(match self {
             Placeholder::Item => item.into(),
@@ -201,7 +212,7 @@ impl Placeholder {
 pub(super) fn texts<'a>(
     places: &[Placeholder],
     values: Values<'a>,
-) -> Result<Vec<Cow<'a, [u8]>>, String> {
+) -> Result<Vec<Cow<'a, [u8]>>, UnfitItem> {
     let object = object_for(places, values.item)?;
     let texts = places.iter();
     texts
@@ -213,7 +224,7 @@ pub(super) fn texts<'a>(
 fn object_for<'a>(
     places: impl IntoIterator<Item = &'a Placeholder>,
     item: &[u8],
-) -> Result<Option<Map<String, Value>>, String> {
+) -> Result<Option<Map<String, Value>>, UnfitItem> {
     let mut places = places.into_iter();
     let needs_members = places.any(|place| matches!(place, Placeholder::Member(_)));
     needs_members.then(|| object(item)).transpose()
@@ -260,18 +271,17 @@ fn place_at(text: &[u8], is_json: bool) -> Option<(Placeholder, usize)> {
     is_name.then(|| (Placeholder::Member(name.to_owned()), length + 2))
 }
 
-fn object(item: &[u8]) -> Result<Map<String, Value>, String> {
+fn object(item: &[u8]) -> Result<Map<String, Value>, UnfitItem> {
     match serde_json::from_slice(item) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("it is no JSON object, so it has no members".into()),
-        Err(error) => Err(format!("it is no JSON: {error}")),
+        Ok(_) => Err(UnfitItem::NotObject),
+        Err(error) => Err(UnfitItem::NotJson(error)),
     }
 }
 
-fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a Value, String> {
-    object
-        .get(name)
-        .ok_or_else(|| format!("it has no member {name:?} for {{{name}}}"))
+fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a Value, UnfitItem> {
+    let found = object.get(name);
+    found.ok_or_else(|| UnfitItem::Lacks(name.to_owned()))
 }
 
 /// Returns a value as text: strings without quotes, nothing for null, others as JSON.
@@ -329,7 +339,7 @@ pub(crate) fn quoted(word: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn fill(words: &[&str], item: &str, is_json: bool) -> Result<Vec<String>, String> {
+    fn fill(words: &[&str], item: &str, is_json: bool) -> Result<Vec<String>, UnfitItem> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let values = Values {
             item: item.as_bytes(),
@@ -410,18 +420,10 @@ mod tests {
 
     #[test]
     fn a_missing_member_is_named() {
-        let why = fill(&["{name}"], r#"{"nam":1}"#, true).unwrap_err();
-        assert_eq!(why, "it has no member \"name\" for {name}");
-        assert!(
-            fill(&["{name}"], "[1]", true)
-                .unwrap_err()
-                .contains("no JSON object")
-        );
-        assert!(
-            fill(&["{name}"], "{", true)
-                .unwrap_err()
-                .contains("no JSON")
-        );
+        let why = |item| fill(&["{name}"], item, true).unwrap_err().to_string();
+        assert_eq!(why(r#"{"nam":1}"#), "it has no member \"name\" for {name}");
+        assert!(why("[1]").contains("no JSON object"));
+        assert!(why("{").contains("no JSON"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! nothing more of a client that leaves too much unread or asks for too much at once.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Body, Down, Given};
 use crate::protocol::stream::{ITEM_BYTES_MAX, OutFrame};
 use crate::sys::stream::{self, Bell};
+use dishrack_core::dispatcher::SentDeliveries;
 use dishrack_core::ledger::Handed;
 
 /// The number of frames that a client may leave unread before nothing more is taken from it.
@@ -44,10 +46,7 @@ pub(crate) struct Outgoing {
 struct OutgoingState {
     /// Each with the ordinal of its delivery, if it is one.
     frames: VecDeque<(OutFrame, Option<u64>)>,
-    /// The last delivery of which all was sent.
-    sent: u64,
-    /// The delivery in the last frame that was sent, if it was one.
-    last: Option<u64>,
+    sent: SentDeliveries,
     /// The requests that are not answered, with the bytes of their items.
     unanswered: HashMap<u64, usize>,
     put_bytes: usize,
@@ -109,12 +108,15 @@ impl Outgoing {
     pub(crate) fn flush(&self) -> io::Result<bool> {
         let mut state = self.state.lock();
         while let Some((mut frame, ordinal)) = state.frames.pop_front() {
-            if !frame.send(&self.socket, false)? {
+            let is_all = frame.send(&self.socket, false);
+            if !matches!(is_all, Ok(true)) && frame.is_begun() {
+                state.sent.sent_a_part();
+            }
+            if !is_all? {
                 state.frames.push_front((frame, ordinal));
                 return Ok(false);
             }
-            state.last = ordinal;
-            state.sent = ordinal.unwrap_or(state.sent);
+            state.sent.sent(ordinal);
         }
         Ok(true)
     }
@@ -126,11 +128,7 @@ impl Outgoing {
 
     /// Returns the last delivery that the client can have seen, if its end was told so.
     pub(crate) fn taken(&self, leaving_unread: bool) -> u64 {
-        let state = self.state.lock();
-        match state.last.filter(|_| leaving_unread) {
-            Some(unread) => unread - 1,
-            None => state.sent,
-        }
+        self.state.lock().sent.begun_up_to(leaving_unread)
     }
 
     /// Returns what the thread waits for: the socket, and the bell. `listens`: for something to read.
@@ -147,13 +145,24 @@ impl Outgoing {
     }
 }
 
+/// Told the number of a client's items that were accepted. It must return at once.
+pub(crate) type PutListener = Arc<dyn Fn(u64) + Send + Sync>;
+
 /// The broker's end.
-#[derive(Debug)]
-pub(crate) struct StreamLink(Arc<Outgoing>);
+pub(crate) struct StreamLink {
+    outgoing: Arc<Outgoing>,
+    listener: Option<PutListener>,
+}
+
+impl fmt::Debug for StreamLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamLink").finish_non_exhaustive()
+    }
+}
 
 impl StreamLink {
-    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
-        StreamLink(outgoing)
+    pub(crate) fn new(outgoing: Arc<Outgoing>, listener: Option<PutListener>) -> Self {
+        StreamLink { outgoing, listener }
     }
 }
 
@@ -162,8 +171,11 @@ impl Link for StreamLink {
     fn deliver(&mut self, _: &Handed, _: &Payload, _: bool) {}
 
     fn answer(&mut self, request: u64, answer: Answer<Given<'_>>) {
+        if let (Answer::Accepted(_), Some(listener)) = (&answer, &self.listener) {
+            listener(1);
+        }
         let frame = OutFrame::of(&Down::Answer { request, answer });
-        self.0.push(frame, Some(request), None);
+        self.outgoing.push(frame, Some(request), None);
     }
 
     fn answer_item(&mut self, request: u64, handed: &Handed, payload: &Payload, is_last: bool) {
@@ -182,7 +194,7 @@ impl Link for StreamLink {
         };
         let frame = OutFrame::with_body(&record, payload.clone());
         let answers = is_last.then_some(request);
-        self.0.push(frame, answers, Some(handed.ordinal));
+        self.outgoing.push(frame, answers, Some(handed.ordinal));
     }
 
     /// Does nothing: the dispatcher answers its requests, and its end is its own.
@@ -190,8 +202,8 @@ impl Link for StreamLink {
 
     fn flush(&mut self, _: bool) -> Result<bool, String> {
         // That the other side is gone is noticed where it is read.
-        if !self.0.flush().unwrap_or(true) {
-            self.0.bell.ring();
+        if !self.outgoing.flush().unwrap_or(true) {
+            self.outgoing.bell.ring();
         }
         Ok(false)
     }

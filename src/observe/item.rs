@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::payload::Payload;
 use dishrack_core::ledger::{Failure, ItemId};
 
 /// The state of an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ItemState {
@@ -28,15 +28,22 @@ pub enum ItemState {
     Done,
 }
 
-impl fmt::Display for ItemState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ItemState {
+    /// Returns the word for it, by which it is also asked for.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
             ItemState::Waiting => "waiting",
             ItemState::Running => "running",
             ItemState::Resting => "resting",
             ItemState::Dead => "dead",
             ItemState::Done => "done",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ItemState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -176,10 +176,16 @@ fn disagreed(ended: &EventKind) -> Option<Line> {
 }
 
 fn given_up(item: &str, history: &[Failure]) -> String {
-    let (attempts, cause) = (history.len(), last_cause(history));
-    let s = if attempts == 1 { "" } else { "s" };
+    let attempts = attempts_in_words(history.len() as u64);
+    let cause = last_cause(history);
     let (item, cause) = (printable(item), printable(&cause));
-    format!("{item}: given up on after {attempts} attempt{s} ({cause})")
+    format!("{item}: given up on after {attempts} ({cause})")
+}
+
+/// Returns a number of attempts, in words.
+pub(crate) fn attempts_in_words(attempts: u64) -> String {
+    let s = if attempts == 1 { "" } else { "s" };
+    format!("{attempts} attempt{s}")
 }
 
 /// Escapes characters that would end a line or control a terminal.

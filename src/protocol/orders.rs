@@ -60,6 +60,8 @@ pub(crate) struct Assignment {
     pub(crate) number: u64,
     /// Its name, such as `worker-1`.
     pub(crate) name: String,
+    /// The number of its slot, from 1.
+    pub(crate) slot: u64,
     /// The served function that it runs.
     pub(crate) role: String,
     pub(crate) item_type: String,

@@ -117,6 +117,11 @@ impl OutFrame {
         }
     }
 
+    /// Returns `true` if a part of it was sent.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.sent > 0
+    }
+
     /// Sends what is left of it, as far as there is room. Returns `true` if that was all.
     pub(crate) fn send(&mut self, socket: &impl AsFd, may_wait: bool) -> io::Result<bool> {
         loop {

@@ -124,7 +124,8 @@ impl<T> JoinableQueue<T> {
             let _ = broker.sync_all();
             if !broker.leave_stream() {
                 let closed = broker.storage.backend().close();
-                return closed.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why)));
+                return closed
+                    .map_err(|why| Error(Kind::of(Refusal::JournalFailed, why.to_string())));
             }
         }
         Ok(())

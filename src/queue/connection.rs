@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::far::FramedItem;
+use super::far::{ArrivedBody, ArrivedItem};
 use crate::broker::Deadline;
 use crate::error::Kind;
+use crate::fail;
 use crate::handler::copies;
 use crate::payload::Payload;
 use crate::protocol::frame::{self, Answer, Ask, Body, Down, Given, RUN_ITEMS, Up, Wait, clipped};
@@ -49,9 +50,9 @@ pub(super) struct QueueConnection {
 
 #[derive(Debug, Default)]
 struct Replies {
-    answers: HashMap<u64, Answer<FramedItem>>,
+    answers: HashMap<u64, Answer<ArrivedItem>>,
     /// The items that came for a request before its answer.
-    items: HashMap<u64, Vec<FramedItem>>,
+    items: HashMap<u64, Vec<ArrivedItem>>,
     is_read: bool,
     /// The reason why there will be no more, once that is so.
     end: Option<String>,
@@ -91,8 +92,12 @@ impl QueueConnection {
             return Err(gone(why));
         }
         let _writing = self.writing.lock();
+        fail::point("connection: to be sent");
         match frame.send(&self.socket, true) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                fail::point("connection: sent");
+                Ok(())
+            }
             Err(error) => Err(gone(&error.to_string())),
         }
     }
@@ -103,7 +108,7 @@ impl QueueConnection {
         wait: Wait,
         item: Payload,
         deadline: Deadline,
-    ) -> Result<Answer<FramedItem>, Kind> {
+    ) -> Result<Answer<ArrivedItem>, Kind> {
         if item.len() > ITEM_BYTES_MAX {
             let (bytes, bytes_max) = (item.len() as u64, ITEM_BYTES_MAX as u64);
             return Err(Refusal::TooLarge { bytes, bytes_max }.into());
@@ -116,7 +121,11 @@ impl QueueConnection {
     }
 
     /// Asks for what is no item, and waits for the answer until the deadline.
-    pub(super) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Result<Answer<FramedItem>, Kind> {
+    pub(super) fn ask(
+        &self,
+        ask: Ask<'_>,
+        deadline: Deadline,
+    ) -> Result<Answer<ArrivedItem>, Kind> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.write(OutFrame::of(&Up::Ask { request, ask }))?;
         self.wait_for(request, deadline)
@@ -128,7 +137,7 @@ impl QueueConnection {
         wait: Wait,
         at_most: u32,
         deadline: Deadline,
-    ) -> Result<Result<Vec<FramedItem>, Answer<FramedItem>>, Kind> {
+    ) -> Result<Result<Vec<ArrivedItem>, Answer<ArrivedItem>>, Kind> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         let ask = Ask::Get { wait, at_most };
         self.write(OutFrame::of(&Up::Ask { request, ask }))?;
@@ -146,7 +155,7 @@ impl QueueConnection {
 
     /// Waits for the answer. At the deadline the request is cancelled, and the answer tells if that
     /// came too late.
-    fn wait_for(&self, request: u64, deadline: Deadline) -> Result<Answer<FramedItem>, Kind> {
+    fn wait_for(&self, request: u64, deadline: Deadline) -> Result<Answer<ArrivedItem>, Kind> {
         let mut until = match deadline {
             Deadline::Until(until) => Some(until),
             Deadline::None | Deadline::Forever => None,
@@ -154,6 +163,7 @@ impl QueueConnection {
         let mut replies = self.replies.lock();
         loop {
             if let Some(answer) = replies.answers.remove(&request) {
+                fail::point("connection: answered");
                 return Ok(answer);
             }
             if let Some(why) = &replies.end {
@@ -287,15 +297,15 @@ impl Stoppable for QueueConnection {
     }
 }
 
-fn framed(item: Given<'_>) -> Result<FramedItem, String> {
+fn framed(item: Given<'_>) -> Result<ArrivedItem, String> {
     let Body::Inline(bytes) = item.body else {
         return Err("it sent an item without its bytes".into());
     };
-    Ok(FramedItem {
+    Ok(ArrivedItem {
         ordinal: item.ordinal,
         id: item.id,
         attempt: item.attempt,
-        body: bytes.to_vec(),
+        body: ArrivedBody::Frame(bytes.to_vec()),
     })
 }
 

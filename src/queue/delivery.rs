@@ -162,8 +162,8 @@ impl<T: DeserializeOwned> Delivery<T> {
     /// The same for an item that has come from another process.
     pub(super) fn of_arrival(side: &Side, far: &dyn FarEnd, arrival: &ArrivedItem) -> Option<Self> {
         // The other process knows the holder.
-        let token = Token::of(HolderId::default(), arrival.ordinal());
-        let (id, attempt) = (arrival.id(), arrival.attempt());
+        let token = Token::of(HolderId::default(), arrival.ordinal);
+        let (id, attempt) = (arrival.id, arrival.attempt);
         let mut made = None;
         far.take(arrival, &mut || {
             made = Self::new(side.clone(), token, id, attempt, arrival.body());

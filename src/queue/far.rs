@@ -13,50 +13,37 @@ use crate::protocol::stream::QueueAddress;
 use crate::worker::session::{Received, Session};
 use dishrack_core::ledger::ItemId;
 
-/// An item that came by a connection.
+/// An item that has come from another process.
 #[derive(Debug)]
-pub(super) struct FramedItem {
+pub(super) struct ArrivedItem {
     pub(super) ordinal: u64,
     pub(super) id: ItemId,
     pub(super) attempt: u32,
-    pub(super) body: Vec<u8>,
+    pub(super) body: ArrivedBody,
 }
 
-/// An item that has come from another process.
 #[derive(Debug)]
-pub(super) enum ArrivedItem {
-    /// By the ring of a worker process.
+pub(super) enum ArrivedBody {
+    /// It came by the ring of a worker process, which has it.
     Ring(Received),
-    /// By a connection.
-    Frame(FramedItem),
+    /// It came by a connection.
+    Frame(Vec<u8>),
 }
 
 impl ArrivedItem {
-    pub(super) fn ordinal(&self) -> u64 {
-        match self {
-            ArrivedItem::Ring(item) => item.ordinal,
-            ArrivedItem::Frame(item) => item.ordinal,
-        }
-    }
-
-    pub(super) fn id(&self) -> ItemId {
-        match self {
-            ArrivedItem::Ring(item) => item.id,
-            ArrivedItem::Frame(item) => item.id,
-        }
-    }
-
-    pub(super) fn attempt(&self) -> u32 {
-        match self {
-            ArrivedItem::Ring(item) => item.attempt,
-            ArrivedItem::Frame(item) => item.attempt,
+    fn of_ring(item: Received) -> Self {
+        ArrivedItem {
+            ordinal: item.ordinal,
+            id: item.id,
+            attempt: item.attempt,
+            body: ArrivedBody::Ring(item),
         }
     }
 
     pub(super) fn body(&self) -> &[u8] {
-        match self {
-            ArrivedItem::Ring(item) => item.body(),
-            ArrivedItem::Frame(item) => &item.body,
+        match &self.body {
+            ArrivedBody::Ring(item) => item.body(),
+            ArrivedBody::Frame(bytes) => bytes,
         }
     }
 }
@@ -119,11 +106,11 @@ impl FarEnd for Session {
         deadline: Deadline,
     ) -> Result<Vec<ArrivedItem>, Kind> {
         let items = Session::ask_items(self, wait, at_most, deadline).map_err(kind_of)?;
-        Ok(items.into_iter().map(ArrivedItem::Ring).collect())
+        Ok(items.into_iter().map(ArrivedItem::of_ring).collect())
     }
 
     fn take(&self, arrival: &ArrivedItem, decode: &mut dyn FnMut()) {
-        if let ArrivedItem::Ring(item) = arrival {
+        if let ArrivedBody::Ring(item) = &arrival.body {
             Session::take(self, item, decode);
         }
     }

@@ -171,8 +171,7 @@ impl FarEnd for RemoteQueue {
         deadline: Deadline,
     ) -> Result<Vec<ArrivedItem>, Kind> {
         let items = self.connection()?.ask_items(wait, at_most, deadline)?;
-        let items = items.map_err(kind_of)?;
-        Ok(items.into_iter().map(ArrivedItem::Frame).collect())
+        items.map_err(kind_of)
     }
 
     fn take(&self, _: &ArrivedItem, decode: &mut dyn FnMut()) {

@@ -204,7 +204,7 @@ impl<T> JoinableQueue<T> {
             Side::Local(broker) => {
                 let store = broker.storage.local();
                 let earlier = store.map_or(Ok(None), |store| store.exchange_command(command));
-                earlier.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why)))
+                earlier.map_err(|why| Error(Kind::of(Refusal::JournalFailed, why.to_string())))
             }
             Side::Remote(_) => Ok(None),
         }

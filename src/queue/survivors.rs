@@ -31,17 +31,22 @@ const ITEM_VARIABLE: &str = "SUPERVISOR_ITEM";
 /// busy.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The process with this number could not be ended.
+#[derive(Debug, thiserror::Error)]
+#[error("process {0} of the run before still works for it, and cannot be ended: end it first")]
+pub(crate) struct Unendable(i32);
+
 /// Ends the processes that an earlier run with this journal has left, and waits for that. A process
 /// that was started for an item that has ended, and was left running on purpose, stays. A process
 /// that was started for no item, such as a worker, is ended only if the run was killed.
 ///
 /// # Errors
-/// A process does not end; in words.
+/// A process does not end.
 pub(crate) fn end(
     mark: u128,
     was_killed: bool,
     is_unfinished: &dyn Fn(ItemId) -> bool,
-) -> Result<(), String> {
+) -> Result<(), Unendable> {
     let mark = mark_of(mark);
     let is_ours = |environment: &[u8]| is_survivor(environment, &mark, was_killed, is_unfinished);
     let began = Instant::now();
@@ -59,11 +64,7 @@ pub(crate) fn end(
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
             let left = TIMEOUT.saturating_sub(began.elapsed());
             if !has_ended(pidfd, left) {
-                return Err(format!(
-                    "process {} of the run before still works for it, and cannot be ended: end it \
-                     first",
-                    pid.as_raw_nonzero()
-                ));
+                return Err(Unendable(pid.as_raw_nonzero().get()));
             }
         }
     }

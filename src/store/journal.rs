@@ -35,12 +35,12 @@ use self::file::Claim;
 use self::intrusion::{Files, FilesFound};
 use self::prints::Prints;
 use self::rows::Statements;
-use self::trouble::JournalTrouble;
-use super::{Backend, Store, StoredLetter};
+use self::trouble::{JournalFailure, JournalTrouble};
+use super::{Backend, Store, StoreError, StoredLetter};
 use crate::error::Kind;
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
-use dishrack_core::book::{Book, Change, Found, Print, Unshown};
+use dishrack_core::book::{Book, Change, Contradiction, Found, Print, Unshown};
 use dishrack_core::ledger::{ItemId, Recovered, Write};
 
 #[cfg(feature = "cli")]
@@ -65,6 +65,7 @@ const ITEM_BYTES_MAX: usize = 999_999_900;
 /// | any process is killed, the supervisor too | nothing is lost | nothing is lost |
 /// | power is cut, the kernel crashes | nothing is lost | the last commits may be lost, together: items put in them were never put, and items done in them are done again |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// Survives power loss: what was accepted or told is on the disk.
     #[default]
@@ -110,7 +111,7 @@ struct JournalWriter {
     /// The time of the last check for the mark in the file.
     marked: Instant,
     /// The reason for which nothing more can be written.
-    failure: Option<String>,
+    failure: Option<JournalFailure>,
     end: CloseMode,
 }
 
@@ -157,7 +158,7 @@ impl JournalWriter {
         })
     }
 
-    fn fail(&mut self, why: String, end: CloseMode) -> String {
+    fn fail(&mut self, why: JournalFailure, end: CloseMode) -> JournalFailure {
         self.end = end;
         if end == CloseMode::Untouched
             && let Some(connection) = self.connection.take()
@@ -287,7 +288,8 @@ impl Journal {
     /// Writes nothing more, and leaves the file as if this process were killed, so that the next
     /// supervisor finds the present fault too.
     pub(crate) fn leave_in_use(&self, why: &str) {
-        self.writer().failure.get_or_insert_with(|| why.to_owned());
+        let left = || JournalFailure::Left(why.to_owned());
+        self.writer().failure.get_or_insert_with(left);
     }
 
     fn writer(&self) -> MutexGuard<'_, JournalWriter> {
@@ -302,22 +304,25 @@ impl Journal {
     fn write(
         &self,
         writer: &mut JournalWriter,
-        change: impl FnOnce(&mut Book) -> Result<Vec<Change>, String>,
-    ) -> Result<(), String> {
+        change: impl FnOnce(&mut Book) -> Result<Vec<Change>, Contradiction>,
+    ) -> Result<(), JournalFailure> {
         if let Some(why) = &writer.failure {
             return Err(why.clone());
         }
         self.check_files(writer)?;
         let Some(connection) = &mut writer.connection else {
-            return Err(format!("journal {} is closed", self.path.display()));
+            return Err(JournalFailure::Closed(self.path.clone()));
         };
         let changes = change(&mut writer.book);
-        let changes = changes.map_err(|why| format!("journal {}: {why}", self.path.display()));
+        let changes = changes.map_err(|Contradiction(why)| JournalFailure::Contradiction {
+            path: self.path.clone(),
+            why,
+        });
         let result = changes.and_then(|changes| match changes.is_empty() {
             true => Ok(()),
             false => {
                 let applied = writer.statements.apply(connection, &changes);
-                applied.map_err(|error| self.complaint(&error))
+                applied.map_err(|error| self.unwritten(&error))
             }
         });
         match result {
@@ -331,8 +336,8 @@ impl Journal {
     }
 
     /// Checks that the files are as they were left.
-    fn check_files(&self, writer: &mut JournalWriter) -> Result<(), String> {
-        let path = self.path.display();
+    fn check_files(&self, writer: &mut JournalWriter) -> Result<(), JournalFailure> {
+        let path = self.path.clone();
         let (why, end) = match writer.files.check_files() {
             FilesFound::Same => return Ok(()),
             FilesFound::Changed => match self.check_again(writer) {
@@ -341,48 +346,30 @@ impl Journal {
             },
             // Wherever the file is now, it is whole then without its log. The log, which SQLite
             // leaves in its old place, is empty, and cannot be taken for that of another file.
-            FilesFound::Removed(name) if name == writer.files.path() => (
-                format!(
-                    "journal {path} was removed or replaced while it was used: the next run with \
-                     it will know nothing of what was done in this one, unless the file is put back"
-                ),
+            FilesFound::Removed(name) if name == writer.files.path() => {
+                (JournalFailure::Removed(path), CloseMode::InOrder)
+            }
+            FilesFound::Removed(part) => (
+                JournalFailure::PartRemoved { path, part },
                 CloseMode::InOrder,
             ),
-            FilesFound::Removed(name) => (
-                format!(
-                    "journal {path}: {}, which belongs to it, was removed or replaced while it was \
-                     used; go on with the same journal afterwards",
-                    name.display()
-                ),
-                CloseMode::InOrder,
-            ),
-            FilesFound::IndexCut(name) => (
-                format!(
-                    "journal {path}: {}, which belongs to it, was cut while it was used; what was \
-                     committed is kept, go on with the same journal afterwards",
-                    name.display()
-                ),
-                CloseMode::Untouched,
-            ),
+            FilesFound::IndexCut(part) => {
+                (JournalFailure::PartCut { path, part }, CloseMode::Untouched)
+            }
         };
         Err(writer.fail(why, end))
     }
 
     /// Reads all again after another program's change, and brings the log into a sound file.
-    fn check_again(&self, writer: &mut JournalWriter) -> Result<(), String> {
-        let path = self.path.display();
+    fn check_again(&self, writer: &mut JournalWriter) -> Result<(), JournalFailure> {
         // It gets a connection of its own, because this one has pages in memory.
-        opening::verify(writer.files.path()).map_err(|trouble| {
-            let why = trouble.into_words();
-            format!(
-                "journal {path} was cut or overwritten while it was used, and is damaged ({why}): \
-                 `supervisor salvage --journal {path} --into NEW` makes a new journal of what can \
-                 be read"
-            )
+        opening::verify(writer.files.path()).map_err(|trouble| JournalFailure::Damaged {
+            path: self.path.clone(),
+            why: trouble.into(),
         })?;
         if let Some(connection) = &writer.connection {
             let brought = schema::bring_in(connection);
-            brought.map_err(|error| self.complaint(&error))?;
+            brought.map_err(|error| self.unwritten(&error))?;
         }
         writer.files.note();
         Ok(())
@@ -394,13 +381,11 @@ impl Journal {
         claim.as_ref().is_none_or(Claim::is_marked)
     }
 
-    fn complaint(&self, error: &rusqlite::Error) -> String {
-        format!(
-            "journal {} cannot be written: {}; nothing that was accepted is lost, go on with the \
-             same journal afterwards",
-            self.path.display(),
-            trouble::words(error)
-        )
+    fn unwritten(&self, error: &rusqlite::Error) -> JournalFailure {
+        JournalFailure::Unwritten {
+            path: self.path.clone(),
+            why: trouble::words(error),
+        }
     }
 
     /// Returns the first of the dead letters with these numbers, oldest first, at most this many;
@@ -410,16 +395,16 @@ impl Journal {
         writer: &mut JournalWriter,
         items: RangeInclusive<u64>,
         limit: u64,
-    ) -> Result<Vec<StoredLetter>, String> {
+    ) -> Result<Vec<StoredLetter>, JournalFailure> {
         if writer.failure.is_none() {
             self.check_files(writer)?;
         }
         let Some(connection) = &writer.connection else {
             return Ok(Vec::new());
         };
-        reader::letters(connection, items, limit).map_err(|trouble| {
-            let why = trouble.into_words();
-            format!("journal {} cannot be read: {why}", self.path.display())
+        reader::letters(connection, items, limit).map_err(|trouble| JournalFailure::Unread {
+            path: self.path.clone(),
+            why: trouble.into(),
         })
     }
 }
@@ -429,16 +414,16 @@ impl Backend for Journal {
         ITEM_BYTES_MAX
     }
 
-    fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
-        self.letters(&mut self.writer(), rows::ALL, u64::MAX)
+    fn dead_letters(&self) -> Result<Vec<StoredLetter>, StoreError> {
+        Ok(self.letters(&mut self.writer(), rows::ALL, u64::MAX)?)
     }
 
-    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, String> {
+    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, StoreError> {
         let numbers = after.0.saturating_add(1)..=u64::MAX;
-        self.letters(&mut self.writer(), numbers, limit as u64)
+        Ok(self.letters(&mut self.writer(), numbers, limit as u64)?)
     }
 
-    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, String> {
+    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, StoreError> {
         let writer = self.writer();
         ids.retain(|id| writer.book.is_dead(*id));
         Ok(ids)
@@ -447,7 +432,7 @@ impl Backend for Journal {
     fn take_dead(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
-    ) -> Result<Vec<StoredLetter>, String> {
+    ) -> Result<Vec<StoredLetter>, StoreError> {
         let writer = &mut *self.writer();
         let mut letters = self.letters(writer, rows::ALL, u64::MAX)?;
         letters.retain(is_wanted);
@@ -456,14 +441,16 @@ impl Backend for Journal {
         Ok(letters)
     }
 
-    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
+    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError> {
         let mut writer = self.writer();
         if !writer.book.is_dead(id) {
             return Ok(None);
         }
         let found = self.letters(&mut writer, id.0..=id.0, 1)?.pop();
-        let letter = found
-            .ok_or_else(|| format!("journal {}: item {id} is missing", self.path.display()))?;
+        let letter = found.ok_or_else(|| JournalFailure::Missing {
+            path: self.path.clone(),
+            item: id,
+        })?;
         self.write(&mut writer, |book| {
             Ok(book.revive(id, &letter.payload).unwrap_or_default())
         })?;
@@ -471,7 +458,7 @@ impl Backend for Journal {
     }
 
     /// Closes the journal so that one file is left, without a log. If that fails, the log stays.
-    fn close(&self) -> Result<(), String> {
+    fn close(&self) -> Result<(), StoreError> {
         let writer = &mut *self.writer();
         writer.ahead = None;
         let has_ended = writer.failure.is_some() || writer.connection.is_none();
@@ -498,16 +485,13 @@ impl Backend for Journal {
         // From here on others may use the file.
         let mut claim = self.claim.lock();
         claim.take();
-        found
+        Ok(found?)
     }
 }
 
 impl Store for Journal {
-    fn commit(&self, write: Write<Envelope>) -> Result<(), String> {
-        self.write(&mut self.writer(), |book| {
-            let changes = book.changes(write.records);
-            changes.map_err(|contradiction| contradiction.0)
-        })
+    fn commit(&self, write: Write<Envelope>) -> Result<(), StoreError> {
+        Ok(self.write(&mut self.writer(), |book| book.changes(write.records))?)
     }
 
     fn was_put_before(&self, key: &[u8]) -> bool {
@@ -541,15 +525,16 @@ impl Store for Journal {
         Some(process_mark(&self.prints(), claim.as_ref()?.id))
     }
 
-    fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    fn exchange_command(&self, command: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let writer = &mut *self.writer();
         self.check_files(writer)?;
         let Some(connection) = &writer.connection else {
             return Ok(None);
         };
-        let earlier = schema::exchange_command(connection, command).map_err(|trouble| {
-            let why = trouble.into_words();
-            format!("journal {}: {why}", self.path.display())
+        let exchanged = schema::exchange_command(connection, command);
+        let earlier = exchanged.map_err(|trouble| JournalFailure::Command {
+            path: self.path.clone(),
+            why: trouble.into(),
         })?;
         writer.files.note();
         Ok(earlier)
@@ -557,6 +542,12 @@ impl Store for Journal {
 
     fn take_unshown(&self) -> Vec<Unshown> {
         std::mem::take(&mut self.unshown.lock())
+    }
+}
+
+impl From<JournalFailure> for StoreError {
+    fn from(failure: JournalFailure) -> Self {
+        StoreError::of(failure)
     }
 }
 
@@ -574,7 +565,7 @@ fn process_mark(prints: &Prints, (device, inode): (u64, u64)) -> u128 {
 }
 
 fn unusable(path: &Path, trouble: JournalTrouble) -> Kind {
-    let why = trouble.into_words();
+    let why = trouble.to_string();
     let path = path.display().to_string();
     Kind::JournalUnusable { path, why }
 }
@@ -583,7 +574,8 @@ fn check_item_type(kept: &str, wanted: &str) -> Result<(), JournalTrouble> {
     if kept == wanted {
         return Ok(());
     }
-    Err(JournalTrouble::Other(format!(
-        "it keeps items of type {kept}, and this queue's are of type {wanted}: name another file"
-    )))
+    Err(JournalTrouble::ItemType {
+        kept: kept.to_owned(),
+        wanted: wanted.to_owned(),
+    })
 }

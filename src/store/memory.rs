@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Backend, StoredLetter};
+use super::{Backend, StoreError, StoredLetter};
 use dishrack_core::ledger::ItemId;
 
 #[derive(Debug, Default)]
@@ -25,17 +25,17 @@ impl Letters {
 }
 
 impl Backend for Letters {
-    fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
+    fn dead_letters(&self) -> Result<Vec<StoredLetter>, StoreError> {
         Ok(self.dead().values().cloned().collect())
     }
 
-    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, String> {
+    fn dead_page(&self, after: ItemId, limit: usize) -> Result<Vec<StoredLetter>, StoreError> {
         let dead = self.dead();
         let page = dead.range((Excluded(after), Unbounded)).take(limit);
         Ok(page.map(|(_, letter)| letter.clone()).collect())
     }
 
-    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, String> {
+    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, StoreError> {
         let dead = self.dead();
         ids.retain(|id| dead.contains_key(id));
         Ok(ids)
@@ -44,13 +44,13 @@ impl Backend for Letters {
     fn take_dead(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
-    ) -> Result<Vec<StoredLetter>, String> {
+    ) -> Result<Vec<StoredLetter>, StoreError> {
         let mut dead = self.dead();
         let taken = dead.extract_if(.., |_, letter| is_wanted(letter));
         Ok(taken.map(|(_, letter)| letter).collect())
     }
 
-    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
+    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError> {
         Ok(self.dead().remove(&id))
     }
 }

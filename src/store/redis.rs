@@ -36,7 +36,7 @@ use self::scripts::Name;
 use self::trouble::RedisTrouble;
 use super::stream::sealed::{OpenPlace, OpenedStream};
 use super::stream::{Opening, SharedPlace, StreamKind};
-use super::{Backend, StoredLetter};
+use super::{Backend, StoreError, StoredLetter};
 use crate::error::{Error, Kind};
 use dishrack_core::ledger::{Capacity, ItemId};
 use dishrack_core::stream::account::Account;
@@ -117,14 +117,13 @@ impl fmt::Debug for RedisStore {
 }
 
 fn bound_of(capacity: Capacity) -> Result<Option<u64>, Kind> {
-    match capacity {
-        Capacity::Unbounded => Ok(None),
-        Capacity::Bounded(bound) => Ok(Some(bound as u64)),
-        Capacity::Rendezvous => Err(Kind::invalid(
+    if capacity == Capacity::Rendezvous {
+        return Err(Kind::invalid(
             "capacity",
             "a queue on Redis cannot be a rendezvous: nobody knows who is idle elsewhere",
-        )),
+        ));
     }
+    Ok(capacity.bound().map(|bound| bound as u64))
 }
 
 impl RedisStore {
@@ -316,28 +315,32 @@ impl RedisStore {
     }
 }
 
+fn failed(why: String) -> StoreError {
+    StoreError::of(RedisTrouble::Other(why))
+}
+
 impl Backend for RedisStore {
     fn item_bytes_max(&self) -> usize {
         ITEM_BYTES_MAX
     }
 
-    fn dead_letters(&self) -> Result<Vec<StoredLetter>, String> {
-        let letters = self.letters()?;
+    fn dead_letters(&self) -> Result<Vec<StoredLetter>, StoreError> {
+        let letters = self.letters().map_err(failed)?;
         Ok(letters.into_iter().map(|(_, letter)| letter).collect())
     }
 
     fn take_dead(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
-    ) -> Result<Vec<StoredLetter>, String> {
-        self.take_letters(is_wanted)
+    ) -> Result<Vec<StoredLetter>, StoreError> {
+        self.take_letters(is_wanted).map_err(failed)
     }
 
-    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
-        self.revive_letter(id)
+    fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError> {
+        self.revive_letter(id).map_err(failed)
     }
 
-    fn close(&self) -> Result<(), String> {
+    fn close(&self) -> Result<(), StoreError> {
         // A supervisor that cannot take leave is forgotten after some time without news.
         let _ = self.server.try_once(&self.dispatcher, |open| {
             let mut script = self.script(open, Name::Leave);

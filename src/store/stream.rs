@@ -14,17 +14,11 @@ use crate::payload::envelope::Envelope;
 use dishrack_core::dispatcher::inflight;
 pub(crate) use dishrack_core::dispatcher::inflight::Answered;
 use dishrack_core::ledger::{Failure, ItemId, Record};
+use dishrack_core::shared::OutgoingPut;
 pub(crate) use dishrack_core::shared::{Admission, StreamState};
 
-/// An item on its way to the stream.
-#[derive(Debug, Clone)]
-pub(crate) struct StreamPut {
-    pub(crate) body: Payload,
-    /// Its place in a `map` of this process, wherever it is worked on.
-    pub(crate) reply: Option<u64>,
-    /// True if a handler puts it while it works on an item, so the put does not wait for room.
-    pub(crate) is_beyond_bound: bool,
-}
+/// An item on its way to the stream. If a `map` waits for its result, that comes under its ticket.
+pub(crate) type StreamPut = OutgoingPut<Envelope>;
 
 /// An item that is done, and its result.
 pub(crate) type Sent = (ItemId, Payload);

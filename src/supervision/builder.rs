@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::spawn::Launch;
+use super::spawn::{Launch, StartMethod};
 use crate::broker::{Comparison, NameItems};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
@@ -25,7 +25,7 @@ use crate::queue::destination::{Destination, going};
 use crate::sys::program::Image;
 use crate::sys::stderr::{self, Outlet};
 use dishrack_core::ledger::Copies;
-use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart, StartMethod};
+use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart};
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
 /// [`Supervisor::builder`](crate::Supervisor::builder).

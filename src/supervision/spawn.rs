@@ -26,6 +26,18 @@ use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::{Handover, Image, Program};
 use crate::sys::{memory, title};
 
+/// The way in which worker processes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StartMethod {
+    /// Each is a fresh process: the running executable, executed again.
+    #[default]
+    Spawn,
+    /// Each is forked from a fork server, a process with a single thread that was itself spawned.
+    /// It is faster, and the code before `dishrack::serve` runs only once.
+    Fork,
+}
+
 /// The way in which worker processes are started and kept, apart from what they work on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Launch {
@@ -159,7 +171,7 @@ impl StartMessage {
 
 /// Makes a worker's channels and ring pair: our ends, and what is to be sent to it.
 pub(super) fn assign(
-    name: &str,
+    (name, slot): (&str, usize),
     number: u64,
     position: &Position,
     memory_max: Option<u64>,
@@ -173,6 +185,7 @@ pub(super) fn assign(
     let assignment = Assignment {
         number,
         name: name.to_owned(),
+        slot: slot as u64,
         role: position.role.to_owned(),
         item_type: position.item_type.to_owned(),
         queue: position.queue,

@@ -29,7 +29,7 @@ use super::spawn::Position;
 use super::status::{EndedWorker, Roster, RosterEntry, RunState, Stage};
 use crate::broker::Broker;
 use crate::observe::EventKind;
-use crate::supervision::spawn::Launch;
+use crate::supervision::spawn::{Launch, StartMethod};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::program::Handover;
 use crate::sys::stderr::{Outlet, Relay};
@@ -38,7 +38,7 @@ use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::clock::Clock;
 use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::scaler::Scaler;
-use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, StartMethod};
+use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName};
 
 /// The fork server's key at the reaper; workers' keys are made of slot and life.
 const FORK_SERVER: u64 = u64::MAX - 1;

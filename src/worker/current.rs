@@ -38,14 +38,9 @@ pub(crate) fn get(item_type: &str) -> Option<Arc<Session>> {
     })
 }
 
-/// Returns the name of the worker process that this thread works in.
-pub(crate) fn worker_name() -> Option<String> {
-    CURRENT.with(|current| {
-        let current = current.borrow();
-        current
-            .as_ref()
-            .map(|(session, _)| session.name().to_owned())
-    })
+/// Returns the slot of the worker process that this thread works in: its number, from 1.
+pub(crate) fn slot() -> Option<u64> {
+    CURRENT.with(|current| current.borrow().as_ref().map(|(session, _)| session.slot))
 }
 
 /// Notes that this thread's handler begins this copy of this attempt at this item.

@@ -63,7 +63,8 @@ pub(crate) struct Session {
     pub(super) is_handler: AtomicBool,
     /// True if the handler was woken for what it has done since it last rested.
     was_woken: AtomicBool,
-    name: String,
+    /// The number of its slot, from 1.
+    pub(super) slot: u64,
     ring_pair: Arc<RingPair>,
     /// Notices when code of this process has closed all files.
     descriptor_check: DescriptorCheck,
@@ -95,7 +96,7 @@ impl Session {
             is_worn: AtomicBool::new(false),
             is_handler: AtomicBool::new(false),
             was_woken: AtomicBool::new(false),
-            name: assignment.name,
+            slot: assignment.slot,
             descriptor_check: DescriptorCheck::new(),
             uplink: Uplink::open(
                 Arc::clone(&ring_pair),
@@ -139,10 +140,6 @@ impl Session {
         if self.ring_pair.down_doorbell().take() {
             self.ring_pair.down_doorbell().wake();
         }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 
     pub(super) fn flush(&self) {

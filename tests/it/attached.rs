@@ -22,6 +22,7 @@ crate::trials! {
     a_handle_that_comes_to_an_attached_program_is_attached_too,
     what_a_program_held_goes_back_with_its_connection,
     what_a_program_cannot_have_seen_is_not_charged,
+    a_part_that_was_left_unread_excuses_nothing_before_it,
     the_end_of_the_socket_charges_nobody,
     nothing_is_put_by_those_who_are_attached_after_the_last_look,
     an_attached_program_that_closes_the_queue_closes_it_for_all,
@@ -266,6 +267,26 @@ fn what_a_program_cannot_have_seen_is_not_charged() {
     drop(stream);
     let again = served.queue.get_timeout(DEADLINE).unwrap();
     assert_eq!(again.attempt(), 1);
+    again.task_done().unwrap();
+}
+
+fn a_part_that_was_left_unread_excuses_nothing_before_it() {
+    let served = Served::with(Options::default().max_attempts(1));
+    served.queue.put("a").unwrap();
+    let large = "x".repeat(8 << 20);
+    served.queue.put(&large).unwrap();
+    let mut stream = served.frames();
+    send_frame(&mut stream, &GET);
+    assert!(read_frame(&mut stream).ends_with(b"\x01a"));
+    // The next one has no room in a socket. Its beginning is there, and it never is as a whole.
+    send_frame(&mut stream, &[4, 2, 1, 1, 1]);
+    stream.read_exact(&mut [0]).unwrap();
+    drop(stream);
+    until("the first is given up", || {
+        served.queue.counts().unwrap().dead == 1
+    });
+    let again = served.queue.get_timeout(DEADLINE).unwrap();
+    assert_eq!((again.attempt(), again.len()), (1, large.len()));
     again.task_done().unwrap();
 }
 

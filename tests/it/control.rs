@@ -28,6 +28,7 @@ crate::trials! {
     an_item_is_cancelled_and_tried_again,
     a_run_tells_how_it_stands,
     items_are_listed_by_pages,
+    items_are_found_by_their_text,
     an_item_is_shown_and_waited_for,
     nothing_is_begun_in_a_pause,
     events_are_told_from_the_moment_when_they_are_asked_for,
@@ -426,6 +427,31 @@ fn items_are_listed_by_pages() {
     assert_eq!(list("state=running"), (vec![1], None));
     assert_eq!(list("state=dead"), (vec![3], None));
     assert_eq!(list("state=done"), (vec![], None));
+}
+
+fn items_are_found_by_their_text() {
+    let run = Run::new();
+    run.put("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11");
+    assert_eq!(run.next_begun(), 1);
+    run.ask("POST", "/v1/items/3/cancel", "");
+    let list = |query: &str| {
+        let answer = run.ask("GET", &format!("/v1/items?{query}"), "").json();
+        let numbers = answer["items"].as_array().unwrap().iter();
+        let numbers: Vec<u64> = numbers
+            .map(|item| item["number"].as_u64().unwrap())
+            .collect();
+        (numbers, answer["after"].as_u64())
+    };
+    // In any case; a page is full, and the next one has the rest.
+    assert_eq!(list("text=ITEM-1"), (vec![1, 10, 11], None));
+    assert_eq!(list("text=item&limit=2&after=3"), (vec![4, 5], Some(5)));
+    assert_eq!(list("text=item&after=11"), (vec![], None));
+    // The number of one, and the last cause of another.
+    assert_eq!(list("text=4"), (vec![4], None));
+    assert_eq!(list("text=Cancelled"), (vec![3], None));
+    assert_eq!(list("state=waiting&text=item-1"), (vec![10, 11], None));
+    assert_eq!(list("text=nothing"), (vec![], None));
+    assert_eq!(list("text=").0.len(), 11);
 }
 
 fn an_item_is_shown_and_waited_for() {

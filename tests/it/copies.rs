@@ -26,7 +26,7 @@ crate::timely_trials! {
 }
 
 fn join<T: serde::Serialize + serde::de::DeserializeOwned>(queue: &JoinableQueue<T>) -> (u64, u64) {
-    let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
+    let Joined { done, dead, .. } = queue.join_timeout(DEADLINE).unwrap();
     (done, dead)
 }
 

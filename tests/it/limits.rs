@@ -25,7 +25,7 @@ fn queue(max_attempts: u32) -> JoinableQueue<u32> {
 }
 
 fn join(queue: &JoinableQueue<u32>) -> (u64, u64) {
-    let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
+    let Joined { done, dead, .. } = queue.join_timeout(DEADLINE).unwrap();
     (done, dead)
 }
 

@@ -64,7 +64,7 @@ fn put(queue: &JoinableQueue<u64>, items: impl IntoIterator<Item = u64>) {
 }
 
 fn join(queue: &JoinableQueue<u64>) -> (u64, u64) {
-    let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
+    let Joined { done, dead, .. } = queue.join_timeout(DEADLINE).unwrap();
     (done, dead)
 }
 

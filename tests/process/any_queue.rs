@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{
-    Cause, Control, Controlled, JoinableQueue, Joined, Options, Restart, Roles, StartMethod,
-    Supervisor,
+    Capacity, Cause, Control, Controlled, JoinableQueue, Joined, Options, Restart, Roles,
+    StartMethod, Supervisor,
 };
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -28,9 +28,11 @@ crate::trials!(
     a_consumer_killed_between_get_and_task_done,
     an_idle_consumer_killed_inside_a_blocking_get,
     a_process_killed_while_waiting_in_join,
+    an_item_that_a_client_cannot_serialize,
     a_producer_that_exits_right_after_put,
     a_producer_killed_in_the_middle_of_sending,
     what_a_client_put_is_visible_at_once,
+    a_client_that_is_joined_before_its_large_item_is_taken,
     what_a_dead_consumer_held_is_charged_to_its_item,
     a_worker_that_waits_at_another_queue_ends_when_it_is_stopped,
     a_workers_own_queue_comes_to_it_as_a_handle,
@@ -52,6 +54,10 @@ enum Task {
     GetTwice,
     /// Puts an item, and joins.
     PutAndJoin,
+    /// Puts what does not serialize, alone and among others.
+    PutBad,
+    /// Puts 10 MiB, and ends.
+    PutLarge,
     /// Puts two items and ends without a word.
     PutAndExit,
     /// Puts 10 MiB again and again.
@@ -75,6 +81,15 @@ fn carry_out(task: Task, queue: &Queue) {
             queue.put(&Work::Nothing).unwrap();
             queue.join().unwrap();
         }
+        Task::PutBad => {
+            let refused = queue.put(&Work::Unserializable(1)).unwrap_err();
+            assert!(refused.is_not_serializable(), "{refused}");
+            assert!(refused.to_string().contains("Work"), "{refused}");
+            assert!(queue.is_empty());
+            let put = queue.put_many([Work::Unserializable(2), Work::Nothing]);
+            assert_eq!((put.accepted, put.refused.len()), (1, 1), "{put:?}");
+        }
+        Task::PutLarge => drop(queue.put(&Work::Carry(vec![7; LARGE])).unwrap()),
         Task::PutAndExit => roles::put_and_exit(queue.clone()),
         Task::PutForEver => loop {
             queue.put(&Work::Carry(vec![7; LARGE])).unwrap();
@@ -200,7 +215,7 @@ impl Client {
         match self {
             Client::Worker { errands, .. } => {
                 let joined = errands.join_timeout(DEADLINE).unwrap();
-                assert_eq!(joined, Joined { done: 1, dead: 0 });
+                assert_eq!((joined.done, joined.dead), (1, 0));
             }
             Client::Attached(run) => assert!(run.exit().success()),
         }
@@ -245,6 +260,12 @@ impl Table {
         self.queue.join_timeout(DEADLINE).unwrap()
     }
 
+    /// Joins, and returns the numbers of items that are done and dead.
+    fn ends(&self) -> (u64, u64) {
+        let joined = self.join();
+        (joined.done, joined.dead)
+    }
+
     /// Puts an item at which a worker waits until [`go_on`](Self::go_on), and returns when one is there.
     fn hold(&self, start: impl FnOnce() -> Client) -> Client {
         let file = self.folder.path().join("go");
@@ -270,7 +291,7 @@ fn a_consumer_killed_between_get_and_task_done() {
         client.kill();
         let _other = Client::new(kind, &table, Task::Loop);
         table.go_on();
-        assert_eq!(table.join(), Joined { done: 1, dead: 0 }, "{kind:?}");
+        assert_eq!(table.ends(), (1, 0), "{kind:?}");
         assert_eq!(table.queue.counts().unwrap().retries, 1);
     }
 }
@@ -287,7 +308,7 @@ fn an_idle_consumer_killed_inside_a_blocking_get() {
         for _ in 0..10 {
             table.queue.put(&Work::Nothing).unwrap();
         }
-        assert_eq!(table.join(), Joined { done: 11, dead: 0 }, "{kind:?}");
+        assert_eq!(table.ends(), (11, 0), "{kind:?}");
         // At most it was given one, which it cannot have begun or was charged with.
         assert!(table.queue.counts().unwrap().retries <= 1);
     }
@@ -307,6 +328,22 @@ fn a_process_killed_while_waiting_in_join() {
         }
         table.queue.get().unwrap().task_done().unwrap();
         assert_eq!(table.join().done, 3, "{kind:?}");
+    }
+}
+
+/// r4.
+fn an_item_that_a_client_cannot_serialize() {
+    for kind in KINDS {
+        let table = Table::with(Options::default().capacity(Capacity::Bounded(1)));
+        Client::new(kind, &table, Task::PutBad).finish();
+        // The one that does has the queue's one place.
+        assert_eq!((table.queue.len(), table.queue.is_full()), (1, true));
+        assert_eq!(table.queue.counts().unwrap().accepted, 1, "{kind:?}");
+        let delivery = table.queue.get_timeout(DEADLINE).unwrap();
+        assert_eq!(*delivery, Work::Nothing);
+        delivery.task_done().unwrap();
+        let joined = table.join();
+        assert_eq!((joined.done, joined.dead), (1, 0), "{kind:?}");
     }
 }
 
@@ -357,7 +394,26 @@ fn what_a_client_put_is_visible_at_once() {
     for kind in KINDS {
         let table = Table::new();
         Client::new(kind, &table, Task::PutAndLook).finish();
-        assert_eq!(table.join(), Joined { done: 100, dead: 0 }, "{kind:?}");
+        assert_eq!(table.ends(), (100, 0), "{kind:?}");
+    }
+}
+
+/// r9.
+fn a_client_that_is_joined_before_its_large_item_is_taken() {
+    for kind in KINDS {
+        let table = Table::new();
+        let mut client = Client::new(kind, &table, Task::PutLarge);
+        client.finish();
+        if let Client::Worker { pool, pid, .. } = &client {
+            pool.stop();
+            assert!(!is_alive(*pid), "{kind:?}");
+        }
+        assert_eq!(table.queue.len(), 1, "{kind:?}");
+        let delivery = table.queue.get_timeout(DEADLINE).unwrap();
+        assert_eq!(*delivery, Work::Carry(vec![7; LARGE]));
+        delivery.task_done().unwrap();
+        let joined = table.join();
+        assert_eq!((joined.done, joined.dead), (1, 0), "{kind:?}");
     }
 }
 
@@ -369,7 +425,7 @@ fn what_a_dead_consumer_held_is_charged_to_its_item() {
         let held = table.queue.item(dishrack::ItemId(1)).unwrap().unwrap();
         assert_eq!(held.holders[0].pid, pid, "{kind:?}");
         client.kill();
-        assert_eq!(table.join(), Joined { done: 0, dead: 1 });
+        assert_eq!(table.ends(), (0, 1));
         let letter = table.queue.take_dead_letters().unwrap().remove(0);
         assert_eq!(letter.history[0].cause, Cause::Disconnected);
         assert_eq!(letter.history[0].scene.pid, pid);
@@ -404,7 +460,7 @@ fn a_workers_own_queue_comes_to_it_as_a_handle() {
         let _pool = builder.handler(&queue, count_down).unwrap();
         queue.put(&50).unwrap();
         let joined = queue.join_timeout(DEADLINE).unwrap();
-        assert_eq!(joined, Joined { done: 51, dead: 0 }, "{method:?}");
+        assert_eq!((joined.done, joined.dead), (51, 0), "{method:?}");
     }
 }
 

@@ -223,7 +223,7 @@ impl Pool {
     }
 
     fn join(&self) -> (u64, u64) {
-        let Joined { done, dead } = self.queue.join_timeout(DEADLINE).unwrap();
+        let Joined { done, dead, .. } = self.queue.join_timeout(DEADLINE).unwrap();
         (done, dead)
     }
 

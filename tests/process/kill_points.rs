@@ -35,6 +35,8 @@ crate::trials!(
     a_kill_while_a_long_log_is_taken_in_loses_nothing,
     a_kill_while_results_come_leaves_nobody_and_gives_none_twice,
     a_kill_while_output_is_kept_and_shown_loses_none_of_it,
+    a_kill_at_any_step_of_a_client_loses_nothing,
+    a_panic_of_top_gives_the_terminal_back => crate::top::a_panic_gives_the_terminal_back(),
     a_queue_whose_books_do_not_agree_ends_the_run_with_70,
     a_supervisor_killed_in_the_middle_of_a_start_leaves_nobody,
 );
@@ -240,6 +242,29 @@ const LONG: Scene = Scene {
     ],
 };
 
+/// By a worker that uses another queue than its own, and at the supervisor that has it.
+const CALLS: [Scene; 2] = [
+    Scene {
+        kind: Kind::Called,
+        role: "caller",
+        points: &[
+            "connection: to be sent",
+            "connection: sent",
+            "connection: answered",
+        ],
+    },
+    Scene {
+        kind: Kind::Called,
+        role: "supervisor",
+        points: &[
+            "client: heard",
+            "client: served",
+            "client: gone",
+            "client: given back",
+        ],
+    },
+];
+
 const MAPPED: [Scene; 2] = [
     Scene {
         kind: Kind::Mapped,
@@ -259,7 +284,7 @@ fn every_point_in_the_source_is_one_at_which_a_process_is_killed() {
     let single = [
         SUPERVISOR, CLERK, PRODUCER, THREADS, TOGETHER, STREAMED, TAKEN, LONG, CHANGES,
     ];
-    let pairs = [COPIES, STORES, LOOPS, MAPPED].into_iter().flatten();
+    let pairs = [COPIES, STORES, LOOPS, CALLS, MAPPED].into_iter().flatten();
     let scenes = single.into_iter().chain(pairs);
     let points = scenes.flat_map(|scene| scene.points);
     let points = points.chain(commands::SCENES.iter().flat_map(|scene| scene.points));
@@ -430,6 +455,11 @@ fn a_kill_at_any_step_of_a_stream_of_puts_loses_nothing() {
 fn a_kill_while_many_are_taken_and_settled_loses_nothing() {
     kill_now_and_then(&TAKEN);
     LOOPS.iter().for_each(kill_now_and_then);
+}
+
+fn a_kill_at_any_step_of_a_client_loses_nothing() {
+    CALLS.iter().for_each(|scene| drop(points_of(scene)));
+    CALLS.iter().for_each(kill_now_and_then);
 }
 
 fn a_kill_while_a_long_log_is_taken_in_loses_nothing() {

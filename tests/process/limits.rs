@@ -48,7 +48,7 @@ fn limited(workers: usize, method: StartMethod) -> Builder {
 }
 
 fn join(queue: &JoinableQueue<Work>) -> (u64, u64) {
-    let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
+    let Joined { done, dead, .. } = queue.join_timeout(DEADLINE).unwrap();
     (done, dead)
 }
 

@@ -7,8 +7,9 @@ use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::control::{Place, Started, finish, turns_of};
+use crate::control::{Started, finish, turns_of};
 use crate::http::{ask, connect, head};
+use crate::place::Place;
 use crate::support::until;
 
 crate::trials! {

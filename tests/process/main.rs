@@ -38,6 +38,7 @@ mod memory;
 mod million;
 mod nine_failures;
 mod orphans;
+mod place;
 mod program;
 mod progress;
 mod reliance;
@@ -88,6 +89,7 @@ fn main() {
         boot::trials(),
         commands::trials(),
         control::trials(),
+        control::crowded(),
         copies::trials(),
         cpython::trials(),
         endurance::trials(),

@@ -201,7 +201,7 @@ fn who_writes_over_its_ring_pair_ends_alone() {
                 queue.put(&Work::Look(vec![1; 100_000].into())).unwrap();
             }
         }
-        let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
+        let Joined { done, dead, .. } = queue.join_timeout(DEADLINE).unwrap();
         assert_eq!((done, dead), (205, 0), "{method:?}");
         // Each of them ends one worker, and one item is charged with that.
         let charged = queue.counts().unwrap().retries;
@@ -222,7 +222,7 @@ fn who_always_writes_over_its_ring_pair_becomes_a_dead_letter() {
             };
             queue.put(&work).unwrap();
         }
-        let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
+        let Joined { done, dead, .. } = queue.join_timeout(DEADLINE).unwrap();
         assert_eq!((done, dead), (57, 3), "{method:?}");
         for letter in queue.dead_letters().unwrap() {
             assert_eq!(letter.payload, Work::ScribbleOwn(String::new()));
@@ -257,7 +257,7 @@ fn small_nonsense_in_a_ring_pair_harms_no_other_item() {
             }
             let joined = queue.join_timeout(DEADLINE);
             let joined = joined.unwrap_or_else(|error| panic!("{what}: {error}"));
-            let Joined { done, dead } = joined;
+            let Joined { done, dead, .. } = joined;
             assert_eq!((done, dead), (29, 1), "{what}");
             let letters = queue.dead_letters().unwrap();
             assert_eq!(
@@ -302,7 +302,7 @@ impl Forks {
             let work = Work::Fork(file.display().to_string());
             self.queue.put(&work).unwrap();
         }
-        let Joined { done, dead } = self.queue.join_timeout(DEADLINE).unwrap();
+        let Joined { done, dead, .. } = self.queue.join_timeout(DEADLINE).unwrap();
         assert_eq!((done, dead), (FORKS as u64, 0), "{what}");
         let refused = self.queue.counts().unwrap().refused;
         assert_eq!(refused, 0, "{what}: late words");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dishrack::{Cause, Exit, JoinableQueue, Joined, Options, Restart, Supervisor};
+use dishrack::{Cause, Exit, JoinableQueue, Options, Restart, Supervisor};
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
@@ -23,8 +23,10 @@ crate::trials!(
 
 type Queue = JoinableQueue<Work>;
 
-fn join(queue: &Queue) -> Joined {
-    queue.join_timeout(DEADLINE).unwrap()
+/// Joins, and returns the numbers of items that are done and dead.
+fn join(queue: &Queue) -> (u64, u64) {
+    let joined = queue.join_timeout(DEADLINE).unwrap();
+    (joined.done, joined.dead)
 }
 
 fn only_worker<R>(pool: &Supervisor<Work, R>) -> u32 {
@@ -54,7 +56,7 @@ fn r1_a_worker_killed_between_get_and_task_done() {
             .is_some_and(|worker| worker.pid != pid)
     });
     std::fs::write(&file, "").unwrap();
-    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    assert_eq!(join(&queue), (1, 0));
     assert_eq!(queue.counts().unwrap().retries, 1);
 }
 
@@ -69,7 +71,7 @@ fn r2_an_idle_worker_killed_inside_a_blocking_get() {
     for _ in 0..10 {
         queue.put(&Work::Nothing).unwrap();
     }
-    assert_eq!(join(&queue).done, 10);
+    assert_eq!(join(&queue).0, 10);
 }
 
 fn r3_a_process_killed_while_waiting_in_join() {
@@ -84,7 +86,7 @@ fn r3_a_process_killed_while_waiting_in_join() {
     delivery.task_done().unwrap();
     queue.put(&Work::Nothing).unwrap();
     queue.get_timeout(DEADLINE).unwrap().task_done().unwrap();
-    assert_eq!(join(&queue).done, 2);
+    assert_eq!(join(&queue).0, 2);
 }
 
 fn r4_an_item_that_does_not_serialize() {
@@ -94,10 +96,10 @@ fn r4_an_item_that_does_not_serialize() {
     assert!(error.to_string().contains("Work"), "{error}");
     assert_eq!(queue.len(), 0);
     // The item left no trace: the queue's one place is free, and join has nothing to wait for.
-    assert_eq!(join(&queue), Joined { done: 0, dead: 0 });
+    assert_eq!(join(&queue), (0, 0));
     let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Nothing).unwrap();
-    assert_eq!(join(&queue).done, 1);
+    assert_eq!(join(&queue).0, 1);
 }
 
 fn r5_a_producer_that_exits_right_after_put() {
@@ -107,7 +109,7 @@ fn r5_a_producer_that_exits_right_after_put() {
     for _ in 0..2 {
         queue.get_timeout(DEADLINE).unwrap().task_done().unwrap();
     }
-    assert_eq!(join(&queue).done, 2);
+    assert_eq!(join(&queue).0, 2);
 }
 
 fn r6_a_producer_killed_in_the_middle_of_sending() {
@@ -131,7 +133,7 @@ fn r6_a_producer_killed_in_the_middle_of_sending() {
     delivery.task_done().unwrap();
     let nothing = queue.get_timeout(Duration::from_millis(10));
     assert!(nothing.unwrap_err().is_empty());
-    assert_eq!(join(&queue).dead, 0);
+    assert_eq!(join(&queue).1, 0);
 }
 
 fn r7_task_done_without_a_get() {
@@ -141,7 +143,7 @@ fn r7_task_done_without_a_get() {
     assert!(queue.join_timeout(Duration::ZERO).unwrap_err().is_timeout());
     queue.get().unwrap().task_done().unwrap();
     assert!(queue.task_done().unwrap_err().is_task_done_too_often());
-    assert_eq!(join(&queue).done, 1);
+    assert_eq!(join(&queue).0, 1);
 }
 
 fn r8_what_was_put_is_visible_at_once() {
@@ -162,7 +164,7 @@ fn r9_joining_before_draining_a_large_item() {
     let queue = Queue::unbounded();
     queue.put(&Work::Carry(vec![1; 1 << 20])).unwrap();
     let pool = roles::start(&queue, 1).unwrap();
-    assert_eq!(join(&queue).done, 1);
+    assert_eq!(join(&queue).0, 1);
     // Its result is as large as the item, and is not taken.
     queue.put(&Work::Carry(vec![2; 1 << 20])).unwrap();
     pool.stop();
@@ -174,7 +176,7 @@ pub(crate) fn history_of_a_crash() -> Vec<Cause> {
     let queue = Queue::with(Options::default());
     let _pool = roles::start(&queue, 1).unwrap();
     queue.put(&Work::Signal(Signal::SIGABRT as i32)).unwrap();
-    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    assert_eq!(join(&queue), (0, 1));
     let letters = queue.take_dead_letters().unwrap();
     let history = letters[0]
         .history

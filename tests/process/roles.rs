@@ -421,6 +421,7 @@ fn play_an_attack(name: &str) {
         "looks for a way in" => strangers::look_for_a_way_in(),
         crate::any_queue::CLIENT => crate::any_queue::play(),
         crate::any_queue::COUNTS => crate::any_queue::play_counts(),
+        crate::control::CONNECTING => crate::control::play_connecting(),
         #[cfg(feature = "failpoints")]
         "keeps orphans" => crate::stop_points::keep(),
         #[cfg(feature = "failpoints")]

@@ -77,7 +77,8 @@ fn a_worker_that_leaves_finishes_what_it_holds() {
             .scale_timeout(0, Duration::from_millis(10))
             .unwrap_err();
         assert!(error.is_timeout(), "{error}");
-        assert!(is_stopping(&pool));
+        // The supervising thread may hear of it later than that.
+        until("it is to leave", || is_stopping(&pool));
         std::fs::write(&go, "").unwrap();
         assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 1);
         until("it has left", || pool.status().workers.is_empty());

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::control::{Place, Started, finish};
+use crate::control::{Started, finish};
+use crate::place::Place;
 use crate::support::{is_alive, send, until};
 
 crate::trials! {
@@ -23,9 +24,12 @@ crate::trials! {
     what_a_killed_server_had_begun_is_lost_and_the_rest_goes_on,
     what_was_lost_is_run_again_if_it_may_be_and_never_beside_itself,
     what_a_stop_ends_is_run_again,
+    a_stop_at_once_ends_with_143_and_leaves_what_was_begun,
+    the_log_of_a_detached_server_is_bounded,
     a_folder_that_is_gone_fails_its_own_item_alone,
     a_queue_of_a_command_stays_and_its_results_too,
     a_journal_of_other_items_is_refused,
+    a_queue_that_nobody_could_ask_is_not_served,
     what_makes_no_sense_is_refused,
     a_key_is_one_item_however_often_the_server_is_killed,
 }
@@ -142,7 +146,7 @@ fn an_added_command_keeps_its_words_its_folder_and_its_variables() {
     // Nothing of it was lost with the server.
     let _server = serve(&place, &[]);
     let listed = ask(&place, &["list"]);
-    let expected = "1\tdone\ta name\t1 attempts\n2\tdone\ta name\t1 attempts\n";
+    let expected = "1\tdone\ta name\t1 attempt\n2\tdone\ta name\t1 attempt\n";
     assert_eq!(listed, expected);
     assert_eq!(
         run(&place, &["logs", "-f", "2"]).stdout,
@@ -315,6 +319,55 @@ fn what_a_stop_ends_is_run_again() {
     drop(server);
 }
 
+fn a_stop_at_once_ends_with_143_and_leaves_what_was_begun() {
+    let place = Place::new();
+    let mut server = serve(&place, &["-w", "1"]);
+    ask(&place, &["add", "--", "sh", "-c", HELD, "a"]);
+    for _ in 0..5 {
+        until("it is begun", || place.path("pid-a").exists());
+        ask(&place, &["stop", "--now"]);
+        assert_eq!(finish(server).0, Some(143));
+        fs::remove_file(place.path("pid-a")).unwrap();
+        server = serve(&place, &["-w", "1"]);
+    }
+    place.let_go("a");
+    assert_eq!(run(&place, &["wait", "1"]).status.code(), Some(0));
+    assert_eq!(show(&place, "1")["attempts"], 1);
+}
+
+/// Items that fail, of which the server says so, with names that fill its log.
+fn the_log_of_a_detached_server_is_bounded() {
+    const ITEMS: u64 = 700;
+    let place = Place::new();
+    ask(&place, &["add", "--start", "--", "true"]);
+    let server = detached(&place);
+    let name = "x".repeat(4000);
+    let command = |n: u64| json!({"command": ["false"], "name": format!("{n} {name}")});
+    let lines: Vec<String> = (0..ITEMS).map(|n| command(n).to_string()).collect();
+    let target = "/v1/items?form=command";
+    let body = lines.join("\n");
+    let answer = crate::http::ask(&place.socket("serve"), "POST", target, body.as_bytes());
+    assert_eq!(answer.json()["accepted"], ITEMS, "{}", answer.head);
+    assert_eq!(run(&place, &["join"]).status.code(), Some(1));
+    let log = |name: &str| fs::read_to_string(place.path("state/dishrack").join(name)).unwrap();
+    until("all is said", || {
+        log("serve.log").contains(&format!("{} xx", ITEMS - 1))
+    });
+    let (older, latest) = (log("serve.log.1"), log("serve.log"));
+    for text in [&older, &latest] {
+        assert!(text.len() < 2 << 20, "{} bytes", text.len());
+    }
+    // Nothing is missing in between.
+    let all = older + &latest;
+    let first = all.split(' ').next().unwrap().parse::<u64>();
+    let first = first.unwrap_or_default();
+    for n in first + 1..ITEMS {
+        assert!(all.contains(&format!("\n{n} xx")), "{n}");
+    }
+    ask(&place, &["stop"]);
+    assert!(!is_alive(server.0));
+}
+
 fn a_folder_that_is_gone_fails_its_own_item_alone() {
     let place = Place::new();
     let _server = serve(&place, &["-w", "1"]);
@@ -363,7 +416,7 @@ fn a_queue_of_a_command_stays_and_its_results_too() {
     let _server = serve(&place, &options);
     assert_eq!(ask(&place, &["logs", "3"]), "out c\n");
     let listed = ask(&place, &["list", "--state", "done"]);
-    assert_eq!(listed, "1\tdone\ta\t1 attempts\n3\tdone\tc\t1 attempts\n");
+    assert_eq!(listed, "1\tdone\ta\t1 attempt\n3\tdone\tc\t1 attempt\n");
 }
 
 fn a_journal_of_other_items_is_refused() {
@@ -383,8 +436,16 @@ fn a_journal_of_other_items_is_refused() {
     );
     assert!(said.contains("commands of their own"), "{said}");
     let server = serve(&place, &journal);
-    assert_eq!(ask(&place, &["list"]), "1\tdone\ttrue\t1 attempts\n");
+    assert_eq!(ask(&place, &["list"]), "1\tdone\ttrue\t1 attempt\n");
     drop(server);
+}
+
+fn a_queue_that_nobody_could_ask_is_not_served() {
+    let place = Place::new();
+    fs::write(place.path("dishrack"), "a file").unwrap();
+    let said = refused(&place, &["serve"]);
+    assert!(said.contains("cannot be asked by anybody"), "{said}");
+    assert!(!place.path("state/dishrack/serve.journal").exists());
 }
 
 fn what_makes_no_sense_is_refused() {

@@ -3,9 +3,11 @@
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
-use crate::control::Place;
-use crate::support::{is_alive, state, until};
+use crate::control::Started;
+use crate::place::Place;
+use crate::support::{is_alive, send, state, until};
 use crate::terminal::Terminal;
 
 crate::trials! {
@@ -13,6 +15,8 @@ crate::trials! {
     the_terminal_is_given_back_whatever_ends_it,
     a_small_terminal_is_enough,
     the_end_of_the_run_is_shown,
+    a_killed_run_is_shown_as_ended_and_the_terminal_given_back,
+    a_filter_finds_what_waits_behind_thousands,
     it_is_stopped_and_goes_on,
     without_a_terminal_it_says_so,
     a_stream_is_not_shown_and_that_is_said,
@@ -204,6 +208,87 @@ fn the_end_of_the_run_is_shown() {
     sees(&top, "there is no run to be asked");
     top.type_in(b"q");
     is_over(top, 0);
+}
+
+fn a_killed_run_is_shown_as_ended_and_the_terminal_given_back() {
+    let place = Place::new();
+    for end in ["q", "SIGTERM"] {
+        let mut run = place.start("one", &["a"]);
+        let top = top(&place);
+        sees(&top, "worker-1   busy     1 a");
+        send(run.0.id(), Signal::SIGKILL);
+        run.0.wait().unwrap();
+        sees(&top, "one ENDED");
+        match end {
+            "q" => {
+                top.type_in(b"q");
+                is_over(top, 0);
+            }
+            _ => {
+                top.signal(Signal::SIGTERM);
+                is_over(top, 143);
+            }
+        }
+    }
+}
+
+fn a_filter_finds_what_waits_behind_thousands() {
+    const ITEMS: usize = 12_000;
+    let place = Place::new();
+    let mut command = place.command(&["serve", "--name", "many", "--journal", "kept"]);
+    command.args(["-w", "1", "--", "sh", "-c", "exec sleep 1000", "_"]);
+    let server = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+    let _server = Started(server.unwrap());
+    let socket = place.socket("many");
+    until("it can be asked", || {
+        place.try_ask(&["status", "--at", "many"]).status.success()
+    });
+    let items = (1..ITEMS).map(|n| json!(format!("hay {n}")));
+    let items = items
+        .chain([json!("a Needle")])
+        .map(|item| item.to_string());
+    let body = items.collect::<Vec<_>>().join("\n");
+    let put = crate::http::ask(&socket, "POST", "/v1/items", body.as_bytes());
+    assert_eq!(put.json()["accepted"], ITEMS);
+    let top = top(&place);
+    sees(&top, "many running");
+    top.type_in(b"/needle\r\t");
+    sees(&top, "waiting with \"needle\": 1 ");
+    sees(&top, "12000   a Needle");
+    // Items of many answers are no more than the list has room for.
+    top.type_in(b"\x1b");
+    sees(&top, " waiting: 11999 ");
+    top.type_in(b"/hay 1199\r");
+    sees(&top, "waiting with \"hay 1199\": 11 ");
+    top.type_in(b"q");
+    is_over(top, 0);
+}
+
+/// A panic that is planted in a thread of `top` is told on a terminal that is as it was.
+#[cfg(feature = "failpoints")]
+pub(crate) fn a_panic_gives_the_terminal_back() {
+    let place = Place::new();
+    let _run = place.start("one", &["a"]);
+    for (fault, code) in [
+        ("a panic of top", 101),
+        ("a panic of what looks for top", 70),
+    ] {
+        let folder = place.path("");
+        let mut top = Terminal::of(&["top"], |command| {
+            command.env("XDG_RUNTIME_DIR", &folder);
+            command
+                .env("DISHRACK_FAULT", fault)
+                .env("RUST_BACKTRACE", "0");
+        });
+        until("it has ended", || top.child.try_wait().unwrap().is_some());
+        assert!(top.is_cooked(), "{fault}");
+        let (bytes, status) = top.finish();
+        let cells = Cells::of(&bytes);
+        assert!(!cells.is_alternate && cells.is_cursor_shown, "{fault}");
+        let shown = cells.lines().concat();
+        assert!(shown.contains("planted"), "{fault}: {shown}");
+        assert_eq!(status.code(), Some(code), "{fault}: {shown}");
+    }
 }
 
 fn it_is_stopped_and_goes_on() {

@@ -1,6 +1,15 @@
 //! One suite of the queue's semantics, for every kind of workers: processes (spawned and forked),
 //! threads, async tasks, and inline in the caller; and for every place of a queue (`place`).
 
+/// A suite: each test, by its name, for each link.
+macro_rules! suite {
+    ($($test:ident),+ $(,)?) => {
+        pub(super) fn suite() -> Vec<libtest_mimic::Trial> {
+            $crate::conformance::on_each_link(&[$((stringify!($test), $test)),+])
+        }
+    };
+}
+
 #[path = "conformance/many.rs"]
 mod many;
 #[path = "conformance/remote.rs"]
@@ -35,23 +44,40 @@ enum Link {
     Inline,
 }
 
-/// The suite: each test, by its name, for each link.
-macro_rules! suite {
-    ($($test:ident),+ $(,)?) => {
-        pub(crate) fn trials() -> Vec<Trial> {
-            let mut trials = remote::trials();
-            trials.extend(many::trials());
-            trials.extend(steering::trials());
-            trials.extend(submit::trials());
-            for link in [Link::Process, Link::Forked, Link::Thread, Link::Task, Link::Inline] {
-                $(
-                    let name = format!("conformance::{link:?}::{}", stringify!($test));
-                    trials.push(Trial::test(name, move || { $test(link); Ok(()) }));
-                )+
-            }
-            trials
-        }
+/// A test of the suite, and its name.
+type Named = (&'static str, fn(Link));
+
+fn on_each_link(tests: &[Named]) -> Vec<Trial> {
+    let links = [
+        Link::Process,
+        Link::Forked,
+        Link::Thread,
+        Link::Task,
+        Link::Inline,
+    ];
+    let of_link = |link| {
+        tests.iter().map(move |&(name, test)| {
+            let name = format!("conformance::{link:?}::{name}");
+            Trial::test(name, move || {
+                test(link);
+                Ok(())
+            })
+        })
     };
+    links.into_iter().flat_map(of_link).collect()
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        remote::trials(),
+        many::suite(),
+        steering::suite(),
+        submit::suite(),
+        suite(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 suite!(
@@ -110,7 +136,7 @@ where
 }
 
 fn join<T: Serialize + DeserializeOwned>(queue: &JoinableQueue<T>) -> (u64, u64) {
-    let Joined { done, dead } = queue.join_timeout(DEADLINE).unwrap();
+    let Joined { done, dead, .. } = queue.join_timeout(DEADLINE).unwrap();
     let counts = queue.counts().unwrap();
     assert!(
         counts.is_balanced() && counts.unfinished() == 0,

@@ -10,6 +10,7 @@ mod answers;
 pub mod inflight;
 mod pools;
 mod quiet;
+mod sent;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -24,6 +25,7 @@ use crate::shared::{OutgoingPut, Putter, Shared};
 use answers::WaitingGet;
 pub use pools::Departure;
 use pools::Pools;
+pub use sent::SentDeliveries;
 
 /// The answer to a request. Each is answered exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]

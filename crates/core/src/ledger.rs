@@ -76,7 +76,6 @@ mod waiting;
 mod withdrawn;
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use hashbrown::HashMap;
@@ -393,45 +392,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.done += 1;
         self.note_over(1);
         Ok(seen)
-    }
-
-    /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
-    /// that it did not settle otherwise are done. `service` is the mean time of one. This
-    /// acknowledges many items at once, whose ends no caller waits for singly.
-    pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
-        let Some(run) = self.consumers.settle_through(holder, through) else {
-            return;
-        };
-        let (mut count, mut weight) = (0, 0);
-        let (mut copies, mut late) = (Vec::new(), Vec::new());
-        self.leases.remove_run(holder, run, |ordinal, lease| {
-            if let Some(lease) = lease {
-                let id = lease.entry.id;
-                count += 1;
-                weight += lease.entry.payload.weight();
-                if lease.copy.is_some() {
-                    copies.push(Token { holder, ordinal }.handed(lease));
-                } else {
-                    self.outbox.done(id);
-                }
-            } else if !self.revoked.is_empty() {
-                late.push(Token { holder, ordinal });
-            }
-        });
-        for token in late {
-            let revoked = self.revoked.get(&token);
-            if revoked.is_some_and(|lease| !lease.is_asked_for) {
-                self.handle_late(token);
-            }
-        }
-        let items = count - copies.len() as u64;
-        self.done += items;
-        self.note_over(items);
-        self.consumers
-            .release_many(holder, count, weight, Some(service));
-        for handed in copies {
-            self.copy_done(handed, service, None, Scene::default());
-        }
     }
 
     /// Notes that a worker has been at one item for this long: it is no longer relied on to come

@@ -13,7 +13,6 @@ use super::StreamContext;
 use crate::fail;
 use crate::store::stream::{Admission, Answered, Ends, StreamPut, StreamState};
 use dishrack_core::dispatcher::inflight::{PublisherStep, Telling, results_of};
-use dishrack_core::shared::OutgoingPut;
 
 /// The time after which it ends a wait again, because the signal may have come before the wait
 /// began.
@@ -79,7 +78,11 @@ impl Core {
             PublisherStep::Settle(telling) => {
                 PublisherCall::Settle(telling.number, self.ends(telling))
             }
-            PublisherStep::Put(puts) => PublisherCall::Put(self.puts(puts)),
+            PublisherStep::Put(puts) => {
+                let awaited = |put: &StreamPut| Some((put.ticket, put.payload.reply()?));
+                self.traffic.replies.extend(puts.iter().filter_map(awaited));
+                PublisherCall::Put(puts)
+            }
             PublisherStep::Refresh(question) => PublisherCall::Refresh(question),
         })
     }
@@ -94,27 +97,18 @@ impl Core {
         }
     }
 
-    fn puts(&mut self, puts: Vec<OutgoingPut<Envelope>>) -> Vec<StreamPut> {
-        let put = |one: OutgoingPut<Envelope>| StreamPut {
-            reply: self.traffic.ticket_of(one.payload.reply()),
-            body: one.payload.body,
-            is_beyond_bound: one.is_beyond_bound,
-        };
-        puts.into_iter().map(put).collect()
-    }
-
     fn settled(&mut self, number: u64, ends: &Ends, answered: Answered) {
         self.dispatcher.settled(number, &ends.records, answered);
         self.has_told();
     }
 
     fn admitted(&mut self, puts: &[StreamPut], admission: Admission) {
-        // An item that is told again gets another ticket.
+        // Those of items that are told again come back with them.
         let numbers = admission.numbers(puts.iter().map(|put| put.is_beyond_bound));
-        let again = puts.iter().zip(numbers);
-        let again = again.filter(|(_, number)| number.is_none());
-        for ticket in again.filter_map(|(put, _)| put.reply) {
-            self.traffic.replies.remove(&ticket);
+        for (put, number) in puts.iter().zip(numbers) {
+            if number.is_none() {
+                self.traffic.replies.remove(&put.ticket);
+            }
         }
         self.dispatcher.admitted(admission);
         self.has_told();

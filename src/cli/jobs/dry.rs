@@ -11,15 +11,18 @@ use crate::cli::screen::{self, StandardStream};
 use crate::cli::stop::Stop;
 use crate::jobs::Setup;
 use crate::jobs::persistent::request_line;
-use crate::jobs::template::Values;
+use crate::jobs::template::{UnfitItem, Values};
 use crate::observe::text::harmless;
 
 /// Returns the command for one item, as a line for a shell.
 fn command_line(setup: &Setup, values: Values<'_>) -> Result<Vec<u8>, String> {
+    let unfit = |why: UnfitItem| why.to_string();
     if setup.server.is_some() {
-        return request_line(&setup.words(values)?).map(Into::into);
+        let words = setup.words(values).map_err(unfit)?;
+        let line = request_line(&words).map_err(|why| why.to_string())?;
+        return Ok(line.into());
     }
-    let mut line = setup.line(values)?;
+    let mut line = setup.line(values).map_err(unfit)?;
     line.push(b'\n');
     Ok(line)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::jobs::spool::CommandRun;
 use crate::observe::{Event, EventKind};
 use crate::{Cause, CopyEnd, Exit, Failure, ItemId};
+use dishrack_core::pool::spec::slot_of;
 
 /// The end of an attempt.
 #[derive(Debug, Clone)]
@@ -104,6 +105,12 @@ impl AttemptEnd {
             attempt: self.attempt,
             pid: self.pid,
         }
+    }
+
+    /// Returns the slot of its worker, which the name says that events and journals keep; 0 if there was
+    /// none.
+    pub(super) fn slot(&self) -> u64 {
+        slot_of(&self.worker).unwrap_or(0)
     }
 
     /// Returns the attempt whose end this event reports.

@@ -27,7 +27,6 @@ use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::jobs::template::Values;
 use crate::observe::{Event, EventKind};
 use crate::{Exit, ItemId};
-use dishrack_core::pool::spec::slot_of;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
@@ -207,7 +206,7 @@ impl JobLog {
         let command = self.setup.shown(Values {
             item: row.item.as_bytes(),
             number: row.id.0,
-            slot: slot_of(&row.worker).unwrap_or(0),
+            slot: row.slot(),
         });
         let host = match copy {
             Some(word) => format!("{}:{word}", row.worker),

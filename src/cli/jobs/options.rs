@@ -265,7 +265,7 @@ pub(super) fn check_item(template: &Template, text: &[u8]) -> Result<(), String>
         Err(error) => {
             Err(format!("it is no JSON: {error}").replace(" at line 1 column ", ", byte "))
         }
-        Ok(_) => template.check(text),
+        Ok(_) => template.check(text).map_err(|why| why.to_string()),
     }
 }
 

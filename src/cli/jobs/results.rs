@@ -21,7 +21,6 @@ use crate::cli::{output, screen};
 use crate::jobs::spool::{OutputStream, Spool};
 use crate::jobs::template::Values;
 use crate::jobs::{Setup, owned};
-use dishrack_core::pool::spec::slot_of;
 
 /// The marker of a folder of results.
 const MARK: &str = "results of dishrack's supervisor\n";
@@ -220,7 +219,7 @@ impl Results {
             self.setup.shown(Values {
                 item: ended.item.as_bytes(),
                 number: ended.id.0,
-                slot: slot_of(&ended.worker).unwrap_or(0),
+                slot: ended.slot(),
             })
         });
         let (code, signal) = match ended.exit {

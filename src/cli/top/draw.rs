@@ -195,10 +195,14 @@ fn title(model: &TopModel, panel: Panel) -> String {
         Panel::Waiting => number(&counts["waiting"]) + number(&counts["delayed"]),
         Panel::Failures => model.failures.len() as u64,
     };
+    let so_far = match (panel, model.searched) {
+        (Panel::Waiting, Some(last)) => format!(" among those up to {last}"),
+        _ => String::new(),
+    };
     match (panel, model.filter.is_empty()) {
         (Panel::Failures, true) => format!(" latest {name}: {all} "),
         (_, true) => format!(" {name}: {all} "),
-        (_, false) => format!(" {name} with \"{}\": {shown} ", model.filter),
+        (_, false) => format!(" {name} with \"{}\": {shown}{so_far} ", model.filter),
     }
 }
 

@@ -8,14 +8,10 @@ use serde_json::{Value, json};
 
 use crate::cli::asking::{number, text, time};
 use crate::cli::items;
-use crate::observe::text::printable;
+use crate::observe::text::{attempts_in_words, printable};
 
 /// The number of looks whose rates are kept for the chart.
 const RATES_MAX: usize = 240;
-
-/// The waiting items that are asked for, and as many as there may be while a filter is on.
-const WAITING: usize = 50;
-const WAITING_FILTERED: usize = 1000;
 
 /// The help, as narrow as the smallest terminal.
 const HELP: [&str; 14] = [
@@ -151,6 +147,9 @@ pub(super) struct TopModel {
     /// The selected line of each list.
     selected: [usize; 3],
     pub(super) filter: String,
+    /// The number of the item up to which those that wait were looked through for the filter, if that was
+    /// not all of them.
+    pub(super) searched: Option<u64>,
     pub(super) dialog: Dialog,
     /// The result of the last order.
     pub(super) note: String,
@@ -171,18 +170,11 @@ impl TopModel {
             panel: Panel::Workers,
             selected: [0; 3],
             filter: String::new(),
+            searched: None,
             dialog: Dialog::None,
             note: String::new(),
             end: None,
             silence_s: 0,
-        }
-    }
-
-    /// Returns the number of waiting items that are to be asked for.
-    pub(super) fn waiting_limit(&self) -> usize {
-        match self.filter.is_empty() {
-            true => WAITING,
-            false => WAITING_FILTERED,
         }
     }
 
@@ -194,6 +186,7 @@ impl TopModel {
         let resting = array(&look.resting["items"]).map(waiting_line);
         let waiting = array(&look.waiting["items"]).map(waiting_line);
         self.waiting = resting.chain(waiting).collect();
+        self.searched = look.waiting["searched"].as_u64();
         self.failures = array(&look.failures["failures"])
             .map(failure_line)
             .collect();
@@ -311,9 +304,12 @@ impl TopModel {
             }
             TopKey::Letter('/') => self.dialog = Dialog::Filter,
             TopKey::Escape => {
-                self.filter.clear();
                 self.note.clear();
-                self.keep_selection();
+                if !self.filter.is_empty() {
+                    self.filter.clear();
+                    self.keep_selection();
+                    return Some(TopAction::Look);
+                }
             }
             TopKey::Tab => self.turn_to(1),
             TopKey::BackTab => self.turn_to(2),
@@ -529,8 +525,7 @@ fn waiting_line(item: &Value) -> ItemLine {
     let note = match (text(&item["state"]), attempts) {
         ("resting", _) => format!("rests after: {}", text(&item["cause"])),
         (_, 0) => String::new(),
-        (_, 1) => "1 attempt".to_owned(),
-        (_, attempts) => format!("{attempts} attempts"),
+        (_, attempts) => attempts_in_words(attempts),
     };
     ItemLine {
         number: number(&item["number"]),
@@ -657,9 +652,8 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_for_all_lists_and_asks_for_more() {
+    fn a_filter_is_for_all_lists_and_has_the_run_looked_at() {
         let mut model = model();
-        let few = model.waiting_limit();
         model.handle_key(TopKey::Tab);
         model.handle_key(TopKey::End);
         type_in(&mut model, "/B.Mo");
@@ -670,11 +664,11 @@ mod tests {
             (model.filter.as_str(), model.dialog.clone()),
             ("B.M", Dialog::None)
         );
-        assert!(model.waiting_limit() > few);
         let counts = Panel::ALL.map(|panel| model.count(panel));
         assert_eq!(counts, [0, 1, 0]);
         assert_eq!(model.handle_key(TopKey::Enter), Some(TopAction::Show(43)));
-        model.handle_key(TopKey::Escape);
+        assert_eq!(model.handle_key(TopKey::Escape), Some(TopAction::Look));
+        assert_eq!(model.handle_key(TopKey::Escape), None);
         assert_eq!(Panel::ALL.map(|panel| model.count(panel)), [2, 3, 2]);
         // A letter of the filter is no order.
         assert_eq!(type_in(&mut model, "/q"), None);

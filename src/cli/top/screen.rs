@@ -39,11 +39,12 @@ impl TopScreen {
         terminal.map(TopScreen).inspect_err(|_| give_back())
     }
 
+    /// Returns `true` if it was given back after a panic in another thread, which was told.
+    pub(super) fn is_lost(&self) -> bool {
+        !IS_TAKEN.load(Ordering::Acquire)
+    }
+
     pub(super) fn draw(&mut self, model: &TopModel) -> io::Result<()> {
-        if !IS_TAKEN.load(Ordering::Acquire) {
-            // A panic in another thread, which was told.
-            return Err(io::Error::other("it was given back"));
-        }
         self.0.draw(|frame| draw(model, frame)).map(drop)
     }
 

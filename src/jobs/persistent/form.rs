@@ -39,27 +39,44 @@ const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 pub(super) enum OutputLine {
     Answer(ResponseLine),
     /// Text that may precede all answers, such as a banner, and why it is no answer.
-    Words(String),
+    Words(NoResponse),
+}
+
+/// The reason why a line is no answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoResponse {
+    #[error("its process answered {line:?}: {why}: {ADVICE}")]
+    NoJson { line: String, why: String },
+    #[error("its process answered {0:?}, which has no member of an answer: {ADVICE}")]
+    NoMember(String),
+    #[error("its process answered {line:?}: {why}")]
+    BadMember { line: String, why: String },
+}
+
+/// The reason why a request cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoRequest {
+    #[error("{} is not UTF-8, as JSON must be", .0.display())]
+    NotUtf8(OsString),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
 }
 
 /// Returns the line that is sent for one request.
 ///
 /// # Errors
 /// An argument is no text, which JSON needs.
-pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, String> {
+pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, NoRequest> {
     let text = |argument: &OsString| match argument.to_str() {
         Some(text) => Ok(text.to_owned()),
-        None => Err(format!(
-            "{} is not UTF-8, as JSON must be",
-            argument.display()
-        )),
+        None => Err(NoRequest::NotUtf8(argument.clone())),
     };
     let arguments: Vec<String> = arguments.iter().map(text).collect::<Result<_, _>>()?;
     let request = RequestLine {
         arguments: &arguments,
         inputs: [],
     };
-    let mut line = serde_json::to_string(&request).map_err(|error| error.to_string())?;
+    let mut line = serde_json::to_string(&request)?;
     line.push('\n');
     Ok(line)
 }
@@ -68,12 +85,15 @@ pub(crate) fn request_line(arguments: &[OsString]) -> Result<String, String> {
 ///
 /// # Errors
 /// It was meant for an answer, and is none.
-pub(super) fn read(line: &[u8]) -> Result<OutputLine, String> {
+pub(super) fn read(line: &[u8]) -> Result<OutputLine, NoResponse> {
     // A struct would be read from a list as well.
     let mut object: Map<String, Value> = match serde_json::from_slice(line) {
         Ok(object) => object,
         Err(error) => {
-            let why = format!("its process answered {:?}: {error}: {ADVICE}", quoted(line));
+            let why = NoResponse::NoJson {
+                line: quoted(line),
+                why: error.to_string(),
+            };
             return match is_meant_as_answer(line) {
                 true => Err(why),
                 false => Ok(OutputLine::Words(why)),
@@ -81,15 +101,15 @@ pub(super) fn read(line: &[u8]) -> Result<OutputLine, String> {
         }
     };
     if !object.is_empty() && !MEMBERS.iter().any(|member| object.contains_key(*member)) {
-        let line = quoted(line);
-        let why =
-            format!("its process answered {line:?}, which has no member of an answer: {ADVICE}");
-        return Ok(OutputLine::Words(why));
+        return Ok(OutputLine::Words(NoResponse::NoMember(quoted(line))));
     }
     object.retain(|_, value| !value.is_null());
     serde_json::from_value(Value::Object(object))
         .map(OutputLine::Answer)
-        .map_err(|error| format!("its process answered {:?}: {error}", quoted(line)))
+        .map_err(|error| NoResponse::BadMember {
+            line: quoted(line),
+            why: error.to_string(),
+        })
 }
 
 /// Returns `true` if a line that is no JSON contains an answer, in pieces or behind other text.
@@ -157,7 +177,7 @@ mod tests {
     #[test]
     fn words_are_told_from_answers() {
         let words = |line: &[u8]| match read(line) {
-            Ok(OutputLine::Words(why)) => why,
+            Ok(OutputLine::Words(why)) => why.to_string(),
             other => panic!("{other:?}"),
         };
         let why = words(b"hello\n");
@@ -173,7 +193,7 @@ mod tests {
             b"{\"exitCode\":0,",
             b"{\"exitCode\":\"none\"}",
         ] {
-            let why = read(line).unwrap_err();
+            let why = read(line).unwrap_err().to_string();
             assert!(why.starts_with("its process answered"), "{why}");
         }
     }

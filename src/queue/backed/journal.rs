@@ -33,8 +33,9 @@ pub(crate) fn open_journal(
         return Ok((journal, recovered));
     }
     let ended = survivors::end(mark, journal.was_left(), &|id| unfinished.contains(&id));
-    if let Err(why) = ended {
+    if let Err(unendable) = ended {
         // The next run has to end them first as well.
+        let why = unendable.to_string();
         journal.leave_in_use(&why);
         let path = path.display().to_string();
         return Err(Kind::JournalUnusable { path, why });

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use rustix::fs::FlockOperation;
 
 use super::neighbours::{self, beside, folder_of, own_path};
 use super::schema::{APPLICATION_ID, IN_USE};
-use super::trouble::JournalTrouble;
+use super::trouble::{FileTrouble, JournalTrouble};
 use crate::sys::lock::{AFTERLIFE, take_in_time, try_lock};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -57,7 +57,7 @@ impl Drop for Claim {
 
 impl Claim {
     /// Claims a file, and makes it if it does not exist.
-    pub(super) fn take(path: &Path) -> Result<Self, String> {
+    pub(super) fn take(path: &Path) -> Result<Self, FileTrouble> {
         check_place(path)?;
         // Check before anything is made, so that a refusal leaves no file.
         if is_missing(path) && let Err(why) = neighbours::check_none(path)
@@ -72,61 +72,48 @@ impl Claim {
         // Only the owner may read items and their ends; SQLite gives its log the same mode.
         options.mode(0o600);
         let claim = Self::lock(path, &options)?;
-        let meta = claim.file.metadata().map_err(|error| unopened(&error))?;
+        let meta = claim.file.metadata().map_err(FileTrouble::unopened)?;
         if meta.nlink() > 1 {
-            return Err(
-                "it has another name (a hard link), and its log goes by the name: remove one of \
-                 them, or name a copy that was made while nobody used it"
-                    .into(),
-            );
+            return Err(FileTrouble::HardLink);
         }
-        access(&folder, AccessFlags::W_OK).map_err(|error| {
-            let folder = folder.display();
-            format!(
-                "its folder {folder} cannot be written ({error}), and SQLite keeps two more files \
-                 next to a journal: make it writable, or choose another folder"
-            )
-        })?;
+        access(&folder, AccessFlags::W_OK)
+            .map_err(|why| FileTrouble::FolderReadOnly { folder, why })?;
         Ok(claim)
     }
 
     /// Claims an existing file only for reading.
-    pub(super) fn take_to_read(path: &Path) -> Result<Self, String> {
+    pub(super) fn take_to_read(path: &Path) -> Result<Self, FileTrouble> {
         check_there(path)?;
         Self::lock(path, OpenOptions::new().read(true))
     }
 
-    fn lock(path: &Path, options: &OpenOptions) -> Result<Self, String> {
+    fn lock(path: &Path, options: &OpenOptions) -> Result<Self, FileTrouble> {
         let mut claimed = claimed();
         if let Ok(meta) = fs::metadata(path)
             && claimed.contains(&(meta.dev(), meta.ino()))
         {
-            return Err(in_use(Some(std::process::id())));
+            return Err(FileTrouble::InUse(Some(std::process::id())));
         }
-        let file = options.open(path).map_err(|error| unopened(&error))?;
+        let file = options.open(path).map_err(FileTrouble::unopened)?;
         lock(&file)?;
-        let meta = file.metadata().map_err(|error| unopened(&error))?;
-        let path = fs::canonicalize(path).map_err(|error| unopened(&error))?;
+        let meta = file.metadata().map_err(FileTrouble::unopened)?;
+        let path = fs::canonicalize(path).map_err(FileTrouble::unopened)?;
         let id = (meta.dev(), meta.ino());
         claimed.insert(id);
         Ok(Claim { file, path, id })
     }
 
     /// Returns `true` if nothing was ever written to it.
-    pub(super) fn is_new(&self) -> Result<bool, String> {
+    pub(super) fn is_new(&self) -> Result<bool, FileTrouble> {
         let is_empty = self.length()? == 0;
         if is_empty && has_bytes(&self.path, "-wal") {
-            let wal = beside(&self.path, "-wal");
-            return Err(format!(
-                "it is empty, but {} is not: the file was truncated; restore it from a copy",
-                wal.display()
-            ));
+            return Err(FileTrouble::Truncated(beside(&self.path, "-wal")));
         }
         Ok(is_empty && !has_bytes(&self.path, "-journal"))
     }
 
     /// Checks that the files beside it under the names of SQLite's files are SQLite's.
-    pub(super) fn check_neighbours(&self) -> Result<(), String> {
+    pub(super) fn check_neighbours(&self) -> Result<(), FileTrouble> {
         check_neighbours(&self.file, &self.path)
     }
 
@@ -148,7 +135,7 @@ impl Claim {
             .map(drop)
             .or_else(|trouble| match trouble {
                 JournalTrouble::Damaged(_) => Ok(()),
-                JournalTrouble::Foreign | JournalTrouble::Other(_) => Err(trouble),
+                other => Err(other),
             })
     }
 
@@ -179,7 +166,7 @@ impl Claim {
     pub(super) fn check_length(&self) -> Result<(), JournalTrouble> {
         let mut header = [0; HEADER_BYTES];
         let read = self.file.read_exact_at(&mut header, 0);
-        read.map_err(|error| JournalTrouble::Damaged(unopened(&error)))?;
+        read.map_err(|error| JournalTrouble::Damaged(FileTrouble::unopened(error).to_string()))?;
         check_length(&header, self.length()?)
     }
 
@@ -190,16 +177,19 @@ impl Claim {
         is_read && number(&header, 60) & IN_USE != 0
     }
 
-    fn length(&self) -> Result<u64, String> {
-        let meta = self.file.metadata().map_err(|error| unopened(&error))?;
+    fn length(&self) -> Result<u64, FileTrouble> {
+        let meta = self.file.metadata().map_err(FileTrouble::unopened)?;
         Ok(meta.len())
     }
 
     /// Makes the file's name durable.
-    pub(super) fn sync_folder(&self) -> Result<(), String> {
+    pub(super) fn sync_folder(&self) -> Result<(), FileTrouble> {
         let folder = folder_of(&self.path);
         let synced = File::open(&folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| format!("its folder {} cannot be synced: {error}", folder.display()))
+        synced.map_err(|error| FileTrouble::FolderUnsynced {
+            folder,
+            why: error.to_string(),
+        })
     }
 }
 
@@ -209,7 +199,7 @@ pub(super) fn check_kind(
     file: &File,
     path: &Path,
 ) -> Result<Option<[u8; HEADER_BYTES]>, JournalTrouble> {
-    let length = file.metadata().map_err(|error| unopened(&error))?.len();
+    let length = file.metadata().map_err(FileTrouble::unopened)?.len();
     if length == 0 {
         // Its supervisor was killed while making it.
         return Ok(None);
@@ -217,8 +207,7 @@ pub(super) fn check_kind(
     let mut header = [0; HEADER_BYTES];
     let read = file.read_exact_at(&mut header, 0);
     if !header.starts_with(MAGIC) {
-        let why = "it is no journal, not even an SQLite file: name another file";
-        return Err(JournalTrouble::Other(why.into()));
+        return Err(FileTrouble::NotSqlite.into());
     }
     read.map_err(|_| JournalTrouble::Damaged("it ends within its header".into()))?;
     if has_bytes(path, "-journal") {
@@ -258,7 +247,7 @@ fn has_log(path: &Path) -> bool {
 }
 
 /// Locks the file, if it is not locked, or only by a process that was killed.
-fn lock(file: &File) -> Result<(), String> {
+fn lock(file: &File) -> Result<(), FileTrouble> {
     let time = || match holder_of(file) {
         Some(pid) if is_running(pid) => TIMEOUT,
         _ => AFTERLIFE,
@@ -267,10 +256,8 @@ fn lock(file: &File) -> Result<(), String> {
     let locked = take_in_time(time, || Ok(try_lock(file, alone)?.then_some(())));
     match locked {
         Ok(Some(())) => Ok(()),
-        Ok(None) => Err(in_use(holder_of(file))),
-        Err(error) => Err(format!(
-            "cannot be locked ({error}): keep it on a local file system"
-        )),
+        Ok(None) => Err(FileTrouble::InUse(holder_of(file))),
+        Err(error) => Err(FileTrouble::Unlockable(error.to_string())),
     }
 }
 
@@ -288,26 +275,25 @@ fn is_running(pid: u32) -> bool {
 }
 
 /// Checks that a missing file can be made, and that an existing one is a file.
-fn check_place(path: &Path) -> Result<(), String> {
+fn check_place(path: &Path) -> Result<(), FileTrouble> {
     let folder = folder_of(path);
     match fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && !folder.is_dir() => Err(format!(
-            "its folder {} does not exist: make it first",
-            folder.display()
-        )),
+        Err(error) if error.kind() == ErrorKind::NotFound && !folder.is_dir() => {
+            Err(FileTrouble::NoFolder(folder))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         _ => check_there(path),
     }
 }
 
 /// Checks that it exists and is a file.
-pub(super) fn check_there(path: &Path) -> Result<(), String> {
-    let meta = fs::metadata(path).map_err(|error| unopened(&error))?;
+pub(super) fn check_there(path: &Path) -> Result<(), FileTrouble> {
+    let meta = fs::metadata(path).map_err(FileTrouble::unopened)?;
     if meta.is_dir() {
-        return Err("it is a folder: name a file in it".into());
+        return Err(FileTrouble::IsFolder);
     }
     if !meta.is_file() {
-        return Err("it is not a regular file: name another one".into());
+        return Err(FileTrouble::NotRegular);
     }
     Ok(())
 }
@@ -315,12 +301,11 @@ pub(super) fn check_there(path: &Path) -> Result<(), String> {
 /// Checks that it exists and looks like a journal. Returns its own path, without links.
 pub(super) fn check_to_read(path: &Path) -> Result<PathBuf, JournalTrouble> {
     check_there(path)?;
-    let path = fs::canonicalize(path).map_err(|error| unopened(&error))?;
-    let file = File::open(&path).map_err(|error| unopened(&error))?;
-    let meta = file.metadata().map_err(|error| unopened(&error))?;
+    let path = fs::canonicalize(path).map_err(FileTrouble::unopened)?;
+    let file = File::open(&path).map_err(FileTrouble::unopened)?;
+    let meta = file.metadata().map_err(FileTrouble::unopened)?;
     if meta.len() == 0 && !has_bytes(&path, "-wal") {
-        let why = "there is nothing in it yet: the first run with it will make a journal of it";
-        return Err(JournalTrouble::Other(why.into()));
+        return Err(FileTrouble::Empty.into());
     }
     // A supervisor may begin or end meanwhile; it marks the file only while there is a log.
     let had_log = has_log(&path);
@@ -347,35 +332,10 @@ pub(super) fn state_at_rest(path: &Path) -> Option<(u64, SystemTime)> {
 }
 
 /// Checks that the files beside it under the names of SQLite's files are SQLite's.
-fn check_neighbours(file: &File, path: &Path) -> Result<(), String> {
+fn check_neighbours(file: &File, path: &Path) -> Result<(), FileTrouble> {
     let mut header = [0; HEADER_BYTES];
     let is_read = file.read_exact_at(&mut header, 0).is_ok();
     neighbours::check(path, is_read && is_marked(&header))
-}
-
-fn unopened(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::PermissionDenied => {
-            format!("cannot be opened ({error}): it must be readable and writable")
-        }
-        ErrorKind::ReadOnlyFilesystem => {
-            format!("cannot be written ({error}): choose a place that is writable")
-        }
-        ErrorKind::NotFound => "there is no such file".into(),
-        _ => format!("cannot be opened: {error}"),
-    }
-}
-
-fn in_use(holder: Option<u32>) -> String {
-    if holder == Some(std::process::id()) {
-        return "this process has it open already: close that queue first, or name another file"
-            .into();
-    }
-    let who = match holder {
-        Some(pid) => format!("process {pid}"),
-        None => "another process".into(),
-    };
-    format!("{who} is using it: wait for that to end, or name another file")
 }
 
 /// Returns the process that holds the lock on this file, if the kernel tells (proc_locks(5)).

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use super::trouble::FileTrouble;
+
 /// The suffixes to the journal's own name.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
@@ -42,19 +44,19 @@ pub(crate) fn names(journal: &Path) -> [PathBuf; 3] {
 }
 
 /// Checks that no file has a name that SQLite would use beside a journal that does not exist yet.
-pub(super) fn check_none(journal: &Path) -> Result<(), String> {
+pub(super) fn check_none(journal: &Path) -> Result<(), FileTrouble> {
     match names(journal)
         .into_iter()
         .find(|name| name.symlink_metadata().is_ok())
     {
-        Some(name) => Err(foreign(&name)),
+        Some(name) => Err(FileTrouble::ForeignNeighbour(name)),
         None => Ok(()),
     }
 }
 
 /// Checks that the files beside an existing journal are SQLite's. `is_in_use` is what the journal
 /// says of itself: if it is set, its log is a part of it, sound or not.
-pub(super) fn check(journal: &Path, is_in_use: bool) -> Result<(), String> {
+pub(super) fn check(journal: &Path, is_in_use: bool) -> Result<(), FileTrouble> {
     let is_empty = fs::metadata(journal).is_ok_and(|meta| meta.len() == 0);
     let [log, index, rollback] = SUFFIXES.map(|suffix| beside(journal, suffix));
     let is_rollback = |begin: &Begin| is_rollback_journal(begin);
@@ -74,7 +76,7 @@ pub(super) fn check(journal: &Path, is_in_use: bool) -> Result<(), String> {
     };
     let has_log = log.symlink_metadata().is_ok();
     match !has_log && identity().is_ok_and(|after| after == before) {
-        true => Err(foreign(&index)),
+        true => Err(FileTrouble::ForeignNeighbour(index)),
         false => Ok(()),
     }
 }
@@ -85,14 +87,19 @@ struct Begin {
     bytes: Vec<u8>,
 }
 
-fn check_one(path: &Path, is_sqlites: &dyn Fn(&Begin) -> bool) -> Result<(), String> {
+fn check_one(path: &Path, is_sqlites: &dyn Fn(&Begin) -> bool) -> Result<(), FileTrouble> {
     match begin_of(path) {
         Ok(Some(begin)) if is_sqlites(&begin) => Ok(()),
-        Ok(_) => Err(foreign(path)),
+        Ok(_) => Err(FileTrouble::ForeignNeighbour(path.to_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         // It is a link, which SQLite does not follow either.
-        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => Err(foreign(path)),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
+            Err(FileTrouble::ForeignNeighbour(path.to_owned()))
+        }
+        Err(error) => Err(FileTrouble::UnreadableNeighbour {
+            path: path.to_owned(),
+            why: error.to_string(),
+        }),
     }
 }
 
@@ -152,14 +159,6 @@ fn is_index(begin: &Begin) -> bool {
     let found = &begin.bytes[..begin.bytes.len().min(4)];
     let has_length = begin.length <= 3 || begin.length.is_multiple_of(INDEX_STEP);
     has_length && (version.starts_with(found) || found.iter().all(|byte| *byte == 0))
-}
-
-fn foreign(path: &Path) -> String {
-    format!(
-        "{} is there, and was not made for it, but SQLite would write over it or remove it: move it \
-         away, or name another file",
-        path.display()
-    )
 }
 
 pub(super) fn folder_of(path: &Path) -> PathBuf {

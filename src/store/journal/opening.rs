@@ -40,7 +40,7 @@ pub(super) fn verify(path: &Path) -> Result<(), JournalTrouble> {
         JournalTrouble::Foreign => {
             JournalTrouble::Damaged("its header is not that of a journal any more".to_owned())
         }
-        other @ (JournalTrouble::Damaged(_) | JournalTrouble::Other(_)) => other,
+        other => other,
     })?;
     schema::check_structure(&connection)?;
     schema::meta(&connection)?;

@@ -101,23 +101,26 @@ pub(super) fn prospect(claim: &Claim, path: &Path, why: &str) -> String {
 /// Makes a new journal of what can be read of a damaged one, which stays as it is. First it gives
 /// `end` the mark on the processes that work for the damaged one, and a test for items that may not
 /// have ended. Later nothing would end those processes, because the new journal has another mark.
-pub(crate) fn salvage(
+pub(crate) fn salvage<E: ToString>(
     path: &Path,
     into: &Path,
-    end: impl FnOnce(u128, &dyn Fn(ItemId) -> bool) -> Result<(), String>,
+    end: impl FnOnce(u128, &dyn Fn(ItemId) -> bool) -> Result<(), E>,
 ) -> Result<Saved, Error> {
     let claim = Claim::take_to_read(path).map_err(|why| unusable(path, why.into()));
     let claim = claim.map_err(Error)?;
     if claim.is_of(into) {
         let why = "it is the damaged journal itself, which stays as it is: name a file that is not \
                    there";
-        return Err(Error(unusable(into, JournalTrouble::Other(why.into()))));
+        return Err(Error(unusable(
+            into,
+            JournalTrouble::NotSalvaged(why.into()),
+        )));
     }
     let read = read(&claim).map_err(|trouble| Error(unusable(path, trouble)))?;
     let part = begin(into, &claim).map_err(|trouble| Error(unusable(into, trouble)))?;
     let mark = process_mark(&Prints::new(read.meta.print_key, Vec::new()), claim.id);
     end(mark, &|id| !read.salvaged.has_ended(id.0))
-        .map_err(|why| Error(unusable(path, JournalTrouble::Other(why))))?;
+        .map_err(|why| Error(unusable(path, JournalTrouble::NotSalvaged(why.to_string()))))?;
     write(into, &part, &read).map_err(|trouble| Error(unusable(into, trouble)))?;
     Ok(Saved::of(&read))
 }
@@ -183,7 +186,7 @@ impl Drop for PartialJournal {
 }
 
 fn is_there() -> JournalTrouble {
-    JournalTrouble::Other("it is there already: name a file that is not".into())
+    JournalTrouble::NotSalvaged("it is there already: name a file that is not".into())
 }
 
 /// Checks that the new journal may be made there, and makes its file.
@@ -193,7 +196,7 @@ fn begin(into: &Path, claim: &Claim) -> Result<PartialJournal, JournalTrouble> {
     }
     if claim.is_neighbour(into) {
         let why = "SQLite keeps a part of the damaged journal under that name: name another file";
-        return Err(JournalTrouble::Other(why.into()));
+        return Err(JournalTrouble::NotSalvaged(why.into()));
     }
     let part = beside(into, ".part");
     for new in [into, &part] {
@@ -203,7 +206,7 @@ fn begin(into: &Path, claim: &Claim) -> Result<PartialJournal, JournalTrouble> {
     let made = options.write(true).create_new(true).mode(0o600).open(&part);
     made.map_err(|error| {
         let part = part.display();
-        JournalTrouble::Other(match error.kind() {
+        JournalTrouble::NotSalvaged(match error.kind() {
             ErrorKind::AlreadyExists => {
                 format!("{part} is there, perhaps of an earlier salvage: remove it first")
             }
@@ -228,9 +231,9 @@ fn write(
     // Unlike a rename, this does not replace a file that was made meanwhile.
     fs::hard_link(part, into).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => is_there(),
-        _ => JournalTrouble::Other(format!("cannot be made: {error}")),
+        _ => JournalTrouble::NotSalvaged(format!("cannot be made: {error}")),
     })?;
-    fs::remove_file(part).map_err(|error| JournalTrouble::Other(error.to_string()))?;
+    fs::remove_file(part).map_err(|error| JournalTrouble::NotSalvaged(error.to_string()))?;
     claim.sync_folder()?;
     Ok(())
 }

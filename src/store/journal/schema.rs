@@ -29,7 +29,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::Durability;
-use super::trouble::JournalTrouble;
+use super::trouble::{FileTrouble, JournalTrouble};
 use crate::fail;
 use dishrack_core::book::Table;
 
@@ -70,7 +70,7 @@ impl Meta {
         let mut print_key = [0; 16];
         File::open("/dev/urandom")
             .and_then(|mut source| source.read_exact(&mut print_key))
-            .map_err(|error| format!("/dev/urandom cannot be read: {error}"))?;
+            .map_err(|error| FileTrouble::NoRandomness(error.to_string()))?;
         Ok(Meta {
             item_type: item_type.to_owned(),
             print_key,
@@ -234,10 +234,10 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), JournalTroubl
     }
     let version = version(connection)?;
     if version > i64::from(VERSION) {
-        return Err(JournalTrouble::Other(format!(
-            "it was written by a newer version of this program (format {version}; this one knows \
-             formats up to {VERSION}): use that version"
-        )));
+        return Err(JournalTrouble::Newer {
+            format: version,
+            known: VERSION,
+        });
     }
     if version < 1 {
         return Err(JournalTrouble::Damaged(format!("its format is {version}")));
@@ -259,9 +259,7 @@ pub(super) fn prepare(
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(JournalTrouble::Other(format!(
-            "SQLite keeps no write-ahead log here, but {mode}: choose a local file system"
-        )));
+        return Err(JournalTrouble::NoLog(mode));
     }
     connection.pragma_update(
         None,

@@ -173,14 +173,14 @@ impl RedisStore {
 
     /// Returns the fields of a put, without its number, which the script gives it.
     fn fields_of(&self, put: &StreamPut) -> Vec<Field<'_>> {
-        let fields = self.layout.fields(&put.body).into_iter();
+        let fields = self.layout.fields(&put.payload.body).into_iter();
         let mut fields: Vec<Field<'_>> = fields
             .map(|(name, value)| (name, Cow::Owned(value)))
             .collect();
-        if let Some(index) = put.reply {
+        if put.payload.reply().is_some() {
             let replies = Cow::Borrowed(self.keys.replies.as_bytes());
             fields.push(("reply", replies));
-            fields.push(("index", Cow::Owned(index.to_string().into_bytes())));
+            fields.push(("index", Cow::Owned(put.ticket.to_string().into_bytes())));
         }
         fields
     }
@@ -266,7 +266,7 @@ fn add_statement(script: &mut Cmd, what: &Statement, retries: u64, is_plain: boo
 fn count_of_one_call(puts: &[StreamPut]) -> usize {
     let mut bytes = 0;
     let fits = puts.iter().take_while(|put| {
-        bytes += put.body.len();
+        bytes += put.payload.body.len();
         bytes <= PUT_BYTES_MAX
     });
     fits.count().max(1)

@@ -5,11 +5,13 @@
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// The reason why a request failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RedisTrouble {
     /// There is no room for more.
+    #[error("{0}")]
     NoMemory(String),
     /// Anything else, for people.
+    #[error("{0}")]
     Other(String),
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::{Watch, key_of};
 use crate::fail;
 use crate::supervision::notes::{Life, Registration};
-use crate::supervision::spawn::{self, ChannelEnds, Leads, StartMessage};
+use crate::supervision::spawn::{self, ChannelEnds, Leads, StartMessage, StartMethod};
 use crate::supervision::uplink::{self, Reception};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::Handover;
 use dishrack_core::pool::child::{ChildEvent, Phase};
-use dishrack_core::pool::spec::{Bounds, StartMethod};
+use dishrack_core::pool::spec::Bounds;
 
 /// Made at the first start, when few files are open.
 pub(super) fn handover(made: &mut Option<Handover>) -> io::Result<&mut Handover> {
@@ -104,7 +104,12 @@ impl Watch {
         let slot = &self.slots[index];
         let number = key_of(slot.life(index));
         let memory_max = self.memory_max(index);
-        spawn::assign(&slot.name, number, &self.plan.position, memory_max)
+        spawn::assign(
+            (&slot.name, index + 1),
+            number,
+            &self.plan.position,
+            memory_max,
+        )
     }
 
     fn reception(

@@ -60,7 +60,7 @@ const CORE: [&str; 5] = [
     "ledger::Attempt",
     // The ends of items whose output is kept for `logs`, and how many of them are.
     "kept",
-    // The slot in a worker's name is a column of the job log and a variable of a COMMAND.
+    // The command of an attempt is shown with its worker's slot, of which events and journals keep the name.
     "pool::spec::slot_of",
     // Items stand on a stream as text.
     "stream::entry",

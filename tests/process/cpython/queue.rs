@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use dishrack::{Exit, JoinableQueue, Joined, Restart, Supervisor};
+use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
 
 use super::{METHODS, Witness, roles, take};
 use crate::roles::{Work, chapters_loop};
@@ -61,7 +61,7 @@ fn test_put() {
         let builder = one().start_method(method);
         let _child = builder.worker(&queue, roles::take_six).unwrap();
         let joined = queue.join_timeout(DEADLINE).unwrap();
-        assert_eq!(joined, Joined { done: 6, dead: 0 });
+        assert_eq!((joined.done, joined.dead), (6, 0));
         assert!(queue.is_empty() && !queue.is_full());
     }
 }
@@ -178,7 +178,7 @@ fn test_queue_feeder_donot_stop_onexc() {
         child.unwrap().stop();
         assert!(queue.is_empty());
         let joined = queue.join_timeout(DEADLINE).unwrap();
-        assert_eq!(joined, Joined { done: 4, dead: 0 });
+        assert_eq!((joined.done, joined.dead), (4, 0));
     }
 }
 

@@ -65,7 +65,10 @@ impl<'a> Account<'a> {
         } = self.read(over);
         let lost: Vec<_> = accepted.difference(&did).collect();
         assert!(lost.is_empty(), "{of}: lost {lost:?}: {over}");
-        if !matches!(self.kind, Kind::Together | Kind::Taken | Kind::Loops) {
+        if !matches!(
+            self.kind,
+            Kind::Together | Kind::Taken | Kind::Loops | Kind::Called
+        ) {
             assert!((0..OWN).all(|n| did.contains(&n)), "{of}: {over}");
         }
         if self.kind == Kind::Together {

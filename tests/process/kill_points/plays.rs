@@ -44,6 +44,10 @@ pub(super) const REFUSED: u64 = 1333;
 /// The items that one caller takes.
 const TAKEN: u64 = 200;
 
+/// The items that a client puts, in so many calls.
+const CALLS: u64 = 3;
+const PUT_BY_CALL: u64 = 4;
+
 /// The items of a map.
 pub(super) const MAPPED: u64 = 40;
 
@@ -74,6 +78,8 @@ pub(super) enum Kind {
     Taken,
     /// Loops in worker processes take and settle many items at once.
     Loops,
+    /// A worker process that has another queue puts, takes and settles.
+    Called,
     /// The journal's log gets long.
     Long,
     /// A map without a journal.
@@ -81,7 +87,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 11] = [
+    const ALL: [Kind; 12] = [
         Kind::Plain,
         Kind::Copied,
         Kind::Steered,
@@ -91,6 +97,7 @@ impl Kind {
         Kind::Streamed,
         Kind::Taken,
         Kind::Loops,
+        Kind::Called,
         Kind::Long,
         Kind::Mapped,
     ];
@@ -155,6 +162,7 @@ pub(crate) fn register(roles: &mut Roles) {
     roles.handler(clerk);
     roles.worker(producer);
     roles.worker(taker);
+    roles.handler(caller);
 }
 
 /// The workers' handler.
@@ -225,7 +233,7 @@ pub(crate) fn play() {
     };
     let path = folder().join("journal");
     let queue = Queue::journaled(path, durability, options).unwrap();
-    let pool = (!matches!(kind, Kind::Taken | Kind::Loops)).then(|| {
+    let pool = (!matches!(kind, Kind::Taken | Kind::Loops | Kind::Called)).then(|| {
         let builder = clerks(kind).name_items(|order: &Order| order.n.to_string());
         builder.handler(&queue, clerk).unwrap()
     });
@@ -254,6 +262,7 @@ pub(crate) fn play() {
             put_at_most_once(&queue, 0..TAKEN);
             queue.join().unwrap();
         }
+        Kind::Called => call(&queue),
         Kind::Long => {
             put_own(&queue);
             put_long(&queue);
@@ -378,6 +387,58 @@ fn taker(queue: Queue) {
         let all = deliveries.len() as u64;
         assert_eq!(queue.task_done_many(deliveries).done, all);
     }
+}
+
+/// An order to use a queue that is not the worker's own.
+#[derive(Debug, Serialize, Deserialize)]
+struct Call {
+    /// The first number that is to be put.
+    first: u64,
+    queue: Queue,
+}
+
+/// Lets a worker put, and work on all that there is, until nothing is left.
+fn call(queue: &Queue) {
+    let calls = JoinableQueue::<Call>::unbounded();
+    let callers = Supervisor::builder().processes(1).name("caller");
+    let _callers = callers.handler(&calls, caller).unwrap();
+    for n in 0..CALLS {
+        let (first, queue) = (3000 + n * PUT_BY_CALL, queue.clone());
+        calls.put(&Call { first, queue }).unwrap();
+    }
+    assert_eq!(calls.join().unwrap().dead, 0);
+    // What a killed one held may have come back after the next one had looked.
+    while queue.counts().unwrap().unfinished() > 0 {
+        let (first, queue) = (3000, queue.clone());
+        calls.put(&Call { first, queue }).unwrap();
+        assert_eq!(calls.join().unwrap().dead, 0);
+    }
+}
+
+/// A worker with a queue of its own, which is told of another one. Nobody knows after a kill what was
+/// put, so it is not put again.
+fn caller(call: Call) -> Result<(), String> {
+    let Call { first, queue } = call;
+    for n in first..first + PUT_BY_CALL {
+        if is_first(&format!("put {n}")) {
+            queue.put(&Order::new(n)).unwrap();
+            note(&format!("accepted {n}"));
+        }
+    }
+    if let Ok(delivery) = queue.try_get() {
+        note(&format!("did {}", delivery.n));
+        delivery.task_done().unwrap();
+    }
+    // Nobody else takes what waits.
+    while !queue.is_empty() {
+        let deliveries = queue.get_many(2).unwrap();
+        for delivery in &deliveries {
+            note(&format!("did {}", delivery.n));
+        }
+        let all = deliveries.len() as u64;
+        assert_eq!(queue.task_done_many(deliveries).done, all);
+    }
+    Ok(())
 }
 
 /// Maps numbers, whose results are written down as they come.

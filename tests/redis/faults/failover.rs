@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use dishrack::Joined;
-
 use super::stage::{
-    LONG_LEASE, Queue, SHORT_LEASE, check_books, held, join, let_pass, number, open, place,
+    LONG_LEASE, Queue, SHORT_LEASE, check_books, ends, held, join, let_pass, number, open, place,
     put_items, queue, willing,
 };
 use crate::deadline::until;
@@ -55,7 +53,7 @@ fn what_a_replica_has_is_not_lost_by_a_failover() {
     let second = replica_of(&replica);
     gate.open();
     queue.put("after").unwrap();
-    assert_eq!(join(&queue), Joined { done: 51, dead: 0 });
+    assert_eq!(ends(&queue), (51, 0));
     assert!(!pool.notices.has("older"), "{:?}", pool.notices.all());
     check_books(&replica, 51, 0);
     until("the second one has it too", || {
@@ -196,7 +194,7 @@ fn a_failover_that_lost_something_is_told() {
     pool.notices
         .await_one("has come back with an older state of items");
     queue.put("after").unwrap();
-    assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
+    assert_eq!(ends(&queue), (2, 0));
     check_books(&replica, 2, 0);
 }
 
@@ -220,7 +218,7 @@ fn a_failover_that_lost_something_of_ours_is_told_among_many_changes() {
     proxy.turn_to(&replica);
     proxy.cut();
     pool.notices.await_one("it was told last is not there");
-    assert_eq!(join(&near), Joined { done: 21, dead: 0 });
+    assert_eq!(ends(&near), (21, 0));
 }
 
 /// The put is on the master alone when that dies, and its caller has no answer yet.
@@ -270,5 +268,5 @@ fn a_master_that_becomes_a_replica_is_waited_for() {
     proxy.turn_to(&replica);
     proxy.cut();
     queue.put("two").unwrap();
-    assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
+    assert_eq!(ends(&queue), (2, 0));
 }

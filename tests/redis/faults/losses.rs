@@ -1,10 +1,10 @@
 //! An item that is lost with its supervisor again and again: it may be the cause of their deaths.
 
-use dishrack::{Cause, Joined};
+use dishrack::Cause;
 
 use super::puppet::Part;
 use super::stage::{
-    SHORT_LEASE, STREAM, check_books, join, only_entry, queue, serialized, willing,
+    SHORT_LEASE, STREAM, check_books, ends, only_entry, queue, serialized, willing,
 };
 use crate::redis_server::Server;
 
@@ -43,7 +43,7 @@ fn an_item_that_was_lost_too_often_is_a_dead_letter() {
     let entry = super::stage::entries(&server).remove(0);
     had_by_a_ghost(&server, &entry, 16);
     let pool = willing(&queue, 1);
-    assert_eq!(join(&queue), Joined { done: 1, dead: 1 });
+    assert_eq!(ends(&queue), (1, 1));
     assert_eq!(pool.began(), ["harmless"]);
     let letters = queue.dead_letters().unwrap();
     assert_eq!(letters[0].payload, "deadly");
@@ -58,7 +58,7 @@ fn an_item_that_was_lost_once_less_is_worked_on() {
     queue.put("item").unwrap();
     had_by_a_ghost(&server, &only_entry(&server), 15);
     let pool = willing(&queue, 1);
-    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&queue), (1, 0));
     assert_eq!(pool.began(), ["item"]);
     check_books(&server, 1, 0);
 }
@@ -81,12 +81,12 @@ fn an_item_that_kills_its_supervisors_comes_to_an_end() {
     // The state after many more of them.
     had_by_a_ghost(&server, &entry, 16);
     let last = Part::new("last", server.url(), SHORT_LEASE).start();
-    assert_eq!(join(&near), Joined { done: 0, dead: 1 });
+    assert_eq!(ends(&near), (0, 1));
     last.tell("put another");
     last.await_line("did another");
     let said = last.said();
     assert!(!last.has_said("began kill"), "{said:?}");
-    assert_eq!(join(&near), Joined { done: 1, dead: 1 });
+    assert_eq!(ends(&near), (1, 1));
     check_books(&server, 1, 1);
 }
 
@@ -96,9 +96,9 @@ fn being_tried_again_forgives_the_losses() {
     server.cli(&["xadd", STREAM, "*", "item", &serialized("item")]);
     had_by_a_ghost(&server, &only_entry(&server), 16);
     let pool = willing(&queue, 1);
-    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    assert_eq!(ends(&queue), (0, 1));
     let id = queue.dead_letters().unwrap()[0].id;
     assert!(queue.retry_dead_letter(id).unwrap());
     pool.await_begun(1);
-    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&queue), (1, 0));
 }

@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dishrack::{Joined, RedisOptions};
+use dishrack::RedisOptions;
 
 use super::stage::{
-    LONG_LEASE, Queue, SHORT_LEASE, STREAM, check_books, entries, held, join, number, numbers,
-    only_entry, open, place, pool, queue, serialized, willing,
+    LONG_LEASE, Queue, SHORT_LEASE, STREAM, check_books, ends, entries, held, join, number,
+    numbers, only_entry, open, place, pool, queue, serialized, willing,
 };
 use crate::deadline::{DEADLINE, until};
 use crate::proxy::Proxy;
@@ -51,7 +51,7 @@ fn put_with_a_loss(lose: fn(&Proxy, &str)) {
     queue.put("after").unwrap();
     assert_eq!(entries(&server).len(), 3);
     let pool = willing(&queue, 1);
-    assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
+    assert_eq!(ends(&queue), (3, 0));
     assert_eq!(pool.began(), ["before", "lost", "after"]);
     check_books(&server, 3, 0);
 }
@@ -90,7 +90,7 @@ fn end_with_a_loss(lose: fn(&Proxy, &str)) {
     lose(&proxy, &only_entry(&server));
     gate.open();
     proxy.await_losses(1);
-    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&queue), (1, 0));
     assert_eq!(queue.counts().unwrap().refused, 0);
     check_books(&server, 1, 0);
 }
@@ -138,7 +138,7 @@ fn a_death_whose_reply_is_lost_is_one_letter() {
     let pool = pool(&queue, 1, |_| Err("it has a crack".into()));
     queue.put("item").unwrap();
     proxy.await_losses(1);
-    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    assert_eq!(ends(&queue), (0, 1));
     assert_eq!(pool.began().len(), 3);
     let letters = queue.dead_letters().unwrap();
     assert_eq!((letters.len(), letters[0].history.len()), (1, 3));
@@ -150,7 +150,7 @@ fn with_a_letter(server: &Server) -> (Proxy, Queue) {
     let (proxy, queue) = stage(server);
     let pool = pool(&queue, 1, |_| Err("it has a crack".into()));
     queue.put("item").unwrap();
-    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    assert_eq!(ends(&queue), (0, 1));
     pool.supervisor().stop();
     (proxy, queue)
 }

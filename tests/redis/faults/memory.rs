@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use dishrack::{Error, Joined};
+use dishrack::Error;
 
 use super::stage::{
-    LONG_LEASE, check_books, held, join, open, place, pool, put_items, queue, willing,
+    LONG_LEASE, check_books, ends, held, join, open, place, pool, put_items, queue, willing,
 };
 use crate::deadline::DEADLINE;
 use crate::redis_server::Server;
@@ -121,7 +121,7 @@ fn what_is_there_is_worked_off_without_memory() {
     pool.await_begun(1);
     server.limit_memory(ALMOST_NOTHING);
     gate.open();
-    assert_eq!(join(&queue), Joined { done: 200, dead: 0 });
+    assert_eq!(ends(&queue), (200, 0));
     assert_eq!(pool.notices.all(), [""; 0]);
     server.limit_memory(0);
     check_books(&server, 200, 0);
@@ -133,7 +133,7 @@ fn a_death_is_written_down_without_memory() {
     queue.put("item").unwrap();
     server.limit_memory(ALMOST_NOTHING);
     let _pool = pool(&queue, 1, |_| Err("it has a crack".into()));
-    assert_eq!(join(&queue), Joined { done: 0, dead: 1 });
+    assert_eq!(ends(&queue), (0, 1));
     assert_eq!(queue.dead_letters().unwrap()[0].history.len(), 3);
     server.limit_memory(0);
     check_books(&server, 0, 1);

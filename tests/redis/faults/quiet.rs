@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use dishrack::{Capacity, Joined, Options};
+use dishrack::{Capacity, Options};
 
 use super::puppet::Part;
-use super::stage::{LONG_LEASE, Queue, check_books, held, join, let_pass, place, queue, willing};
+use super::stage::{
+    LONG_LEASE, Queue, check_books, ends, held, join, let_pass, place, queue, willing,
+};
 use crate::deadline::{DEADLINE, until};
 use crate::redis_server::Server;
 
@@ -82,7 +84,7 @@ fn who_waits_for_room_elsewhere_asks_nobody() {
         }
     });
     let _pool = willing(&there, 1);
-    assert_eq!(join(&here), Joined { done: 5, dead: 0 });
+    assert_eq!(ends(&here), (5, 0));
 }
 
 fn an_idle_supervisor_asks_nobody() {

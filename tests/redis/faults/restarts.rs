@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use dishrack::Joined;
-
 use super::stage::{
-    LONG_LEASE, Queue, SHORT_LEASE, check_books, entries, held, join, number, pool, put_items,
-    queue, willing,
+    LONG_LEASE, Queue, SHORT_LEASE, check_books, ends, entries, held, join, number, pool,
+    put_items, queue, willing,
 };
 use crate::redis_server::{Options, Server, answer};
 
@@ -39,11 +37,7 @@ fn a_durable_redis_that_is_killed_again_and_again_loses_nothing() {
             server.restart();
         }
     });
-    let all = Joined {
-        done: ITEMS as u64,
-        dead: 0,
-    };
-    assert_eq!(queues.each_ref().map(join), [all; 2]);
+    assert_eq!(queues.each_ref().map(ends), [(ITEMS as u64, 0); 2]);
     for pool in &pools {
         pool.notices.await_one("is away");
         pool.notices.await_one("is back");
@@ -172,7 +166,7 @@ fn a_redis_with_an_older_state_is_told_and_goes_on() {
     for name in ["lost 1", "lost 2", "lost 3"] {
         put(name);
     }
-    assert_eq!(join(&queue), Joined { done: 4, dead: 0 });
+    assert_eq!(ends(&queue), (4, 0));
     server.kill();
     std::fs::remove_dir_all(&folder).unwrap();
     copy(&backup.path().join("old"), &folder);
@@ -181,7 +175,7 @@ fn a_redis_with_an_older_state_is_told_and_goes_on() {
         .await_one("has come back with an older state of items");
     // The work goes on, from there.
     put("after");
-    assert_eq!(join(&queue), Joined { done: 2, dead: 0 });
+    assert_eq!(ends(&queue), (2, 0));
     assert_eq!(entries(&server), [""; 0]);
     assert!(!pool.notices.has("failed"), "{:?}", pool.notices.all());
     assert_eq!(number(&server, &["hget", "{items}:meta", "done"]), 2);

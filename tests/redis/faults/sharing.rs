@@ -4,14 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dishrack::{
-    Copies, ItemError, JoinableQueue, Joined, Options, PutOptions, RedisOptions, Supervisor,
-};
+use dishrack::{Copies, ItemError, JoinableQueue, Options, PutOptions, RedisOptions, Supervisor};
 
 use super::puppet::Part;
 use super::stage::{
-    LONG_LEASE, SHORT_LEASE, STREAM, check_books, held, join, only_entry, place, pool, put_items,
-    queue, willing,
+    LONG_LEASE, SHORT_LEASE, STREAM, check_books, ends, held, join, only_entry, place, pool,
+    put_items, queue, willing,
 };
 use crate::deadline::{DEADLINE, until};
 use crate::redis_server::Server;
@@ -110,7 +108,7 @@ fn a_map_goes_on_when_the_supervisor_that_worked_for_it_is_killed() {
         let results: Vec<String> = results.map(Result::unwrap).collect();
         assert_eq!(results, items);
     });
-    assert_eq!(join(&near), Joined { done: 200, dead: 0 });
+    assert_eq!(ends(&near), (200, 0));
     check_books(&server, 200, 0);
 }
 
@@ -123,7 +121,7 @@ fn a_dropped_queue_gives_back_what_it_holds_at_once() {
     delivery.nack("not here").unwrap();
     drop(near);
     let pool = willing(&far, 1);
-    assert_eq!(join(&far), Joined { done: 3, dead: 0 });
+    assert_eq!(ends(&far), (3, 0));
     let began: BTreeSet<String> = pool.began().into_iter().collect();
     assert_eq!(began.len(), 3);
     assert_eq!(far.counts().unwrap().retries, 1);
@@ -151,8 +149,8 @@ fn a_stopped_pool_gives_back_what_it_has_not_begun() {
             gate.open();
         });
     });
-    assert_eq!(join(&far), Joined { done: 20, dead: 0 });
-    assert_eq!(join(&near), Joined { done: 20, dead: 0 });
+    assert_eq!(ends(&far), (20, 0));
+    assert_eq!(ends(&near), (20, 0));
     assert_eq!(
         far.counts().unwrap().retries,
         0,

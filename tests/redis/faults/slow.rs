@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use dishrack::Joined;
-
 use super::stage::{
-    LONG_LEASE, SHORT_LEASE, check_books, held, join, let_pass, pool, put_items, queue, willing,
+    LONG_LEASE, SHORT_LEASE, check_books, ends, held, join, let_pass, pool, put_items, queue,
+    willing,
 };
 use crate::deadline::{DEADLINE, until};
 use crate::proxy::Proxy;
@@ -70,7 +69,7 @@ fn a_black_hole_that_never_gives_back_is_noticed() {
     proxy.cut();
     proxy.restore();
     pool.notices.await_one("is back");
-    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&queue), (1, 0));
     check_books(&server, 1, 0);
 }
 
@@ -90,11 +89,7 @@ fn a_server_that_stands_still_beyond_the_lease_loses_nothing() {
     server.stop();
     let_pass(2 * SHORT_LEASE);
     server.cont();
-    let all = Joined {
-        done: ITEMS,
-        dead: 0,
-    };
-    assert_eq!(queues.each_ref().map(join), [all; 2]);
+    assert_eq!(queues.each_ref().map(ends), [(ITEMS, 0); 2]);
     check_books(&server, ITEMS, 0);
 }
 
@@ -111,7 +106,7 @@ fn dropped_while(away: fn(&Proxy)) {
     drop(far);
     let near = queue(server.url(), SHORT_LEASE);
     let pool = willing(&near, 1);
-    assert_eq!(join(&near), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&near), (1, 0));
     assert_eq!(pool.began(), ["item"]);
     check_books(&server, 1, 0);
 }
@@ -146,11 +141,7 @@ fn with_delay(delay: Duration, lease: Duration) {
     });
     slow.await_begun(1);
     let quick = willing(&near, 1);
-    let all = Joined {
-        done: ITEMS,
-        dead: 0,
-    };
-    assert_eq!([join(&far), join(&near)], [all; 2]);
+    assert_eq!([ends(&far), ends(&near)], [(ITEMS, 0); 2]);
     for pool in [&slow, &quick] {
         assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     }

@@ -49,6 +49,12 @@ pub(crate) fn join(queue: &Queue) -> Joined {
     joined.unwrap_or_else(|error| panic!("join: {error}; {:?}", queue.counts()))
 }
 
+/// Joins, and returns the numbers of items that are done and dead.
+pub(crate) fn ends(queue: &Queue) -> (u64, u64) {
+    let joined = join(queue);
+    (joined.done, joined.dead)
+}
+
 /// Lets time pass, where nothing but time matters, such as the end of a lease.
 pub(crate) fn let_pass(time: Duration) {
     std::thread::sleep(time);

@@ -1,10 +1,10 @@
 //! Outside changes of the stream: entries that are no items, removed entries, a removed stream.
 
-use dishrack::{Error, Joined};
+use dishrack::Error;
 
 use super::stage::{
-    LONG_LEASE, SHORT_LEASE, STREAM, check_books, held, join, number, only_entry, put_items, queue,
-    serialized, willing,
+    LONG_LEASE, SHORT_LEASE, STREAM, check_books, ends, held, join, number, only_entry, put_items,
+    queue, serialized, willing,
 };
 use crate::deadline::until;
 use crate::redis_server::Server;
@@ -51,7 +51,7 @@ fn what_is_no_item_is_a_dead_letter_and_others_go_on() {
     add(&["item", ""]);
     queue.put("two").unwrap();
     let pool = willing(&queue, 1);
-    assert_eq!(join(&queue), Joined { done: 2, dead: 3 });
+    assert_eq!(ends(&queue), (2, 3));
     assert_eq!(pool.began(), ["one", "two"]);
     let letters = queue.raw_dead_letters().unwrap();
     let mut causes: Vec<String> = letters
@@ -90,7 +90,7 @@ fn garbage_in_our_fields_is_no_obstacle() {
         server.cli(&[&["xadd", STREAM, "*", "item", &cup], fields].concat());
     }
     let pool = willing(&queue, 1);
-    assert_eq!(join(&queue), Joined { done: 5, dead: 0 });
+    assert_eq!(ends(&queue), (5, 0));
     assert_eq!(pool.began(), ["cup"; 5]);
     check_books(&server, 5, 0);
 }
@@ -250,7 +250,7 @@ fn two_items_of_the_same_number_are_two() {
     }
     pool.await_begun(1);
     gate.open();
-    assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
+    assert_eq!(ends(&queue), (3, 0));
     let mut began = pool.began();
     began.sort();
     assert_eq!(began, ["one", "three", "two"]);
@@ -274,7 +274,7 @@ fn a_place_for_the_result_that_is_none_is_no_obstacle() {
         server.cli(&["xadd", STREAM, "*", "reply", place, "index", "1"]);
     }
     let _pool = willing(&queue, 1);
-    assert_eq!(join(&queue), Joined { done: 4, dead: 4 });
+    assert_eq!(ends(&queue), (4, 4));
     assert_eq!(server.cli(&["exists", "elsewhere"]), "0");
     assert_eq!(queue.raw_dead_letters().unwrap().len(), 4);
     check_books(&server, 4, 4);
@@ -293,10 +293,10 @@ fn an_entry_of_very_many_fields_ends() {
     drop(queue.get_timeout(crate::deadline::DEADLINE));
     let _pool = willing(&queue, 1);
     queue.put("one").unwrap();
-    assert_eq!(join(&queue), Joined { done: 1, dead: 1 });
+    assert_eq!(ends(&queue), (1, 1));
     let id = queue.raw_dead_letters().unwrap()[0].id;
     assert!(queue.retry_dead_letter(id).unwrap());
-    assert_eq!(join(&queue), Joined { done: 1, dead: 1 });
+    assert_eq!(ends(&queue), (1, 1));
 }
 
 fn a_stream_that_is_made_again_is_told_to_those_of_the_old_one() {
@@ -325,7 +325,7 @@ fn items_from_before_the_group_are_worked_on() {
     server.cli(&["xadd", STREAM, "*", "item", &serialized("three")]);
     let queue = queue(server.url(), SHORT_LEASE);
     let pool = willing(&queue, 1);
-    assert_eq!(join(&queue), Joined { done: 3, dead: 0 });
+    assert_eq!(ends(&queue), (3, 0));
     let mut began = pool.began();
     began.sort();
     assert_eq!(began, ["one", "three", "two"]);
@@ -341,7 +341,7 @@ fn an_item_that_somebody_acknowledges_by_hand_is_worked_on() {
     let entry = only_entry(&server);
     assert_eq!(server.cli(&["xack", STREAM, "dishrack", &entry]), "1");
     gate.open();
-    assert_eq!(join(&queue), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&queue), (1, 0));
     check_books(&server, 1, 0);
 }
 
@@ -355,6 +355,6 @@ fn the_items_of_a_consumer_that_somebody_deletes_are_worked_on() {
     let consumer = told.lines().nth(1).unwrap();
     server.cli(&["xgroup", "delconsumer", STREAM, "dishrack", consumer]);
     gate.open();
-    assert_eq!(join(&queue), Joined { done: 20, dead: 0 });
+    assert_eq!(ends(&queue), (20, 0));
     check_books(&server, 20, 0);
 }

@@ -4,12 +4,12 @@
 use std::fs;
 use std::time::Duration;
 
-use dishrack::Joined;
 use nix::sys::signal::Signal;
 
 use super::puppet::Part;
 use super::stage::{
-    SHORT_LEASE, STREAM, check_books, held, join, let_pass, number, pool, put_items, queue, willing,
+    SHORT_LEASE, STREAM, check_books, ends, held, join, let_pass, number, pool, put_items, queue,
+    willing,
 };
 use crate::deadline::until;
 use crate::proxy::Proxy;
@@ -43,7 +43,7 @@ fn the_items_of_a_killed_supervisor_go_to_another() {
     }
     one.kill();
     let pool = willing(&near, 1);
-    assert_eq!(join(&near), Joined { done: 5, dead: 0 });
+    assert_eq!(ends(&near), (5, 0));
     assert_eq!(pool.began().len(), 5);
     check_books(&server, 5, 0);
 }
@@ -57,7 +57,7 @@ fn the_items_of_killed_worker_processes_go_to_another() {
     let near = queue(server.url(), SHORT_LEASE);
     // This item only kills its worker, time and again.
     near.put("kill its worker").unwrap();
-    assert_eq!(join(&near), Joined { done: 0, dead: 1 });
+    assert_eq!(ends(&near), (0, 1));
     let letters = near.dead_letters().unwrap();
     let causes = letters[0].history.iter().map(|one| one.cause.to_string());
     assert_eq!(causes.collect::<Vec<_>>(), ["killed by SIGKILL"; 3]);
@@ -71,7 +71,7 @@ fn the_items_of_killed_worker_processes_go_to_another() {
     });
     one.kill();
     let pool = willing(&near, 1);
-    assert_eq!(join(&near), Joined { done: 4, dead: 1 });
+    assert_eq!(ends(&near), (4, 1));
     assert_eq!(pool.began().len(), 4);
     check_books(&server, 4, 1);
 }
@@ -91,7 +91,7 @@ fn failed_attempts_survive_a_change_of_machine() {
     let two = Part::new("two", server.url(), SHORT_LEASE).start();
     two.await_line("ready");
     let near = queue(server.url(), SHORT_LEASE);
-    assert_eq!(join(&near), Joined { done: 0, dead: 1 });
+    assert_eq!(ends(&near), (0, 1));
     let letters = near.dead_letters().unwrap();
     let history = letters[0].history.iter();
     let history: Vec<(u32, String, &str)> = history
@@ -121,7 +121,7 @@ fn a_late_word_of_a_stopped_supervisor_is_refused() {
     let near = queue(server.url(), SHORT_LEASE);
     let pool = willing(&near, 1);
     // The lease of a suspended one ends after some time.
-    assert_eq!(join(&near), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&near), (1, 0));
     assert_eq!(pool.began().len(), 1);
     fs::write(&file, "").unwrap();
     one.signal(Signal::SIGCONT);
@@ -147,7 +147,7 @@ fn cut_off(says_before_it_knows: bool) {
     pool.await_begun(1);
     proxy.black_hole();
     let other = willing(&near, 1);
-    assert_eq!(join(&near), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&near), (1, 0));
     assert_eq!(other.began(), ["item"]);
     if says_before_it_knows {
         gate.open();
@@ -175,12 +175,12 @@ fn cut_off(says_before_it_knows: bool) {
     until("its late word is counted", || {
         far.counts().unwrap().refused == 1
     });
-    assert_eq!(join(&far), Joined { done: 1, dead: 0 });
+    assert_eq!(ends(&far), (1, 0));
     assert!(!pool.notices.has("BUG"), "{:?}", pool.notices.all());
     // The supervisor can work again.
     drop(other);
     far.put("another").unwrap();
-    assert_eq!(join(&far), Joined { done: 2, dead: 0 });
+    assert_eq!(ends(&far), (2, 0));
     check_books(&server, 2, 0);
 }
 
@@ -235,7 +235,7 @@ fn a_supervisor_that_is_killed_again_and_again_loses_nothing() {
         }
     });
     let last = pool(&near, 1, |_| Ok(()));
-    assert_eq!(join(&near), Joined { done: 400, dead: 0 });
+    assert_eq!(ends(&near), (400, 0));
     assert!(!last.notices.has("BUG"), "{:?}", last.notices.all());
     check_books(&server, 400, 0);
 }

@@ -1,7 +1,6 @@
 //! Many items at once: what holds of one `put` holds of each item of a `put_many`, on every link.
 
 use dishrack::{Delivery, JoinableQueue, Options, Roles, StartMethod, Supervisor};
-use libtest_mimic::Trial;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,22 +10,6 @@ use crate::place;
 
 /// Enough for several full batches, and one that is not.
 const MANY: u64 = 2000;
-
-/// Each test, by its name, for each link.
-macro_rules! suite {
-    ($($test:ident),+ $(,)?) => {
-        pub(super) fn trials() -> Vec<Trial> {
-            let mut trials = Vec::new();
-            for link in [Link::Process, Link::Forked, Link::Thread, Link::Task, Link::Inline] {
-                $(
-                    let name = format!("conformance::{link:?}::{}", stringify!($test));
-                    trials.push(Trial::test(name, move || { $test(link); Ok(()) }));
-                )+
-            }
-            trials
-        }
-    };
-}
 
 suite!(
     many_items_at_once_are_each_accepted_and_done,

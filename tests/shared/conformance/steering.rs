@@ -3,26 +3,9 @@
 use std::time::Duration;
 
 use dishrack::{JoinableQueue, Options};
-use libtest_mimic::Trial;
 
 use super::{Link, double, hire_loops, join, start_workers};
 use crate::place;
-
-/// Each test, by its name, for each link.
-macro_rules! suite {
-    ($($test:ident),+ $(,)?) => {
-        pub(super) fn trials() -> Vec<Trial> {
-            let mut trials = Vec::new();
-            for link in [Link::Process, Link::Forked, Link::Thread, Link::Task, Link::Inline] {
-                $(
-                    let name = format!("conformance::{link:?}::{}", stringify!($test));
-                    trials.push(Trial::test(name, move || { $test(link); Ok(()) }));
-                )+
-            }
-            trials
-        }
-    };
-}
 
 suite!(
     a_pause_holds_back_all_that_is_not_begun,

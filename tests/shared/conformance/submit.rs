@@ -5,26 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dishrack::{ItemEnded, ItemError, JoinableQueue, Options, Submitter};
-use libtest_mimic::Trial;
 
 use super::{DEADLINE, Link, double, join, refuse_threes, start_workers};
 use crate::place;
-
-/// Each test, by its name, for each link.
-macro_rules! suite {
-    ($($test:ident),+ $(,)?) => {
-        pub(super) fn trials() -> Vec<Trial> {
-            let mut trials = Vec::new();
-            for link in [Link::Process, Link::Forked, Link::Thread, Link::Task, Link::Inline] {
-                $(
-                    let name = format!("conformance::{link:?}::{}", stringify!($test));
-                    trials.push(Trial::test(name, move || { $test(link); Ok(()) }));
-                )+
-            }
-            trials
-        }
-    };
-}
 
 suite!(
     each_end_comes_with_its_tag,

@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-use super::Dispatcher;
+use super::{Dispatcher, Request};
 use crate::ledger::{Ballot, Blame, Cause, HolderId, Scene, Started, Weight};
 
 /// The pools of this queue, as far as supervisors have told.
@@ -66,6 +66,14 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     #[must_use]
     pub fn is_client(&self, holder: HolderId) -> bool {
         self.pools.clients.contains_key(&holder)
+    }
+
+    /// Returns the number of a holder's items that are accepted, and of which it was not told because
+    /// they are not durable yet.
+    #[must_use]
+    pub fn untold_puts(&self, holder: HolderId) -> u64 {
+        let is_its = |(request, _): &&(Request, _)| request.holder == holder;
+        self.staged.iter().filter(is_its).count() as u64
     }
 
     /// Removes a client whose connection has ended, and its requests. What it had begun is charged,

@@ -53,7 +53,7 @@ const SIGNALS: [(i32, &str); 31] = [
     (31, "SIGSYS"),
 ];
 
-/// The end of a process.
+/// The end of a process. A kernel knows no other one, so it can be matched in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
     /// It ended by itself with this exit code.

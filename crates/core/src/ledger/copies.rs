@@ -22,7 +22,7 @@ use super::quantiles::Quantiles;
 use super::report::{CopyEnd, CopyReport};
 use super::waiting::UnfinishedItem;
 use super::{Blame, Handed, HolderId, ItemId, Ledger, Notice, Report, Scene, Token, Weight};
-use group::{Decision, Ended, Group, Verdict};
+use group::{Decision, Ended, Group};
 
 /// The number of ends from which on their times tell what is usual.
 const USUAL_FROM: u64 = 20;
@@ -319,8 +319,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         result: Option<R>,
         scene: Scene,
     ) {
-        let verdict = Verdict::Done { service, result };
-        self.end_copy(handed, verdict, scene);
+        self.end_copy(Ended {
+            handed,
+            said: Ok(result),
+            service,
+            rest: None,
+            scene,
+        });
     }
 
     pub(super) fn copy_failed(
@@ -331,26 +336,26 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         now: Duration,
     ) {
         self.note_time(now);
-        let Blame { cause, scene } = blame;
-        self.end_copy(handed, Verdict::Failed { cause, rest }, scene);
+        self.end_copy(Ended {
+            handed,
+            said: Err(blame.cause),
+            service: Duration::ZERO,
+            rest,
+            scene: blame.scene,
+        });
     }
 
-    fn end_copy(&mut self, handed: Handed, verdict: Verdict<R>, scene: Scene) {
-        if let Some(group) = self.copies.groups.get_mut(&handed.id) {
-            let verdict = match verdict.cause() {
-                // Where nothing is compared, a failure is one like any other.
-                Some(cause) if group.policy.needed() == 1 => {
-                    let rest = verdict.rest();
-                    Verdict::Failed { cause, rest }
-                }
-                _ => verdict,
-            };
-            group.end(Ended {
-                handed,
-                verdict,
-                scene,
-            });
-            self.decide(handed.id);
+    fn end_copy(&mut self, mut ended: Ended<R>) {
+        let id = ended.handed.id;
+        if let Some(group) = self.copies.groups.get_mut(&id) {
+            // Where nothing is compared, a failure is one like any other.
+            if group.policy.needed() == 1
+                && let Some(cause) = ended.cause()
+            {
+                ended.said = Err(cause);
+            }
+            group.end(ended);
+            self.decide(id);
         }
     }
 
@@ -443,16 +448,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             return;
         };
         self.report_copies(&group, |one| group.end_of(one, place));
-        let Ended {
-            handed,
-            verdict,
-            scene,
-        } = group.ended.swap_remove(place);
-        if let Some(cause) = verdict.cause() {
-            let blame = Blame { cause, scene };
-            self.charge(group.entry, blame, verdict.rest(), self.copies.now);
-        } else if let Verdict::Done { service, result } = verdict {
-            self.finish(group.entry, handed, service, result, scene);
+        let won = group.ended.swap_remove(place);
+        let (cause, scene) = (won.cause(), won.scene);
+        match (cause, won.said) {
+            (Some(cause), _) | (None, Err(cause)) => {
+                let blame = Blame { cause, scene };
+                self.charge(group.entry, blame, won.rest, self.copies.now);
+            }
+            (None, Ok(result)) => {
+                self.finish(group.entry, won.handed, won.service, result, scene);
+            }
         }
         self.outbox.report_ahead();
     }
@@ -461,9 +466,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let Some(group) = self.end_group(id) else {
             return;
         };
-        self.report_copies(&group, |one| match &one.verdict {
-            Verdict::Done { .. } => CopyEnd::Void,
-            Verdict::Failed { .. } => CopyEnd::Failed,
+        self.report_copies(&group, |one| match &one.said {
+            Ok(_) => CopyEnd::Void,
+            Err(_) => CopyEnd::Failed,
         });
         let (entry, blame, rest) = group.into_blame();
         self.charge(entry, blame, rest, self.copies.now);
@@ -477,11 +482,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 payload: group.entry.payload.clone(),
                 end: end(one),
                 scene: one.scene.clone(),
-                service: match one.verdict {
-                    Verdict::Done { service, .. } => Some(service),
-                    Verdict::Failed { .. } => None,
-                },
-                cause: one.verdict.cause(),
+                service: one.said.is_ok().then_some(one.service),
+                cause: one.cause(),
             }));
         }
     }

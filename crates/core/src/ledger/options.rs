@@ -9,6 +9,7 @@ use super::policy::Copies;
 
 /// The number of items that may wait before a put is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Capacity {
     /// No bound.
     #[default]
@@ -17,6 +18,18 @@ pub enum Capacity {
     Bounded(usize),
     /// None may wait: an item is accepted only when an idle worker or a `get` is there to take it.
     Rendezvous,
+}
+
+impl Capacity {
+    /// Returns the number of items that may wait, if there is a bound.
+    #[must_use]
+    pub fn bound(self) -> Option<usize> {
+        match self {
+            Capacity::Unbounded => None,
+            Capacity::Bounded(bound) => Some(bound),
+            Capacity::Rendezvous => Some(0),
+        }
+    }
 }
 
 /// The rules that one ledger, and so one queue, keeps to. There may be more of them one day, so

@@ -67,6 +67,7 @@ pub struct Copies {
 
 /// The time after which more copies are made than are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Hedge {
     /// This long after the first copy was begun.
     After(Duration),

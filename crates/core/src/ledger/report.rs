@@ -80,7 +80,8 @@ pub struct CopyReport<P> {
     pub cause: Option<Cause>,
 }
 
-/// The end of a copy, as far as its item goes.
+/// The end of a copy, as far as its item goes. Whoever counts copies needs to know what each came to, so it
+/// can be matched in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyEnd {
     /// Its result is the item's; or it failed, and that is how the attempt has ended.

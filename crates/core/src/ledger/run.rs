@@ -1,38 +1,54 @@
-//! Ends of many deliveries at once, to a holder that asked for them and settles them itself.
-//!
-//! What a worker was given without asking has its ends by
-//! [`handle_done_through`](super::Ledger::handle_done_through). Both make no reports: the caller sees to
-//! it that nobody waits for a single one.
+//! Ends of many deliveries at once, to one holder. There are no reports of them: the caller sees to it that
+//! nobody waits for a single one.
 
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::leases::Lease;
-use super::{Ballot, HolderId, Ledger, Scene, Token, Weight};
+use super::outbox::Outbox;
+use super::{Ballot, Handed, HolderId, Ledger, Scene, Token, Weight};
+
+/// The deliveries of a run that are done, as their leases end one by one.
+#[derive(Default)]
+struct EndedRun {
+    count: u64,
+    weight: usize,
+    /// Those of copies, whose ends depend on each other.
+    copies: Vec<Handed>,
+}
+
+impl EndedRun {
+    fn add<P: Weight + Clone, R>(
+        &mut self,
+        token: Token,
+        lease: &Lease<P>,
+        outbox: &mut Outbox<P, R>,
+    ) {
+        self.count += 1;
+        self.weight += lease.entry.payload.weight();
+        match lease.copy {
+            Some(_) => self.copies.push(token.handed(lease)),
+            None => outbox.done(lease.entry.id),
+        }
+    }
+}
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
-    /// Settles a run of a holder's deliveries as done; `service` is the mean time of one. Returns the
-    /// ordinals of those that were settled or lost before, for which nothing is changed.
+    /// Settles a run of deliveries as done that their holder asked for, and settles itself; `service` is
+    /// the mean time of one. Returns the ordinals of those that were settled or lost before, for which
+    /// nothing is changed.
     pub fn handle_done_run(
         &mut self,
         holder: HolderId,
         run: RangeInclusive<u64>,
         service: Duration,
     ) -> Vec<u64> {
-        let (mut count, mut weight) = (0, 0);
-        let (mut copies, mut late) = (Vec::new(), Vec::new());
+        let mut ended = EndedRun::default();
+        let mut late = Vec::new();
         for ordinal in run {
             let token = Token { holder, ordinal };
-            let look = |lease: &Lease<P>| {
-                let id = lease.entry.id;
-                count += 1;
-                weight += lease.entry.payload.weight();
-                match lease.copy {
-                    Some(_) => copies.push(token.handed(lease)),
-                    None => self.outbox.done(id),
-                }
-            };
+            let look = |lease: &Lease<P>| ended.add(token, lease, &mut self.outbox);
             if self.leases.end(token, look).is_none() {
                 late.push(ordinal);
             }
@@ -40,6 +56,42 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         for ordinal in &late {
             self.handle_late(Token::of(holder, *ordinal));
         }
+        self.end_run(holder, ended, service);
+        late
+    }
+
+    /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
+    /// that it was given without asking, and did not settle otherwise, are done. `service` is the mean
+    /// time of one.
+    pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
+        let Some(run) = self.consumers.settle_through(holder, through) else {
+            return;
+        };
+        let mut ended = EndedRun::default();
+        let mut late = Vec::new();
+        self.leases.remove_run(holder, run, |ordinal, lease| {
+            let token = Token { holder, ordinal };
+            if let Some(lease) = lease {
+                ended.add(token, lease, &mut self.outbox);
+            } else if !self.revoked.is_empty() {
+                late.push(token);
+            }
+        });
+        for token in late {
+            let revoked = self.revoked.get(&token);
+            if revoked.is_some_and(|lease| !lease.is_asked_for) {
+                self.handle_late(token);
+            }
+        }
+        self.end_run(holder, ended, service);
+    }
+
+    fn end_run(&mut self, holder: HolderId, ended: EndedRun, service: Duration) {
+        let EndedRun {
+            count,
+            weight,
+            copies,
+        } = ended;
         let items = count - copies.len() as u64;
         self.done += items;
         self.note_over(items);
@@ -48,7 +100,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         for handed in copies {
             self.copy_done(handed, service, None, Scene::default());
         }
-        late
     }
 }
 

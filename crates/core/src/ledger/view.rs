@@ -231,11 +231,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns the number of items that may wait, if there is a bound.
     #[must_use]
     pub fn bound(&self) -> Option<usize> {
-        match self.options.capacity {
-            Capacity::Unbounded => None,
-            Capacity::Bounded(bound) => Some(bound),
-            Capacity::Rendezvous => Some(0),
-        }
+        self.options.capacity.bound()
     }
 
     /// Returns `true` if items are handed over directly.

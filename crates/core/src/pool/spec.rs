@@ -8,7 +8,8 @@ use core::time::Duration;
 
 use crate::ledger::{Backoff, mix};
 
-/// The ends after which a worker is started again.
+/// The ends after which a worker is started again. They are the three of Erlang/OTP, so there will be no
+/// other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
     /// Any end.
@@ -18,17 +19,6 @@ pub enum Restart {
     Transient,
     /// None.
     Temporary,
-}
-
-/// The way in which worker processes are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StartMethod {
-    /// Each is a fresh process: the running executable, executed again.
-    #[default]
-    Spawn,
-    /// Each is forked from a fork server, a process with a single thread that was itself spawned.
-    /// It is faster, and the code before `dishrack::serve` runs only once.
-    Fork,
 }
 
 /// The bounds beyond which a worker is replaced, or ended because of an item.

@@ -4,7 +4,7 @@ pub(crate) mod stream;
 
 use std::time::Duration;
 
-use dishrack_core::dispatcher::{Departure, Dispatcher, Effect, Reply, Request};
+use dishrack_core::dispatcher::{Departure, Dispatcher, Effect, Reply, Request, SentDeliveries};
 
 use crate::steps::Steps as _;
 use dishrack_core::ledger::{Capacity, Cause, Options, Outcome, Refusal, Report};
@@ -20,6 +20,8 @@ crate::trials! {
     a_join_waits_for_the_journal_though_the_workers_are_gone,
     what_a_client_holds_goes_back_when_its_connection_ends,
     what_a_client_cannot_have_seen_is_not_charged,
+    what_a_client_put_and_was_not_told_of_is_counted,
+    what_was_sent_counts_as_begun_but_for_the_last_that_was_left_unread,
     a_client_that_was_asked_to_end_is_charged_with_nothing,
     a_client_that_takes_items_serves_the_queue_and_one_that_puts_does_not,
 }
@@ -252,6 +254,40 @@ fn what_a_client_cannot_have_seen_is_not_charged() {
     let attempts = given(&mut dispatcher, other, 9);
     let attempts: Vec<u32> = attempts.iter().map(|one| one.attempt).collect();
     assert_eq!(attempts, [2, 2, 1]);
+}
+
+fn what_a_client_put_and_was_not_told_of_is_counted() {
+    let ledger = Ledger::resume(Options::default(), Recovered::default());
+    let mut dispatcher: Table = Dispatcher::new(ledger);
+    let (holder, other) = (dispatcher.client_came(), dispatcher.client_came());
+    let request = |holder, number| Request { holder, number };
+    dispatcher.ask_put(request(holder, 1), vec![1], true);
+    let write = dispatcher.ledger.poll_write().expect("something to write");
+    dispatcher.ask_put(request(holder, 2), vec![2], true);
+    dispatcher.ask_put(request(other, 1), vec![3], true);
+    dispatcher.ledger.handle_written(write.number);
+    assert!(matches!(answer(&mut dispatcher), (1, Reply::Accepted(_))));
+    assert_eq!(dispatcher.untold_puts(holder), 1);
+    leave(&mut dispatcher, holder, Departure::Asked);
+    assert_eq!(dispatcher.untold_puts(holder), 0);
+    assert_eq!(dispatcher.ledger.counts().accepted, 3);
+}
+
+fn what_was_sent_counts_as_begun_but_for_the_last_that_was_left_unread() {
+    let mut sent = SentDeliveries::default();
+    let begun = |sent: &SentDeliveries| [true, false].map(|one| sent.begun_up_to(one));
+    assert_eq!(begun(&sent), [0, 0]);
+    sent.sent(Some(1));
+    sent.sent(Some(2));
+    assert_eq!(begun(&sent), [1, 2]);
+    // What is left unread may be a part of the next one alone.
+    sent.sent_a_part();
+    assert_eq!(begun(&sent), [2, 2]);
+    sent.sent(Some(3));
+    assert_eq!(begun(&sent), [2, 3]);
+    // It may be this answer alone.
+    sent.sent(None);
+    assert_eq!(begun(&sent), [3, 3]);
 }
 
 fn a_client_that_was_asked_to_end_is_charged_with_nothing() {

@@ -104,6 +104,21 @@ coverage! {
     joins_told,
     joins_without_workers,
     joins_without_journal,
+    clients_came,
+    clients_crashed,
+    clients_ended,
+    clients_stopped,
+    clients_left_nobody,
+    clients_answers_of_many,
+    deliveries_to_clients,
+    puts_of_clients_told,
+    puts_of_clients_refused,
+    done_in_runs,
+    frames_in_parts,
+    words_of_dead_clients,
+    charged_to_clients,
+    unseen_by_clients,
+    excused_clients_items,
 }
 
 coverage! {

@@ -75,11 +75,11 @@ impl Dispatcher {
         Ok((accepted, last))
     }
 
-    /// Handles a worker's put, which waits.
-    pub(crate) fn ask(&mut self, request: Request, envelope: Envelope) {
+    /// Handles a worker's or a client's put, and whether it waits.
+    pub(crate) fn ask(&mut self, request: Request, envelope: Envelope, waits: bool) {
         self.asked
             .insert((request.holder, request.number), envelope.number);
-        self.real.ask_put(request, envelope, true);
+        self.real.ask_put(request, envelope, waits);
     }
 
     pub(crate) fn attach(&mut self, credit: Option<Credit>, quota: u64) -> HolderId {

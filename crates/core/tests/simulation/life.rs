@@ -7,6 +7,7 @@ use dishrack_core::book::Book;
 use dishrack_core::ledger::{Credit, DeadLetter, Handed, HolderId, ItemId, Ledger, Record};
 use dishrack_core::pool::scaler::Scaler;
 
+use crate::client::Client;
 use crate::disk::Disk;
 use crate::dispatcher::Dispatcher;
 use crate::envelope::Envelope;
@@ -67,6 +68,8 @@ pub(crate) struct Life {
     /// The number of keys that the keyed producer has handled.
     pub(crate) keys_passed: usize,
     pub(crate) consumer: Consumer,
+    /// Programs that have reached the queue, until their ends are heard.
+    pub(crate) clients: Vec<Client>,
     /// The holder of the consumer's deliveries, once it had one.
     pub(crate) threads: Option<HolderId>,
     pub(crate) is_joined: bool,
@@ -131,6 +134,7 @@ impl Life {
             keyed: Producer::Ready,
             keys_passed: 0,
             consumer: Consumer::Ready,
+            clients: Vec::new(),
             threads: None,
             is_joined: false,
             scaler: Scaler::new(plan.handlers + plan.loops),
@@ -161,14 +165,22 @@ impl Life {
 
     /// Returns the items that the living have in hand or on the way to them.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = Job> + '_ {
-        self.slots.iter().flat_map(|slot| {
+        let clients = self.clients.iter().flat_map(Client::jobs);
+        let workers = self.slots.iter().flat_map(|slot| {
             let jobs = slot.process.iter().flat_map(|process| process.jobs());
             jobs.chain(slot.down.iter().filter_map(|down| match down {
                 crate::process::Down::Deliver(job) => Some(*job),
                 crate::process::Down::Answer(_, job) => *job,
                 _ => None,
             }))
-        })
+        });
+        workers.chain(clients)
+    }
+
+    /// Returns the place of the client with this holder.
+    pub(crate) fn client_of(&self, holder: HolderId) -> Option<usize> {
+        let mut clients = self.clients.iter();
+        clients.position(|client| client.holder == holder)
     }
 
     /// Returns the number of workers that are there or will be.

@@ -4,8 +4,8 @@
 //! The ledger (`ledger`), the dispatcher (`dispatcher`), the rules of a worker's life (`pool`), and
 //! the rows of the journal and their meaning (`book`) are real. The charges for a death
 //! (`world/pool`) and a worker's side of its link (`process`) are mirrored, because the real ones
-//! are full of threads and processes. The clock, the scheduler, the links, the disk, and all
-//! callers that put, join, cancel and kill are made up.
+//! are full of threads and processes, and so are clients (`client`, `world/clients`). The clock, the
+//! scheduler, the links, the disk, and all callers that put, join, cancel and kill are made up.
 //!
 //! A second kind of world is a fleet (`fleet`): several supervisors over one stream (`stream`, a
 //! model of the one in Redis), with calls that may not reach it.
@@ -18,6 +18,7 @@ mod tables;
 mod trials;
 
 mod chance;
+mod client;
 mod coverage;
 mod disk;
 mod dispatcher;

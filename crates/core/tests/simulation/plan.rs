@@ -34,6 +34,8 @@ pub(crate) struct Rates {
     pub(crate) supervisor_crash: u64,
     pub(crate) power_failure: u64,
     pub(crate) write_failure: u64,
+    pub(crate) client_kill: u64,
+    pub(crate) client_crash: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -49,6 +51,8 @@ pub(crate) struct Plan {
     /// The number of workers that ask for items, rather than being handed them.
     pub(crate) loops: usize,
     pub(crate) has_consumer: bool,
+    /// The greatest number of clients at the same time.
+    pub(crate) clients: usize,
     pub(crate) is_single_credit: bool,
     pub(crate) quota: u64,
     pub(crate) time_limit: Option<Duration>,
@@ -103,6 +107,7 @@ impl Plan {
             handlers: 1 + chance.index(3),
             loops,
             has_consumer: chance.below(4) == 0,
+            clients: 0,
             is_single_credit: chance.below(4) == 0,
             quota: chance.pick(&[u64::MAX, u64::MAX, 1, 3]),
             time_limit: (chance.below(2) == 0).then(|| ms(100)),
@@ -124,6 +129,7 @@ impl Plan {
         plan.keeps_attempts = is_journaled && plan.steps.is_multiple_of(2);
         plan.puts_many = plan.steps % 8 < 4;
         plan.takes_turns = !plan.steps.is_multiple_of(3);
+        plan.let_clients_come();
         plan.tells_at_once = !is_journaled && plan.steps % 5 > 1;
         plan.options.copies = match plan.steps % 32 {
             3 => Some(Copies::first(2)),
@@ -140,6 +146,24 @@ impl Plan {
             plan.handlers += 2;
         }
         plan
+    }
+
+    /// Decides about clients. Where items have copies there are none.
+    fn let_clients_come(&mut self) {
+        self.clients = match self.steps % 8 {
+            1 => 1,
+            5 | 6 => 2,
+            _ => 0,
+        };
+        self.rates.client_kill = match self.steps % 3 {
+            0 => 0,
+            1 => 10,
+            _ => 40,
+        };
+        self.rates.client_crash = match self.steps % 2 {
+            0 => 0,
+            _ => 150,
+        };
     }
 }
 

@@ -47,6 +47,16 @@ pub(crate) enum Plant {
     TurnCutShort,
     /// A pause is told at once, and not when nothing is begun any more.
     EarlyPause,
+    /// The end of a client's connection gives nothing back.
+    ClientNotMissed,
+    /// Nobody is charged for what a client had begun.
+    ClientUncharged,
+    /// An item that a client was handed counts as begun, though it was not sent.
+    UnsentCharged,
+    /// That a part of a frame was sent is not noted, so what came before it counts as unread.
+    PartUnnoticed,
+    /// The words of a client before its end are not heard after it.
+    LastWordsUnheard,
 }
 
 /// The bugs for a fleet.

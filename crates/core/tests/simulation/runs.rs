@@ -87,6 +87,11 @@ crate::trials! {
     a_late_result_that_is_told_is_caught => expect_caught_in_a_world(Plant::LateResultTold),
     a_turn_that_is_cut_short_is_caught => expect_caught_in_a_world(Plant::TurnCutShort),
     a_pause_that_is_told_too_early_is_caught => expect_caught_in_a_world(Plant::EarlyPause),
+    a_client_that_is_not_missed_is_caught => expect_caught_in_a_world(Plant::ClientNotMissed),
+    a_client_that_is_not_charged_is_caught => expect_caught_in_a_world(Plant::ClientUncharged),
+    an_item_charged_before_it_was_sent_is_caught => expect_caught_in_a_world(Plant::UnsentCharged),
+    a_part_of_a_frame_that_is_not_noted_is_caught => expect_caught_in_a_world(Plant::PartUnnoticed),
+    last_words_that_are_not_heard_are_caught => expect_caught_in_a_world(Plant::LastWordsUnheard),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.

@@ -7,7 +7,7 @@
 //! the supervisor ends before the record is durable. So an item is begun at most `max_attempts`
 //! times for each time it was revived, and once more for each end of a supervisor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dishrack_core::ledger::{DeadLetter, Handed, ItemId, Token};
 
@@ -36,6 +36,8 @@ pub(crate) struct Truth {
     /// Deliveries of cancelled items, and copies that are not needed any more.
     revoked: Vec<Token>,
     pub(crate) votes: Votes,
+    /// The items that clients have said are done, each with its delivery.
+    acknowledged: BTreeMap<u64, Token>,
     /// Items whose output was shown.
     shown: BTreeSet<u64>,
     /// The time of the disk's last sync, if it syncs only now and then.
@@ -62,6 +64,11 @@ impl Truth {
     }
 
     pub(crate) fn handed(&mut self, handed: &Handed, number: u64, max_attempts: u32) {
+        let is_open = !self.acknowledged.contains_key(&number);
+        assert!(
+            is_open,
+            "item {number} was acknowledged, and is handed out again"
+        );
         let item = self.item(number);
         assert_eq!(item.end_told, None, "item {number} is handed out again");
         assert!(!item.is_quiet, "item {number} is handed out again");
@@ -72,10 +79,20 @@ impl Truth {
 
     /// Notes that an attempt failed, or the item was cancelled.
     pub(crate) fn failed(&mut self, number: u64) {
+        let is_open = !self.acknowledged.contains_key(&number);
+        assert!(is_open, "item {number} was acknowledged, and is charged");
         self.item(number).failures += 1;
     }
 
+    /// Notes that a client has said that its item is done, and was told that this counts.
+    pub(crate) fn acknowledged(&mut self, number: u64, token: Token) {
+        if !self.is_revoked(token) {
+            self.acknowledged.insert(number, token);
+        }
+    }
+
     pub(crate) fn revoke(&mut self, token: Token) {
+        self.acknowledged.retain(|_, other| *other != token);
         self.revoked.push(token);
     }
 
@@ -159,6 +176,7 @@ impl Truth {
     /// power failed, and commits are not synced one by one.
     pub(crate) fn recovered(&mut self, lines: &Lines, is_excused: bool, step: u64) {
         self.revoked.clear();
+        self.acknowledged.clear();
         self.votes.clear();
         self.shown.clear();
         let synced = self.synced;

@@ -1,6 +1,7 @@
 //! The world: the order of turns, and the turns of producers, joiners, the journal and the
 //! operator. Time passes only when the world says so.
 
+mod clients;
 mod copies;
 mod pool;
 mod queue;
@@ -30,6 +31,8 @@ pub(crate) struct World {
     /// The whims of whoever steers the run. They are drawn apart, so that older seeds still give
     /// the same worlds but for them.
     whims: Chance,
+    /// The fates of clients, drawn apart for the same reason.
+    fates: Chance,
     now: Duration,
     step: u64,
     disk: Disk,
@@ -75,6 +78,7 @@ impl World {
             plan,
             chance,
             whims: Chance::of_seed(!seed),
+            fates: Chance::of_seed(seed.rotate_left(32)),
             now: Duration::ZERO,
             step: 0,
             disk,
@@ -120,6 +124,7 @@ impl World {
         }
         self.steer();
         self.follow_scaler();
+        self.clients_turn();
         self.check();
     }
 

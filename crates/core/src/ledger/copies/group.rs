@@ -9,41 +9,16 @@ use crate::ledger::report::CopyEnd;
 use crate::ledger::waiting::UnfinishedItem;
 use crate::ledger::{Blame, Cause, CopySaid, Handed, HolderId, Scene, Token};
 
-/// The outcome of a copy.
-#[derive(Debug)]
-pub(super) enum Verdict<R> {
-    Done {
-        service: Duration,
-        result: Option<R>,
-    },
-    Failed {
-        cause: Cause,
-        rest: Option<Duration>,
-    },
-}
-
-impl<R: Ballot> Verdict<R> {
-    /// Returns the cause, if it is a failure.
-    pub(super) fn cause(&self) -> Option<Cause> {
-        match self {
-            Verdict::Done { result, .. } => result.as_ref().and_then(Ballot::failure),
-            Verdict::Failed { cause, .. } => Some(cause.clone()),
-        }
-    }
-
-    /// Returns the rest that was asked for before the next attempt.
-    pub(super) fn rest(&self) -> Option<Duration> {
-        match self {
-            Verdict::Failed { rest, .. } => *rest,
-            Verdict::Done { .. } => None,
-        }
-    }
-}
-
+/// The end of a copy.
 #[derive(Debug)]
 pub(super) struct Ended<R> {
     pub(super) handed: Handed,
-    pub(super) verdict: Verdict<R>,
+    /// Its result, as far as that is kept, or the cause of its failure.
+    pub(super) said: Result<Option<R>, Cause>,
+    /// The time that it took, if it is done.
+    pub(super) service: Duration,
+    /// The rest before the next attempt, if it asked for one.
+    pub(super) rest: Option<Duration>,
     pub(super) scene: Scene,
 }
 
@@ -162,9 +137,9 @@ impl<P, R: Ballot> Group<P, R> {
     /// comparison says of that; 0 if it does not count. Where one copy is enough, no failure counts
     /// before all have failed.
     fn votes(&self, one: &Ended<R>) -> usize {
-        let is_a_vote = match &one.verdict {
-            Verdict::Done { .. } => true,
-            Verdict::Failed { cause, .. } => self.policy.needed() > 1 && cause.is_a_vote(),
+        let is_a_vote = match &one.said {
+            Ok(_) => true,
+            Err(cause) => self.policy.needed() > 1 && cause.is_a_vote(),
         };
         if !is_a_vote {
             return 0;
@@ -206,15 +181,15 @@ impl<P, R: Ballot> Group<P, R> {
     /// Returns the end of a copy, if that of the copy in this place counts.
     pub(super) fn end_of(&self, one: &Ended<R>, place: usize) -> CopyEnd {
         let winner = &self.ended[place];
-        match &one.verdict {
+        match &one.said {
             _ if one.handed.token == winner.handed.token => CopyEnd::Counted,
             _ if one.agrees(winner) => CopyEnd::Agreed,
-            Verdict::Failed { .. } => CopyEnd::Failed,
-            Verdict::Done { result, .. } => CopyEnd::Disagreed {
+            Err(_) => CopyEnd::Failed,
+            Ok(result) => CopyEnd::Disagreed {
                 said: describe(result.as_ref()),
-                counted: match &winner.verdict {
-                    Verdict::Done { result, .. } => describe(result.as_ref()),
-                    Verdict::Failed { cause, .. } => alloc::format!("a failure ({cause})"),
+                counted: match &winner.said {
+                    Ok(result) => describe(result.as_ref()),
+                    Err(cause) => alloc::format!("a failure ({cause})"),
                 },
             },
         }
@@ -223,12 +198,11 @@ impl<P, R: Ballot> Group<P, R> {
     /// Returns the item with the cause of its failed attempt: that of its copy, or, if there were
     /// several, what each of them said.
     pub(super) fn into_blame(mut self) -> (UnfinishedItem<P>, Blame, Option<Duration>) {
-        let rests = self.ended.iter().filter_map(|one| one.verdict.rest());
-        let rest = rests.max();
+        let rest = self.ended.iter().filter_map(|one| one.rest).max();
         let last = self.ended.pop();
         let (cause, scene) = match last {
             Some(Ended {
-                verdict: Verdict::Failed { cause, .. },
+                said: Err(cause),
                 scene,
                 ..
             }) if self.ended.is_empty() && self.policy.needed() == 1 => (cause, scene),
@@ -246,20 +220,20 @@ impl<P, R: Ballot> Group<P, R> {
 }
 
 impl<R: Ballot> Ended<R> {
+    /// Returns the cause, if it is a failure.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        match &self.said {
+            Ok(result) => result.as_ref().and_then(Ballot::failure),
+            Err(cause) => Some(cause.clone()),
+        }
+    }
+
     fn agrees(&self, other: &Self) -> bool {
-        match (&self.verdict, &other.verdict) {
-            (Verdict::Done { result: one, .. }, Verdict::Done { result: other, .. }) => {
-                match (one, other) {
-                    (Some(one), Some(other)) => one.agrees(other),
-                    (None, None) => true,
-                    (Some(_), None) | (None, Some(_)) => false,
-                }
-            }
-            (Verdict::Failed { cause: one, .. }, Verdict::Failed { cause: other, .. }) => {
-                one == other && one.is_a_vote()
-            }
-            (Verdict::Failed { .. }, Verdict::Done { .. })
-            | (Verdict::Done { .. }, Verdict::Failed { .. }) => false,
+        match (&self.said, &other.said) {
+            (Ok(Some(one)), Ok(Some(other))) => one.agrees(other),
+            (Ok(None), Ok(None)) => true,
+            (Err(one), Err(other)) => one == other && one.is_a_vote(),
+            (Ok(_), Ok(_)) | (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
         }
     }
 
@@ -268,10 +242,7 @@ impl<R: Ballot> Ended<R> {
             copy: self.handed.copy,
             worker: self.scene.worker,
             pid: self.scene.pid,
-            said: match self.verdict {
-                Verdict::Done { result, .. } => Ok(describe(result.as_ref())),
-                Verdict::Failed { cause, .. } => Err(cause),
-            },
+            said: self.said.map(|result| describe(result.as_ref())),
         }
     }
 }

@@ -174,7 +174,7 @@ impl World {
             Up::Put(number, envelope) => {
                 let request = Request { holder, number };
                 let life = &mut self.life;
-                life.dispatcher.ask(request, envelope);
+                life.dispatcher.ask(request, envelope, true);
             }
         }
     }
@@ -189,6 +189,17 @@ impl World {
 
     /// Settles a delivery. Returns `true` if it was still the worker's own.
     fn settle(&mut self, job: Job, outcome: Outcome) -> bool {
+        if let Outcome::Done(result) = outcome
+            && self.plan.tells_at_once
+            && self.policy().is_none()
+        {
+            return self.tell_at_once(job, result);
+        }
+        self.settle_alone(job, outcome)
+    }
+
+    /// Settles a delivery, whose end is told once it is durable.
+    pub(super) fn settle_alone(&mut self, job: Job, outcome: Outcome) -> bool {
         let cause = match &outcome {
             Outcome::Failed { cause, .. } => Some(cause.clone()),
             _ => None,
@@ -198,12 +209,6 @@ impl World {
             Outcome::Done(result) => Some(result),
             _ => None,
         };
-        if let Some(result) = result
-            && self.plan.tells_at_once
-            && self.policy().is_none()
-        {
-            return self.tell_at_once(job, result);
-        }
         let (is_return, is_done) = (outcome.is_return(), matches!(outcome, Outcome::Done(_)));
         note!(self, "put {}: {outcome:?}", job.number);
         let dispatcher = &mut self.life.dispatcher;
@@ -453,7 +458,7 @@ impl World {
     }
 
     /// Takes the last delivery to this holder for the one that it had begun.
-    fn all_of(&self, holder: HolderId) -> Started {
+    pub(super) fn all_of(&self, holder: HolderId) -> Started {
         let ledger = &self.life.dispatcher.ledger;
         let mut latest = (1..=200).rev();
         let last = latest.find(|ordinal| ledger.handed_as(holder, *ordinal).is_some());

@@ -397,6 +397,9 @@ impl World {
         match said {
             Effect::Deliver(handed) => self.deliver_turn(handed),
             Effect::Answer(request, answer) => {
+                if let Some(index) = self.life.client_of(request.holder) {
+                    return self.answer_client(index, request, answer);
+                }
                 let job = match &answer {
                     Reply::Items(items) => {
                         assert_eq!(items.len(), 1, "no more were asked for");

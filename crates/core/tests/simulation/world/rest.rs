@@ -34,7 +34,8 @@ impl World {
             let is_written = self.life.dispatcher.is_written();
             let is_stuck = self.life.dispatcher.lack().is_some();
             let is_over = self.life.is_pool_over() || is_stuck;
-            if is_over && is_written && self.is_served_by_nobody() {
+            let are_clients_gone = self.life.clients.is_empty();
+            if is_over && is_written && are_clients_gone && self.is_served_by_nobody() {
                 assert!(
                     self.life.dispatcher.join_state(0).is_some(),
                     "a join that hangs"
@@ -47,6 +48,7 @@ impl World {
             self.round();
             if self.life.is_joined
                 && self.is_produced()
+                && self.life.clients.is_empty()
                 && self.life.dispatcher.ledger.is_finished()
             {
                 return self.check_end();
@@ -76,6 +78,10 @@ impl World {
         }
         self.consume();
         self.check();
+        for index in (0..self.life.clients.len()).rev() {
+            self.client_turn(index);
+            self.check();
+        }
         self.join();
         let pause = match (self.step % 8, self.next_wake()) {
             (0, Some(wake)) => wake.saturating_sub(self.now),

@@ -40,6 +40,7 @@ impl Model {
                 let waiting = self.count(|place| matches!(place, Place::Waiting | Place::Staged));
                 waiting < self.idle_workers() + self.getters
             }
+            other => panic!("there is no model of {other:?}"),
         }
     }
 
