@@ -91,6 +91,8 @@ def _dispatch(calls: _native.CallPool, state: _State) -> None:
             state.broken = error
             break
         for future, success, value in ends or ():
+            # One that is kept must not keep the workers' files open.
+            future._calls = None
             try:
                 if success:
                     future.set_result(value)
@@ -195,7 +197,8 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             thread.start()
             _dispatchers[thread] = calls
             # An executor that nobody has any more ends when its calls have ended.
-            weakref.finalize(self, calls.close).atexit = False
+            self._finalizer = weakref.finalize(self, calls.close)
+            self._finalizer.atexit = False
             self._calls, self._dispatcher = calls, thread
         return self._calls
 
@@ -206,9 +209,10 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             calls = self._opened()
             try:
                 target = self._targets.get(fn, "apply")
-                future._number = calls.submit(target, (args, kwargs), future)
                 future._calls = calls
+                future._number = calls.submit(target, (args, kwargs), future)
             except Exception as error:
+                future._calls = None
                 future.set_exception(error)
         return future
 
@@ -276,6 +280,10 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         calls.close()
         if wait and thread is not threading.current_thread():
             thread.join()
+            # Their files are closed when nobody has them any more.
+            self._finalizer.detach()
+            with self._lock:
+                self._calls = self._dispatcher = None
 
     def _force_shutdown(self) -> None:
         with self._lock:

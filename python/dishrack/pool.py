@@ -72,7 +72,8 @@ class AsyncResult:
         Its result is `dishrack.Cancelled`. Returns ``False`` if it has ended.
         """
         pool = self._pool
-        return pool is not None and self._number is not None and pool._calls.cancel(self._number)
+        calls = None if pool is None else pool._calls
+        return calls is not None and self._number is not None and calls.cancel(self._number)
 
     def _end(self, success: bool, value: Any) -> None:
         self._success, self._value = success, value
@@ -106,10 +107,10 @@ class MapResult(AsyncResult):
 
     def cancel(self) -> bool:
         """Cancels all calls that have not ended, also those that run."""
-        pool = self._pool
-        if pool is None:
+        calls = None if self._pool is None else self._pool._calls
+        if calls is None:
             return False
-        return sum([pool._calls.cancel(number) for number in self._numbers]) > 0
+        return sum([calls.cancel(number) for number in self._numbers]) > 0
 
     def _set_chunk(self, index: int, success: bool, value: Any) -> None:
         self._left -= 1
@@ -189,7 +190,7 @@ class Pool:
             raise TypeError("initializer must be a callable")
         self._processes = processes
         self._ctx = context or get_context()
-        self._calls = start(
+        self._calls: Optional[_native.CallPool] = start(
             self._ctx,
             "PoolWorker",
             processes,
@@ -203,12 +204,14 @@ class Pool:
             max_tasks=maxtasksperchild,
         )
         self._targets = _calls.Targets()
-        self._feeders: List[threading.Thread] = []
+        self._feeders: List[_Feeder] = []
         self._dispatcher = threading.Thread(
             target=_dispatch, args=(self._calls,), name="dishrack pool", daemon=True
         )
         self._dispatcher.start()
-        self._terminate = util.Finalize(self, _terminate, args=(self._calls,), exitpriority=15)
+        self._terminate = util.Finalize(
+            self, _terminate, args=(self._calls, self._feeders), exitpriority=15
+        )
         self._state = RUN
 
     def __del__(self) -> None:
@@ -233,7 +236,8 @@ class Pool:
 
     @property
     def _pool(self) -> List[_calls.Worker]:
-        return [_calls.Worker(self._calls, pid) for pid in self._calls.pids()]
+        calls = self._calls
+        return [] if calls is None else [_calls.Worker(calls, pid) for pid in calls.pids()]
 
     def _repopulate_pool(self) -> None:
         """Does nothing: a worker that ends is replaced at once."""
@@ -355,10 +359,8 @@ class Pool:
         if type(iterable) in _SIZED:
             results.feed(iterable)
         else:
-            self._feeders = [one for one in self._feeders if one.is_alive()]
-            feeder = threading.Thread(
-                target=_feed, args=(results, iterable), name="dishrack feeder", daemon=True
-            )
+            self._feeders[:] = [one for one in self._feeders if one.is_alive()]
+            feeder = _Feeder(results, iterable)
             self._feeders.append(feeder)
             feeder.start()
         return results
@@ -384,9 +386,12 @@ class Pool:
         """Waits for the workers to end, after `close` or `terminate`."""
         if self._state == RUN:
             raise ValueError("Pool is still running")
-        if self._state == CLOSE:
+        if self._state == CLOSE and self._calls is not None:
             _finish(self._calls, self._feeders)
         self._dispatcher.join()
+        # Their files are closed when nobody has them any more.
+        self._terminate.cancel()
+        self._calls = None
 
 
 def start(
@@ -419,14 +424,33 @@ def start(
     )
 
 
-def _feed(results: _native.Results, iterable: Iterable[Any]) -> None:
-    try:
-        results.feed(iterable)
-    except BaseException as error:
-        results.end_with(error)
+class _Feeder(threading.Thread):
+    """Makes calls of what an iterable gives, while others read their results."""
+
+    def __init__(self, results: _native.Results, iterable: Iterable[Any]) -> None:
+        super().__init__(name="dishrack feeder", daemon=True)
+        self._results: Optional[_native.Results] = results
+        self._iterable: Optional[Iterable[Any]] = iterable
+
+    def run(self) -> None:
+        results, iterable = self._results, self._iterable
+        if results is None or iterable is None:
+            return
+        try:
+            results.feed(iterable)
+        except BaseException as error:
+            results.end_with(error)
+        finally:
+            self._results = self._iterable = None
+
+    def end(self) -> None:
+        """Lets it end before its iterable does."""
+        results = self._results
+        if results is not None:
+            results.end_with(errors.NoWorkersLeft("the pool was terminated"))
 
 
-def _finish(calls: _native.CallPool, feeders: List[threading.Thread]) -> None:
+def _finish(calls: _native.CallPool, feeders: List[_Feeder]) -> None:
     """Waits until all calls have been made, and ends the workers."""
     for feeder in feeders:
         feeder.join()
@@ -435,6 +459,8 @@ def _finish(calls: _native.CallPool, feeders: List[threading.Thread]) -> None:
     calls.drain()
 
 
-def _terminate(calls: _native.CallPool) -> None:
+def _terminate(calls: _native.CallPool, feeders: List[_Feeder]) -> None:
+    for feeder in feeders:
+        feeder.end()
     calls.close()
     calls.kill()

@@ -249,6 +249,7 @@ def test_an_executor_that_is_dropped_finishes_its_calls():
     executor = ProcessPoolExecutor(2)
     futures = [executor.submit(sleep_and_return, 0.05) for _ in range(10)]
     thread = executor._dispatcher
+    assert thread is not None
     del executor
     gc.collect()
     assert [future.result(TIME) for future in futures] == [0.05] * 10
