@@ -45,7 +45,8 @@ pub(crate) fn count(_path: String) -> Result<u64, String> {
 }
 
 pub(crate) fn end() {
-    if let Some(path) = dishrack::context::<String>() {
+    let path = dishrack::context::<String>();
+    if let Some(path) = path.filter(|path| !path.is_empty()) {
         std::fs::write(path, COUNT.load(Ordering::Relaxed).to_string()).unwrap();
     }
 }
