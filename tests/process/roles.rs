@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dishrack::{Blob, JoinableQueue, Restart, StartMethod, Supervisor};
+use dishrack::{Blob, Delivery, JoinableQueue, Restart, StartMethod, Supervisor};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -222,6 +222,32 @@ pub(crate) fn chapters_loop(queue: JoinableQueue<Work>) {
     }
 }
 
+/// Gets another item while it works on one, and keeps that until the next time, when it is settled
+/// in a thread of its own.
+pub(crate) fn get_within(_: Work) -> Result<(), String> {
+    static KEPT: Mutex<Option<Delivery<Work>>> = Mutex::new(None);
+    let queue = JoinableQueue::<Work>::current().ok_or("it works for none")?;
+    let got = queue.try_get().ok();
+    let before = std::mem::replace(&mut *KEPT.lock().unwrap(), got);
+    let settled = before.map(|before| std::thread::spawn(move || before.task_done()));
+    let settled = settled.map(|settling| settling.join().unwrap());
+    settled.unwrap_or(Ok(())).map_err(|error| error.to_string())
+}
+
+/// Gets three items, and settles them in threads of their own, the last one first.
+pub(crate) fn settle_in_reverse(queue: JoinableQueue<Work>) {
+    let mut held = Vec::new();
+    while let Ok(delivery) = queue.get() {
+        held.push(delivery);
+        if held.len() == 3 {
+            for delivery in held.drain(..).rev() {
+                let settling = std::thread::spawn(move || delivery.task_done());
+                settling.join().unwrap().unwrap();
+            }
+        }
+    }
+}
+
 /// Puts two items and ends its process without a word.
 pub(crate) fn put_and_exit(queue: JoinableQueue<Work>) {
     queue.put(&Work::Nothing).unwrap();
@@ -287,6 +313,8 @@ pub(crate) fn serve() {
         roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);
+        roles.worker(settle_in_reverse);
+        roles.handler(get_within);
         roles.worker(put_and_exit);
         roles.worker(put_for_ever);
         roles.worker(wait_in_join);
