@@ -328,6 +328,8 @@ pub(crate) fn serve() {
         roles.preload(|| LOADER.store(std::process::id(), Ordering::Relaxed));
         roles.handler(work);
         roles.handler(mirror);
+        roles.handler(sum_parts);
+        roles.worker(keep_parts);
         roles.handler_between(
             crate::submit::begin,
             crate::submit::count,

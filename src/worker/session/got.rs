@@ -1,5 +1,5 @@
-//! What a `get` of this worker process takes, and how that is acknowledged: by a store where all before
-//! it is settled, else by a record.
+//! The deliveries that a `get` of this worker process takes, and their acknowledgement: a store where all
+//! before it is settled, else a record.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

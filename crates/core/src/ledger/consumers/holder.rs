@@ -1,4 +1,4 @@
-//! What is known of one holder, and how it is counted. It does not know the others.
+//! One holder, and how it is counted. It does not know the others.
 
 use core::time::Duration;
 

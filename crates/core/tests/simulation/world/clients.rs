@@ -240,7 +240,8 @@ impl World {
                 self.coverage.puts_of_clients_refused += u64::from(is_full);
                 vec![Frame::Refused(number, refusal)]
             }
-            Reply::Joined(..) | Reply::State | Reply::Ahead => panic!("nobody asked for it"),
+            Reply::Joined(..) | Reply::State => panic!("nobody asked for it"),
+            Reply::Ahead => panic!("a client has nothing in advance"),
         };
         let client = &mut self.life.clients[index];
         frames.into_iter().for_each(|frame| client.push(frame));
