@@ -61,10 +61,6 @@ pub(crate) enum Plant {
     PartUnnoticed,
     /// The words of a client before its end are not heard after it.
     LastWordsUnheard,
-    /// A loop that is asked for what it has in advance gives back the item that it is at, too.
-    BegunGivenBack,
-    /// A loop is not told that what it asks for is on its way.
-    AheadUnanswered,
 }
 
 /// The bugs for a fleet.

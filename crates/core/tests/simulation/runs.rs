@@ -95,9 +95,6 @@ crate::trials! {
     an_item_charged_before_it_was_sent_is_caught => expect_caught_in_a_world(Plant::UnsentCharged),
     a_part_of_a_frame_that_is_not_noted_is_caught => expect_caught_in_a_world(Plant::PartUnnoticed),
     last_words_that_are_not_heard_are_caught => expect_caught_in_a_world(Plant::LastWordsUnheard),
-    a_begun_item_that_is_given_back_is_caught => expect_caught_in_a_world(Plant::BegunGivenBack),
-    a_request_that_is_left_unanswered_is_caught =>
-        expect_caught_in_a_world(Plant::AheadUnanswered),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.
