@@ -30,6 +30,8 @@ mod status;
 #[cfg(feature = "cli")]
 pub(crate) mod stream;
 mod target;
+#[cfg(feature = "cli")]
+pub(crate) mod unserved;
 mod unusable;
 
 use std::os::unix::net::UnixListener;
@@ -162,17 +164,6 @@ impl Control {
 /// there.
 fn hear_orders(name: &str, target: &Arc<dyn ControlTarget>) {
     target.obey_by(orders::obey(name, target));
-}
-
-/// Does the same for a queue that no socket serves.
-#[cfg(feature = "cli")]
-pub(crate) fn serve_orders<T, R>(name: &str, controlled: &Arc<Controlled<T, R>>)
-where
-    T: Serialize + DeserializeOwned + 'static,
-    R: 'static,
-{
-    let target: Arc<dyn ControlTarget> = Arc::clone(controlled) as _;
-    hear_orders(name, &target);
 }
 
 impl Drop for Control {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use self::orders::ObeyOrder;
-use self::orders::OrderDesk;
+use self::orders::OrderHandler;
 #[cfg(feature = "control")]
 pub(crate) use self::orders::OrderOutcome;
 use super::core::Core;
@@ -50,7 +50,7 @@ const LEAVE_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Channel {
     stream: Arc<dyn Stream>,
-    orders: Arc<OrderDesk>,
+    orders: Arc<OrderHandler>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -98,11 +98,11 @@ impl Broker {
             stream: Arc::clone(&stream),
         };
         let (begun, has_begun) = crossbeam_channel::bounded(1);
-        let orders = Arc::new(OrderDesk::new(&broker));
-        let desk = Arc::clone(&orders);
+        let orders = Arc::new(OrderHandler::new(&broker));
+        let handler = Arc::clone(&orders);
         let publish = move |post: &StreamContext| publisher::run(post, &calls);
         let fetch = move |post: &StreamContext| fetcher::run(post, &begun);
-        let obey = move |post: &StreamContext| orders::run(post, &desk, &has_begun);
+        let obey = move |post: &StreamContext| orders::run(post, &handler, &has_begun);
         let threads = vec![
             start("dishrack-tell", post.clone(), publish)?,
             start("dishrack-fetch", post.clone(), fetch)?,

@@ -16,7 +16,7 @@ use super::asking::{Asked, number, print};
 use super::exit_codes::{RunError, code};
 use super::screen::complain;
 use crate::control::client::NoAnswer;
-use crate::control::stream::{Obeyed, Patience, StreamClient};
+use crate::control::stream::{Obeyed, OrderTimes, StreamClient};
 use crate::observe::text::printable;
 
 #[derive(Debug, Args)]
@@ -256,7 +256,7 @@ fn whole(order: &RunOrder, told: &OrderWords) -> Result<u8, RunError> {
 const HEARING: Duration = Duration::from_secs(10);
 
 /// Waits for a supervisor as long as it lives, once it has heard of the order.
-const AS_LONG_AS_IT_LIVES: Patience = Patience {
+const AS_LONG_AS_IT_LIVES: OrderTimes = OrderTimes {
     hearing: HEARING,
     doing: None,
     ends: false,
@@ -336,11 +336,11 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
 /// Stops all supervisors of a stream, and waits until each has left it.
 fn stop_all(client: &StreamClient, command: &StopRun) -> Result<u8, RunError> {
     let body = json!({"now": command.now}).to_string();
-    let patience = Patience {
+    let times = OrderTimes {
         ends: true,
         ..AS_LONG_AS_IT_LIVES
     };
-    let obeyed = client.order("stop", &body, None, patience)?;
+    let obeyed = client.order("stop", &body, None, times)?;
     let told = OrderWords {
         verb: "stop",
         answer: json!({"stopped": true}),

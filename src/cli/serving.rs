@@ -17,7 +17,8 @@ use super::stop::Stop;
 use super::work::Work;
 use super::workload::Workload;
 use super::{screen, served};
-use crate::control::{Reserved, Unusable, serve_orders};
+use crate::control::unserved::hear_orders_of;
+use crate::control::{Reserved, Unusable};
 use crate::sys::threads::spawn;
 use crate::{Control, Controlled, JoinableQueue, Supervisor};
 
@@ -120,7 +121,7 @@ where
         Some(reserved) => {
             served::keep(Control::serve_reserved(reserved, Arc::clone(controlled))?);
         }
-        None => serve_orders(&name(&config.control), controlled),
+        None => hear_orders_of(&name(&config.control), controlled),
     }
     tell_ready(config);
     Ok(())

@@ -1,5 +1,5 @@
-//! What is ordered of all supervisors of a stream, carried out by this one: the same as what its own
-//! socket takes. It does not know how orders come.
+//! Carries out what is ordered of all supervisors of a stream: the same as what this one's own socket
+//! takes. It does not know how orders come.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a run answers of its items, asked of a stream that several supervisors share: from the stream's
+//! Answers for a stream that several supervisors share as a run answers of its items: from the stream's
 //! own records, in the same form. It does not know the server, and is no supervisor.
 
 use std::cell::OnceCell;
@@ -34,14 +34,14 @@ pub(crate) struct StreamClient {
     stream: Arc<dyn Stream>,
     lease: Duration,
     name_item: NameOnStream,
-    /// What supervisors have said of the items that they have, once they were asked.
+    /// The words of supervisors on the items that they have, once they were asked.
     held: OnceCell<HeldItems>,
 }
 
-/// What supervisors say of items that they have, by number.
+/// The words of supervisors on items that they have, by number.
 type HeldItems = BTreeMap<u64, HeldItem>;
 
-/// What a supervisor says of an item that it has.
+/// A supervisor's word on an item that it has.
 #[derive(Debug, Clone, Deserialize)]
 struct HeldItem {
     number: u64,
@@ -59,7 +59,7 @@ struct HeldBy {
 }
 
 /// Supervisors are asked of what they know in this time; what is shown without it is less exact.
-const ASKED: Patience = Patience {
+const ASKED: OrderTimes = OrderTimes {
     hearing: Duration::from_secs(2),
     doing: Some(Duration::from_secs(2)),
     ends: false,
@@ -350,10 +350,10 @@ impl StreamClient {
     }
 }
 
-/// What has come of an order to supervisors.
+/// The result of an order to supervisors.
 #[derive(Debug, Default)]
 pub(crate) struct Obeyed {
-    /// What each that has done it has said.
+    /// The answers of those that have done it.
     pub(crate) done: Vec<(String, Value)>,
     /// Those that will not do it, and why.
     pub(crate) refused: Vec<(String, String)>,
@@ -363,9 +363,9 @@ pub(crate) struct Obeyed {
     pub(crate) lost: Vec<String>,
 }
 
-/// How long one is waited for.
+/// The times for which one is waited for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct OrderTimes {
     /// Until it says that it has heard of the order.
     pub(crate) hearing: Duration,
     /// Until it has done it; `None` for as long as it lives.
@@ -375,15 +375,15 @@ pub(crate) struct Patience {
 }
 
 /// Supervisors that have not done what was ordered.
-struct Waiting {
+struct UnansweredOrder {
     began: Instant,
-    patience: Patience,
+    times: OrderTimes,
     /// True for those that have heard of it.
     names: BTreeMap<String, bool>,
     obeyed: Obeyed,
 }
 
-impl Waiting {
+impl UnansweredOrder {
     fn handle(&mut self, answer: OrderAnswer) {
         let Some(has_heard) = self.names.get_mut(&answer.by) else {
             return;
@@ -392,7 +392,7 @@ impl Waiting {
         match answer.stage {
             OrderStage::Heard => return,
             // Its answer comes before its end.
-            OrderStage::Done(_) if self.patience.ends => return,
+            OrderStage::Done(_) if self.times.ends => return,
             OrderStage::Done(said) => {
                 let said = serde_json::from_str(&said).unwrap_or_default();
                 self.obeyed.done.push((answer.by.clone(), said));
@@ -404,16 +404,16 @@ impl Waiting {
 
     /// Looks at who is still there.
     fn look(&mut self, status: &Status) {
-        let Waiting {
+        let UnansweredOrder {
             names,
             obeyed,
-            patience,
+            times,
             ..
         } = self;
         names.retain(|name, has_heard| {
             match status.supervisors.iter().find(|one| one.name == *name) {
                 Some(one) if !status.is_lost(one) => return true,
-                None if patience.ends && *has_heard => {
+                None if times.ends && *has_heard => {
                     let said = json!({"stopped": true});
                     obeyed.done.push((name.clone(), said));
                 }
@@ -427,7 +427,7 @@ impl Waiting {
     /// there may be others.
     fn give_up(&mut self) -> Duration {
         let waited = self.began.elapsed();
-        let Patience { hearing, doing, .. } = self.patience;
+        let OrderTimes { hearing, doing, .. } = self.times;
         let bound = |has_heard: bool| if has_heard { doing } else { Some(hearing) };
         let obeyed = &mut self.obeyed;
         self.names.retain(|name, has_heard| {
@@ -448,18 +448,18 @@ impl Waiting {
 
 impl StreamClient {
     /// Orders something of all supervisors that live, or of this one of them, and waits until each has
-    /// done it, or is gone, or lost, or has no patience left.
+    /// done it, or is gone, or lost, or has no times left.
     pub(crate) fn order(
         &self,
         verb: &str,
         body: &str,
         only: Option<&str>,
-        patience: Patience,
+        times: OrderTimes,
     ) -> Result<Obeyed, NoAnswer> {
         let ordered = self.stream.order(verb, body, only).map_err(failed)?;
-        let mut waiting = Waiting {
+        let mut waiting = UnansweredOrder {
             began: Instant::now(),
-            patience,
+            times,
             names: ordered.told.into_iter().map(|name| (name, false)).collect(),
             obeyed: Obeyed::default(),
         };

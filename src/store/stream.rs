@@ -247,7 +247,7 @@ pub(crate) struct Ordered {
     pub(crate) moment: Moment,
 }
 
-/// How far a supervisor is with an order.
+/// The stage that a supervisor has reached with an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OrderStage {
     /// It has it, and is at it.

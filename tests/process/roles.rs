@@ -335,8 +335,6 @@ pub(crate) fn serve() {
             crate::submit::count,
             crate::submit::end,
         );
-        roles.handler(sum_parts);
-        roles.worker(keep_parts);
         roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);

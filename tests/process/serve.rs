@@ -341,6 +341,8 @@ fn the_log_of_a_detached_server_is_bounded() {
     let place = Place::new();
     ask(&place, &["add", "--start", "--", "true"]);
     let server = detached(&place);
+    // One worker, so that they fail in their order.
+    ask(&place, &["scale", "1"]);
     let name = "x".repeat(4000);
     let command = |n: u64| json!({"command": ["false"], "name": format!("{n} {name}")});
     let lines: Vec<String> = (0..ITEMS).map(|n| command(n).to_string()).collect();

@@ -22,7 +22,7 @@ const ORDERS_MAX: usize = 16;
 /// The time between two looks whether the queue is still there.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What has come of an order, or what will, beside the answer to it: something to do after that.
+/// The result of an order, or the result to come, beside the answer to it: something to do after that.
 pub(crate) struct OrderOutcome {
     pub(crate) answer: Result<String, String>,
     pub(crate) then: Option<Box<dyn FnOnce() + Send>>,
@@ -40,21 +40,21 @@ impl fmt::Debug for OrderOutcome {
 pub(crate) type ObeyOrder = Arc<dyn Fn(&str, &str) -> OrderOutcome + Send + Sync>;
 
 /// Where orders are carried out.
-pub(super) struct OrderDesk {
+pub(super) struct OrderHandler {
     broker: Weak<Broker>,
     obey: Mutex<Option<ObeyOrder>>,
     under_way: AtomicUsize,
 }
 
-impl fmt::Debug for OrderDesk {
+impl fmt::Debug for OrderHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrderDesk").finish_non_exhaustive()
+        f.debug_struct("OrderHandler").finish_non_exhaustive()
     }
 }
 
-impl OrderDesk {
+impl OrderHandler {
     pub(super) fn new(broker: &Arc<Broker>) -> Self {
-        OrderDesk {
+        OrderHandler {
             broker: Arc::downgrade(broker),
             obey: Mutex::default(),
             under_way: AtomicUsize::new(0),
@@ -96,7 +96,7 @@ impl OrderDesk {
 }
 
 /// Waits for orders until the stream is left. `has_begun`: the supervisor is known to others.
-pub(super) fn run(post: &StreamContext, desk: &Arc<OrderDesk>, has_begun: &Receiver<()>) {
+pub(super) fn run(post: &StreamContext, handler: &Arc<OrderHandler>, has_begun: &Receiver<()>) {
     if has_begun.recv().is_err() {
         return;
     }
@@ -108,7 +108,7 @@ pub(super) fn run(post: &StreamContext, desk: &Arc<OrderDesk>, has_begun: &Recei
             Ok((orders, place)) => {
                 last = place;
                 for order in orders {
-                    hear(post, desk, order);
+                    hear(post, handler, order);
                 }
             }
             Err(why) => return post.break_off(why),
@@ -116,7 +116,7 @@ pub(super) fn run(post: &StreamContext, desk: &Arc<OrderDesk>, has_begun: &Recei
     }
 }
 
-fn hear(post: &StreamContext, desk: &Arc<OrderDesk>, order: StreamOrder) {
+fn hear(post: &StreamContext, handler: &Arc<OrderHandler>, order: StreamOrder) {
     match &*order.verb {
         "cancel" => return post.with(|core| core.dispatcher.call_fetcher()),
         "pause" | "resume" => {
@@ -128,13 +128,13 @@ fn hear(post: &StreamContext, desk: &Arc<OrderDesk>, order: StreamOrder) {
         }
         _ => {}
     }
-    if desk.under_way.fetch_add(1, Ordering::AcqRel) >= ORDERS_MAX {
-        desk.under_way.fetch_sub(1, Ordering::AcqRel);
+    if handler.under_way.fetch_add(1, Ordering::AcqRel) >= ORDERS_MAX {
+        handler.under_way.fetch_sub(1, Ordering::AcqRel);
         let why = "it is at too many orders already; try again later";
         let _ = post.stream.answer(&order, &OrderStage::Refused(why.into()));
         return;
     }
-    let (stream, own) = (Arc::clone(&post.stream), Arc::clone(desk));
+    let (stream, own) = (Arc::clone(&post.stream), Arc::clone(handler));
     let refused = (Arc::clone(&post.stream), order.clone());
     let carry_out = move || {
         // Who asked may be gone, and answers that cannot be told are nobody's loss.
@@ -151,7 +151,7 @@ fn hear(post: &StreamContext, desk: &Arc<OrderDesk>, order: StreamOrder) {
         }
     };
     if let Err(why) = spawn("order", carry_out) {
-        desk.under_way.fetch_sub(1, Ordering::AcqRel);
+        handler.under_way.fetch_sub(1, Ordering::AcqRel);
         let (stream, order) = refused;
         let _ = stream.answer(&order, &OrderStage::Refused(why.to_string()));
     }

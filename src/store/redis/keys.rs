@@ -17,13 +17,13 @@ pub(crate) struct Keys {
     pub(super) results: String,
     /// The last calls of this client, so that they can be made again.
     pub(super) memo: String,
-    /// What is ordered of supervisors.
+    /// The orders to supervisors.
     pub(super) orders: String,
     /// Entries whose end is waited for, and those on which nobody is to work any more.
     pub(super) marked: String,
     /// The results for a `map` of this process.
     pub(super) replies: String,
-    /// What supervisors answer to the orders of a client begins so.
+    /// The beginning of the names of answers to a client's orders.
     pub(super) answers: String,
 }
 
