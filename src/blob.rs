@@ -1,11 +1,15 @@
 //! Bytes as part of an item, which a worker process reads where they lie.
 
+mod parts;
+
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use self::parts::Parts;
 use crate::handler::lending::{self, Borrowed};
 
 /// Bytes as an item, or as part of one.
@@ -34,15 +38,25 @@ pub struct Blob(BlobBytes);
 #[derive(Clone)]
 enum BlobBytes {
     Own(Vec<u8>),
+    /// Those of something else.
+    Held(Arc<dyn AsRef<[u8]> + Send + Sync>),
     Lent(Borrowed),
 }
 
 impl Blob {
-    /// Returns the bytes as a vector, copied if they lie in shared memory.
+    /// Makes one of bytes that something else holds, which are not copied before the blob is put.
+    /// They must not change meanwhile: `owner` shows the same ones whenever it is asked.
+    #[must_use]
+    pub fn of(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Blob(BlobBytes::Held(Arc::new(owner)))
+    }
+
+    /// Returns the bytes as a vector, copied if they are not the blob's own.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
             BlobBytes::Own(bytes) => bytes,
+            BlobBytes::Held(owner) => (*owner).as_ref().to_vec(),
             BlobBytes::Lent(part) => part.to_vec(),
         }
     }
@@ -60,6 +74,7 @@ impl Deref for Blob {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             BlobBytes::Own(bytes) => bytes,
+            BlobBytes::Held(owner) => (**owner).as_ref(),
             BlobBytes::Lent(part) => part,
         }
     }

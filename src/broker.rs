@@ -66,6 +66,7 @@ pub(crate) use crate::payload::envelope::{Envelope, MailboxKey, ReplyTo};
 use crate::protocol::scoreboard::Scoreboard;
 use crate::store::{Storage, Store, StoreError};
 pub(crate) use crate::sys::clock::Deadline;
+use crate::sys::clock::RECALL;
 use dishrack_core::ledger::{
     Blame, Counts, Credit, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Options, Outcome,
     Recovered, Refusal, Started, Token,
@@ -198,7 +199,7 @@ impl Broker {
         let is_alone = self.has_inline() && current::holds(self);
         let mut core = self.lock();
         let mut is_over = is_alone || matches!(deadline, Deadline::None);
-        let mut query = None;
+        let (mut query, mut recall) = (None, None);
         loop {
             if current::is_to_end() {
                 return Err(Refusal::Closed.into());
@@ -209,22 +210,29 @@ impl Broker {
             if let Some(end) = core.end_of_gets() {
                 return Err(end);
             }
-            if is_over && core.was_searched_for(&mut query) {
+            let is_recalling = is_over && !is_alone && is_recalling(&mut core, &mut recall);
+            if is_over && !is_recalling && core.was_searched_for(&mut query) {
                 let refusal = match is_alone {
                     true => Refusal::Closed,
                     false => Refusal::Empty,
                 };
                 return Err(refusal.into());
             }
-            let deadline = if is_over { Deadline::Forever } else { deadline };
+            let deadline = match recall {
+                Some(until) if is_recalling => Deadline::Until(until),
+                _ if is_over => Deadline::Forever,
+                _ => deadline,
+            };
             core.getter_waits(true);
             let leaves = query.filter(|_| is_over);
             if let Some(query) = leaves {
                 core.dispatcher.local_leaves(query);
             }
+            core.recallers += usize::from(is_recalling);
             let (guard, is_late) = sleep(&self.monitor.doorbells.items, core, deadline);
             is_over |= is_late;
             core = guard;
+            core.recallers -= usize::from(is_recalling);
             if leaves.is_none_or(|query| core.dispatcher.local_stays(query)) {
                 core.getter_waits(false);
             }
@@ -424,7 +432,7 @@ impl Broker {
     pub(crate) fn name_of_started(&self, holder: HolderId, started: Started) -> Option<String> {
         let core = self.lock();
         let find = |ordinal| core.dispatcher.ledger.handed_as(holder, ordinal);
-        let handed: Handed = find(started.current).or_else(|| find(started.taken))?;
+        let handed: Handed = find(started.current).or_else(|| find(started.begun))?;
         core.name_of(handed.token)
     }
 
@@ -533,4 +541,10 @@ impl Drop for Broker {
             let _ = store.close();
         }
     }
+}
+
+/// Returns `true` as long as a `get` that finds nothing waits for what loops give back.
+fn is_recalling(core: &mut Core, until: &mut Option<Instant>) -> bool {
+    let until = *until.get_or_insert_with(|| Instant::now() + RECALL);
+    Instant::now() < until && core.recall_ahead()
 }

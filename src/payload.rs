@@ -11,7 +11,7 @@ pub(crate) mod reason;
 pub(crate) mod segment;
 
 use std::any::type_name;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -147,6 +147,17 @@ pub(crate) fn serialize<T: Serialize + ?Sized>(
     with_writer(|writer| serialize_into(item, may_share, writer))
 }
 
+thread_local! {
+    /// The number of bytes that the item which is being serialized will have, if it says so.
+    static EXPECTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Notes that the item which this thread serializes just now, or the part of it that follows, will
+/// have about so many bytes: then it is written in one place at once.
+pub(crate) fn expect_bytes(bytes: usize) {
+    EXPECTED.set(bytes);
+}
+
 /// Lends this thread's writer of small payloads, with nothing begun.
 fn with_writer<R>(write: impl FnOnce(&mut BlockWriter) -> R) -> R {
     thread_local! {
@@ -168,6 +179,7 @@ fn serialize_into<T: Serialize + ?Sized>(
     small: &mut BlockWriter,
 ) -> Result<Payload, NotSerialized> {
     let mut lack = None;
+    EXPECTED.set(0);
     let writer = PayloadWriter {
         small,
         large: None,
@@ -220,7 +232,8 @@ impl PayloadWriter<'_> {
     /// Moves what was written so far, and what follows, into shared memory.
     #[cold]
     fn enlarge(&mut self, more: usize) -> postcard::Result<()> {
-        let large = PartWriter::with_capacity(self.small.len() + more);
+        let least = self.small.len() + more;
+        let large = PartWriter::with_capacity(EXPECTED.take().max(least));
         let large = large.and_then(|large| large.with(self.small.written()));
         self.large = Some(self.noted(large)?);
         Ok(())

@@ -241,7 +241,7 @@ def callers():
     getters = [
         ("dishrack", "get and task_done, one thread", 1, 1_000_000),
         ("dishrack-many", "get_many and task_done_many, one thread", 1, 1_000_000),
-        ("dishrack-loop", "get and task_done, worker processes", 2, 100_000),
+        ("dishrack-loop", "get and task_done, worker processes", 2, 1_000_000),
         ("dishrack-loop-many", "get_many and task_done_many, worker processes", 2, 1_000_000),
     ]
     for name, label, workers, items in getters:
@@ -254,6 +254,7 @@ def round_trip():
         options = dict(items=5000 if gap_us == 0 else 2000, gap_us=gap_us)
         contenders = [
             ("dishrack", "dishrack", "rust", None),
+            ("dishrack-loop", "dishrack, a loop of get and task_done", "rust", None),
             ("dishrack-threads", "dishrack, threads", "rust", None),
             ("crossbeam", "threads and a pair of crossbeam-channels", "rust", None),
             ("joinable-queue", "multiprocessing.JoinableQueue", "python", "joinable.py"),
@@ -269,6 +270,7 @@ def round_trip():
 def large(workers):
     contenders = [
         ("dishrack", "dishrack", "rust", None, 1000),
+        ("dishrack-loop", "dishrack, loops of get and task_done", "rust", None, 1000),
         ("dishrack-threads", "dishrack, threads", "rust", None, 2000),
         ("joinable-queue", "multiprocessing.JoinableQueue", "python", "joinable.py", 500),
         ("ipc-channel", "raw ipc-channel, inline", "rust", None, 500),

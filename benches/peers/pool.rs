@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use dishrack::{Builder, JoinableQueue, Supervisor};
 
+use crate::callers::loop_of_one;
 use crate::item::{Item, Maker, look};
+use crate::order::Order;
 
 /// The number of items that are done before a measurement begins.
 const WARMING: usize = 1000;
@@ -30,6 +32,14 @@ impl Warm {
         Warm::on(JoinableQueue::bounded(bound), how, workers, maker)
     }
 
+    /// Does the same with workers that get and acknowledge by themselves.
+    pub(crate) fn of_loops(order: &Order, maker: &Maker) -> Self {
+        let queue = JoinableQueue::bounded(order.bound);
+        let how = Supervisor::builder().processes(order.workers);
+        let pool = how.worker(&queue, loop_of_one).expect("workers start");
+        Warm::begin(queue, pool, order.workers, maker)
+    }
+
     /// Does the same with a queue that exists already, and has had no items.
     pub(crate) fn on(
         queue: JoinableQueue<Item>,
@@ -38,6 +48,15 @@ impl Warm {
         maker: &Maker,
     ) -> Self {
         let pool = how.handler(&queue, look).expect("workers start");
+        Warm::begin(queue, pool, workers, maker)
+    }
+
+    fn begin(
+        queue: JoinableQueue<Item>,
+        pool: Supervisor<Item, ()>,
+        workers: usize,
+        maker: &Maker,
+    ) -> Self {
         await_ready(&pool, workers);
         let mut warm = Warm {
             queue,

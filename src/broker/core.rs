@@ -50,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) restarts: u64,
     /// Threads asleep in `put`.
     pub(super) putters: usize,
+    /// Threads asleep until loops have given back what they have in advance.
+    pub(super) recallers: usize,
     /// Threads asleep in `join`.
     pub(super) joiners: usize,
     /// Threads that wait until their puts are durable.
@@ -145,6 +147,7 @@ impl Core {
             storage,
             restarts: 0,
             putters: 0,
+            recallers: 0,
             joiners: 0,
             syncers: 0,
             store_failure: None,
@@ -203,11 +206,33 @@ impl Core {
     }
 
     /// Checks that an item of this size is accepted now.
-    pub(super) fn check_put(&self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
+    pub(super) fn check_put(&mut self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
         self.check_size(bytes)?;
+        self.look_for_room();
         match self.dispatcher.refusal(is_beyond_bound) {
             Some(refusal) => Err(self.kind_of(refusal)),
             None => Ok(()),
+        }
+    }
+
+    /// Looks whether there is room by now, if there seems to be none: what a loop takes of the items
+    /// that it has in advance it says only on its scoreboard.
+    pub(super) fn look_for_room(&mut self) {
+        if !self.dispatcher.ledger.has_room() {
+            self.note_begun_by_all();
+        }
+    }
+
+    /// Notes what all loops have begun by now.
+    pub(super) fn note_begun_by_all(&mut self) {
+        if !self.dispatcher.ledger.has_prefetched() {
+            return;
+        }
+        for (holder, attachment) in &self.attachments {
+            if let Some(uplink) = &attachment.uplink {
+                let begun = uplink.ring_pair.board().begun();
+                self.dispatcher.ledger.handle_begun(holder, begun);
+            }
         }
     }
 
@@ -256,6 +281,17 @@ impl Core {
         Some(LocalDelivery::new(&handed, &envelope.body, true))
     }
 
+    /// Asks loops for what they have in advance, for a `get` that does not wait and finds nothing.
+    /// Returns `true` if there may be something.
+    pub(super) fn recall_ahead(&mut self) -> bool {
+        self.note_begun_by_all();
+        if self.dispatcher.shared.is_some() || !self.dispatcher.ledger.handle_nothing_left() {
+            return false;
+        }
+        self.pump();
+        true
+    }
+
     pub(super) fn end_of_gets(&self) -> Option<Kind> {
         let end = self.dispatcher.end_of_gets()?;
         Some(self.kind_of(end))
@@ -287,7 +323,8 @@ impl Core {
 
     /// Returns the number of items that no holder has taken, `true` if there is no room, and `true`
     /// if the queue is closed.
-    pub(super) fn state(&self) -> (usize, bool, bool) {
+    pub(super) fn state(&mut self) -> (usize, bool, bool) {
+        self.note_begun_by_all();
         let ledger = &self.dispatcher.ledger;
         let (elsewhere, is_full) = match &self.dispatcher.shared {
             None => (0, !ledger.has_room()),

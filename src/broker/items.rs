@@ -15,7 +15,7 @@ use super::{Broker, Deadline, Envelope};
 use crate::error::Kind;
 use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
 use crate::store::StoredLetter;
-use dishrack_core::ledger::{FoundItem, HeldDelivery, ItemId, Place, PlaceKind};
+use dishrack_core::ledger::{FoundItem, ItemId, Place, PlaceKind, Token};
 
 /// The greatest number of items that are looked for in one go.
 const PAGE_MAX: usize = 1000;
@@ -229,22 +229,22 @@ impl Core {
             }
             Place::Held(held) => {
                 info.state = ItemState::Running;
-                let begun = |one: &HeldDelivery| {
-                    let begun = self.begun_by(one.token.holder());
-                    begun.is_none_or(|begun| one.is_begun(begun))
+                let is_begun = |one: &Token| {
+                    let begun = self.begun_by(one.holder());
+                    begun.is_none_or(|begun| one.ordinal() <= begun)
                 };
-                info.attempts = failed.saturating_add(u32::from(held.iter().any(begun)));
-                info.holders = held.iter().map(|one| self.holder_of(one)).collect();
+                info.attempts = failed.saturating_add(u32::from(held.iter().any(is_begun)));
+                info.holders = held.iter().map(|one| self.holder_of(*one)).collect();
             }
         }
         info
     }
 
-    fn holder_of(&self, held: &HeldDelivery) -> ItemHolder {
-        let holder = held.token.holder();
+    fn holder_of(&self, held: Token) -> ItemHolder {
+        let holder = held.holder();
         let attachment = self.attachments.get(holder);
         let board = attachment.and_then(|attachment| attachment.board());
-        let board = board.filter(|board| board.read().current == held.token.ordinal());
+        let board = board.filter(|board| board.read().current == held.ordinal());
         let since = board.and_then(|board| moment(self.emitter.unix_of_ns(board.progress().0)));
         match attachment {
             Some(attachment) => ItemHolder {

@@ -13,7 +13,7 @@ use super::monitor::sleep;
 use super::{Broker, Deadline};
 use crate::error::Kind;
 use crate::fail;
-use dishrack_core::ledger::{HolderId, Started};
+use dishrack_core::ledger::HolderId;
 
 /// The time between two looks at the scoreboards.
 const LOOK: Duration = Duration::from_millis(1);
@@ -76,14 +76,10 @@ impl Core {
         undecided.map(|(holder, _)| holder).collect()
     }
 
-    /// Returns the last deliveries that a worker has ever begun: in a handler, and by a `get`.
-    /// `None` if it has no scoreboard: then it has begun all that it has.
-    pub(super) fn begun_by(&self, holder: HolderId) -> Option<Started> {
-        let board = self.attachments.get(holder)?.board()?;
-        Some(Started {
-            current: board.begun(),
-            taken: board.read().taken,
-        })
+    /// Returns the last delivery that a worker has ever begun. `None` if it has no scoreboard: then
+    /// it has begun all that it has.
+    pub(super) fn begun_by(&self, holder: HolderId) -> Option<u64> {
+        Some(self.attachments.get(holder)?.board()?.begun())
     }
 
     fn names_of(&self, holders: &[HolderId]) -> Vec<Arc<str>> {

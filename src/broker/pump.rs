@@ -2,7 +2,9 @@
 
 use std::task::Waker;
 
+use super::attachment::Attachment;
 use super::core::Core;
+use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
@@ -82,22 +84,8 @@ impl Core {
         self.awaits_locals |= attachment.local.is_some();
         let mut failed = Vec::new();
         let mut deliver = |handed: &Handed, envelope: &mut Envelope| {
-            fail::point("deliver: chosen");
-            if handed.is_copy() {
-                fail::point("copy: handed out");
-            }
-            let is_awaited = wants_items
-                || envelope.reply().is_some()
-                || envelope.is_sent()
-                // The others are stopped as soon as it is done, or its result is compared.
-                || handed.is_copy();
-            let shared = match attachment.uplink.is_some() {
-                true => envelope.body.share(),
-                false => Ok(()),
-            };
-            match shared {
-                Ok(()) => attachment.link.deliver(handed, &envelope.body, is_awaited),
-                Err(lack) => failed.push((handed.token, lack)),
+            if let Err(lack) = bring(attachment, handed, envelope, wants_items) {
+                failed.push((handed.token, lack));
             }
         };
         if let Some(envelope) = self.dispatcher.ledger.payload_mut(handed.token) {
@@ -107,6 +95,24 @@ impl Core {
         for (token, lack) in failed {
             self.fail_undeliverable(token, lack);
         }
+    }
+
+    /// Brings deliveries to a worker that waits for them. Returns `false` if none can be brought.
+    pub(super) fn bring_all(&mut self, items: &[Handed]) -> bool {
+        let wants_items = self.emitter.wants_items();
+        let mut is_any = false;
+        for handed in items {
+            let envelope = self.dispatcher.ledger.payload_mut(handed.token);
+            let attachment = self.attachments.get_mut(handed.holder);
+            let (Some(envelope), Some(attachment)) = (envelope, attachment) else {
+                continue;
+            };
+            match bring(attachment, handed, envelope, wants_items) {
+                Ok(()) => is_any = true,
+                Err(lack) => self.fail_undeliverable(handed.token, lack),
+            }
+        }
+        is_any
     }
 
     /// Wakes the threads that have something to do now.
@@ -145,9 +151,10 @@ impl Core {
             return;
         }
         let waiting = self.dispatcher.ledger.ready();
+        let is_over = self.recallers > 0 && !self.dispatcher.ledger.is_any_loop_ahead();
         if waiting == 1 && self.wakers.is_empty() {
             self.doorbells.items.notify_one();
-        } else if waiting > 0 || self.end_of_gets().is_some() {
+        } else if waiting > 0 || is_over || self.end_of_gets().is_some() {
             self.doorbells.items.notify_all();
             self.wakers.values().for_each(Waker::wake_by_ref);
         }
@@ -185,4 +192,31 @@ impl Core {
     pub(super) fn is_awaited(&self) -> bool {
         self.joiners > 0 || !self.traffic.replies.is_empty()
     }
+}
+
+/// Brings a delivery to its worker.
+///
+/// # Errors
+/// The reason for which the worker cannot read its payload.
+fn bring(
+    attachment: &mut Attachment,
+    handed: &Handed,
+    envelope: &mut Envelope,
+    wants_items: bool,
+) -> Result<(), NoSharedMemory> {
+    fail::point("deliver: chosen");
+    if handed.is_copy() {
+        fail::point("copy: handed out");
+    }
+    let is_awaited = wants_items
+        || envelope.reply().is_some()
+        || envelope.is_sent()
+        // The others are stopped as soon as it is done, or its result is compared.
+        || handed.is_copy();
+    if attachment.uplink.is_some() {
+        envelope.body.share()?;
+    }
+    let link = &mut attachment.link;
+    link.deliver(handed, &envelope.body, is_awaited);
+    Ok(())
 }

@@ -31,6 +31,10 @@ impl Core {
             return Ok(());
         };
         let result = self.read_all(holder, &mut uplink);
+        let ledger = &mut self.dispatcher.ledger;
+        if !ledger.is_handler(holder) {
+            ledger.handle_begun(holder, uplink.ring_pair.board().begun());
+        }
         if let Some(attachment) = self.attachments.get_mut(holder) {
             attachment.uplink = Some(uplink);
             attachment.link.has_made_room();
@@ -256,6 +260,9 @@ impl Core {
             let bytes = uplink.find(body)?;
             self.receive_put(request, Payload::received(&bytes, true), wait);
         } else {
+            // What it has begun it stored before it asked.
+            let begun = uplink.ring_pair.board().begun();
+            self.dispatcher.ledger.handle_begun(holder, begun);
             self.receive_question(request, ask);
         }
         Ok(())
@@ -266,6 +273,7 @@ impl Core {
         match self.storage.limit_size(body.len()) {
             Ok(()) => {
                 let waits = wait == Wait::UntilCancelled;
+                self.look_for_room();
                 self.dispatcher.ask_put(request, Envelope::of(body), waits);
             }
             Err(refusal) => self.refuse(request, refusal),
@@ -279,6 +287,9 @@ impl Core {
             // It has an item, and is handled apart.
             Ask::Put { .. } => {}
             Ask::Get { wait, at_most } => {
+                if wait == Wait::No {
+                    self.note_begun_by_all();
+                }
                 // More would be too much for one go.
                 let at_most = at_most.min(RUN_ITEMS) as usize;
                 self.dispatcher.ask_get(request, at_most, waits(wait));
@@ -306,60 +317,62 @@ impl Core {
                 }
             }
             Reply::Items(items) => return self.hand_over(request, items),
+            Reply::Ahead => Answer::Delivered,
         };
         self.send_answer(request, answer);
     }
 
-    /// Answers with items. The attempt of one that cannot be brought to the worker has failed; if that
-    /// is so with all of them, the worker goes on waiting.
-    fn hand_over(&mut self, request: Request, mut items: Vec<Handed>) {
-        items.retain(|handed| self.is_within_reach(handed));
-        if self.emitter.wants_items() && self.dispatcher.is_client(request.holder) {
+    /// Answers with items. The attempt of one that cannot be brought to the other process has failed; if
+    /// that is so with all of them, it goes on waiting.
+    fn hand_over(&mut self, request: Request, items: Vec<Handed>) {
+        let is_any = match self.dispatcher.is_client(request.holder) {
+            true => self.answer_client(request, items),
+            false => self.bring_all(&items),
+        };
+        if !is_any {
+            self.dispatcher.ask_get(request, 1, true);
+        } else if !self.dispatcher.is_client(request.holder) {
+            self.send_answer(request, Answer::Delivered);
+        }
+    }
+
+    /// Answers a client. Returns `false` if none of the items can be brought to it.
+    fn answer_client(&mut self, request: Request, mut items: Vec<Handed>) -> bool {
+        items.retain(|handed| self.fits_a_connection(handed));
+        if self.emitter.wants_items() {
             // A worker says itself when it begins.
             let tokens = items.iter().map(|handed| handed.token);
             tokens.for_each(|token| self.report_started(token, None));
         }
-        let Some(attachment) = self.attachments.get_mut(request.holder) else {
-            return;
-        };
         let Some(last) = items.last().map(|handed| handed.ordinal) else {
-            self.dispatcher.ask_get(request, 1, true);
-            return;
-        };
-        for handed in &items {
-            if let Some(envelope) = self.dispatcher.ledger.payload(handed.token) {
-                let is_last = handed.ordinal == last;
-                let link = &mut attachment.link;
-                link.answer_item(request.number, handed, &envelope.body, is_last);
-            }
-        }
-        self.unsent.push_back(request.holder);
-    }
-
-    /// Makes sure that the other process can read this delivery's payload. If that cannot be done, the
-    /// attempt has failed.
-    fn is_within_reach(&mut self, handed: &Handed) -> bool {
-        let is_client = self.dispatcher.is_client(handed.holder);
-        let attachment = self.attachments.get(handed.holder);
-        let bytes_max = attachment.map_or(0, |attachment| attachment.link.body_bytes_max());
-        let Some(envelope) = self.dispatcher.ledger.payload_mut(handed.token) else {
             return false;
         };
-        let reached = match is_client {
-            true if envelope.body.len() > bytes_max => Err(NoSharedMemory(format!(
-                "it has {} bytes, and a connection takes {bytes_max} at most",
-                envelope.body.len()
-            ))),
-            true => Ok(()),
-            false => envelope.body.share(),
-        };
-        match reached {
-            Ok(()) => true,
-            Err(lack) => {
-                self.fail_undeliverable(handed.token, lack);
-                false
+        if let Some(attachment) = self.attachments.get_mut(request.holder) {
+            for handed in &items {
+                if let Some(envelope) = self.dispatcher.ledger.payload(handed.token) {
+                    let is_last = handed.ordinal == last;
+                    let link = &mut attachment.link;
+                    link.answer_item(request.number, handed, &envelope.body, is_last);
+                }
             }
+            self.unsent.push_back(request.holder);
         }
+        true
+    }
+
+    /// Makes sure that this delivery's payload may go by a connection. If not, the attempt has failed.
+    fn fits_a_connection(&mut self, handed: &Handed) -> bool {
+        let attachment = self.attachments.get(handed.holder);
+        let bytes_max = attachment.map_or(0, |attachment| attachment.link.body_bytes_max());
+        let Some(envelope) = self.dispatcher.ledger.payload(handed.token) else {
+            return false;
+        };
+        let bytes = envelope.body.len();
+        if bytes > bytes_max {
+            let lack = format!("it has {bytes} bytes, and a connection takes {bytes_max} at most");
+            self.fail_undeliverable(handed.token, NoSharedMemory(lack));
+        }
+        bytes <= bytes_max
     }
 
     pub(super) fn refuse(&mut self, request: Request, refusal: Refusal) {

@@ -85,13 +85,6 @@ impl ProcessLink {
         self.overflow.push_back(bytes);
     }
 
-    fn body_of<'a>(&mut self, payload: &'a Payload) -> Body<'a> {
-        match payload {
-            Payload::Empty | Payload::Heap(_) => Body::Inline(payload),
-            Payload::Shared(part) => self.segments.body_of(part),
-        }
-    }
-
     /// Moves records that had no room into the ring, as far as there is some now.
     fn drain_overflow(&mut self) {
         while let Some(bytes) = self.overflow.front() {
@@ -146,20 +139,6 @@ impl Link for ProcessLink {
 
     fn answer(&mut self, request: u64, answer: Answer<Given<'_>>) {
         self.push(&Down::Answer { request, answer });
-    }
-
-    fn answer_item(&mut self, request: u64, handed: &Handed, payload: &Payload, is_last: bool) {
-        let body = self.body_of(payload);
-        let item = Given {
-            ordinal: handed.ordinal,
-            id: handed.id,
-            attempt: handed.attempt,
-            body,
-        };
-        match is_last {
-            true => self.answer(request, Answer::Item(item)),
-            false => self.push(&Down::Item { request, item }),
-        }
     }
 
     fn revoke(&mut self, handed: &Handed) -> bool {

@@ -64,7 +64,7 @@ impl Segment {
         self.memory.start()
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.memory.len()
     }
 }

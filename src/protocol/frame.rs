@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 9;
+pub(crate) const PROTOCOL: u32 = 10;
 
 /// The greatest number of items that one request brings, and of deliveries that one record
 /// acknowledges.
@@ -145,7 +145,10 @@ pub(crate) struct Given<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer<I> {
     Accepted(ItemId),
+    /// An item, on a connection.
     Item(I),
+    /// The items are deliveries that come before this, in a ring.
+    Delivered,
     Joined {
         done: u64,
         dead: u64,
@@ -172,6 +175,7 @@ impl<I> Answer<I> {
         Ok(match self {
             Answer::Accepted(id) => Answer::Accepted(id),
             Answer::Item(item) => Answer::Item(form(item)?),
+            Answer::Delivered => Answer::Delivered,
             Answer::Joined { done, dead } => Answer::Joined { done, dead },
             Answer::State {
                 len,
@@ -282,6 +286,7 @@ impl RingRecord for Down<'_> {
                 Answer::Item(given) => given.body.inline_bytes(),
                 Answer::Refused { why, .. } => why.len(),
                 Answer::Accepted(_)
+                | Answer::Delivered
                 | Answer::Joined { .. }
                 | Answer::State { .. }
                 | Answer::Closed => 0,

@@ -33,13 +33,11 @@ fn opened(word: u64) -> Option<u64> {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Scoreboard {
-    /// The delivery that is worked on.
+    /// The delivery that is worked on; the oldest one of a loop that is at several.
     current: AtomicU64,
-    /// The last delivery that `get` took.
-    taken: AtomicU64,
     /// The beginning of work on the current one, in nanoseconds of the monotonic clock.
     since: AtomicU64,
-    /// The last delivery that was ever begun.
+    /// The last delivery that was ever begun. They are begun in their order.
     begun: AtomicU64,
     /// The delivery up to which all are settled, by a record or by being done.
     through: AtomicU64,
@@ -50,17 +48,30 @@ pub(crate) struct Scoreboard {
 impl Scoreboard {
     /// Notes that nothing was begun. The supervisor calls this before there is a worker.
     pub(crate) fn clear(&self) {
-        for word in [&self.current, &self.taken, &self.begun, &self.through] {
+        for word in [&self.current, &self.begun, &self.through] {
             word.store(sealed(0), Ordering::Relaxed);
         }
     }
 
-    /// Notes that work on this delivery began at this time of the monotonic clock.
+    /// Notes that work on this delivery began at this time of the monotonic clock. Callers hold a
+    /// common lock, or are a single thread.
     pub(crate) fn begin(&self, ordinal: u64, at_ns: u64) {
+        self.raise_begun(ordinal);
+        self.show(ordinal, at_ns);
+    }
+
+    /// Notes that work on this delivery, which is a later one than the current, began.
+    pub(crate) fn raise_begun(&self, ordinal: u64) {
+        if opened(self.begun.load(Ordering::Relaxed)) < Some(ordinal) {
+            self.begun.store(sealed(ordinal), Ordering::Release);
+        }
+    }
+
+    /// Makes a delivery the current one, which began at this time.
+    pub(crate) fn show(&self, ordinal: u64, at_ns: u64) {
         // In this order, so that a reader which sees the new delivery does not see the old time.
         self.since.store(at_ns, Ordering::Release);
         self.current.store(sealed(ordinal), Ordering::Release);
-        raise(&self.begun, ordinal);
     }
 
     /// Notes that nothing is worked on.
@@ -68,16 +79,8 @@ impl Scoreboard {
         self.current.store(sealed(0), Ordering::Release);
     }
 
-    /// Notes that `get` took this delivery.
-    pub(crate) fn set_taken(&self, ordinal: u64) {
-        let higher = |word| (opened(word) < Some(ordinal)).then(|| sealed(ordinal));
-        // It does nothing if another thread has taken a later one.
-        let _ = self
-            .taken
-            .fetch_update(Ordering::Release, Ordering::Relaxed, higher);
-    }
-
-    /// Notes that the worker is through up to this delivery, and its time. One thread calls it.
+    /// Notes that the worker is through up to this delivery, and its time. Callers hold a common
+    /// lock, or are a single thread.
     pub(crate) fn set_through(&self, ordinal: u64, service_ns: u64) {
         let served_ns = self.served_ns.load(Ordering::Relaxed);
         let served_ns = served_ns.wrapping_add(service_ns);
@@ -92,14 +95,12 @@ impl Scoreboard {
         self.current.load(Ordering::Relaxed) == sealed(ordinal)
     }
 
-    /// Writes again what a handler's worker knows while it is at this delivery and no further.
-    pub(crate) fn restore(&self, ordinal: u64) {
-        self.current.store(sealed(ordinal), Ordering::Relaxed);
-        self.begun.store(sealed(ordinal), Ordering::Relaxed);
-        if opened(self.taken.load(Ordering::Relaxed)).is_none() {
-            self.taken.store(sealed(0), Ordering::Relaxed);
-        }
-        let before = sealed(ordinal.saturating_sub(1));
+    /// Writes again what a worker knows that is at this delivery, the oldest of those that it has not
+    /// settled, and has begun no further than that one.
+    pub(crate) fn restore(&self, current: u64, begun: u64) {
+        self.current.store(sealed(current), Ordering::Relaxed);
+        self.begun.store(sealed(begun), Ordering::Relaxed);
+        let before = sealed(current.saturating_sub(1));
         self.through.store(before, Ordering::Release);
     }
 
@@ -110,16 +111,15 @@ impl Scoreboard {
         (through, self.served_ns.load(Ordering::Relaxed))
     }
 
-    /// Returns the last delivery that a handler has ever begun. It is never before the one that an
-    /// earlier [`through`](Self::through) returned.
+    /// Returns the last delivery that was ever begun. It is never before the one that an earlier [`through`](Self::through) returned.
     pub(crate) fn begun(&self) -> u64 {
         ordinal_in(&self.begun)
     }
 
     /// Returns the beginning of work on the delivery that [`read`](Self::read) returns, on the
-    /// monotonic clock, and the last delivery that was ever begun or taken.
+    /// monotonic clock, and the last delivery that was ever begun.
     pub(crate) fn progress(&self) -> (u64, u64) {
-        let last = self.begun().max(ordinal_in(&self.taken));
+        let last = self.begun();
         (self.since.load(Ordering::Acquire), last)
     }
 
@@ -127,8 +127,7 @@ impl Scoreboard {
     pub(crate) fn last_words(&self) -> LastWords {
         LastWords {
             started: self.read(),
-            begun: self.begun(),
-            is_garbled: [&self.current, &self.taken, &self.begun, &self.through]
+            is_garbled: [&self.current, &self.begun, &self.through]
                 .iter()
                 .any(|word| opened(word.load(Ordering::Acquire)).is_none()),
         }
@@ -138,15 +137,8 @@ impl Scoreboard {
     pub(crate) fn read(&self) -> Started {
         Started {
             current: ordinal_in(&self.current),
-            taken: ordinal_in(&self.taken),
+            begun: self.begun(),
         }
-    }
-}
-
-/// Raises a word. Callers hold a common lock, or are a single thread.
-fn raise(word: &AtomicU64, value: u64) {
-    if opened(word.load(Ordering::Relaxed)) < Some(value) {
-        word.store(sealed(value), Ordering::Release);
     }
 }
 
@@ -178,7 +170,7 @@ mod tests {
         board.set_through(1, 1);
         board.current.store(2, Ordering::Relaxed);
         assert!(!board.is_at(1) && board.last_words().is_garbled);
-        board.restore(4);
+        board.restore(4, 5);
         let words = board.last_words();
         assert!(board.is_at(4) && !words.is_garbled);
         board.rest();
@@ -186,27 +178,24 @@ mod tests {
             !board.last_words().is_garbled,
             "to do nothing is no nonsense"
         );
-        board.taken.store(1, Ordering::Relaxed);
-        board.restore(4);
-        assert!(!board.last_words().is_garbled);
-        assert_eq!((words.begun, board.through().0), (4, 3));
+        assert_eq!((words.started.begun, board.through().0), (5, 3));
     }
 
     #[test]
-    fn it_tells_what_was_begun_taken_and_done() {
+    fn it_tells_what_was_begun_and_done() {
         let board = Scoreboard::default();
         board.clear();
         board.begin(7, 70);
-        board.set_taken(3);
-        board.set_taken(2);
-        let (current, taken) = (7, 3);
-        assert_eq!(board.read(), Started { current, taken });
-        assert_eq!(board.progress(), (70, 7));
+        board.raise_begun(9);
+        board.raise_begun(8);
+        let (current, begun) = (7, 9);
+        assert_eq!(board.read(), Started { current, begun });
+        assert_eq!(board.progress(), (70, 9));
         board.set_through(6, 40);
         board.set_through(7, 2);
         assert_eq!(board.through(), (7, 42));
         board.rest();
         assert_eq!(board.read().current, 0);
-        assert_eq!(board.progress().1, 7);
+        assert_eq!(board.progress().1, 9);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::broker::Deadline;
 use crate::error::Kind;
 use crate::handler::held::Acknowledger;
+use crate::handler::lending::lending;
 use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Ask, Wait};
 use crate::protocol::stream::QueueAddress;
@@ -65,7 +66,7 @@ pub(super) trait FarEnd: Acknowledger {
     /// Asks for what is no item.
     fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Result<PlainAnswer, Kind>;
 
-    /// Asks for the next item and those behind it, up to `at_most` in all.
+    /// Gets the next item and those behind it, up to `at_most` in all.
     fn ask_items(
         &self,
         wait: Wait,
@@ -73,7 +74,7 @@ pub(super) trait FarEnd: Acknowledger {
         deadline: Deadline,
     ) -> Result<Vec<ArrivedItem>, Kind>;
 
-    /// Holds an item that was asked for, and then decodes it.
+    /// Decodes an item that came, while its payload may be lent.
     fn take(&self, arrival: &ArrivedItem, decode: &mut dyn FnMut());
 
     /// Ends deliveries as done, given by ordinal and time. Returns for each `false` if it was ended
@@ -92,11 +93,11 @@ impl FarEnd for Session {
 
     fn ask_put(&self, wait: Wait, body: Payload, deadline: Deadline) -> Result<PlainAnswer, Kind> {
         let answer = Session::ask_put(self, wait, body, deadline);
-        answer.map_err(Kind::NoSharedMemory)?.try_map(no_item)
+        answer.map_err(Kind::NoSharedMemory)
     }
 
     fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Result<PlainAnswer, Kind> {
-        Session::ask(self, ask, deadline).try_map(no_item)
+        Ok(Session::ask(self, ask, deadline))
     }
 
     fn ask_items(
@@ -105,23 +106,19 @@ impl FarEnd for Session {
         at_most: u32,
         deadline: Deadline,
     ) -> Result<Vec<ArrivedItem>, Kind> {
-        let items = Session::ask_items(self, wait, at_most, deadline).map_err(kind_of)?;
+        let items = Session::get(self, wait, at_most, deadline).map_err(kind_of)?;
         Ok(items.into_iter().map(ArrivedItem::of_ring).collect())
     }
 
     fn take(&self, arrival: &ArrivedItem, decode: &mut dyn FnMut()) {
         if let ArrivedBody::Ring(item) = &arrival.body {
-            Session::take(self, item, decode);
+            lending(item.lender(), decode);
         }
     }
 
     fn settle_many(&self, done: &[(u64, Duration)]) -> Vec<bool> {
         Session::settle_many(self, done)
     }
-}
-
-fn no_item<I>(_: I) -> Result<(), Kind> {
-    Err(Kind::SupervisorGone)
 }
 
 pub(super) fn wait_of(deadline: Deadline) -> Wait {
@@ -138,6 +135,7 @@ pub(super) fn kind_of<I>(answer: Answer<I>) -> Kind {
         Answer::Refused { refusal, why } => Kind::of(refusal, &why),
         Answer::Accepted(_)
         | Answer::Item(_)
+        | Answer::Delivered
         | Answer::Joined { .. }
         | Answer::State { .. }
         | Answer::Closed => Kind::SupervisorGone,

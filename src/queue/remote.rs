@@ -16,6 +16,7 @@ use crate::handler::held::Acknowledger;
 use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Ask, Wait};
 use crate::protocol::stream::{Hello, Home, QueueAddress};
+use crate::sys::clock::RECALL;
 use crate::worker::{current, stopping};
 use dishrack_core::ledger::{Outcome, Token};
 
@@ -170,6 +171,10 @@ impl FarEnd for RemoteQueue {
         at_most: u32,
         deadline: Deadline,
     ) -> Result<Vec<ArrivedItem>, Kind> {
+        let deadline = match wait {
+            Wait::UntilCancelled => deadline,
+            Wait::No => Deadline::lasting(RECALL),
+        };
         let items = self.connection()?.ask_items(wait, at_most, deadline)?;
         items.map_err(kind_of)
     }

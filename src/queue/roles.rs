@@ -11,7 +11,9 @@ use crate::worker::Roles;
 
 impl Roles {
     /// Runs the chapter's loop: it gets items from the queue and says `task_done` itself, until
-    /// `get` says that the queue is closed.
+    /// `get` says that the queue is closed. From its first `get` on it is handed items ahead, which it
+    /// has not begun before it gets them
+    /// ([`without_prefetch`](crate::Builder::without_prefetch) turns that off).
     pub fn worker<T, F>(&mut self, worker: F)
     where
         F: Fn(JoinableQueue<T>) + Send + Sync + 'static,

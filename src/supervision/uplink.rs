@@ -32,7 +32,7 @@ pub(super) struct Reception {
     pub(super) broker: Arc<Broker>,
     pub(super) worker: Arc<str>,
     /// `None` for workers that ask for items themselves.
-    pub(super) credit: Option<Credit>,
+    pub(super) credit: Credit,
     pub(super) downlink: IpcSender<Nudge>,
     pub(super) uplink: IpcReceiver<Nudge>,
     pub(super) ring_pair: Arc<RingPair>,
@@ -104,7 +104,7 @@ impl Reception {
             })),
         };
         let Some(holder) =
-            registration.take(|| broker.attach(attachment, credit.map(Credit::seen), quota))
+            registration.take(|| broker.attach(attachment, Some(credit.seen()), quota))
         else {
             // Concluded already, because its channel lingered.
             return Ok(());

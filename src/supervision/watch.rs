@@ -64,7 +64,7 @@ pub(super) struct ProcessPlan {
     pub(super) spec: ChildSpec,
     pub(super) method: StartMethod,
     pub(super) position: Position,
-    pub(super) credit: Option<Credit>,
+    pub(super) credit: Credit,
     pub(super) bounds: Bounds,
     pub(super) launch: Launch,
     pub(super) stderr_to: Outlet,

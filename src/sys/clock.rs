@@ -13,6 +13,10 @@ pub(crate) fn monotonic_ns() -> u64 {
         .wrapping_add(nanoseconds)
 }
 
+/// The longest time for which a `get` that does not wait for new items waits for those that loops
+/// have in advance. They give them back at once, unless they are stopped.
+pub(crate) const RECALL: Duration = Duration::from_millis(20);
+
 /// The time until which a call may wait.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Deadline {

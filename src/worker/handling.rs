@@ -4,7 +4,6 @@
 use std::any::type_name;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,11 +23,9 @@ where
     E: Display + 'static,
 {
     current::set(Arc::clone(session), type_name::<T>());
-    session.is_handler.store(true, Ordering::Relaxed);
     let mut arrival = Received::none();
     let mut watch = StopWatch::default();
-    while session.next_arrival(&mut arrival, &mut watch) {
-        session.begin(&arrival, &mut watch);
+    while session.begin_next(&mut arrival, &mut watch) {
         current::begin(arrival.id, arrival.attempt, arrival.copy);
         fail::point("worker: started");
         let wanted = match arrival.is_awaited {

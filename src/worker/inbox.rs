@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::fail;
 use crate::handler::lending::Lender;
-use crate::protocol::frame::{self, Answer, Body, CompletionHeader, Down, Given};
+use crate::protocol::frame::{self, Answer, CompletionHeader, Down};
 use crate::protocol::ring::RingReader;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{ReceivedSegments, SegmentView};
@@ -21,11 +21,13 @@ pub(crate) struct Received {
     pub(crate) ordinal: u64,
     pub(crate) id: ItemId,
     pub(crate) attempt: u32,
-    /// The number of this copy of the attempt; 1 for an item that a loop got.
+    /// The number of this copy of the attempt.
     pub(super) copy: u16,
     pub(super) is_awaited: bool,
     record: Vec<u8>,
     place: BodyPlace,
+    /// The one that lends the payload, once a `get` has taken the delivery.
+    lender: Option<Lender>,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,7 @@ impl Received {
             is_awaited: false,
             record: Vec::new(),
             place: BodyPlace::NONE,
+            lender: None,
         }
     }
 
@@ -64,6 +67,12 @@ impl Received {
         self.copy = header.copy;
         self.is_awaited = header.is_awaited;
         self.place = place;
+        self.lender = None;
+    }
+
+    /// Notes who lends the payload.
+    pub(super) fn lend(&mut self, lender: Option<Lender>) {
+        self.lender = lender;
     }
 
     /// Lets go of the body. The record's memory is used again for the next delivery.
@@ -76,6 +85,11 @@ impl Received {
             BodyPlace::Inline { start, end } => &self.record[*start..*end],
             BodyPlace::Shared(view) => view,
         }
+    }
+
+    /// Returns the one that lends the payload to its item, if that is in shared memory.
+    pub(crate) fn lender(&self) -> Option<&Lender> {
+        self.lender.as_ref()
     }
 
     /// Returns the body if it is in shared memory.
@@ -102,12 +116,71 @@ pub(super) enum Incoming {
     Broken,
 }
 
-/// A delivery that a loop holds.
+/// A delivery that a `get` took and that is not settled.
 #[derive(Debug)]
 pub(super) struct Unsettled {
+    pub(super) ordinal: u64,
     /// Nanoseconds of the monotonic clock.
     pub(super) since_ns: u64,
+    /// True if its end must be told by a record.
+    pub(super) is_awaited: bool,
     pub(super) lender: Option<Lender>,
+}
+
+/// The deliveries of this process that were begun, and not settled.
+#[derive(Debug, Default)]
+pub(super) struct BegunWork {
+    /// Those that `get` took, in their order.
+    got: VecDeque<Unsettled>,
+    /// The one that the handler is at; 0 if there is none.
+    pub(super) handled: u64,
+    /// The last one that was begun.
+    pub(super) last: u64,
+    /// The one that the scoreboard shows; 0 if none.
+    pub(super) shown: u64,
+    /// The time at which a `get`'s was settled last, in nanoseconds of the monotonic clock.
+    settled_ns: u64,
+}
+
+impl BegunWork {
+    pub(super) fn handle(&mut self, ordinal: u64) {
+        self.handled = ordinal;
+        self.last = ordinal;
+    }
+
+    pub(super) fn take(&mut self, one: Unsettled) {
+        self.last = one.ordinal;
+        self.got.push_back(one);
+    }
+
+    /// Removes the delivery with this ordinal, if `get` took it and it is not settled.
+    pub(super) fn settle(&mut self, ordinal: u64) -> Option<Unsettled> {
+        let place = self.got.binary_search_by_key(&ordinal, |one| one.ordinal);
+        self.got.remove(place.ok()?)
+    }
+
+    /// Returns the oldest delivery that `get` took and that is not settled.
+    pub(super) fn oldest(&self) -> Option<&Unsettled> {
+        self.got.front()
+    }
+
+    /// Returns the delivery up to which all are settled.
+    pub(super) fn through(&self) -> u64 {
+        let got = self.oldest().map(|one| one.ordinal);
+        let handled = Some(self.handled).filter(|handled| *handled > 0);
+        match got.into_iter().chain(handled).min() {
+            Some(unsettled) => unsettled - 1,
+            None => self.last,
+        }
+    }
+
+    /// Returns the time for which this process was at a delivery that it settles now, in nanoseconds:
+    /// where it is at several, since it settled another one.
+    pub(super) fn service_ns(&mut self, since_ns: u64, now_ns: u64) -> u64 {
+        let since_ns = since_ns.max(self.settled_ns);
+        self.settled_ns = now_ns;
+        now_ns.saturating_sub(since_ns)
+    }
 }
 
 #[derive(Debug)]
@@ -116,11 +189,8 @@ pub(super) struct Inbox {
     segments: ReceivedSegments,
     /// Deliveries that were taken out of the ring and not begun.
     pub(super) arrivals: VecDeque<Received>,
-    pub(super) answers: HashMap<u64, Answer<Received>>,
-    /// The items that came for a request before its answer.
-    pub(super) items: HashMap<u64, Vec<Received>>,
-    /// Deliveries that `get` took and that are not settled, by ordinals.
-    pub(super) held: HashMap<u64, Unsettled>,
+    pub(super) answers: HashMap<u64, Answer<()>>,
+    pub(super) begun: BegunWork,
     pub(super) is_stopping: bool,
 }
 
@@ -131,8 +201,7 @@ impl Inbox {
             segments: ReceivedSegments::by(socket),
             arrivals: VecDeque::new(),
             answers: HashMap::new(),
-            items: HashMap::new(),
-            held: HashMap::new(),
+            begun: BegunWork::default(),
             is_stopping: false,
         }
     }
@@ -194,22 +263,16 @@ impl Inbox {
                 arrival.become_next(header, BodyPlace::Shared(view));
                 Incoming::Delivery
             }
-            Ok(Down::Item { request, item }) => {
-                let item = match self.arrival(record, item) {
-                    Ok(item) => item,
-                    Err(look) => return look,
-                };
-                self.items.entry(request).or_default().push(item);
-                Incoming::Other
-            }
-            Ok(Down::Answer { request, answer }) => {
-                let answer = match answer.try_map(|given| self.arrival(record, given)) {
-                    Ok(answer) => answer,
-                    Err(look) => return look,
-                };
-                self.answers.insert(request, answer);
-                Incoming::Other
-            }
+            Ok(Down::Answer { request, answer }) => match answer.try_map(|_| Err(Incoming::Broken))
+            {
+                Ok(answer) => {
+                    self.answers.insert(request, answer);
+                    Incoming::Other
+                }
+                Err(look) => return look,
+            },
+            // What belongs on a connection.
+            Ok(Down::Item { .. }) => return Incoming::Broken,
             Ok(Down::Revoke { ordinal }) => Incoming::Revoked(ordinal),
             Ok(Down::GiveBack) => Incoming::GiveBack,
             Ok(Down::Stop) => {
@@ -233,39 +296,5 @@ impl Inbox {
     fn view(&mut self, segment: u32, start: usize, length: usize) -> Result<SegmentView, Incoming> {
         let view = self.segments.find(segment, start, length);
         view.map_err(|_| Incoming::Broken)
-    }
-
-    fn place(&mut self, record: &[u8], body: Body<'_>) -> Result<BodyPlace, Incoming> {
-        match body {
-            Body::Inline(bytes) => {
-                let start = bytes.as_ptr().addr() - record.as_ptr().addr();
-                let end = start + bytes.len();
-                Ok(BodyPlace::Inline { start, end })
-            }
-            Body::Shared {
-                segment,
-                start,
-                length,
-            } => self.view(segment, start, length).map(BodyPlace::Shared),
-        }
-    }
-
-    /// Makes an arrival of an item that answers a request.
-    fn arrival(&mut self, record: &[u8], given: Given<'_>) -> Result<Received, Incoming> {
-        let Given {
-            ordinal,
-            id,
-            attempt,
-            body,
-        } = given;
-        Ok(Received {
-            ordinal,
-            id,
-            attempt,
-            copy: 1,
-            is_awaited: true,
-            place: self.place(record, body)?,
-            record: record.to_vec(),
-        })
     }
 }

@@ -1,8 +1,12 @@
 //! A worker process's connection to its supervisor: deliveries, acknowledgements and requests.
 //!
-//! A handler takes deliveries out of the ring itself, and polls a little before it sleeps. A thread
-//! that reads the channel wakes sleepers, sorts urgent records, and notices the end: if the channel
-//! ends without a stop, the supervisor is dead, and this process ends with all it has started.
+//! A handler takes deliveries out of the ring itself, and so does a `get`; both poll a little before
+//! they sleep. A `get` that finds nothing there asks for an item. A thread that reads the channel
+//! wakes sleepers, sorts urgent records, gives back what nobody has begun, and notices the end: if
+//! the channel ends without a stop, the supervisor is dead, and this process ends with all it has
+//! started.
+
+mod got;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,23 +18,20 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::Received;
-use super::inbox::{Inbox, Incoming, Unsettled};
+use super::inbox::{Inbox, Incoming};
 use super::memory;
 use super::orphan::Waker;
 use super::uplink::Uplink;
 use super::{context, stopping};
-use crate::error::{Kind, NoSharedMemory};
+use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::handler::copies;
-use crate::handler::held::Acknowledger;
-use crate::handler::lending::{Lender, lending};
+use crate::handler::lending::Lender;
 use crate::handler::stopwatch::StopWatch;
 use crate::payload::Payload;
 use crate::protocol::doorbell::Ticket;
 use crate::protocol::endpoints::Endpoints;
-use crate::protocol::frame::{
-    Answer, Ask, Body, Completion, Nudge, PROTOCOL, RUN_ITEMS, Up, Wait, clipped,
-};
+use crate::protocol::frame::{Answer, Ask, Body, Completion, Nudge, PROTOCOL, Up, Wait, clipped};
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::stream::QueueAddress;
@@ -39,7 +40,7 @@ use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::poll::{give_way, poll_until};
 use crate::sys::{exit, stderr, title};
-use dishrack_core::ledger::{Cause, DoneRun, Outcome, Token};
+use dishrack_core::ledger::{Cause, Outcome};
 
 /// The number of acknowledgements that wake the supervisor early; below, waiting costs less.
 const EARLY_RING: usize = 16;
@@ -58,10 +59,9 @@ pub(crate) struct Session {
     /// The resident memory, in bytes, above which the supervisor is told, once.
     memory_max: Option<u64>,
     is_worn: AtomicBool,
-    /// True for a handler, which works on one item at a time; a loop works on those that it got and
-    /// did not settle.
-    pub(super) is_handler: AtomicBool,
-    /// True if the handler was woken for what it has done since it last rested.
+    /// True once a `get` was called, so that a handler may not be alone with what was begun.
+    has_got: AtomicBool,
+    /// True if the worker was woken for what it has done since it last rested.
     was_woken: AtomicBool,
     /// The number of its slot, from 1.
     pub(super) slot: u64,
@@ -94,7 +94,7 @@ impl Session {
             announces_starts: assignment.announces_starts,
             memory_max: assignment.memory_max,
             is_worn: AtomicBool::new(false),
-            is_handler: AtomicBool::new(false),
+            has_got: AtomicBool::new(false),
             was_woken: AtomicBool::new(false),
             slot: assignment.slot,
             descriptor_check: DescriptorCheck::new(),
@@ -153,6 +153,9 @@ impl Session {
                 self.sort_all(&mut inbox);
             }
             let is_stopping = inbox.is_stopping;
+            if is_stopping {
+                self.give_all_back(&mut inbox);
+            }
             drop(inbox);
             self.wake_sleepers();
             if is_stopping {
@@ -201,12 +204,13 @@ impl Session {
         self.uplink.ring_now();
     }
 
-    /// Lets `arrival` become the next delivery for a handler. Returns `false` when the handler must
-    /// end, after this has given back what was not started.
-    pub(super) fn next_arrival(&self, arrival: &mut Received, watch: &mut StopWatch) -> bool {
+    /// Begins the next delivery for a handler, which `arrival` becomes. Returns `false` when the
+    /// handler must end, after this has given back what was not started.
+    pub(super) fn begin_next(&self, arrival: &mut Received, watch: &mut StopWatch) -> bool {
         let mut is_idle = false;
         loop {
             let mut inbox = self.inbox.lock();
+            inbox.begun.handled = 0;
             let look = self.take_next(&mut inbox, arrival);
             if inbox.is_stopping {
                 if let Incoming::Delivery = look {
@@ -218,12 +222,15 @@ impl Session {
             }
             match look {
                 Incoming::Delivery => {
+                    self.begin(&mut inbox, arrival, watch);
+                    drop(inbox);
                     if is_idle {
                         title::set_activity(&"busy");
                     }
                     return true;
                 }
                 _ if !is_idle => {
+                    self.show_oldest(&mut inbox);
                     // Sending may take a moment, so the lock is released meanwhile.
                     let position = inbox.position();
                     drop(inbox);
@@ -246,10 +253,10 @@ impl Session {
         }
     }
 
-    /// Rests: tells the supervisor, polls for more a little while, and then shows that it is idle.
+    /// Rests: tells the supervisor, polls for more a little while, and then says in its title that it
+    /// is idle.
     fn rest(&self, position: u64) {
         self.uplink.ring();
-        self.ring_pair.board().rest();
         self.tell_of_room();
         if self.was_woken.swap(false, Ordering::Relaxed) {
             give_way();
@@ -269,8 +276,8 @@ impl Session {
         loop {
             match inbox.read(arrival) {
                 Incoming::Revoked(ordinal) => self.revoke(inbox, ordinal),
-                // The deliveries before this record have been begun.
-                Incoming::GiveBack => {}
+                // The deliveries before this record have been begun, which may be waited for.
+                Incoming::GiveBack => self.uplink.ring_now(),
                 Incoming::Other => self.wake_sleepers(),
                 Incoming::Broken => exit::as_orphan(),
                 look => return look,
@@ -290,9 +297,19 @@ impl Session {
         }
     }
 
-    pub(super) fn begin(&self, arrival: &Received, watch: &mut StopWatch) {
+    fn begin(&self, inbox: &mut Inbox, arrival: &Received, watch: &mut StopWatch) {
         let at_ns = watch.begin();
-        self.ring_pair.board().begin(arrival.ordinal, at_ns);
+        inbox.begun.handle(arrival.ordinal);
+        match inbox.begun.oldest() {
+            None => {
+                inbox.begun.shown = arrival.ordinal;
+                self.ring_pair.board().begin(arrival.ordinal, at_ns);
+            }
+            Some(_) => {
+                self.ring_pair.board().raise_begun(arrival.ordinal);
+                self.show_oldest(inbox);
+            }
+        }
         if self.announces_starts {
             self.announce(arrival.ordinal, at_ns);
         }
@@ -311,24 +328,30 @@ impl Session {
             // The supervisor cannot reach this worker any more. That is charged to the item.
             exit::as_orphan();
         }
-        if !self.ring_pair.board().is_at(arrival.ordinal) {
-            // The shared memory cannot be trusted any more. Restore what this side knows by itself.
-            self.ring_pair.board().restore(arrival.ordinal);
-            self.uplink.restore();
-            stderr::write_all(
-                b"supervisor: an item has written over the memory that its worker shares with the supervisor\n",
-            );
-            exit::as_orphan();
-        }
+        // Whoever got something holds the lock while it changes what is begun.
+        let inbox = self
+            .has_got
+            .load(Ordering::Relaxed)
+            .then(|| self.inbox.lock());
+        let ordinal = arrival.ordinal;
+        let (shown, last, is_oldest) = match &inbox {
+            None => (ordinal, ordinal, true),
+            Some(inbox) => {
+                let begun = &inbox.begun;
+                (begun.shown, begun.last, begun.through() + 1 == ordinal)
+            }
+        };
+        self.check_memory(shown, last);
         let waiting = match outcome {
             // No caller waits for it, so a store is enough.
-            Outcome::Done(_) if !arrival.is_awaited => {
+            Outcome::Done(_) if !arrival.is_awaited && is_oldest => {
                 let board = self.ring_pair.board();
                 board.set_through(arrival.ordinal, nanos(service));
                 self.uplink.note()
             }
             outcome => self.report(arrival.ordinal, service, outcome),
         };
+        drop(inbox);
         if self.uplink.take_waited() {
             watch.stop();
         }
@@ -337,6 +360,22 @@ impl Session {
         if waiting >= EARLY_RING && unseen >= left {
             self.uplink.ring();
         }
+    }
+
+    /// Ends this process if code of an item has written over the memory that is shared with the
+    /// supervisor, which should show this delivery.
+    fn check_memory(&self, shown: u64, last: u64) {
+        let board = self.ring_pair.board();
+        if board.is_at(shown) {
+            return;
+        }
+        // It cannot be trusted any more. Restore what this side knows by itself.
+        board.restore(shown, last);
+        self.uplink.restore();
+        stderr::write_all(
+            b"supervisor: an item has written over the memory that its worker shares with the supervisor\n",
+        );
+        exit::as_orphan();
     }
 
     /// Tells the supervisor, once, that this process has more memory than it should.
@@ -389,92 +428,33 @@ impl Session {
         })
     }
 
-    /// Ends a delivery of a loop, and tells the supervisor at once. Returns `false` if it was ended
-    /// before.
-    fn settle_now(&self, ordinal: u64, service: Duration, outcome: Outcome<Payload>) -> bool {
-        copies::end_copy();
-        let mut inbox = self.inbox.lock();
-        let Some(held) = inbox.held.remove(&ordinal) else {
-            return false;
+    /// Shows that this process works on the oldest item that it has begun and not settled.
+    fn show_oldest(&self, inbox: &mut Inbox) {
+        let board = self.ring_pair.board();
+        let (got, handled) = (inbox.begun.oldest(), inbox.begun.handled);
+        let shown = match got.map(|one| (one.ordinal, one.since_ns)) {
+            Some((ordinal, since_ns)) if handled == 0 || ordinal < handled => {
+                board.show(ordinal, since_ns);
+                ordinal
+            }
+            _ if handled == 0 => {
+                board.rest();
+                0
+            }
+            _ => {
+                if inbox.begun.shown != handled {
+                    board.show(handled, monotonic_ns());
+                }
+                handled
+            }
         };
-        self.show_oldest(&inbox);
-        drop(inbox);
-        if let Some(lender) = held.lender {
-            lender.settle(&*self.uplink);
-        }
-        self.report(ordinal, service, outcome);
-        self.watch_memory();
-        self.uplink.ring_now();
-        true
-    }
-
-    /// Ends many deliveries of a loop as done, given by ordinal and time, and tells the supervisor at
-    /// once. Returns for each `false` if it was ended before.
-    pub(crate) fn settle_many(&self, done: &[(u64, Duration)]) -> Vec<bool> {
-        copies::end_copy();
-        let mut inbox = self.inbox.lock();
-        let held = done.iter().map(|(ordinal, _)| inbox.held.remove(ordinal));
-        let held: Vec<Option<Unsettled>> = held.collect();
-        self.show_oldest(&inbox);
-        drop(inbox);
-        let were_held: Vec<bool> = held.iter().map(Option::is_some).collect();
-        let lenders = held.into_iter().flatten().filter_map(|one| one.lender);
-        lenders.for_each(|lender| lender.settle(&*self.uplink));
-        let all = done.iter().zip(&were_held);
-        let ours = all.filter_map(|(one, was_held)| was_held.then_some(*one));
-        for run in DoneRun::join(ours, RUN_ITEMS) {
-            self.uplink.push(&Up::SettledRun {
-                first: run.first,
-                last: run.last,
-                service_ns: nanos(run.service),
-            });
-            fail::point("worker: run settled");
-        }
-        self.watch_memory();
-        self.uplink.ring_now();
-        were_held
-    }
-
-    /// Shows that a loop works on the oldest item that it got and did not settle.
-    fn show_oldest(&self, inbox: &Inbox) {
-        if self.is_handler.load(Ordering::Relaxed) {
-            return;
-        }
-        let oldest = inbox.held.iter().min_by_key(|(ordinal, _)| **ordinal);
-        match oldest {
-            Some((ordinal, held)) => self.ring_pair.board().begin(*ordinal, held.since_ns),
-            None => self.ring_pair.board().rest(),
-        }
-    }
-
-    /// Takes an item that a `get` was answered with, and then decodes it.
-    pub(crate) fn take<R>(&self, arrival: &Received, decode: impl FnOnce() -> R) -> R {
-        let lender = self.lender_of(arrival);
-        self.hold(arrival, lender.clone());
-        lending(lender.as_ref(), decode)
+        inbox.begun.shown = shown;
     }
 
     /// Lends the payload, if it is in shared memory.
     pub(super) fn lender_of(&self, arrival: &Received) -> Option<Lender> {
         let view = arrival.view()?.clone();
         Some(Lender::new(view, &self.uplink, arrival.ordinal))
-    }
-
-    fn hold(&self, arrival: &Received, lender: Option<Lender>) {
-        let now_ns = monotonic_ns();
-        self.ring_pair.board().set_taken(arrival.ordinal);
-        let mut inbox = self.inbox.lock();
-        let held = Unsettled {
-            since_ns: now_ns,
-            lender,
-        };
-        inbox.held.insert(arrival.ordinal, held);
-        self.show_oldest(&inbox);
-        drop(inbox);
-        if self.announces_starts {
-            self.announce(arrival.ordinal, now_ns);
-            self.uplink.watch();
-        }
     }
 
     /// Asks the supervisor to accept an item, and waits for the answer until the deadline.
@@ -486,47 +466,22 @@ impl Session {
         wait: Wait,
         body: Payload,
         deadline: Deadline,
-    ) -> Result<Answer<Received>, NoSharedMemory> {
+    ) -> Result<Answer<()>, NoSharedMemory> {
         copies::end_copy();
         let request = self.next_request();
         self.uplink.push_with(body, |body: Body<'_>| Up::Ask {
             request,
             ask: Ask::Put { wait, body },
         })?;
-        Ok(self.wait_for(request, deadline))
+        Ok(self.wait_for(request, deadline, false))
     }
 
     /// Asks the supervisor, and waits for the answer until the deadline.
-    pub(crate) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Answer<Received> {
+    pub(crate) fn ask(&self, ask: Ask<'_>, deadline: Deadline) -> Answer<()> {
         copies::end_copy();
         let request = self.next_request();
         self.uplink.push(&Up::Ask { request, ask });
-        self.wait_for(request, deadline)
-    }
-
-    /// Asks the supervisor for the next item and those behind it, up to `at_most` in all, and waits
-    /// for the first until the deadline.
-    ///
-    /// # Errors
-    /// The answer, if it is no item.
-    pub(crate) fn ask_items(
-        &self,
-        wait: Wait,
-        at_most: u32,
-        deadline: Deadline,
-    ) -> Result<Vec<Received>, Answer<Received>> {
-        copies::end_copy();
-        let request = self.next_request();
-        let ask = Ask::Get { wait, at_most };
-        self.uplink.push(&Up::Ask { request, ask });
-        let last = match self.wait_for(request, deadline) {
-            Answer::Item(last) => last,
-            answer => return Err(answer),
-        };
-        let before = self.inbox.lock().items.remove(&request);
-        let mut items = before.unwrap_or_default();
-        items.push(last);
-        Ok(items)
+        self.wait_for(request, deadline, false)
     }
 
     fn next_request(&self) -> u64 {
@@ -534,11 +489,18 @@ impl Session {
     }
 
     /// Waits for the answer. Every request is answered exactly once: at the deadline it is
-    /// cancelled, and the answer tells if that came too late.
-    fn wait_for(&self, request: u64, deadline: Deadline) -> Answer<Received> {
+    /// cancelled, and the answer tells if that came too late. `is_patient`: a supervisor that looks
+    /// often need not be woken.
+    fn wait_for(&self, request: u64, deadline: Deadline, is_patient: bool) -> Answer<()> {
         fail::point("worker: request made");
-        self.uplink.ring_now();
+        match is_patient {
+            true => self.uplink.ring(),
+            false => self.uplink.ring_now(),
+        }
         fail::point("worker: request sent");
+        if self.was_woken.swap(false, Ordering::Relaxed) {
+            give_way();
+        }
         let mut deadline = match deadline {
             Deadline::Until(deadline) => Some(deadline),
             Deadline::None | Deadline::Forever => None,
@@ -572,22 +534,9 @@ impl Session {
                 self.uplink.ring_now();
             } else {
                 self.sleep(inbox, ticket, left);
+                self.was_woken.store(true, Ordering::Relaxed);
             }
             inbox = self.inbox.lock();
-        }
-    }
-}
-
-impl Acknowledger for Session {
-    fn acknowledge(
-        &self,
-        token: Token,
-        service: Duration,
-        outcome: Outcome<Payload>,
-    ) -> Result<(), Kind> {
-        match self.settle_now(token.ordinal(), service, outcome) {
-            true => Ok(()),
-            false => Err(Kind::Stale),
         }
     }
 }

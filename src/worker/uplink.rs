@@ -233,6 +233,13 @@ impl Uplink {
         self.unrung.fetch_add(1, Ordering::SeqCst) + 1
     }
 
+    /// Counts one, if there is none that the supervisor was not woken for.
+    pub(super) fn note_once(&self) {
+        if self.unrung.load(Ordering::Relaxed) == 0 {
+            self.note();
+        }
+    }
+
     /// Wakes a sleeping supervisor; one that looks often, only if it does not within [`DELAY`].
     pub(super) fn ring(&self) {
         let doorbell = self.ring_pair.up_doorbell();

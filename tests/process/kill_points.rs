@@ -223,12 +223,22 @@ const LOOPS: [Scene; 2] = [
     Scene {
         kind: Kind::Loops,
         role: "supervisor",
-        points: &["done by a run: received", "done by a run: settled"],
+        points: &[
+            "done by a run: received",
+            "done by a run: settled",
+            "done by a store: received",
+            "done by a store: settled",
+        ],
     },
     Scene {
         kind: Kind::Loops,
         role: "taker",
-        points: &["worker: request answered", "worker: run settled"],
+        points: &[
+            "worker: request answered",
+            "worker: got",
+            "worker: run settled",
+            "worker: settled what it got",
+        ],
     },
 ];
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::process::Command;
 
-use dishrack::{Blob, JoinableQueue, StartMethod, Supervisor};
+use dishrack::{Blob, JoinableQueue, Parts, StartMethod, Supervisor};
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
@@ -13,6 +13,8 @@ use crate::support::{DEADLINE, PLAY, Run, open_files, pid_of, send, until};
 crate::trials!(
     a_blob_is_read_where_it_lies,
     a_blob_that_is_kept_stays_what_it_is,
+    buffers_are_read_where_they_lie,
+    buffers_that_a_loop_keeps_stay_what_they_are,
     a_loop_keeps_what_it_got,
     a_kept_blob_dies_with_its_worker,
     shared_memory_is_used_again,
@@ -35,6 +37,36 @@ fn a_blob_is_read_where_it_lies() {
             assert_eq!(result, 2 * 3 * bytes as u64 + is_shared, "{bytes} bytes");
         }
     }
+}
+
+fn buffers_are_read_where_they_lie() {
+    let queue = JoinableQueue::unbounded();
+    let builder = Supervisor::builder().processes(1);
+    let pool = builder.handler(&queue, roles::sum_parts).unwrap();
+    for sizes in [
+        vec![MIB],
+        vec![1, 20_000, 7 * MIB, 0, 3],
+        vec![30 * MIB, 30 * MIB],
+    ] {
+        let total: usize = sizes.iter().sum();
+        let buffers = sizes.into_iter().map(|size| Blob::of(vec![2; size]));
+        let parts = Parts::new(vec![1; 100], buffers.collect());
+        let sum = pool.map([parts]).next().unwrap().unwrap();
+        assert_eq!(sum, 100 + 2 * total as u64);
+    }
+}
+
+fn buffers_that_a_loop_keeps_stay_what_they_are() {
+    let queue = JoinableQueue::bounded(4);
+    let builder = Supervisor::builder().processes(1);
+    let _pool = builder.worker(&queue, roles::keep_parts).unwrap();
+    for n in 0..100_u8 {
+        let buffers = [MIB, 20_000].map(|size| Blob::from(vec![n; size]));
+        queue.put(&Parts::new(vec![n], buffers.into())).unwrap();
+    }
+    let joined = queue.join_timeout(DEADLINE).unwrap();
+    assert_eq!((joined.done, joined.dead), (100, 0));
+    assert_eq!(queue.counts().unwrap().retries, 0);
 }
 
 /// Each item returns the one before it, which the worker has kept.

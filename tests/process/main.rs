@@ -34,6 +34,7 @@ mod kills;
 mod large;
 mod limits;
 mod logs;
+mod loops;
 mod memory;
 mod million;
 mod nine_failures;
@@ -101,6 +102,7 @@ fn main() {
         kills::trials(),
         large::trials(),
         limits::trials(),
+        loops::trials(),
         logs::trials(),
         memory::trials(),
         million::trials(),

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dishrack::{Blob, JoinableQueue, Restart, StartMethod, Supervisor};
+use dishrack::{Blob, Delivery, JoinableQueue, Parts, Restart, StartMethod, Supervisor};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -192,6 +192,29 @@ pub(crate) fn mirror(blob: Blob) -> Result<Blob, String> {
     Ok(blob)
 }
 
+/// Returns the sum of all bytes, if the buffers are read where they lie and are aligned.
+pub(crate) fn sum_parts(parts: Parts) -> Result<u64, String> {
+    let is_aligned = |buffer: &Blob| buffer.as_ptr().addr().is_multiple_of(64);
+    let is_fine = |buffer: &Blob| buffer.is_empty() || (buffer.is_shared() && is_aligned(buffer));
+    match parts.buffers.iter().all(is_fine) {
+        true => Ok(sum(&parts.inline) + parts.buffers.iter().map(|one| sum(one)).sum::<u64>()),
+        false => Err("a buffer was copied, or is not aligned".into()),
+    }
+}
+
+/// Keeps the buffers of its items, two at a time, until they are acknowledged and beyond.
+pub(crate) fn keep_parts(queue: JoinableQueue<Parts>) {
+    let mut kept: Vec<(u8, Blob)> = Vec::new();
+    while let Ok(delivery) = queue.get() {
+        let first = delivery.inline[0];
+        kept.extend(delivery.buffers.iter().map(|one| (first, one.clone())));
+        delivery.task_done().unwrap();
+        let is_right = |(byte, buffer): &(u8, Blob)| buffer.iter().all(|one| one == byte);
+        assert!(kept.iter().all(is_right), "memory in use was used again");
+        kept.drain(..kept.len().saturating_sub(4));
+    }
+}
+
 /// Puts half of its item.
 pub(crate) fn halve(blob: Blob) -> Result<(), String> {
     if blob.len() > 1 {
@@ -219,6 +242,32 @@ pub(crate) fn chapters_loop(queue: JoinableQueue<Work>) {
         }
         let _ = work(delivery.clone());
         queue.task_done().unwrap();
+    }
+}
+
+/// Gets another item while it works on one, and keeps that until the next time, when it is settled
+/// in a thread of its own.
+pub(crate) fn get_within(_: Work) -> Result<(), String> {
+    static KEPT: Mutex<Option<Delivery<Work>>> = Mutex::new(None);
+    let queue = JoinableQueue::<Work>::current().ok_or("it works for none")?;
+    let got = queue.try_get().ok();
+    let before = std::mem::replace(&mut *KEPT.lock().unwrap(), got);
+    let settled = before.map(|before| std::thread::spawn(move || before.task_done()));
+    let settled = settled.map(|settling| settling.join().unwrap());
+    settled.unwrap_or(Ok(())).map_err(|error| error.to_string())
+}
+
+/// Gets three items, and settles them in threads of their own, the last one first.
+pub(crate) fn settle_in_reverse(queue: JoinableQueue<Work>) {
+    let mut held = Vec::new();
+    while let Ok(delivery) = queue.get() {
+        held.push(delivery);
+        if held.len() == 3 {
+            for delivery in held.drain(..).rev() {
+                let settling = std::thread::spawn(move || delivery.task_done());
+                settling.join().unwrap().unwrap();
+            }
+        }
     }
 }
 
@@ -279,6 +328,8 @@ pub(crate) fn serve() {
         roles.preload(|| LOADER.store(std::process::id(), Ordering::Relaxed));
         roles.handler(work);
         roles.handler(mirror);
+        roles.handler(sum_parts);
+        roles.worker(keep_parts);
         roles.handler_between(
             crate::submit::begin,
             crate::submit::count,
@@ -287,6 +338,8 @@ pub(crate) fn serve() {
         roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);
+        roles.worker(settle_in_reverse);
+        roles.handler(get_within);
         roles.worker(put_and_exit);
         roles.worker(put_for_ever);
         roles.worker(wait_in_join);

@@ -34,6 +34,8 @@ pub enum Reply {
     Accepted(ItemId),
     /// The next item, and those behind it: at most as many as were asked for, and at least one.
     Items(Vec<Handed>),
+    /// The items are on their way to the worker already: they were handed out in advance.
+    Ahead,
     /// Every item has its end: this many are done, and this many dead.
     Joined(u64, u64),
     /// The state of the queue, as the owner of the dispatcher sees it.
@@ -185,12 +187,14 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// may be able to make room; a loop decides itself when to put.
     pub fn ask_put(&mut self, request: Request, payload: P, waits: bool) {
         let holder = request.holder;
-        let is_holding = self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0;
+        let is_holding = self.ledger.is_handler(holder) && self.ledger.held_by(holder) > 0;
         if self.shared.is_some() {
+            self.ledger.handle_waiting_elsewhere(holder);
             return self.send_put(request, payload, is_holding && waits, !waits);
         }
         if waits && self.refusal(is_holding) == Some(Refusal::Full) {
             self.puts.push_back((request, payload));
+            self.ledger.handle_waiting_elsewhere(holder);
             return;
         }
         match self.put(payload, is_holding && waits) {
@@ -219,21 +223,38 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         }
     }
 
-    /// Handles a worker's request for items: for the next one, and for those that are there behind
-    /// it, up to `at_most` in all.
+    /// Handles a request of another process for items: for the next one, and for those that are
+    /// there behind it, up to `at_most` in all. A worker that waits gets them when it is its turn,
+    /// as an idle handler does, and more in advance with them. What it has in advance by now it did
+    /// not see when it asked, and is a part of the answer.
     pub fn ask_get(&mut self, request: Request, at_most: usize, waits: bool) {
-        let get = WaitingGet { request, at_most };
         self.pools.asks(request.holder);
-        if self.answer_get(get) {
+        let ahead = self.ledger.prefetched_by(request.holder);
+        let is_worker = self.ledger.is_worker(request.holder);
+        let get = WaitingGet {
+            request,
+            at_most: at_most.saturating_sub(ahead),
+            is_worker: is_worker && waits,
+            is_impatient: !waits,
+        };
+        if ahead > 0 && (waits || get.at_most == 0) {
+            self.answer(request, Reply::Ahead);
             return;
         }
-        if !waits && self.shared.is_none() {
-            self.answer(request, Reply::Refused(Refusal::Empty));
+        let is_answered = match get.is_worker {
+            true => self.end_get(get),
+            false => self.answer_get(get),
+        };
+        if is_answered {
             return;
         }
-        self.ledger.handle_getter_waiting(true);
-        self.gets.push_back(get);
-        if !waits {
+        if ahead > 0 {
+            return self.answer(request, Reply::Ahead);
+        }
+        self.wait_for_get(get);
+        // What others have in advance nobody has taken, so it is asked back.
+        let is_known = waits || (self.shared.is_none() && self.ledger.handle_nothing_left());
+        if !is_known {
             self.leave(request);
         }
     }
@@ -243,8 +264,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         if let Some(shared) = &mut self.shared {
             self.leaving.push_back((request, shared.queries.ask()));
         } else if let Some(at) = self.place_of_get(request) {
-            self.gets.remove(at);
-            self.ledger.handle_getter_waiting(false);
+            self.take_get(at);
             self.answer(request, Reply::Refused(Refusal::Empty));
         }
     }
@@ -264,11 +284,12 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Handles a worker's join.
     pub fn ask_join(&mut self, request: Request, waits: bool) {
         let holder = request.holder;
-        if self.ledger.is_worker(holder) && self.ledger.held_by(holder) > 0 {
+        if self.ledger.is_handler(holder) && self.ledger.held_by(holder) > 0 {
             self.answer(request, Reply::Refused(Refusal::WaitsForItself));
         } else {
             let question = self.ask_refresh();
             self.joins.push_back((request, question, waits));
+            self.ledger.handle_waiting_elsewhere(holder);
         }
     }
 
@@ -439,13 +460,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Stops a worker: its waiting gets end, so its loop ends too.
     pub fn stop(&mut self, holder: HolderId) {
         self.ledger.handle_stop(holder);
-        let is_its = |get: &WaitingGet| get.request.holder == holder;
-        while let Some(at) = self.gets.iter().position(is_its) {
-            if let Some(get) = self.gets.remove(at) {
-                self.ledger.handle_getter_waiting(false);
-                self.answer(get.request, Reply::Refused(Refusal::Closed));
-            }
-        }
+        self.end_gets_of(holder);
     }
 
     /// Removes a dead worker and its requests. Returns the number of items charged with its death.
@@ -466,10 +481,12 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             shared.forget(is_its);
         }
         self.answers.retain(|(request, _)| request.holder != holder);
-        let waiting = self.gets.len();
-        self.gets.retain(|get| get.request.holder != holder);
-        for _ in self.gets.len()..waiting {
-            self.ledger.handle_getter_waiting(false);
+        while let Some(at) = self
+            .gets
+            .iter()
+            .position(|get| get.request.holder == holder)
+        {
+            self.take_get(at);
         }
         self.ledger.handle_leave(holder, started, blame, now)
     }
@@ -520,7 +537,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
                 return Some(Effect::Answer(request, reply));
             }
             if let Some(handed) = self.ledger.poll_delivery() {
-                return Some(Effect::Deliver(handed));
+                return Some(self.hand_out(handed));
             }
             // After it, because it may find that workers are lacking.
             if let Some(notice) = self.ledger.poll_notice() {
@@ -544,6 +561,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             }
             self.answer_staged();
             self.answer_joins();
+            self.answer_impatient();
             self.answer_leaving();
             self.answer_askers();
             if self.answers.is_empty() {

@@ -94,7 +94,7 @@ use leases::{Lease, Leases};
 pub use options::{Capacity, Options, Weight};
 use outbox::Outbox;
 pub use outcome::Outcome;
-pub use places::{FoundItem, HeldDelivery, Place, PlaceKind};
+pub use places::{FoundItem, Place, PlaceKind};
 pub use policy::{Ballot, Copies, Hedge};
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
@@ -227,11 +227,56 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Adds a holder that may get this many deliveries and no more. With a credit it is a worker,
-    /// which is handed items by [`poll_delivery`](Self::poll_delivery); without one it asks by
+    /// which is handed items by [`poll_delivery`](Self::poll_delivery), a loop as soon as it asks
+    /// ([`handle_asking`](Self::handle_asking)); without one it takes them by
     /// [`handle_get`](Self::handle_get). When it has settled all of them,
     /// [`poll_worn`](Self::poll_worn) names it.
     pub fn handle_join(&mut self, credit: Option<Credit>, deliveries: u64) -> HolderId {
         self.consumers.join(credit, deliveries)
+    }
+
+    /// Notes that a worker began (`true`) or ended (`false`) waiting for an item in a `get`.
+    pub fn handle_asking(&mut self, holder: HolderId, is_asking: bool) {
+        self.consumers.set_asking(holder, is_asking);
+    }
+
+    /// Notes that a worker has begun its deliveries up to this one, by its own word.
+    pub fn handle_begun(&mut self, holder: HolderId, last: u64) {
+        let begun = self.consumers.begun(holder);
+        let last = last.min(self.consumers.last_ordinal(holder));
+        if last > begun {
+            let held = (begun + 1..=last).filter(|ordinal| self.holds(holder, *ordinal));
+            let held = held.count() as u64;
+            self.consumers.begin(holder, last, held);
+        }
+    }
+
+    /// Notes that a loop has begun what it settles, and all before it. What a handler begins follows from
+    /// its credit well enough.
+    fn note_settled(&mut self, token: Token) {
+        if self.consumers.is_loop(token.holder) {
+            self.handle_begun(token.holder, token.ordinal);
+        }
+    }
+
+    /// Asks all loops for what they have in advance ([`poll_recalled`](Self::poll_recalled)), because
+    /// a caller that does not wait finds nothing else. Returns `true` if there is something, as far
+    /// as is known.
+    pub fn handle_nothing_left(&mut self) -> bool {
+        self.consumers.recall_loops();
+        self.is_any_loop_ahead()
+    }
+
+    /// Asks a loop for what it has in advance, because it waits for something else than an item, and
+    /// hands it nothing more before it gets something again.
+    pub fn handle_waiting_elsewhere(&mut self, holder: HolderId) {
+        self.consumers.leave_alone(holder);
+    }
+
+    /// Returns `true` if a holder has not settled this delivery, cancelled or not.
+    fn holds(&self, holder: HolderId, ordinal: u64) -> bool {
+        let token = Token { holder, ordinal };
+        self.leases.get(token).is_some() || self.revoked.contains_key(&token)
     }
 
     /// Adds a holder that stands for any number of threads, which ask one by one. So several copies
@@ -245,7 +290,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.stop(holder);
     }
 
-    /// Notes that a caller began (`true`) or ended (`false`) waiting in a `get`.
+    /// Notes that a caller that is no worker began (`true`) or ended (`false`) waiting in a `get`.
     pub fn handle_getter_waiting(&mut self, is_waiting: bool) {
         if is_waiting {
             self.getters += 1;
@@ -292,13 +337,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     fn lease(&mut self, holder: HolderId, entry: UnfinishedItem<P>, is_asked_for: bool) -> Handed {
-        let ordinal = self.consumers.take(holder, entry.payload.weight());
+        let weight = entry.payload.weight();
+        let ordinal = self.consumers.take(holder, weight, is_asked_for);
         let token = Token::of(holder, ordinal);
-        let lease = Lease {
-            is_asked_for,
-            entry,
-            copy: None,
-        };
+        let lease = Lease { entry, copy: None };
         let handed = token.handed(&lease);
         self.leases.insert(token, lease);
         self.note_begun();
@@ -313,7 +355,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let lease = self.leases.remove(token).ok_or(Stale)?;
         let handed = token.handed(&lease);
         let weight = lease.entry.payload.weight();
-        self.consumers.release(token.holder, weight, service);
+        self.consumers.release(token, weight, service);
         Ok((lease.entry, handed))
     }
 
@@ -329,6 +371,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         result: Option<R>,
         scene: Scene,
     ) -> Result<(), Stale> {
+        self.note_settled(token);
         let ended = self.end_lease(token, Some(service));
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         if self.copies.has(handed.id) {
@@ -380,6 +423,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         service: Duration,
         look: impl FnOnce(&P) -> T,
     ) -> Result<T, Stale> {
+        self.note_settled(token);
         let look = |lease: &Lease<P>| {
             let payload = &lease.entry.payload;
             (payload.weight(), look(payload))
@@ -388,7 +432,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             self.handle_late(token);
             return Err(Stale);
         };
-        self.consumers.release(token.holder, weight, Some(service));
+        self.consumers.release(token, weight, Some(service));
         self.done += 1;
         self.note_over(1);
         Ok(seen)
@@ -413,6 +457,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         rest: Option<Duration>,
         now: Duration,
     ) -> Result<(), Stale> {
+        self.note_settled(token);
         let ended = self.end_lease(token, None);
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
         if self.copies.has(handed.id) {
@@ -459,7 +504,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         for (ordinal, lease) in held {
             let handed = Token { holder, ordinal }.handed(&lease);
             let is_copy = self.copies.has(handed.id);
-            let blame = blame.filter(|_| started.includes(ordinal, lease.is_asked_for));
+            let blame = blame.filter(|_| started.includes(ordinal));
             charged += usize::from(blame.is_some());
             match (blame, is_copy) {
                 (Some(blame), true) => self.copy_failed(handed, blame.clone(), None, now),
@@ -522,7 +567,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns a worker that should give back what it has not begun, because another one is idle.
     pub fn poll_overloaded(&mut self) -> Option<HolderId> {
         match self.waiting.ready() {
-            0 => self.consumers.poll_overloaded(),
+            0 => self.consumers.poll_overloaded(self.getters),
             _ => None,
         }
     }

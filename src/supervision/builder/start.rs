@@ -52,9 +52,7 @@ impl Builder {
         let credit = self.credit(&broker);
         let run = move |body: &[u8], wanted| attempt(&handler, body, wanted);
         let pool: Box<dyn Pool> = match self.mode {
-            Mode::Processes => {
-                self.processes_of::<T, F>(&broker, Some(credit), Restart::Permanent)?
-            }
+            Mode::Processes => self.processes_of::<T, F>(&broker, credit, Restart::Permanent)?,
             Mode::Threads => {
                 let plan = self.threads_of(&broker)?;
                 let item_type = type_name::<T>();
@@ -93,7 +91,10 @@ impl Builder {
         self.check_copies(&broker, None)?;
         let handle = queue.clone();
         let pool: Box<dyn Pool> = match self.mode {
-            Mode::Processes => self.processes_of::<T, F>(&broker, None, Restart::Transient)?,
+            Mode::Processes => {
+                let credit = self.credit(&broker).for_loop();
+                self.processes_of::<T, F>(&broker, credit, Restart::Transient)?
+            }
             Mode::Threads => {
                 let plan = self.threads_of(&broker)?;
                 let run = move || worker(handle.clone());
@@ -165,7 +166,7 @@ impl Builder {
     fn plan<T: 'static, F>(
         &self,
         broker: &Arc<Broker>,
-        credit: Option<Credit>,
+        credit: Credit,
         restart: Restart,
     ) -> Result<ProcessPlan, Kind> {
         limits::check_count(self.workers)?;
@@ -202,7 +203,7 @@ impl Builder {
     fn processes_of<T: 'static, F>(
         &self,
         broker: &Arc<Broker>,
-        credit: Option<Credit>,
+        credit: Credit,
         restart: Restart,
     ) -> Result<Box<dyn Pool>, Kind> {
         let plan = self.plan::<T, F>(broker, credit, restart)?;

@@ -119,7 +119,7 @@ impl Watch {
             .and_then(Watchdog::fault)
         {
             Some(Fault::Overran(ordinal)) if found.is_sound => Started {
-                taken: ordinal,
+                begun: ordinal,
                 ..found.started
             },
             _ => found.started,

@@ -99,10 +99,7 @@ impl Watch {
 
     fn report_time_limit(&self, index: usize, current: u64) {
         let slot = &self.slots[index];
-        let started = Started {
-            current,
-            taken: current,
-        };
+        let started = Started::at(current);
         let holder = slot.registration.holder();
         let item = holder.and_then(|holder| self.broker.name_of_started(holder, started));
         if let Some(item) = item {
@@ -134,7 +131,7 @@ impl Watch {
             begun,
             held: held.map_or(0, |holder| {
                 self.broker
-                    .read(|core| core.dispatcher.ledger.held_by(holder))
+                    .read(|core| core.dispatcher.ledger.due_from(holder))
             }),
         }
     }

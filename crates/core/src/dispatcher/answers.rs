@@ -1,9 +1,10 @@
 //! PURE: answers those of the waiting requests that can be answered now.
 
 use alloc::vec;
+use alloc::vec::Vec;
 
-use super::{Dispatcher, Reply, Request};
-use crate::ledger::{Ballot, Refusal, Weight};
+use super::{Dispatcher, Effect, Reply, Request};
+use crate::ledger::{Ballot, Handed, HolderId, Refusal, Weight};
 
 /// A request for items.
 #[derive(Debug, Clone, Copy)]
@@ -11,30 +12,107 @@ pub(super) struct WaitingGet {
     pub(super) request: Request,
     /// The greatest number of items in the answer.
     pub(super) at_most: usize,
+    /// True for a worker's, which is answered when it is the worker's turn.
+    pub(super) is_worker: bool,
+    /// True for one that does not wait for what is not there yet.
+    pub(super) is_impatient: bool,
 }
 
 impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Answers with items or with the end of the queue, if it can.
     pub(super) fn answer_get(&mut self, get: WaitingGet) -> bool {
-        let WaitingGet { request, at_most } = get;
-        if let Some(first) = self.ledger.handle_get(request.holder) {
-            let mut items = vec![first];
-            while items.len() < at_most
-                && let Some(next) = self.ledger.handle_get(request.holder)
-            {
-                items.push(next);
+        match self.ledger.handle_get(get.request.holder) {
+            Some(first) => {
+                let items = self.with_more(first, get);
+                self.answer(get.request, Reply::Items(items));
+                true
             }
-            self.answer(request, Reply::Items(items));
-            return true;
+            None => self.end_get(get),
         }
+    }
+
+    /// Returns this delivery and those behind it that its `get` takes too.
+    fn with_more(&mut self, first: Handed, get: WaitingGet) -> Vec<Handed> {
+        let mut items = vec![first];
+        while items.len() < get.at_most
+            && let Some(next) = self.ledger.handle_get(get.request.holder)
+        {
+            items.push(next);
+        }
+        items
+    }
+
+    /// Answers with the end of the queue, if it has come, or with the end of this worker.
+    pub(super) fn end_get(&mut self, get: WaitingGet) -> bool {
         let end = match self.end_of_gets() {
-            None if !self.ledger.is_open(request.holder) => Some(Refusal::Closed),
+            None if !self.ledger.is_open(get.request.holder) => Some(Refusal::Closed),
             end => end,
         };
         if let Some(end) = end {
-            self.answer(request, Reply::Refused(end));
+            self.answer(get.request, Reply::Refused(end));
         }
         end.is_some()
+    }
+
+    /// Lets a `get` wait for its answer.
+    pub(super) fn wait_for_get(&mut self, get: WaitingGet) {
+        match get.is_worker {
+            true => self.ledger.handle_asking(get.request.holder, true),
+            false => self.ledger.handle_getter_waiting(true),
+        }
+        self.gets.push_back(get);
+    }
+
+    /// Takes a `get` that waits no longer.
+    pub(super) fn take_get(&mut self, at: usize) -> Option<WaitingGet> {
+        let get = self.gets.remove(at)?;
+        match get.is_worker {
+            true => {
+                let holder = get.request.holder;
+                let is_its = |get: &WaitingGet| get.is_worker && get.request.holder == holder;
+                let is_asking = self.gets.iter().any(is_its);
+                self.ledger.handle_asking(holder, is_asking);
+            }
+            false => self.ledger.handle_getter_waiting(false),
+        }
+        Some(get)
+    }
+
+    /// Ends the gets of a worker that is to end.
+    pub(super) fn end_gets_of(&mut self, holder: HolderId) {
+        let is_its = |get: &WaitingGet| get.request.holder == holder;
+        while let Some(at) = self.gets.iter().position(is_its) {
+            if let Some(get) = self.take_get(at) {
+                self.answer(get.request, Reply::Refused(Refusal::Closed));
+            }
+        }
+    }
+
+    /// Answers the gets that wait only for what loops give back, once these have nothing more.
+    pub(super) fn answer_impatient(&mut self) {
+        if self.gets.is_empty() || self.shared.is_some() || self.ledger.is_any_loop_ahead() {
+            return;
+        }
+        while let Some(at) = self.gets.iter().position(|get| get.is_impatient)
+            && let Some(get) = self.take_get(at)
+        {
+            self.answer(get.request, Reply::Refused(Refusal::Empty));
+        }
+    }
+
+    /// Brings a delivery to its worker: as the answer, if the worker waits in a `get`.
+    pub(super) fn hand_out(&mut self, first: Handed) -> Effect<P, R> {
+        let is_its = |get: &WaitingGet| get.is_worker && get.request.holder == first.holder;
+        let place = self.gets.iter().position(is_its);
+        let Some(get) = place.and_then(|at| self.take_get(at)) else {
+            return Effect::Deliver(first);
+        };
+        let items = self.with_more(first, get);
+        // It may have been the worker's last one.
+        if !self.ledger.is_open(first.holder) {
+            self.end_gets_of(first.holder);
+        }
+        Effect::Answer(get.request, Reply::Items(items))
     }
 
     pub(super) fn place_of_get(&self, request: Request) -> Option<usize> {
@@ -42,12 +120,19 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     }
 
     pub(super) fn serve_gets(&mut self) {
-        while let Some(get) = self.gets.pop_front() {
-            if !self.answer_get(get) {
-                self.gets.push_front(get);
-                return;
+        if self.gets.is_empty() {
+            return;
+        }
+        if self.end_of_gets().is_some() {
+            while let Some(get) = self.take_get(0) {
+                self.end_get(get);
             }
-            self.ledger.handle_getter_waiting(false);
+        }
+        while let Some(at) = self.gets.iter().position(|get| !get.is_worker)
+            && let Some(get) = self.gets.get(at).copied()
+            && self.answer_get(get)
+        {
+            self.take_get(at);
         }
     }
 
@@ -128,8 +213,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             self.leaving.pop_front();
             // If it is not found, it was answered with an item.
             if let Some(at) = self.place_of_get(request) {
-                self.gets.remove(at);
-                self.ledger.handle_getter_waiting(false);
+                self.take_get(at);
                 self.answer(request, Reply::Refused(Refusal::Empty));
             }
         }

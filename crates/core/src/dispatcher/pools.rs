@@ -94,7 +94,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             Departure::Gone { taken } => (taken, Some(&blame)),
             Departure::Asked => (0, None),
         };
-        let started = Started { current: 0, taken };
+        let started = Started::up_to(taken);
         self.detach(holder, started, blame, now);
         self.are_workers_lost() && !were_lost
     }

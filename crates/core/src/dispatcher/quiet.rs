@@ -10,7 +10,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// With a journal it is not handed out before it is written in any case.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        let nobody_asks = self.gets.is_empty() && self.local_getters == 0;
+        let nobody_asks = self.gets.iter().all(|get| get.is_worker) && self.local_getters == 0;
         let may_be_wanted = !self.ledger.is_journaled() && self.ledger.has_idle_taker();
         nobody_asks && !may_be_wanted && self.shared.is_none()
     }

@@ -3,123 +3,28 @@
 //! An idle worker gets an item at once. A busy one is refilled when its acknowledgements come back,
 //! up to its credit and its fair share of what waits, so batches grow by themselves and no worker
 //! is overloaded. Waking a worker costs as much as hundreds of tiny items. While one is fast, that
-//! is busy with tiny items, and a few wait, they are left to it and no other worker is woken. It
-//! knows holders and numbers, but no item.
+//! is busy with tiny items, and a few wait, they are left to it and no other worker is woken.
+//!
+//! A handler is idle while it holds nothing. A loop decides itself when it wants an item: it is
+//! idle while it waits in a `get`, whatever else it holds, and is handed more in advance only as
+//! long as it holds something. The module knows holders and numbers, but no item.
+
+mod holder;
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use slotmap::SlotMap;
 
+use self::holder::{Holder, HolderCounts};
 use super::turn::Turn;
-use super::{Credit, HolderId};
+use super::{Credit, HolderId, Token};
 
 /// The number of items that must wait before another worker is woken while one is fast: tiny items
 /// take a tenth to a fifth of a microsecond each, and waking a worker some fifty.
 pub const WORTH_WAKING: usize = 256;
-
-/// The total time from which the items that a worker has in advance count as long.
-const LONG: Duration = Duration::from_millis(2);
-
-#[derive(Debug)]
-struct Holder {
-    /// `None` for a holder that asks by itself.
-    credit: Option<Credit>,
-    /// True if it stands for any number of threads.
-    is_many: bool,
-    is_open: bool,
-    outstanding: u64,
-    bytes: usize,
-    ordinal: u64,
-    /// The last ordinal of the deliveries that it has reported in bulk to be through with.
-    through: u64,
-    /// The number of deliveries that it may get in all.
-    quota: u64,
-    is_in_idle_line: bool,
-    is_in_refill_line: bool,
-    /// The last ordinal of the deliveries that it was asked to give back.
-    asked_back: u64,
-}
-
-/// The counts of one holder, or of all of them together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct HolderCounts {
-    /// Workers that may get more.
-    workers: usize,
-    /// Those of them that hold nothing.
-    idle: usize,
-    /// Holders of any kind that hold something.
-    busy: usize,
-    /// Workers that are busy with tiny items.
-    fast: usize,
-    /// Workers that have items in advance, and were not asked to give them back.
-    ahead: usize,
-    /// Those of them that these items will keep busy for long.
-    overloaded: usize,
-    /// The deliveries that workers have besides the one that they work on.
-    prefetched: u64,
-}
-
-impl Holder {
-    fn is_worker(&self) -> bool {
-        self.is_open && self.credit.is_some()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.is_worker() && self.outstanding == 0
-    }
-
-    fn is_fast(&self) -> bool {
-        let is_fast = self.credit.is_some_and(|credit| credit.is_fast());
-        self.is_open && is_fast && self.outstanding > 0
-    }
-
-    fn prefetched(&self) -> u64 {
-        match self.credit {
-            Some(_) => self.outstanding.saturating_sub(1),
-            None => 0,
-        }
-    }
-
-    fn is_ahead(&self) -> bool {
-        self.prefetched() > 0 && self.asked_back < self.ordinal
-    }
-
-    fn is_overloaded(&self) -> bool {
-        let backlog = |credit: Credit| credit.time_of(self.prefetched());
-        self.is_ahead() && self.credit.is_some_and(|credit| backlog(credit) >= LONG)
-    }
-
-    fn may_take(&self, weight: usize) -> bool {
-        let allows = |credit: Credit| credit.allows(self.outstanding, self.bytes, weight);
-        self.is_open && self.credit.is_some_and(allows)
-    }
-
-    fn tally(&self) -> HolderCounts {
-        HolderCounts {
-            workers: usize::from(self.is_worker()),
-            idle: usize::from(self.is_idle()),
-            busy: usize::from(self.outstanding > 0),
-            fast: usize::from(self.is_fast()),
-            ahead: usize::from(self.is_ahead()),
-            overloaded: usize::from(self.is_overloaded()),
-            prefetched: self.prefetched(),
-        }
-    }
-}
-
-impl HolderCounts {
-    fn replace(&mut self, before: HolderCounts, after: HolderCounts) {
-        self.workers = self.workers + after.workers - before.workers;
-        self.idle = self.idle + after.idle - before.idle;
-        self.busy = self.busy + after.busy - before.busy;
-        self.fast = self.fast + after.fast - before.fast;
-        self.ahead = self.ahead + after.ahead - before.ahead;
-        self.overloaded = self.overloaded + after.overloaded - before.overloaded;
-        self.prefetched = self.prefetched + after.prefetched - before.prefetched;
-    }
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
@@ -141,23 +46,27 @@ pub(super) struct Consumers {
 
 impl Consumers {
     pub(super) fn join(&mut self, credit: Option<Credit>, quota: u64) -> HolderId {
-        let is_worker = credit.is_some();
+        let is_handler = credit.is_some_and(|credit| !credit.is_for_loop());
         let holder = Holder {
             credit,
+            is_asking: false,
+            is_elsewhere: false,
             is_many: false,
             is_open: true,
             outstanding: 0,
             bytes: 0,
             ordinal: 0,
+            begun: 0,
+            begun_held: 0,
             through: 0,
             quota: quota.max(1),
-            is_in_idle_line: is_worker,
+            is_in_idle_line: is_handler,
             is_in_refill_line: false,
             asked_back: 0,
         };
         self.tally.replace(HolderCounts::default(), holder.tally());
         let id = self.holders.insert(holder);
-        if is_worker {
+        if is_handler {
             self.idle_line.push_back(id);
         }
         id
@@ -199,9 +108,43 @@ impl Consumers {
         self.holders.get(id).is_some_and(|holder| holder.is_open)
     }
 
+    /// Returns `true` if it is handed items in advance: a handler, or a loop.
     pub(super) fn is_worker(&self, id: HolderId) -> bool {
         let holder = self.holders.get(id);
         holder.is_some_and(|holder| holder.credit.is_some())
+    }
+
+    pub(super) fn is_loop(&self, id: HolderId) -> bool {
+        self.holders.get(id).is_some_and(Holder::is_loop)
+    }
+
+    /// Notes whether a worker waits for an item in a `get`.
+    pub(super) fn set_asking(&mut self, id: HolderId, is_asking: bool) {
+        self.change(id, |holder| {
+            holder.is_asking = is_asking && holder.credit.is_some();
+            holder.is_elsewhere &= !is_asking;
+        });
+        self.line_up_if_idle(id);
+    }
+
+    /// Returns the last delivery that a worker is known to have begun.
+    pub(super) fn begun(&self, id: HolderId) -> u64 {
+        self.holders.get(id).map_or(0, |holder| holder.begun)
+    }
+
+    /// Notes that a worker has begun its deliveries up to this one, of which it still holds so many
+    /// that were not known to be begun.
+    pub(super) fn begin(&mut self, id: HolderId, last: u64, held: u64) {
+        self.change(id, |holder| {
+            holder.begun = holder.begun.max(last);
+            holder.begun_held += held;
+        });
+    }
+
+    /// Returns the number of deliveries that this worker has not begun, as far as that is known.
+    pub(super) fn prefetched_by(&self, id: HolderId) -> usize {
+        let prefetched = self.holders.get(id).map_or(0, Holder::prefetched);
+        usize::try_from(prefetched).unwrap_or(usize::MAX)
     }
 
     /// Returns `true` if this worker is relied on to come back soon: it has items in advance, or
@@ -220,14 +163,20 @@ impl Consumers {
         self.holders.get(id).map_or(0, |holder| holder.ordinal)
     }
 
+    /// Returns the number of deliveries that a holder is known to have begun, and what that should be
+    /// by this count of those that it holds up to an ordinal, if the two differ.
+    pub(super) fn check_begun(&self, held: impl Fn(HolderId, u64) -> u64) -> Option<(u64, u64)> {
+        let workers = self
+            .holders
+            .iter()
+            .filter(|(_, holder)| holder.credit.is_some());
+        let mut counted = workers.map(|(id, holder)| (holder.begun_held, held(id, holder.begun)));
+        counted.find(|(known, held)| known != held)
+    }
+
     /// Returns the number of items that workers may have beyond those that they have.
     pub(super) fn appetite(&self) -> u64 {
-        let open = self.holders.values().filter(|holder| holder.is_open);
-        let room = open.filter_map(|holder| {
-            let room = holder.credit?.items().saturating_sub(holder.outstanding);
-            Some(room.min(holder.quota.saturating_sub(holder.ordinal)))
-        });
-        room.sum()
+        self.holders.values().map(Holder::appetite).sum()
     }
 
     pub(super) fn idle(&self) -> usize {
@@ -253,21 +202,22 @@ impl Consumers {
         is_busy_one || self.has_idle_taker(waiting)
     }
 
-    /// Returns `true` if items wait for a worker that is relied on, while another one is idle.
-    pub(super) fn is_relying(&self, waiting: usize) -> bool {
+    /// Returns `true` if items wait for a worker that is relied on, while another one is idle, or
+    /// one of so many `getters` that are no workers.
+    pub(super) fn is_relying(&self, waiting: usize, getters: usize) -> bool {
         let waits = self.tally.ahead > 0 || (self.tally.fast > 0 && waiting > 0);
-        self.tally.idle > 0 && waits
+        (self.tally.idle > 0 || getters > 0) && waits
     }
 
     fn is_worth_waking(&self, waiting: usize) -> bool {
         self.tally.fast == 0 || waiting >= WORTH_WAKING
     }
 
-    pub(super) fn take(&mut self, id: HolderId, weight: usize) -> u64 {
+    /// Notes that a holder gets its next delivery, and returns the ordinal. `is_asked_for`: it did
+    /// not wait for its turn.
+    pub(super) fn take(&mut self, id: HolderId, weight: usize, is_asked_for: bool) -> u64 {
         let taken = self.change(id, |holder| {
-            holder.outstanding += 1;
-            holder.bytes += weight;
-            holder.ordinal += 1;
+            holder.take(weight, is_asked_for);
             (holder.ordinal, holder.ordinal >= holder.quota)
         });
         let Some((ordinal, is_last)) = taken else {
@@ -275,6 +225,9 @@ impl Consumers {
         };
         if is_last {
             self.stop(id);
+        }
+        if is_asked_for {
+            self.line_up_for_more(id);
         }
         ordinal
     }
@@ -310,15 +263,17 @@ impl Consumers {
     }
 
     /// Counts a settled delivery, and puts its worker in line for more.
-    pub(super) fn release(&mut self, id: HolderId, weight: usize, service: Option<Duration>) {
-        self.release_many(id, 1, weight, service);
+    pub(super) fn release(&mut self, token: Token, weight: usize, service: Option<Duration>) {
+        let begun = u64::from(token.ordinal() <= self.begun(token.holder()));
+        self.release_many(token.holder(), (1, begun), weight, service);
     }
 
-    /// Counts settled deliveries of this total weight.
+    /// Counts settled deliveries of this total weight: how many, and how many of these were known
+    /// to be begun.
     pub(super) fn release_many(
         &mut self,
         id: HolderId,
-        count: u64,
+        (count, begun): (u64, u64),
         weight: usize,
         service: Option<Duration>,
     ) {
@@ -327,6 +282,7 @@ impl Consumers {
         }
         self.change(id, |holder| {
             holder.outstanding -= count;
+            holder.begun_held = holder.begun_held.saturating_sub(begun);
             holder.bytes -= weight;
             if let (Some(credit), Some(service)) = (&mut holder.credit, service) {
                 credit.observe_many(service, count);
@@ -338,15 +294,32 @@ impl Consumers {
         if holder.ordinal >= holder.quota && holder.outstanding == 0 {
             self.worn_line.push_back(id);
         }
-        if holder.is_idle() {
-            if holder.credit.is_some_and(|credit| credit.is_fast()) {
-                self.recent = Some(id);
-            }
-            if !holder.is_in_idle_line {
-                holder.is_in_idle_line = true;
-                self.idle_line.push_back(id);
-            }
-        } else if holder.credit.is_some() && !holder.is_in_refill_line {
+        if !self.line_up_if_idle(id) {
+            self.line_up_for_more(id);
+        }
+    }
+
+    /// Puts a worker in the line of idle ones, if it is one.
+    fn line_up_if_idle(&mut self, id: HolderId) -> bool {
+        let Some(holder) = self.holders.get_mut(id).filter(|holder| holder.is_idle()) else {
+            return false;
+        };
+        if holder.credit.is_some_and(|credit| credit.is_fast()) {
+            self.recent = Some(id);
+        }
+        if !holder.is_in_idle_line {
+            holder.is_in_idle_line = true;
+            self.idle_line.push_back(id);
+        }
+        true
+    }
+
+    /// Puts a busy worker in line for more in advance.
+    fn line_up_for_more(&mut self, id: HolderId) {
+        if let Some(holder) = self.holders.get_mut(id)
+            && holder.is_taking()
+            && !holder.is_in_refill_line
+        {
             holder.is_in_refill_line = true;
             self.refill_line.push_back(id);
         }
@@ -354,8 +327,8 @@ impl Consumers {
 
     /// Returns a worker that has work for long while another one has none: what it has not begun
     /// should go back. It is named once for the same items.
-    pub(super) fn poll_overloaded(&mut self) -> Option<HolderId> {
-        if self.tally.idle == 0 || self.tally.overloaded == 0 {
+    pub(super) fn poll_overloaded(&mut self, getters: usize) -> Option<HolderId> {
+        if self.tally.idle + getters == 0 || self.tally.overloaded == 0 {
             return None;
         }
         // Those that would not wake another one would only come back.
@@ -375,6 +348,32 @@ impl Consumers {
         let holding =
             holders.filter(|(_, holder)| holder.credit.is_some() && holder.outstanding > 0);
         self.recalled = holding.map(|(id, _)| id).collect();
+    }
+
+    /// Asks all loops for what they have not begun, unless they were asked for it before.
+    pub(super) fn recall_loops(&mut self) {
+        let loops: Vec<HolderId> = self.holders.keys().collect();
+        loops.into_iter().for_each(|id| self.recall_loop(id));
+    }
+
+    /// Hands a loop nothing more until it gets something again, and asks it for what it has not begun.
+    pub(super) fn leave_alone(&mut self, id: HolderId) {
+        self.change(id, |holder| holder.is_elsewhere = holder.is_loop());
+        self.recall_loop(id);
+    }
+
+    /// Asks a holder for what it has not begun, if it is a loop and was not asked for it before.
+    fn recall_loop(&mut self, id: HolderId) {
+        let has_some = |holder: &Holder| holder.is_loop() && holder.is_ahead();
+        if self.holders.get(id).is_some_and(has_some) && !self.recalled.contains(&id) {
+            self.recalled.push_back(id);
+        }
+    }
+
+    /// Returns `true` if a loop has something that it has not begun, as far as is known.
+    pub(super) fn is_any_loop_ahead(&self) -> bool {
+        let mut loops = self.holders.values().filter(|holder| holder.is_loop());
+        self.tally.prefetched > 0 && loops.any(|holder| holder.prefetched() > 0)
     }
 
     /// Returns the next worker that is to give back what it has not begun.
@@ -418,12 +417,13 @@ impl Consumers {
     /// back.
     pub(super) fn take_turn(&mut self) -> Option<Turn> {
         let (id, left) = self.turn?;
-        let holder = self.holders.get(id).filter(|holder| holder.is_open)?;
+        let holder = self.holders.get(id).filter(|holder| holder.is_taking())?;
         Some(Turn {
             id,
             credit: holder.credit?,
             left,
             outstanding: holder.outstanding,
+            at_hand: holder.at_hand(),
             bytes: holder.bytes,
             ordinal: holder.ordinal,
             quota: holder.quota,

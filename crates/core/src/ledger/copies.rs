@@ -295,10 +295,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let group = group.expect("the caller has found or made it");
         let mark = group.next_mark();
         let payload = group.entry.payload.clone();
-        let ordinal = self.consumers.take(holder, payload.weight());
+        let ordinal = self.consumers.take(holder, payload.weight(), is_asked_for);
         let token = Token::of(holder, ordinal);
         let lease = Lease {
-            is_asked_for,
             entry: UnfinishedItem::new(id, payload),
             copy: Some(mark),
         };

@@ -32,6 +32,7 @@ pub struct Credit {
     is_adaptive: bool,
     /// True if its worker's progress can be seen.
     is_seen: bool,
+    is_for_loop: bool,
     limit: u64,
     /// The running mean of service times; `None` before the first one.
     service_ns: Option<u64>,
@@ -44,6 +45,7 @@ impl Credit {
         Credit {
             is_adaptive: true,
             is_seen: false,
+            is_for_loop: false,
             limit: 1,
             service_ns: None,
         }
@@ -66,6 +68,22 @@ impl Credit {
             is_seen: true,
             ..self
         }
+    }
+
+    /// Makes it the credit of a worker with a loop of its own, which says when it wants an item, and
+    /// may work on several at once.
+    #[must_use]
+    pub fn for_loop(self) -> Self {
+        Credit {
+            is_for_loop: true,
+            ..self
+        }
+    }
+
+    /// Returns `true` if its worker has a loop of its own.
+    #[must_use]
+    pub fn is_for_loop(&self) -> bool {
+        self.is_for_loop
     }
 
     /// Returns `true` if its worker's items are tiny, and it can be seen when they no longer are.

@@ -59,14 +59,14 @@ impl Handed {
 
 /// The deliveries that a holder had started when it left.
 ///
-/// A handler runs one delivery at a time, so it names that one; a loop of `get` and `task_done` may
-/// hold several, so it names the last one taken. Zero names none.
+/// Deliveries are begun in their order. A handler runs one at a time; a loop of `get` and `task_done`
+/// may hold several. Zero names none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Started {
-    /// The ordinal of the delivery that a handler was running.
+    /// The ordinal of the oldest delivery that it was at.
     pub current: u64,
-    /// The ordinal up to which all had been taken by `get`.
-    pub taken: u64,
+    /// The ordinal up to which all had been begun.
+    pub begun: u64,
 }
 
 /// The deliveries that a worker had started, by its memory at its end. The worker wrote it, so any
@@ -75,8 +75,6 @@ pub struct Started {
 pub struct LastWords {
     /// The deliveries that it had started.
     pub started: Started,
-    /// The last ordinal that a handler had ever begun.
-    pub begun: u64,
     /// True if something else that it wrote made no sense.
     pub is_garbled: bool,
 }
@@ -91,10 +89,25 @@ pub struct Finding {
 }
 
 impl Started {
-    pub(super) fn includes(self, ordinal: u64, is_asked_for: bool) -> bool {
-        match is_asked_for {
-            true => ordinal <= self.taken,
-            false => ordinal == self.current,
+    /// Makes that of a holder that has begun its deliveries up to this one.
+    #[must_use]
+    pub fn up_to(ordinal: u64) -> Self {
+        Started {
+            current: 1,
+            begun: ordinal,
         }
+    }
+
+    /// Makes that of a worker that is at this delivery, which is the last one that it has begun.
+    #[must_use]
+    pub fn at(ordinal: u64) -> Self {
+        Started {
+            current: ordinal,
+            begun: ordinal,
+        }
+    }
+
+    pub(super) fn includes(self, ordinal: u64) -> bool {
+        self.current > 0 && (self.current..=self.begun).contains(&ordinal)
     }
 }

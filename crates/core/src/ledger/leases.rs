@@ -28,8 +28,6 @@ const GAPS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Lease<P> {
-    /// True if it was handed out to a `get`, rather than by `poll_delivery`.
-    pub(super) is_asked_for: bool,
     pub(super) entry: UnfinishedItem<P>,
     /// `Some` for one of several copies. Its item is in their group, and here is only its payload.
     pub(super) copy: Option<CopyMark>,
@@ -96,7 +94,7 @@ impl<P> HeldRow<P> {
         self.row.back_mut()?.as_mut()
     }
 
-    /// Adds deliveries that the holder did not ask for. They are made in their places, because a
+    /// Adds deliveries. They are made in their places, because a
     /// delivery that is made elsewhere and moved costs several times as much.
     fn extend(
         &mut self,
@@ -105,13 +103,8 @@ impl<P> HeldRow<P> {
     ) -> vec_deque::IterMut<'_, Option<Lease<P>>> {
         self.lengthen_to(first);
         let before = self.row.len();
-        self.row.extend(entries.map(|entry| {
-            Some(Lease {
-                is_asked_for: false,
-                entry,
-                copy: None,
-            })
-        }));
+        self.row
+            .extend(entries.map(|entry| Some(Lease { entry, copy: None })));
         // With no more gaps than before it is not too long.
         self.in_row += self.row.len() - before;
         self.row.range_mut(before..)
@@ -176,24 +169,14 @@ impl<P> HeldRow<P> {
         Some(seen)
     }
 
-    /// Removes a delivery that its holder did not ask for.
-    fn remove_given(&mut self, ordinal: u64) -> Option<Lease<P>> {
-        match self.get(ordinal)?.is_asked_for {
-            true => None,
-            false => self.remove(ordinal),
-        }
-    }
-
-    /// Returns how many deliveries of this run the row begins with, one after the other, that the
-    /// holder did not ask for.
-    fn given_in_front(&self, run: &RangeInclusive<u64>) -> usize {
+    /// Returns how many deliveries of this run the row begins with, one after the other.
+    fn held_in_front(&self, run: &RangeInclusive<u64>) -> usize {
         if *run.start() != self.first {
             return 0;
         }
         let length = usize::try_from(run.end() + 1 - run.start()).unwrap_or(usize::MAX);
         let places = self.row.iter().take(length);
-        let given = |place: &&Option<Lease<P>>| matches!(place, Some(lease) if !lease.is_asked_for);
-        places.take_while(given).count()
+        places.take_while(|place| place.is_some()).count()
     }
 
     /// Removes deliveries of this run, in order. Returns their number.
@@ -203,7 +186,7 @@ impl<P> HeldRow<P> {
         mut take: impl FnMut(u64, Option<&Lease<P>>),
     ) -> usize {
         // Most often this is the whole run, and then none is moved, or looked for one by one.
-        let mut removed = self.given_in_front(&run);
+        let mut removed = self.held_in_front(&run);
         let (start, end) = run.into_inner();
         for (ordinal, place) in (start..).zip(self.row.range(..removed)) {
             take(ordinal, place.as_ref());
@@ -213,7 +196,7 @@ impl<P> HeldRow<P> {
         self.first += removed as u64;
         self.close_gaps();
         for ordinal in start + removed as u64..=end {
-            let lease = self.remove_given(ordinal);
+            let lease = self.remove(ordinal);
             removed += usize::from(lease.is_some());
             take(ordinal, lease.as_ref());
         }
@@ -256,7 +239,7 @@ impl<P> Leases<P> {
         hand.insert(token.ordinal, lease)
     }
 
-    /// Adds deliveries that the holder did not ask for, with this ordinal and those that follow it;
+    /// Adds deliveries with this ordinal and those that follow it;
     /// it is higher than any before. Returns them.
     pub(super) fn extend(
         &mut self,
@@ -293,7 +276,6 @@ impl<P> Leases<P> {
     }
 
     /// Removes a run of a holder's deliveries in order, with `None` for those that are settled.
-    /// Deliveries that it asked for stay, because it settles each of them.
     pub(super) fn remove_run(
         &mut self,
         holder: HolderId,
@@ -336,7 +318,6 @@ mod tests {
 
     fn lease(number: u64) -> Lease<Vec<u8>> {
         Lease {
-            is_asked_for: false,
             entry: UnfinishedItem::new(ItemId(number), Vec::new()),
             copy: None,
         }
@@ -400,9 +381,7 @@ mod tests {
                     }
                     1 => {
                         for leases in [&mut single, &mut runs] {
-                            let mut lease = lease(next);
-                            lease.is_asked_for = true;
-                            leases.insert(Token::of(holder, next), lease);
+                            leases.insert(Token::of(holder, next), lease(next));
                         }
                         next += 1;
                     }
@@ -417,8 +396,7 @@ mod tests {
                         let (mut expected, mut told) = (Vec::new(), Vec::new());
                         for ordinal in run.clone() {
                             let token = Token::of(holder, ordinal);
-                            let is_given = single.get(token).is_some_and(|one| !one.is_asked_for);
-                            let lease = is_given.then(|| single.remove(token)).flatten();
+                            let lease = single.remove(token);
                             expected.push((ordinal, lease.map(|lease| lease.entry.id)));
                         }
                         let tell = |ordinal, lease: Option<&Lease<_>>| {

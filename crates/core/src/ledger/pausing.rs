@@ -1,7 +1,7 @@
 //! A pause: nothing more is handed out, and what was handed out and not begun is asked back. It
 //! knows no reason for it, and no time: a pause ends when somebody says so.
 
-use super::{Ballot, HolderId, Ledger, Notice, Started, Token, Weight};
+use super::{Ballot, HolderId, Ledger, Notice, Weight};
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands nothing out until [`handle_unpause`](Self::handle_unpause), and asks all workers for
@@ -33,11 +33,11 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.poll_recalled()
     }
 
-    /// Returns `true` if a delivery of this holder was not begun, by the holder's own words: the
-    /// last delivery that a handler has ever begun, and the last one that a `get` took.
+    /// Returns `true` if a delivery of this holder was not begun, by the holder's own word: the last
+    /// delivery that it has begun.
     #[must_use]
-    pub fn has_unbegun(&self, holder: HolderId, begun: Started) -> bool {
+    pub fn has_unbegun(&self, holder: HolderId, begun: u64) -> bool {
         let mut held = self.leases.of(holder);
-        held.any(|(ordinal, lease)| !lease.as_held(Token::of(holder, ordinal)).is_begun(begun))
+        held.any(|(ordinal, _)| ordinal > begun)
     }
 }

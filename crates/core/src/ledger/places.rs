@@ -6,8 +6,7 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use super::leases::Lease;
-use super::{Ballot, Failure, ItemId, Ledger, Started, Token, Weight};
+use super::{Ballot, Failure, ItemId, Ledger, Token, Weight};
 
 /// An item without an end, as it is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,39 +28,8 @@ pub enum Place {
     Waiting,
     /// It rests until this time.
     Resting(Duration),
-    /// Holders have it: one, or several that have a copy each.
-    Held(Vec<HeldDelivery>),
-}
-
-/// A delivery that a holder has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeldDelivery {
-    /// Its token.
-    pub token: Token,
-    /// True if its holder asked for it by a `get`.
-    pub is_asked_for: bool,
-}
-
-impl HeldDelivery {
-    /// Returns `true` if it was begun, by its holder's words: the last delivery that a handler has
-    /// ever begun, and the last one that a `get` took.
-    #[must_use]
-    pub fn is_begun(&self, begun: Started) -> bool {
-        let last = match self.is_asked_for {
-            true => begun.taken,
-            false => begun.current,
-        };
-        self.token.ordinal() <= last
-    }
-}
-
-impl<P> Lease<P> {
-    pub(super) fn as_held(&self, token: Token) -> HeldDelivery {
-        HeldDelivery {
-            token,
-            is_asked_for: self.is_asked_for,
-        }
-    }
+    /// Holders have it: one, or several that have a copy each; these are its deliveries.
+    Held(Vec<Token>),
 }
 
 /// A kind of places.
@@ -92,7 +60,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
         let place = self.place_of(id);
         *token = match &place {
-            Some(Place::Held(held)) => held.first().map(|held| held.token),
+            Some(Place::Held(held)) => held.first().copied(),
             Some(Place::Waiting | Place::Resting(_)) | None => None,
         };
         place.is_some()
@@ -118,13 +86,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             return Some(Place::Waiting);
         }
         let mut leases = self.leases.iter();
-        let (token, lease) = leases.find(|(_, lease)| lease.entry.id == id)?;
-        Some(Place::Held(alloc::vec![lease.as_held(token)]))
+        let (token, _) = leases.find(|(_, lease)| lease.entry.id == id)?;
+        Some(Place::Held(alloc::vec![token]))
     }
 
-    fn held_copies(&self, id: ItemId) -> Vec<HeldDelivery> {
-        let held = |token| Some(self.leases.get(token)?.as_held(token));
-        self.copies.running(id).filter_map(held).collect()
+    fn held_copies(&self, id: ItemId) -> Vec<Token> {
+        let is_held = |token: &Token| self.leases.get(*token).is_some();
+        self.copies.running(id).filter(is_held).collect()
     }
 
     fn found(&self, id: ItemId, place: Place) -> Option<FoundItem<P>> {
@@ -133,7 +101,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             Place::Waiting => of_returned(),
             Place::Resting(_) => self.waiting.resting(id).map(|(_, entry)| entry),
             Place::Held(held) => self.copies.entry(id).or_else(|| {
-                let lease = self.leases.get(held.first()?.token)?;
+                let lease = self.leases.get(*held.first()?)?;
                 Some(&lease.entry)
             }),
         };
@@ -242,7 +210,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             let is_high =
                 places.len() >= limit && places.last_key_value().is_none_or(|(last, _)| id > *last);
             if !is_high {
-                places.insert(id, Place::Held(alloc::vec![lease.as_held(token)]));
+                places.insert(id, Place::Held(alloc::vec![token]));
                 if places.len() > limit {
                     places.pop_last();
                 }

@@ -10,15 +10,27 @@ use super::outbox::Outbox;
 use super::{Ballot, Handed, HolderId, Ledger, Scene, Token, Weight};
 
 /// The deliveries of a run that are done, as their leases end one by one.
-#[derive(Default)]
 struct EndedRun {
     count: u64,
+    /// The last delivery that was known to be begun before, and the number of those up to it.
+    known: u64,
+    begun: u64,
     weight: usize,
     /// Those of copies, whose ends depend on each other.
     copies: Vec<Handed>,
 }
 
 impl EndedRun {
+    fn after(known: u64) -> Self {
+        EndedRun {
+            count: 0,
+            known,
+            begun: 0,
+            weight: 0,
+            copies: Vec::new(),
+        }
+    }
+
     fn add<P: Weight + Clone, R>(
         &mut self,
         token: Token,
@@ -26,6 +38,7 @@ impl EndedRun {
         outbox: &mut Outbox<P, R>,
     ) {
         self.count += 1;
+        self.begun += u64::from(token.ordinal <= self.known);
         self.weight += lease.entry.payload.weight();
         match lease.copy {
             Some(_) => self.copies.push(token.handed(lease)),
@@ -35,16 +48,16 @@ impl EndedRun {
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
-    /// Settles a run of deliveries as done that their holder asked for, and settles itself; `service` is
-    /// the mean time of one. Returns the ordinals of those that were settled or lost before, for which
-    /// nothing is changed.
+    /// Settles a run of deliveries as done that their holder names; `service` is the mean time of one.
+    /// Returns the ordinals of those that were settled or lost before, for which nothing is changed.
     pub fn handle_done_run(
         &mut self,
         holder: HolderId,
         run: RangeInclusive<u64>,
         service: Duration,
     ) -> Vec<u64> {
-        let mut ended = EndedRun::default();
+        self.note_settled(Token::of(holder, *run.end()));
+        let mut ended = EndedRun::after(self.consumers.begun(holder));
         let mut late = Vec::new();
         for ordinal in run {
             let token = Token { holder, ordinal };
@@ -61,14 +74,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
-    /// that it was given without asking, and did not settle otherwise, are done. `service` is the mean
-    /// time of one.
+    /// that it did not settle otherwise are done. `service` is the mean time of one.
     pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
         let Some(run) = self.consumers.settle_through(holder, through) else {
             return;
         };
-        let mut ended = EndedRun::default();
+        let mut ended = EndedRun::after(self.consumers.begun(holder));
         let mut late = Vec::new();
+        self.consumers.begin(holder, through, 0);
         self.leases.remove_run(holder, run, |ordinal, lease| {
             let token = Token { holder, ordinal };
             if let Some(lease) = lease {
@@ -78,8 +91,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             }
         });
         for token in late {
-            let revoked = self.revoked.get(&token);
-            if revoked.is_some_and(|lease| !lease.is_asked_for) {
+            if self.revoked.contains_key(&token) {
                 self.handle_late(token);
             }
         }
@@ -89,14 +101,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     fn end_run(&mut self, holder: HolderId, ended: EndedRun, service: Duration) {
         let EndedRun {
             count,
+            begun,
             weight,
             copies,
+            known: _,
         } = ended;
         let items = count - copies.len() as u64;
         self.done += items;
         self.note_over(items);
         self.consumers
-            .release_many(holder, count, weight, Some(service));
+            .release_many(holder, (count, begun), weight, Some(service));
         for handed in copies {
             self.copy_done(handed, service, None, Scene::default());
         }

@@ -13,6 +13,7 @@ pub(super) struct Turn {
     pub(super) left: usize,
     /// Its state, with what it got in this turn.
     pub(super) outstanding: u64,
+    pub(super) at_hand: u64,
     pub(super) bytes: usize,
     pub(super) ordinal: u64,
     pub(super) quota: u64,
@@ -21,11 +22,12 @@ pub(super) struct Turn {
 impl Turn {
     fn takes(&mut self, weight: usize) -> bool {
         let is_open = self.left > 0 && self.ordinal < self.quota;
-        if !is_open || !self.credit.allows(self.outstanding, self.bytes, weight) {
+        if !is_open || !self.credit.allows(self.at_hand, self.bytes, weight) {
             return false;
         }
         self.left -= 1;
         self.outstanding += 1;
+        self.at_hand += 1;
         self.bytes += weight;
         self.ordinal += 1;
         true
@@ -59,11 +61,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
         {
             let token = Token::of(holder, turn.ordinal);
-            let lease = Lease {
-                is_asked_for: false,
-                entry,
-                copy: None,
-            };
+            let lease = Lease { entry, copy: None };
             let handed = token.handed(&lease);
             self.note_begun();
             if let Some(lease) = self.leases.insert(token, lease) {

@@ -5,7 +5,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::leases::Lease;
 use super::pace::{self, Gathered};
 use super::{
     Ballot, Capacity, Counts, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Refusal,
@@ -76,7 +75,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// [`handle_slow`](Self::handle_slow) if it does not.
     #[must_use]
     pub fn is_relying(&self) -> bool {
-        self.consumers.is_relying(self.waiting.ready())
+        self.consumers
+            .is_relying(self.waiting.ready(), self.getters)
     }
 
     /// Returns `true` if this worker is relied on to come back soon: it has items in advance, or is
@@ -135,41 +135,28 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Decides what a worker that is gone had started, by its last words, after it settled all that
     /// it settled before.
     ///
-    /// A handler works on its deliveries one after the other, so it can only have been at the first
-    /// one that is not settled. Words that say otherwise are nonsense that something wrote over
-    /// them, and that something most likely ran at the first delivery that is not settled.
+    /// A worker begins its deliveries in their order, and names the oldest one that it is at, so that
+    /// can only be the first one that is not settled. Words that say otherwise are nonsense that
+    /// something wrote over them, and that something most likely ran at the first delivery that is
+    /// not settled.
     #[must_use]
     pub fn weigh(&self, holder: HolderId, words: LastWords) -> Finding {
-        let first = |is_asked_for: bool| {
-            let mut held = self.leases.of(holder);
-            held.find(|(_, lease)| lease.is_asked_for == is_asked_for)
-                .map(|(ordinal, _)| ordinal)
-        };
-        let (given, asked) = (first(false), first(true));
-        let Started { current, taken } = words.started;
+        let first = self.leases.of(holder).next().map(|(ordinal, _)| ordinal);
+        let Started { current, begun } = words.started;
+        let begun = begun.max(current);
         let last = self.consumers.last_ordinal(holder);
-        let is_known = [current, taken, words.begun].iter().all(|it| *it <= last);
-        let token = Token::of(holder, current);
-        let names_other = |lease: &Lease<P>| !lease.is_asked_for && given != Some(current);
-        let is_sound =
-            !words.is_garbled && is_known && !self.leases.get(token).is_some_and(names_other);
+        let is_known = current <= last && begun <= last;
+        let is_held = self.leases.get(Token::of(holder, current)).is_some();
+        let names_other = is_held && first != Some(current);
+        let is_sound = !words.is_garbled && is_known && !names_other;
         let started = if is_sound {
-            let is_begun = |ordinal: &u64| *ordinal <= words.begun;
+            let is_begun = |ordinal: &u64| *ordinal <= begun;
             Started {
-                current: given.filter(is_begun).unwrap_or(current),
-                taken,
+                current: first.filter(is_begun).unwrap_or(current),
+                begun,
             }
         } else {
-            match (given, asked) {
-                (Some(given), asked) if asked.is_none_or(|asked| given < asked) => Started {
-                    current: given,
-                    taken: 0,
-                },
-                (_, asked) => Started {
-                    current: 0,
-                    taken: asked.unwrap_or(0),
-                },
-            }
+            Started::at(first.unwrap_or(0))
         };
         Finding { started, is_sound }
     }
@@ -180,16 +167,45 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.outstanding(holder)
     }
 
+    /// Returns the number of deliveries that this holder has not settled and should be at: a loop need
+    /// not begin what it has in advance.
+    #[must_use]
+    pub fn due_from(&self, holder: HolderId) -> usize {
+        let in_advance = match self.consumers.is_loop(holder) {
+            true => self.consumers.prefetched_by(holder),
+            false => 0,
+        };
+        self.held_by(holder).saturating_sub(in_advance)
+    }
+
     /// Returns `true` if this holder exists and was not stopped.
     #[must_use]
     pub fn is_open(&self, holder: HolderId) -> bool {
         self.consumers.is_open(holder)
     }
 
-    /// Returns `true` if this holder is handed items, `false` if it asks for them.
+    /// Returns `true` if this holder is handed items in advance: a handler, or a loop.
     #[must_use]
     pub fn is_worker(&self, holder: HolderId) -> bool {
         self.consumers.is_worker(holder)
+    }
+
+    /// Returns `true` if it is a handler, which works on what it is handed whether it asks or not.
+    #[must_use]
+    pub fn is_handler(&self, holder: HolderId) -> bool {
+        self.consumers.is_worker(holder) && !self.consumers.is_loop(holder)
+    }
+
+    /// Returns `true` if a loop has something in advance, as far as is known.
+    #[must_use]
+    pub fn is_any_loop_ahead(&self) -> bool {
+        self.consumers.is_any_loop_ahead()
+    }
+
+    /// Returns the number of deliveries that this worker has not begun, as far as that is known.
+    #[must_use]
+    pub fn prefetched_by(&self, holder: HolderId) -> usize {
+        self.consumers.prefetched_by(holder)
     }
 
     /// Returns the reason why a put would be refused, if it would be. Beyond the bound it is never
@@ -393,6 +409,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             return Err(format!(
                 "workers hold {outstanding} deliveries, and {held} are handed out"
             ));
+        }
+        let held_up_to = |holder, last| {
+            let leases = self.leases.of(holder).map(|(ordinal, _)| ordinal);
+            let revoked = self.revoked.keys().filter(|one| one.holder() == holder);
+            let held = leases.chain(revoked.map(|one| one.ordinal()));
+            held.filter(|ordinal| *ordinal <= last).count() as u64
+        };
+        if let Some((known, held)) = self.consumers.check_begun(held_up_to) {
+            return Err(format!("a worker is at {held} deliveries, not {known}"));
         }
         Ok(())
     }

@@ -60,7 +60,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         };
         let handed = token.handed(&lease);
         let kept = Lease {
-            is_asked_for: lease.is_asked_for,
             entry: UnfinishedItem::new(id, lease.entry.payload.clone()),
             copy: lease.copy,
         };
@@ -139,7 +138,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub(super) fn end_revoked(&mut self, token: Token) {
         if let Some(lease) = self.revoked.remove(&token) {
             let weight = lease.entry.payload.weight();
-            self.consumers.release(token.holder, weight, None);
+            self.consumers.release(token, weight, None);
         }
     }
 }

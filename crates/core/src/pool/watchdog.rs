@@ -19,7 +19,7 @@ pub struct Sample {
     pub since: Duration,
     /// The ordinal of the last delivery that it began.
     pub begun: u64,
-    /// The number of deliveries that it has not settled.
+    /// The number of deliveries that it should be at.
     pub held: usize,
 }
 

@@ -1,5 +1,6 @@
 //! The broker's dispatcher: the callers that are heard or wait. The simulator tries it at large.
 
+pub(crate) mod loops;
 pub(crate) mod stream;
 
 use std::time::Duration;

@@ -17,6 +17,7 @@ fn main() {
         child::trials(),
         scaler::trials(),
         dispatcher::trials(),
+        dispatcher::loops::trials(),
         dispatcher::stream::trials(),
         ledger::trials(),
         ledger::batches::trials(),

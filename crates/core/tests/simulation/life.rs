@@ -149,11 +149,14 @@ impl Life {
         (life, histories)
     }
 
-    pub(crate) fn credit(plan: &Plan, is_loop: bool) -> Option<Credit> {
-        match (is_loop, plan.is_single_credit) {
-            (true, _) => None,
-            (false, true) => Some(Credit::single()),
-            (false, false) => Some(Credit::adaptive()),
+    pub(crate) fn credit(plan: &Plan, is_loop: bool) -> Credit {
+        let credit = match plan.is_single_credit {
+            true => Credit::single(),
+            false => Credit::adaptive(),
+        };
+        match is_loop {
+            true => credit.for_loop(),
+            false => credit,
         }
     }
 

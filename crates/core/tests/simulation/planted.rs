@@ -47,6 +47,10 @@ pub(crate) enum Plant {
     TurnCutShort,
     /// A pause is told at once, and not when nothing is begun any more.
     EarlyPause,
+    /// A loop that is asked for what it has in advance gives back the item that it is at, too.
+    BegunGivenBack,
+    /// A loop is not told that what it asks for is on its way.
+    AheadUnanswered,
     /// The end of a client's connection gives nothing back.
     ClientNotMissed,
     /// Nobody is charged for what a client had begun.

@@ -88,8 +88,6 @@ pub(crate) struct Process {
     running: Option<Running>,
     /// The scoreboard's words.
     pub(crate) board: Started,
-    /// The last deliveries that were ever begun, also on the scoreboard.
-    pub(crate) last_begun: Started,
     /// The worker is through with the deliveries up to this one: done, unless a word said
     /// otherwise.
     pub(crate) through: u64,
@@ -150,6 +148,8 @@ impl Process {
                 return exit;
             }
         } else if let Some(job) = self.inbox.pop_front() {
+            // What was given back before is known before.
+            self.flush(up);
             self.begin(job, around);
             return None;
         } else if around.chance.permille(around.rates.crash_in_idle) && self.unsent.is_empty() {
@@ -223,10 +223,12 @@ impl Process {
             Down::Answer(Reply::Items(_), job) => {
                 self.is_asking = false;
                 around.coverage.crossing_answers += u64::from(self.has_cancelled);
-                let job = job.expect("an item comes with it");
-                self.board.taken = job.ordinal;
-                self.last_begun.taken = job.ordinal;
-                self.run(job, around);
+                // It is taken as one that came in advance.
+                self.inbox.push_back(job.expect("an item comes with it"));
+            }
+            Down::Answer(Reply::Ahead, _) => {
+                around.coverage.answered_in_advance += 1;
+                self.is_asking = false;
             }
             Down::Answer(Reply::Refused(Refusal::Empty), _) => self.is_asking = false,
             Down::Answer(_, _) if self.putting.take().is_some() => {}
@@ -252,8 +254,7 @@ impl Process {
     }
 
     fn begin(&mut self, job: Job, around: &mut Surroundings<'_>) {
-        self.board.current = job.ordinal;
-        self.last_begun.current = job.ordinal;
+        self.board = Started::at(job.ordinal);
         self.run(job, around);
     }
 
@@ -327,8 +328,7 @@ impl Process {
         up: &mut VecDeque<Up>,
     ) {
         // A result that is compared is told.
-        if self.is_loop || self.running.is_some() || around.is_voting || around.chance.below(2) == 0
-        {
+        if self.running.is_some() || around.is_voting || around.chance.below(2) == 0 {
             return;
         }
         if let (Some(running), Some(Up::Settled(job, Outcome::Done(_)))) =
@@ -337,6 +337,7 @@ impl Process {
         {
             self.unsent.pop();
             up.extend(self.unsent.drain(..));
+            around.coverage.done_by_loops += u64::from(self.is_loop);
             self.through = running.job.ordinal;
         }
     }
@@ -345,7 +346,7 @@ impl Process {
         up.extend(self.unsent.drain(..));
         if self.running.is_none() {
             self.begun = None;
-            self.board = Started::default();
+            self.board.current = 0;
         }
     }
 }

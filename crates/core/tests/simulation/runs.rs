@@ -87,6 +87,9 @@ crate::trials! {
     a_late_result_that_is_told_is_caught => expect_caught_in_a_world(Plant::LateResultTold),
     a_turn_that_is_cut_short_is_caught => expect_caught_in_a_world(Plant::TurnCutShort),
     a_pause_that_is_told_too_early_is_caught => expect_caught_in_a_world(Plant::EarlyPause),
+    a_begun_item_that_is_given_back_is_caught => expect_caught_in_a_world(Plant::BegunGivenBack),
+    a_request_that_is_left_unanswered_is_caught =>
+        expect_caught_in_a_world(Plant::AheadUnanswered),
     a_client_that_is_not_missed_is_caught => expect_caught_in_a_world(Plant::ClientNotMissed),
     a_client_that_is_not_charged_is_caught => expect_caught_in_a_world(Plant::ClientUncharged),
     an_item_charged_before_it_was_sent_is_caught => expect_caught_in_a_world(Plant::UnsentCharged),

@@ -30,7 +30,6 @@ pub(crate) struct Slot {
     pub(crate) through_heard: u64,
     /// The scoreboard that a dead process left, and its real work.
     pub(crate) board: Started,
-    pub(crate) last_begun: Started,
     pub(crate) begun: Option<Job>,
     /// Set if its supervisor killed it, with the cause if that is an item's fault.
     pub(crate) killed_for: Option<Option<Cause>>,
@@ -64,7 +63,6 @@ impl Slot {
             through: 0,
             through_heard: 0,
             board: Started::default(),
-            last_begun: Started::default(),
             begun: None,
             killed_for: None,
             is_over: false,
@@ -88,7 +86,6 @@ impl Slot {
         self.is_link_open = true;
         self.lingers = false;
         self.board = Started::default();
-        self.last_begun = Started::default();
         self.through = 0;
         self.through_heard = 0;
         self.begun = None;
@@ -123,7 +120,6 @@ impl Slot {
     pub(crate) fn die(&mut self, exit: Exit) {
         if let Some(process) = self.process.take() {
             self.board = process.board;
-            self.last_begun = process.last_begun;
             self.through = process.through;
             self.begun = process.begun;
             self.untold_exit = Some(exit);

@@ -18,7 +18,6 @@ crate::trials! {
     being_through_settles_all_up_to_there,
     what_was_settled_otherwise_stays_so,
     a_cancelled_delivery_in_a_run_is_a_late_word,
-    what_a_worker_asked_for_is_not_in_the_run,
     being_through_with_what_was_never_handed_out_changes_nothing,
     what_one_is_through_with_is_not_charged_to_its_death,
     a_delivery_that_is_held_for_long_is_found_again,
@@ -98,27 +97,6 @@ fn a_cancelled_delivery_in_a_run_is_a_late_word() {
     assert_eq!(ledger.check(), Ok(()));
 }
 
-/// A handler that gets an item itself may keep it beyond its return.
-fn what_a_worker_asked_for_is_not_in_the_run() {
-    let mut ledger = unbounded();
-    let worker = warm(&mut ledger, Credit::adaptive());
-    put(&mut ledger, 3);
-    let given = ledger.poll_delivery().expect("it is idle");
-    let asked_for = ledger.handle_get(worker).expect("one waits");
-    let last = ledger.poll_delivery().expect("it has credit");
-    assert!(given.ordinal < asked_for.ordinal && asked_for.ordinal < last.ordinal);
-    ledger.handle_done_through(worker, last.ordinal, SHORT);
-    assert_eq!((ledger.counts().done, ledger.counts().leased), (14, 1));
-    assert_eq!(ledger.handed(asked_for.token), Some(asked_for));
-    let cancelled = ledger.handle_cancel(asked_for.id, Scene::default());
-    assert_eq!(cancelled, Cancelled::Leased(asked_for));
-    put(&mut ledger, 1);
-    let next = ledger.poll_delivery().expect("it has credit");
-    ledger.handle_done_through(worker, next.ordinal, SHORT);
-    assert_eq!(ledger.counts().refused, 0, "it has not spoken of that one");
-    assert_eq!(ledger.held_by(worker), 1);
-}
-
 fn being_through_with_what_was_never_handed_out_changes_nothing() {
     let mut ledger = unbounded();
     let worker = ledger.join_worker(Credit::adaptive());
@@ -138,10 +116,7 @@ fn what_one_is_through_with_is_not_charged_to_its_death() {
     put(&mut ledger, 3);
     let handed = deliveries(&mut ledger);
     ledger.handle_done_through(worker, handed[0].ordinal, SHORT);
-    let started = Started {
-        current: handed[0].ordinal,
-        taken: 0,
-    };
+    let started = Started::at(handed[0].ordinal);
     let charged = ledger.handle_leave(worker, started, Some(&crash()), NO_TIME);
     assert_eq!((charged, ledger.counts().waiting), (0, 2));
 }

@@ -600,10 +600,7 @@ fn failures_from_outside_are_no_votes() {
     let copies = deliver(&mut ledger);
     let crash = Blame::from(Cause::WorkerDied(Exit::Signaled(11)));
     for (worker, copy) in workers.iter().zip(&copies) {
-        let started = Started {
-            current: copy.ordinal,
-            taken: 0,
-        };
+        let started = Started::at(copy.ordinal);
         ledger.handle_leave(*worker, started, Some(&crash), ms(1));
     }
     let told = reports(&mut ledger);
@@ -731,10 +728,7 @@ fn copies_of_a_stopped_worker_are_given_to_another_one() {
 fn the_death_of_a_worker_is_the_failure_of_its_copy() {
     let (mut ledger, workers) = ledger(Copies::first(2), 2, 1);
     let copies = deliver(&mut ledger);
-    let started = Started {
-        current: copies[0].ordinal,
-        taken: 0,
-    };
+    let started = Started::at(copies[0].ordinal);
     let crash = Blame::from(Cause::WorkerDied(Exit::Signaled(11)));
     let charged = ledger.handle_leave(workers[0], started, Some(&crash), ms(1));
     assert_eq!((charged, ledger.counts().retries), (1, 0));
@@ -864,10 +858,7 @@ fn a_stop_of_the_run_charges_no_copy() {
     ledger.handle_stopping();
     let killed = Blame::from(Cause::WorkerDied(Exit::Signaled(15)));
     for (worker, copy) in workers.iter().zip(copies) {
-        let started = Started {
-            current: copy.ordinal,
-            taken: 0,
-        };
+        let started = Started::at(copy.ordinal);
         ledger.handle_leave(*worker, started, Some(&killed), ms(1));
     }
     let counts = ledger.counts();

@@ -131,8 +131,6 @@ pub(super) struct Model {
     /// Deliveries of cancelled items, whose holders have not spoken yet.
     revoked: Vec<Handed>,
     tokens: HashSet<Token>,
-    /// Those handed out to a `get`.
-    asked_for: HashSet<Token>,
     /// Tokens of settled and lost deliveries.
     pub(super) stale: Vec<Token>,
     /// Holders that left are still named now and then.
@@ -163,7 +161,6 @@ impl Model {
             leases: Vec::new(),
             revoked: Vec::new(),
             tokens: HashSet::new(),
-            asked_for: HashSet::new(),
             stale: Vec::new(),
             known: Vec::new(),
             letters: Vec::new(),
@@ -246,7 +243,6 @@ impl Model {
         assert_eq!(handed.is_some(), is_open && next.is_some());
         if let Some(handed) = handed {
             assert_eq!(handed.holder, holder);
-            self.asked_for.insert(handed.token);
             self.hand_over(handed);
         }
     }

@@ -47,7 +47,7 @@ enum Command {
     Leave {
         who: usize,
         current: u64,
-        taken: u64,
+        begun: u64,
         is_crash: bool,
     },
     Stop(usize),
@@ -72,12 +72,12 @@ fn done() -> impl Strategy<Value = Command> {
 }
 
 fn leave() -> impl Strategy<Value = Command> {
-    let taken = prop_oneof![3 => Just(0), 1 => 0..20_u64];
-    (any::<usize>(), 0..20_u64, taken, prop::bool::weighted(0.7)).prop_map(
-        |(who, current, taken, is_crash)| Command::Leave {
+    let begun = prop_oneof![3 => Just(0), 1 => 0..20_u64];
+    (any::<usize>(), 0..20_u64, begun, prop::bool::weighted(0.7)).prop_map(
+        |(who, current, begun, is_crash)| Command::Leave {
             who,
             current,
-            taken,
+            begun,
             is_crash,
         },
     )
@@ -210,12 +210,12 @@ impl Model {
             Command::Leave {
                 who,
                 current,
-                taken,
+                begun,
                 is_crash,
             } => {
                 let blame = Blame::from(Cause::WorkerDied(Exit::Signaled(6)));
                 if let Some(holder) = pick(who) {
-                    let started = Started { current, taken };
+                    let started = Started { current, begun };
                     self.leave(holder, started, is_crash.then_some(&blame));
                 }
             }

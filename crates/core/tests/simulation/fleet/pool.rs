@@ -76,12 +76,14 @@ impl Fleet {
             let rest = std::mem::take(&mut worker.inbox);
             return worker.words.extend(rest.into_iter().map(Word::Returned));
         }
-        if let Some(job) = worker.inbox.pop_front() {
+        // Where it is not in a `get`, it begins nothing of what it has in advance.
+        let next = match worker.waits_elsewhere() {
+            true => None,
+            false => worker.inbox.pop_front(),
+        };
+        if let Some(job) = next {
             worker.running = Some(job);
-            match worker.is_loop {
-                true => worker.board.taken = job.ordinal,
-                false => worker.board.current = job.ordinal,
-            }
+            worker.board = Started::at(job.ordinal);
         } else if let (true, Some((request, ..))) = (gives_up, worker.waits_for) {
             if worker.words.is_empty() {
                 worker.words.push_back(Word::Cancel(request));
@@ -136,6 +138,8 @@ impl Fleet {
             }
             Word::Get(waits) => {
                 waits_for(Asked::Item);
+                let begun = member.workers[index].board.begun;
+                member.dispatcher.ledger.handle_begun(request.holder, begun);
                 member.dispatcher.ask_get(request, 1, waits);
             }
             Word::Join => {
@@ -263,6 +267,7 @@ impl Fleet {
         };
         match (asked, reply) {
             (Asked::Item, Reply::Items(items)) => self.deliver(at, &items[0]),
+            (Asked::Item, Reply::Ahead) => self.coverage.gets_answered_in_advance += 1,
             (Asked::Item, Reply::Refused(Refusal::Empty)) => self.coverage.empty_gets += 1,
             (Asked::Put(number), Reply::Accepted(id)) => {
                 self.coverage.puts_of_workers += 1;

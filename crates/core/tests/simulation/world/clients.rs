@@ -178,7 +178,7 @@ impl World {
 
     fn taken_of(&self, client: &Client) -> u64 {
         match self.is_planted(Plant::UnsentCharged) {
-            true => self.all_of(client.holder).taken,
+            true => self.all_of(client.holder).begun,
             false => client.sent.begun_up_to(client.has_left_unread),
         }
     }
@@ -187,7 +187,7 @@ impl World {
     /// begun, and none that it cannot have seen.
     fn charges_of(&mut self, client: &Client, departure: Departure) -> Vec<u64> {
         let (holder, mut charged) = (client.holder, Vec::new());
-        let last = self.all_of(holder).taken;
+        let last = self.all_of(holder).begun;
         for ordinal in 1..=last {
             let ledger = &self.life.dispatcher.ledger;
             let Some(payload) = ledger.payload(Token::of(holder, ordinal)) else {
@@ -241,6 +241,7 @@ impl World {
                 vec![Frame::Refused(number, refusal)]
             }
             Reply::Joined(..) | Reply::State => panic!("nobody asked for it"),
+            Reply::Ahead => panic!("a client has nothing in advance"),
         };
         let client = &mut self.life.clients[index];
         frames.into_iter().for_each(|frame| client.push(frame));

@@ -88,7 +88,7 @@ impl World {
         match (up, slot.holder) {
             (Up::Ready, _) => {
                 let credit = Life::credit(&self.plan, slot.is_loop);
-                let holder = self.life.dispatcher.attach(credit, self.plan.quota);
+                let holder = self.life.dispatcher.attach(Some(credit), self.plan.quota);
                 slot.holder = Some(holder);
                 // A boot that is heard of only after its deadline has failed all the same.
                 slot.ready(slot.child.phase() == Phase::Booting);
@@ -101,6 +101,14 @@ impl World {
             (up, Some(holder)) => self.hear_worker(index, holder, up),
             (_, None) => panic!("a word of nobody"),
         }
+    }
+
+    /// Notes what a worker has begun, by its scoreboard.
+    fn note_begun(&mut self, index: usize, holder: HolderId) {
+        let slot = &self.life.slots[index];
+        let alive = slot.process.as_ref().map(|process| process.board);
+        let begun = alive.unwrap_or(slot.board).begun;
+        self.life.dispatcher.ledger.handle_begun(holder, begun);
     }
 
     /// Counts the scoreboard's words, after all messages of a worker were heard.
@@ -151,8 +159,8 @@ impl World {
             }
             Up::Get(number) => {
                 let request = Request { holder, number };
-                let life = &mut self.life;
-                life.dispatcher.ask_get(request, 1, true);
+                self.note_begun(index, holder);
+                self.life.dispatcher.ask_get(request, 1, true);
             }
             Up::Cancel(number) => {
                 let request = Request { holder, number };
@@ -463,9 +471,6 @@ impl World {
         let mut latest = (1..=200).rev();
         let last = latest.find(|ordinal| ledger.handed_as(holder, *ordinal).is_some());
         let last = last.unwrap_or_default();
-        Started {
-            current: last,
-            taken: last,
-        }
+        Started::at(last)
     }
 }

@@ -12,7 +12,7 @@ use crate::dispatcher::{Effect, Outcome, Reply};
 use crate::envelope::Envelope;
 use crate::life::{Batch, Consumer, InFlight, Producer};
 use crate::planted::Plant;
-use crate::process::{Down, Job};
+use crate::process::{Down, Job, Up};
 
 impl World {
     pub(super) fn produce_plain(&mut self) {
@@ -409,7 +409,8 @@ impl World {
                     _ => None,
                 };
                 let slot = self.life.slot_of(request.holder);
-                if let Some(index) = slot
+                let is_lost = answer == Reply::Ahead && self.is_planted(Plant::AheadUnanswered);
+                if let Some(index) = slot.filter(|_| !is_lost)
                     && self.life.slots[index].process.is_some()
                 {
                     let down = &mut self.life.slots[index].down;
@@ -419,7 +420,14 @@ impl World {
             Effect::Worn(holder) => self.recycle(holder),
             Effect::TakeBack(holder) => {
                 if let Some(index) = self.life.slot_of(holder) {
-                    self.life.slots[index].down.push_back(Down::GiveBack);
+                    let is_planted = self.is_planted(Plant::BegunGivenBack);
+                    let slot = &mut self.life.slots[index];
+                    let begun = slot.process.as_ref().and_then(|process| process.begun);
+                    if let Some(job) = begun.filter(|_| is_planted && slot.is_loop) {
+                        slot.up.push_back(Up::Settled(job, Outcome::Returned));
+                    }
+                    self.coverage.taken_back_from_loops += u64::from(slot.is_loop);
+                    slot.down.push_back(Down::GiveBack);
                 }
             }
             Effect::Stop(handed) => self.stop_copy(handed),
@@ -473,6 +481,8 @@ impl World {
             true => self.slot_of_another_copy(&handed).unwrap_or(index),
             false => index,
         };
+        let is_loop = self.life.slots[index].is_loop;
+        self.coverage.deliveries_to_loops_in_advance += u64::from(is_loop);
         // Messages to the dead are in no worker's hands.
         if self.life.slots[index].process.is_some() {
             self.life.slots[index].down.push_back(Down::Deliver(job));

@@ -169,8 +169,8 @@ impl World {
     fn has_unbegun(&self, holder: HolderId) -> bool {
         let index = self.life.slot_of(holder).expect("it has a slot");
         let slot = &self.life.slots[index];
-        let alive = slot.process.as_ref().map(|process| process.last_begun);
-        let begun = alive.unwrap_or(slot.last_begun);
+        let alive = slot.process.as_ref().map(|process| process.board);
+        let begun = alive.unwrap_or(slot.board).begun;
         self.life.dispatcher.ledger.has_unbegun(holder, begun)
     }
 }

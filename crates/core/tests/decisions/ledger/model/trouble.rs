@@ -45,10 +45,8 @@ impl Model {
         for lease in held {
             let index = self.leases.iter().position(|one| *one == lease);
             self.end_lease(index.expect("it is held"), Place::Waiting);
-            let is_started = match self.asked_for.contains(&lease.token) {
-                true => lease.ordinal <= started.taken,
-                false => lease.ordinal == started.current,
-            };
+            let (first, last) = (started.current, started.begun);
+            let is_started = first > 0 && first <= lease.ordinal && lease.ordinal <= last;
             if let Some(blame) = blame.filter(|_| is_started) {
                 self.fail(lease.id, blame.clone(), None);
                 charged += 1;
