@@ -24,7 +24,7 @@ from .errors import (
     TimeoutError,
 )
 from .process import Process
-from .queues import JoinableQueue, Queue, SimpleQueue
+from .queues import DeadLetter, Failure, JoinableQueue, Queue, SimpleQueue
 
 # The rest of ``multiprocessing`` is the standard library's.
 AuthenticationError = _default.AuthenticationError
@@ -62,9 +62,11 @@ __all__ = [
     "BufferTooShort",
     "Closed",
     "Condition",
+    "DeadLetter",
     "Empty",
     "Error",
     "Event",
+    "Failure",
     "Full",
     "JoinableQueue",
     "JournalError",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import queue
+from typing import Sequence
 
 __all__ = [
     "Closed",
@@ -43,6 +44,9 @@ class Closed(Error, ValueError):
 
 class TimeoutError(Error, builtins.TimeoutError):  # noqa: A001
     """The time given was over before what was waited for."""
+
+    #: Who holds unfinished items, in words, where that is known.
+    holders: Sequence[str] = ()
 
 
 class NoWorkersLeft(Error, RuntimeError):
