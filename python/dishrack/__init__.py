@@ -31,7 +31,7 @@ from .errors import (
 from .executor import ProcessPoolExecutor
 from .pool import Pool
 from .process import Process
-from .queues import JoinableQueue, Queue, SimpleQueue
+from .queues import DeadLetter, Failure, JoinableQueue, Queue, SimpleQueue
 
 # The rest of ``multiprocessing`` is the standard library's.
 AuthenticationError = _default.AuthenticationError
@@ -72,9 +72,11 @@ __all__ = [
     "Cancelled",
     "Closed",
     "Condition",
+    "DeadLetter",
     "Empty",
     "Error",
     "Event",
+    "Failure",
     "Full",
     "InitializerFailed",
     "JoinableQueue",

@@ -6,6 +6,7 @@ The native half takes the supervisor's order and calls back; see `main`.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import pickle
 import sys
@@ -19,9 +20,21 @@ from .reduction import loads
 __all__ = ["main", "run_process"]
 
 
-def main() -> None:
-    """Serves. In a process that was started to be a worker, this never returns."""
-    _native.serve()
+def main(preloaded: Sequence[str] = ()) -> None:
+    """Serves. In a process that was started to be a worker, this never returns.
+
+    A fork server imports the preloaded modules first; its children have them. One that is not there is
+    passed over, as by the fork server of ``multiprocessing``.
+    """
+
+    def preload() -> None:
+        for name in preloaded:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass
+
+    _native.serve(preload)
     sys.exit("dishrack: this is a worker's program: it is started by a supervisor, not by hand")
 
 

@@ -62,6 +62,9 @@ _TIMEOUTS: Any = tuple(
 class TimeoutError(Error, *_TIMEOUTS):  # noqa: A001
     """The time given was over before what was waited for."""
 
+    #: Who holds unfinished items, in words, where that is known.
+    holders: Sequence[str] = ()
+
 
 class NoWorkersLeft(Error, BrokenProcessPool):
     """Items are unfinished, and nobody is left who could work on them."""

@@ -23,11 +23,16 @@ from .reduction import dumps
 __all__ = ["Process"]
 
 
+#: The modules that a fork server imports before it forks.
+preloaded: List[str] = []
+
+
 def program_of_workers() -> Tuple[str, List[str]]:
     """The interpreter that worker processes are, and its arguments."""
     executable = os.fsdecode(spawn.get_executable())
     path = [entry or _process.ORIGINAL_DIR or "" for entry in sys.path]
-    code = f"import sys; sys.path[:] = {ascii(path)}; from dishrack import _worker; _worker.main()"
+    code = f"import sys; sys.path[:] = {ascii(path)}; from dishrack import _worker; "
+    code += f"_worker.main({preloaded!r})"
     return executable, [*util._args_from_interpreter_flags(), "-c", code]
 
 
@@ -61,6 +66,7 @@ class _Popen:
     """What `BaseProcess` has in its ``_popen``: the process, once it was started."""
 
     method = "spawn"
+    forks = False
     #: What a descriptor in the arguments is pickled as; a thread of this process hands it over.
     DupFd = staticmethod(resource_sharer.DupFd)
 
@@ -78,7 +84,7 @@ class _Popen:
             _context.set_spawning_popen(None)
         own = next((queue for queue in queues if queue.is_local()), None)
         self._worker = _native.WorkerProcess(
-            process_obj.name, program_of_workers(), own, data, queues
+            process_obj.name, program_of_workers(), self.forks, own, data, queues
         )
         self.pid = self._worker.pid
         try:
@@ -138,3 +144,16 @@ class Process(_process.BaseProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         return _Popen(process_obj)
+
+
+class _ForkServerPopen(_Popen):
+    method = "forkserver"
+    forks = True
+
+
+class ForkServerProcess(Process):
+    """A process that is forked from a fresh interpreter in which modules are imported already."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        return _ForkServerPopen(process_obj)

@@ -7,12 +7,13 @@ goes to another consumer.
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 from . import _native
+from .errors import TimeoutError
 from .reduction import dumps, loads, place_of, queue_at
 
-__all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
+__all__ = ["DeadLetter", "Failure", "JoinableQueue", "Queue", "SimpleQueue"]
 
 
 def _rebuild(cls: type, place: int, maxsize: int) -> Any:
@@ -72,9 +73,22 @@ class Queue(_Base):
     'cup'
     """
 
-    def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
+    def __init__(
+        self,
+        maxsize: int = 0,
+        *,
+        ctx: Any = None,
+        max_attempts: Optional[int] = None,
+        backoff: Optional[Tuple[float, float]] = None,
+    ) -> None:
+        """Makes a queue in which at most ``maxsize`` items wait; 0 means no bound.
+
+        An item is handed out ``max_attempts`` times, 3 if it is not said, before it is a dead letter.
+        Between the attempts it rests for the first of the seconds in ``backoff``, then for twice as
+        long each time, up to the second of them.
+        """
         self._maxsize = max(0, maxsize)
-        self._native = _native.Queue(self._maxsize, self._joinable)
+        self._native = _native.Queue(self._maxsize, self._joinable, max_attempts, backoff)
 
     def put(self, obj: Any, block: bool = True, timeout: Optional[float] = None) -> None:
         """Puts an item on the queue; waits for room if it is full.
@@ -150,9 +164,53 @@ class JoinableQueue(Queue):
         """Waits until every item that was put is done.
 
         Raises `dishrack.NoWorkersLeft` when items are unfinished and nobody is left to work on them,
-        and `dishrack.TimeoutError` when ``timeout`` seconds are over.
+        and `dishrack.TimeoutError` when ``timeout`` seconds are over, which says who holds what.
         """
-        self._native.join(timeout)
+        try:
+            self._native.join(timeout)
+        except TimeoutError as error:
+            error.holders = self._native.holders()
+            if error.holders:
+                error.args = (f"{error}: {'; '.join(error.holders)}",)
+            raise
+
+
+    def take_dead_letters(self) -> List[DeadLetter]:
+        """Takes the items that were given up on, oldest first, with what has happened to them.
+
+        >>> import dishrack as mp
+        >>> mp.JoinableQueue().take_dead_letters()
+        []
+        """
+        letters = self._native.take_dead_letters()
+        return [
+            DeadLetter(number, loads(data, queues), [Failure(*failure) for failure in history])
+            for number, data, queues, history in letters
+        ]
+
+
+class Failure(NamedTuple):
+    """A failed attempt at an item."""
+
+    #: Its number, from 1 on.
+    attempt: int
+    #: Why it failed, in words.
+    cause: str
+    #: The name of the process that had the item, and its pid.
+    worker: str
+    pid: int
+    #: The end of what the process wrote to stderr.
+    stderr: str
+
+
+class DeadLetter(NamedTuple):
+    """An item that was given up on."""
+
+    #: The item's number.
+    number: int
+    item: Any
+    #: Every failed attempt, oldest first.
+    history: List[Failure]
 
 
 class SimpleQueue(_Base):
@@ -160,7 +218,7 @@ class SimpleQueue(_Base):
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._maxsize = 0
-        self._native = _native.Queue(0, False)
+        self._native = _native.Queue(0, False, None, None)
 
     def put(self, obj: Any) -> None:
         """Puts an item on the queue."""

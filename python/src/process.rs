@@ -6,7 +6,7 @@
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
+use dishrack::{Exit, JoinableQueue, Restart, StartMethod, Supervisor};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 
@@ -45,12 +45,13 @@ impl Drop for WorkerProcess {
 #[pymethods]
 impl WorkerProcess {
     /// Starts one, under a name that `ps` shows, with this program and its arguments. It works for
-    /// `queue`, and is given a pickle and the queues that it names.
+    /// `queue`, is forked from a fresh interpreter or is one itself, and is given a pickle and the queues that it names.
     #[new]
     fn new(
         py: Python<'_>,
         name: String,
         program: (String, Vec<String>),
+        forks: bool,
         queue: Option<PyRef<'_, Queue>>,
         pickle: &[u8],
         queues: Vec<PyRef<'_, Queue>>,
@@ -61,10 +62,15 @@ impl WorkerProcess {
             None => JoinableQueue::unbounded(),
         };
         let (path, arguments) = program;
+        let method = match forks {
+            true => StartMethod::Fork,
+            false => StartMethod::Spawn,
+        };
         let started = py.detach(|| {
             let pool = Supervisor::builder()
                 .processes(1)
                 .exact_name(name)
+                .start_method(method)
                 .restart(Restart::Temporary)
                 .program(path, arguments)
                 .context(&context)?

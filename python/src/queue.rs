@@ -7,9 +7,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
-use dishrack::{Blob, Delivery, JoinableQueue};
+use dishrack::{
+    Backoff, Blob, Capacity, Delivery, Failure, ItemHolder, ItemId, ItemState, JoinableQueue,
+    Options,
+};
 use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -89,12 +94,26 @@ fn settle(done: VecDeque<(ThreadId, Delivery<PyItem>)>) {
 #[pymethods]
 impl Queue {
     #[new]
-    #[pyo3(signature = (maxsize, joinable))]
-    fn new(maxsize: usize, joinable: bool) -> Self {
-        Queue {
-            shared: Shared::of(JoinableQueue::bounded(maxsize)),
-            joinable,
+    fn new(
+        maxsize: usize,
+        joinable: bool,
+        max_attempts: Option<u32>,
+        backoff: Option<(f64, f64)>,
+    ) -> PyResult<Self> {
+        let mut options = Options::default().capacity(match maxsize {
+            0 => Capacity::Unbounded,
+            bound => Capacity::Bounded(bound),
+        });
+        if let Some(attempts) = max_attempts {
+            options = options.max_attempts(attempts);
         }
+        if let Some((base, cap)) = backoff {
+            options = options.backoff(Backoff::exponential(time_of(base)?, time_of(cap)?));
+        }
+        Ok(Queue {
+            shared: Shared::of(JoinableQueue::with(options)),
+            joinable,
+        })
     }
 
     /// The same queue for a handle that is acknowledged in the other way.
@@ -118,7 +137,49 @@ impl Queue {
             Limit::For(time) => handle.put_timeout(&item, time),
             Limit::Forever => handle.put(&item),
         };
-        Ok(wait(py, timeout, put, dishrack::Error::is_full)?.0)
+        let put = |limit| match (put(limit), limit) {
+            // Whoever gives a time is told when that is over, as by any full queue.
+            (Err(error), Limit::For(time)) if timeout.is_some() && error.is_no_workers_left() => {
+                thread::sleep(time);
+                put(Limit::Now)
+            }
+            (answer, _) => answer,
+        };
+        let is_full = |error: &dishrack::Error| error.is_full() || error.is_no_workers_left();
+        let id = match timeout {
+            None => wait(py, timeout, put, dishrack::Error::is_full),
+            Some(_) => wait(py, timeout, put, is_full).map_err(|error| full(py, error)),
+        };
+        Ok(id?.0)
+    }
+
+    /// Takes all dead letters: each one's number, pickle, queues and failed attempts.
+    fn take_dead_letters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Letter<'py>>> {
+        let letters = py.detach(|| self.handle().take_dead_letters());
+        let letters = letters.map_err(|error| exception(py, &error))?;
+        let letters = letters.into_iter().map(|letter| {
+            let (pickle, queues) = unpacked(py, &letter.payload);
+            let history = letter.history.into_iter().map(told).collect();
+            (letter.id.0, pickle, queues, history)
+        });
+        Ok(letters.collect())
+    }
+
+    /// Returns who holds items, in words.
+    fn holders(&self, py: Python<'_>) -> Vec<String> {
+        let running = || {
+            let state = Some(ItemState::Running);
+            self.handle().items(state, ItemId(0), HOLDERS_MAX)
+        };
+        // In another process it is not known.
+        let items = py.detach(running).unwrap_or_default();
+        let holders = items.iter().flat_map(|item| {
+            let of = item.number;
+            let told =
+                move |one: &ItemHolder| format!("{} ({}) has item {of}", one.worker, one.pid);
+            item.holders.iter().map(told)
+        });
+        holders.collect()
     }
 
     /// Takes the next item: its pickle, and the queues that are named in it.
@@ -175,7 +236,7 @@ impl Queue {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(u64, u64)> {
         let handle = self.handle();
         let join = |limit| match limit {
-            Limit::Now => handle.join_timeout(std::time::Duration::ZERO),
+            Limit::Now => handle.join_timeout(Duration::ZERO),
             Limit::For(time) => handle.join_timeout(time),
             Limit::Forever => handle.join(),
         };
@@ -214,6 +275,45 @@ impl Queue {
             counts.dead,
         ))
     }
+}
+
+/// The most items whose holders are told.
+const HOLDERS_MAX: usize = 20;
+
+/// A dead letter: its number, its pickle with the queues in it, and its failed attempts.
+type Letter<'py> = (u64, Bound<'py, PyBytes>, Vec<Queue>, Vec<ToldFailure>);
+
+/// A failed attempt: its number, cause, worker, process, and the end of what that wrote to stderr.
+type ToldFailure = (u32, String, String, u32, String);
+
+fn told(failure: Failure) -> ToldFailure {
+    let Failure {
+        attempt,
+        cause,
+        scene,
+        ..
+    } = failure;
+    (
+        attempt,
+        cause.to_string(),
+        scene.worker,
+        scene.pid,
+        scene.stderr,
+    )
+}
+
+/// Makes a full queue's exception of one that says that nobody makes room.
+fn full(py: Python<'_>, error: PyErr) -> PyErr {
+    let is_lost = error.get_type(py).name();
+    match is_lost.is_ok_and(|name| name == "NoWorkersLeft") {
+        true => named(py, "Full", error.value(py).to_string()),
+        false => error,
+    }
+}
+
+fn time_of(seconds: f64) -> PyResult<Duration> {
+    let wrong = |_| PyValueError::new_err(format!("backoff: {seconds} is no time in seconds"));
+    Duration::try_from_secs_f64(seconds).map_err(wrong)
 }
 
 /// Makes an item of a pickle and the queues that it names.

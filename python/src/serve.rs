@@ -4,6 +4,8 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use dishrack::Roles;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::call;
@@ -11,11 +13,39 @@ use crate::process::run_process;
 
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
-/// Works, in a process that was started to be a worker: there this never returns.
+/// Works, in a process that was started to be a worker: there this never returns. A fork server calls
+/// `preload` first, and forks what is there then.
 #[pyfunction]
-pub(crate) fn serve(py: Python<'_>) {
+pub(crate) fn serve(py: Python<'_>, preload: Py<PyAny>) {
     IS_WORKER.store(true, Ordering::Relaxed);
-    py.detach(name_functions);
+    py.detach(|| {
+        dishrack::serve(|roles| {
+            name_functions(roles);
+            roles.preload(move || Python::attach(|py| call(py, &preload)));
+            roles.around_fork(around_fork);
+        });
+    });
+}
+
+fn call(py: Python<'_>, function: &Py<PyAny>) {
+    if let Err(error) = function.call0(py) {
+        error.print(py);
+    }
+}
+
+/// Tells the interpreter of a fork, as `os.fork` does.
+fn around_fork(fork: &mut dyn FnMut() -> bool) {
+    Python::attach(|_| {
+        // SAFETY: this thread is attached to the interpreter, and is the only one. The calls are made
+        // in the order that they ask for.
+        unsafe {
+            ffi::PyOS_BeforeFork();
+            match fork() {
+                true => ffi::PyOS_AfterFork_Child(),
+                false => ffi::PyOS_AfterFork_Parent(),
+            }
+        }
+    });
 }
 
 /// Names the functions that worker processes run, before the first is started. A worker that starts
@@ -24,13 +54,11 @@ pub(crate) fn serve(py: Python<'_>) {
 pub(crate) fn prepare(py: Python<'_>) {
     static ONCE: Once = Once::new();
     if !IS_WORKER.load(Ordering::Relaxed) {
-        py.detach(|| ONCE.call_once(name_functions));
+        py.detach(|| ONCE.call_once(|| dishrack::serve(name_functions)));
     }
 }
 
-fn name_functions() {
-    dishrack::serve(|roles| {
-        roles.worker(run_process);
-        roles.handler_between(call::begin, call::run_call, call::end);
-    });
+fn name_functions(roles: &mut Roles) {
+    roles.worker(run_process);
+    roles.handler_between(call::begin, call::run_call, call::end);
 }

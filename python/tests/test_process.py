@@ -93,6 +93,63 @@ def test_what_a_dead_process_held_goes_to_another_one():
         process.join()
 
 
+def test_an_item_that_kills_everybody_is_a_dead_letter():
+    rack, dried = dishrack.JoinableQueue(max_attempts=2), dishrack.Queue()
+    processes = [
+        dishrack.Process(target=dry_but_die_at, args=(rack, dried, "bomb"), name=f"dryer-{n}")
+        for n in range(3)
+    ]
+    rack.put("bomb")
+    rack.put("cup")
+    for process in processes:
+        process.start()
+    rack.join()
+    (letter,) = rack.take_dead_letters()
+    assert (letter.item, [one.attempt for one in letter.history]) == ("bomb", [1, 2])
+    assert {one.pid for one in letter.history} < {process.pid for process in processes}
+    assert all("SIGKILL" in one.cause for one in letter.history)
+    assert dried.get(timeout=PATIENCE) == "cup"
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def hold(rack, held):
+    held.put(rack.get())
+    wait_for_ever()
+
+
+def test_a_join_whose_time_is_over_says_who_holds_what():
+    rack, held = dishrack.JoinableQueue(), dishrack.Queue()
+    process = dishrack.Process(target=hold, args=(rack, held), name="dryer")
+    process.start()
+    rack.put("cup")
+    assert held.get(timeout=PATIENCE) == "cup"
+    with pytest.raises(dishrack.TimeoutError, match="dryer") as caught:
+        rack.join(0.05)
+    assert caught.value.holders == [f"dryer ({process.pid}) has item 1"]
+    process.kill()
+    process.join()
+
+
+def tell_of_fork(results):
+    results.put((threading.current_thread() is threading.main_thread(), threading.get_native_id()))
+    results.put(("this" in sys.modules, os.getpid()))
+
+
+def test_a_forked_process_has_what_was_preloaded():
+    context = dishrack.get_context("forkserver")
+    context.set_forkserver_preload(["this", "there_is_no_such_module"])
+    results = context.Queue()
+    process = context.Process(target=tell_of_fork, args=(results,))
+    process.start()
+    context.set_forkserver_preload([])
+    assert results.get(timeout=PATIENCE) == (True, process.pid)
+    assert results.get(timeout=PATIENCE) == (True, process.pid)
+    process.join()
+    assert process.exitcode == 0
+
+
 def test_join_says_so_when_the_last_consumer_is_dead():
     rack, dried = dishrack.JoinableQueue(), dishrack.Queue()
     rack.put("dish-1")

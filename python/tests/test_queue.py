@@ -41,7 +41,7 @@ def test_items_come_in_order_and_join_waits_for_all():
     thread.join()
 
 
-def test_full_and_empty_are_the_standard_exceptions(another_thread):
+def test_full_and_empty_are_the_standard_exceptions():
     rack = dishrack.Queue(2)
     with pytest.raises(queue.Empty):
         rack.get_nowait()

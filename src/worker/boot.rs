@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::ptr;
 
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use nix::libc;
@@ -131,7 +132,9 @@ fn serve_forks(
             return exit::BOOT_FAILED;
         };
         let forked = match threads {
-            1 => fork_sibling().map_err(|error| format!("fork failed: {error}")),
+            1 => roles::fork_with(fork_sibling, |forked| matches!(forked, Ok(0)))
+                .unwrap_or_else(|| Err(io::Error::other("what surrounds it has not forked")))
+                .map_err(|error| format!("fork failed: {error}")),
             _ => Err(format!(
                 "preloading has started threads: there are {threads}"
             )),
@@ -157,16 +160,38 @@ fn serve_forks(
 /// Forks a child of the supervisor rather than of this process: the supervisor can wait for it and
 /// takes it along at its end, and the fork server's end does not matter. Returns 0 in the child.
 fn fork_sibling() -> Result<u32, std::io::Error> {
-    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
-    let none: libc::c_long = 0;
+    let mut flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    let place = place_of_thread_id();
+    if !place.is_null() {
+        flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+    }
+    let (flags, none) = (libc::c_long::from(flags), 0 as libc::c_long);
     // SAFETY: without CLONE_VM this is fork(2) with another parent. This process has one thread,
-    // which was counted, so no other thread holds a lock in the copy.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    // which was counted, so no other thread holds a lock in the copy. The place is fork's fourth
+    // argument or its fifth, as the machine has it; the other one is not used.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, place, place) };
     u32::try_from(pid).map_err(|_| std::io::Error::last_os_error())
 }
 
-/// Works as a forked child. The work runs in a thread of its own, because the first thread of a
-/// process made by a bare clone does not know its own thread id.
+/// The question for the place that the kernel clears at a thread's end, which libc does not name.
+const PR_GET_TID_ADDRESS: libc::c_int = 40;
+
+/// Returns the place where the C library keeps the calling thread's id, which is wrong in a child of
+/// a bare clone until the kernel writes it there. Null where it is not known: a kernel that does not
+/// tell, or a C library that keeps something else at the place that the kernel clears.
+fn place_of_thread_id() -> *const libc::pid_t {
+    let mut place: *const libc::pid_t = ptr::null();
+    // SAFETY: the kernel writes a pointer there, or nothing.
+    let is_told = unsafe { libc::prctl(PR_GET_TID_ADDRESS, &raw mut place) } == 0;
+    // SAFETY: it is this thread's own memory, which the kernel will write to at the thread's end.
+    match is_told && !place.is_null() && unsafe { *place == libc::gettid() } {
+        true => place,
+        false => ptr::null(),
+    }
+}
+
+/// Works as a forked child: in its first thread, or in one of its own where the first thread does not
+/// know its thread id.
 fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
     fail::set_role(&assignment.name);
     fail::point("worker: forked");
@@ -185,6 +210,9 @@ fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
         Ok(waker) => waker,
         Err(error) => return without_thread(&error),
     };
+    if !place_of_thread_id().is_null() {
+        return work(assignment, endpoints, socket, waker);
+    }
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     match thread.spawn(move || work(assignment, endpoints, socket, waker)) {
         Ok(life) => life.join().unwrap_or(exit::PANICKED),

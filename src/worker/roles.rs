@@ -36,10 +36,16 @@ type Preload = Arc<dyn Fn() + Send + Sync>;
 
 static PRELOADS: RwLock<Vec<Preload>> = RwLock::new(Vec::new());
 
+/// A function that surrounds each fork; it is given what forks, which says whether this is the child.
+type AroundFork = Arc<dyn Fn(&mut dyn FnMut() -> bool) + Send + Sync>;
+
+static AROUND_FORK: RwLock<Option<AroundFork>> = RwLock::new(None);
+
 /// Collects the functions that worker processes may run; see [`serve`](super::serve).
 pub struct Roles {
     named: HashMap<&'static str, Role>,
     preloads: Vec<Preload>,
+    around_fork: Option<AroundFork>,
 }
 
 impl fmt::Debug for Roles {
@@ -105,6 +111,33 @@ impl Roles {
         self.preloads.push(Arc::new(preload));
     }
 
+    /// Surrounds each fork of a fork server, for a runtime that has to be told of it: an interpreter,
+    /// for example. `around` calls what it is given, once, and learns from it whether this is the
+    /// child. The thread that forks is the only one, and in the child it is the first one.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn before_fork() {}
+    /// # fn after_fork_in_child() {}
+    /// # fn after_fork_in_parent() {}
+    /// dishrack::serve(|roles| {
+    ///     roles.around_fork(|fork| {
+    ///         before_fork();
+    ///         match fork() {
+    ///             true => after_fork_in_child(),
+    ///             false => after_fork_in_parent(),
+    ///         }
+    ///     });
+    /// });
+    /// ```
+    pub fn around_fork(
+        &mut self,
+        around: impl Fn(&mut dyn FnMut() -> bool) + Send + Sync + 'static,
+    ) {
+        self.around_fork = Some(Arc::new(around));
+    }
+
     /// Adds the function that a worker process runs with its session, by the name of this function.
     pub(crate) fn add<F>(&mut self, run: RoleFn) {
         self.add_role::<F>(None, run);
@@ -130,9 +163,13 @@ pub(super) fn register(register: impl FnOnce(&mut Roles)) {
     let mut roles = Roles {
         named,
         preloads: Vec::new(),
+        around_fork: None,
     };
     register(&mut roles);
     *known = Some(roles.named);
+    if let Some(around) = roles.around_fork {
+        *AROUND_FORK.write() = Some(around);
+    }
     let mut preloads = PRELOADS.write();
     preloads.extend(roles.preloads);
 }
@@ -141,6 +178,20 @@ pub(super) fn preload() {
     let preloads = PRELOADS.read();
     let preloads = preloads.clone();
     preloads.iter().for_each(|preload| preload());
+}
+
+/// Forks, as the program wants that to be surrounded.
+pub(super) fn fork_with<R>(fork: impl Fn() -> R, is_child: impl Fn(&R) -> bool) -> Option<R> {
+    let mut forked = None;
+    let around = AROUND_FORK.read().clone();
+    let mut fork_once = || is_child(forked.get_or_insert_with(&fork));
+    match around {
+        Some(around) => around(&mut fork_once),
+        None => {
+            fork_once();
+        }
+    }
+    forked
 }
 
 pub(super) fn find(name: &str) -> Option<Role> {
