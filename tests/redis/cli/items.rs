@@ -92,7 +92,7 @@ const VERBS: [(&[&str], i32, &str); 14] = [
     (
         &["list", "--state", "dead"],
         0,
-        "1\tdead\tbad\t1 attempts\texited with code 3\n",
+        "1\tdead\tbad\t1 attempt\texited with code 3\n",
     ),
     (
         &["show", "3"],
@@ -357,7 +357,7 @@ fn what_nobody_has_is_cancelled_at_once() {
     );
     let letters = stage.say("dead list", &[]);
     assert!(
-        letters.ends(0).out.contains("1\ta\t1 attempts\tcancelled"),
+        letters.ends(0).out.contains("1\ta\t1 attempt\tcancelled"),
         "{}",
         letters.out
     );
