@@ -132,11 +132,7 @@ impl Core {
         service: Duration,
         outcome: Outcome<Payload>,
     ) -> Result<(), Stale> {
-        // A done item needs no time, and reading the clock would cost as much as all the rest.
-        let now = match outcome.needs_time() {
-            true => self.emitter.now(),
-            false => Duration::ZERO,
-        };
+        let needs_time = outcome.needs_time();
         let (outcome, scene) = match outcome {
             Outcome::Done(result) => {
                 self.send_result(token, &result);
@@ -150,6 +146,12 @@ impl Core {
             }
             Outcome::Returned => (Outcome::Returned, Scene::default()),
             Outcome::Short(why) => (Outcome::Short(why), Scene::default()),
+        };
+        // A done item needs no time, and reading the clock would cost as much as all the rest. It is read
+        // after the scene has its own, so that no item rests for less than the two scenes tell.
+        let now = match needs_time {
+            true => self.emitter.now(),
+            false => Duration::ZERO,
         };
         self.dispatcher
             .settle(token, service, outcome, scene, now)?;
