@@ -6,12 +6,16 @@ import gc
 import multiprocessing
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
 from multiprocessing import resource_sharer, resource_tracker
 
 import pytest
+
+# A shell ignores it for what it runs in the background, and so would every program that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROGRAMS = pathlib.Path(__file__).parent / "programs"
 
