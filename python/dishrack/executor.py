@@ -88,7 +88,8 @@ def _dispatch(calls: _native.CallPool, state: _State) -> None:
         except errors.Closed:
             break
         except errors.Error as error:
-            state.broken = error
+            # Its traceback has this frame, which has the calls: nothing but a collection would close them.
+            state.broken = error.with_traceback(None)
             break
         for future, success, value in ends or ():
             # One that is kept must not keep the workers' files open.
