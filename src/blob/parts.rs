@@ -28,7 +28,7 @@ static PADDING: [u8; ALIGN] = [0; ALIGN];
 /// ```
 /// use dishrack::{Blob, JoinableQueue, Parts};
 ///
-/// let arrays = JoinableQueue::unbounded();
+/// let arrays: JoinableQueue<Parts> = JoinableQueue::unbounded();
 /// let rows = vec![Blob::from(vec![1; 1 << 20]), Blob::from(vec![2; 1 << 20])];
 /// arrays.put(&Parts::new(b"two rows".as_slice(), rows))?;
 /// let delivery = arrays.get()?;
