@@ -10,9 +10,11 @@ crate::timely_trials! {
     a_cut_that_lasts_is_told,
 }
 
-/// Returns `true` if a fetcher waits in Redis for an item.
+/// Returns `true` if a fetcher waits in Redis for an item, and its supervisor for orders: neither is
+/// opening a connection.
 fn is_waited(server: &Server) -> bool {
-    server.cli(&["client", "list"]).contains("cmd=xreadgroup ")
+    let clients = server.cli(&["client", "list"]);
+    clients.contains("cmd=xreadgroup ") && clients.contains("cmd=xread ")
 }
 
 fn connections_that_are_cut_while_idle_are_opened_again_in_silence() {
