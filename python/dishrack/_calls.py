@@ -21,7 +21,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from . import _native, errors
-from ._worker import prepare, share_resource_tracker
+from ._worker import enclose, load
 from .reduction import PROTOCOL, dumps, loads
 
 __all__ = [
@@ -45,32 +45,23 @@ _kind = "executor"
 
 
 def context_of(
-    tracker: int,
-    preparation: Any,
+    name: str,
     kind: str,
     initializer: Optional[Callable[..., object]],
     initargs: Tuple[Any, ...],
 ) -> Tuple[bytes, Sequence[_native.Queue]]:
     """What `begin` is given, pickled."""
     data, queues = dumps((kind, initializer, initargs))
-    return dumps((tracker, dumps(preparation)[0], data))[0], queues
+    return enclose(name, data), queues
 
 
 def begin(pickled: bytes, queues: Sequence[_native.Queue]) -> Optional[bytes]:
     """Prepares a worker, and runs its initializer. Returns what that raised, pickled."""
     global _kind
-    current = _process.current_process()
     try:
-        tracker, preparation, data = pickle.loads(pickled)
-        share_resource_tracker(tracker)
-        current._inheriting = True
-        try:
-            prepare(preparation)
-            _kind, initializer, initargs = loads(data, queues)
-        finally:
-            del current._inheriting
+        _kind, initializer, initargs = load(pickled, queues)
         # As in multiprocessing, a pool's worker has no children of that package.
-        current._config["daemon"] = _kind == "pool"
+        _process.current_process()._config["daemon"] = _kind == "pool"
         if initializer is not None:
             initializer(*initargs)
         return None

@@ -15,7 +15,7 @@ from multiprocessing import resource_tracker, spawn, util
 from typing import Any, Sequence
 
 from . import _native
-from .reduction import loads
+from .reduction import dumps, loads
 
 __all__ = ["main", "run_process"]
 
@@ -53,7 +53,14 @@ def share_resource_tracker(descriptor: int) -> None:
     resource_tracker._resource_tracker._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
 
-def _load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
+def enclose(name: str, data: bytes) -> bytes:
+    """What a worker of this name is given before the object whose pickle this is; `load` takes it apart."""
+    preparation = dumps(spawn.get_preparation_data(name))[0]
+    return dumps((resource_tracker.getfd(), preparation, data))[0]
+
+
+def load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
+    """Prepares this process as its parent has `enclose`d it. Returns the object."""
     tracker, preparation, data = pickle.loads(pickled)
     share_resource_tracker(tracker)
     current = _process.current_process()
@@ -68,7 +75,7 @@ def _load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
 def run_process(pickled: bytes, queues: Sequence[_native.Queue]) -> None:
     """Runs a `Process`. Returns if it has ended in order, and ends this process otherwise."""
     try:
-        process = _load(pickled, queues)
+        process = load(pickled, queues)
         code = process._bootstrap(parent_sentinel=os.pidfd_open(os.getppid()))
     except BaseException:
         sys.excepthook(*sys.exc_info())

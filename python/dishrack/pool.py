@@ -405,17 +405,14 @@ def start(
 ) -> _native.CallPool:
     """Starts workers that make calls."""
     from multiprocessing import context as _context
-    from multiprocessing import resource_tracker, spawn
 
     from .process import _Popen, program_of_workers
 
     _native.prepare()
     util._flush_std_streams()
-    preparation = spawn.get_preparation_data(name)
-    tracker = resource_tracker.getfd()
     _context.set_spawning_popen(_Popen.__new__(_Popen))
     try:
-        data, queues = _calls.context_of(tracker, preparation, kind, initializer, initargs)
+        data, queues = _calls.context_of(name, kind, initializer, initargs)
     finally:
         _context.set_spawning_popen(None)
     method = ctx.get_start_method()

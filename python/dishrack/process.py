@@ -14,10 +14,11 @@ import sys
 import time
 from multiprocessing import context as _context
 from multiprocessing import process as _process
-from multiprocessing import resource_sharer, resource_tracker, spawn, util
+from multiprocessing import resource_sharer, spawn, util
 from typing import Any, List, Optional, Tuple
 
 from . import _native
+from ._worker import enclose
 from .reduction import dumps
 
 __all__ = ["Process"]
@@ -66,7 +67,6 @@ class _Popen:
     """What `BaseProcess` has in its ``_popen``: the process, once it was started."""
 
     method = "spawn"
-    forks = False
     #: What a descriptor in the arguments is pickled as; a thread of this process hands it over.
     DupFd = staticmethod(resource_sharer.DupFd)
 
@@ -74,17 +74,15 @@ class _Popen:
         util._flush_std_streams()
         _native.prepare()
         self.returncode: Optional[int] = None
-        preparation = spawn.get_preparation_data(process_obj.name)
-        tracker = resource_tracker.getfd()
         _context.set_spawning_popen(self)
         try:
             data, queues = dumps(process_obj)
-            data, _ = dumps((tracker, dumps(preparation)[0], data))
+            data = enclose(process_obj.name, data)
         finally:
             _context.set_spawning_popen(None)
         own = next((queue for queue in queues if queue.is_local()), None)
         self._worker = _native.WorkerProcess(
-            process_obj.name, program_of_workers(), self.forks, own, data, queues
+            process_obj.name, program_of_workers(), self.method, own, data, queues
         )
         self.pid = self._worker.pid
         try:
@@ -148,7 +146,6 @@ class Process(_process.BaseProcess):
 
 class _ForkServerPopen(_Popen):
     method = "forkserver"
-    forks = True
 
 
 class ForkServerProcess(Process):

@@ -174,7 +174,6 @@ class JoinableQueue(Queue):
                 error.args = (f"{error}: {'; '.join(error.holders)}",)
             raise
 
-
     def take_dead_letters(self) -> List[DeadLetter]:
         """Takes the items that were given up on, oldest first, with what has happened to them.
 

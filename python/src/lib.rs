@@ -8,6 +8,7 @@
 mod call;
 mod errors;
 mod item;
+mod options;
 mod pickling;
 mod pool;
 mod process;

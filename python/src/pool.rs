@@ -5,10 +5,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dishrack::{
-    Backoff, Blob, Cause, ItemError, ItemId, JoinableQueue, Options, StartMethod, Submitter,
-    Supervisor,
-};
+use dishrack::{Blob, Cause, ItemError, ItemId, JoinableQueue, Submitter, Supervisor};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,6 +14,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use crate::call::{Call, Function, Reply, Shape, run_call};
 use crate::errors::exception;
 use crate::item::PyItem;
+use crate::options::{method_of, options_of, time_of};
 use crate::pickling;
 use crate::queue::{Queue, packed};
 use crate::results::Results;
@@ -112,27 +110,6 @@ impl Target {
     }
 }
 
-/// Returns a time of at least 0.
-fn time_of(option: &str, seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| PyValueError::new_err(format!("{option} must be a time in seconds")))
-}
-
-fn options_of(max_attempts: Option<u32>, backoff: Option<(f64, f64)>) -> PyResult<Options> {
-    let mut options = Options::default();
-    if let Some(attempts) = max_attempts {
-        if attempts == 0 {
-            return Err(PyValueError::new_err("max_attempts must be at least 1"));
-        }
-        options = options.max_attempts(attempts);
-    }
-    if let Some((base, cap)) = backoff {
-        let (base, cap) = (time_of("backoff", base)?, time_of("backoff", cap)?);
-        options = options.backoff(Backoff::exponential(base, cap));
-    }
-    Ok(options)
-}
-
 #[pymethods]
 impl CallPool {
     /// Starts so many workers, under a name that `ps` shows. Each is given a pickle and the queues
@@ -161,14 +138,10 @@ impl CallPool {
         max_tasks: Option<u64>,
     ) -> PyResult<Self> {
         let queue = JoinableQueue::with(options_of(max_attempts, backoff)?);
-        let method = match method {
-            "forkserver" => StartMethod::Fork,
-            _ => StartMethod::Spawn,
-        };
         let mut builder = Supervisor::builder()
             .processes(workers)
             .name(name)
-            .start_method(method)
+            .start_method(method_of(method))
             .intensity(INTENSITY.0, INTENSITY.1)
             .boot_deadline(BOOT)
             .program(program.0, program.1);
@@ -231,11 +204,6 @@ impl CallPool {
             (end.tag, is_value, value).into_pyobject(py)
         };
         Ok(Some(ends.into_iter().map(triple).collect::<PyResult<_>>()?))
-    }
-
-    /// The number of calls whose ends were not taken.
-    fn pending(&self) -> usize {
-        self.submitter.pending()
     }
 
     /// Makes results of many calls of one function, which come one by one and not by `ends`.
@@ -308,11 +276,6 @@ impl CallPool {
         py.detach(|| self.workers.pool.drain());
     }
 
-    /// Ends the workers in order, within a grace.
-    fn stop(&self, py: Python<'_>) {
-        py.detach(|| self.workers.pool.stop());
-    }
-
     /// Kills the workers.
     fn kill(&self, py: Python<'_>) {
         py.detach(|| self.workers.pool.kill());
@@ -337,11 +300,6 @@ impl CallPool {
             .map(|worker| worker.pid)
             .filter(|pid| *pid != 0)
             .collect()
-    }
-
-    /// The number of workers that were started again.
-    fn restarts(&self) -> u64 {
-        self.workers.pool.restarts()
     }
 }
 

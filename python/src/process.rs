@@ -6,12 +6,13 @@
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-use dishrack::{Exit, JoinableQueue, Restart, StartMethod, Supervisor};
+use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 
 use crate::errors::exception;
 use crate::item::PyItem;
+use crate::options::method_of;
 use crate::queue::{Queue, packed, unpacked};
 use crate::waiting::wait_until;
 
@@ -44,14 +45,14 @@ impl Drop for WorkerProcess {
 
 #[pymethods]
 impl WorkerProcess {
-    /// Starts one, under a name that `ps` shows, with this program and its arguments. It works for
-    /// `queue`, is forked from a fresh interpreter or is one itself, and is given a pickle and the queues that it names.
+    /// Starts one by this method, under a name that `ps` shows, with this program and its arguments. It
+    /// works for `queue`, and is given a pickle and the queues that it names.
     #[new]
     fn new(
         py: Python<'_>,
         name: String,
         program: (String, Vec<String>),
-        forks: bool,
+        method: &str,
         queue: Option<PyRef<'_, Queue>>,
         pickle: &[u8],
         queues: Vec<PyRef<'_, Queue>>,
@@ -62,10 +63,7 @@ impl WorkerProcess {
             None => JoinableQueue::unbounded(),
         };
         let (path, arguments) = program;
-        let method = match forks {
-            true => StartMethod::Fork,
-            false => StartMethod::Spawn,
-        };
+        let method = method_of(method);
         let started = py.detach(|| {
             let pool = Supervisor::builder()
                 .processes(1)

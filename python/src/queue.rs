@@ -9,17 +9,14 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use dishrack::{
-    Backoff, Blob, Capacity, Delivery, Failure, ItemHolder, ItemId, ItemState, JoinableQueue,
-    Options,
-};
+use dishrack::{Blob, Capacity, Delivery, Failure, ItemHolder, ItemId, ItemState, JoinableQueue};
 use parking_lot::Mutex;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::{exception, named};
 use crate::item::PyItem;
+use crate::options::options_of;
 use crate::waiting::{Limit, wait};
 
 /// What all handles of one queue share in this process.
@@ -56,7 +53,6 @@ impl Shared {
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
     shared: Arc<Shared>,
-    #[pyo3(get)]
     joinable: bool,
 }
 
@@ -100,16 +96,10 @@ impl Queue {
         max_attempts: Option<u32>,
         backoff: Option<(f64, f64)>,
     ) -> PyResult<Self> {
-        let mut options = Options::default().capacity(match maxsize {
+        let options = options_of(max_attempts, backoff)?.capacity(match maxsize {
             0 => Capacity::Unbounded,
             bound => Capacity::Bounded(bound),
         });
-        if let Some(attempts) = max_attempts {
-            options = options.max_attempts(attempts);
-        }
-        if let Some((base, cap)) = backoff {
-            options = options.backoff(Backoff::exponential(time_of(base)?, time_of(cap)?));
-        }
         Ok(Queue {
             shared: Shared::of(JoinableQueue::with(options)),
             joinable,
@@ -252,28 +242,9 @@ impl Queue {
         py.detach(|| self.handle().is_full())
     }
 
-    /// Ends the queue for all its users.
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| self.handle().close());
-    }
-
     /// Returns `True` if the queue is of this process, which can start workers for it.
     fn is_local(&self, py: Python<'_>) -> bool {
         py.detach(|| self.handle().counts().is_ok())
-    }
-
-    /// Returns how many items were accepted, wait, are held, rest, are done and are dead.
-    fn counts(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, u64, u64, u64)> {
-        let counts = py.detach(|| self.handle().counts());
-        let counts = counts.map_err(|error| exception(py, &error))?;
-        Ok((
-            counts.accepted,
-            counts.waiting,
-            counts.leased,
-            counts.delayed,
-            counts.done,
-            counts.dead,
-        ))
     }
 }
 
@@ -309,11 +280,6 @@ fn full(py: Python<'_>, error: PyErr) -> PyErr {
         true => named(py, "Full", error.value(py).to_string()),
         false => error,
     }
-}
-
-fn time_of(seconds: f64) -> PyResult<Duration> {
-    let wrong = |_| PyValueError::new_err(format!("backoff: {seconds} is no time in seconds"));
-    Duration::try_from_secs_f64(seconds).map_err(wrong)
 }
 
 /// Makes an item of a pickle and the queues that it names.
