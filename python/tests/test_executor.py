@@ -18,36 +18,13 @@ import pytest
 import dishrack
 from dishrack import ProcessPoolExecutor
 
+from calls import die_at_seven, fail, fail_at_three, sleep_and_return, square
+
 TIME = 60
-
-
-def square(x):
-    return x * x
 
 
 def add(x, y):
     return x + y
-
-
-def fail(x):
-    raise ValueError(x)  # a comment that a traceback shows
-
-
-def fail_at_three(x):
-    if x == 3:
-        raise KeyError(x)
-    return x
-
-
-def die_at_seven(x):
-    if x == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return x
-
-
-def sleep_and_return(x):
-    time.sleep(x)
-    return x
 
 
 def set_value(value):

@@ -14,11 +14,9 @@ import pytest
 import dishrack as mp
 from multiprocessing.pool import MaybeEncodingError, RemoteTraceback
 
+from calls import die_at_seven, fail, fail_at_three, sleep_and_return, square
+
 TIME = 60
-
-
-def square(x):
-    return x * x
 
 
 def add(x, y=0, *, z=0):
@@ -29,24 +27,8 @@ def pid(_=None):
     return os.getpid()
 
 
-def fail(x):
-    raise ValueError(x)  # a comment that a traceback shows
-
-
-def fail_at_three(x):
-    if x == 3:
-        raise KeyError(x)
-    return x
-
-
 def die(x):
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_at_seven(x):
-    if x == 7:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return x
 
 
 def die_once(path):
@@ -56,11 +38,6 @@ def die_once(path):
     except FileExistsError:
         return "second"
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def sleep_and_return(x):
-    time.sleep(x)
-    return x
 
 
 def unpicklable_result(_):

@@ -8,12 +8,10 @@ import pytest
 
 import dishrack as mp
 
+from calls import square
+
 KILLS = int(os.environ.get("DISHRACK_KILLS", "20"))
 TIME = 120
-
-
-def square(x):
-    return x * x
 
 
 def kill_one(pids, dice):

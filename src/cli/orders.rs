@@ -17,7 +17,7 @@ use super::exit_codes::{RunError, code};
 use super::screen::complain;
 use crate::control::client::NoAnswer;
 use crate::control::stream::{Obeyed, OrderTimes, StreamClient};
-use crate::observe::text::printable;
+use crate::observe::text::{counted, printable};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -203,8 +203,7 @@ pub(super) fn scale(command: &ScaleRun) -> Result<u8, RunError> {
     let body = json!({"count": count}).to_string();
     let answer = client.ask(Method::PUT, "/v1/workers", None, body)?;
     print(order.format, &answer, |_| {
-        let s = if count == 1 { "" } else { "s" };
-        format!("{count} worker{s}\n")
+        format!("{}\n", counted(count, "worker", "workers"))
     })?;
     Ok(code::DONE)
 }
@@ -225,7 +224,7 @@ fn scale_all(client: &StreamClient, command: &ScaleRun) -> Result<u8, RunError> 
     let told = OrderWords {
         verb: "scale",
         answer: json!({"workers": count}),
-        words: format!("{count} workers\n"),
+        words: format!("{}\n", counted(count, "worker", "workers")),
     };
     tell_obeyed(command.order.format, &told, obeyed)
 }

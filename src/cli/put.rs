@@ -25,6 +25,7 @@ use super::stop::Stop;
 use super::{jobs, screen, stream};
 use crate::control::client::PUT_BYTES_MAX;
 use crate::jobs::Job;
+use crate::observe::text::counted;
 use crate::{Capacity, JoinableQueue, Options};
 
 #[derive(Debug, Args)]
@@ -173,9 +174,10 @@ fn put_to_run(
             Ok(_) => {}
         }
     };
-    let s = if accepted == 1 { "" } else { "s" };
     match command.format {
-        Format::Text => screen::complain(&format_args!("{accepted} item{s} put")),
+        Format::Text => {
+            screen::complain(&format_args!("{} put", counted(accepted, "item", "items")))
+        }
         Format::Json => {
             let answer = json!({"accepted": accepted, "items": items});
             print(Format::Json, &answer, |_| String::new())?;
@@ -272,8 +274,7 @@ fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), RunError> {
 fn say_put(queue: &JobQueue, stream: &str) {
     let news = queue.stream_news();
     let (count, more) = (news.accepted, news.maybe_accepted);
-    let s = if count == 1 { "" } else { "s" };
-    let words = format!("{count} item{s} put on stream {stream}");
+    let words = format!("{} put on stream {stream}", counted(count, "item", "items"));
     match more {
         0 => screen::complain(&words),
         more => screen::complain(&format_args!(

@@ -61,19 +61,24 @@ fn attempts(item: &ItemInfo, ending: Option<&AttemptEnding>) -> u32 {
     ending.map_or(item.attempts, |ending| item.attempts.max(ending.attempt))
 }
 
-/// Returns all that is known of an item. `ending` is what is kept of its end. The end of an item that is
-/// a command of its own is that of the command.
-pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>, is_command: bool) -> Value {
+/// Returns who has an item, since when.
+pub(super) fn holders(item: &ItemInfo) -> Value {
     let holders = item.holders.iter().map(|one| {
         let since = one.since.map(since_1970);
         json!({"worker": &*one.worker, "pid": one.pid, "since_us": since})
     });
+    holders.collect()
+}
+
+/// Returns all that is known of an item. `ending` is what is kept of its end. The end of an item that is
+/// a command of its own is that of the command.
+pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>, is_command: bool) -> Value {
     json!({
         "number": item.number.0,
         "state": item.state,
         "item": name(item, ending),
         "attempts": attempts(item, ending),
-        "holders": holders.collect::<Value>(),
+        "holders": holders(item),
         "due_us": item.due.map(since_1970),
         "history": item.history.iter().map(entry).collect::<Value>(),
         "ended": ending.map(AttemptEnding::object),

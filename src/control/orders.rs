@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::item::since_1970;
+use super::item::{holders, since_1970};
 use super::status::RunStatus;
 use super::target::ControlTarget;
 use crate::ItemInfo;
@@ -87,15 +87,11 @@ fn held(target: &dyn ControlTarget) -> Result<Value, Error> {
 }
 
 fn held_item(item: &ItemInfo) -> Value {
-    let holders = item.holders.iter().map(|one| {
-        let since = one.since.map(since_1970);
-        json!({"worker": &*one.worker, "pid": one.pid, "since_us": since})
-    });
     json!({
         "number": item.number.0,
         "state": item.state,
         "attempts": item.attempts,
-        "holders": holders.collect::<Value>(),
+        "holders": holders(item),
         "due_us": item.due.map(since_1970),
     })
 }

@@ -363,7 +363,7 @@ pub(crate) struct Obeyed {
     pub(crate) lost: Vec<String>,
 }
 
-/// The times for which one is waited for.
+/// The times for which a supervisor is waited for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OrderTimes {
     /// Until it says that it has heard of the order.
@@ -431,11 +431,11 @@ impl UnansweredOrder {
         let bound = |has_heard: bool| if has_heard { doing } else { Some(hearing) };
         let obeyed = &mut self.obeyed;
         self.names.retain(|name, has_heard| {
-            let is_patient = bound(*has_heard).is_none_or(|bound| waited < bound);
-            if !is_patient {
+            let has_time = bound(*has_heard).is_none_or(|bound| waited < bound);
+            if !has_time {
                 obeyed.silent.push(name.clone());
             }
-            is_patient
+            has_time
         });
         let bounds = self
             .names
@@ -448,7 +448,7 @@ impl UnansweredOrder {
 
 impl StreamClient {
     /// Orders something of all supervisors that live, or of this one of them, and waits until each has
-    /// done it, or is gone, or lost, or has no times left.
+    /// done it, or is gone, or lost, or its time is over.
     pub(crate) fn order(
         &self,
         verb: &str,

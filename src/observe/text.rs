@@ -109,10 +109,10 @@ impl Style {
             EventKind::WorkerGivenUp { worker, .. } => Line::Err(format!("{worker}: is given up")),
             EventKind::Notice { why } => Line::Err(format!("supervisor: {why}")),
             EventKind::Paused => Line::Err("supervisor: paused; what is begun goes on".into()),
-            EventKind::Scaled { workers } => {
-                let s = if *workers == 1 { "" } else { "s" };
-                Line::Err(format!("supervisor: {workers} worker{s} now"))
-            }
+            EventKind::Scaled { workers } => Line::Err(format!(
+                "supervisor: {} now",
+                counted(*workers as u64, "worker", "workers")
+            )),
             EventKind::Resumed => Line::Err("supervisor: resumed".into()),
             EventKind::Summary {
                 counts,
@@ -184,8 +184,12 @@ fn given_up(item: &str, history: &[Failure]) -> String {
 
 /// Returns a number of attempts, in words.
 pub(crate) fn attempts_in_words(attempts: u64) -> String {
-    let s = if attempts == 1 { "" } else { "s" };
-    format!("{attempts} attempt{s}")
+    counted(attempts, "attempt", "attempts")
+}
+
+/// Returns a number of things, in words: of one, or of many.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Escapes characters that would end a line or control a terminal.

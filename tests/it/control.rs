@@ -130,6 +130,14 @@ impl Run {
         ask(&self.socket, method, path, body.as_bytes())
     }
 
+    /// Returns the numbers of the items on a page, and where the next one begins.
+    fn list(&self, query: &str) -> (Vec<u64>, Option<u64>) {
+        let answer = self.ask("GET", &format!("/v1/items?{query}"), "").json();
+        let numbers = answer["items"].as_array().unwrap().iter();
+        let numbers = numbers.map(|item| item["number"].as_u64().unwrap());
+        (numbers.collect(), answer["after"].as_u64())
+    }
+
     fn put(&self, body: &str) -> Answer {
         self.ask("POST", "/v1/items", body)
     }
@@ -411,14 +419,7 @@ fn items_are_listed_by_pages() {
     run.put("1\n2\n3\n4\n5");
     assert_eq!(run.next_begun(), 1);
     run.ask("POST", "/v1/items/3/cancel", "");
-    let list = |query: &str| {
-        let answer = run.ask("GET", &format!("/v1/items?{query}"), "").json();
-        let numbers = answer["items"].as_array().unwrap().iter();
-        let numbers: Vec<u64> = numbers
-            .map(|item| item["number"].as_u64().unwrap())
-            .collect();
-        (numbers, answer["after"].as_u64())
-    };
+    let list = |query| run.list(query);
     assert_eq!(list(""), (vec![1, 2, 3, 4, 5], None));
     assert_eq!(list("limit=2"), (vec![1, 2], Some(2)));
     assert_eq!(list("limit=2&after=2"), (vec![3, 4], Some(4)));
@@ -434,14 +435,7 @@ fn items_are_found_by_their_text() {
     run.put("1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11");
     assert_eq!(run.next_begun(), 1);
     run.ask("POST", "/v1/items/3/cancel", "");
-    let list = |query: &str| {
-        let answer = run.ask("GET", &format!("/v1/items?{query}"), "").json();
-        let numbers = answer["items"].as_array().unwrap().iter();
-        let numbers: Vec<u64> = numbers
-            .map(|item| item["number"].as_u64().unwrap())
-            .collect();
-        (numbers, answer["after"].as_u64())
-    };
+    let list = |query| run.list(query);
     // In any case; a page is full, and the next one has the rest.
     assert_eq!(list("text=ITEM-1"), (vec![1, 10, 11], None));
     assert_eq!(list("text=item&limit=2&after=3"), (vec![4, 5], Some(5)));

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::duration;
+use crate::observe::text::counted;
 use crate::{Copies, Hedge};
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -50,11 +51,11 @@ impl CopyArgs {
             let is_one = if count == 1 { "is" } else { "are" };
             return Err(format!(
                 "--agree {needed}: there {is_one} no more than {} (--copies)",
-                counted(count as usize, "copy", "copies")
+                counted(u64::from(count), "copy", "copies")
             ));
         }
         if needed as usize > workers {
-            let workers = counted(workers, "worker", "workers");
+            let workers = counted(workers as u64, "worker", "workers");
             return Err(format!(
                 "--agree {needed}: no more than {workers} can agree (--workers)"
             ));
@@ -68,11 +69,6 @@ impl CopyArgs {
         }
         Ok((count > 1).then_some(copies))
     }
-}
-
-/// Returns a number of things in words.
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Reads `2s`, or `p95`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::asking::{number, text, time};
 use crate::cli::items;
-use crate::observe::text::{attempts_in_words, printable};
+use crate::observe::text::{attempts_in_words, counted, printable};
 
 /// The number of looks whose rates are kept for the chart.
 const RATES_MAX: usize = 240;
@@ -475,12 +475,11 @@ impl TopModel {
 }
 
 fn scale(count: u64) -> TopRequest {
-    let s = if count == 1 { "" } else { "s" };
     TopRequest {
         method: Method::PUT,
         target: "/v1/workers".into(),
         body: json!({"count": count}).to_string(),
-        words: format!("{count} worker{s}"),
+        words: counted(count, "worker", "workers"),
     }
 }
 
