@@ -7,6 +7,7 @@ It can only be pickled here, so a queue that is pickled by somebody else is an e
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import threading
@@ -55,10 +56,22 @@ def queue_at(place: int) -> _native.Queue:
     return queues[place]
 
 
-def dumps(obj: Any) -> Tuple[bytes, Sequence[_native.Queue]]:
+def _pickler(file: io.BytesIO, buffers: Optional[_native.LargeBuffers]) -> pickle.Pickler:
+    """A pickler with the reducers of ``multiprocessing``."""
+    pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=buffers)
+    table = copyreg.dispatch_table.copy()
+    table.update(reduction.ForkingPickler._extra_reducers)
+    pickler.dispatch_table = table
+    return pickler
+
+
+def dumps(
+    obj: Any, buffers: Optional[_native.LargeBuffers] = None
+) -> Tuple[bytes, Sequence[_native.Queue]]:
     """Pickles an object. Returns the queues that are in it, too.
 
     Functions that ``pickle`` cannot find by name go by ``cloudpickle``, where it is installed.
+    ``buffers`` takes the large buffers of protocol 5, which the pickle leaves out then.
     """
     if type(obj) in _PLAIN:
         return pickle.dumps(obj, PROTOCOL), ()
@@ -67,7 +80,7 @@ def dumps(obj: Any) -> Tuple[bytes, Sequence[_native.Queue]]:
     try:
         try:
             file = io.BytesIO()
-            reduction.ForkingPickler(file, PROTOCOL).dump(obj)
+            _pickler(file, buffers).dump(obj)
             return file.getvalue(), queues
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             try:
@@ -75,18 +88,29 @@ def dumps(obj: Any) -> Tuple[bytes, Sequence[_native.Queue]]:
             except ImportError:
                 raise error from None
             queues.clear()
-            return cloudpickle.dumps(obj, PROTOCOL), queues
+            if buffers is not None:
+                buffers.clear()
+            return cloudpickle.dumps(obj, PROTOCOL, buffer_callback=buffers), queues
     finally:
         _travelling.queues = before
 
 
-def loads(data: bytes, queues: Sequence[_native.Queue] = ()) -> Any:
-    """Unpickles an object in which these queues are."""
+def loads(data: bytes, queues: Sequence[_native.Queue] = (), buffers: Sequence[Any] = ()) -> Any:
+    """Unpickles an object in which these queues are, and beside which these buffers came."""
     if not queues:
-        return pickle.loads(data)
+        return pickle.loads(data, buffers=buffers)
     before = _travelling.queues
     _travelling.queues = list(queues)
     try:
-        return pickle.loads(data)
+        return pickle.loads(data, buffers=buffers)
     finally:
         _travelling.queues = before
+
+
+def view_of(memory: _native.Memory) -> memoryview:
+    """A view of a buffer that has come, to be written to. It keeps the memory as long as it exists."""
+    import ctypes
+
+    array = (ctypes.c_char * memory.length).from_address(memory.address)
+    array._memory = memory
+    return memoryview(array).cast("B")
