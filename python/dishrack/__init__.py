@@ -6,6 +6,7 @@ signatures, on supervised processes and queues whose items are acknowledged.
 
 from __future__ import annotations
 
+from . import events
 from ._native import __version__
 from .context import default as _default
 from .context import get_all_start_methods, get_context, get_start_method
@@ -32,6 +33,7 @@ from .executor import ProcessPoolExecutor
 from .pool import Pool
 from .process import Process
 from .queues import DeadLetter, Failure, JoinableQueue, Queue, SimpleQueue
+from .supervisor import Supervisor
 
 # The rest of ``multiprocessing`` is the standard library's.
 AuthenticationError = _default.AuthenticationError
@@ -98,6 +100,7 @@ __all__ = [
     "SetupError",
     "SharedQueueError",
     "SimpleQueue",
+    "Supervisor",
     "SupervisorGone",
     "TaskDoneTooOften",
     "TimeoutError",
@@ -108,6 +111,7 @@ __all__ = [
     "allow_connection_pickling",
     "cpu_count",
     "current_process",
+    "events",
     "freeze_support",
     "get_all_start_methods",
     "get_context",

@@ -1,6 +1,7 @@
 """The native half, for `dishrack` alone."""
 
-from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, final
+import os
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union, final
 
 __version__: str
 
@@ -12,8 +13,12 @@ class Queue:
         cls,
         maxsize: int,
         joinable: bool,
-        max_attempts: Optional[int],
-        backoff: Optional[Tuple[float, float]],
+        *,
+        max_attempts: Optional[int] = None,
+        backoff: Optional[Tuple[float, float]] = None,
+        timeout: Optional[float] = None,
+        journal: Optional[Union[str, os.PathLike[str]]] = None,
+        redis: Optional[Tuple[str, str]] = None,
     ) -> Queue: ...
     def as_joinable(self, joinable: bool) -> Queue: ...
     def put(self, object: Any, timeout: Optional[float]) -> int: ...
@@ -25,9 +30,46 @@ class Queue:
     def full(self) -> bool: ...
     def is_local(self) -> bool: ...
     def holders(self) -> List[str]: ...
-    def take_dead_letters(
-        self,
+    def dead_letters(
+        self, take: bool
     ) -> List[Tuple[int, Pickled, List[Tuple[int, str, str, int, str]]]]: ...
+    def retry_dead_letter(self, number: int) -> bool: ...
+    def drop_dead_letter(self, number: int) -> bool: ...
+    def events(self) -> EventReader: ...
+    def end_events(self) -> None: ...
+    def close_store(self) -> None: ...
+@final
+class EventReader:
+    def next(self, timeout: Optional[float]) -> Optional[str]: ...
+    def close(self) -> None: ...
+@final
+class WorkerGroup:
+    def __new__(
+        cls,
+        workers: int,
+        name: str,
+        program: Tuple[str, List[str]],
+        method: str,
+        queue: Optional[Queue],
+        pickle: bytes,
+        queues: Sequence[Queue],
+        *,
+        restart: str,
+        intensity: Tuple[int, float],
+        grace: float,
+    ) -> WorkerGroup: ...
+    def status(
+        self,
+    ) -> Tuple[
+        str,
+        int,
+        int,
+        List[Tuple[str, int, str, Optional[int], Optional[float], int, Optional[str]]],
+    ]: ...
+    def scale(self, workers: int, timeout: Optional[float]) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def wait(self, timeout: Optional[float]) -> bool: ...
 @final
 class Pickled:
     def load(self) -> Any: ...

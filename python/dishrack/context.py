@@ -20,13 +20,15 @@ class SpawnContext(_context.BaseContext):
     _name = "spawn"
     Process = process.Process
 
-    def Queue(self, maxsize: int = 0) -> queues.Queue:  # noqa: N802
-        """A `dishrack.Queue`."""
-        return queues.Queue(maxsize, ctx=self.get_context())
+    def Queue(self, maxsize: int = 0, **options: Any) -> queues.Queue:  # noqa: N802
+        """A `dishrack.Queue`, with its keywords."""
+        return queues.Queue(maxsize, ctx=self.get_context(), **options)
 
-    def JoinableQueue(self, maxsize: int = 0) -> queues.JoinableQueue:  # noqa: N802
-        """A `dishrack.JoinableQueue`."""
-        return queues.JoinableQueue(maxsize, ctx=self.get_context())
+    def JoinableQueue(  # noqa: N802
+        self, maxsize: int = 0, **options: Any
+    ) -> queues.JoinableQueue:
+        """A `dishrack.JoinableQueue`, with its keywords."""
+        return queues.JoinableQueue(maxsize, ctx=self.get_context(), **options)
 
     def SimpleQueue(self) -> queues.SimpleQueue:  # noqa: N802
         """A `dishrack.SimpleQueue`."""

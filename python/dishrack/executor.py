@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 from . import _calls, _native, errors
 from .context import get_context
 from .pool import start
+from .progress import Progress, Shown, meter_of
 
 __all__ = ["Future", "ProcessPoolExecutor"]
 
@@ -224,10 +225,13 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         timeout: Optional[float] = None,
         chunksize: int = 1,
         buffersize: Optional[int] = None,
+        progress: Progress = False,
     ) -> Iterator[Any]:
         """``map(fn, *iterables)``, by the workers: in order, a chunk is one call.
 
         The iterables are read at once, or, with ``buffersize``, only so many chunks ahead.
+        ``progress=True`` shows how far it is as results are read, by ``tqdm`` where that is installed; a
+        function is called with the number of results so far, and that of all if it is known.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -246,7 +250,8 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             results.feed(source)
         else:
             results.feed_as_read(source, buffersize)
-        return results
+        meter = meter_of(progress, iterables[0] if len(iterables) == 1 else None, fn)
+        return results if meter is None else Shown(results, meter)
 
     def workers(self) -> Tuple[Tuple[str, int], ...]:
         """The workers that are ready, by their names and pids."""

@@ -8,6 +8,7 @@
 mod buffers;
 mod call;
 mod errors;
+mod events;
 mod item;
 mod options;
 mod pickling;
@@ -16,6 +17,7 @@ mod process;
 mod queue;
 mod results;
 mod serve;
+mod supervisor;
 mod waiting;
 
 use pyo3::prelude::*;
@@ -27,6 +29,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<buffers::LargeBuffers>()?;
     module.add_class::<buffers::Memory>()?;
     module.add_class::<process::WorkerProcess>()?;
+    module.add_class::<supervisor::WorkerGroup>()?;
+    module.add_class::<events::EventReader>()?;
     module.add_class::<pool::CallPool>()?;
     module.add_class::<pool::Target>()?;
     module.add_class::<results::Results>()?;

@@ -59,21 +59,22 @@ impl WorkerProcess {
         queues: Vec<PyRef<'_, Queue>>,
     ) -> PyResult<Self> {
         let context = PyItem::packed(pickle, &queues);
+        let (path, arguments) = program;
+        let mut builder = Supervisor::builder()
+            .processes(1)
+            .exact_name(name)
+            .start_method(method_of(method))
+            .restart(Restart::Temporary)
+            .program(path, arguments);
         let queue = match &queue {
-            Some(queue) => queue.handle().clone(),
+            Some(queue) => {
+                builder = queue.served_by(builder);
+                queue.handle().clone()
+            }
             None => JoinableQueue::unbounded(),
         };
-        let (path, arguments) = program;
-        let method = method_of(method);
         let started = py.detach(|| {
-            let pool = Supervisor::builder()
-                .processes(1)
-                .exact_name(name)
-                .start_method(method)
-                .restart(Restart::Temporary)
-                .program(path, arguments)
-                .context(&context)?
-                .worker(&queue, run_process)?;
+            let pool = builder.context(&context)?.worker(&queue, run_process)?;
             let is_started = pool.wait_started_timeout(START_TIME);
             Ok((pool, is_started))
         });

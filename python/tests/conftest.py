@@ -86,14 +86,19 @@ def what_stays_is_there():
 def nothing_is_left():
     """No test leaves a process, an open file or shared memory behind."""
     files, _ = open_files()
-    shared = set(os.listdir("/dev/shm"))
+    shared = shared_memory()
     yield
     gc.collect()
     assert multiprocessing.active_children() == []
     until(lambda: not workers_of(os.getpid()), "the workers end")
     until(lambda: open_files()[0] <= files, "files are closed")
     assert open_files()[1] <= SEGMENTS_MAX
-    assert set(os.listdir("/dev/shm")) <= shared
+    assert shared_memory() <= shared
+
+
+def shared_memory() -> set[str]:
+    """The named shared memory of the machine. Folders there are those of other programs."""
+    return {one.name for one in os.scandir("/dev/shm") if not one.is_dir()}
 
 
 #: Segments of 4 MiB that a process keeps for its next large items, 64 MiB in all, and the one in use.
