@@ -64,6 +64,16 @@ def test_a_buffer_comes_as_it_was_and_is_writable_where_the_source_was(source):
     queue.join()
 
 
+def test_queues_functions_without_a_name_and_buffers_travel_together():
+    pytest.importorskip("cloudpickle")
+    questions, answers = dishrack.SimpleQueue(), dishrack.SimpleQueue()
+    picture = Picture(bytearray(b"x" * MIB))
+    questions.put((lambda pixels: len(pixels) + 1, picture, answers))
+    measure, arrived, reply_to = questions.get()
+    reply_to.put(measure(arrived.pixels))
+    assert answers.get() == MIB + 1
+
+
 def test_small_buffers_stay_in_the_pickle():
     queue = dishrack.Queue()
     queue.put([Picture(bytearray(b"small")), Picture(bytearray(MIB)), Picture(b"")])
