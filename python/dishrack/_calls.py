@@ -22,7 +22,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from . import _native, errors
 from ._worker import enclose, load
-from .reduction import PROTOCOL, dumps, loads
+from .reduction import PROTOCOL, dumps, loads, names_hidden_main
 
 __all__ = [
     "Targets",
@@ -45,6 +45,7 @@ _kind = "executor"
 
 
 def context_of(
+    ctx: Any,
     name: str,
     kind: str,
     initializer: Optional[Callable[..., object]],
@@ -52,7 +53,7 @@ def context_of(
 ) -> Tuple[bytes, Sequence[_native.Queue]]:
     """What `begin` is given, pickled."""
     data, queues = dumps((kind, initializer, initargs))
-    return enclose(name, data), queues
+    return enclose(name, data, getattr(ctx, "imports_main", True)), queues
 
 
 def begin(pickled: bytes, queues: Sequence[_native.Queue]) -> Optional[bytes]:
@@ -147,7 +148,8 @@ def target_of(function: Callable[..., Any], shape: str) -> Tuple[_native.Target,
     if type(function) in _BY_NAME:
         try:
             data = pickle.dumps(function, PROTOCOL)
-            return _native.Target(data, (), shape, True), True
+            if not names_hidden_main(data):
+                return _native.Target(data, (), shape, True), True
         except Exception:
             # It has no name that others find it by.
             pass

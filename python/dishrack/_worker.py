@@ -12,10 +12,10 @@ import pickle
 import sys
 from multiprocessing import process as _process
 from multiprocessing import resource_tracker, spawn, util
-from typing import Any, Sequence
+from typing import Any, Dict, Sequence
 
 from . import _native
-from .reduction import dumps, loads
+from .reduction import dumps, has_importable_main, loads
 
 __all__ = ["main", "run_process"]
 
@@ -53,10 +53,13 @@ def share_resource_tracker(descriptor: int) -> None:
     resource_tracker._resource_tracker._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
 
-def enclose(name: str, data: bytes) -> bytes:
+def enclose(name: str, data: bytes, imports_main: bool = True) -> bytes:
     """What a worker of this name is given before the object whose pickle this is; `load` takes it apart."""
-    preparation = dumps(spawn.get_preparation_data(name))[0]
-    return dumps((resource_tracker.getfd(), preparation, data))[0]
+    preparation = spawn.get_preparation_data(name)
+    if not imports_main or not has_importable_main():
+        preparation.pop("init_main_from_name", None)
+        preparation.pop("init_main_from_path", None)
+    return dumps((resource_tracker.getfd(), dumps(preparation)[0], data))[0]
 
 
 def load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
@@ -70,6 +73,11 @@ def load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
         return loads(data, queues)
     finally:
         del current._inheriting
+
+
+def set_environment(variables: Dict[str, str]) -> None:
+    """The initializer of workers whose environment is not that of their parent."""
+    os.environ.update(variables)
 
 
 def run_process(pickled: bytes, queues: Sequence[_native.Queue]) -> None:

@@ -138,7 +138,7 @@ fn reply(py: Python<'_>, call: Call) -> Reply {
         Ok(value) => value,
         Err(error) => return Reply::Raised(pickled_error(py, &error).into()),
     };
-    match pickling::dumps(py, &value) {
+    match pickling::dumps_value(py, &value) {
         Ok(bytes) => Reply::Value(Blob::from(bytes.as_bytes())),
         Err(error) => {
             let told = || {
