@@ -32,11 +32,13 @@ __all__ = [
     "cpus",
     "dead",
     "end",
+    "not_unpickled",
     "raised",
     "rebuilt",
     "report",
     "target_of",
     "unpicklable",
+    "unread",
     "unready",
 ]
 
@@ -98,6 +100,20 @@ def raised(error: BaseException) -> bytes:
 def unpicklable(why: BaseException, value: Any) -> bytes:
     """Pickles the exception for a value that cannot be pickled."""
     return raised(_pool.MaybeEncodingError(why, value) if _kind == "pool" else why)
+
+
+def not_unpickled(why: BaseException) -> bytes:
+    """Pickles the exception for a call that cannot be unpickled here."""
+    error = errors.NotUnpickled(f"a call could not be unpickled in its worker: {why!r}")
+    error.__cause__ = why
+    return raised(error)
+
+
+def unread(why: BaseException) -> BaseException:
+    """The exception for a value that cannot be unpickled here."""
+    error = errors.NotUnpickled(f"the value of a call could not be unpickled: {why!r}")
+    error.__cause__ = why
+    return error
 
 
 def rebuilt(data: bytes) -> BaseException:

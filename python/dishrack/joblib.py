@@ -32,7 +32,7 @@ from joblib._parallel_backends import (
 )
 from joblib.externals.loky.backend.reduction import dumps
 
-from ._worker import set_environment
+from ._worker import begin_apart
 from .context import get_context
 from .executor import Future, ProcessPoolExecutor
 
@@ -113,15 +113,17 @@ class _Executors:
 _executors = _Executors()
 
 
-def _start(workers: int, environment: Tuple[Any, ...], options: Tuple[Any, ...]) -> Any:
+def _start(
+    workers: int, environment: Tuple[Any, ...], initializer: bytes, options: Tuple[Any, ...]
+) -> Any:
     options = dict(options)
     context = get_context(options.pop("start_method"))
     # What a task needs of the main module comes with the task.
     return ProcessPoolExecutor(
         workers,
         mp_context=context.without_main(),
-        initializer=set_environment,
-        initargs=(dict(environment),),
+        initializer=begin_apart,
+        initargs=(dict(environment), initializer),
         **options,
     )
 
@@ -131,7 +133,8 @@ class DishrackBackend(AutoBatchingMixin, ParallelBackendBase):
 
     What `parallel_config` or `Parallel` may be given by keyword: ``max_attempts``, how often a batch of
     tasks is tried whose worker dies; ``task_timeout``, the seconds that a batch may take each time;
-    ``max_memory``, the bytes from which on a worker is replaced after its batch; ``start_method``; and
+    ``max_memory``, the bytes from which on a worker is replaced after its batch; ``start_method``;
+    ``initializer`` and ``initargs``, a function that each worker calls first; and
     ``idle_worker_timeout``, the seconds after which workers that nobody uses are ended.
     """
 
@@ -143,6 +146,8 @@ class DishrackBackend(AutoBatchingMixin, ParallelBackendBase):
         "task_timeout": None,
         "max_memory": None,
         "start_method": None,
+        "initializer": None,
+        "initargs": (),
         "idle_worker_timeout": IDLE_SECONDS,
     }
 
@@ -174,7 +179,8 @@ class DishrackBackend(AutoBatchingMixin, ParallelBackendBase):
         wanted["timeout"] = wanted.pop("task_timeout")
         self._idle_seconds = wanted.pop("idle_worker_timeout") or IDLE_SECONDS
         environment = self._prepare_worker_env(n_jobs=n_jobs)
-        self._wanted = (n_jobs, tuple(environment.items()), tuple(wanted.items()))
+        initializer = bytes(dumps((wanted.pop("initializer"), wanted.pop("initargs"))))
+        self._wanted = (n_jobs, tuple(environment.items()), initializer, tuple(wanted.items()))
         self._temp_folder = options.get("temp_folder")
         memmapping = ("max_nbytes", "mmap_mode", "verbose")
         self._reducers, _ = get_memmapping_reducers(
@@ -203,7 +209,11 @@ class DishrackBackend(AutoBatchingMixin, ParallelBackendBase):
     def submit(self, func: Callable[[], Any], callback: Any = None) -> Future:
         """Lets a worker run a batch of tasks."""
         assert self._workers is not None
-        future = self._workers.submit(_run, bytes(dumps(func, reducers=self._reducers)))
+        try:
+            task = bytes(dumps(func, reducers=self._reducers))
+        except Exception as error:
+            raise pickle.PicklingError("cannot pickle the task to send to the workers") from error
+        future = self._workers.submit(_run, task)
         self._begun.add(future)
         if callback is not None:
             future.add_done_callback(callback)

@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
 if TYPE_CHECKING:
     from . import _native
 
-__all__ = ["dumps", "dumps_by_value", "has_importable_main", "loads", "names_hidden_main"]
+__all__ = [
+    "dumps",
+    "dumps_by_value",
+    "has_importable_main",
+    "loads",
+    "names_hidden_main",
+    "tell_of_main",
+]
 
 PROTOCOL = 5
 
@@ -61,8 +68,20 @@ def queue_at(place: int) -> _native.Queue:
     return queues[place]
 
 
+#: What a worker was told by its parent of the main module.
+_told: Optional[bool] = None
+
+
+def tell_of_main(is_importable: bool) -> None:
+    """Says whether this worker has the main module of its parent."""
+    global _told
+    _told = is_importable
+
+
 def has_importable_main() -> bool:
     """Whether a worker can import the main module: not that of ``python -c``, of stdin or of a notebook."""
+    if _told is not None:
+        return _told
     main = sys.modules["__main__"]
     if getattr(main, "__spec__", None) is not None:
         return True

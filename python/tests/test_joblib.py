@@ -80,26 +80,25 @@ def test_a_failed_call_harms_no_other(backend):
     assert values == [0.2] * 6
 
 
-def test_workers_that_are_killed_cost_nothing(backend):
-    stop = threading.Event()
-    killed = []
+def kill_for_the_first_time(n, folder):
+    mark = folder / str(n)
+    if n % 10 == 0 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
 
-    def kill():
-        while not stop.wait(0.1):
-            for pid in list(workers_of(os.getpid()))[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
 
-    killing = threading.Thread(target=kill)
-    killing.start()
-    try:
-        with joblib.parallel_config("dishrack", n_jobs=2, max_attempts=100, idle_worker_timeout=IDLE):
-            tasks = (joblib.delayed(sleep_and_return)(0.01) for _ in range(200))
-            assert joblib.Parallel()(tasks) == [0.01] * 200
-    finally:
-        stop.set()
-        killing.join()
-    assert killed
+def test_workers_that_are_killed_cost_nothing(backend, tmp_path):
+    tasks = (joblib.delayed(kill_for_the_first_time)(n, tmp_path) for n in range(100))
+    assert joblib.Parallel(max_attempts=20)(tasks) == list(range(100))
+    assert len(list(tmp_path.iterdir())) == 10
+
+
+def test_an_idle_worker_that_is_killed_costs_nothing(backend):
+    assert squares(range(4)) == [0, 1, 4, 9]
+    for pid in workers_of(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    assert squares(range(4)) == [0, 1, 4, 9]
 
 
 def test_a_batch_that_kills_its_workers_is_the_error(backend):
