@@ -152,7 +152,7 @@ def test_an_initializer_uses_queues():
     with ProcessPoolExecutor(2, initializer=put_pid, initargs=(queue,)) as executor:
         assert executor.submit(square, 3).result(TIME) == 9
         pids = {queue.get(timeout=TIME) for _ in range(2)}
-        assert pids == {pid for _, pid in executor.workers()}
+        assert pids == set(executor._processes)
 
 
 def test_an_argument_may_submit_while_it_is_pickled(executor, monkeypatch):
