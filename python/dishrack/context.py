@@ -6,6 +6,7 @@ with the processes that are started here.
 
 from __future__ import annotations
 
+import copy
 from multiprocessing import context as _context
 from typing import Any, List, Optional
 
@@ -19,6 +20,14 @@ class SpawnContext(_context.BaseContext):
 
     _name = "spawn"
     Process = process.Process
+    #: Whether the workers of pools import the main module of this program.
+    imports_main = True
+
+    def without_main(self) -> SpawnContext:
+        """The same context for pools whose workers need nothing of the main module."""
+        other = copy.copy(self)
+        other.imports_main = False
+        return other
 
     def Queue(self, maxsize: int = 0, **options: Any) -> queues.Queue:  # noqa: N802
         """A `dishrack.Queue`, with its keywords."""

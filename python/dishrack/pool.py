@@ -462,7 +462,7 @@ def start(
     util._flush_std_streams()
     _context.set_spawning_popen(_Popen.__new__(_Popen))
     try:
-        data, queues = _calls.context_of(name, kind, initializer, initargs)
+        data, queues = _calls.context_of(ctx, name, kind, initializer, initargs)
     finally:
         _context.set_spawning_popen(None)
     method = ctx.get_start_method()

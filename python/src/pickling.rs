@@ -3,8 +3,10 @@
 //! functions without a name.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
 use dishrack::Parts;
+use memchr::memmem::Finder;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -103,7 +105,9 @@ pub(crate) fn dumps(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Parts
 
 /// Pickles an object, and the queues in it.
 pub(crate) fn dumps_with_queues(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<PyItem> {
-    if let Ok(parts) = dumps(py, object) {
+    if let Ok(parts) = dumps(py, object)
+        && !names_hidden_main(py, &parts.inline)?
+    {
         let queues = Vec::new();
         return Ok(PyItem { parts, queues });
     }
@@ -116,6 +120,34 @@ pub(crate) fn dumps_with_queues(py: Python<'_>, object: &Bound<'_, PyAny>) -> Py
     let mut item = PyItem::packed(bytes.as_bytes(), &queues);
     item.parts.buffers = buffers.get().take();
     Ok(item)
+}
+
+/// Pickles the value of a call. What was defined in a main module that others cannot import goes by its
+/// value.
+pub(crate) fn dumps_value(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Parts> {
+    match dumps(py, object) {
+        Ok(parts) if !names_hidden_main(py, &parts.inline)? => return Ok(parts),
+        Err(error) if has_importable_main(py)? => return Err(error),
+        Ok(_) | Err(_) => (),
+    }
+    let reduction = py.import(intern!(py, "dishrack.reduction"))?;
+    let bytes = reduction.call_method1(intern!(py, "dumps_by_value"), (object,))?;
+    let bytes = bytes.cast_into::<PyBytes>()?;
+    Ok(Parts::new(bytes.as_bytes(), Vec::new()))
+}
+
+/// Returns `true` if something is named in this pickle as a part of a main module that others cannot
+/// import.
+fn names_hidden_main(py: Python<'_>, pickle: &[u8]) -> PyResult<bool> {
+    static MAIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("__main__"));
+    Ok(MAIN.find(pickle).is_some() && !has_importable_main(py)?)
+}
+
+fn has_importable_main(py: Python<'_>) -> PyResult<bool> {
+    let reduction = py.import(intern!(py, "dishrack.reduction"))?;
+    reduction
+        .call_method0(intern!(py, "has_importable_main"))?
+        .is_truthy()
 }
 
 /// Unpickles an object, with the queues in it.

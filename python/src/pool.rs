@@ -314,7 +314,7 @@ pub(crate) fn value_of<'py>(
                     parts: object,
                     queues,
                 };
-                pickling::loads(py, &item)
+                pickling::loads(py, &item).map_err(|error| unread(py, &error))
             }
             ReplyKind::Raised => Err(told(py, "rebuilt", &object.inline)),
             ReplyKind::Unready => Err(told(py, "unready", &object.inline)),
@@ -331,6 +331,15 @@ fn told(py: Python<'_>, function: &str, pickle: &[u8]) -> PyErr {
         rebuild.call1((PyBytes::new(py, pickle),))
     };
     rebuild().map_or_else(|error| error, PyErr::from_value)
+}
+
+/// Makes the exception of a value that cannot be unpickled.
+fn unread(py: Python<'_>, error: &PyErr) -> PyErr {
+    let make = || {
+        let unread = py.import("dishrack._calls")?.getattr("unread")?;
+        unread.call1((error.value(py),))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// Makes the exception of a call that has no value because of what happened to its workers.

@@ -115,6 +115,20 @@ pub(crate) struct Caller {
     pub(crate) puts: Option<ClientPuts>,
 }
 
+/// Serves a connection that a worker of this process has made.
+pub(crate) fn connect_worker(socket: OwnedFd, worker: Arc<str>, pid: u32) {
+    let caller = Caller {
+        socket,
+        received: Vec::new(),
+        served: None,
+        worker,
+        pid,
+        puts: None,
+    };
+    // Where there is no thread for it, the worker sees the connection's end.
+    let _ = serve(caller, || {});
+}
+
 /// Serves a connection in a thread of its own, which calls `end` when that is over. What goes wrong
 /// is the client's loss. Returns the way to end it.
 pub(crate) fn serve(
@@ -394,16 +408,7 @@ impl Core {
             || ("worker".into(), 0),
             |attachment| (Arc::clone(&attachment.worker), attachment.pid),
         );
-        let caller = Caller {
-            socket,
-            received: Vec::new(),
-            served: None,
-            worker,
-            pid,
-            puts: None,
-        };
-        // Where there is no thread for it, the worker sees the connection's end.
-        let _ = serve(caller, || {});
+        connect_worker(socket, worker, pid);
         Ok(())
     }
 
