@@ -80,6 +80,7 @@ pub use dishrack_core::ledger::{
     Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
     ItemId, Options, Scene,
 };
+pub use dishrack_core::pool::restart::{RestartCause, RestartCounts};
 pub use dishrack_core::pool::spec::Restart;
 pub use error::{Error, ItemError};
 pub use observe::item::{ItemHolder, ItemInfo, ItemState};

@@ -511,6 +511,14 @@ impl<T> JoinableQueue<T> {
         self.broker()?.revive(id).map_err(Error)
     }
 
+    /// Forgets a dead letter, with its item. Returns `false` if there is no such letter.
+    ///
+    /// # Errors
+    /// As [`retry_dead_letter`](Self::retry_dead_letter).
+    pub fn drop_dead_letter(&self, id: ItemId) -> Result<bool, Error> {
+        self.broker()?.drop_dead(id).map_err(Error)
+    }
+
     /// Cancels an item: it is not worked on any more and becomes a dead letter. A worker process
     /// that works on it gets SIGTERM and, a second later, SIGKILL, and is replaced; an async task
     /// is dropped where it waits; a thread goes on to the end, and its result is dropped. With a

@@ -148,6 +148,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/items/{number}/output", get(output))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
+        .route("/v1/items/{number}/drop", post(drop_dead))
         .route("/v1/failures", get(failures))
         .route("/v1/join", get(join))
         .route("/v1/pause", post(pause))
@@ -536,6 +537,14 @@ async fn retry(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
     let retried = api.change(move |api| Ok(api.target.retry(id)?));
     match retried.await? {
         true => done(&json!({"number": id.0, "retried": true})),
+        false => Err(RequestFailure::no_dead_letter(id.0)),
+    }
+}
+
+async fn drop_dead(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
+    let dropped = api.change(move |api| Ok(api.target.drop_dead(id)?));
+    match dropped.await? {
+        true => done(&json!({"number": id.0, "dropped": true})),
         false => Err(RequestFailure::no_dead_letter(id.0)),
     }
 }

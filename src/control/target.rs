@@ -259,6 +259,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
     fn retry(&self, id: ItemId) -> Result<bool, Error>;
 
+    /// Forgets a dead letter.
+    fn drop_dead(&self, id: ItemId) -> Result<bool, Error>;
+
     /// Waits for the end of all items, for this time. Returns also the number of retries.
     fn join(&self, time: Duration) -> Result<(Joined, u64), Error>;
 
@@ -407,6 +410,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn retry(&self, id: ItemId) -> Result<bool, Error> {
         self.queue.retry_dead_letter(id)
+    }
+
+    fn drop_dead(&self, id: ItemId) -> Result<bool, Error> {
+        self.queue.drop_dead_letter(id)
     }
 
     fn join(&self, time: Duration) -> Result<(Joined, u64), Error> {

@@ -100,6 +100,15 @@ impl RedisStore {
         })
     }
 
+    /// Deletes the letter of this item.
+    pub(super) fn drop_letter(&self, id: ItemId) -> Result<bool, String> {
+        let found = self.letter_of(id).map_err(RedisTrouble::words)?;
+        let Some((entry, _)) = found else {
+            return Ok(false);
+        };
+        self.delete_letter(entry).map_err(RedisTrouble::words)
+    }
+
     /// Makes the letter of this item an entry again.
     pub(super) fn revive_letter(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
         let found = self.letter_of(id).map_err(RedisTrouble::words)?;

@@ -388,6 +388,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
+    /// Returns how long attempts have taken.
+    #[must_use]
+    pub fn durations(&self) -> &Durations {
+        &self.durations
+    }
+
     /// Returns the number of items that holders have, however many copies of each.
     fn leased(&self) -> u64 {
         let leased = self.leases.len().checked_add_signed(-self.copies.surplus());
