@@ -70,6 +70,8 @@ mod queue;
 mod store;
 mod supervision;
 mod sys;
+#[cfg(feature = "web")]
+mod web;
 pub(crate) mod worker;
 
 pub use blob::{Blob, Parts};
@@ -95,6 +97,8 @@ pub use supervision::{
     Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, StartMethod, Submitter,
     Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
+#[cfg(feature = "web")]
+pub use web::{WEB_ADDRESS, Web, WebOptions};
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]
 pub use {

@@ -28,6 +28,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::auth::Access;
+#[cfg(feature = "cli")]
+pub(crate) use self::auth::random_token;
 use self::server::WebServer;
 use self::site::Site;
 use crate::error::{Error, Kind};
@@ -120,7 +122,9 @@ impl WebOptions {
     pub fn serve(self, address: impl ToSocketAddrs) -> Result<Web, Error> {
         let cannot = Kind::io("opening the address of the page");
         let listener = TcpListener::bind(address).map_err(cannot)?;
-        let bound = listener.local_addr().map_err(Kind::io("opening the address of the page"))?;
+        let bound = listener
+            .local_addr()
+            .map_err(Kind::io("opening the address of the page"))?;
         if !bound.ip().is_loopback() && !self.access.has_token() {
             let why = format!(
                 "{bound}: others can reach it, so it needs a token by which it knows who may look"

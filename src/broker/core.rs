@@ -21,8 +21,8 @@ use crate::observe::{Emitter, EventKind};
 use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::{Storage, StoreError};
 use dishrack_core::dispatcher::Dispatcher;
-use dishrack_core::pool::restart::RestartCounts;
 use dishrack_core::ledger::{Credit, HolderId, ItemId, Ledger, Refusal, Token, Write};
+use dishrack_core::pool::restart::RestartCounts;
 use dishrack_core::shared::Shared;
 
 slotmap::new_key_type! {

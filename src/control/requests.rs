@@ -28,6 +28,7 @@ use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
 use super::item;
 use super::keys::PutKeys;
+use super::metrics::exposition;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
 use super::search::{self, ItemPage};
@@ -158,6 +159,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
         .route("/v1/attach", get(attach))
+        .route("/metrics", get(metrics))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(explain))
@@ -216,6 +218,17 @@ async fn status(State(api): SharedApi) -> ApiAnswer {
         RequestFailure::new(status, "internal", why.to_string())
     })?;
     Ok(answer(StatusCode::OK, text))
+}
+
+/// Tells the numbers for Prometheus.
+async fn metrics(State(api): SharedApi, headers: HeaderMap) -> ApiAnswer {
+    let facts = api.block(|api| api.target.facts()).await??;
+    let facts = facts.ok_or_else(RequestFailure::closed)?;
+    let (kind, text) = exposition(&headers, facts).map_err(|why| {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        RequestFailure::new(status, "internal", why.to_string())
+    })?;
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }
 
 /// The greatest number of items in one answer.

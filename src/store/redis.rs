@@ -341,7 +341,7 @@ impl Backend for RedisStore {
     }
 
     fn drop_dead(&self, id: ItemId) -> Result<bool, StoreError> {
-        self.drop_letter(id).map_err(failed)
+        self.drop_letter(id).map_err(StoreError::of)
     }
 
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError> {

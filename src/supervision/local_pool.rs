@@ -418,7 +418,8 @@ impl PoolState {
 
     /// Notes that a loop is run again.
     pub(super) fn note_restart(&self, slot: usize, cause: DeathCause) {
-        self.broker.with(|core| core.restarts.note(RestartCause::Exit));
+        self.broker
+            .with(|core| core.restarts.note(RestartCause::Exit));
         self.roster.with(|roster| {
             if let Some(entry) = roster.entries.get_mut(&slot) {
                 entry.restarts += 1;

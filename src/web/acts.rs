@@ -89,8 +89,8 @@ impl Act {
 /// Says which letters are meant.
 fn of_all(what: &[String]) -> String {
     match what.first().map(String::as_str).and_then(Chosen::of) {
-        Some(Chosen::Cause(cause)) => {
-            format!("all dead letters whose last failure is “{}”", printable(cause))
+        Some(Chosen::Like(number)) => {
+            format!("all dead letters that failed as item {number} did")
         }
         Some(Chosen::Text(text)) if !text.is_empty() => {
             format!("all dead letters with “{}”", printable(text))
@@ -102,7 +102,8 @@ fn of_all(what: &[String]) -> String {
 /// The letters of an act that is about many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chosen<'a> {
-    Cause(&'a str),
+    /// Those with the last cause of this one.
+    Like(u64),
     Text(&'a str),
 }
 
@@ -110,7 +111,7 @@ impl<'a> Chosen<'a> {
     fn of(what: &'a str) -> Option<Self> {
         let (kind, value) = what.split_once(':')?;
         match kind {
-            "cause" => Some(Chosen::Cause(value)),
+            "like" => value.parse().ok().map(Chosen::Like),
             "text" => Some(Chosen::Text(value)),
             _ => None,
         }
@@ -127,8 +128,8 @@ pub(super) async fn fields(body: Body) -> Result<Fields, Response> {
         let why = "the form is too long, or ended before its end\n";
         return Err((StatusCode::PAYLOAD_TOO_LARGE, why).into_response());
     };
-    let fields = form_urlencoded::parse(&body.to_bytes()).into_owned();
-    Ok(fields.collect())
+    let body = body.to_bytes();
+    Ok(form_urlencoded::parse(&body).into_owned().collect())
 }
 
 /// Reads a form, which must be one of this visitor's pages.
@@ -138,7 +139,8 @@ pub(super) async fn own_fields(visitor: &Visitor, body: Body) -> Result<Fields, 
     match visitor.has_form(token.map_or("", |(_, token)| token)) {
         true => Ok(fields),
         false => {
-            let why = "this form is not one of yours, or older than this run: load the page again\n";
+            let why =
+                "this form is not one of yours, or older than this run: load the page again\n";
             Err((StatusCode::FORBIDDEN, why).into_response())
         }
     }
@@ -167,28 +169,38 @@ pub(super) async fn act(
         of_name.map(|(_, value)| value.clone()).collect()
     };
     let what = all("what");
-    let back = all("back").first().map_or("/", |back| way_back(back)).to_owned();
+    let back = all("back")
+        .first()
+        .map_or("/", |back| way_back(back))
+        .to_owned();
     let is_sure = all("sure").iter().any(|sure| sure == "yes");
     if let Some(question) = act.question(&what).filter(|_| !is_sure) {
         let asked = confirmation(act, &question, &what, &back, &visitor);
         return shown(StatusCode::OK, frame("Are you sure?", asked, None, None));
     }
     let count = all("count").first().and_then(|count| count.parse().ok());
-    let said = match carry_out(&site, act, &what, count).await {
+    let done = carry_out(&site, act, &what, count).await;
+    site.has_changed();
+    let said = match done {
         Ok(said) => said,
         Err(why) => format!("Not done: {why}."),
     };
-    match visitor.form_token {
+    match &visitor.form_token {
         Some(_) => {
-            site.sessions.say(&visitor, said);
-            // The page of an item that is gone leads nowhere.
+            visitor.say(said);
             Redirect::to(&back).into_response()
         }
         None => format!("{said}\n").into_response(),
     }
 }
 
-fn confirmation(act: Act, question: &str, what: &[String], back: &str, visitor: &Visitor) -> Markup {
+fn confirmation(
+    act: Act,
+    question: &str,
+    what: &[String],
+    back: &str,
+    visitor: &Visitor,
+) -> Markup {
     html! {
         form method="post" action=(format!("/act/{}", act.word())) {
             p { (question) }
@@ -216,7 +228,8 @@ async fn carry_out(
         let answer = site.run.ask(method, target, body).await;
         answer.map(|_| said.to_owned())
     };
-    let post = async |target: &str, said: &str| order(Method::POST, target, Bytes::new(), said).await;
+    let post =
+        async |target: &str, said: &str| order(Method::POST, target, Bytes::new(), said).await;
     match act {
         Act::Pause => post("/v1/pause", "The run is paused.").await,
         Act::Resume => post("/v1/resume", "The run goes on.").await,
@@ -243,13 +256,11 @@ async fn carry_out(
 }
 
 /// Does the same to each of these items. One that another has come first with is passed over.
-async fn each(
-    site: &Site,
-    numbers: &[String],
-    verb: &str,
-    done: &str,
-) -> Result<String, NoAnswer> {
-    let numbers: Vec<u64> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+async fn each(site: &Site, numbers: &[String], verb: &str, done: &str) -> Result<String, NoAnswer> {
+    let numbers: Vec<u64> = numbers
+        .iter()
+        .filter_map(|number| number.parse().ok())
+        .collect();
     let (mut count, mut refused) = (0_u64, None);
     for number in &numbers {
         let target = format!("/v1/items/{number}/{verb}");
@@ -273,23 +284,34 @@ async fn each(
 
 /// Returns the numbers of the dead letters that are meant.
 async fn matching(site: &Site, what: &[String]) -> Result<Vec<String>, NoAnswer> {
-    let chosen = what.first().map(String::as_str).and_then(Chosen::of);
-    let Some(chosen) = chosen else {
-        return Ok(Vec::new());
-    };
     let mut search = ItemSearch {
         state: Some(ItemState::Dead),
         ..ItemSearch::default()
     };
-    if let Chosen::Text(text) = chosen {
-        text.clone_into(&mut search.text);
-    }
+    let cause = match what.first().map(String::as_str).and_then(Chosen::of) {
+        None => return Ok(Vec::new()),
+        Some(Chosen::Text(text)) => {
+            text.clone_into(&mut search.text);
+            None
+        }
+        Some(Chosen::Like(number)) => {
+            search.after = number.saturating_sub(1);
+            let found = dead_letters(site, &search, 1).await?;
+            search.after = 0;
+            let first = found["items"].get(0);
+            let first = first.filter(|item| item["number"].as_u64() == Some(number));
+            match first {
+                Some(item) => Some(item["cause"].clone()),
+                // It was tried again or dropped meanwhile.
+                None => return Ok(Vec::new()),
+            }
+        }
+    };
     let mut numbers = Vec::new();
     loop {
-        let target = format!("{}&limit={PAGE}", search.address("/v1/items"));
-        let found = site.run.get(&target).await?;
+        let found = dead_letters(site, &search, PAGE).await?;
         let items = found["items"].as_array().into_iter().flatten();
-        let meant = items.filter(|item| is_meant(chosen, item));
+        let meant = items.filter(|item| cause.as_ref().is_none_or(|cause| item["cause"] == *cause));
         numbers.extend(meant.map(|item| item["number"].to_string()));
         match found["after"].as_u64() {
             Some(after) => search.after = after,
@@ -298,13 +320,9 @@ async fn matching(site: &Site, what: &[String]) -> Result<Vec<String>, NoAnswer>
     }
 }
 
-fn is_meant(chosen: Chosen<'_>, item: &Value) -> bool {
-    match chosen {
-        Chosen::Text(_) => true,
-        Chosen::Cause(cause) => {
-            item["cause"].as_str().unwrap_or("given up on before any attempt") == cause
-        }
-    }
+async fn dead_letters(site: &Site, search: &ItemSearch, limit: usize) -> Result<Value, NoAnswer> {
+    let target = format!("{}&limit={limit}", search.address("/v1/items"));
+    site.run.get(&target).await
 }
 
 #[cfg(test)]
@@ -314,7 +332,15 @@ mod tests {
     #[test]
     fn what_throws_something_away_asks_first() {
         let asks = |word| Act::of(word).unwrap().question(&["7".into()]);
-        for word in ["stop", "stop-now", "cancel", "drop", "drop-all", "retry-all", "reload"] {
+        for word in [
+            "stop",
+            "stop-now",
+            "cancel",
+            "drop",
+            "drop-all",
+            "retry-all",
+            "reload",
+        ] {
             assert!(asks(word).is_some(), "{word}");
         }
         for word in ["pause", "resume", "scale", "retry"] {
@@ -325,12 +351,10 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_meant_by_their_cause_or_a_text() {
-        assert_eq!(Chosen::of("cause:a: b"), Some(Chosen::Cause("a: b")));
+    fn letters_are_meant_by_one_of_them_or_a_text() {
+        assert_eq!(Chosen::of("like:7"), Some(Chosen::Like(7)));
+        assert_eq!(Chosen::of("text:a: b"), Some(Chosen::Text("a: b")));
         assert_eq!(Chosen::of("text:"), Some(Chosen::Text("")));
-        assert_eq!(Chosen::of("7"), None);
-        let item = json!({"cause": "exited with code 3"});
-        assert!(is_meant(Chosen::Cause("exited with code 3"), &item));
-        assert!(!is_meant(Chosen::Cause("exited with code 4"), &item));
+        assert_eq!((Chosen::of("7"), Chosen::of("like:x")), (None, None));
     }
 }

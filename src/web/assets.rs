@@ -2,8 +2,16 @@
 
 /// Each with its kind.
 const ALL: [(&str, &str, &str); 3] = [
-    ("page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
-    ("page.js", "text/javascript; charset=utf-8", include_str!("assets/page.js")),
+    (
+        "page.css",
+        "text/css; charset=utf-8",
+        include_str!("assets/page.css"),
+    ),
+    (
+        "page.js",
+        "text/javascript; charset=utf-8",
+        include_str!("assets/page.js"),
+    ),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];
 

@@ -102,7 +102,11 @@ impl Access {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let own = rustix::system::uname();
         let own = own.nodename().to_str().unwrap_or_default();
-        let mut names = self.hosts.iter().map(String::as_str).chain(["localhost", own]);
+        let mut names = self
+            .hosts
+            .iter()
+            .map(String::as_str)
+            .chain(["localhost", own]);
         bare.parse::<IpAddr>().is_ok()
             || name.parse::<IpAddr>().is_ok()
             || names.any(|one| !one.is_empty() && one.eq_ignore_ascii_case(name))
@@ -115,9 +119,28 @@ pub(super) struct Visitor {
     pub(super) role: Role,
     /// The token that a form of its must have; `None` for one that has no browser.
     pub(super) form_token: Option<Arc<str>>,
+    /// What its last change came to, for the next page.
+    said: Arc<Mutex<Option<String>>>,
 }
 
 impl Visitor {
+    fn new(role: Role, form_token: Option<Arc<str>>) -> Self {
+        Visitor {
+            role,
+            form_token,
+            said: Arc::default(),
+        }
+    }
+
+    /// Keeps what a change came to for the next page.
+    pub(super) fn say(&self, said: String) {
+        *self.said.lock() = Some(said);
+    }
+
+    pub(super) fn take_said(&self) -> Option<String> {
+        self.said.lock().take()
+    }
+
     pub(super) fn may_change(&self) -> bool {
         self.role == Role::Operator
     }
@@ -131,8 +154,7 @@ impl Visitor {
 
 #[derive(Debug)]
 struct Session {
-    role: Role,
-    form_token: Arc<str>,
+    visitor: Visitor,
     used: Instant,
 }
 
@@ -143,10 +165,10 @@ pub(super) struct Sessions(Mutex<HashMap<TokenDigest, Session>>);
 impl Sessions {
     /// Begins one, and returns its secret.
     pub(super) fn begin(&self, role: Role) -> (String, Visitor) {
-        let (secret, form_token) = (random_token(), Arc::<str>::from(random_token()));
+        let secret = random_token();
+        let visitor = Visitor::new(role, Some(random_token().into()));
         let session = Session {
-            role,
-            form_token: Arc::clone(&form_token),
+            visitor: visitor.clone(),
             used: Instant::now(),
         };
         let mut all = self.0.lock();
@@ -156,18 +178,14 @@ impl Sessions {
             oldest.and_then(|secret| all.remove(&secret));
         }
         all.insert(digest(&secret), session);
-        let form_token = Some(form_token);
-        (secret, Visitor { role, form_token })
+        (secret, visitor)
     }
 
     fn find(&self, secret: &str) -> Option<Visitor> {
         let mut all = self.0.lock();
         let session = all.get_mut(&digest(secret))?;
         session.used = Instant::now();
-        Some(Visitor {
-            role: session.role,
-            form_token: Some(Arc::clone(&session.form_token)),
-        })
+        Some(session.visitor.clone())
     }
 
     fn end(&self, secret: &str) {
@@ -259,7 +277,8 @@ fn harden(headers: &mut HeaderMap) {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
-        (REFERRER_POLICY, "no-referrer"),
+        // Without any, a browser would not say from where a form of ours comes.
+        (REFERRER_POLICY, "same-origin"),
         (
             HeaderName::from_static("cross-origin-opener-policy"),
             "same-origin",
@@ -293,10 +312,12 @@ impl Site {
         }
         let bearer = text(headers, &AUTHORIZATION).and_then(|said| said.strip_prefix("Bearer "));
         if let Some(role) = bearer.and_then(|token| self.access.role_of(token.trim())) {
-            let form_token = None;
-            return Ok((Some(Visitor { role, form_token }), None));
+            return Ok((Some(Visitor::new(role, None)), None));
         }
-        if let Some(visitor) = self.secret(headers).and_then(|secret| self.sessions.find(secret)) {
+        if let Some(visitor) = self
+            .secret(headers)
+            .and_then(|secret| self.sessions.find(secret))
+        {
             return Ok((Some(visitor), None));
         }
         if !self.access.has_token() {
@@ -324,7 +345,10 @@ impl Site {
         if let Some(secret) = self.secret(headers) {
             self.sessions.end(secret);
         }
-        let gone = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict", self.cookie_name());
+        let gone = format!(
+            "{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict",
+            self.cookie_name()
+        );
         HeaderValue::try_from(gone).ok()
     }
 
@@ -334,7 +358,10 @@ impl Site {
     }
 
     fn cookie(&self, secret: &str) -> Option<HeaderValue> {
-        let cookie = format!("{}={secret}; Path=/; HttpOnly; SameSite=Strict", self.cookie_name());
+        let cookie = format!(
+            "{}={secret}; Path=/; HttpOnly; SameSite=Strict",
+            self.cookie_name()
+        );
         HeaderValue::try_from(cookie).ok()
     }
 
@@ -354,11 +381,21 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 /// Returns `true` if a request that changes something comes from one of our own pages, or from no page.
 fn is_own_origin(headers: &HeaderMap, host: &str) -> bool {
     if let Some(origin) = headers.get(ORIGIN) {
-        let own = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        let own = origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.split_once("://"));
         return own.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
     }
     let site = headers.get("sec-fetch-site");
     site.is_none_or(|site| site == "same-origin" || site == "none")
+}
+
+#[cfg(test)]
+impl Visitor {
+    pub(super) fn operator() -> Self {
+        Visitor::new(Role::Operator, None)
+    }
 }
 
 #[cfg(test)]
@@ -406,7 +443,12 @@ mod tests {
         assert!(is_own_origin(&HeaderMap::new(), host));
         assert!(is_own("origin", "http://127.0.0.1:8765"));
         assert!(is_own("sec-fetch-site", "same-origin"));
-        for origin in ["null", "http://evil.example", "http://127.0.0.1:9000", "http://127.0.0.1"] {
+        for origin in [
+            "null",
+            "http://evil.example",
+            "http://127.0.0.1:9000",
+            "http://127.0.0.1",
+        ] {
             assert!(!is_own("origin", origin), "{origin}");
         }
         assert!(!is_own("sec-fetch-site", "cross-site"));

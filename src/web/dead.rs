@@ -41,7 +41,9 @@ fn letters(search: &ItemSearch, found: &Value, visitor: &Visitor) -> Markup {
     let items = found["items"].as_array().map_or(&[][..], Vec::as_slice);
     let mut causes: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for item in items {
-        let cause = item["cause"].as_str().unwrap_or("given up on before any attempt");
+        let cause = item["cause"]
+            .as_str()
+            .unwrap_or("given up on before any attempt");
         causes.entry(cause).or_default().push(item);
     }
     let mut causes: Vec<_> = causes.into_iter().collect();
@@ -55,9 +57,9 @@ fn letters(search: &ItemSearch, found: &Value, visitor: &Visitor) -> Markup {
                 (button("Try the chosen again", "/act/retry"))
                 (button("Drop the chosen …", "/act/drop"))
                 (button_for("Try all again …", "/act/retry-all", &format!("text:{}", search.text),
-                    "Try all dead letters with this text again"))
+                    "with this text"))
                 (button_for("Drop all …", "/act/drop-all", &format!("text:{}", search.text),
-                    "Drop all dead letters with this text"))
+                    "with this text"))
             }
         }
         @for (cause, letters) in &causes {
@@ -71,7 +73,8 @@ fn letters(search: &ItemSearch, found: &Value, visitor: &Visitor) -> Markup {
 }
 
 fn group(cause: &str, letters: &[&Value], may_change: bool) -> Markup {
-    let all = format!("cause:{cause}");
+    let first = letters.first().map_or(0, |letter| count(&letter["number"]));
+    let all = format!("like:{first}");
     let words = counted(letters.len() as u64, "dead letter", "dead letters");
     html! {
         section.cause aria-label=(printable(cause)) {
@@ -79,8 +82,8 @@ fn group(cause: &str, letters: &[&Value], may_change: bool) -> Markup {
             p { (words) }
             @if may_change {
                 p.buttons {
-                    (button_for("Try these again …", "/act/retry-all", &all, "Try all of this cause again"))
-                    (button_for("Drop these …", "/act/drop-all", &all, "Drop all of this cause"))
+                    (button_for("Try these again …", "/act/retry-all", &all, &printable(cause)))
+                    (button_for("Drop these …", "/act/drop-all", &all, &printable(cause)))
                 }
             }
             ul.letters {

@@ -141,10 +141,11 @@ pub(super) fn button(words: &str, path: &str) -> Markup {
     html! { button type="submit" form=(FORM) formaction=(path) { (words) } }
 }
 
-/// The same, about one thing.
-pub(super) fn button_for(words: &str, path: &str, what: &str, label: &str) -> Markup {
+/// The same, about one of several things: `about` tells it from the others.
+pub(super) fn button_for(words: &str, path: &str, what: &str, about: &str) -> Markup {
     html! {
-        button type="submit" form=(FORM) formaction=(path) name="what" value=(what) aria-label=(label) {
+        button type="submit" form=(FORM) formaction=(path) name="what" value=(what)
+            aria-label={ (words) " (" (about) ")" } {
             (words)
         }
     }

@@ -51,7 +51,11 @@ impl History {
             _ => {}
         }
         self.0.push_back(Sample { at_s, ended });
-        while self.0.front().is_some_and(|first| at_s - first.at_s > SHOWN_S) {
+        while self
+            .0
+            .front()
+            .is_some_and(|first| at_s - first.at_s > SHOWN_S)
+        {
             self.0.pop_front();
         }
     }
@@ -79,7 +83,8 @@ impl History {
             None => "Items per second: nothing is known yet".to_owned(),
             Some(last) => format!(
                 "Items per second in the last {}: {:.1} now, {most:.1} at most",
-                duration(SHOWN_S), last.per_s
+                duration(SHOWN_S),
+                last.per_s
             ),
         };
         html! {
@@ -145,7 +150,10 @@ mod tests {
         };
         assert_eq!(rates(&[(0, 0), (1, 10), (3, 12)]), [10.0, 1.0]);
         // Nobody looked for a while, so nothing is said of that.
-        assert_eq!(rates(&[(0, 0), (1, 10), (100, 1000), (101, 1005)]), [10.0, 5.0]);
+        assert_eq!(
+            rates(&[(0, 0), (1, 10), (100, 1000), (101, 1005)]),
+            [10.0, 5.0]
+        );
         // It is another run.
         assert_eq!(rates(&[(100, 50), (0, 0), (1, 3)]), [3.0]);
     }

@@ -73,7 +73,14 @@ fn listed(search: &ItemSearch, found: &Value) -> Markup {
             }
         }
     };
-    let columns = ["Number", "State", "Item", "Attempts", "Workers", "Last cause"];
+    let columns = [
+        "Number",
+        "State",
+        "Item",
+        "Attempts",
+        "Workers",
+        "Last cause",
+    ];
     html! {
         @if items.is_empty() {
             p { "There is none here." }
@@ -93,18 +100,17 @@ fn who(workers: &Value) -> String {
     names.join(", ")
 }
 
-pub(super) async fn single(
-    site: &Site,
-    number: u64,
-    visitor: &Visitor,
-) -> Result<Page, NoAnswer> {
+pub(super) async fn single(site: &Site, number: u64, visitor: &Visitor) -> Result<Page, NoAnswer> {
     let item = site.run.get(&format!("/v1/items/{number}")).await?;
-    let output = output::beginning(site, number).await;
     let state = item["state"].as_str().unwrap_or_default();
     let page = Page::new(format!("Item {number}"));
     let page = page.part("item", facts(number, &item, visitor));
     let page = page.part("attempts", attempts(&item));
-    Ok(page.part("output", output::markup(number, output, state == "running")))
+    let output = match state {
+        "running" => output::followed(number),
+        _ => output::markup(number, output::beginning(site, number).await),
+    };
+    Ok(page.part("output", output))
 }
 
 fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
@@ -114,7 +120,7 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
         (cut("name", item["item"].as_str().unwrap_or("Its name is not kept."), number))
         p.facts {
             (badge(state)) ", "
-            (attempts_in_words(u32::try_from(count(&item["attempts"])).unwrap_or(u32::MAX)))
+            (attempts_in_words(count(&item["attempts"])))
             @for holder in item["holders"].as_array().into_iter().flatten() {
                 ", with " (printable(holder["worker"].as_str().unwrap_or_default()))
                 " (process " (count(&holder["pid"])) ")"
@@ -127,10 +133,10 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
         @if visitor.may_change() {
             p.buttons {
                 @if state == "dead" {
-                    (button_for("Try again", "/act/retry", &number.to_string(), "Try this item again"))
-                    (button_for("Drop …", "/act/drop", &number.to_string(), "Drop this dead letter"))
+                    (button_for("Try again", "/act/retry", &number.to_string(), "this item"))
+                    (button_for("Drop …", "/act/drop", &number.to_string(), "this item"))
                 } @else if state != "done" {
-                    (button_for("Cancel …", "/act/cancel", &number.to_string(), "Cancel this item"))
+                    (button_for("Cancel …", "/act/cancel", &number.to_string(), "this item"))
                 }
             }
         }
@@ -197,12 +203,12 @@ mod tests {
         let hostile = "<script>alert(1)</script>\u{1b}[2J\u{202e}&amp;";
         let item = serde_json::json!({"number": 7, "item": hostile, "state": hostile, "history": [
             {"attempt": 1, "cause": hostile, "worker": hostile, "stderr": hostile}]});
-        let visitor = Visitor {
-            role: super::super::auth::Role::Operator,
-            form_token: None,
-        };
+        let visitor = Visitor::operator();
         let page = facts(7, &item, &visitor).into_string() + &attempts(&item).into_string();
-        assert!(!page.contains("<script") && !page.contains('\u{1b}'), "{page}");
+        assert!(
+            !page.contains("<script") && !page.contains('\u{1b}'),
+            "{page}"
+        );
         assert!(page.contains("&lt;script&gt;"), "{page}");
     }
 

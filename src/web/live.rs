@@ -111,7 +111,10 @@ mod tests {
         };
         let mut sent = HashMap::new();
         let mut next = |words| changed(&page(words), &mut sent).map(|parts| parts.to_string());
-        assert_eq!(next("1").as_deref(), Some(r#"{"same":"as ever","new":"1"}"#));
+        assert_eq!(
+            next("1").as_deref(),
+            Some(r#"{"same":"as ever","new":"1"}"#)
+        );
         assert_eq!(next("1"), None);
         assert_eq!(next("2").as_deref(), Some(r#"{"new":"2"}"#));
     }

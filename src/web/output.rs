@@ -55,7 +55,9 @@ impl Pieces {
     /// Returns the next line; `None` at the end, or where the connection is lost.
     async fn next(&mut self) -> Option<Value> {
         loop {
-            let end = self.read[self.looked..].iter().position(|byte| *byte == b'\n');
+            let end = self.read[self.looked..]
+                .iter()
+                .position(|byte| *byte == b'\n');
             if let Some(end) = end {
                 let end = self.looked + end;
                 let line = serde_json::from_slice(&self.read[..end]).ok();
@@ -97,12 +99,8 @@ pub(super) async fn beginning(site: &Site, number: u64) -> Result<Beginning, NoA
     Ok(Beginning { text, is_all })
 }
 
-/// Shows it. What comes while the item runs is added by the page's script.
-pub(super) fn markup(
-    number: u64,
-    output: Result<Beginning, NoAnswer>,
-    is_running: bool,
-) -> Markup {
+/// Shows it.
+pub(super) fn markup(number: u64, output: Result<Beginning, NoAnswer>) -> Markup {
     let whole = format!("/items/{number}/output");
     html! {
         h2 { "Output" }
@@ -110,22 +108,30 @@ pub(super) fn markup(
             Err(why) => { p { (why) } },
             Ok(Beginning { text, is_all }) => {
                 @if text.is_empty() {
-                    p { "Nothing was written so far." }
-                } @else if is_running && is_all {
-                    p { "It runs. What it has written so far:" }
-                }
-                @if !text.is_empty() {
+                    p { "Nothing was written." }
+                } @else {
                     pre.output tabindex="0" role="region" aria-label="output" {
                         (visible(&String::from_utf8_lossy(&text)))
                     }
-                }
-                @if is_all {
-                    p { a href=(whole) { "As plain text" } }
-                } @else {
-                    p { "This is the beginning: " a href=(whole) { "all of it" } }
+                    @if is_all {
+                        p { a href=(whole) { "As plain text" } }
+                    } @else {
+                        p { "This is the beginning: " a href=(whole) { "all of it" } }
+                    }
                 }
             },
         }
+    }
+}
+
+/// Shows what an item that runs has written, which the page's script follows. The markup does not change
+/// as long as it runs, so that the script has it to itself.
+pub(super) fn followed(number: u64) -> Markup {
+    html! {
+        h2 { "Output" }
+        p { "It runs: " a href=(format!("/items/{number}/output")) { "what it has written so far, as plain text" } }
+        pre.output tabindex="0" role="log" aria-label="output" aria-live="off"
+            data-follow=(format!("/items/{number}/follow")) {}
     }
 }
 
@@ -199,14 +205,23 @@ mod tests {
 
     #[test]
     fn a_piece_is_its_bytes() {
-        assert_eq!(bytes_of(&json!({"stream": "stdout", "text": "a\n"})), b"a\n");
-        assert_eq!(bytes_of(&json!({"stream": "stderr", "base64": "/w=="})), [0xff]);
+        assert_eq!(
+            bytes_of(&json!({"stream": "stdout", "text": "a\n"})),
+            b"a\n"
+        );
+        assert_eq!(
+            bytes_of(&json!({"stream": "stderr", "base64": "/w=="})),
+            [0xff]
+        );
         assert!(bytes_of(&json!({"attempt": 1, "pid": 7})).is_empty());
     }
 
     #[test]
     fn letters_that_do_something_are_seen() {
         assert_eq!(visible("a\tb\n"), "a\tb\n");
-        assert_eq!(visible("\u{1b}[2J\u{7f}\u{202e}"), "\u{241b}[2J\u{2421}\u{fffd}");
+        assert_eq!(
+            visible("\u{1b}[2J\u{7f}\u{202e}"),
+            "\u{241b}[2J\u{2421}\u{fffd}"
+        );
     }
 }

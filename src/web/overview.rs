@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::auth::Visitor;
-use super::frame::{Page, button, button_for, table};
+use super::frame::{Page, button, table};
 use super::site::Site;
 use super::words::{badge, count, duration, grouped, micros, percent};
 use crate::control::client::NoAnswer;
@@ -36,15 +36,18 @@ pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<Page, NoAnswe
         history.chart()
     };
     let mut page = Page::new("Overview");
-    page = page.part("state", state(&status, visitor));
+    page = page.part("state", state(&status));
+    if visitor.may_change() {
+        // A part of its own, because the one before changes with each look.
+        page = page.part("orders", orders(&status));
+    }
     page = page.part("counts", counts(&status["counts"]));
     page = page.part("pace", pace(&status));
     Ok(page.part("rate", chart).part("failures", causes(&failures)))
 }
 
-fn state(status: &Value, visitor: &Visitor) -> Markup {
+fn state(status: &Value) -> Markup {
     let text = |name: &str| status[name].as_str().unwrap_or_default();
-    let is_paused = status["state"] == "paused";
     html! {
         p.facts {
             (badge(text("state"))) " "
@@ -53,16 +56,19 @@ fn state(status: &Value, visitor: &Visitor) -> Markup {
             @if let Some(mode) = status["mode"].as_str() { ", " (mode) }
             @if let Some(age) = micros(&status["uptime_us"]) { ", for " (age) }
         }
-        @if visitor.may_change() {
-            p.buttons {
-                @if is_paused {
-                    (button("Resume", "/act/resume"))
-                } @else {
-                    (button("Pause", "/act/pause"))
-                }
-                (button_for("Stop …", "/act/stop", "", "Stop the run when what is begun is finished"))
-                (button_for("Stop at once …", "/act/stop-now", "", "Stop the run at once"))
+    }
+}
+
+fn orders(status: &Value) -> Markup {
+    html! {
+        p.buttons {
+            @if status["state"] == "paused" {
+                (button("Resume", "/act/resume"))
+            } @else {
+                (button("Pause", "/act/pause"))
             }
+            (button("Stop …", "/act/stop"))
+            (button("Stop at once …", "/act/stop-now"))
         }
     }
 }
@@ -116,10 +122,14 @@ fn pace(status: &Value) -> Markup {
 
 /// Groups the latest failures by their causes, the most frequent first.
 fn causes(failures: &Value) -> Markup {
-    let latest = failures["failures"].as_array().map_or(&[][..], Vec::as_slice);
+    let latest = failures["failures"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
     let mut causes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for failure in latest {
-        let cause = failure["cause"].as_str().unwrap_or("given up on before any attempt");
+        let cause = failure["cause"]
+            .as_str()
+            .unwrap_or("given up on before any attempt");
         let (failed, dead) = causes.entry(cause).or_default();
         *failed += 1;
         *dead += u64::from(failure["dead"] == true);

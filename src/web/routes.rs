@@ -122,9 +122,13 @@ pub(super) fn shown(status: StatusCode, markup: Markup) -> Response {
 
 async fn page(
     State(site): SharedSite,
-    Extension(visitor): Extension<Visitor>,
+    visitor: Option<Extension<Visitor>>,
     request: Request,
 ) -> Response {
+    // Nobody was looked at on the way to a file or to the health, and there is none of this name.
+    let Some(Extension(visitor)) = visitor else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let address = address_of(request.uri());
     let place = Place::of(&address).filter(|_| {
         let method = request.method();
@@ -133,9 +137,12 @@ async fn page(
     let Some(place) = place else {
         let body = html! { p { "There is nothing at this address." } };
         let visitor = Some((&visitor, &*address, site.access.has_token()));
-        return shown(StatusCode::NOT_FOUND, frame("Not found", body, visitor, None));
+        return shown(
+            StatusCode::NOT_FOUND,
+            frame("Not found", body, visitor, None),
+        );
     };
-    let said = site.sessions.take_said(&visitor);
+    let said = visitor.take_said();
     match site.page(&place, &visitor).await {
         Ok(page) => {
             let has_login = site.access.has_token();
@@ -159,7 +166,8 @@ fn failure(site: &Site, visitor: &Visitor, address: &str, why: &NoAnswer) -> Res
 }
 
 pub(super) fn address_of(uri: &Uri) -> String {
-    uri.path_and_query().map_or_else(|| "/".into(), ToString::to_string)
+    uri.path_and_query()
+        .map_or_else(|| "/".into(), ToString::to_string)
 }
 
 /// Returns an address of ours to which a form leads back, and the overview for any other.
@@ -258,7 +266,15 @@ mod tests {
         let address = search.address("/items");
         assert_eq!(address, "/items?state=resting&text=a+b&after=7");
         assert_eq!(Place::of(&address), Some(Place::Items(search)));
-        for address in ["", "/items/x", "/items/7/8", "/items?state=odd", "/../etc", "//evil", "/dead?after=x"] {
+        for address in [
+            "",
+            "/items/x",
+            "/items/7/8",
+            "/items?state=odd",
+            "/../etc",
+            "//evil",
+            "/dead?after=x",
+        ] {
             assert_eq!(Place::of(address), None, "{address}");
         }
     }
@@ -266,7 +282,12 @@ mod tests {
     #[test]
     fn no_form_leads_elsewhere() {
         assert_eq!(way_back("/items?text=x"), "/items?text=x");
-        for address in ["https://evil.example/", "//evil.example", "/\\evil", "javascript:1"] {
+        for address in [
+            "https://evil.example/",
+            "//evil.example",
+            "/\\evil",
+            "javascript:1",
+        ] {
             assert_eq!(way_back(address), "/", "{address}");
         }
     }

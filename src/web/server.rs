@@ -93,7 +93,12 @@ async fn serve(listener: TcpListener, routes: Router, mut ends: watch::Receiver<
             };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    tokio::spawn(serve_client(stream, routes.clone(), has_ended.clone(), place));
+                    tokio::spawn(serve_client(
+                        stream,
+                        routes.clone(),
+                        has_ended.clone(),
+                        place,
+                    ));
                 }
                 Err(_) => sleep(LACK_PAUSE).await,
             }

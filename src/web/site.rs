@@ -20,6 +20,9 @@ use crate::control::client::NoAnswer;
 /// the run as much as one.
 const FRESH: Duration = Duration::from_millis(800);
 
+/// The pause after a wrong token.
+const TRY_PAUSE: Duration = Duration::from_millis(500);
+
 /// The number of pages that are kept.
 const KEPT_MAX: usize = 64;
 
@@ -32,6 +35,8 @@ pub(super) struct Site {
     pub(super) port: u16,
     pub(super) history: Mutex<History>,
     rendered: Mutex<HashMap<PageKey, Arc<AsyncMutex<Option<Rendered>>>>>,
+    /// Held by whoever has tried a wrong token.
+    trying: AsyncMutex<()>,
 }
 
 /// Pages that are the same for all who may do the same.
@@ -52,7 +57,14 @@ impl Site {
             port: address.port(),
             history: Mutex::default(),
             rendered: Mutex::default(),
+            trying: AsyncMutex::default(),
         }
+    }
+
+    /// Makes those wait who try tokens, one after the other.
+    pub(super) async fn slow_down(&self) {
+        let _turn = self.trying.lock().await;
+        tokio::time::sleep(TRY_PAUSE).await;
     }
 
     /// Renders a page, or returns what somebody else was shown just now.
@@ -75,6 +87,11 @@ impl Site {
             page: Arc::clone(&page),
         });
         Ok(page)
+    }
+
+    /// Forgets what was rendered, because something has changed.
+    pub(super) fn has_changed(&self) {
+        self.rendered.lock().clear();
     }
 
     fn shared(&self, key: PageKey) -> Arc<AsyncMutex<Option<Rendered>>> {

@@ -35,9 +35,17 @@ pub(super) fn duration(seconds: f64) -> String {
     let of = |unit: f64| (whole / unit).floor();
     let rest = |of: f64, unit: f64| ((whole % of) / unit).floor();
     match whole {
-        whole if whole < 3_600.0 => format!("{} min {} s", of(60.0), rest(60.0, 1.0)),
-        whole if whole < 86_400.0 => format!("{} h {} min", of(3_600.0), rest(3_600.0, 60.0)),
-        _ => format!("{} d {} h", of(86_400.0), rest(86_400.0, 3_600.0)),
+        whole if whole < 3_600.0 => units((of(60.0), "min"), (rest(60.0, 1.0), "s")),
+        whole if whole < 86_400.0 => units((of(3_600.0), "h"), (rest(3_600.0, 60.0), "min")),
+        _ => units((of(86_400.0), "d"), (rest(86_400.0, 3_600.0), "h")),
+    }
+}
+
+/// Joins two numbers with their units, the second one only if there is something of it.
+fn units((many, large): (f64, &str), (few, small): (f64, &str)) -> String {
+    match few > 0.0 {
+        true => format!("{many} {large} {few} {small}"),
+        false => format!("{many} {large}"),
     }
 }
 
@@ -100,6 +108,7 @@ mod tests {
         assert_eq!(duration(0.25), "250 ms");
         assert_eq!(duration(59.94), "59.9 s");
         assert_eq!(duration(61.0), "1 min 1 s");
+        assert_eq!(duration(300.0), "5 min");
         assert_eq!(duration(7_262.0), "2 h 1 min");
         assert_eq!(duration(90_000.0), "1 d 1 h");
         assert_eq!(micros(&json!(1_500_000)), Some("1.5 s".into()));

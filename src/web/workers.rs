@@ -11,7 +11,14 @@ use crate::control::client::NoAnswer;
 use crate::observe::text::printable;
 
 const COLUMNS: [&str; 8] = [
-    "Worker", "Process", "State", "Item", "For", "Memory", "Restarts", "Last death",
+    "Worker",
+    "Process",
+    "State",
+    "Item",
+    "For",
+    "Memory",
+    "Restarts",
+    "Last death",
 ];
 
 pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<Page, NoAnswer> {

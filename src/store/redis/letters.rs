@@ -101,12 +101,11 @@ impl RedisStore {
     }
 
     /// Deletes the letter of this item.
-    pub(super) fn drop_letter(&self, id: ItemId) -> Result<bool, String> {
-        let found = self.letter_of(id).map_err(RedisTrouble::words)?;
-        let Some((entry, _)) = found else {
-            return Ok(false);
-        };
-        self.delete_letter(entry).map_err(RedisTrouble::words)
+    pub(super) fn drop_letter(&self, id: ItemId) -> Result<bool, RedisTrouble> {
+        match self.letter_of(id)? {
+            Some((entry, _)) => self.delete_letter(entry),
+            None => Ok(false),
+        }
     }
 
     /// Makes the letter of this item an entry again.

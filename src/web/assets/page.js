@@ -26,12 +26,35 @@ function replace(id, markup) {
   }
 }
 
+// The last letters of an output that are shown while it is followed.
+const SHOWN_MAX = 200000;
+let following = null;
+
+// Follows the output of an item that runs, if the page has one.
+function follow() {
+  const output = document.querySelector("[data-follow]");
+  if (following && following.output === output) return;
+  if (following) following.source.close();
+  following = output && { output, source: new EventSource(output.dataset.follow) };
+  if (!output) return;
+  following.source.addEventListener("attempt", () => { output.textContent = ""; });
+  following.source.addEventListener("text", (event) => {
+    const isAtEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
+    output.textContent = (output.textContent + JSON.parse(event.data)).slice(-SHOWN_MAX);
+    if (isAtEnd) output.scrollTop = output.scrollHeight;
+  });
+  const end = () => following.source.close();
+  following.source.addEventListener("end", end);
+  following.source.addEventListener("error", end);
+}
+
 function listen() {
   if (source || !pressed || pressed.getAttribute("aria-pressed") !== "true" || document.hidden) return;
   source = new EventSource("/live?page=" + encodeURIComponent(location.pathname + location.search));
   source.addEventListener("parts", (event) => {
     lost.hidden = true;
     for (const [id, markup] of Object.entries(JSON.parse(event.data))) replace(id, markup);
+    follow();
   });
   source.addEventListener("lost", () => { lost.hidden = false; });
   source.addEventListener("error", () => { lost.hidden = false; });
@@ -55,4 +78,5 @@ if (pressed && document.querySelector("[data-live]")) {
   addEventListener("pagehide", silence);
   addEventListener("pageshow", listen);
   listen();
+  follow();
 }

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use super::pace::{self, Gathered};
 use super::{
-    Ballot, Capacity, Counts, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Refusal,
-    Started, Token, Weight,
+    Ballot, Capacity, Counts, Durations, Finding, Handed, HolderId, ItemId, LastWords, Ledger,
+    Refusal, Started, Token, Weight,
 };
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {

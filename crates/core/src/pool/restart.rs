@@ -149,7 +149,9 @@ mod tests {
         let mut counts = RestartCounts::default();
         counts.note(RestartCause::Recycled);
         counts.note(RestartCause::of_death(&Cause::OutOfMemory));
-        counts.note(RestartCause::of_death(&Cause::WorkerDied(Exit::Signaled(9))));
+        counts.note(RestartCause::of_death(&Cause::WorkerDied(Exit::Signaled(
+            9,
+        ))));
         counts.note(RestartCause::of_death(&Cause::WorkerDied(Exit::Exited(3))));
         counts.note(RestartCause::of_death(&Cause::TimedOut(Duration::ZERO)));
         assert_eq!(counts.accidents(), 4);
