@@ -347,6 +347,12 @@ impl Broker {
         }
     }
 
+    pub(crate) fn drop_dead(&self, id: ItemId) -> Result<bool, Kind> {
+        let _letters = self.letters.lock();
+        let dropped = self.storage.backend().drop_dead(id);
+        dropped.map_err(|failure| self.inaccessible(&failure))
+    }
+
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {
         let _letters = self.letters.lock();
         let found = self.storage.backend().revive(id);

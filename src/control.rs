@@ -4,9 +4,10 @@
 //! The socket is of one user: its mode says so, and the kernel tells who connects. One thread serves
 //! it, which sleeps while nobody asks. What it does, any caller of the library can do.
 
+mod ages;
 mod attach;
 mod body;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) mod client;
 mod connection;
 mod events;
@@ -17,6 +18,7 @@ mod follow;
 mod gate;
 pub(crate) mod item;
 mod keys;
+mod metrics;
 mod orders;
 mod output;
 mod puts;

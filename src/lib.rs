@@ -70,6 +70,8 @@ mod queue;
 mod store;
 mod supervision;
 mod sys;
+#[cfg(feature = "web")]
+mod web;
 pub(crate) mod worker;
 
 pub use blob::{Blob, BlobMut, Parts};
@@ -80,6 +82,7 @@ pub use dishrack_core::ledger::{
     Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
     ItemId, Options, Scene,
 };
+pub use dishrack_core::pool::restart::{RestartCause, RestartCounts};
 pub use dishrack_core::pool::spec::Restart;
 pub use error::{Error, ItemError};
 pub use observe::item::{ItemHolder, ItemInfo, ItemState};
@@ -94,6 +97,8 @@ pub use supervision::{
     Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, StartMethod, Submitter,
     Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
+#[cfg(feature = "web")]
+pub use web::{WEB_ADDRESS, Web, WebOptions};
 pub use worker::{Roles, context, describe, serve};
 #[cfg(feature = "journal")]
 pub use {

@@ -340,7 +340,7 @@ impl<T, R> Supervisor<T, R> {
     /// Returns the number of workers that were started again.
     #[must_use]
     pub fn restarts(&self) -> u64 {
-        self.broker.read(|core| core.restarts)
+        self.broker.read(|core| core.restarts.accidents())
     }
 }
 

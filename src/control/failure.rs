@@ -57,7 +57,9 @@ impl RequestFailure {
     }
 
     pub(super) fn no_dead_letter(number: u64) -> Self {
-        let message = format!("item {number} is no dead letter, so there is nothing to try again");
+        let message = format!(
+            "item {number} is no dead letter, so it can be neither tried again nor dropped"
+        );
         RequestFailure::conflict("no_dead_letter", message)
     }
 }

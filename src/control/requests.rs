@@ -28,6 +28,7 @@ use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
 use super::item;
 use super::keys::PutKeys;
+use super::metrics::exposition;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
 use super::search::{self, ItemPage};
@@ -148,6 +149,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/items/{number}/output", get(output))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
+        .route("/v1/items/{number}/drop", post(drop_dead))
         .route("/v1/failures", get(failures))
         .route("/v1/join", get(join))
         .route("/v1/pause", post(pause))
@@ -157,6 +159,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
         .route("/v1/attach", get(attach))
+        .route("/metrics", get(metrics))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(explain))
@@ -215,6 +218,17 @@ async fn status(State(api): SharedApi) -> ApiAnswer {
         RequestFailure::new(status, "internal", why.to_string())
     })?;
     Ok(answer(StatusCode::OK, text))
+}
+
+/// Tells the numbers for Prometheus.
+async fn metrics(State(api): SharedApi, headers: HeaderMap) -> ApiAnswer {
+    let facts = api.block(|api| api.target.facts()).await??;
+    let facts = facts.ok_or_else(RequestFailure::closed)?;
+    let (kind, text) = exposition(&headers, facts).map_err(|why| {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        RequestFailure::new(status, "internal", why.to_string())
+    })?;
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }
 
 /// The greatest number of items in one answer.
@@ -536,6 +550,14 @@ async fn retry(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
     let retried = api.change(move |api| Ok(api.target.retry(id)?));
     match retried.await? {
         true => done(&json!({"number": id.0, "retried": true})),
+        false => Err(RequestFailure::no_dead_letter(id.0)),
+    }
+}
+
+async fn drop_dead(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
+    let dropped = api.change(move |api| Ok(api.target.drop_dead(id)?));
+    match dropped.await? {
+        true => done(&json!({"number": id.0, "dropped": true})),
         false => Err(RequestFailure::no_dead_letter(id.0)),
     }
 }

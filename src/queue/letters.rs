@@ -72,7 +72,7 @@ impl<T> JoinableQueue<T> {
     /// # Ok::<(), dishrack::Error>(())
     /// ```
     pub fn drop_dead_letter(&self, id: ItemId) -> Result<bool, Error> {
-        Ok(!self.take_dead(&|letter| letter.id == id)?.is_empty())
+        self.broker()?.drop_dead(id).map_err(Error)
     }
 }
 

@@ -24,8 +24,8 @@ pub(super) fn handover(made: &mut Option<Handover>) -> io::Result<&mut Handover>
 
 impl Watch {
     pub(super) fn start(&mut self, index: usize) -> io::Result<()> {
-        if self.slots[index].begin() {
-            self.broker.with(|core| core.restarts += 1);
+        if let Some(cause) = self.slots[index].begin() {
+            self.broker.with(|core| core.restarts.note(cause));
         }
         match self.plan.method {
             StartMethod::Spawn => self.spawn(index),
