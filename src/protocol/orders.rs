@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel;
 use super::frame::Nudge;
-use super::stream::QueueAddress;
+use super::address::QueueAddress;
 use crate::sys::descriptors::DescriptorSocket;
 
 /// The variable with the supervisor's pid and the number of the inherited socket.

@@ -21,7 +21,7 @@ use crate::protocol::endpoints::Endpoints;
 use crate::protocol::frame::Nudge;
 use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, Order, mark_of};
 use crate::protocol::ring_pair::RingPair;
-use crate::protocol::stream::QueueAddress;
+use crate::protocol::address::QueueAddress;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::{Handover, Image, Program};
 use crate::sys::{memory, title};

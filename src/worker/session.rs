@@ -34,7 +34,7 @@ use crate::protocol::endpoints::Endpoints;
 use crate::protocol::frame::{Answer, Ask, Body, Completion, Nudge, PROTOCOL, Up, Wait, clipped};
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
-use crate::protocol::stream::QueueAddress;
+use crate::protocol::address::QueueAddress;
 use crate::sys::clock::Deadline;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
