@@ -106,7 +106,8 @@ impl Reception {
         let Some(holder) =
             registration.take(|| broker.attach(attachment, Some(credit.seen()), quota))
         else {
-            // Concluded already, because its channel lingered.
+            // Concluded already, because its channel lingered, or taken for never born.
+            notes.post(Note::Ready { life, pid });
             return Ok(());
         };
         notes.post(Note::Ready { life, pid });
@@ -148,19 +149,18 @@ fn pid_of_ready(written: &mut UplinkReader, item_type: &str) -> Result<u32, Stri
     }
 }
 
-/// Starts the thread that reads the fork server's answers.
+/// Starts the thread that reads what a fork server says; `None` is the end.
 pub(super) fn receive_fork_server(
-    server: u64,
     answers: IpcReceiver<ForkReply>,
-    notes: NoteSender,
+    hear: impl Fn(Option<ForkReply>) + Send + 'static,
 ) -> std::io::Result<()> {
     start_thread("read fork-server".into(), move || {
         // Whatever fails here ends the fork server, which is noticed by its process.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            while let Ok(ForkReply(reply)) = answers.recv() {
-                notes.post(Note::Forked { server, reply });
+            while let Ok(reply) = answers.recv() {
+                hear(Some(reply));
             }
         }));
-        notes.post(Note::ForkServerClosed { server });
+        hear(None);
     })
 }
