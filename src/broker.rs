@@ -65,6 +65,7 @@ use crate::link::LocalDelivery;
 use crate::observe::Observer;
 use crate::payload::Payload;
 pub(crate) use crate::payload::envelope::{Envelope, MailboxKey, ReplyTo};
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::scoreboard::Scoreboard;
 use crate::store::{Storage, Store, StoreError};
 pub(crate) use crate::sys::clock::Deadline;
@@ -398,7 +399,7 @@ impl Broker {
     }
 
     /// Reads what a worker process has written. An error ends that worker.
-    pub(crate) fn drain(&self, holder: HolderId) -> Result<(), String> {
+    pub(crate) fn drain(&self, holder: HolderId) -> Result<(), PeerError> {
         self.with(|core| core.drain(holder))
     }
 

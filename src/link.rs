@@ -17,6 +17,7 @@ use std::fmt;
 
 use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Given};
+use crate::protocol::peer_error::PeerError;
 use dishrack_core::ledger::{Handed, ItemId, Token};
 
 /// One delivery on its way to a worker in this process.
@@ -74,7 +75,7 @@ pub(crate) trait Link: Send + fmt::Debug {
     /// Sends the batch. `may_poll` is true if there are processors enough for the worker to poll a
     /// little before it sleeps. Returns `true` if the worker slept and was woken. An error means
     /// that the worker cannot be reached any more.
-    fn flush(&mut self, _may_poll: bool) -> Result<bool, String> {
+    fn flush(&mut self, _may_poll: bool) -> Result<bool, PeerError> {
         Ok(false)
     }
 

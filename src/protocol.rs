@@ -9,6 +9,7 @@ pub(crate) mod doorbell;
 pub(crate) mod endpoints;
 pub(crate) mod frame;
 pub(crate) mod orders;
+pub(crate) mod peer_error;
 pub(crate) mod ring;
 pub(crate) mod ring_pair;
 pub(crate) mod scoreboard;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::link::Link;
 use crate::link::local::LocalReader;
 use crate::link::process::UplinkReader;
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::scoreboard::Scoreboard;
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::HolderId;
@@ -54,7 +55,7 @@ pub(crate) trait Overseer: Send + fmt::Debug {
     fn revoked(&self, ordinal: u64, is_spare: bool);
 
     /// Notes that the worker wrote something that makes no sense, and is to be ended.
-    fn faulty(&self, why: String);
+    fn faulty(&self, why: PeerError);
 }
 
 /// A worker that is relied on, and its progress: the last delivery begun and the last one finished.

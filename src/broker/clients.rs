@@ -24,6 +24,7 @@ use crate::link::stream::{Outgoing, PutListener, StreamLink};
 use crate::payload::Payload;
 use crate::protocol::address::{Home, QueueAddress};
 use crate::protocol::frame::{self, Ask, Body, Up, Wait};
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::stream::{Came, FrameReader, Hello, OutFrame, Welcome};
 use crate::sys::{signals, stream};
 use crate::worker::current;
@@ -139,7 +140,7 @@ pub(crate) fn serve(
         signals::block_all();
         let mut reader = FrameReader::with(received);
         let greeted = greet(&outgoing, &mut reader, served);
-        if let Ok(broker) = greeted {
+        if let Some(broker) = greeted {
             Reading::begin(broker, outgoing, reader, (worker, pid), puts).run();
         }
         end();
@@ -147,16 +148,15 @@ pub(crate) fn serve(
     Ok(kept)
 }
 
-/// Hears which queue the client wants, and says whether it may have it. Returns the queue, and the
-/// process that the client says it is.
+/// Hears which queue the client wants, and says whether it may have it. Returns that queue.
 fn greet(
     outgoing: &Outgoing,
     reader: &mut FrameReader,
     served: Option<ServedQueue>,
-) -> Result<Arc<Broker>, String> {
+) -> Option<Arc<Broker>> {
     let socket = outgoing.socket();
     let until = Instant::now() + STALL;
-    let record = reader.await_record(socket, until)?;
+    let record = reader.await_record(socket, until).ok()?;
     let answer = answer_to(&record, served);
     let welcome = match &answer {
         Ok((broker, address)) => Welcome::Accepted {
@@ -167,8 +167,8 @@ fn greet(
     };
     // It is the first that is sent, so there is room for it.
     let sent = OutFrame::of_greeting(&welcome).send(socket, false);
-    sent.map_err(|error| error.to_string())?;
-    answer.map(|(broker, _)| broker)
+    sent.ok()?;
+    answer.ok().map(|(broker, _)| broker)
 }
 
 fn answer_to(
@@ -213,10 +213,6 @@ fn pass_on(
         let _ = session.uplink.pass_on(&socket, home, Some((&worker, pid)));
     };
     thread.spawn(pass).map(drop)
-}
-
-fn too_long(bytes: usize) -> String {
-    format!("sent a frame of {bytes} bytes, which is too long")
 }
 
 /// The thread's view of a connection to one queue.
@@ -278,25 +274,26 @@ impl Reading {
     }
 
     /// Reads to the end. Returns `true` if the client has left something unread.
-    fn read(&mut self) -> Result<bool, String> {
+    fn read(&mut self) -> Result<bool, PeerError> {
         let mut heard = Instant::now();
         loop {
             self.hear_all()?;
             let listens = !self.outgoing.is_backed_up();
             let mut files = self.outgoing.polled(listens);
             let until = (listens && self.reader.is_within()).then(|| heard + STALL);
-            let is_any = stream::wait(&mut files, until).map_err(|error| error.to_string())?;
+            let is_any = stream::wait(&mut files, until).map_err(PeerError::Unheard)?;
             if !is_any {
-                return Err("stopped within a frame".into());
+                return Err(PeerError::Stalled);
             }
             let [socket, _] = files.map(|file| file.revents());
             self.outgoing.take_bell();
-            self.outgoing.flush().map_or(Ok(true), Ok::<_, String>)?;
+            // That the other side is gone is noticed where it is read.
+            let _ = self.outgoing.flush();
             if socket.intersection(!PollFlags::OUT).is_empty() {
                 continue;
             }
             let came = self.reader.receive(self.outgoing.socket());
-            match came.map_err(|error| error.to_string())? {
+            match came.map_err(PeerError::Unheard)? {
                 Came::Bytes => heard = Instant::now(),
                 Came::Nothing => {}
                 Came::End { leaving_unread } => return Ok(leaving_unread),
@@ -305,10 +302,9 @@ impl Reading {
     }
 
     /// Handles all records that have come.
-    fn hear_all(&mut self) -> Result<(), String> {
-        while let Some(record) = self.reader.next().map_err(too_long)? {
-            let record = frame::decode::<Up<'_>>(record);
-            let record = record.map_err(|error| format!("sent an unreadable record: {error}"))?;
+    fn hear_all(&mut self) -> Result<(), PeerError> {
+        while let Some(record) = self.reader.next()? {
+            let record = frame::decode::<Up<'_>>(record)?;
             fail::point("client: heard");
             let admit = self.puts.as_ref().map(|puts| &puts.admit);
             hear(&self.broker, self.holder, &self.outgoing, admit, record)?;
@@ -327,14 +323,14 @@ fn hear(
     outgoing: &Outgoing,
     admit: Option<&Admit>,
     record: Up<'_>,
-) -> Result<(), String> {
+) -> Result<(), PeerError> {
     match record {
         Up::Ask {
             request: number,
             ask: Ask::Put { wait, body },
         } => {
             let Body::Inline(bytes) = body else {
-                return Err("sent no item".into());
+                return Err(PeerError::NoBytes);
             };
             outgoing.note_request(number, bytes.len())?;
             put(broker, Request { holder, number }, bytes, wait, admit);
@@ -359,7 +355,7 @@ fn hear(
             let service = Duration::from_nanos(service_ns);
             let outcome = outcome.try_map(|body| match body {
                 Body::Inline(bytes) => Ok(Payload::received(bytes, false)),
-                Body::Shared { .. } => Err("sent no result"),
+                Body::Shared { .. } => Err(PeerError::NoBytes),
             })?;
             broker.with(|core| core.hear_outcome(token, service, outcome))?;
         }
@@ -383,7 +379,7 @@ fn hear(
         | Up::Keeps { .. }
         | Up::Released { .. }
         | Up::Forget { .. }
-        | Up::Connect { .. } => return Err("sent what only a worker says by its ring".into()),
+        | Up::Connect { .. } => return Err(PeerError::Misplaced("a worker says by its ring")),
     }
     Ok(())
 }
@@ -468,7 +464,7 @@ impl Core {
         token: Token,
         service: Duration,
         outcome: Outcome<Payload>,
-    ) -> Result<(), String> {
+    ) -> Result<(), PeerError> {
         Core::check_word(&outcome)?;
         if self.dispatcher.is_heard(token, outcome.is_return()) {
             // The token is not stale, as was just checked.

@@ -14,6 +14,7 @@ use crate::link::process::{Through, UplinkReader};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
 use crate::protocol::frame::{self, Answer, Ask, Body, Completion, Given, RUN_ITEMS, Up, Wait};
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::ring::Corrupt;
 use dishrack_core::dispatcher::{Reply, Request};
 use dishrack_core::ledger::{Handed, HolderId, Outcome, Refusal, Token};
@@ -24,7 +25,7 @@ const RECORDS_MAX: usize = 8192;
 
 impl Core {
     /// Reads all that a worker has written. On an error the worker is ended.
-    pub(super) fn drain(&mut self, holder: HolderId) -> Result<(), String> {
+    pub(super) fn drain(&mut self, holder: HolderId) -> Result<(), PeerError> {
         self.drain_local(holder);
         let attachment = self.attachments.get_mut(holder);
         let Some(mut uplink) = attachment.and_then(|attachment| attachment.uplink.take()) else {
@@ -44,7 +45,7 @@ impl Core {
         result
     }
 
-    fn read_all(&mut self, holder: HolderId, uplink: &mut UplinkReader) -> Result<(), String> {
+    fn read_all(&mut self, holder: HolderId, uplink: &mut UplinkReader) -> Result<(), PeerError> {
         loop {
             let is_done = self.read_records(holder, uplink)?;
             // This also tells the worker which of its ends were seen.
@@ -67,7 +68,7 @@ impl Core {
         &mut self,
         holder: HolderId,
         uplink: &mut UplinkReader,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, PeerError> {
         // It is read before the records: an end that a record reports was written before.
         let through = uplink.peek_through();
         let mut record = std::mem::take(&mut self.record);
@@ -82,7 +83,7 @@ impl Core {
             match uplink.next(&mut record) {
                 Ok(false) => break Ok(true),
                 Ok(true) => {}
-                Err(Corrupt) => break Err("wrote what is no record".to_owned()),
+                Err(Corrupt) => break Err(PeerError::NoRecord),
             }
             match self.receive(holder, uplink, &record) {
                 Ok(()) => uplink.consume(record.len()),
@@ -103,7 +104,7 @@ impl Core {
         holder: HolderId,
         uplink: &mut UplinkReader,
         through: Through,
-    ) -> Result<(), String> {
+    ) -> Result<(), PeerError> {
         let handed = self
             .attachments
             .get(holder)
@@ -124,14 +125,12 @@ impl Core {
         holder: HolderId,
         uplink: &mut UplinkReader,
         record: &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), PeerError> {
         if let Some((done, result)) = Completion::decode(record) {
             return self.receive_completion(holder, done, result, uplink);
         }
-        let record = frame::decode::<Up<'_>>(record)
-            .map_err(|error| format!("sent an unreadable record: {error}"))?;
-        match record {
-            Up::Ready { .. } => return Err("said twice that it is ready".into()),
+        match frame::decode::<Up<'_>>(record)? {
+            Up::Ready { .. } => return Err(PeerError::ReadyTwice),
             Up::Started { ordinal, at_ns } => {
                 if self.emitter.wants_items() {
                     self.report_started(Token::of(holder, ordinal), Some(at_ns));
@@ -169,7 +168,7 @@ impl Core {
             Up::Connect { number, home, from } => {
                 self.connect(holder, uplink.take_socket(number)?, home, from);
             }
-            Up::Stopping => return Err("said by its ring what belongs on a connection".into()),
+            Up::Stopping => return Err(PeerError::Misplaced("a client says")),
             Up::Released { ordinal } => {
                 if let Some(attachment) = self.attachments.get_mut(holder) {
                     attachment.link.release(ordinal);
@@ -187,7 +186,7 @@ impl Core {
         done: Completion,
         result: &[u8],
         uplink: &mut UplinkReader,
-    ) -> Result<(), String> {
+    ) -> Result<(), PeerError> {
         let token = Token::of(holder, done.ordinal);
         let service = Duration::from_nanos(done.service_ns);
         let ledger = &self.dispatcher.ledger;
@@ -225,7 +224,7 @@ impl Core {
         service: Duration,
         outcome: Outcome<Body<'_>>,
         uplink: &mut UplinkReader,
-    ) -> Result<(), String> {
+    ) -> Result<(), PeerError> {
         Core::check_word(&outcome)?;
         // It is found even if no caller wants it, so that what the worker sent is taken off.
         let outcome = outcome.try_map(|body| uplink.find(body))?;
@@ -241,10 +240,10 @@ impl Core {
     }
 
     /// Checks that an outcome is one that whoever made the attempt can know.
-    pub(super) fn check_word<R>(outcome: &Outcome<R>) -> Result<(), String> {
+    pub(super) fn check_word<R>(outcome: &Outcome<R>) -> Result<(), PeerError> {
         match outcome {
             Outcome::Failed { cause, .. } if !cause.is_a_workers_word() => {
-                Err(format!("said what only its supervisor can know: {cause}"))
+                Err(PeerError::NotItsWord(cause.clone()))
             }
             _ => Ok(()),
         }
@@ -256,7 +255,7 @@ impl Core {
         number: u64,
         ask: Ask<'_>,
         uplink: &mut UplinkReader,
-    ) -> Result<(), String> {
+    ) -> Result<(), PeerError> {
         let request = Request { holder, number };
         if let Ask::Put { wait, body } = ask {
             let bytes = uplink.find(body)?;
@@ -403,7 +402,7 @@ mod tests {
     use crate::sys::descriptors::DescriptorSocket;
 
     /// Returns the answer to a worker's report of this cause.
-    fn hear(cause: Cause) -> Result<(), String> {
+    fn hear(cause: Cause) -> Result<(), PeerError> {
         hear_record(&Up::Settled {
             ordinal: 1,
             service_ns: 1,
@@ -411,7 +410,7 @@ mod tests {
         })
     }
 
-    fn hear_record(record: &Up<'_>) -> Result<(), String> {
+    fn hear_record(record: &Up<'_>) -> Result<(), PeerError> {
         let (ring_pair, _file) = RingPair::new().unwrap();
         let (socket, _theirs) = DescriptorSocket::pair().unwrap();
         let mut uplink = UplinkReader::new(ring_pair, Arc::new(socket));
@@ -434,7 +433,8 @@ mod tests {
         let most = u64::from(RUN_ITEMS);
         assert!(run(2, 1).is_err() && run(1, most + 1).is_err() && run(0, u64::MAX).is_err());
         // What it does not hold changes nothing.
-        assert_eq!((run(1, most), run(u64::MAX, u64::MAX)), (Ok(()), Ok(())));
+        run(1, most).unwrap();
+        run(u64::MAX, u64::MAX).unwrap();
     }
 
     #[test]
@@ -446,12 +446,12 @@ mod tests {
             Cause::Cancelled,
             Cause::LostTooOften(u64::MAX),
         ] {
-            let why = hear(cause.clone()).unwrap_err();
+            let why = hear(cause.clone()).unwrap_err().to_string();
             assert!(why.ends_with(&cause.to_string()), "{why}");
         }
         let exit = Exit::Exited(3);
         let complaint = "no words".to_owned();
-        assert_eq!(hear(Cause::CommandFailed { exit, complaint }), Ok(()));
-        assert_eq!(hear(Cause::Nack("no".into())), Ok(()));
+        hear(Cause::CommandFailed { exit, complaint }).unwrap();
+        hear(Cause::Nack("no".into())).unwrap();
     }
 }

@@ -69,7 +69,8 @@ impl StreamContext {
     }
 
     /// Notes that the stream has failed for good.
-    fn break_off(&self, why: String) {
+    fn break_off(&self, why: impl ToString) {
+        let why = why.to_string();
         self.monitor.with(|core| core.break_off_stream(why));
     }
 }

@@ -110,7 +110,7 @@ impl Asked {
 pub(super) fn stream(place: &Address) -> Result<StreamClient, RunError> {
     let place = place.clone().opening(Opening::Existing);
     let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
-    let status = stream.status().map_err(RunError::Usage)?;
+    let status = stream.status().map_err(RunError::usage)?;
     let is_text = status.item_type == ITEM_TYPE;
     // Items of the command line are text; others have only a number.
     let name = move |number: ItemId, bytes: &[u8]| match is_text {

@@ -153,7 +153,7 @@ impl LetterSource {
             LetterSource::Stream(_, stream) => {
                 let ids = ids(&which.of(letters_of(&*stream)?, &name)?);
                 let is_one = |letter: &StoredLetter| ids.contains(&letter.id);
-                stream.revive_all(&is_one).map_err(RunError::Usage)
+                stream.revive_all(&is_one).map_err(RunError::usage)
             }
         }
     }
@@ -259,7 +259,7 @@ fn ids(letters: &[Letter]) -> BTreeSet<ItemId> {
 
 /// Returns the letters of a stream. Items of the command line are text; others have only a number.
 fn letters_of(stream: &dyn Stream) -> Result<Vec<Letter>, RunError> {
-    let status = stream.status().map_err(RunError::Usage)?;
+    let status = stream.status().map_err(RunError::usage)?;
     let is_text = status.item_type == ITEM_TYPE;
     let letters = stream.dead_letters().map_err(RunError::usage)?;
     let named = letters.into_iter().map(|letter| Letter {

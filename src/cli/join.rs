@@ -80,7 +80,7 @@ pub(super) fn join_stream(
     let _ = queue.close_store();
     whole?;
     let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
-    let status = stream.status().map_err(RunError::Usage)?;
+    let status = stream.status().map_err(RunError::usage)?;
     let answer = json!({
         "done": status.done,
         "dead": status.dead,

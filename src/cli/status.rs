@@ -107,7 +107,7 @@ pub(super) fn page_of_run(status: &Value) -> String {
 
 fn of_stream(command: &StatusArgs, place: &Address) -> Result<u8, RunError> {
     let stream = place.open(Box::new(Anything), Capacity::Unbounded)?;
-    let look = || stream.status().map_err(RunError::Usage);
+    let look = || stream.status().map_err(RunError::usage);
     let mut status = look()?;
     let mut rates = None;
     if !command.interval.is_zero() {

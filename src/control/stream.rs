@@ -89,9 +89,11 @@ impl ListPlace {
     }
 }
 
-fn failed(message: String) -> NoAnswer {
-    let code = "stream".to_owned();
-    NoAnswer::Refused { code, message }
+fn failed(why: impl ToString) -> NoAnswer {
+    NoAnswer::Refused {
+        code: "stream".to_owned(),
+        message: why.to_string(),
+    }
 }
 
 impl StreamClient {
@@ -114,8 +116,7 @@ impl StreamClient {
     pub(crate) fn list(&self, state: Option<ItemState>) -> Result<ListPlace, NoAnswer> {
         match state {
             Some(ItemState::Done) => Err(failed(
-                "a stream does not keep items that are done; `supervisor status` counts them"
-                    .into(),
+                "a stream does not keep items that are done; `supervisor status` counts them",
             )),
             Some(ItemState::Dead) => Ok(ListPlace::Dead(None)),
             _ => Ok(ListPlace::Unfinished(None)),
@@ -314,11 +315,7 @@ impl StreamClient {
 
     /// Makes a dead letter an item that waits again.
     pub(crate) fn retry(&self, id: ItemId) -> Result<Value, NoAnswer> {
-        match self
-            .stream
-            .revive(id)
-            .map_err(|why| failed(why.to_string()))?
-        {
+        match self.stream.revive(id).map_err(failed)? {
             Some(_) => Ok(json!({"number": id.0, "retried": true})),
             None => Err(RequestFailure::no_dead_letter(id.0).into()),
         }

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use super::{Link, LocalDelivery};
 use crate::payload::Payload;
 use crate::protocol::doorbell::Doorbell;
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::scoreboard::Scoreboard;
 use dishrack_core::ledger::{Handed, Token};
 
@@ -309,7 +310,7 @@ impl<S: Signal> Link for SignalLink<S> {
         self.local.recall()
     }
 
-    fn flush(&mut self, may_poll: bool) -> Result<bool, String> {
+    fn flush(&mut self, may_poll: bool) -> Result<bool, PeerError> {
         let is_wanted = self.local.flush(may_poll);
         self.wake_if(is_wanted);
         Ok(is_wanted)

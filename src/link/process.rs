@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::payload::Payload;
 use crate::protocol::frame::{
     self, Answer, Body, CompletionHeader, Down, Given, Nudge, RingRecord,
 };
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::ring::{Corrupt, RingReader, RingWriter};
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{self, ReceivedSegments, SegmentView, SentSegments};
@@ -100,7 +101,7 @@ impl ProcessLink {
     }
 
     /// Nudges the worker for urgent records, once until it has taken the doorbell.
-    fn nudge_for_urgent(&self) -> Result<(), String> {
+    fn nudge_for_urgent(&self) -> Result<(), PeerError> {
         match self.ring_pair.urgent().raise() {
             true => send(&self.sender),
             false => Ok(()),
@@ -159,13 +160,13 @@ impl Link for ProcessLink {
         self.push(&Down::Stop);
     }
 
-    fn flush(&mut self, may_poll: bool) -> Result<bool, String> {
+    fn flush(&mut self, may_poll: bool) -> Result<bool, PeerError> {
         for segment in self.segments.take_gone() {
             self.push(&Down::Forget { segment });
         }
         for segment in self.segments.take_unsent() {
             let sent = segments::send(&self.socket, &segment);
-            heard_elsewhere(sent.map_err(|error| (error.kind(), error.to_string())))?;
+            heard_elsewhere(sent)?;
         }
         self.drain_overflow();
         if !self.overflow.is_empty() {
@@ -204,22 +205,22 @@ impl Link for ProcessLink {
 }
 
 /// Sends a nudge. ipc-channel panics where it cannot.
-///
-/// # Errors
-/// The reason for the failure.
-fn send(sender: &IpcSender<Nudge>) -> Result<(), String> {
+fn send(sender: &IpcSender<Nudge>) -> Result<(), PeerError> {
     match catch_unwind(AssertUnwindSafe(|| sender.send(Nudge))) {
-        Ok(Err(IpcError::Io(error))) => heard_elsewhere(Err((error.kind(), error.to_string()))),
+        Ok(Err(IpcError::Io(error))) => heard_elsewhere(Err(error)),
         Ok(_) => Ok(()),
-        Err(_) => Err("cannot be woken: too few open files".into()),
+        Err(_) => Err(PeerError::Unwakeable),
     }
 }
 
 /// Ignores that the other end is gone, because that is noticed elsewhere.
-fn heard_elsewhere(sent: Result<(), (ErrorKind, String)>) -> Result<(), String> {
+fn heard_elsewhere(sent: io::Result<()>) -> Result<(), PeerError> {
     match sent {
-        Ok(()) | Err((ErrorKind::BrokenPipe | ErrorKind::ConnectionReset, _)) => Ok(()),
-        Err((_, why)) => Err(format!("cannot be sent shared memory or a word: {why}")),
+        Ok(()) => Ok(()),
+        Err(error) => match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Ok(()),
+            _ => Err(PeerError::Unreachable(error)),
+        },
     }
 }
 
@@ -254,10 +255,7 @@ impl UplinkReader {
     }
 
     /// Takes the socket that the worker has sent with this number.
-    ///
-    /// # Errors
-    /// The reason for which it is missing.
-    pub(crate) fn take_socket(&mut self, number: u32) -> Result<OwnedFd, String> {
+    pub(crate) fn take_socket(&mut self, number: u32) -> Result<OwnedFd, PeerError> {
         self.segments.take_socket(number)
     }
 
@@ -319,15 +317,15 @@ impl UplinkReader {
         &mut self,
         through: Through,
         handed: u64,
-    ) -> Result<Option<(u64, u64)>, &'static str> {
+    ) -> Result<Option<(u64, u64)>, PeerError> {
         if through.ordinal == self.through {
             return Ok(None);
         }
         if through.ordinal > handed {
-            return Err("acknowledged what it was not given");
+            return Err(PeerError::NotGiven);
         }
         if through.ordinal > through.begun || through.ordinal < self.through {
-            return Err("acknowledged what it had not begun");
+            return Err(PeerError::NotBegun);
         }
         let count = through.ordinal.wrapping_sub(self.through).max(1);
         let service_ns = through.served_ns.wrapping_sub(self.served_ns) / count;
@@ -336,10 +334,7 @@ impl UplinkReader {
     }
 
     /// Returns the bytes of a payload, in the record or in shared memory.
-    ///
-    /// # Errors
-    /// The reason for which they are missing.
-    pub(crate) fn find<'a>(&mut self, body: Body<'a>) -> Result<Bytes<'a>, String> {
+    pub(crate) fn find<'a>(&mut self, body: Body<'a>) -> Result<Bytes<'a>, PeerError> {
         match body {
             Body::Inline(bytes) => Ok(Bytes::Inline(bytes)),
             Body::Shared {

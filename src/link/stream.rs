@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags};
 use super::Link;
 use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Body, Down, Given};
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::stream::{ITEM_BYTES_MAX, OutFrame};
 use crate::sys::stream::{self, Bell};
 use dishrack_core::dispatcher::SentDeliveries;
@@ -85,13 +86,13 @@ impl Outgoing {
     ///
     /// # Errors
     /// It is one too many.
-    pub(crate) fn note_request(&self, request: u64, bytes: usize) -> Result<(), String> {
+    pub(crate) fn note_request(&self, request: u64, bytes: usize) -> Result<(), PeerError> {
         let mut state = self.state.lock();
         if state.unanswered.len() >= REQUESTS_MAX || state.put_bytes > PUT_BYTES_MAX {
-            return Err("asked for too much at once".into());
+            return Err(PeerError::TooMuch);
         }
         if state.unanswered.insert(request, bytes).is_some() {
-            return Err("used the number of a request again".into());
+            return Err(PeerError::NumberUsedAgain);
         }
         state.put_bytes += bytes;
         Ok(())
@@ -200,7 +201,7 @@ impl Link for StreamLink {
     /// Does nothing: the dispatcher answers its requests, and its end is its own.
     fn ask_to_stop(&mut self) {}
 
-    fn flush(&mut self, _: bool) -> Result<bool, String> {
+    fn flush(&mut self, _: bool) -> Result<bool, PeerError> {
         // That the other side is gone is noticed where it is read.
         if !self.outgoing.flush().unwrap_or(true) {
             self.outgoing.bell.ring();

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::address::Home;
+use super::peer_error::PeerError;
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
@@ -22,10 +23,10 @@ pub(crate) const RUN_ITEMS: u32 = 256;
 /// Returns the ordinals of a run that was acknowledged.
 ///
 /// # Errors
-/// It ends before it begins, or is too long: the text says what its sender did.
-pub(crate) fn acknowledged_run(first: u64, last: u64) -> Result<RangeInclusive<u64>, &'static str> {
+/// It ends before it begins, or is too long.
+pub(crate) fn acknowledged_run(first: u64, last: u64) -> Result<RangeInclusive<u64>, PeerError> {
     if last < first || last - first >= u64::from(RUN_ITEMS) {
-        return Err("acknowledged a run that cannot be");
+        return Err(PeerError::NoRun);
     }
     Ok(first..=last)
 }

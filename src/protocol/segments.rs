@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 use serde::{Deserialize, Serialize};
 
 use super::frame::Body;
+use super::peer_error::PeerError;
 use crate::payload::segment::{Segment, SegmentPart};
 use crate::sys::descriptors::{Datagram, DescriptorSocket};
 use crate::sys::memory::ReadableMapping;
@@ -162,15 +163,14 @@ impl ReceivedSegments {
     ///
     /// # Errors
     /// The reason for which it is missing.
-    pub(crate) fn take_socket(&mut self, number: u32) -> Result<OwnedFd, String> {
+    pub(crate) fn take_socket(&mut self, number: u32) -> Result<OwnedFd, PeerError> {
         if !self.sockets.contains_key(&number) {
             let is_it =
                 |file: &FileNumber| matches!(file, FileNumber::Socket(one) if *one == number);
-            self.meet(is_it)
-                .map_err(|error| format!("sent no socket: {error}"))?;
+            self.meet(is_it).map_err(PeerError::NoFile)?;
         }
         let socket = self.sockets.remove(&number);
-        socket.ok_or_else(|| "named a socket that it has not sent".into())
+        socket.ok_or(PeerError::UnsentSocket)
     }
 
     pub(crate) fn forget(&mut self, number: u32) {
@@ -186,20 +186,19 @@ impl ReceivedSegments {
         segment: u32,
         start: usize,
         length: usize,
-    ) -> Result<SegmentView, String> {
+    ) -> Result<SegmentView, PeerError> {
         if !self.known.contains_key(&segment) {
             let is_it =
                 |file: &FileNumber| matches!(file, FileNumber::Segment(one) if *one == segment);
-            self.meet(is_it)
-                .map_err(|error| format!("sent no shared memory: {error}"))?;
+            self.meet(is_it).map_err(PeerError::NoFile)?;
         }
         let memory = self.known.get(&segment);
-        let memory = memory.ok_or("sent a record without its shared memory")?;
+        let memory = memory.ok_or(PeerError::UnsentSegment)?;
         let end = start.checked_add(length).filter(|end| *end <= memory.len());
         Ok(SegmentView {
             memory: Arc::clone(memory),
             start,
-            end: end.ok_or("sent a record of more than its shared memory")?,
+            end: end.ok_or(PeerError::BeyondSegment)?,
         })
     }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::QueueAddress;
 use super::frame::{self, RingRecord};
+use super::peer_error::PeerError;
 use crate::payload::Payload;
 use crate::sys::stream;
 
@@ -184,15 +185,15 @@ impl FrameReader {
     /// Takes the next record, if all of it is there.
     ///
     /// # Errors
-    /// Its length, which is more than a record may have.
-    pub(crate) fn next(&mut self) -> Result<Option<&[u8]>, usize> {
+    /// It is longer than a record may be.
+    pub(crate) fn next(&mut self) -> Result<Option<&[u8]>, PeerError> {
         let left = &self.bytes[self.start..];
         let Some((length, left)) = left.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
         };
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
         if length > RECORD_BYTES_MAX {
-            return Err(length);
+            return Err(PeerError::TooLong(length));
         }
         if left.len() < length {
             return Ok(None);
@@ -210,20 +211,18 @@ impl FrameReader {
         &mut self,
         socket: &impl AsFd,
         until: Instant,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<Vec<u8>, PeerError> {
         loop {
-            match self.next() {
-                Ok(Some(record)) => return Ok(record.to_vec()),
-                Ok(None) => {}
-                Err(bytes) => return Err(format!("a frame of {bytes} bytes came")),
+            if let Some(record) = self.next()? {
+                return Ok(record.to_vec());
             }
             let is_there = stream::wait_to_receive(socket, Some(until));
-            if !is_there.map_err(|error| error.to_string())? {
-                return Err("nothing came in time".into());
+            if !is_there.map_err(PeerError::Unheard)? {
+                return Err(PeerError::Silent);
             }
             let came = self.receive(socket);
-            if let Came::End { .. } = came.map_err(|error| error.to_string())? {
-                return Err("the connection was ended".into());
+            if let Came::End { .. } = came.map_err(PeerError::Unheard)? {
+                return Err(PeerError::Ended);
             }
         }
     }
@@ -306,7 +305,7 @@ mod tests {
         assert!(reader.next().is_err());
         let length = u32::try_from(RECORD_BYTES_MAX).unwrap();
         let mut reader = FrameReader::with(length.to_le_bytes().to_vec());
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.next().unwrap(), None);
         assert!(reader.is_within());
     }
 
@@ -321,7 +320,7 @@ mod tests {
             // A process that another test is just starting has a copy of that end for a moment.
             assert!(stream::wait_to_receive(&theirs, None).unwrap());
             match reader.receive(&theirs).unwrap() {
-                Came::Bytes => assert_eq!(reader.next(), Ok(None)),
+                Came::Bytes => assert_eq!(reader.next().unwrap(), None),
                 end => break end,
             }
         };

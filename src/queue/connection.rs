@@ -21,6 +21,7 @@ use crate::handler::copies;
 use crate::payload::Payload;
 use crate::protocol::address::QueueAddress;
 use crate::protocol::frame::{self, Answer, Ask, Body, Down, Given, RUN_ITEMS, Up, Wait, clipped};
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::stream::{Came, FrameReader, Hello, ITEM_BYTES_MAX, OutFrame, Welcome};
 use crate::sys::stream;
 use crate::worker::stopping::Stoppable;
@@ -54,7 +55,7 @@ struct Replies {
     items: HashMap<u64, Vec<ArrivedItem>>,
     is_read: bool,
     /// The reason why there will be no more, once that is so.
-    end: Option<String>,
+    end: Option<PeerError>,
 }
 
 impl QueueConnection {
@@ -69,7 +70,7 @@ impl QueueConnection {
         sent.map_err(|error| gone(&error.to_string()))?;
         let until = Instant::now() + WELCOME_TIME;
         let record = reader.await_record(&socket, until);
-        let (address, keeps_items) = welcomed(&record.map_err(|why| gone(&why))?)?;
+        let (address, keeps_items) = welcomed(&record.map_err(|why| gone(&format!("it {why}")))?)?;
         Ok(Arc::new(QueueConnection {
             socket,
             pid: std::process::id(),
@@ -88,7 +89,7 @@ impl QueueConnection {
         copies::end_copy();
         if self.pid != std::process::id() {
             let why = "a connection is of the process that opened it, and this one was forked";
-            return Err(gone(why));
+            return Err(gone(&format!("it {why}")));
         }
         let _writing = self.writing.lock();
         fail::point("connection: to be sent");
@@ -166,7 +167,7 @@ impl QueueConnection {
                 return Ok(answer);
             }
             if let Some(why) = &replies.end {
-                return Err(gone(why));
+                return Err(gone(&format!("it {why}")));
             }
             if until.is_some_and(|until| until <= Instant::now()) {
                 until = None;
@@ -193,32 +194,28 @@ impl QueueConnection {
     }
 
     /// Reads until something has come, or until then.
-    ///
-    /// # Errors
-    /// The reason why nothing more will come.
-    fn read(&self, until: Option<Instant>) -> Result<(), String> {
+    fn read(&self, until: Option<Instant>) -> Result<(), PeerError> {
         let mut reader = self.reader.lock();
         loop {
             let mut is_any = false;
-            while let Some(record) = reader.next().map_err(|_| "it sent what is no frame")? {
+            while let Some(record) = reader.next()? {
                 self.sort(record)?;
                 is_any = true;
             }
             let wait = || stream::wait_to_receive(&self.socket, until);
-            if is_any || !wait().map_err(|error| error.to_string())? {
+            if is_any || !wait().map_err(PeerError::Unheard)? {
                 return Ok(());
             }
             match reader.receive(&self.socket) {
                 Ok(Came::Bytes | Came::Nothing) => {}
-                Ok(Came::End { .. }) => return Err("it has ended the connection".into()),
-                Err(error) => return Err(error.to_string()),
+                Ok(Came::End { .. }) => return Err(PeerError::Ended),
+                Err(error) => return Err(PeerError::Unheard(error)),
             }
         }
     }
 
-    fn sort(&self, record: &[u8]) -> Result<(), String> {
-        let record = frame::decode::<Down<'_>>(record);
-        let record = record.map_err(|error| format!("it sent an unreadable record: {error}"))?;
+    fn sort(&self, record: &[u8]) -> Result<(), PeerError> {
+        let record = frame::decode::<Down<'_>>(record)?;
         let mut replies = self.replies.lock();
         match record {
             Down::Answer { request, answer } => {
@@ -236,7 +233,7 @@ impl QueueConnection {
             | Down::Revoke { .. }
             | Down::Stop
             | Down::GiveBack
-            | Down::Forget { .. } => return Err("it sent what only a worker is told".into()),
+            | Down::Forget { .. } => return Err(PeerError::Misplaced("a worker is told")),
         }
         Ok(())
     }
@@ -296,9 +293,9 @@ impl Stoppable for QueueConnection {
     }
 }
 
-fn framed(item: Given<'_>) -> Result<ArrivedItem, String> {
+fn framed(item: Given<'_>) -> Result<ArrivedItem, PeerError> {
     let Body::Inline(bytes) = item.body else {
-        return Err("it sent an item without its bytes".into());
+        return Err(PeerError::NoBytes);
     };
     Ok(ArrivedItem {
         ordinal: item.ordinal,

@@ -139,9 +139,9 @@ impl RedisStore {
         layout: Box<dyn Layout>,
         capacity: Capacity,
     ) -> Result<Self, Kind> {
-        let unusable = Kind::SharedUnusable;
+        let unusable = |trouble: RedisTrouble| Kind::SharedUnusable(trouble.to_string());
         let bound = bound_of(capacity)?;
-        options.check().map_err(unusable)?;
+        options.check().map_err(Kind::SharedUnusable)?;
         options::choose_cryptography();
         let info = options.url.as_str().into_connection_info();
         let info = info.map(|info| {
@@ -153,7 +153,7 @@ impl RedisStore {
         });
         let client = info.and_then(redis::Client::open);
         // The client's message may contain the password.
-        let client = client.map_err(|_| unusable(options.misread()))?;
+        let client = client.map_err(|_| Kind::SharedUnusable(options.misread()))?;
         let consumer = options::new_name();
         let keys = Keys::of(&options.stream, &consumer);
         let store = RedisStore {
@@ -191,13 +191,13 @@ impl RedisStore {
     }
 
     /// Opens the stream to read, and writes nothing: a replica may be asked.
-    fn meet_to_read(mut self) -> Result<Self, String> {
+    fn meet_to_read(mut self) -> Result<Self, RedisTrouble> {
         let met = self.server.try_once(&self.dispatcher, |open| {
             let mut look = redis::cmd("HMGET");
             look.arg(&self.keys.meta).arg(&["born", "lease"]);
             look.query(&mut open.connection)
         });
-        let (born, lease): (String, Option<u64>) = met.map_err(RedisTrouble::words)?;
+        let (born, lease): (String, Option<u64>) = met?;
         let _ = self.server.born.set(born);
         if let Some(lease) = lease {
             self.lease = Duration::from_millis(lease.max(1));
@@ -206,7 +206,7 @@ impl RedisStore {
     }
 
     /// Checks that there is a stream that supervisors share, or may share.
-    fn look_for_stream(&self, may_be_unbegun: bool) -> Result<(), String> {
+    fn look_for_stream(&self, may_be_unbegun: bool) -> Result<(), RedisTrouble> {
         let found = self.server.try_once(&self.dispatcher, |open| {
             let kind = redis::cmd("TYPE")
                 .arg(&self.keys.stream)
@@ -215,23 +215,19 @@ impl RedisStore {
             born.arg(&self.keys.meta).arg("born");
             Ok((kind, born.query(&mut open.connection)?))
         });
-        let (kind, born): (String, Option<String>) = found.map_err(RedisTrouble::words)?;
-        let (name, stream) = (&self.server.name, &self.keys.stream);
+        let (kind, born): (String, Option<String>) = found?;
+        let (name, stream) = self.names();
         match (&*kind, born) {
             ("stream", Some(_)) => Ok(()),
             ("stream", None) if may_be_unbegun => Ok(()),
-            ("stream", None) => Err(format!(
-                "{name}: the stream {stream} is there, and no supervisor has begun with it"
-            )),
-            ("none", _) => Err(format!("{name}: there is no stream {stream}")),
-            _ => Err(format!(
-                "{name}: the key {stream} holds something that is no stream: name another one"
-            )),
+            ("stream", None) => Err(RedisTrouble::NotBegun { name, stream }),
+            ("none", _) => Err(RedisTrouble::NoStream { name, stream }),
+            _ => Err(RedisTrouble::NotAStream { name, stream }),
         }
     }
 
     /// Makes the stream if it does not exist, and checks that it is a queue of this kind.
-    fn meet(mut self, lease: Option<Duration>) -> Result<Self, String> {
+    fn meet(mut self, lease: Option<Duration>) -> Result<Self, RedisTrouble> {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mark = options::new_name();
         let wanted = milliseconds(self.lease);
@@ -240,17 +236,16 @@ impl RedisStore {
             call.arg(&mark).arg(self.layout.item_type()).arg(wanted);
             call.query(&mut open.connection)
         });
-        let (born, item_type, kept, changes): (String, String, u64, Option<u64>) =
-            met.map_err(RedisTrouble::words)?;
+        let (born, item_type, kept, changes): (String, String, u64, Option<u64>) = met?;
         let is_for_all = self.layout.item_type().is_empty();
         if !is_for_all && item_type != self.layout.item_type() {
-            return Err(format!(
-                "{}: stream {} keeps items of type {item_type}, and this queue's are of type {}: name \
-                 another stream",
-                self.server.name,
-                self.keys.stream,
-                self.layout.item_type()
-            ));
+            let (name, stream) = self.names();
+            return Err(RedisTrouble::OtherItems {
+                name,
+                stream,
+                theirs: item_type,
+                ours: self.layout.item_type().to_owned(),
+            });
         }
         let _ = self.server.born.set(born);
         self.server.saw_changes(changes.unwrap_or(0));
@@ -290,19 +285,20 @@ impl RedisStore {
 
     /// Changes the lease, which belongs to the stream: a supervisor that renews seldom would lose
     /// to one that takes over early.
-    fn change_lease(&self, wanted: u64) -> Result<(), String> {
+    fn change_lease(&self, wanted: u64) -> Result<(), RedisTrouble> {
         let changed = self.server.try_once(&self.teller, |open| {
             let mut script = self.script(open, Name::Lease);
             script.arg(&self.consumer).arg(wanted);
             script.query(&mut open.connection)
         });
-        match changed.map_err(RedisTrouble::words)? {
+        let (name, stream) = self.names();
+        match changed? {
             0_u64 => Ok(()),
-            others => Err(format!(
-                "{}: stream {} is used with another lease by {others} supervisors that are at work: \
-                 leave the lease away, or stop them first",
-                self.server.name, self.keys.stream
-            )),
+            others => Err(RedisTrouble::OtherLease {
+                name,
+                stream,
+                others,
+            }),
         }
     }
 
@@ -311,6 +307,11 @@ impl RedisStore {
         let mut call = open.scripts.call(name, &self.keys);
         call.arg(self.server.born.get());
         call
+    }
+
+    /// Returns the server and the stream, as people know them.
+    fn names(&self) -> (String, String) {
+        (self.server.name.clone(), self.keys.stream.clone())
     }
 
     fn lease_ms(&self) -> u64 {
@@ -322,17 +323,13 @@ impl RedisStore {
     }
 }
 
-fn failed(why: String) -> StoreError {
-    StoreError::of(RedisTrouble::Other(why))
-}
-
 impl Backend for RedisStore {
     fn item_bytes_max(&self) -> usize {
         ITEM_BYTES_MAX
     }
 
     fn dead_letters(&self) -> Result<Vec<StoredLetter>, StoreError> {
-        let letters = self.letters().map_err(failed)?;
+        let letters = self.letters().map_err(StoreError::of)?;
         Ok(letters.into_iter().map(|(_, letter)| letter).collect())
     }
 
@@ -340,11 +337,11 @@ impl Backend for RedisStore {
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
     ) -> Result<Vec<StoredLetter>, StoreError> {
-        self.take_letters(is_wanted).map_err(failed)
+        self.take_letters(is_wanted).map_err(StoreError::of)
     }
 
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError> {
-        self.revive_letter(id).map_err(failed)
+        self.revive_letter(id).map_err(StoreError::of)
     }
 
     fn close(&self) -> Result<(), StoreError> {

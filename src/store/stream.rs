@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Backend, StoredLetter};
+use super::{Backend, StoreError, StoredLetter};
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
 use dishrack_core::dispatcher::inflight;
@@ -290,20 +290,20 @@ pub(crate) trait Stream: Backend {
     fn kind(&self) -> &'static str;
 
     /// Joins the stream, after checks that items can be taken. Returns whether there is a pause.
-    fn begin(&self) -> Result<Steering, String>;
+    fn begin(&self) -> Result<Steering, StoreError>;
 
     /// Puts these, oldest first: as many as fit one step and find room. Accepted items get their
     /// numbers there.
-    fn put(&self, puts: &[StreamPut]) -> Result<Admission, String>;
+    fn put(&self, puts: &[StreamPut]) -> Result<Admission, StoreError>;
 
     /// Tells the ends of items that were taken, all or nothing.
-    fn settle(&self, ends: &Ends) -> Result<Answered, String>;
+    fn settle(&self, ends: &Ends) -> Result<Answered, StoreError>;
 
     /// Returns the state of the stream, and the number of other supervisors.
-    fn refresh(&self) -> Result<(StreamState, u64), String>;
+    fn refresh(&self) -> Result<(StreamState, u64), StoreError>;
 
     /// Takes at most this many items; waits for the first of them at most this long.
-    fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String>;
+    fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, StoreError>;
 
     /// Ends a wait in [`take`](Self::take).
     fn interrupt(&self);
@@ -312,17 +312,17 @@ pub(crate) trait Stream: Backend {
     fn hush(&self);
 
     /// Renews the lease on taken items, and takes over at most this many that others left behind.
-    fn maintain(&self, count: usize) -> Result<Maintained, String>;
+    fn maintain(&self, count: usize) -> Result<Maintained, StoreError>;
 
     /// Returns the longest time between two calls of that.
     fn maintain_every(&self) -> Duration;
 
     /// Gives back items that will not be worked on.
-    fn release(&self, ids: &[ItemId]) -> Result<(), String>;
+    fn release(&self, ids: &[ItemId]) -> Result<(), StoreError>;
 
     /// Waits until the stream's doorbell has been rung since this state, or outcomes have come for
     /// a `map` of this process; at most this long.
-    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, String>;
+    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, StoreError>;
 
     /// Returns `true` if the result of each item is to be told, even if no caller waits for it.
     fn wants_results(&self) -> bool;
@@ -334,30 +334,33 @@ pub(crate) trait Stream: Backend {
     fn abandon(&self);
 
     /// Returns the state of the stream, for people.
-    fn status(&self) -> Result<Status, String>;
+    fn status(&self) -> Result<Status, StoreError>;
 
     /// Returns the first unfinished items after this entry, in the order of the stream. Long items are
     /// cut.
-    fn page(&self, after: Option<EntryId>) -> Result<Vec<StreamItem>, String>;
+    fn page(&self, after: Option<EntryId>) -> Result<Vec<StreamItem>, StoreError>;
 
     /// Returns the first dead letters after this one, oldest first.
-    fn letter_page(&self, after: Option<EntryId>) -> Result<Vec<(EntryId, StoredLetter)>, String>;
+    fn letter_page(
+        &self,
+        after: Option<EntryId>,
+    ) -> Result<Vec<(EntryId, StoredLetter)>, StoreError>;
 
     /// Finds an item. `is_awaited`: its end will ring the doorbell.
-    fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), String>;
+    fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), StoreError>;
 
     /// Lets nobody work on an item any more; its end rings the doorbell. `failure` is what its history
     /// says of that.
-    fn cancel(&self, id: ItemId, failure: &Failure) -> Result<(CancelAnswer, Moment), String>;
+    fn cancel(&self, id: ItemId, failure: &Failure) -> Result<(CancelAnswer, Moment), StoreError>;
 
     /// Returns the moment that it is.
-    fn moment(&self) -> Result<Moment, String>;
+    fn moment(&self) -> Result<Moment, StoreError>;
 
     /// Waits until the doorbell has been rung since then, at most this long.
-    fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), String>;
+    fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), StoreError>;
 
     /// Orders something of all supervisors that were heard of in time, or of this one of them.
-    fn order(&self, verb: &str, body: &str, only: Option<&str>) -> Result<Ordered, String>;
+    fn order(&self, verb: &str, body: &str, only: Option<&str>) -> Result<Ordered, StoreError>;
 
     /// Waits for answers to the orders of this client after this one, or until the doorbell has been
     /// rung since then; at most this long. Returns the answers with the last place of one.
@@ -366,20 +369,23 @@ pub(crate) trait Stream: Backend {
         after: EntryId,
         since: &Moment,
         wait: Duration,
-    ) -> Result<(Vec<OrderAnswer>, EntryId), String>;
+    ) -> Result<(Vec<OrderAnswer>, EntryId), StoreError>;
 
     /// Waits for orders to this supervisor after this one, at most this long. Returns them with the
     /// last place of one.
-    fn orders(&self, after: EntryId, wait: Duration)
-    -> Result<(Vec<StreamOrder>, EntryId), String>;
+    fn orders(
+        &self,
+        after: EntryId,
+        wait: Duration,
+    ) -> Result<(Vec<StreamOrder>, EntryId), StoreError>;
 
     /// Answers an order.
-    fn answer(&self, order: &StreamOrder, stage: &OrderStage) -> Result<(), String>;
+    fn answer(&self, order: &StreamOrder, stage: &OrderStage) -> Result<(), StoreError>;
 
     /// Ends a wait in [`orders`](Self::orders).
     fn unlisten(&self);
 
     /// Makes these dead letters unfinished items again. Returns the number, without those that
     /// another client was faster to take.
-    fn revive_all(&self, is_wanted: &dyn Fn(&StoredLetter) -> bool) -> Result<usize, String>;
+    fn revive_all(&self, is_wanted: &dyn Fn(&StoredLetter) -> bool) -> Result<usize, StoreError>;
 }

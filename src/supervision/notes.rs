@@ -7,6 +7,7 @@ use nix::sys::eventfd::EventFd;
 use parking_lot::Mutex;
 
 use crate::broker::Overseer;
+use crate::protocol::peer_error::PeerError;
 use dishrack_core::ledger::{Exit, HolderId};
 use dishrack_core::pool::scaler::Shortfall;
 
@@ -186,8 +187,9 @@ impl Overseer for LifeOverseer {
         });
     }
 
-    fn faulty(&self, why: String) {
+    fn faulty(&self, why: PeerError) {
         let life = self.life;
+        let why = why.to_string();
         self.notes.post(Note::Faulty { life, why });
     }
 }

@@ -15,6 +15,7 @@ use crate::handler::attempt::message_of;
 use crate::link::process::{ProcessLink, UplinkReader};
 use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
 use crate::protocol::orders::ForkReply;
+use crate::protocol::peer_error::PeerError;
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::signals;
@@ -51,7 +52,7 @@ pub(super) fn receive(reception: Reception) -> std::io::Result<()> {
         let read = catch_unwind(AssertUnwindSafe(move || reception.read()));
         let why = match read {
             Ok(Ok(())) => None,
-            Ok(Err(why)) => Some(why),
+            Ok(Err(why)) => Some(why.to_string()),
             Err(panic) => Some(message_of(&*panic)),
         };
         notes.post(Note::LinkClosed { life, why });
@@ -70,7 +71,7 @@ fn start_thread(name: String, run: impl FnOnce() + Send + 'static) -> std::io::R
 }
 
 impl Reception {
-    fn read(self) -> Result<(), String> {
+    fn read(self) -> Result<(), PeerError> {
         let Reception {
             life,
             registration,
@@ -125,7 +126,7 @@ impl Reception {
     }
 }
 
-fn pid_of_ready(written: &mut UplinkReader, item_type: &str) -> Result<u32, String> {
+fn pid_of_ready(written: &mut UplinkReader, item_type: &'static str) -> Result<u32, PeerError> {
     let mut record = Vec::new();
     // Where nothing was written, the record is empty, and that is none.
     if written.next(&mut record) == Ok(true) {
@@ -142,10 +143,13 @@ fn pid_of_ready(written: &mut UplinkReader, item_type: &str) -> Result<u32, Stri
             protocol,
             item_type: theirs,
             ..
-        }) => Err(format!(
-            "works on {theirs} by protocol {protocol}, not on {item_type} by {PROTOCOL}"
-        )),
-        _ => Err("did not say first that it is ready".into()),
+        }) => Err(PeerError::OtherProtocol {
+            works_on: theirs.into(),
+            by: protocol,
+            wanted: item_type,
+            wanted_by: PROTOCOL,
+        }),
+        _ => Err(PeerError::NotReady),
     }
 }
 

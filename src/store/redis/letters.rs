@@ -20,11 +20,11 @@ const OURS: usize = 5;
 
 impl RedisStore {
     /// Returns all dead letters, oldest first, each with its entry.
-    pub(super) fn letters(&self) -> Result<Vec<(EntryId, StoredLetter)>, String> {
+    pub(super) fn letters(&self) -> Result<Vec<(EntryId, StoredLetter)>, RedisTrouble> {
         let mut letters: Vec<(EntryId, StoredLetter)> = Vec::new();
         loop {
             let after = letters.last().map(|(entry, _)| *entry);
-            let page = self.letters_after(after).map_err(RedisTrouble::words)?;
+            let page = self.letters_after(after)?;
             if page.is_empty() {
                 return Ok(letters);
             }
@@ -61,7 +61,7 @@ impl RedisStore {
     pub(super) fn take_letters(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
-    ) -> Result<Vec<StoredLetter>, String> {
+    ) -> Result<Vec<StoredLetter>, RedisTrouble> {
         let mut letters = self.letters()?;
         letters.retain(|(_, letter)| is_wanted(letter));
         let mut taken = Vec::with_capacity(letters.len());
@@ -72,7 +72,7 @@ impl RedisStore {
                 Ok(false) => {}
                 // The letters taken so far are nowhere else any more.
                 Err(_) if !taken.is_empty() => break,
-                Err(trouble) => return Err(trouble.words()),
+                Err(trouble) => return Err(trouble),
             }
         }
         Ok(taken)
@@ -101,12 +101,12 @@ impl RedisStore {
     }
 
     /// Makes the letter of this item an entry again.
-    pub(super) fn revive_letter(&self, id: ItemId) -> Result<Option<StoredLetter>, String> {
-        let found = self.letter_of(id).map_err(RedisTrouble::words)?;
+    pub(super) fn revive_letter(&self, id: ItemId) -> Result<Option<StoredLetter>, RedisTrouble> {
+        let found = self.letter_of(id)?;
         let Some((entry, letter)) = found else {
             return Ok(None);
         };
-        let is_revived = self.revive_entry(entry).map_err(RedisTrouble::words)?;
+        let is_revived = self.revive_entry(entry)?;
         Ok(is_revived.then_some(letter))
     }
 
@@ -115,11 +115,11 @@ impl RedisStore {
     pub(super) fn revive_letters(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, RedisTrouble> {
         let mut revived = 0;
         for (entry, letter) in self.letters()? {
             if is_wanted(&letter) {
-                revived += usize::from(self.revive_entry(entry).map_err(RedisTrouble::words)?);
+                revived += usize::from(self.revive_entry(entry)?);
             }
         }
         Ok(revived)

@@ -11,12 +11,12 @@ use super::scripts::{Name, receive};
 use super::trouble::{RedisTrouble, lacks_memory};
 use super::{RedisStore, read};
 use crate::payload::Payload;
-use crate::store::StoredLetter;
 use crate::store::stream::{
     Admission, Answered, Arrival, CancelAnswer, Ends, FoundOnStream, Listener, Maintained, MapEnd,
     Moment, OrderAnswer, OrderStage, Ordered, Status, Steering, Stream, StreamItem, StreamOrder,
     StreamPut, StreamState,
 };
+use crate::store::{StoreError, StoredLetter};
 use dishrack_core::ledger::{Failure, ItemId};
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, history_in};
@@ -307,24 +307,24 @@ impl Stream for RedisStore {
         super::KIND.server
     }
 
-    fn begin(&self) -> Result<Steering, String> {
-        self.check_needs().map_err(RedisTrouble::words)
+    fn begin(&self) -> Result<Steering, StoreError> {
+        self.check_needs().map_err(StoreError::of)
     }
 
-    fn put(&self, puts: &[StreamPut]) -> Result<Admission, String> {
-        self.add(puts).map_err(RedisTrouble::words)
+    fn put(&self, puts: &[StreamPut]) -> Result<Admission, StoreError> {
+        self.add(puts).map_err(StoreError::of)
     }
 
-    fn settle(&self, ends: &Ends) -> Result<Answered, String> {
-        self.tell(ends).map_err(RedisTrouble::words)
+    fn settle(&self, ends: &Ends) -> Result<Answered, StoreError> {
+        self.tell(ends).map_err(StoreError::of)
     }
 
-    fn refresh(&self) -> Result<(StreamState, u64), String> {
-        self.state().map_err(RedisTrouble::words)
+    fn refresh(&self) -> Result<(StreamState, u64), StoreError> {
+        self.state().map_err(StoreError::of)
     }
 
-    fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, String> {
-        self.taken(count, wait).map_err(RedisTrouble::words)
+    fn take(&self, count: usize, wait: Duration) -> Result<Vec<Arrival>, StoreError> {
+        self.taken(count, wait).map_err(StoreError::of)
     }
 
     fn interrupt(&self) {
@@ -335,20 +335,20 @@ impl Stream for RedisStore {
         self.unblock(&self.listening);
     }
 
-    fn maintain(&self, count: usize) -> Result<Maintained, String> {
-        self.maintained(count).map_err(RedisTrouble::words)
+    fn maintain(&self, count: usize) -> Result<Maintained, StoreError> {
+        self.maintained(count).map_err(StoreError::of)
     }
 
     fn maintain_every(&self) -> Duration {
         self.lease / 3
     }
 
-    fn release(&self, ids: &[ItemId]) -> Result<(), String> {
-        self.given_back(ids).map_err(RedisTrouble::words)
+    fn release(&self, ids: &[ItemId]) -> Result<(), StoreError> {
+        self.given_back(ids).map_err(StoreError::of)
     }
 
-    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, String> {
-        self.heard(since, wait).map_err(RedisTrouble::words)
+    fn listen(&self, since: &StreamState, wait: Duration) -> Result<Vec<MapEnd>, StoreError> {
+        self.heard(since, wait).map_err(StoreError::of)
     }
 
     fn wants_results(&self) -> bool {
@@ -363,43 +363,46 @@ impl Stream for RedisStore {
         self.server.abandon();
     }
 
-    fn status(&self) -> Result<Status, String> {
-        self.asked_status().map_err(RedisTrouble::words)
+    fn status(&self) -> Result<Status, StoreError> {
+        self.asked_status().map_err(StoreError::of)
     }
 
-    fn page(&self, after: Option<EntryId>) -> Result<Vec<StreamItem>, String> {
-        self.unfinished_page(after).map_err(RedisTrouble::words)
+    fn page(&self, after: Option<EntryId>) -> Result<Vec<StreamItem>, StoreError> {
+        self.unfinished_page(after).map_err(StoreError::of)
     }
 
-    fn letter_page(&self, after: Option<EntryId>) -> Result<Vec<(EntryId, StoredLetter)>, String> {
-        self.letters_after(after).map_err(RedisTrouble::words)
+    fn letter_page(
+        &self,
+        after: Option<EntryId>,
+    ) -> Result<Vec<(EntryId, StoredLetter)>, StoreError> {
+        self.letters_after(after).map_err(StoreError::of)
     }
 
-    fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), String> {
-        self.found(id, is_awaited).map_err(RedisTrouble::words)
+    fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), StoreError> {
+        self.found(id, is_awaited).map_err(StoreError::of)
     }
 
-    fn cancel(&self, id: ItemId, failure: &Failure) -> Result<(CancelAnswer, Moment), String> {
-        self.cancel_item(id, failure).map_err(RedisTrouble::words)
+    fn cancel(&self, id: ItemId, failure: &Failure) -> Result<(CancelAnswer, Moment), StoreError> {
+        self.cancel_item(id, failure).map_err(StoreError::of)
     }
 
-    fn moment(&self) -> Result<Moment, String> {
+    fn moment(&self) -> Result<Moment, StoreError> {
         let (stream_state, _) = self.refresh()?;
         Ok(Moment(stream_state.ring))
     }
 
-    fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), String> {
+    fn await_ring(&self, since: &Moment, wait: Duration) -> Result<(), StoreError> {
         let since = StreamState {
             ring: since.0.clone(),
             ..StreamState::default()
         };
-        let heard = self.heard(&since, wait).map_err(RedisTrouble::words);
+        let heard = self.heard(&since, wait).map_err(StoreError::of);
         heard.map(drop)
     }
 
-    fn order(&self, verb: &str, body: &str, only: Option<&str>) -> Result<Ordered, String> {
+    fn order(&self, verb: &str, body: &str, only: Option<&str>) -> Result<Ordered, StoreError> {
         let ordered = self.give_order(verb, body, only);
-        ordered.map_err(RedisTrouble::words)
+        ordered.map_err(StoreError::of)
     }
 
     fn answers(
@@ -407,28 +410,28 @@ impl Stream for RedisStore {
         after: EntryId,
         since: &Moment,
         wait: Duration,
-    ) -> Result<(Vec<OrderAnswer>, EntryId), String> {
+    ) -> Result<(Vec<OrderAnswer>, EntryId), StoreError> {
         let answers = self.answers_after(after, since, wait);
-        answers.map_err(RedisTrouble::words)
+        answers.map_err(StoreError::of)
     }
 
     fn orders(
         &self,
         after: EntryId,
         wait: Duration,
-    ) -> Result<(Vec<StreamOrder>, EntryId), String> {
-        self.orders_after(after, wait).map_err(RedisTrouble::words)
+    ) -> Result<(Vec<StreamOrder>, EntryId), StoreError> {
+        self.orders_after(after, wait).map_err(StoreError::of)
     }
 
-    fn answer(&self, order: &StreamOrder, stage: &OrderStage) -> Result<(), String> {
-        self.answer_order(order, stage).map_err(RedisTrouble::words)
+    fn answer(&self, order: &StreamOrder, stage: &OrderStage) -> Result<(), StoreError> {
+        self.answer_order(order, stage).map_err(StoreError::of)
     }
 
     fn unlisten(&self) {
         self.unblock(&self.obeying);
     }
 
-    fn revive_all(&self, is_wanted: &dyn Fn(&StoredLetter) -> bool) -> Result<usize, String> {
-        self.revive_letters(is_wanted)
+    fn revive_all(&self, is_wanted: &dyn Fn(&StoredLetter) -> bool) -> Result<usize, StoreError> {
+        self.revive_letters(is_wanted).map_err(StoreError::of)
     }
 }

@@ -10,16 +10,34 @@ pub(super) enum RedisTrouble {
     /// There is no room for more.
     #[error("{0}")]
     NoMemory(String),
+    #[error("{name}: there is no stream {stream}")]
+    NoStream { name: String, stream: String },
+    #[error("{name}: the key {stream} holds something that is no stream: name another one")]
+    NotAStream { name: String, stream: String },
+    #[error("{name}: the stream {stream} is there, and no supervisor has begun with it")]
+    NotBegun { name: String, stream: String },
+    #[error(
+        "{name}: stream {stream} keeps items of type {theirs}, and this queue's are of type {ours}: \
+         name another stream"
+    )]
+    OtherItems {
+        name: String,
+        stream: String,
+        theirs: String,
+        ours: String,
+    },
+    #[error(
+        "{name}: stream {stream} is used with another lease by {others} supervisors that are at work: \
+         leave the lease away, or stop them first"
+    )]
+    OtherLease {
+        name: String,
+        stream: String,
+        others: u64,
+    },
     /// Anything else, for people.
     #[error("{0}")]
     Other(String),
-}
-
-impl RedisTrouble {
-    pub(super) fn words(self) -> String {
-        let (RedisTrouble::NoMemory(why) | RedisTrouble::Other(why)) = self;
-        why
-    }
 }
 
 /// Returns the meaning of an error, and what to do about it. `name` is the server's.
