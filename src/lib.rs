@@ -94,12 +94,12 @@ pub use queue::{
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, StartMethod, Submitter,
-    Supervisor, WorkerDeath, WorkerInfo, WorkerState,
+    Builder, DeathCause, EndedWorker, ForkServer, ItemEnded, Map, PoolStatus, RunState,
+    StartMethod, Submitter, Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
 #[cfg(feature = "web")]
 pub use web::{WEB_ADDRESS, Web, WebOptions};
-pub use worker::{Roles, context, describe, serve};
+pub use worker::{Roles, context, describe, serve, take_context_file};
 #[cfg(feature = "journal")]
 pub use {
     queue::backed::salvage,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from multiprocessing import context as _context
 from multiprocessing import process as _process
 from multiprocessing import util
 from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple
@@ -118,22 +117,26 @@ class Supervisor:
     def _start(
         ctx: Any, workers: int, name: str, call: Tuple[Any, ...], **options: Any
     ) -> _native.WorkerGroup:
-        from .process import _Popen, program_of_workers
+        from .process import Departure, program_of_workers
 
         util._flush_std_streams()
         _native.prepare()
         target, args, kwargs = call
         process = ctx.Process(target=target, args=args, kwargs=kwargs, name=name)
-        _context.set_spawning_popen(_Popen.__new__(_Popen))
-        try:
+        with Departure() as departure:
             data, queues = dumps(process)
             data = enclose(name, data)
-        finally:
-            _context.set_spawning_popen(None)
         own = next((queue for queue in queues if queue.is_local()), None)
         method = ctx.get_start_method()
         return _native.WorkerGroup(
-            workers, name, program_of_workers(), method, own, data, queues, **options
+            workers,
+            name,
+            (program_of_workers(method), method),
+            own,
+            data,
+            queues,
+            departure.files,
+            **options,
         )
 
     def __enter__(self) -> Supervisor:

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dishrack::{Backoff, Durability, Error, JoinableQueue, Options, RedisOptions, StartMethod};
+use dishrack::{Backoff, Durability, Error, JoinableQueue, Options, RedisOptions};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -32,14 +32,6 @@ pub(crate) fn options_of(
         options = options.backoff(Backoff::exponential(base, cap));
     }
     Ok(options)
-}
-
-/// Returns the way in which processes are started that has this name in Python.
-pub(crate) fn method_of(name: &str) -> StartMethod {
-    match name {
-        "forkserver" => StartMethod::Fork,
-        _ => StartMethod::Spawn,
-    }
 }
 
 /// The place where the items of a queue are.

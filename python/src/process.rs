@@ -4,6 +4,7 @@
 //! connections. What it runs is in its context, which `_worker.py` takes apart.
 
 use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
@@ -13,7 +14,7 @@ use pyo3::types::PyBytes;
 
 use crate::errors::exception;
 use crate::item::PyItem;
-use crate::options::method_of;
+use crate::launch::{Launch, copied, launched};
 use crate::queue::Queue;
 use crate::waiting::wait_until;
 
@@ -46,26 +47,23 @@ impl Drop for WorkerProcess {
 
 #[pymethods]
 impl WorkerProcess {
-    /// Starts one by this method, under a name that `ps` shows, with this program and its arguments. It
-    /// works for `queue`, and is given a pickle and the queues that it names.
+    /// Starts one in this way, under a name that `ps` shows. It
+    /// works for `queue`, and is given a pickle, the queues that it names, and copies of these open files.
     #[new]
     fn new(
         py: Python<'_>,
         name: String,
-        program: (String, Vec<String>),
-        method: &str,
+        launch: Launch,
         queue: Option<PyRef<'_, Queue>>,
         pickle: &[u8],
         queues: Vec<PyRef<'_, Queue>>,
+        files: Vec<RawFd>,
     ) -> PyResult<Self> {
         let context = PyItem::packed(pickle, &queues);
-        let (path, arguments) = program;
         let mut builder = Supervisor::builder()
             .processes(1)
             .exact_name(name)
-            .start_method(method_of(method))
-            .restart(Restart::Temporary)
-            .program(path, arguments);
+            .restart(Restart::Temporary);
         let queue = match &queue {
             Some(queue) => {
                 builder = queue.served_by(builder);
@@ -73,12 +71,13 @@ impl WorkerProcess {
             }
             None => JoinableQueue::unbounded(),
         };
-        let started = py.detach(|| {
-            let pool = builder.context(&context)?.worker(&queue, run_process)?;
-            let is_started = pool.wait_started_timeout(START_TIME);
-            Ok((pool, is_started))
-        });
-        let (pool, is_started) = started.map_err(|error| exception(py, &error))?;
+        let builder = launched(builder, launch).context_files(copied(&files)?);
+        let pool = py.detach(|| builder.context(&context)?.worker(&queue, run_process));
+        let pool = pool.map_err(|error| exception(py, &error))?;
+        let is_started = wait_until(py, Some(START_TIME.as_secs_f64()), |time| {
+            pool.wait_started_timeout(time)
+        })?;
+        pool.close_context_files();
         let status = pool.status();
         let pid = match (status.workers.first(), status.ended.first()) {
             (Some(worker), _) => worker.pid,

@@ -2,6 +2,7 @@
 //! `dishrack.Supervisor` stands on. What they run is in their context, as for a single process.
 
 use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use dishrack::{JoinableQueue, Restart, Supervisor};
@@ -10,7 +11,8 @@ use pyo3::prelude::*;
 
 use crate::errors::exception;
 use crate::item::PyItem;
-use crate::options::{method_of, time_of};
+use crate::launch::{Launch, copied, launched};
+use crate::options::time_of;
 use crate::process::run_process;
 use crate::queue::Queue;
 use crate::waiting::wait_until;
@@ -66,7 +68,7 @@ impl WorkerGroup {
     /// many. `grace`: the seconds that a stopped one has for what it has begun.
     #[new]
     #[pyo3(signature = (
-        workers, name, program, method, queue, pickle, queues, *, restart, intensity, grace
+        workers, name, launch, queue, pickle, queues, files, *, restart, intensity, grace
     ))]
     #[allow(
         clippy::too_many_arguments,
@@ -76,11 +78,11 @@ impl WorkerGroup {
         py: Python<'_>,
         workers: usize,
         name: String,
-        program: (String, Vec<String>),
-        method: &str,
+        launch: Launch,
         queue: Option<PyRef<'_, Queue>>,
         pickle: &[u8],
         queues: Vec<PyRef<'_, Queue>>,
+        files: Vec<RawFd>,
         restart: &str,
         intensity: (u32, f64),
         grace: f64,
@@ -89,11 +91,9 @@ impl WorkerGroup {
         let mut builder = Supervisor::builder()
             .processes(workers)
             .name(name)
-            .start_method(method_of(method))
             .restart(restart_of(restart)?)
             .intensity(intensity.0, time_of("intensity", intensity.1)?)
-            .shutdown(time_of("grace", grace)?)
-            .program(program.0, program.1);
+            .shutdown(time_of("grace", grace)?);
         let queue = match &queue {
             Some(queue) => {
                 builder = queue.served_by(builder);
@@ -101,6 +101,8 @@ impl WorkerGroup {
             }
             None => JoinableQueue::unbounded(),
         };
+        // Workers that are started again are given the same files.
+        let builder = launched(builder, launch).context_files(copied(&files)?);
         let pool = py.detach(|| builder.context(&context)?.worker(&queue, run_process));
         Ok(WorkerGroup {
             pool: ManuallyDrop::new(pool.map_err(|error| exception(py, &error))?),
