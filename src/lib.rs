@@ -91,10 +91,10 @@ pub use queue::{
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, StartMethod, Submitter,
-    Supervisor, WorkerDeath, WorkerInfo, WorkerState,
+    Builder, DeathCause, EndedWorker, ForkServer, ItemEnded, Map, PoolStatus, RunState,
+    StartMethod, Submitter, Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
-pub use worker::{Roles, context, describe, serve};
+pub use worker::{Roles, context, describe, serve, take_context_file};
 #[cfg(feature = "journal")]
 pub use {
     queue::backed::salvage,

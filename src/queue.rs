@@ -55,7 +55,7 @@ use self::destination::{Destination, going};
 use self::far::{kind_of, wait_of};
 use self::side::{Side, destination_of};
 use self::waiting_task::WaitingTask;
-use crate::broker::{Broker, Deadline, Envelope, current};
+use crate::broker::{Broker, Deadline, Envelope, consumers, current};
 use crate::error::{Error, Kind};
 use crate::handler::attempt::decode;
 use crate::handler::held;
@@ -298,6 +298,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             let got = match &self.side {
                 Side::Local(broker) => {
                     let job = broker.get(deadline).map_err(Error)?;
+                    consumers::note(broker);
                     Delivery::of_job(self.side.clone(), &job)
                 }
                 Side::Remote(far) => {

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::Builder;
+pub use fork::ForkServer;
 pub use map::Map;
 pub use spawn::StartMethod;
 pub use status::{
@@ -193,6 +194,14 @@ impl<T, R> Supervisor<T, R> {
     /// [`owns_process`](Builder::owns_process).
     pub fn reap_orphans(&self) {
         self.pool.reap_orphans();
+    }
+
+    /// Closes the [files](Builder::context_files) that are kept here for workers. Those that are started
+    /// from now on get none; so this is for workers that are not started again, when
+    /// [all have been](Self::wait_started_timeout). Then whoever reads from the other end of a pipe
+    /// sees its end.
+    pub fn close_context_files(&self) {
+        self.pool.close_context_files();
     }
 
     /// Makes it so many workers, and returns when it is so: new ones are ready, and those that are

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ._native import __version__
 from .context import default as _default
-from .context import get_all_start_methods, get_context, get_start_method
+from .context import get_all_start_methods, get_context, get_start_method, set_start_method
 from .errors import (
     CallFailed,
     CallTimedOut,
@@ -60,7 +60,7 @@ get_logger = _default.get_logger
 log_to_stderr = _default.log_to_stderr
 parent_process = _default.parent_process
 set_executable = _default.set_executable
-set_start_method = _default.set_start_method
+set_forkserver_preload = _default.set_forkserver_preload
 
 __all__ = [
     "Array",
@@ -118,5 +118,6 @@ __all__ = [
     "log_to_stderr",
     "parent_process",
     "set_executable",
+    "set_forkserver_preload",
     "set_start_method",
 ]

@@ -6,6 +6,7 @@ __version__: str
 
 def prepare() -> None: ...
 def serve(preload: Callable[[], None]) -> None: ...
+def take_file(place: int) -> Optional[int]: ...
 @final
 class Queue:
     def __new__(
@@ -45,11 +46,11 @@ class WorkerProcess:
     def __new__(
         cls,
         name: str,
-        program: Tuple[str, List[str]],
-        method: str,
+        launch: Tuple[Tuple[str, List[str]], str],
         queue: Optional[Queue],
         pickle: bytes,
         queues: Sequence[Queue],
+        files: Sequence[int],
     ) -> WorkerProcess: ...
     def wait(self, timeout: Optional[float]) -> Optional[int]: ...
 @final
@@ -72,10 +73,10 @@ class CallPool:
         cls,
         workers: int,
         name: str,
-        program: Tuple[str, List[str]],
-        method: str,
+        launch: Tuple[Tuple[str, List[str]], str],
         pickle: bytes,
         queues: Sequence[Queue],
+        files: Sequence[int],
         *,
         max_attempts: Optional[int] = None,
         backoff: Optional[Tuple[float, float]] = None,

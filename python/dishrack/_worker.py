@@ -12,28 +12,43 @@ import pickle
 import sys
 from multiprocessing import process as _process
 from multiprocessing import resource_tracker, spawn, util
-from typing import Any, Dict, Sequence
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 from . import _native
 from .reduction import dumps, has_importable_main, loads, tell_of_main
 
-__all__ = ["main", "run_process"]
+__all__ = ["main", "main_of_server", "run_process"]
 
 
-def main(preloaded: Sequence[str] = ()) -> None:
-    """Serves. In a process that was started to be a worker, this never returns.
+def main() -> None:
+    """Serves. In a process that was started to be a worker, this never returns."""
+    _serve(lambda: None)
 
-    A fork server imports the preloaded modules first; its children have them. One that is not there is
-    passed over, as by the fork server of ``multiprocessing``.
+
+def main_of_server(preloaded: Sequence[str], main_module: Mapping[str, str]) -> None:
+    """Serves as a fork server, which imports these modules first; its children have them.
+
+    One that is not there is passed over, as by the fork server of ``multiprocessing``.
     """
 
     def preload() -> None:
+        current = _process.current_process()
+        current._inheriting = True
+        try:
+            # What is not named is left alone.
+            spawn.prepare(dict(main_module))
+        finally:
+            del current._inheriting
         for name in preloaded:
             try:
                 importlib.import_module(name)
             except ImportError:
                 pass
 
+    _serve(preload)
+
+
+def _serve(preload: Callable[[], None]) -> None:
     _native.serve(preload)
     sys.exit("dishrack: this is a worker's program: it is started by a supervisor, not by hand")
 
@@ -55,19 +70,26 @@ def share_resource_tracker(descriptor: int) -> None:
 
 def enclose(name: str, data: bytes, imports_main: bool = True) -> bytes:
     """What a worker of this name is given before the object whose pickle this is; `load` takes it apart."""
+    from . import context
+
     preparation = spawn.get_preparation_data(name)
     imports_main = imports_main and has_importable_main()
     if not imports_main:
         preparation.pop("init_main_from_name", None)
         preparation.pop("init_main_from_path", None)
-    return dumps((resource_tracker.getfd(), imports_main, dumps(preparation)[0], data))[0]
+    method = context.get_start_method(allow_none=True)
+    prepared = dumps(preparation)[0]
+    return dumps((resource_tracker.getfd(), imports_main, prepared, method, data))[0]
 
 
 def load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
     """Prepares this process as its parent has `enclose`d it. Returns the object."""
-    tracker, imports_main, preparation, data = pickle.loads(pickled)
+    from . import context
+
+    tracker, imports_main, preparation, method, data = pickle.loads(pickled)
     share_resource_tracker(tracker)
     tell_of_main(imports_main)
+    context.set_start_method(method, force=True)
     current = _process.current_process()
     current._inheriting = True
     try:

@@ -16,6 +16,7 @@ from typing import Any, AsyncIterator, Callable, Deque, Dict, Iterable, Iterator
 from . import _calls, _native, errors
 from .context import get_context
 from .pool import start
+from .process import is_ending_by_interrupt, is_interrupt
 
 __all__ = ["Future", "ProcessPoolExecutor"]
 
@@ -27,11 +28,13 @@ _is_exiting = False
 
 
 def _at_exit() -> None:
-    """Waits for what was submitted, as the standard executor does."""
+    """Waits for what was submitted, as the standard executor does; after Ctrl-C nobody wants it."""
     global _is_exiting
     _is_exiting = True
     for thread, calls in list(_dispatchers.items()):
         calls.close()
+        if is_ending_by_interrupt():
+            calls.kill()
         thread.join()
 
 
@@ -331,6 +334,13 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             self._finalizer.detach()
             with self._lock:
                 self._calls = self._dispatcher = None
+
+    def __exit__(self, kind: Any, error: Optional[BaseException], _: Any) -> None:
+        if is_interrupt(error):
+            # A terminal would have interrupted the workers, too.
+            self._force_shutdown()
+        else:
+            self.shutdown(wait=True)
 
     def _force_shutdown(self) -> None:
         with self._lock:

@@ -404,20 +404,21 @@ def start(
     **options: Any,
 ) -> _native.CallPool:
     """Starts workers that make calls."""
-    from multiprocessing import context as _context
-
-    from .process import _Popen, program_of_workers
+    from .process import Departure, program_of_workers
 
     _native.prepare()
     util._flush_std_streams()
-    _context.set_spawning_popen(_Popen.__new__(_Popen))
-    try:
+    with Departure() as departure:
         data, queues = _calls.context_of(ctx, name, kind, initializer, initargs)
-    finally:
-        _context.set_spawning_popen(None)
     method = ctx.get_start_method()
     return _native.CallPool(
-        workers, name, program_of_workers(), method, data, queues, **options
+        workers,
+        name,
+        (program_of_workers(method), method),
+        data,
+        queues,
+        departure.files,
+        **options,
     )
 
 

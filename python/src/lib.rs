@@ -9,6 +9,7 @@ mod buffers;
 mod call;
 mod errors;
 mod item;
+mod launch;
 mod options;
 mod pickling;
 mod pool;
@@ -32,5 +33,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<results::Results>()?;
     module.add_function(wrap_pyfunction!(serve::prepare, module)?)?;
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
+    module.add_function(wrap_pyfunction!(launch::take_file, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

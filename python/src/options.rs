@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dishrack::{Backoff, Options, StartMethod};
+use dishrack::{Backoff, Options};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -29,12 +29,4 @@ pub(crate) fn options_of(
         options = options.backoff(Backoff::exponential(base, cap));
     }
     Ok(options)
-}
-
-/// Returns the way in which processes are started that has this name in Python.
-pub(crate) fn method_of(name: &str) -> StartMethod {
-    match name {
-        "forkserver" => StartMethod::Fork,
-        _ => StartMethod::Spawn,
-    }
 }

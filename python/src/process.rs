@@ -4,6 +4,7 @@
 //! connections. What it runs is in its context, which `_worker.py` takes apart.
 
 use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
@@ -13,7 +14,7 @@ use pyo3::types::PyBytes;
 
 use crate::errors::exception;
 use crate::item::PyItem;
-use crate::options::method_of;
+use crate::launch::{Launch, copied, launched};
 use crate::queue::Queue;
 use crate::waiting::wait_until;
 
@@ -46,38 +47,38 @@ impl Drop for WorkerProcess {
 
 #[pymethods]
 impl WorkerProcess {
-    /// Starts one by this method, under a name that `ps` shows, with this program and its arguments. It
-    /// works for `queue`, and is given a pickle and the queues that it names.
+    /// Starts one in this way, under a name that `ps` shows. It
+    /// works for `queue`, and is given a pickle, the queues that it names, and copies of these open files.
     #[new]
     fn new(
         py: Python<'_>,
         name: String,
-        program: (String, Vec<String>),
-        method: &str,
+        launch: Launch,
         queue: Option<PyRef<'_, Queue>>,
         pickle: &[u8],
         queues: Vec<PyRef<'_, Queue>>,
+        files: Vec<RawFd>,
     ) -> PyResult<Self> {
         let context = PyItem::packed(pickle, &queues);
         let queue = match &queue {
             Some(queue) => queue.handle().clone(),
             None => JoinableQueue::unbounded(),
         };
-        let (path, arguments) = program;
-        let method = method_of(method);
-        let started = py.detach(|| {
-            let pool = Supervisor::builder()
+        let builder = launched(Supervisor::builder(), launch);
+        let builder = builder.context_files(copied(&files)?);
+        let pool = py.detach(|| {
+            let builder = builder
                 .processes(1)
                 .exact_name(name)
-                .start_method(method)
                 .restart(Restart::Temporary)
-                .program(path, arguments)
-                .context(&context)?
-                .worker(&queue, run_process)?;
-            let is_started = pool.wait_started_timeout(START_TIME);
-            Ok((pool, is_started))
+                .context(&context)?;
+            builder.worker(&queue, run_process)
         });
-        let (pool, is_started) = started.map_err(|error| exception(py, &error))?;
+        let pool = pool.map_err(|error| exception(py, &error))?;
+        let is_started = wait_until(py, Some(START_TIME.as_secs_f64()), |time| {
+            pool.wait_started_timeout(time)
+        })?;
+        pool.close_context_files();
         let status = pool.status();
         let pid = match (status.workers.first(), status.ended.first()) {
             (Some(worker), _) => worker.pid,

@@ -12,6 +12,7 @@ import sys
 import time
 from multiprocessing import resource_sharer, resource_tracker
 
+import dishrack
 import pytest
 
 # A shell ignores it for what it runs in the background, and so would every program that is started here.
@@ -72,7 +73,13 @@ def program():
 
 @pytest.fixture(autouse=True, scope="session")
 def what_stays_is_there():
-    """What the standard library keeps once it was used: its tracker, its thread, its shared memory."""
+    """What stays once it was used: the fork server, and the standard library's tracker, thread and memory."""
+    process = dishrack.get_context("forkserver").Process()
+    process.start()
+    process.join()
+    process.close()
+    # The files are closed with it.
+    del process
     resource_tracker.ensure_running()
     reader, writer = os.pipe()
     resource_sharer.DupFd(reader)
@@ -115,14 +122,32 @@ def open_files() -> tuple[int, int]:
     return files, segments
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended: one that has may wait for whoever takes its end."""
+    try:
+        stat = pathlib.Path("/proc", str(pid), "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(") ")[2][0] not in "ZX"
+
+
+def is_fork_server(pid: int) -> bool:
+    """Whether it is one, and not a worker that was forked just now and has its words still."""
+    try:
+        words = pathlib.Path("/proc", str(pid), "cmdline").read_bytes()
+        return b"fork-server of" in words and os.getpgid(pid) == pid
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def workers_of(pid: int) -> set[int]:
-    """Its children, but for the resource tracker of the standard library."""
+    """Its children, but for the fork server, and the resource tracker of the standard library."""
 
     def is_worker(child: int) -> bool:
         try:
             words = pathlib.Path("/proc", str(child), "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             return False
-        return b"resource_tracker" not in words
+        return b"resource_tracker" not in words and not is_fork_server(child)
 
     return {child for child in children_of(pid) if is_worker(child)}

@@ -165,7 +165,9 @@ impl Core {
             Up::Worn => self.worn(holder),
             Up::Keeps { ordinal } => self.keep(Token::of(holder, ordinal), holder),
             Up::Forget { segment } => uplink.forget(segment),
-            Up::Connect { number } => self.connect(holder, uplink, number)?,
+            Up::Connect { number, home, from } => {
+                self.connect(holder, uplink.take_socket(number)?, home, from);
+            }
             Up::Stopping => return Err(PeerError::Misplaced("a client says")),
             Up::Released { ordinal } => {
                 if let Some(attachment) = self.attachments.get_mut(holder) {

@@ -108,7 +108,8 @@ impl Reception {
         let Some(holder) =
             registration.take(|| broker.attach(attachment, Some(credit.seen()), quota))
         else {
-            // Concluded already, because its channel lingered.
+            // Concluded already, because its channel lingered, or taken for never born.
+            notes.post(Note::Ready { life, pid });
             return Ok(());
         };
         notes.post(Note::Ready { life, pid });
@@ -147,12 +148,14 @@ fn await_ready(
                 Ok(false) | Err(_) => return Err(PeerError::NotReady),
             }
             let pid = match frame::decode::<Up<'_>>(&record) {
-                Ok(Up::Connect { number }) => {
+                Ok(Up::Connect { number, home, from }) => {
                     has_connected = true;
                     let socket = written.take_socket(number)?;
-                    // It made the connection, so that the kernel knows its pid.
-                    let pid = peer_pid(&socket);
-                    connect_worker(socket, Arc::clone(worker), pid);
+                    // Who made a connection is known to the kernel.
+                    let own = || (Arc::clone(worker), peer_pid(&socket));
+                    let from = from.map(|(worker, pid)| (Arc::from(worker), pid));
+                    let from = from.unwrap_or_else(own);
+                    connect_worker(socket, home, from);
                     None
                 }
                 said => Some(pid_of_ready(said, item_type)?),
@@ -191,19 +194,18 @@ fn pid_of_ready(
     }
 }
 
-/// Starts the thread that reads the fork server's answers.
+/// Starts the thread that reads what a fork server says; `None` is the end.
 pub(super) fn receive_fork_server(
-    server: u64,
     answers: IpcReceiver<ForkReply>,
-    notes: NoteSender,
+    hear: impl Fn(Option<ForkReply>) + Send + 'static,
 ) -> std::io::Result<()> {
     start_thread("read fork-server".into(), move || {
         // Whatever fails here ends the fork server, which is noticed by its process.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            while let Ok(ForkReply(reply)) = answers.recv() {
-                notes.post(Note::Forked { server, reply });
+            while let Ok(reply) = answers.recv() {
+                hear(Some(reply));
             }
         }));
-        notes.post(Note::ForkServerClosed { server });
+        hear(None);
     })
 }

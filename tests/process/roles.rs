@@ -356,6 +356,7 @@ pub(crate) fn serve() {
             crate::submit::count,
             crate::submit::end,
         );
+        roles.handler(crate::submit::write_to_file);
         roles.handler(memory::mirror_and_cut);
         roles.handler(halve);
         roles.worker(chapters_loop);
