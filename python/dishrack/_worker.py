@@ -12,10 +12,10 @@ import pickle
 import sys
 from multiprocessing import process as _process
 from multiprocessing import resource_tracker, spawn, util
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 from . import _native
-from .reduction import dumps, loads
+from .reduction import dumps, has_importable_main, loads, tell_of_main
 
 __all__ = ["main", "main_of_server", "run_process"]
 
@@ -68,21 +68,27 @@ def share_resource_tracker(descriptor: int) -> None:
     resource_tracker._resource_tracker._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
 
-def enclose(name: str, data: bytes) -> bytes:
+def enclose(name: str, data: bytes, imports_main: bool = True) -> bytes:
     """What a worker of this name is given before the object whose pickle this is; `load` takes it apart."""
     from . import context
 
-    preparation = dumps(spawn.get_preparation_data(name))[0]
+    preparation = spawn.get_preparation_data(name)
+    imports_main = imports_main and has_importable_main()
+    if not imports_main:
+        preparation.pop("init_main_from_name", None)
+        preparation.pop("init_main_from_path", None)
     method = context.get_start_method(allow_none=True)
-    return dumps((resource_tracker.getfd(), preparation, method, data))[0]
+    told = resource_tracker.getfd(), imports_main, dumps(preparation)[0], method, data
+    return dumps(told)[0]
 
 
 def load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
     """Prepares this process as its parent has `enclose`d it. Returns the object."""
     from . import context
 
-    tracker, preparation, method, data = pickle.loads(pickled)
+    tracker, imports_main, preparation, method, data = pickle.loads(pickled)
     share_resource_tracker(tracker)
+    tell_of_main(imports_main)
     context.set_start_method(method, force=True)
     current = _process.current_process()
     current._inheriting = True
@@ -91,6 +97,15 @@ def load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:
         return loads(data, queues)
     finally:
         del current._inheriting
+
+
+def begin_apart(environment: Dict[str, str], pickled: bytes) -> None:
+    """The initializer of workers that have another environment than their parent, which must be there
+    before anything is imported that reads it: what the pickled initializer needs, for example."""
+    os.environ.update(environment)
+    initializer, initargs = pickle.loads(pickled)
+    if initializer is not None:
+        initializer(*initargs)
 
 
 def run_process(pickled: bytes, queues: Sequence[_native.Queue]) -> None:

@@ -6,6 +6,7 @@ with the processes that are started here.
 
 from __future__ import annotations
 
+import copy
 from multiprocessing import context as _context
 from typing import Any, Dict, List, Optional
 
@@ -32,6 +33,14 @@ class Context(_context.BaseContext):
 
     _name: str
     Process = process.Process
+    #: Whether the workers of pools import the main module of this program.
+    imports_main = True
+
+    def without_main(self) -> Context:
+        """The same context for pools whose workers need nothing of the main module."""
+        other = copy.copy(self)
+        other.imports_main = False
+        return other
 
     def Queue(self, maxsize: int = 0) -> queues.Queue:  # noqa: N802
         """A `dishrack.Queue`."""

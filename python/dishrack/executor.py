@@ -6,11 +6,12 @@ often. The executor goes on.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import threading
 import weakref
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, AsyncIterator, Callable, Deque, Dict, Iterable, Iterator, Optional, Tuple
 
 from . import _calls, _native, errors
 from .context import get_context
@@ -250,6 +251,51 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         else:
             results.feed_as_read(source, buffersize)
         return results
+
+    async def async_map(
+        self, fn: Callable[..., Any], *iterables: Iterable[Any], buffersize: Optional[int] = None
+    ) -> AsyncIterator[Any]:
+        """`map` for ``async for``: in order, while the event loop goes on.
+
+        The iterables are read only ``buffersize`` calls ahead of the results that were taken: four for
+        each worker, if it is not said. Calls that no worker has begun are cancelled when a call fails, or
+        when nobody reads on.
+
+        >>> import asyncio
+        >>> from dishrack import ProcessPoolExecutor
+        >>> async def main():
+        ...     async with ProcessPoolExecutor(2) as executor:
+        ...         return [value async for value in executor.async_map(abs, [-1, 2, -3])]
+        >>> asyncio.run(main())
+        [1, 2, 3]
+        """
+        import asyncio
+
+        if buffersize is None:
+            buffersize = 4 * self._max_workers
+        if buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        begun: Deque[asyncio.Future[Any]] = collections.deque()
+        try:
+            for arguments in zip(*iterables):
+                begun.append(asyncio.wrap_future(self.submit(fn, *arguments)))
+                if len(begun) == buffersize:
+                    yield await begun.popleft()
+            while begun:
+                yield await begun.popleft()
+        finally:
+            for future in begun:
+                if not future.cancel() and not future.cancelled():
+                    # It has ended, and nobody asks for its exception any more.
+                    future.exception()
+
+    async def __aenter__(self) -> ProcessPoolExecutor:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio
+
+        await asyncio.get_running_loop().run_in_executor(None, self.shutdown)
 
     def workers(self) -> Tuple[Tuple[str, int], ...]:
         """The workers that are ready, by their names and pids."""

@@ -409,7 +409,7 @@ def start(
     _native.prepare()
     util._flush_std_streams()
     with Departure() as departure:
-        data, queues = _calls.context_of(name, kind, initializer, initargs)
+        data, queues = _calls.context_of(ctx, name, kind, initializer, initargs)
     method = ctx.get_start_method()
     return _native.CallPool(
         workers,

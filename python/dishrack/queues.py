@@ -229,6 +229,12 @@ class SimpleQueue(_Base):
         self._check_open()
         return self._get(None)
 
+    def empty(self) -> bool:
+        """Whether no item waits; `OSError` if this handle was closed."""
+        if self._closed:
+            raise OSError(f"Queue {self!r} is closed")
+        return super().empty()
+
     def close(self) -> None:
         """Says that this handle is not used any more."""
         self._closed = True

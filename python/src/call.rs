@@ -107,7 +107,7 @@ pub(crate) fn begin() {
             begin.call1((pickle, queues))?.extract()
         };
         let raised: PyResult<Option<Vec<u8>>> = begin();
-        let raised = raised.unwrap_or_else(|error| Some(pickled_error(py, &error)));
+        let raised = raised.unwrap_or_else(|error| Some(told(py, "raised", &error)));
         if let Some(raised) = raised {
             // A worker begins once.
             let _ = UNREADY.set(raised);
@@ -134,38 +134,44 @@ pub(crate) fn run_call(call: Call) -> Result<Reply, String> {
 }
 
 fn reply(py: Python<'_>, call: Call) -> Reply {
-    let value = match value_of(py, call) {
-        Ok(value) => value,
-        Err(error) => return Reply::Raised(pickled_error(py, &error).into()),
+    let unpickled = function_of(py, &call).and_then(|function| {
+        let arguments = pickling::loads(py, &call.arguments, arrived(&call.queues))?;
+        Ok((function, arguments))
+    });
+    let (function, arguments) = match unpickled {
+        Ok(unpickled) => unpickled,
+        Err(error) => return Reply::Raised(told(py, "not_unpickled", &error).into()),
     };
-    match pickling::dumps(py, &value) {
+    let value = match value_of(call.shape, &function, arguments) {
+        Ok(value) => value,
+        Err(error) => return Reply::Raised(told(py, "raised", &error).into()),
+    };
+    match pickling::dumps_value(py, &value) {
         Ok(bytes) => Reply::Value(Blob::from(bytes.as_bytes())),
         Err(error) => {
-            let told = || {
+            let unpicklable = || {
                 let unpicklable = py.import("dishrack._calls")?.getattr("unpicklable")?;
                 unpicklable.call1((error.value(py), &value))?.extract()
             };
-            let told: PyResult<Vec<u8>> = told();
-            Reply::Raised(
-                told.unwrap_or_else(|error| pickled_error(py, &error))
-                    .into(),
-            )
+            let unpicklable: PyResult<Vec<u8>> = unpicklable();
+            let unpicklable = unpicklable.unwrap_or_else(|error| told(py, "raised", &error));
+            Reply::Raised(unpicklable.into())
         }
     }
 }
 
-/// Pickles an exception and its traceback, as `_calls.py` does it.
-fn pickled_error(py: Python<'_>, error: &PyErr) -> Vec<u8> {
-    let told = || {
+/// Pickles an exception and its traceback, as this function of `_calls.py` does it.
+fn told(py: Python<'_>, function: &str, error: &PyErr) -> Vec<u8> {
+    let tell = || {
         let value = error.value(py);
         // They are kept apart until somebody asks for the traceback of the value.
         if let Some(traceback) = error.traceback(py) {
             value.setattr("__traceback__", traceback)?;
         }
-        let raised = py.import("dishrack._calls")?.getattr("raised")?;
-        raised.call1((value,))?.extract()
+        let function = py.import("dishrack._calls")?.getattr(function)?;
+        function.call1((value,))?.extract()
     };
-    let told: PyResult<Vec<u8>> = told();
+    let told: PyResult<Vec<u8>> = tell();
     // Without memory, for example. The caller says that it was not understood.
     told.unwrap_or_default()
 }
@@ -174,11 +180,13 @@ fn arrived(queues: &[JoinableQueue<PyItem>]) -> Vec<Queue> {
     queues.iter().cloned().map(Queue::arrived).collect()
 }
 
-fn value_of<'py>(py: Python<'py>, call: Call) -> PyResult<Bound<'py, PyAny>> {
-    let function = function_of(py, &call)?;
-    let queues = arrived(&call.queues);
-    let arguments = pickling::loads(py, &call.arguments, queues)?;
-    match call.shape {
+fn value_of<'py>(
+    shape: Shape,
+    function: &Bound<'py, PyAny>,
+    arguments: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
+    match shape {
         Shape::Apply => {
             let (args, kwargs): (Bound<'_, PyTuple>, Bound<'_, PyDict>) = arguments.extract()?;
             match kwargs.is_empty() {

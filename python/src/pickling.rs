@@ -3,8 +3,10 @@
 //! functions without a name.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
 use dishrack::JoinableQueue;
+use memchr::memmem::Finder;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -108,7 +110,9 @@ pub(crate) fn dumps_with_queues<'py>(
     py: Python<'py>,
     object: &Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyBytes>, Vec<JoinableQueue<PyItem>>)> {
-    if let Ok(bytes) = dumps(py, object) {
+    if let Ok(bytes) = dumps(py, object)
+        && !names_hidden_main(py, bytes.as_bytes())?
+    {
         return Ok((bytes, Vec::new()));
     }
     let dumps = py
@@ -120,6 +124,36 @@ pub(crate) fn dumps_with_queues<'py>(
         bytes,
         queues.iter().map(|queue| queue.handle().clone()).collect(),
     ))
+}
+
+/// Pickles the value of a call. What was defined in a main module that others cannot import goes by its
+/// value.
+pub(crate) fn dumps_value<'py>(
+    py: Python<'py>,
+    object: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    match dumps(py, object) {
+        Ok(bytes) if !names_hidden_main(py, bytes.as_bytes())? => return Ok(bytes),
+        Err(error) if has_importable_main(py)? => return Err(error),
+        Ok(_) | Err(_) => (),
+    }
+    let reduction = py.import(intern!(py, "dishrack.reduction"))?;
+    let bytes = reduction.call_method1(intern!(py, "dumps_by_value"), (object,))?;
+    Ok(bytes.cast_into::<PyBytes>()?)
+}
+
+/// Returns `true` if something is named in this pickle as a part of a main module that others cannot
+/// import.
+fn names_hidden_main(py: Python<'_>, pickle: &[u8]) -> PyResult<bool> {
+    static MAIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("__main__"));
+    Ok(MAIN.find(pickle).is_some() && !has_importable_main(py)?)
+}
+
+fn has_importable_main(py: Python<'_>) -> PyResult<bool> {
+    let reduction = py.import(intern!(py, "dishrack.reduction"))?;
+    reduction
+        .call_method0(intern!(py, "has_importable_main"))?
+        .is_truthy()
 }
 
 /// Unpickles an object in which these queues are.

@@ -313,7 +313,9 @@ pub(crate) fn value_of<'py>(
     result: Result<Reply, ItemError<std::convert::Infallible>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match result {
-        Ok(Reply::Value(pickle)) => pickling::loads(py, &pickle, Vec::new()),
+        Ok(Reply::Value(pickle)) => {
+            pickling::loads(py, &pickle, Vec::new()).map_err(|error| unread(py, &error))
+        }
         Ok(Reply::Raised(pickle)) => Err(told(py, "rebuilt", &pickle)),
         Ok(Reply::Unready(pickle)) => Err(told(py, "unready", &pickle)),
         Err(ItemError::NoResult(error)) => Err(exception(py, &error)),
@@ -328,6 +330,15 @@ fn told(py: Python<'_>, function: &str, pickle: &[u8]) -> PyErr {
         rebuild.call1((PyBytes::new(py, pickle),))
     };
     rebuild().map_or_else(|error| error, PyErr::from_value)
+}
+
+/// Makes the exception of a value that cannot be unpickled.
+fn unread(py: Python<'_>, error: &PyErr) -> PyErr {
+    let make = || {
+        let unread = py.import("dishrack._calls")?.getattr("unread")?;
+        unread.call1((error.value(py),))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// Makes the exception of a call that has no value because of what happened to its workers.

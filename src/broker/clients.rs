@@ -117,6 +117,25 @@ pub(crate) struct Caller {
     pub(crate) puts: Option<ClientPuts>,
 }
 
+/// Serves a connection that a worker has made, to any queue of this process, or passes it on towards
+/// the one that it is for. The thread that does so takes no lock of a queue before a caller's is free.
+/// Where there can be none, the worker sees the connection's end.
+pub(crate) fn connect_worker(socket: OwnedFd, home: Home, (worker, pid): (Arc<str>, u32)) {
+    if let Some(session) = session_towards(home) {
+        let _ = pass_on(session, socket, home, (worker, pid));
+        return;
+    }
+    let caller = Caller {
+        socket,
+        received: Vec::new(),
+        served: None,
+        worker,
+        pid,
+        puts: None,
+    };
+    let _ = serve(caller, || {});
+}
+
 /// Serves a connection in a thread of its own, which calls `end` when that is over. What goes wrong
 /// is the client's loss. Returns the way to end it.
 pub(crate) fn serve(
@@ -405,9 +424,7 @@ fn put(broker: &Broker, request: Request, bytes: &[u8], wait: Wait, admit: Optio
 }
 
 impl Core {
-    /// Serves a connection that a worker asks for, to any queue of this process, or passes it on
-    /// towards the one that it is for. The thread that does so takes no lock of a queue before this one
-    /// is free. Where there can be none, the worker sees the connection's end.
+    /// Serves a connection that a worker asks for, or passes it on: another's, or its own.
     pub(super) fn connect(
         &self,
         holder: HolderId,
@@ -419,19 +436,7 @@ impl Core {
         let own = || attachment.map(|one| (Arc::clone(&one.worker), one.pid));
         let from = from.map(|(worker, pid)| (Arc::from(worker), pid));
         let (worker, pid) = from.or_else(own).unwrap_or_else(|| ("worker".into(), 0));
-        if let Some(session) = session_towards(home) {
-            let _ = pass_on(session, socket, home, (worker, pid));
-            return;
-        }
-        let caller = Caller {
-            socket,
-            received: Vec::new(),
-            served: None,
-            worker,
-            pid,
-            puts: None,
-        };
-        let _ = serve(caller, || {});
+        connect_worker(socket, home, (worker, pid));
     }
 
     fn client_came(&mut self, attachment: Attachment) -> HolderId {

@@ -36,6 +36,7 @@ crate::trials!(
     what_a_dead_consumer_held_is_charged_to_its_item,
     a_worker_that_waits_at_another_queue_ends_when_it_is_stopped,
     a_workers_own_queue_comes_to_it_as_a_handle,
+    what_a_worker_does_before_it_is_ready_reaches_any_queue,
     a_handle_of_another_process_is_not_passed_on,
     clients_leave_neither_threads_nor_files,
     a_line_of_three_pools_loses_nothing,
@@ -45,6 +46,7 @@ crate::trials!(
 );
 
 type Queue = JoinableQueue<Work>;
+type Numbers = JoinableQueue<u64>;
 
 /// What a client does with a queue.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -165,6 +167,7 @@ fn count_down(left: u64) -> Result<(), String> {
 pub(crate) fn register(roles: &mut Roles) {
     roles.handler(run_errand);
     roles.handler(count_down);
+    roles.handler_between(say_pid_and_wait, halve_byte, || {});
 }
 
 /// The variables of an attached program.
@@ -486,6 +489,39 @@ fn a_workers_own_queue_comes_to_it_as_a_handle() {
         queue.put(&50).unwrap();
         let joined = queue.join_timeout(DEADLINE).unwrap();
         assert_eq!((joined.done, joined.dead), (51, 0), "{method:?}");
+    }
+}
+
+/// What a worker does before it is ready: tells its pid, and waits for a word.
+fn say_pid_and_wait() {
+    let (pids, words) = dishrack::context::<(Numbers, Numbers)>().unwrap();
+    pids.put(&std::process::id().into()).unwrap();
+    words.get().unwrap().task_done().unwrap();
+}
+
+fn halve_byte(byte: u8) -> Result<u8, String> {
+    Ok(byte / 2)
+}
+
+fn what_a_worker_does_before_it_is_ready_reaches_any_queue() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let (pids, words) = (Numbers::unbounded(), Numbers::unbounded());
+        let items = JoinableQueue::<u8>::unbounded();
+        let builder = Supervisor::builder().processes(2).start_method(method);
+        let builder = builder.context(&(pids.clone(), words.clone())).unwrap();
+        let pool = builder.handler(&items, halve_byte).unwrap();
+        let take = || pids.get_timeout(DEADLINE).unwrap().into_item();
+        let mut told = [take(), take()];
+        assert!(pool.workers().is_empty(), "they are not ready");
+        for _ in told {
+            words.put(&0).unwrap();
+        }
+        assert_eq!(words.join_timeout(DEADLINE).unwrap().done, 2);
+        until("both are ready", || pool.workers().len() == 2);
+        let mut ready: Vec<u64> = pool.workers().iter().map(|one| one.pid.into()).collect();
+        ready.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(told[..], ready, "{method:?}");
     }
 }
 
