@@ -72,7 +72,7 @@ mod supervision;
 mod sys;
 pub(crate) mod worker;
 
-pub use blob::{Blob, Parts};
+pub use blob::{Blob, BlobMut, Parts};
 pub use broker::Disagreement;
 #[cfg(feature = "control")]
 pub use control::{Control, Controlled};

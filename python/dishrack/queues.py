@@ -11,7 +11,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 from . import _native
 from .errors import TimeoutError
-from .reduction import dumps, loads, place_of, queue_at
+from .reduction import place_of, queue_at
 
 __all__ = ["DeadLetter", "Failure", "JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -43,11 +43,10 @@ class _Base:
             raise ValueError(f"Queue {self!r} is closed")
 
     def _put(self, obj: Any, timeout: Optional[float]) -> None:
-        data, queues = dumps(obj)
-        self._native.put(data, queues, timeout)
+        self._native.put(obj, timeout)
 
     def _get(self, timeout: Optional[float]) -> Any:
-        return loads(*self._native.get(timeout))
+        return self._native.get(timeout)
 
     def empty(self) -> bool:
         """Whether no item waits."""
@@ -183,8 +182,8 @@ class JoinableQueue(Queue):
         """
         letters = self._native.take_dead_letters()
         return [
-            DeadLetter(number, loads(data, queues), [Failure(*failure) for failure in history])
-            for number, data, queues, history in letters
+            DeadLetter(number, pickled.load(), [Failure(*failure) for failure in history])
+            for number, pickled, history in letters
         ]
 
 

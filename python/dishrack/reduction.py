@@ -8,6 +8,7 @@ It can only be pickled here, so a queue that is pickled by somebody else is an e
 from __future__ import annotations
 
 import collections
+import copyreg
 import functools
 import io
 import os
@@ -111,7 +112,16 @@ def _by_value() -> Any:
     return type("ByValue", (cloudpickle.Pickler,), {"dispatch_table": table})
 
 
-class _Explaining(reduction.ForkingPickler):
+class _Plain(pickle.Pickler):
+    """The pickler with the reducers of ``multiprocessing``."""
+
+    def __init__(self, file: io.BytesIO, protocol: int, buffer_callback: Any = None) -> None:
+        super().__init__(file, protocol, buffer_callback=buffer_callback)
+        self.dispatch_table = copyreg.dispatch_table.copy()
+        self.dispatch_table.update(reduction.ForkingPickler._extra_reducers)
+
+
+class _Explaining(_Plain):
     """Refuses what is named as a part of the main module."""
 
     def reducer_override(self, obj: Any) -> Any:
@@ -123,9 +133,9 @@ class _Explaining(reduction.ForkingPickler):
         return NotImplemented
 
 
-def _dump(pickler: Any, obj: Any) -> bytes:
+def _dump(pickler: Any, obj: Any, buffers: Optional[_native.LargeBuffers] = None) -> bytes:
     file = io.BytesIO()
-    pickler(file, PROTOCOL).dump(obj)
+    pickler(file, PROTOCOL, buffer_callback=buffers).dump(obj)
     return file.getvalue()
 
 
@@ -134,10 +144,13 @@ def dumps_by_value(obj: Any) -> bytes:
     return _dump(_by_value() or _Explaining, obj)
 
 
-def dumps(obj: Any) -> Tuple[bytes, Sequence[_native.Queue]]:
+def dumps(
+    obj: Any, buffers: Optional[_native.LargeBuffers] = None
+) -> Tuple[bytes, Sequence[_native.Queue]]:
     """Pickles an object. Returns the queues that are in it, too.
 
     Functions that ``pickle`` cannot find by name go by ``cloudpickle``, where it is installed.
+    ``buffers`` takes the large buffers of protocol 5, which the pickle leaves out then.
     """
     if type(obj) in _PLAIN:
         return pickle.dumps(obj, PROTOCOL), ()
@@ -145,7 +158,7 @@ def dumps(obj: Any) -> Tuple[bytes, Sequence[_native.Queue]]:
     _travelling.queues = queues = []
     try:
         try:
-            data = _dump(reduction.ForkingPickler, obj)
+            data = _dump(_Plain, obj, buffers)
         except (pickle.PicklingError, AttributeError, TypeError):
             pickler = _by_value()
             if pickler is None:
@@ -155,18 +168,29 @@ def dumps(obj: Any) -> Tuple[bytes, Sequence[_native.Queue]]:
                 return data, queues
             pickler = _by_value() or _Explaining
         queues.clear()
-        return _dump(pickler, obj), queues
+        if buffers is not None:
+            buffers.clear()
+        return _dump(pickler, obj, buffers), queues
     finally:
         _travelling.queues = before
 
 
-def loads(data: bytes, queues: Sequence[_native.Queue] = ()) -> Any:
-    """Unpickles an object in which these queues are."""
+def loads(data: bytes, queues: Sequence[_native.Queue] = (), buffers: Sequence[Any] = ()) -> Any:
+    """Unpickles an object in which these queues are, and beside which these buffers came."""
     if not queues:
-        return pickle.loads(data)
+        return pickle.loads(data, buffers=buffers)
     before = _travelling.queues
     _travelling.queues = list(queues)
     try:
-        return pickle.loads(data)
+        return pickle.loads(data, buffers=buffers)
     finally:
         _travelling.queues = before
+
+
+def view_of(memory: _native.Memory) -> memoryview:
+    """A view of a buffer that has come, to be written to. It keeps the memory as long as it exists."""
+    import ctypes
+
+    array = (ctypes.c_char * memory.length).from_address(memory.address)
+    array._memory = memory
+    return memoryview(array).cast("B")

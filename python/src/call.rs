@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use dishrack::{Blob, JoinableQueue};
+use dishrack::{Blob, JoinableQueue, Parts};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use serde::de::{Error, SeqAccess, Visitor};
@@ -15,7 +15,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::item::PyItem;
 use crate::pickling;
-use crate::queue::Queue;
 
 /// The way in which the arguments are given to the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,25 +38,42 @@ pub(crate) struct Function(pub(crate) Arc<[u8]>);
 /// A call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Call {
+    /// It comes first, for its buffers to be aligned.
+    pub(crate) arguments: PyItem,
     pub(crate) shape: Shape,
     /// True if one unpickled function may serve many calls.
     pub(crate) is_kept: bool,
     pub(crate) function: Function,
-    pub(crate) arguments: Blob,
-    /// The queues that are named in the function, and in the arguments.
+    /// The queues that are named in the function.
     pub(crate) function_queues: Vec<JoinableQueue<PyItem>>,
-    pub(crate) queues: Vec<JoinableQueue<PyItem>>,
 }
 
 /// What came of a call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Reply {
-    /// It returned this.
-    Value(Blob),
-    /// It raised this.
-    Raised(Blob),
-    /// It was not made, because the worker's initializer has raised this.
-    Unready(Blob),
+pub(crate) struct Reply {
+    /// The value or the exception. It comes first, for its buffers to be aligned.
+    pub(crate) object: Parts,
+    pub(crate) kind: ReplyKind,
+}
+
+/// What the object of a reply is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ReplyKind {
+    /// What the call returned.
+    Value,
+    /// What it raised.
+    Raised,
+    /// What the worker's initializer has raised, for which the call was not made.
+    Unready,
+}
+
+impl ReplyKind {
+    fn of(self, pickle: impl Into<Blob>) -> Reply {
+        Reply {
+            object: Parts::new(pickle, Vec::new()),
+            kind: self,
+        }
+    }
 }
 
 impl Serialize for Function {
@@ -102,7 +118,8 @@ pub(crate) fn begin() {
     };
     Python::attach(|py| {
         let begin = || {
-            let (pickle, queues) = (PyBytes::new(py, &context.pickle), arrived(&context.queues));
+            let pickle = PyBytes::new(py, context.pickle());
+            let queues = context.arrived_queues();
             let begin = py.import("dishrack._calls")?.getattr("begin")?;
             begin.call1((pickle, queues))?.extract()
         };
@@ -128,36 +145,37 @@ pub(crate) fn end() {
 /// Makes a call. It fails only where even the exception cannot be told.
 pub(crate) fn run_call(call: Call) -> Result<Reply, String> {
     if let Some(raised) = UNREADY.get() {
-        return Ok(Reply::Unready(Blob::from(raised.as_slice())));
+        return Ok(ReplyKind::Unready.of(raised.as_slice()));
     }
     Ok(Python::attach(|py| reply(py, call)))
 }
 
 fn reply(py: Python<'_>, call: Call) -> Reply {
     let unpickled = function_of(py, &call).and_then(|function| {
-        let arguments = pickling::loads(py, &call.arguments, arrived(&call.queues))?;
+        let arguments = pickling::loads(py, &call.arguments)?;
         Ok((function, arguments))
     });
     let (function, arguments) = match unpickled {
         Ok(unpickled) => unpickled,
-        Err(error) => return Reply::Raised(told(py, "not_unpickled", &error).into()),
+        Err(error) => return ReplyKind::Raised.of(told(py, "not_unpickled", &error)),
     };
     let value = match value_of(call.shape, &function, arguments) {
         Ok(value) => value,
-        Err(error) => return Reply::Raised(told(py, "raised", &error).into()),
+        Err(error) => return ReplyKind::Raised.of(told(py, "raised", &error)),
     };
-    match pickling::dumps_value(py, &value) {
-        Ok(bytes) => Reply::Value(Blob::from(bytes.as_bytes())),
-        Err(error) => {
-            let unpicklable = || {
-                let unpicklable = py.import("dishrack._calls")?.getattr("unpicklable")?;
-                unpicklable.call1((error.value(py), &value))?.extract()
-            };
-            let unpicklable: PyResult<Vec<u8>> = unpicklable();
-            let unpicklable = unpicklable.unwrap_or_else(|error| told(py, "raised", &error));
-            Reply::Raised(unpicklable.into())
+    let error = match pickling::dumps_value(py, &value) {
+        Ok(object) => {
+            let kind = ReplyKind::Value;
+            return Reply { object, kind };
         }
-    }
+        Err(error) => error,
+    };
+    let unpicklable = || {
+        let unpicklable = py.import("dishrack._calls")?.getattr("unpicklable")?;
+        unpicklable.call1((error.value(py), &value))?.extract()
+    };
+    let unpicklable: PyResult<Vec<u8>> = unpicklable();
+    ReplyKind::Raised.of(unpicklable.unwrap_or_else(|error| told(py, "raised", &error)))
 }
 
 /// Pickles an exception and its traceback, as this function of `_calls.py` does it.
@@ -174,10 +192,6 @@ fn told(py: Python<'_>, function: &str, error: &PyErr) -> Vec<u8> {
     let told: PyResult<Vec<u8>> = tell();
     // Without memory, for example. The caller says that it was not understood.
     told.unwrap_or_default()
-}
-
-fn arrived(queues: &[JoinableQueue<PyItem>]) -> Vec<Queue> {
-    queues.iter().cloned().map(Queue::arrived).collect()
 }
 
 fn value_of<'py>(
@@ -237,7 +251,13 @@ fn function_of<'py>(py: Python<'py>, call: &Call) -> PyResult<Bound<'py, PyAny>>
     if let Some(function) = known {
         return Ok(function.into_bound(py));
     }
-    let function = pickling::loads(py, pickle, arrived(&call.function_queues))?;
+    let function = pickling::loads(
+        py,
+        &PyItem {
+            parts: Parts::new(&**pickle, Vec::new()),
+            queues: call.function_queues.clone(),
+        },
+    )?;
     if call.is_kept {
         KEPT.with_borrow_mut(|kept| {
             if kept.len() >= KEPT_MAX {

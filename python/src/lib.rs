@@ -5,6 +5,7 @@
 //! the Python half, `python/dishrack`, which is the only user of this module. It uses the public
 //! interface of the library alone.
 
+mod buffers;
 mod call;
 mod errors;
 mod item;
@@ -23,6 +24,9 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue::Queue>()?;
+    module.add_class::<item::Pickled>()?;
+    module.add_class::<buffers::LargeBuffers>()?;
+    module.add_class::<buffers::Memory>()?;
     module.add_class::<process::WorkerProcess>()?;
     module.add_class::<pool::CallPool>()?;
     module.add_class::<pool::Target>()?;

@@ -6,19 +6,19 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dishrack::{Blob, Cause, ItemError, ItemId, JoinableQueue, Submitter, Supervisor};
+use dishrack::{Cause, ItemError, ItemId, JoinableQueue, Submitter, Supervisor};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::call::{Call, Function, Reply, Shape, run_call};
+use crate::call::{Call, Function, Reply, ReplyKind, Shape, run_call};
 use crate::errors::exception;
 use crate::item::PyItem;
 use crate::launch::{Launch, copied, launched};
 use crate::options::{options_of, time_of};
 use crate::pickling;
-use crate::queue::{Queue, packed};
+use crate::queue::Queue;
 use crate::results::Results;
 use crate::waiting::wait_until;
 
@@ -71,14 +71,12 @@ pub(crate) struct Target {
 impl Target {
     /// Pickles the arguments, and makes a call of them.
     pub(crate) fn call(&self, py: Python<'_>, arguments: &Bound<'_, PyAny>) -> PyResult<Call> {
-        let (bytes, queues) = pickling::dumps_with_queues(py, arguments)?;
         Ok(Call {
+            arguments: pickling::dumps_with_queues(py, arguments)?,
             shape: self.shape,
             is_kept: self.is_kept,
             function: self.function.clone(),
-            arguments: Blob::from(bytes.as_bytes()),
             function_queues: self.queues.clone(),
-            queues,
         })
     }
 }
@@ -155,7 +153,7 @@ impl CallPool {
         if let Some(tasks) = max_tasks {
             builder = builder.max_tasks_per_worker(tasks);
         }
-        let context = packed(pickle, &queues);
+        let context = PyItem::packed(pickle, &queues);
         let pool = py.detach(|| builder.context(&context)?.handler(&queue, run_call));
         let pool = pool.map_err(|error| exception(py, &error))?;
         let submitter = pool.submitter();
@@ -313,11 +311,18 @@ pub(crate) fn value_of<'py>(
     result: Result<Reply, ItemError<std::convert::Infallible>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match result {
-        Ok(Reply::Value(pickle)) => {
-            pickling::loads(py, &pickle, Vec::new()).map_err(|error| unread(py, &error))
-        }
-        Ok(Reply::Raised(pickle)) => Err(told(py, "rebuilt", &pickle)),
-        Ok(Reply::Unready(pickle)) => Err(told(py, "unready", &pickle)),
+        Ok(Reply { object, kind }) => match kind {
+            ReplyKind::Value => {
+                let queues = Vec::new();
+                let item = PyItem {
+                    parts: object,
+                    queues,
+                };
+                pickling::loads(py, &item).map_err(|error| unread(py, &error))
+            }
+            ReplyKind::Raised => Err(told(py, "rebuilt", &object.inline)),
+            ReplyKind::Unready => Err(told(py, "unready", &object.inline)),
+        },
         Err(ItemError::NoResult(error)) => Err(exception(py, &error)),
         Err(ItemError::Dead { history, .. }) => Err(dead(py, &history)),
         Err(other) => Err(crate::errors::named(py, "Error", other.to_string())),

@@ -10,11 +10,12 @@ use std::time::Duration;
 use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::errors::exception;
 use crate::item::PyItem;
 use crate::launch::{Launch, copied, launched};
-use crate::queue::{Queue, packed, unpacked};
+use crate::queue::Queue;
 use crate::waiting::wait_until;
 
 /// The exit code of a process that ended in a way that nobody knows, as in `multiprocessing`.
@@ -58,7 +59,7 @@ impl WorkerProcess {
         queues: Vec<PyRef<'_, Queue>>,
         files: Vec<RawFd>,
     ) -> PyResult<Self> {
-        let context = packed(pickle, &queues);
+        let context = PyItem::packed(pickle, &queues);
         let queue = match &queue {
             Some(queue) => queue.handle().clone(),
             None => JoinableQueue::unbounded(),
@@ -128,7 +129,8 @@ pub(crate) fn run_process(_queue: JoinableQueue<PyItem>) {
         return;
     };
     Python::attach(|py| {
-        let (pickle, queues) = unpacked(py, &context);
+        let pickle = PyBytes::new(py, context.pickle());
+        let queues = context.arrived_queues();
         drop(context);
         let run = || {
             py.import("dishrack._worker")?

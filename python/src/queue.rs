@@ -1,4 +1,4 @@
-//! A queue as Python has it: pickled items in, pickled items out, and those that this process holds.
+//! A queue as Python has it: objects in, objects out, and those that this process holds.
 //!
 //! Python counts what a process got and has not acknowledged, whichever thread got it; the library
 //! knows deliveries. So the deliveries are kept here, oldest first, for all handles of the queue in
@@ -9,14 +9,14 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use dishrack::{Blob, Capacity, Delivery, Failure, ItemHolder, ItemId, ItemState, JoinableQueue};
+use dishrack::{Capacity, Delivery, Failure, ItemHolder, ItemId, ItemState, JoinableQueue};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use crate::errors::{exception, named};
-use crate::item::PyItem;
+use crate::item::{Pickled, PyItem};
 use crate::options::options_of;
+use crate::pickling;
 use crate::waiting::{Limit, wait};
 
 /// What all handles of one queue share in this process.
@@ -112,15 +112,14 @@ impl Queue {
         Queue { shared, joinable }
     }
 
-    /// Puts a pickled object and the queues that it names. Returns the item's number.
+    /// Puts an object. Returns the item's number.
     fn put(
         &self,
         py: Python<'_>,
-        pickle: &[u8],
-        queues: Vec<PyRef<'_, Queue>>,
+        object: &Bound<'_, PyAny>,
         timeout: Option<f64>,
     ) -> PyResult<u64> {
-        let item = packed(pickle, &queues);
+        let item = pickling::dumps_with_queues(py, object)?;
         let handle = self.handle();
         let put = |limit| match limit {
             Limit::Now => handle.try_put(&item),
@@ -143,14 +142,13 @@ impl Queue {
         Ok(id?.0)
     }
 
-    /// Takes all dead letters: each one's number, pickle, queues and failed attempts.
-    fn take_dead_letters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Letter<'py>>> {
+    /// Takes all dead letters: each one's number, item and failed attempts.
+    fn take_dead_letters(&self, py: Python<'_>) -> PyResult<Vec<Letter>> {
         let letters = py.detach(|| self.handle().take_dead_letters());
         let letters = letters.map_err(|error| exception(py, &error))?;
         let letters = letters.into_iter().map(|letter| {
-            let (pickle, queues) = unpacked(py, &letter.payload);
             let history = letter.history.into_iter().map(told).collect();
-            (letter.id.0, pickle, queues, history)
+            (letter.id.0, Pickled(letter.payload), history)
         });
         Ok(letters.collect())
     }
@@ -172,12 +170,8 @@ impl Queue {
         holders.collect()
     }
 
-    /// Takes the next item: its pickle, and the queues that are named in it.
-    fn get<'py>(
-        &self,
-        py: Python<'py>,
-        timeout: Option<f64>,
-    ) -> PyResult<(Bound<'py, PyBytes>, Vec<Queue>)> {
+    /// Takes the next item.
+    fn get<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         if !self.joinable {
             py.detach(|| self.settle_own());
         }
@@ -189,10 +183,10 @@ impl Queue {
         };
         let get = |limit| get(limit).map(Delivery::unbound);
         let delivery = wait(py, timeout, get, dishrack::Error::is_empty)?;
-        let got = unpacked(py, &delivery);
+        let got = pickling::loads(py, &delivery);
         let own = thread::current().id();
         self.shared.held.lock().push_back((own, delivery));
-        Ok(got)
+        got
     }
 
     /// Acknowledges the oldest item that this process got and has not acknowledged.
@@ -251,8 +245,8 @@ impl Queue {
 /// The most items whose holders are told.
 const HOLDERS_MAX: usize = 20;
 
-/// A dead letter: its number, its pickle with the queues in it, and its failed attempts.
-type Letter<'py> = (u64, Bound<'py, PyBytes>, Vec<Queue>, Vec<ToldFailure>);
+/// A dead letter: its number, its item, and its failed attempts.
+type Letter = (u64, Pickled, Vec<ToldFailure>);
 
 /// A failed attempt: its number, cause, worker, process, and the end of what that wrote to stderr.
 type ToldFailure = (u32, String, String, u32, String);
@@ -280,18 +274,4 @@ fn full(py: Python<'_>, error: PyErr) -> PyErr {
         true => named(py, "Full", error.value(py).to_string()),
         false => error,
     }
-}
-
-/// Makes an item of a pickle and the queues that it names.
-pub(crate) fn packed(pickle: &[u8], queues: &[PyRef<'_, Queue>]) -> PyItem {
-    PyItem {
-        pickle: Blob::from(pickle),
-        queues: queues.iter().map(|queue| queue.handle().clone()).collect(),
-    }
-}
-
-/// Takes an item apart for Python.
-pub(crate) fn unpacked<'py>(py: Python<'py>, item: &PyItem) -> (Bound<'py, PyBytes>, Vec<Queue>) {
-    let queues = item.queues.iter().cloned().map(Queue::arrived).collect();
-    (PyBytes::new(py, &item.pickle), queues)
 }

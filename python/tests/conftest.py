@@ -92,13 +92,14 @@ def what_stays_is_there():
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     """No test leaves a process, an open file or shared memory behind."""
-    files = set(os.listdir("/proc/self/fd"))
+    files, _ = open_files()
     shared = set(os.listdir("/dev/shm"))
     yield
     gc.collect()
     assert multiprocessing.active_children() == []
     until(lambda: not workers_of(os.getpid()), "the workers end")
-    until(lambda: len(os.listdir("/proc/self/fd")) <= len(files), "files are closed")
+    until(lambda: open_files()[0] <= files, "files are closed")
+    assert open_files()[1] <= SEGMENTS_MAX
     assert set(os.listdir("/dev/shm")) <= shared
 
 
@@ -118,6 +119,25 @@ def is_fork_server(pid: int) -> bool:
         return b"fork-server of" in words and os.getpgid(pid) == pid
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+#: Segments of 4 MiB that a process keeps for its next large items, 64 MiB in all, and the one in use.
+SEGMENTS_MAX = 17
+
+
+def open_files() -> tuple[int, int]:
+    """The number of open files that are no shared memory of this process, and that of those."""
+    files = segments = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue
+        if target.startswith("/memfd:dishrack"):
+            segments += 1
+        else:
+            files += 1
+    return files, segments
 
 
 def workers_of(pid: int) -> set[int]:

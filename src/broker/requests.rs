@@ -231,7 +231,7 @@ impl Core {
         if !self.dispatcher.is_heard(token, outcome.is_return()) {
             return Ok(());
         }
-        let outcome = outcome.map(|bytes| Payload::received(&bytes, false));
+        let outcome = outcome.map(|bytes| Payload::of_result(&bytes));
         fail::point("ended by a record: received");
         // `is_heard` above has checked that the token is not stale.
         let _ = self.settle(token, service, outcome);
