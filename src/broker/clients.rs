@@ -117,10 +117,11 @@ pub(crate) struct Caller {
     pub(crate) puts: Option<ClientPuts>,
 }
 
-/// Serves a connection that a worker of this process has made, or passes it on to where its queue is.
+/// Serves a connection that a worker has made, to any queue of this process, or passes it on towards
+/// the one that it is for. The thread that does so takes no lock of a queue before a caller's is free.
+/// Where there can be none, the worker sees the connection's end.
 pub(crate) fn connect_worker(socket: OwnedFd, home: Home, (worker, pid): (Arc<str>, u32)) {
     if let Some(session) = session_towards(home) {
-        // Where there is no thread for it, the worker sees the connection's end. So it does below.
         let _ = pass_on(session, socket, home, (worker, pid));
         return;
     }
@@ -423,9 +424,7 @@ fn put(broker: &Broker, request: Request, bytes: &[u8], wait: Wait, admit: Optio
 }
 
 impl Core {
-    /// Serves a connection that a worker asks for, to any queue of this process, or passes it on
-    /// towards the one that it is for. The thread that does so takes no lock of a queue before this one
-    /// is free. Where there can be none, the worker sees the connection's end.
+    /// Serves a connection that a worker asks for, or passes it on: another's, or its own.
     pub(super) fn connect(
         &self,
         holder: HolderId,
@@ -436,8 +435,8 @@ impl Core {
         let attachment = self.attachments.get(holder);
         let own = || attachment.map(|one| (Arc::clone(&one.worker), one.pid));
         let from = from.map(|(worker, pid)| (Arc::from(worker), pid));
-        let from = from.or_else(own).unwrap_or_else(|| ("worker".into(), 0));
-        connect_worker(socket, home, from);
+        let (worker, pid) = from.or_else(own).unwrap_or_else(|| ("worker".into(), 0));
+        connect_worker(socket, home, (worker, pid));
     }
 
     fn client_came(&mut self, attachment: Attachment) -> HolderId {

@@ -151,7 +151,7 @@ fn await_ready(
                 Ok(Up::Connect { number, home, from }) => {
                     has_connected = true;
                     let socket = written.take_socket(number)?;
-                    // Who made a connection is known to the kernel.
+                    // It made the connection, so that the kernel knows its pid.
                     let own = || (Arc::clone(worker), peer_pid(&socket));
                     let from = from.map(|(worker, pid)| (Arc::from(worker), pid));
                     let from = from.unwrap_or_else(own);
