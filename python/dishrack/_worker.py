@@ -78,7 +78,8 @@ def enclose(name: str, data: bytes, imports_main: bool = True) -> bytes:
         preparation.pop("init_main_from_name", None)
         preparation.pop("init_main_from_path", None)
     method = context.get_start_method(allow_none=True)
-    return dumps((resource_tracker.getfd(), imports_main, dumps(preparation)[0], method, data))[0]
+    told = resource_tracker.getfd(), imports_main, dumps(preparation)[0], method, data
+    return dumps(told)[0]
 
 
 def load(pickled: bytes, queues: Sequence[_native.Queue]) -> Any:

@@ -36,7 +36,7 @@ class Context(_context.BaseContext):
     #: Whether the workers of pools import the main module of this program.
     imports_main = True
 
-    def without_main(self) -> SpawnContext:
+    def without_main(self) -> Context:
         """The same context for pools whose workers need nothing of the main module."""
         other = copy.copy(self)
         other.imports_main = False

@@ -31,6 +31,8 @@ class _Base:
     _closed = False
     #: Whether this handle has opened a journal, or a queue on Redis.
     _has_store = False
+    #: Whether something was put by this handle.
+    _is_used = False
 
     @classmethod
     def _arrived(cls, native: _native.Queue, maxsize: int) -> Any:
@@ -123,6 +125,7 @@ class Queue(_Base):
         """
         self._check_open()
         self._put(obj, _time_of(block, timeout))
+        self._is_used = True
 
     def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
         """Takes the next item; waits for one if there is none.
@@ -144,6 +147,12 @@ class Queue(_Base):
     def qsize(self) -> int:
         """The number of items that nobody has got yet."""
         return self._native.qsize()
+
+    def empty(self) -> bool:
+        """Whether no item waits; `OSError` if this handle was closed after it had been put to."""
+        if self._closed and self._is_used:
+            raise OSError(f"Queue {self!r} is closed")
+        return super().empty()
 
     def full(self) -> bool:
         """Whether a `put` would have to wait."""

@@ -108,6 +108,24 @@ def shared_memory() -> set[str]:
     return {one.name for one in os.scandir("/dev/shm") if not one.is_dir()}
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended: one that has may wait for whoever takes its end."""
+    try:
+        stat = pathlib.Path("/proc", str(pid), "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(") ")[2][0] not in "ZX"
+
+
+def is_fork_server(pid: int) -> bool:
+    """Whether it is one, and not a worker that was forked just now and has its words still."""
+    try:
+        words = pathlib.Path("/proc", str(pid), "cmdline").read_bytes()
+        return b"fork-server of" in words and os.getpgid(pid) == pid
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 #: Segments of 4 MiB that a process keeps for its next large items, 64 MiB in all, and the one in use.
 SEGMENTS_MAX = 17
 
@@ -125,24 +143,6 @@ def open_files() -> tuple[int, int]:
         else:
             files += 1
     return files, segments
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process is there and has not ended: one that has may wait for whoever takes its end."""
-    try:
-        stat = pathlib.Path("/proc", str(pid), "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(") ")[2][0] not in "ZX"
-
-
-def is_fork_server(pid: int) -> bool:
-    """Whether it is one, and not a worker that was forked just now and has its words still."""
-    try:
-        words = pathlib.Path("/proc", str(pid), "cmdline").read_bytes()
-        return b"fork-server of" in words and os.getpgid(pid) == pid
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def workers_of(pid: int) -> set[int]:

@@ -117,11 +117,11 @@ pub(crate) struct Caller {
     pub(crate) puts: Option<ClientPuts>,
 }
 
-/// Serves a connection that a worker of this process has made, to any queue of this process, or passes it
-/// on towards the one that it is for.
-pub(crate) fn connect_worker(socket: OwnedFd, home: Home, worker: Arc<str>, pid: u32) {
+/// Serves a connection that a worker has made, to any queue of this process, or passes it on towards
+/// the one that it is for. The thread that does so takes no lock of a queue before a caller's is free.
+/// Where there can be none, the worker sees the connection's end.
+pub(crate) fn connect_worker(socket: OwnedFd, home: Home, (worker, pid): (Arc<str>, u32)) {
     if let Some(session) = session_towards(home) {
-        // Where there is no thread for it, the worker sees the connection's end.
         let _ = pass_on(session, socket, home, (worker, pid));
         return;
     }
@@ -133,7 +133,6 @@ pub(crate) fn connect_worker(socket: OwnedFd, home: Home, worker: Arc<str>, pid:
         pid,
         puts: None,
     };
-    // Where there is no thread for it, the worker sees the connection's end.
     let _ = serve(caller, || {});
 }
 
@@ -425,9 +424,7 @@ fn put(broker: &Broker, request: Request, bytes: &[u8], wait: Wait, admit: Optio
 }
 
 impl Core {
-    /// Serves a connection that a worker asks for, to any queue of this process, or passes it on
-    /// towards the one that it is for. The thread that does so takes no lock of a queue before this one
-    /// is free. Where there can be none, the worker sees the connection's end.
+    /// Serves a connection that a worker asks for, or passes it on: another's, or its own.
     pub(super) fn connect(
         &self,
         holder: HolderId,
@@ -439,7 +436,7 @@ impl Core {
         let own = || attachment.map(|one| (Arc::clone(&one.worker), one.pid));
         let from = from.map(|(worker, pid)| (Arc::from(worker), pid));
         let (worker, pid) = from.or_else(own).unwrap_or_else(|| ("worker".into(), 0));
-        connect_worker(socket, home, worker, pid);
+        connect_worker(socket, home, (worker, pid));
     }
 
     fn client_came(&mut self, attachment: Attachment) -> HolderId {

@@ -154,8 +154,8 @@ fn await_ready(
                     // It made the connection, so that the kernel knows its pid.
                     let own = || (Arc::clone(worker), peer_pid(&socket));
                     let from = from.map(|(worker, pid)| (Arc::from(worker), pid));
-                    let (worker, pid) = from.unwrap_or_else(own);
-                    connect_worker(socket, home, worker, pid);
+                    let from = from.unwrap_or_else(own);
+                    connect_worker(socket, home, from);
                     None
                 }
                 said => Some(pid_of_ready(said, item_type)?),

@@ -91,21 +91,23 @@ def run_class(name, tests, deadline):
     while left:
         command = [sys.executable, __file__, "--inside", name, *left]
         pipe = subprocess.PIPE
-        with subprocess.Popen(
+        # Its streams are closed by the threads that read them, when nobody writes any more.
+        process = subprocess.Popen(
             command, cwd=HERE, stdout=pipe, stderr=pipe, start_new_session=True
-        ) as process:
-            lines = Lines(process)
+        )
+        lines = Lines(process)
+        running = None
+        while (line := lines.next(deadline)) is not None:
+            told = json.loads(line)
+            if told["end"] == "begins":
+                running = told["test"]
+                continue
             running = None
-            while (line := lines.next(deadline)) is not None:
-                told = json.loads(line)
-                if told["end"] == "begins":
-                    running = told["test"]
-                    continue
-                running = None
-                left.remove(told["test"])
-                yield told
-            is_late = lines.is_late
-            os.killpg(process.pid, 9)
+            left.remove(told["test"])
+            yield told
+        is_late = lines.is_late
+        os.killpg(process.pid, 9)
+        process.wait()
         if not left or (running is None and not is_late):
             for test in left:
                 yield {"test": test, "end": "fails", "why": lines.stderr()}
@@ -132,12 +134,17 @@ class Lines:
         self.errors = []
 
         def read():
-            for line in process.stdout:
-                self.queue.put(line)
+            with process.stdout as lines:
+                for line in lines:
+                    self.queue.put(line)
             self.queue.put(None)
 
+        def read_errors():
+            with process.stderr as lines:
+                self.errors.extend(lines)
+
         threading.Thread(target=read, daemon=True).start()
-        threading.Thread(target=lambda: self.errors.extend(process.stderr), daemon=True).start()
+        threading.Thread(target=read_errors, daemon=True).start()
 
     def next(self, seconds):
         try:
