@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dishrack_core::ledger::ItemId;
 
-/// The number of looks that are kept. Where there are more, every second one is forgotten, so that an age
-/// is too short by a small part of itself at most.
+/// The number of looks that are kept. Of more, the one is forgotten that is missed least, so that an age is
+/// too short by a small part of itself at most.
 const LOOKS_MAX: usize = 128;
 
 /// A look: the last number that was given until then.
@@ -46,14 +46,25 @@ impl Ages {
             });
         }
         if self.0.len() > LOOKS_MAX {
-            let mut place = 0;
-            self.0.retain(|_| {
-                place += 1;
-                place % 2 == 1
-            });
+            self.forget_one(now);
         }
         let first = self.0.front().map_or(now, |look| look.at);
         Some(now.saturating_sub(first))
+    }
+
+    /// Forgets the look without which the ages that are told change least, as a part of themselves: that
+    /// of an item of its time is told from the next one then.
+    fn forget_one(&mut self, now: Duration) {
+        let loss = |place: usize| {
+            let at = |place: usize| self.0[place].at;
+            let age = now.saturating_sub(at(place - 1)).as_secs_f64();
+            at(place + 1).saturating_sub(at(place - 1)).as_secs_f64() / age.max(f64::MIN_POSITIVE)
+        };
+        let inner = 1..self.0.len() - 1;
+        let least = inner.min_by(|one, other| loss(*one).total_cmp(&loss(*other)));
+        if let Some(place) = least {
+            self.0.remove(place);
+        }
     }
 }
 
@@ -90,6 +101,6 @@ mod tests {
         );
         // Number 9 000 was there after 8 999 s, and what is told of it is near.
         let age = ages.look(s(10_000), 10_001, Some(ItemId(9_000))).unwrap();
-        assert!((s(700)..=s(1_001)).contains(&age), "{age:?}");
+        assert!((s(850)..=s(1_001)).contains(&age), "{age:?}");
     }
 }

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::observe::text::printable;
+
 /// Returns a whole number with its thousands apart.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -76,6 +78,7 @@ pub(super) fn moment(value: &Value) -> Option<Markup> {
 
 /// A state, which is told by its word and not by its colour alone.
 pub(super) fn badge(state: &str) -> Markup {
+    let state = printable(state);
     html! { span class={ "badge " (state) } { (state) } }
 }
 
