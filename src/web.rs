@@ -2,20 +2,24 @@
 //!
 //! It is a client of the control API like any other, so a run may serve its own page or another process
 //! that of a run. Pages are rendered here and need no script; a short one keeps what is shown true while
-//! somebody looks. Nothing is asked while nobody does. What a visitor may do is decided in `auth` alone,
-//! and every text of an item or a worker is escaped where it is written.
+//! somebody looks. Nothing is asked while nobody does. What a visitor may do is decided in `access` and
+//! `guard` alone, and every text of an item or a worker is escaped where it is written.
 
+mod access;
 mod acts;
+mod answer;
 mod assets;
-mod auth;
 mod dead;
 mod frame;
+mod gallery;
+mod guard;
 mod history;
 mod items;
 mod live;
 mod metrics;
 mod output;
 mod overview;
+mod place;
 mod routes;
 mod server;
 mod shown;
@@ -27,9 +31,9 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
-use self::auth::Access;
+use self::access::Access;
 #[cfg(feature = "cli")]
-pub(crate) use self::auth::random_token;
+pub(crate) use self::access::random_token;
 use self::server::WebServer;
 use self::site::Site;
 use crate::error::{Error, Kind};

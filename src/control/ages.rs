@@ -13,14 +13,14 @@ const LOOKS_MAX: usize = 128;
 
 /// A look: the last number that was given until then.
 #[derive(Debug, Clone, Copy)]
-struct Look {
+struct AgeLook {
     last: u64,
     at: Duration,
 }
 
 /// The looks that may still tell the age of an item.
 #[derive(Debug, Default)]
-pub(super) struct Ages(VecDeque<Look>);
+pub(super) struct Ages(VecDeque<AgeLook>);
 
 impl Ages {
     /// Notes a look: `accepted` items were put, and `oldest` is the first of those that wait. Returns for
@@ -40,7 +40,7 @@ impl Ages {
             self.0.pop_front();
         }
         if self.0.back().is_none_or(|look| look.last < accepted) {
-            self.0.push_back(Look {
+            self.0.push_back(AgeLook {
                 last: accepted,
                 at: now,
             });

@@ -167,7 +167,7 @@ impl Client {
     }
 }
 
-/// What requests are sent by.
+/// The way in which requests are sent.
 pub(crate) type Sender = SendRequest<Full<Bytes>>;
 
 /// Connects to the run that serves this socket, and returns what requests are sent by, and its process.

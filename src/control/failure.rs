@@ -1,6 +1,8 @@
 //! The answer to a request that failed: `{code, message}`, with its HTTP status. The codes are
 //! a contract with other programs: see `docs/api.md`.
 
+use std::fmt;
+
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use hyper::header::CONTENT_TYPE;
@@ -35,6 +37,12 @@ impl RequestFailure {
     /// Says that the state of the run, or of the item, does not allow it.
     pub(super) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         RequestFailure::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// Says that it is this program's own fault.
+    pub(super) fn internal(why: &dyn fmt::Display) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        RequestFailure::new(status, "internal", why.to_string())
     }
 
     pub(super) fn closed() -> Self {

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use hyper::header::{ACCEPT, HeaderMap};
+use axum::response::{IntoResponse, Response};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{
@@ -14,6 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::failure::RequestFailure;
 use super::status::Facts;
 use crate::supervision::WorkerState;
 use dishrack_core::ledger::{BOUNDS, Histogram};
@@ -26,24 +28,21 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Returns the kind that a client accepts, and the text.
-pub(super) fn exposition(
-    headers: &HeaderMap,
-    facts: Facts,
-) -> Result<(&'static str, String), fmt::Error> {
+/// Answers with the numbers, in the form that is accepted.
+pub(super) fn exposition(headers: &HeaderMap, facts: Facts) -> Result<Response, RequestFailure> {
     let mut registry = Registry::with_prefix("dishrack");
     registry.register_collector(Box::new(RunNumbers(facts)));
     let mut text = String::new();
-    encode(&mut text, &registry)?;
+    encode(&mut text, &registry).map_err(|why| RequestFailure::internal(&why))?;
     let accepts = headers
         .get(ACCEPT)
         .and_then(|accepts| accepts.to_str().ok());
-    Ok(
-        match accepts.is_some_and(|accepts| accepts.contains("application/openmetrics-text")) {
-            true => (OPEN_METRICS, text),
-            false => (PROMETHEUS, of_prometheus(&text)),
-        },
-    )
+    let is_open = accepts.is_some_and(|accepts| accepts.contains("application/openmetrics-text"));
+    let (kind, text) = match is_open {
+        true => (OPEN_METRICS, text),
+        false => (PROMETHEUS, of_prometheus(&text)),
+    };
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }
 
 /// Turns OpenMetrics into Prometheus' older format, in which a counter is declared by the name of its

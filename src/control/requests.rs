@@ -31,7 +31,7 @@ use super::keys::PutKeys;
 use super::metrics::exposition;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
-use super::search::{self, ItemPage};
+use super::search::{self, ItemPage, ListQuery};
 use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
@@ -121,10 +121,8 @@ impl Api {
             drop(waiting);
             result
         });
-        running.await.map_err(|_| {
-            let message = "the request ended by a bug of this program; please report it";
-            RequestFailure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
-        })
+        let bug = "the request ended by a bug of this program; please report it";
+        running.await.map_err(|_| RequestFailure::internal(&bug))
     }
 
     /// Does the same for a change, unless the run comes to its end.
@@ -213,36 +211,18 @@ async fn status(State(api): SharedApi) -> ApiAnswer {
     let facts = api.block(|api| api.target.facts()).await??;
     let facts = facts.ok_or_else(RequestFailure::closed)?;
     let status = RunStatus::new(&api.name, facts);
-    let text = serde_json::to_string(&status).map_err(|why| {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        RequestFailure::new(status, "internal", why.to_string())
-    })?;
+    let text = serde_json::to_string(&status).map_err(|why| RequestFailure::internal(&why))?;
     Ok(answer(StatusCode::OK, text))
 }
 
 /// Tells the numbers for Prometheus.
 async fn metrics(State(api): SharedApi, headers: HeaderMap) -> ApiAnswer {
     let facts = api.block(|api| api.target.facts()).await??;
-    let facts = facts.ok_or_else(RequestFailure::closed)?;
-    let (kind, text) = exposition(&headers, facts).map_err(|why| {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        RequestFailure::new(status, "internal", why.to_string())
-    })?;
-    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+    exposition(&headers, facts.ok_or_else(RequestFailure::closed)?)
 }
 
 /// The greatest number of items in one answer.
 const LIST_MAX: usize = 1000;
-
-/// The items that are asked for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    state: Option<ItemState>,
-    text: Option<String>,
-    limit: Option<usize>,
-    after: Option<u64>,
-}
 
 /// Lists items, in the order of their numbers, a page at a time.
 async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryRejection>) -> ApiAnswer {
@@ -547,17 +527,18 @@ async fn cancel(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
 }
 
 async fn retry(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
-    let retried = api.change(move |api| Ok(api.target.retry(id)?));
-    match retried.await? {
-        true => done(&json!({"number": id.0, "retried": true})),
-        false => Err(RequestFailure::no_dead_letter(id.0)),
-    }
+    let retried = api.change(move |api| Ok(api.target.retry(id)?)).await?;
+    of_letter(id, retried, "retried")
 }
 
 async fn drop_dead(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
-    let dropped = api.change(move |api| Ok(api.target.drop_dead(id)?));
-    match dropped.await? {
-        true => done(&json!({"number": id.0, "dropped": true})),
+    let dropped = api.change(move |api| Ok(api.target.drop_dead(id)?)).await?;
+    of_letter(id, dropped, "dropped")
+}
+
+fn of_letter(id: ItemId, is_done: bool, word: &str) -> ApiAnswer {
+    match is_done {
+        true => done(&json!({"number": id.0, (word): true})),
         false => Err(RequestFailure::no_dead_letter(id.0)),
     }
 }

@@ -1,4 +1,4 @@
-//! What a visitor may change. Each change is one form; one that throws something away asks first. The answer
+//! The changes that a visitor may make. Each change is one form; one that throws something away asks first. The answer
 //! comes when the thing has happened, and says so.
 
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use hyper::{Method, StatusCode};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::auth::Visitor;
+use super::access::Visitor;
+use super::answer::{SharedSite, shown};
 use super::frame::frame;
-use super::routes::{ItemSearch, SharedSite, shown, way_back};
+use super::place::{ItemSearch, way_back};
 use super::site::Site;
 use crate::ItemState;
 use crate::control::client::NoAnswer;
@@ -119,10 +120,10 @@ impl<'a> Chosen<'a> {
 }
 
 /// The fields of a form, in their order.
-pub(super) type Fields = Vec<(String, String)>;
+pub(super) type FormFields = Vec<(String, String)>;
 
 /// Reads a form.
-pub(super) async fn fields(body: Body) -> Result<Fields, Response> {
+pub(super) async fn fields(body: Body) -> Result<FormFields, Response> {
     let body = Limited::new(body, FORM_BYTES_MAX).collect().await;
     let Ok(body) = body else {
         let why = "the form is too long, or ended before its end\n";
@@ -133,7 +134,7 @@ pub(super) async fn fields(body: Body) -> Result<Fields, Response> {
 }
 
 /// Reads a form, which must be one of this visitor's pages.
-pub(super) async fn own_fields(visitor: &Visitor, body: Body) -> Result<Fields, Response> {
+pub(super) async fn own_fields(visitor: &Visitor, body: Body) -> Result<FormFields, Response> {
     let fields = fields(body).await?;
     let token = fields.iter().find(|(name, _)| name == "token");
     match visitor.has_form(token.map_or("", |(_, token)| token)) {

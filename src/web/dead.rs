@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::auth::Visitor;
-use super::frame::{FORM, Page, button, button_for};
+use super::access::Visitor;
+use super::frame::{FORM, WebPage, button, button_for};
 use super::items::form;
-use super::routes::ItemSearch;
+use super::place::ItemSearch;
 use super::site::Site;
 use super::words::{count, grouped};
 use crate::ItemState;
@@ -26,14 +26,14 @@ pub(super) async fn page(
     site: &Site,
     search: &ItemSearch,
     visitor: &Visitor,
-) -> Result<Page, NoAnswer> {
+) -> Result<WebPage, NoAnswer> {
     let of_dead = ItemSearch {
         state: Some(ItemState::Dead),
         ..search.clone()
     };
     let target = format!("{}&limit={LOOKED}", of_dead.address("/v1/items"));
     let found = site.run.get(&target).await?;
-    let page = Page::new("Dead letters").head(form("/dead", search, false));
+    let page = WebPage::new("Dead letters").head(form("/dead", search, false));
     Ok(page.part("letters", letters(search, &found, visitor)))
 }
 

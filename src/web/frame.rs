@@ -3,7 +3,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::auth::Visitor;
+use super::access::Visitor;
 
 /// A part of a page, which is replaced when it has changed.
 #[derive(Debug)]
@@ -14,16 +14,16 @@ pub(super) struct Part {
 
 /// A page, without its frame.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct WebPage {
     pub(super) title: String,
-    /// What does not change while it is looked at: forms to fill in.
+    /// The part that does not change while it is looked at: forms to fill in.
     pub(super) head: Markup,
     pub(super) parts: Vec<Part>,
 }
 
-impl Page {
+impl WebPage {
     pub(super) fn new(title: impl Into<String>) -> Self {
-        Page {
+        WebPage {
             title: title.into(),
             head: html! {},
             parts: Vec::new(),
@@ -55,7 +55,7 @@ pub(super) const FORM: &str = "act";
 
 /// Puts a page in its frame. `path` is its own, `said` what the last action came to.
 pub(super) fn framed(
-    page: &Page,
+    page: &WebPage,
     visitor: &Visitor,
     path: &str,
     said: Option<&str>,

@@ -22,7 +22,7 @@ const GAP_S: f64 = 5.0;
 
 /// The number of ended items at a moment of the run.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+struct RateSample {
     at_s: f64,
     ended: u64,
 }
@@ -37,9 +37,9 @@ struct Stretch {
 
 /// The samples of the last minutes.
 #[derive(Debug, Default)]
-pub(super) struct History(VecDeque<Sample>);
+pub(super) struct RateHistory(VecDeque<RateSample>);
 
-impl History {
+impl RateHistory {
     /// Notes how a run stands, by its own clock.
     pub(super) fn note(&mut self, status: &Value) {
         let at_s = status["uptime_us"].as_f64().unwrap_or(0.0) / 1e6;
@@ -50,7 +50,7 @@ impl History {
             Some(last) if at_s - last.at_s < STEP_S => return,
             _ => {}
         }
-        self.0.push_back(Sample { at_s, ended });
+        self.0.push_back(RateSample { at_s, ended });
         while self
             .0
             .front()
@@ -133,8 +133,8 @@ mod tests {
 
     use super::*;
 
-    fn history(samples: &[(u64, u64)]) -> History {
-        let mut history = History::default();
+    fn history(samples: &[(u64, u64)]) -> RateHistory {
+        let mut history = RateHistory::default();
         for (at_s, done) in samples {
             let counts = json!({"done": done, "dead": 0});
             history.note(&json!({"uptime_us": at_s * 1_000_000, "counts": counts}));

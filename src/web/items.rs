@@ -7,10 +7,11 @@ use hyper::header::CONTENT_TYPE;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::auth::Visitor;
-use super::frame::{Page, button_for, table};
+use super::access::Visitor;
+use super::answer::SharedSite;
+use super::frame::{WebPage, button_for, table};
 use super::output;
-use super::routes::{ItemSearch, SharedSite};
+use super::place::ItemSearch;
 use super::site::Site;
 use super::words::{badge, count, grouped, moment};
 use crate::ItemState;
@@ -31,10 +32,10 @@ const STATES: [ItemState; 5] = [
     ItemState::Done,
 ];
 
-pub(super) async fn list(site: &Site, search: &ItemSearch) -> Result<Page, NoAnswer> {
+pub(super) async fn list(site: &Site, search: &ItemSearch) -> Result<WebPage, NoAnswer> {
     let target = format!("{}&limit={PAGE}", search.address("/v1/items"));
     let found = site.run.get(&target).await?;
-    let page = Page::new("Items").head(form("/items", search, true));
+    let page = WebPage::new("Items").head(form("/items", search, true));
     Ok(page.part("items-list", listed(search, &found)))
 }
 
@@ -100,10 +101,14 @@ fn who(workers: &Value) -> String {
     names.join(", ")
 }
 
-pub(super) async fn single(site: &Site, number: u64, visitor: &Visitor) -> Result<Page, NoAnswer> {
+pub(super) async fn single(
+    site: &Site,
+    number: u64,
+    visitor: &Visitor,
+) -> Result<WebPage, NoAnswer> {
     let item = site.run.get(&format!("/v1/items/{number}")).await?;
     let state = item["state"].as_str().unwrap_or_default();
-    let page = Page::new(format!("Item {number}"));
+    let page = WebPage::new(format!("Item {number}"));
     let page = page.part("item", facts(number, &item, visitor));
     let page = page.part("attempts", attempts(&item));
     let output = match state {

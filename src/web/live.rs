@@ -5,25 +5,22 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::channel::{Channel, Sender};
+use http_body_util::channel::Sender;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Map, Value};
 
-use super::auth::Visitor;
-use super::frame::Page;
-use super::routes::{Place, SharedSite};
+use super::access::Visitor;
+use super::answer::{SharedSite, event, events};
+use super::frame::WebPage;
+use super::gallery;
+use super::place::WebPlace;
 use super::site::Site;
 
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The unsent events of a client. One that reads nothing is waited for.
-const EVENTS_MAX: usize = 2;
 
 /// Sends what changes of the page whose address is asked for.
 pub(super) async fn stream(
@@ -34,34 +31,17 @@ pub(super) async fn stream(
     let query = request.uri().query().unwrap_or_default();
     let mut fields = form_urlencoded::parse(query.as_bytes());
     let address = fields.find(|(name, _)| name == "page");
-    let Some(place) = address.and_then(|(_, address)| Place::of(&address)) else {
+    let Some(place) = address.and_then(|(_, address)| WebPlace::of(&address)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     events(|sender| keep_true(site, place, visitor, sender))
 }
 
-/// Answers with events that a task sends.
-pub(super) fn events<F: Future<Output = ()> + Send + 'static>(
-    send: impl FnOnce(Sender<Bytes>) -> F,
-) -> Response {
-    let (sender, body) = Channel::new(EVENTS_MAX);
-    tokio::spawn(send(sender));
-    let mut response = Response::new(Body::new(body));
-    let kind = HeaderValue::from_static("text/event-stream");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-}
-
-/// Returns an event as it is sent.
-pub(super) fn event(name: &str, data: &Value) -> Bytes {
-    format!("event: {name}\ndata: {data}\n\n").into()
-}
-
-async fn keep_true(site: Arc<Site>, place: Place, visitor: Visitor, mut sender: Sender<Bytes>) {
+async fn keep_true(site: Arc<Site>, place: WebPlace, visitor: Visitor, mut sender: Sender<Bytes>) {
     let mut sent = HashMap::new();
     let mut was_lost = false;
     loop {
-        let next = match site.page(&place, &visitor).await {
+        let next = match gallery::page(&site, &place, &visitor).await {
             Ok(page) => {
                 was_lost = false;
                 changed(&page, &mut sent).map(|parts| event("parts", &parts))
@@ -84,7 +64,7 @@ async fn keep_true(site: Arc<Site>, place: Place, visitor: Visitor, mut sender: 
 }
 
 /// Returns the parts that are not as they were sent.
-fn changed(page: &Page, sent: &mut HashMap<&'static str, u64>) -> Option<Value> {
+fn changed(page: &WebPage, sent: &mut HashMap<&'static str, u64>) -> Option<Value> {
     let mut parts = Map::new();
     for part in &page.parts {
         let mut hasher = DefaultHasher::new();
@@ -106,7 +86,7 @@ mod tests {
     #[test]
     fn a_part_is_sent_when_it_has_changed() {
         let page = |words: &str| {
-            let page = Page::new("").part("same", html! { "as ever" });
+            let page = WebPage::new("").part("same", html! { "as ever" });
             page.part("new", html! { (words) })
         };
         let mut sent = HashMap::new();

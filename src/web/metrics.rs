@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 
-use super::routes::SharedSite;
+use super::answer::SharedSite;
 
 pub(super) async fn answer(State(site): SharedSite, headers: HeaderMap) -> Response {
     let accepts = headers

@@ -17,8 +17,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::live::{event, events};
-use super::routes::SharedSite;
+use super::answer::{SharedSite, event, events};
 use super::site::Site;
 use crate::control::client::NoAnswer;
 
@@ -30,7 +29,7 @@ const PIECES_MAX: usize = 4;
 
 /// The beginning of an output.
 #[derive(Debug)]
-pub(super) struct Beginning {
+pub(super) struct OutputHead {
     text: Vec<u8>,
     is_all: bool,
 }
@@ -84,7 +83,7 @@ fn bytes_of(piece: &Value) -> Vec<u8> {
 }
 
 /// Reads what there is of an output now, up to what a page shows.
-pub(super) async fn beginning(site: &Site, number: u64) -> Result<Beginning, NoAnswer> {
+pub(super) async fn beginning(site: &Site, number: u64) -> Result<OutputHead, NoAnswer> {
     let mut pieces = Pieces::of(site, number, false).await?;
     let mut text = Vec::new();
     while let Some(piece) = pieces.next().await {
@@ -92,21 +91,21 @@ pub(super) async fn beginning(site: &Site, number: u64) -> Result<Beginning, NoA
         if text.len() > SHOWN_MAX {
             text.truncate(SHOWN_MAX);
             let is_all = false;
-            return Ok(Beginning { text, is_all });
+            return Ok(OutputHead { text, is_all });
         }
     }
     let is_all = true;
-    Ok(Beginning { text, is_all })
+    Ok(OutputHead { text, is_all })
 }
 
 /// Shows it.
-pub(super) fn markup(number: u64, output: Result<Beginning, NoAnswer>) -> Markup {
+pub(super) fn markup(number: u64, output: Result<OutputHead, NoAnswer>) -> Markup {
     let whole = format!("/items/{number}/output");
     html! {
         h2 { "Output" }
         @match output {
             Err(why) => { p { (why) } },
-            Ok(Beginning { text, is_all }) => {
+            Ok(OutputHead { text, is_all }) => {
                 @if text.is_empty() {
                     p { "Nothing was written." }
                 } @else {

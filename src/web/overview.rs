@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::auth::Visitor;
-use super::frame::{Page, button, table};
+use super::access::Visitor;
+use super::frame::{WebPage, button, table};
 use super::site::Site;
 use super::words::{badge, count, duration, grouped, micros, percent};
 use crate::control::client::NoAnswer;
@@ -27,7 +27,7 @@ const COUNTS: [(&str, &str, Option<&str>); 8] = [
 /// The causes that are listed.
 const CAUSES_MAX: usize = 12;
 
-pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<Page, NoAnswer> {
+pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<WebPage, NoAnswer> {
     let status = site.run.get("/v1/status").await?;
     let failures = site.run.get("/v1/failures").await?;
     let chart = {
@@ -35,7 +35,7 @@ pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<Page, NoAnswe
         history.note(&status);
         history.chart()
     };
-    let mut page = Page::new("Overview");
+    let mut page = WebPage::new("Overview");
     page = page.part("state", state(&status));
     if visitor.may_change() {
         // A part of its own, because the one before changes with each look.

@@ -10,89 +10,16 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SET_COOKIE};
 use hyper::{Method, StatusCode, Uri};
-use maud::{Markup, html};
-use serde_json::Value;
+use maud::html;
 
-use super::auth::{Visitor, guard};
-use super::frame::{Page, frame, framed};
+use super::access::Visitor;
+use super::answer::{SharedSite, shown};
+use super::frame::{frame, framed};
+use super::guard::guard;
+use super::place::{WebPlace, way_back};
 use super::site::Site;
-use super::{acts, assets, dead, items, live, metrics, output, overview, workers};
-use crate::ItemState;
+use super::{acts, assets, gallery, items, live, metrics, output};
 use crate::control::client::NoAnswer;
-
-/// A page, by its address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Place {
-    Overview,
-    Workers,
-    Items(ItemSearch),
-    Item(u64),
-    Dead(ItemSearch),
-}
-
-/// The items that are looked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct ItemSearch {
-    pub(super) state: Option<ItemState>,
-    pub(super) text: String,
-    pub(super) after: u64,
-}
-
-impl Place {
-    /// Reads an address: a path, and what is asked of it.
-    pub(super) fn of(address: &str) -> Option<Self> {
-        let (path, query) = address.split_once('?').unwrap_or((address, ""));
-        let search = || ItemSearch::of(query);
-        Some(match path {
-            "/" => Place::Overview,
-            "/workers" => Place::Workers,
-            "/items" => Place::Items(search()?),
-            "/dead" => Place::Dead(search()?),
-            path => Place::Item(path.strip_prefix("/items/")?.parse().ok()?),
-        })
-    }
-
-    pub(super) async fn render(&self, site: &Site, visitor: &Visitor) -> Result<Page, NoAnswer> {
-        match self {
-            Place::Overview => overview::page(site, visitor).await,
-            Place::Workers => workers::page(site, visitor).await,
-            Place::Items(search) => items::list(site, search).await,
-            Place::Item(number) => items::single(site, *number, visitor).await,
-            Place::Dead(search) => dead::page(site, search, visitor).await,
-        }
-    }
-}
-
-impl ItemSearch {
-    fn of(query: &str) -> Option<Self> {
-        let mut fields: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
-        let state = fields.remove("state").filter(|state| !state.is_empty());
-        let state = state.map(|state| serde_json::from_value(Value::from(&*state)));
-        let after = fields.remove("after").map(|after| after.parse());
-        Some(ItemSearch {
-            state: state.transpose().ok()?,
-            text: fields.remove("text").unwrap_or_default().into_owned(),
-            after: after.transpose().ok()?.unwrap_or(0),
-        })
-    }
-
-    /// Returns the address of the list of these.
-    pub(super) fn address(&self, path: &str) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        if let Some(state) = self.state {
-            query.append_pair("state", &state.to_string());
-        }
-        if !self.text.is_empty() {
-            query.append_pair("text", &self.text);
-        }
-        if self.after > 0 {
-            query.append_pair("after", &self.after.to_string());
-        }
-        format!("{path}?{}", query.finish())
-    }
-}
-
-pub(super) type SharedSite = State<Arc<Site>>;
 
 /// Makes the routes.
 pub(super) fn routes(site: Arc<Site>) -> Router {
@@ -114,12 +41,6 @@ pub(super) fn routes(site: Arc<Site>) -> Router {
         .with_state(site)
 }
 
-/// Answers with markup.
-pub(super) fn shown(status: StatusCode, markup: Markup) -> Response {
-    let kind = [(CONTENT_TYPE, "text/html; charset=utf-8")];
-    (status, kind, markup.into_string()).into_response()
-}
-
 async fn page(
     State(site): SharedSite,
     visitor: Option<Extension<Visitor>>,
@@ -130,7 +51,7 @@ async fn page(
         return StatusCode::NOT_FOUND.into_response();
     };
     let address = address_of(request.uri());
-    let place = Place::of(&address).filter(|_| {
+    let place = WebPlace::of(&address).filter(|_| {
         let method = request.method();
         *method == Method::GET || *method == Method::HEAD
     });
@@ -143,7 +64,7 @@ async fn page(
         );
     };
     let said = visitor.take_said();
-    match site.page(&place, &visitor).await {
+    match gallery::page(&site, &place, &visitor).await {
         Ok(page) => {
             let has_login = site.access.has_token();
             let markup = framed(&page, &visitor, &address, said.as_deref(), has_login);
@@ -168,14 +89,6 @@ fn failure(site: &Site, visitor: &Visitor, address: &str, why: &NoAnswer) -> Res
 pub(super) fn address_of(uri: &Uri) -> String {
     uri.path_and_query()
         .map_or_else(|| "/".into(), ToString::to_string)
-}
-
-/// Returns an address of ours to which a form leads back, and the overview for any other.
-pub(super) fn way_back(address: &str) -> &str {
-    match Place::of(address) {
-        Some(_) => address,
-        None => "/",
-    }
 }
 
 async fn healthy() -> &'static str {
@@ -248,47 +161,4 @@ fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response 
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_a_page_or_none() {
-        assert_eq!(Place::of("/"), Some(Place::Overview));
-        assert_eq!(Place::of("/items/7"), Some(Place::Item(7)));
-        let search = ItemSearch {
-            state: Some(ItemState::Resting),
-            text: "a b".into(),
-            after: 7,
-        };
-        let address = search.address("/items");
-        assert_eq!(address, "/items?state=resting&text=a+b&after=7");
-        assert_eq!(Place::of(&address), Some(Place::Items(search)));
-        for address in [
-            "",
-            "/items/x",
-            "/items/7/8",
-            "/items?state=odd",
-            "/../etc",
-            "//evil",
-            "/dead?after=x",
-        ] {
-            assert_eq!(Place::of(address), None, "{address}");
-        }
-    }
-
-    #[test]
-    fn no_form_leads_elsewhere() {
-        assert_eq!(way_back("/items?text=x"), "/items?text=x");
-        for address in [
-            "https://evil.example/",
-            "//evil.example",
-            "/\\evil",
-            "javascript:1",
-        ] {
-            assert_eq!(way_back(address), "/", "{address}");
-        }
-    }
 }

@@ -1,4 +1,5 @@
-//! What all pages have in common: the run, who may look, and what was rendered a moment ago.
+//! The things that all pages have in common: the run, who may look, and what was rendered a moment ago. It does not
+//! know how.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,16 +10,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::auth::{Access, Role, Sessions, Visitor};
-use super::frame::Page;
-use super::history::History;
-use super::routes::Place;
+use super::access::{Access, Sessions, VisitorRole};
+use super::frame::WebPage;
+use super::history::RateHistory;
+use super::place::WebPlace;
 use super::shown::ShownRun;
-use crate::control::client::NoAnswer;
-
-/// The time for which a page is shown to others as well, so that many that look at the same thing cost
-/// the run as much as one.
-const FRESH: Duration = Duration::from_millis(800);
 
 /// The pause after a wrong token.
 const TRY_PAUSE: Duration = Duration::from_millis(500);
@@ -33,19 +29,22 @@ pub(super) struct Site {
     pub(super) access: Access,
     pub(super) sessions: Sessions,
     pub(super) port: u16,
-    pub(super) history: Mutex<History>,
-    rendered: Mutex<HashMap<PageKey, Arc<AsyncMutex<Option<Rendered>>>>>,
+    pub(super) history: Mutex<RateHistory>,
+    rendered: Mutex<HashMap<PageKey, SharedPage>>,
     /// Held by whoever has tried a wrong token.
     trying: AsyncMutex<()>,
 }
 
+/// A page for all who want it at the same time.
+pub(super) type SharedPage = Arc<AsyncMutex<Option<Rendered>>>;
+
 /// Pages that are the same for all who may do the same.
-type PageKey = (Place, Role);
+pub(super) type PageKey = (WebPlace, VisitorRole);
 
 #[derive(Debug)]
-struct Rendered {
-    at: Instant,
-    page: Arc<Page>,
+pub(super) struct Rendered {
+    pub(super) at: Instant,
+    pub(super) page: Arc<WebPage>,
 }
 
 impl Site {
@@ -67,34 +66,12 @@ impl Site {
         tokio::time::sleep(TRY_PAUSE).await;
     }
 
-    /// Renders a page, or returns what somebody else was shown just now.
-    pub(super) async fn page(
-        &self,
-        place: &Place,
-        visitor: &Visitor,
-    ) -> Result<Arc<Page>, NoAnswer> {
-        let shared = self.shared((place.clone(), visitor.role));
-        // Those who want the same wait for the first of them.
-        let mut shared = shared.lock().await;
-        if let Some(rendered) = &*shared
-            && rendered.at.elapsed() < FRESH
-        {
-            return Ok(Arc::clone(&rendered.page));
-        }
-        let page = Arc::new(place.render(self, visitor).await?);
-        *shared = Some(Rendered {
-            at: Instant::now(),
-            page: Arc::clone(&page),
-        });
-        Ok(page)
-    }
-
     /// Forgets what was rendered, because something has changed.
     pub(super) fn has_changed(&self) {
         self.rendered.lock().clear();
     }
 
-    fn shared(&self, key: PageKey) -> Arc<AsyncMutex<Option<Rendered>>> {
+    pub(super) fn shared(&self, key: PageKey) -> SharedPage {
         let mut rendered = self.rendered.lock();
         if rendered.len() >= KEPT_MAX && !rendered.contains_key(&key) {
             // Those that somebody renders or waits for are held elsewhere too.

@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::auth::Visitor;
-use super::frame::{FORM, Page, button, table};
+use super::access::Visitor;
+use super::frame::{FORM, WebPage, button, table};
 use super::site::Site;
 use super::words::{badge, bytes, count, grouped, micros, moment};
 use crate::control::client::NoAnswer;
@@ -21,7 +21,7 @@ const COLUMNS: [&str; 8] = [
     "Last death",
 ];
 
-pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<Page, NoAnswer> {
+pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<WebPage, NoAnswer> {
     let status = site.run.get("/v1/status").await?;
     let workers = status["workers"].as_array().map_or(&[][..], Vec::as_slice);
     let wanted = count(&status["workers_wanted"]);
@@ -30,7 +30,7 @@ pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<Page, NoAnswe
         p { (grouped(workers.len() as u64)) " workers, " (grouped(wanted)) " wanted" }
         (table("Workers", &COLUMNS, rows))
     };
-    let mut page = Page::new("Workers");
+    let mut page = WebPage::new("Workers");
     if visitor.may_change() {
         page = page.head(html! {
             p.buttons {

@@ -19,7 +19,7 @@ pub(in crate::cli) struct WebArgs {
     pub(in crate::cli) access: WebAccessArgs,
 }
 
-/// Who may see the page.
+/// The rules of who may see the page.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for the page")]
 pub(in crate::cli) struct WebAccessArgs {

@@ -1,4 +1,4 @@
-//! How long attempts have taken, by their outcomes: counts in a fixed number of buckets.
+//! The durations of attempts, by their outcomes: counts in a fixed number of buckets.
 //!
 //! The bounds are those that OpenTelemetry advises for the duration of processing a message
 //! (<https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/>, v1.44.0).
