@@ -1,10 +1,6 @@
 //! The thread that serves a socket: accepts clients, sees who they are, and answers them, so many at
 //! a time. It sleeps while nobody asks. It does not know what is asked.
-//!
-//! Who connects and says nothing has no place among them. So many such connections are kept, and the
-//! oldest one gives way to one more, so that nobody keeps others out by silence.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
@@ -17,12 +13,10 @@ use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, geteuid, getrlimit};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{ClientStream, WriteCount};
@@ -34,9 +28,6 @@ const CLIENTS_MAX: usize = 256;
 
 /// The number that is served in any case.
 const CLIENTS_MIN: usize = 4;
-
-/// The number of connections that are kept on which nothing has come yet.
-const SILENT_MAX: usize = 64;
 
 /// The number of further clients that are told so at a time.
 const REFUSED_MAX: usize = 16;
@@ -118,26 +109,18 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
     let writes = WriteCount::default();
     let mut has_ended = ends.clone();
     let accept = async {
-        let mut silent = VecDeque::with_capacity(SILENT_MAX);
         loop {
             // Others wait in the kernel until one of these is through.
             let Ok(refusal) = Arc::clone(&refusals).acquire_owned().await else {
                 return;
             };
-            let Ok((stream, _)) = listener.accept().await else {
-                sleep(LACK_PAUSE).await;
-                continue;
-            };
-            let service = (routes.clone(), writes.clone());
-            if has_spoken(&stream) {
-                let place = Arc::clone(&places).try_acquire_owned().ok();
-                admit(stream, (place, refusal), service, ends.clone());
-            } else {
-                drop(refusal);
-                let room = (Arc::clone(&places), Arc::clone(&refusals));
-                let client = admit_when_heard(stream, room, service, ends.clone());
-                give_way(&mut silent);
-                silent.push_back(tokio::spawn(client));
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let place = Arc::clone(&places).try_acquire_owned().ok();
+                    let service = (routes.clone(), writes.clone());
+                    admit(stream, (place, refusal), service, ends.clone());
+                }
+                Err(_) => sleep(LACK_PAUSE).await,
             }
         }
     };
@@ -150,39 +133,6 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
     await_last_words(places.acquire_many(all), &writes).await;
     // Seen, so that nobody is told of it again.
     ends.mark_unchanged();
-}
-
-/// Returns `true` if something has come already.
-fn has_spoken(stream: &UnixStream) -> bool {
-    let mut files = [PollFd::new(stream, PollFlags::IN)];
-    matches!(poll(&mut files, Some(&Timespec::default())), Ok(1..))
-}
-
-/// Makes room for one more silent connection. Those that have said something are in it no more.
-fn give_way(silent: &mut VecDeque<task::JoinHandle<()>>) {
-    silent.retain(|one| !one.is_finished());
-    if silent.len() >= SILENT_MAX
-        && let Some(oldest) = silent.pop_front()
-    {
-        oldest.abort();
-    }
-}
-
-/// Serves a client once something has come from it, or tells it why it is not served.
-async fn admit_when_heard(
-    stream: UnixStream,
-    (places, refusals): (Arc<Semaphore>, Arc<Semaphore>),
-    service: (Router, WriteCount),
-    ends: watch::Receiver<bool>,
-) {
-    if !matches!(timeout(HEAD_TIME, stream.readable()).await, Ok(Ok(()))) {
-        return;
-    }
-    let place = places.try_acquire_owned().ok();
-    let Ok(refusal) = refusals.acquire_owned().await else {
-        return;
-    };
-    admit(stream, (place, refusal), service, ends);
 }
 
 /// Waits until all clients are served, as long as they read.
