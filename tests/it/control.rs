@@ -656,6 +656,8 @@ fn the_openapi_file_has_every_route_and_field() {
     run.put("5");
     assert_eq!(run.ask("POST", "/v1/items/5/cancel", "").status, 200);
     answers.push(("Dropped", run.ask("POST", "/v1/items/5/drop", "")));
+    // Its thread goes on to the end.
+    run.let_go(1);
     let scaled = run.ask("PUT", "/v1/workers", "{\"count\": 2}");
     answers.push(("Scaled", scaled));
     answers.push(("Reloaded", run.ask("POST", "/v1/reload", "")));
