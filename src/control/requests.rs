@@ -35,11 +35,11 @@ use super::search::{self, ItemPage, ListQuery};
 use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
+use crate::ItemInfo;
 use crate::broker::clients::{Admit, ClientPuts};
 use crate::error::Error;
 use crate::observe::Observer;
 use crate::queue::Joined;
-use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::ItemId;
 
 /// The number of requests that may wait in threads at a time: puts for room, and the like.
