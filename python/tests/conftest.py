@@ -56,7 +56,10 @@ def program():
 
     def start(name: str, *arguments: str, **options):
         command = [sys.executable, str(PROGRAMS / name), *arguments]
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        # With it the words of a line are written one by one, between those of other processes.
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+        options = {"env": environment, "text": True, **options}
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         process = subprocess.Popen(command, start_new_session=True, **options)
         started.append(process)
         return process
