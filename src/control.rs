@@ -5,6 +5,8 @@
 //! it, which sleeps while nobody asks. What it does, any caller of the library can do.
 
 mod ages;
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) mod answers;
 mod attach;
 mod body;
 #[cfg(any(feature = "cli", feature = "web"))]
@@ -46,6 +48,8 @@ use serde::de::DeserializeOwned;
 use self::target::ControlTarget;
 #[cfg(feature = "cli")]
 pub(crate) use output::{AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
+#[cfg(feature = "web")]
+pub(crate) use server::{LACK_PAUSE, serve_connection};
 pub use target::Controlled;
 pub(crate) use unusable::Unusable;
 

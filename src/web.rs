@@ -6,12 +6,11 @@
 //! `guard` alone, and every text of an item or a worker is escaped where it is written.
 
 mod access;
-mod acts;
+mod actions;
 mod answer;
 mod assets;
 mod dead;
 mod frame;
-mod gallery;
 mod guard;
 mod history;
 mod items;
@@ -20,6 +19,7 @@ mod metrics;
 mod output;
 mod overview;
 mod place;
+mod rendering;
 mod routes;
 mod server;
 mod shown;
@@ -124,11 +124,9 @@ impl WebOptions {
     /// # Errors
     /// `is_setup`: the address cannot be used, or others can reach it and there is no token.
     pub fn serve(self, address: impl ToSocketAddrs) -> Result<Web, Error> {
-        let cannot = Kind::io("opening the address of the page");
-        let listener = TcpListener::bind(address).map_err(cannot)?;
-        let bound = listener
-            .local_addr()
-            .map_err(Kind::io("opening the address of the page"))?;
+        let listener = TcpListener::bind(address);
+        let opened = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (bound, listener) = opened.map_err(Kind::io("opening the address of the page"))?;
         if !bound.ip().is_loopback() && !self.access.has_token() {
             let why = format!(
                 "{bound}: others can reach it, so it needs a token by which it knows who may look"

@@ -259,12 +259,12 @@ _NAMES: Dict[Type[Event], Tuple[str, ...]] = {
 
 def _seconds(values: Dict[str, Any]) -> Dict[str, Any]:
     """The fields with their times in seconds."""
-    return {
-        name[:-3] if name.endswith("_us") else name: (
-            value / 1e6 if name.endswith("_us") and value is not None else value
-        )
-        for name, value in values.items()
-    }
+    told = {}
+    for name, value in values.items():
+        if name.endswith("_us"):
+            name, value = name[: -len("_us")], None if value is None else value / 1e6
+        told[name] = value
+    return told
 
 
 def event_of(text: str) -> Event:

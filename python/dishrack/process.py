@@ -151,26 +151,25 @@ class Departure:
         _context.set_spawning_popen(None)
 
 
+def departing(process: _process.BaseProcess, method: str) -> Tuple[Any, ...]:
+    """What a worker that runs this process is given: by which program, the queue that it works for, its
+    pickle, the queues in that, and the open files."""
+    util._flush_std_streams()
+    _native.prepare()
+    with Departure() as departure:
+        data, queues = dumps(process)
+        data = enclose(process.name, data)
+    own = next((queue for queue in queues if queue.is_local()), None)
+    return (program_of_workers(method), method), own, data, queues, departure.files
+
+
 class _Popen:
     """What `BaseProcess` has in its ``_popen``: the process, once it was started."""
 
     def __init__(self, process_obj: _process.BaseProcess, method: str) -> None:
         self.method = method
-        util._flush_std_streams()
-        _native.prepare()
         self.returncode: Optional[int] = None
-        with Departure() as departure:
-            data, queues = dumps(process_obj)
-            data = enclose(process_obj.name, data)
-        own = next((queue for queue in queues if queue.is_local()), None)
-        self._worker = _native.WorkerProcess(
-            process_obj.name,
-            (program_of_workers(method), method),
-            own,
-            data,
-            queues,
-            departure.files,
-        )
+        self._worker = _native.WorkerProcess(process_obj.name, *departing(process_obj, method))
         self.pid = self._worker.pid
         try:
             self.sentinel = os.pidfd_open(self.pid)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from multiprocessing import process as _process
-from multiprocessing import util
 from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from . import _native
 from ._calls import cpus
-from ._worker import enclose
 from .context import get_context
 from .errors import Closed
-from .reduction import dumps
 
 __all__ = ["Supervisor", "SupervisorStatus", "WorkerStatus"]
 
@@ -117,27 +114,12 @@ class Supervisor:
     def _start(
         ctx: Any, workers: int, name: str, call: Tuple[Any, ...], **options: Any
     ) -> _native.WorkerGroup:
-        from .process import Departure, program_of_workers
+        from .process import departing
 
-        util._flush_std_streams()
-        _native.prepare()
         target, args, kwargs = call
         process = ctx.Process(target=target, args=args, kwargs=kwargs, name=name)
-        with Departure() as departure:
-            data, queues = dumps(process)
-            data = enclose(name, data)
-        own = next((queue for queue in queues if queue.is_local()), None)
-        method = ctx.get_start_method()
-        return _native.WorkerGroup(
-            workers,
-            name,
-            (program_of_workers(method), method),
-            own,
-            data,
-            queues,
-            departure.files,
-            **options,
-        )
+        given = departing(process, ctx.get_start_method())
+        return _native.WorkerGroup(workers, name, *given, **options)
 
     def __enter__(self) -> Supervisor:
         return self

@@ -7,7 +7,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
+use dishrack::{Builder, Exit, JoinableQueue, Restart, Supervisor};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -59,21 +59,11 @@ impl WorkerProcess {
         queues: Vec<PyRef<'_, Queue>>,
         files: Vec<RawFd>,
     ) -> PyResult<Self> {
-        let context = PyItem::packed(pickle, &queues);
-        let mut builder = Supervisor::builder()
+        let builder = Supervisor::builder()
             .processes(1)
             .exact_name(name)
             .restart(Restart::Temporary);
-        let queue = match &queue {
-            Some(queue) => {
-                builder = queue.served_by(builder);
-                queue.handle().clone()
-            }
-            None => JoinableQueue::unbounded(),
-        };
-        let builder = launched(builder, launch).context_files(copied(&files)?);
-        let pool = py.detach(|| builder.context(&context)?.worker(&queue, run_process));
-        let pool = pool.map_err(|error| exception(py, &error))?;
+        let pool = running(py, builder, launch, queue, pickle, &queues, &files)?;
         let is_started = wait_until(py, Some(START_TIME.as_secs_f64()), |time| {
             pool.wait_started_timeout(time)
         })?;
@@ -120,6 +110,27 @@ impl WorkerProcess {
             Some(Exit::Unknown) | None => UNKNOWN,
         }
     }
+}
+
+/// Starts processes that run the function in a pickle, which they are given with the queues that it names
+/// and copies of these open files. They work for `queue`.
+pub(crate) fn running(
+    py: Python<'_>,
+    builder: Builder,
+    launch: Launch,
+    queue: Option<PyRef<'_, Queue>>,
+    pickle: &[u8],
+    queues: &[PyRef<'_, Queue>],
+    files: &[RawFd],
+) -> PyResult<Supervisor<PyItem, ()>> {
+    let context = PyItem::packed(pickle, queues);
+    let (builder, queue) = match &queue {
+        Some(queue) => (queue.served_by(builder), queue.handle().clone()),
+        None => (builder, JoinableQueue::unbounded()),
+    };
+    let builder = launched(builder, launch).context_files(copied(files)?);
+    let pool = py.detach(|| builder.context(&context)?.worker(&queue, run_process));
+    pool.map_err(|error| exception(py, &error))
 }
 
 /// Runs the function that is in this process's context.

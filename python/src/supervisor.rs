@@ -5,15 +5,15 @@ use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use dishrack::{JoinableQueue, Restart, Supervisor};
+use dishrack::{Restart, Supervisor};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::errors::exception;
 use crate::item::PyItem;
-use crate::launch::{Launch, copied, launched};
+use crate::launch::Launch;
 use crate::options::time_of;
-use crate::process::run_process;
+use crate::process::running;
 use crate::queue::Queue;
 use crate::waiting::wait_until;
 
@@ -87,25 +87,16 @@ impl WorkerGroup {
         intensity: (u32, f64),
         grace: f64,
     ) -> PyResult<Self> {
-        let context = PyItem::packed(pickle, &queues);
-        let mut builder = Supervisor::builder()
+        let builder = Supervisor::builder()
             .processes(workers)
             .name(name)
             .restart(restart_of(restart)?)
             .intensity(intensity.0, time_of("intensity", intensity.1)?)
             .shutdown(time_of("grace", grace)?);
-        let queue = match &queue {
-            Some(queue) => {
-                builder = queue.served_by(builder);
-                queue.handle().clone()
-            }
-            None => JoinableQueue::unbounded(),
-        };
-        // Workers that are started again are given the same files.
-        let builder = launched(builder, launch).context_files(copied(&files)?);
-        let pool = py.detach(|| builder.context(&context)?.worker(&queue, run_process));
+        // Those that are started again are given the same files.
+        let pool = running(py, builder, launch, queue, pickle, &queues, &files)?;
         Ok(WorkerGroup {
-            pool: ManuallyDrop::new(pool.map_err(|error| exception(py, &error))?),
+            pool: ManuallyDrop::new(pool),
             parent: std::process::id(),
         })
     }

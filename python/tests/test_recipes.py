@@ -1,4 +1,4 @@
-"""The programs of docs/python.md, run as they stand there."""
+"""The programs of docs/python.md and docs/python-queues.md, run as they stand there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import sys
 import pytest
 from conftest import PATIENCE
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "python.md"
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+
+#: The pages, with the programs in them that print nothing.
+PAGES = {"python.md": 1, "python-queues.md": 0}
 RECIPE = re.compile(r"^### (.+?)\n.*?^```python\n(.+?)^```\n+^```text\n(.+?)^```\n", re.M | re.S)
 
 #: What a recipe needs beside this package, by words in it.
@@ -19,15 +22,17 @@ NEEDS = {"joblib": "joblib", '"-c"': "cloudpickle"}
 
 
 def recipes():
-    text = PAGE.read_text(encoding="utf-8")
-    found = RECIPE.findall(text)
-    assert len(found) >= 10
-    # None has escaped, for want of an output.
-    assert text.count("```python") == len(found) + 1
-    return found
+    for page, silent in PAGES.items():
+        text = (DOCS / page).read_text(encoding="utf-8")
+        found = RECIPE.findall(text)
+        # None has escaped, for want of an output.
+        assert text.count("```python") == len(found) + silent
+        assert len(found) >= (10 if page == "python.md" else 1)
+        for name, program, expected in found:
+            yield pytest.param(program, expected, id=f"{page}: {name}")
 
 
-@pytest.mark.parametrize("program, expected", [pytest.param(*r[1:], id=r[0]) for r in recipes()])
+@pytest.mark.parametrize("program, expected", recipes())
 def test_it_prints_what_it_says(program, expected, tmp_path):
     for words, module in NEEDS.items():
         if words in program and importlib.util.find_spec(module) is None:

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hyper::http::uri::Authority;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -76,21 +77,16 @@ impl Access {
     /// Returns `true` if a browser may have come here by this host: an address, or a name that is this
     /// machine's. The server of another name has it lead here to act with the rights of its visitors.
     pub(super) fn admits_host(&self, host: &str) -> bool {
-        let name = match host.parse::<SocketAddr>() {
-            Ok(_) => return true,
-            Err(_) => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        let Ok(authority) = host.parse::<Authority>() else {
+            return false;
         };
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let name = authority.host();
         let own = rustix::system::uname();
         let own = own.nodename().to_str().unwrap_or_default();
-        let mut names = self
-            .hosts
-            .iter()
-            .map(String::as_str)
-            .chain(["localhost", own]);
-        bare.parse::<IpAddr>().is_ok()
-            || name.parse::<IpAddr>().is_ok()
-            || names.any(|one| !one.is_empty() && one.eq_ignore_ascii_case(name))
+        let named = self.hosts.iter().map(String::as_str);
+        let mut names = named.chain(["localhost", own]);
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        address.parse::<IpAddr>().is_ok() || names.any(|one| one.eq_ignore_ascii_case(name))
     }
 }
 

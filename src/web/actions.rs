@@ -17,6 +17,7 @@ use super::answer::{SharedSite, shown};
 use super::frame::frame;
 use super::place::{ItemSearch, way_back};
 use super::site::Site;
+use super::words::values;
 use crate::ItemState;
 use crate::control::client::NoAnswer;
 use crate::observe::text::{counted, printable};
@@ -29,7 +30,7 @@ const PAGE: usize = 1000;
 
 /// A change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+enum VisitorAction {
     Pause,
     Resume,
     Scale,
@@ -43,28 +44,30 @@ enum Act {
     DropAll,
 }
 
-impl Act {
-    const ALL: [(&str, Act); 11] = [
-        ("pause", Act::Pause),
-        ("resume", Act::Resume),
-        ("scale", Act::Scale),
-        ("reload", Act::Reload),
-        ("stop", Act::Stop),
-        ("stop-now", Act::StopNow),
-        ("cancel", Act::Cancel),
-        ("retry", Act::Retry),
-        ("retry-all", Act::RetryAll),
-        ("drop", Act::Drop),
-        ("drop-all", Act::DropAll),
+impl VisitorAction {
+    const ALL: [(&str, VisitorAction); 11] = [
+        ("pause", VisitorAction::Pause),
+        ("resume", VisitorAction::Resume),
+        ("scale", VisitorAction::Scale),
+        ("reload", VisitorAction::Reload),
+        ("stop", VisitorAction::Stop),
+        ("stop-now", VisitorAction::StopNow),
+        ("cancel", VisitorAction::Cancel),
+        ("retry", VisitorAction::Retry),
+        ("retry-all", VisitorAction::RetryAll),
+        ("drop", VisitorAction::Drop),
+        ("drop-all", VisitorAction::DropAll),
     ];
 
     fn of(word: &str) -> Option<Self> {
-        let found = Act::ALL.into_iter().find(|(name, _)| *name == word);
+        let found = VisitorAction::ALL
+            .into_iter()
+            .find(|(name, _)| *name == word);
         found.map(|(_, act)| act)
     }
 
     fn word(self) -> &'static str {
-        let found = Act::ALL.into_iter().find(|(_, act)| *act == self);
+        let found = VisitorAction::ALL.into_iter().find(|(_, act)| *act == self);
         found.map_or("", |(word, _)| word)
     }
 
@@ -75,14 +78,17 @@ impl Act {
             all => counted(all.len() as u64, "item", "items"),
         };
         Some(match self {
-            Act::Pause | Act::Resume | Act::Scale | Act::Retry => return None,
-            Act::Reload => "Replace all workers? Each finishes what it has begun.".into(),
-            Act::Stop => "Stop the run when what is begun is finished?".into(),
-            Act::StopNow => "Stop the run at once? What is begun is broken off.".into(),
-            Act::Cancel => format!("Cancel {}? Nobody works on it any more.", items()),
-            Act::Drop => format!("Drop {}? Nothing is left of it.", items()),
-            Act::RetryAll => format!("Try {} again?", of_all(what)),
-            Act::DropAll => format!("Drop {}? Nothing is left of them.", of_all(what)),
+            VisitorAction::Pause
+            | VisitorAction::Resume
+            | VisitorAction::Scale
+            | VisitorAction::Retry => return None,
+            VisitorAction::Reload => "Replace all workers? Each finishes what it has begun.".into(),
+            VisitorAction::Stop => "Stop the run when what is begun is finished?".into(),
+            VisitorAction::StopNow => "Stop the run at once? What is begun is broken off.".into(),
+            VisitorAction::Cancel => format!("Cancel {}? Nobody works on it any more.", items()),
+            VisitorAction::Drop => format!("Drop {}? Nothing is left of it.", items()),
+            VisitorAction::RetryAll => format!("Try {} again?", of_all(what)),
+            VisitorAction::DropAll => format!("Drop {}? Nothing is left of them.", of_all(what)),
         })
     }
 }
@@ -158,7 +164,7 @@ pub(super) async fn act(
         let why = "this page may be looked at, and nothing be changed by it\n";
         return (StatusCode::FORBIDDEN, why).into_response();
     }
-    let Some(act) = Act::of(&word) else {
+    let Some(act) = VisitorAction::of(&word) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let fields = match own_fields(&visitor, body).await {
@@ -196,7 +202,7 @@ pub(super) async fn act(
 }
 
 fn confirmation(
-    act: Act,
+    act: VisitorAction,
     question: &str,
     what: &[String],
     back: &str,
@@ -221,7 +227,7 @@ fn confirmation(
 /// Does it, and returns what to say then.
 async fn carry_out(
     site: &Arc<Site>,
-    act: Act,
+    act: VisitorAction,
     what: &[String],
     count: Option<u64>,
 ) -> Result<String, NoAnswer> {
@@ -232,15 +238,15 @@ async fn carry_out(
     let post =
         async |target: &str, said: &str| order(Method::POST, target, Bytes::new(), said).await;
     match act {
-        Act::Pause => post("/v1/pause", "The run is paused.").await,
-        Act::Resume => post("/v1/resume", "The run goes on.").await,
-        Act::Reload => post("/v1/reload", "All workers are replaced.").await,
-        Act::Stop => post("/v1/stop", "The run is stopped.").await,
-        Act::StopNow => {
+        VisitorAction::Pause => post("/v1/pause", "The run is paused.").await,
+        VisitorAction::Resume => post("/v1/resume", "The run goes on.").await,
+        VisitorAction::Reload => post("/v1/reload", "All workers are replaced.").await,
+        VisitorAction::Stop => post("/v1/stop", "The run is stopped.").await,
+        VisitorAction::StopNow => {
             let body = json!({"now": true}).to_string();
             order(Method::POST, "/v1/stop", body.into(), "The run is stopped.").await
         }
-        Act::Scale => match count {
+        VisitorAction::Scale => match count {
             None => Ok("Not done: that is no number of workers.".into()),
             Some(count) => {
                 let (body, words) = (json!({"count": count}), counted(count, "worker", "workers"));
@@ -248,11 +254,13 @@ async fn carry_out(
                 order(Method::PUT, "/v1/workers", body.to_string().into(), &said).await
             }
         },
-        Act::Cancel => each(site, what, "cancel", "cancelled").await,
-        Act::Retry => each(site, what, "retry", "tried again").await,
-        Act::Drop => each(site, what, "drop", "dropped").await,
-        Act::RetryAll => each(site, &matching(site, what).await?, "retry", "tried again").await,
-        Act::DropAll => each(site, &matching(site, what).await?, "drop", "dropped").await,
+        VisitorAction::Cancel => each(site, what, "cancel", "cancelled").await,
+        VisitorAction::Retry => each(site, what, "retry", "tried again").await,
+        VisitorAction::Drop => each(site, what, "drop", "dropped").await,
+        VisitorAction::RetryAll => {
+            each(site, &matching(site, what).await?, "retry", "tried again").await
+        }
+        VisitorAction::DropAll => each(site, &matching(site, what).await?, "drop", "dropped").await,
     }
 }
 
@@ -311,7 +319,7 @@ async fn matching(site: &Site, what: &[String]) -> Result<Vec<String>, NoAnswer>
     let mut numbers = Vec::new();
     loop {
         let found = dead_letters(site, &search, PAGE).await?;
-        let items = found["items"].as_array().into_iter().flatten();
+        let items = values(&found["items"]).iter();
         let meant = items.filter(|item| cause.as_ref().is_none_or(|cause| item["cause"] == *cause));
         numbers.extend(meant.map(|item| item["number"].to_string()));
         match found["after"].as_u64() {
@@ -332,7 +340,7 @@ mod tests {
 
     #[test]
     fn what_throws_something_away_asks_first() {
-        let asks = |word| Act::of(word).unwrap().question(&["7".into()]);
+        let asks = |word| VisitorAction::of(word).unwrap().question(&["7".into()]);
         for word in [
             "stop",
             "stop-now",
@@ -348,7 +356,7 @@ mod tests {
             assert_eq!(asks(word), None);
         }
         assert!(asks("cancel").unwrap().contains("item 7"));
-        assert_eq!(Act::of("format-the-disk"), None);
+        assert_eq!(VisitorAction::of("format-the-disk"), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::frame::{FORM, WebPage, button, button_for};
 use super::items::form;
 use super::place::ItemSearch;
 use super::site::Site;
-use super::words::{count, grouped};
+use super::words::{cause_of, count, grouped, text, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
 use crate::observe::text::{counted, printable};
@@ -38,13 +38,10 @@ pub(super) async fn page(
 }
 
 fn letters(search: &ItemSearch, found: &Value, visitor: &Visitor) -> Markup {
-    let items = found["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let items = values(&found["items"]);
     let mut causes: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for item in items {
-        let cause = item["cause"]
-            .as_str()
-            .unwrap_or("given up on before any attempt");
-        causes.entry(cause).or_default().push(item);
+        causes.entry(cause_of(item)).or_default().push(item);
     }
     let mut causes: Vec<_> = causes.into_iter().collect();
     causes.sort_by_key(|(_, letters)| std::cmp::Reverse(letters.len()));
@@ -95,7 +92,7 @@ fn group(cause: &str, letters: &[&Value], may_change: bool) -> Markup {
                                 form=(FORM) aria-label=(format!("choose item {number}"));
                         }
                         a href=(format!("/items/{number}")) { (number) } " "
-                        (printable(letter["item"].as_str().unwrap_or_default()))
+                        (printable(text(&letter["item"])))
                     }
                 }
                 @if letters.len() > SHOWN {

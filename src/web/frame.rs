@@ -1,4 +1,4 @@
-//! The frame of each page: its head, the ways to the others, and the parts that stay true while
+//! The frame of each page: its head, the links to the others, and the parts that stay true while
 //! somebody looks.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -42,8 +42,8 @@ impl WebPage {
     }
 }
 
-/// The ways to the other pages.
-const WAYS: [(&str, &str); 4] = [
+/// The links to the other pages.
+const LINKS: [(&str, &str); 4] = [
     ("/", "Overview"),
     ("/workers", "Workers"),
     ("/items", "Items"),
@@ -70,7 +70,7 @@ pub(super) fn framed(
     frame(&page.title, body, Some((visitor, path, has_login)), said)
 }
 
-/// Puts something that is asked, or told, in the frame. Without a visitor there are no ways from it.
+/// Puts something that is asked, or told, in the frame. Without a visitor there are no links.
 pub(super) fn frame(
     title: &str,
     body: Markup,
@@ -94,7 +94,7 @@ pub(super) fn frame(
                 header {
                     span.brand { "supervisor" }
                     @if let Some((visitor, path, has_login)) = visitor {
-                        (ways(path))
+                        (links(path))
                         div.tools {
                             button type="button" id="live-switch" hidden aria-pressed="true" { "Live" }
                             @if !visitor.may_change() { span.badge { "read-only" } }
@@ -121,22 +121,22 @@ pub(super) fn frame(
     }
 }
 
-fn ways(path: &str) -> Markup {
+fn links(path: &str) -> Markup {
     let plain = path.split_once('?').map_or(path, |(plain, _)| plain);
-    let is_here = |way: &str| match way {
-        "/" => plain == way,
-        _ => plain.starts_with(way),
+    let is_here = |link: &str| match link {
+        "/" => plain == link,
+        _ => plain.starts_with(link),
     };
     html! {
         nav aria-label="Pages" {
-            @for (way, name) in WAYS {
-                a href=(way) aria-current=[is_here(way).then_some("page")] { (name) }
+            @for (link, name) in LINKS {
+                a href=(link) aria-current=[is_here(link).then_some("page")] { (name) }
             }
         }
     }
 }
 
-/// A button that acts at once, or asks first where the path says so.
+/// A button that actions at once, or asks first where the path says so.
 pub(super) fn button(words: &str, path: &str) -> Markup {
     html! { button type="submit" form=(FORM) formaction=(path) { (words) } }
 }

@@ -13,7 +13,7 @@ use super::frame::{WebPage, button_for, table};
 use super::output;
 use super::place::ItemSearch;
 use super::site::Site;
-use super::words::{badge, count, grouped, moment};
+use super::words::{badge, count, grouped, moment, text, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
 use crate::observe::text::{attempts_in_words, printable};
@@ -60,17 +60,17 @@ pub(super) fn form(path: &str, search: &ItemSearch, has_states: bool) -> Markup 
 }
 
 fn listed(search: &ItemSearch, found: &Value) -> Markup {
-    let items = found["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let items = values(&found["items"]);
     let rows = html! {
         @for item in items {
             @let number = count(&item["number"]);
             tr {
                 td.number { a href=(format!("/items/{number}")) { (number) } }
-                td { (badge(item["state"].as_str().unwrap_or_default())) }
+                td { (badge(text(&item["state"]))) }
                 th scope="row" { (printable(item["item"].as_str().unwrap_or("(not kept)"))) }
                 td.number { (count(&item["attempts"])) }
                 td { (who(&item["workers"])) }
-                td { (printable(item["cause"].as_str().unwrap_or_default())) }
+                td { (printable(text(&item["cause"]))) }
             }
         }
     };
@@ -96,9 +96,8 @@ fn listed(search: &ItemSearch, found: &Value) -> Markup {
 }
 
 fn who(workers: &Value) -> String {
-    let names = workers.as_array().into_iter().flatten();
-    let names: Vec<_> = names.filter_map(Value::as_str).map(printable).collect();
-    names.join(", ")
+    let names = values(workers).iter().map(|name| printable(text(name)));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) async fn single(
@@ -107,7 +106,7 @@ pub(super) async fn single(
     visitor: &Visitor,
 ) -> Result<WebPage, NoAnswer> {
     let item = site.run.get(&format!("/v1/items/{number}")).await?;
-    let state = item["state"].as_str().unwrap_or_default();
+    let state = text(&item["state"]);
     let page = WebPage::new(format!("Item {number}"));
     let page = page.part("item", facts(number, &item, visitor));
     let page = page.part("attempts", attempts(&item));
@@ -119,15 +118,15 @@ pub(super) async fn single(
 }
 
 fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
-    let state = item["state"].as_str().unwrap_or_default();
+    let state = text(&item["state"]);
     let ended = &item["ended"];
     html! {
         (cut("name", item["item"].as_str().unwrap_or("Its name is not kept."), number))
         p.facts {
             (badge(state)) ", "
             (attempts_in_words(count(&item["attempts"])))
-            @for holder in item["holders"].as_array().into_iter().flatten() {
-                ", with " (printable(holder["worker"].as_str().unwrap_or_default()))
+            @for holder in values(&item["holders"]) {
+                ", with " (printable(text(&holder["worker"])))
                 " (process " (count(&holder["pid"])) ")"
                 @if let Some(since) = moment(&holder["since_us"]) { " since " (since) }
             }
@@ -149,7 +148,7 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
 }
 
 fn attempts(item: &Value) -> Markup {
-    let history = item["history"].as_array().map_or(&[][..], Vec::as_slice);
+    let history = values(&item["history"]);
     let number = count(&item["number"]);
     html! {
         @if !history.is_empty() {
@@ -157,7 +156,7 @@ fn attempts(item: &Value) -> Markup {
             ol.attempts {
                 @for failed in history {
                     li value=(count(&failed["attempt"])) {
-                        p { (printable(failed["cause"].as_str().unwrap_or_default())) }
+                        p { (printable(text(&failed["cause"]))) }
                         p.facts {
                             @if let Some(worker) = failed["worker"].as_str() {
                                 (printable(worker)) " (process " (count(&failed["pid"])) ") "
@@ -165,7 +164,7 @@ fn attempts(item: &Value) -> Markup {
                             @if let Some(at) = moment(&failed["started_us"]) { "from " (at) " " }
                             @if let Some(at) = moment(&failed["ended_us"]) { "to " (at) }
                         }
-                        @let stderr = failed["stderr"].as_str().unwrap_or_default();
+                        @let stderr = text(&failed["stderr"]);
                         @if !stderr.is_empty() { (cut("stderr", stderr, number)) }
                     }
                 }

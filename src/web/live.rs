@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use super::access::Visitor;
 use super::answer::{SharedSite, event, events};
 use super::frame::WebPage;
-use super::gallery;
 use super::place::WebPlace;
+use super::rendering;
 use super::site::Site;
 
 /// The time between two looks.
@@ -41,7 +41,7 @@ async fn keep_true(site: Arc<Site>, place: WebPlace, visitor: Visitor, mut sende
     let mut sent = HashMap::new();
     let mut was_lost = false;
     loop {
-        let next = match gallery::page(&site, &place, &visitor).await {
+        let next = match rendering::page(&site, &place, &visitor).await {
             Ok(page) => {
                 was_lost = false;
                 changed(&page, &mut sent).map(|parts| event("parts", &parts))

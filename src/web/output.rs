@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::answer::{SharedSite, event, events};
 use super::site::Site;
+use super::words::text;
 use crate::control::client::NoAnswer;
 
 /// The bytes of an output that a page shows.
@@ -78,7 +79,7 @@ fn bytes_of(piece: &Value) -> Vec<u8> {
     if let Some(text) = piece["text"].as_str() {
         return text.as_bytes().to_vec();
     }
-    let coded = piece["base64"].as_str().unwrap_or_default();
+    let coded = text(&piece["base64"]);
     BASE64_STANDARD.decode(coded).unwrap_or_default()
 }
 
@@ -184,11 +185,11 @@ async fn follow_to_end(site: Arc<Site>, number: u64, mut sender: Sender<Bytes>) 
         return;
     };
     while let Some(piece) = pieces.next().await {
-        let text = String::from_utf8_lossy(&bytes_of(&piece)).into_owned();
-        let next = match (text.is_empty(), piece.get("end")) {
+        let written = String::from_utf8_lossy(&bytes_of(&piece)).into_owned();
+        let next = match (written.is_empty(), piece.get("end")) {
             (_, Some(end)) => event("end", end),
             (true, None) => event("attempt", &piece),
-            (false, None) => event("text", &visible(&text).into()),
+            (false, None) => event("text", &visible(&written).into()),
         };
         if sender.send_data(next).await.is_err() {
             return;

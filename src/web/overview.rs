@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::access::Visitor;
 use super::frame::{WebPage, button, table};
 use super::site::Site;
-use super::words::{badge, count, duration, grouped, micros, percent};
+use super::words::{badge, cause_of, count, duration, grouped, micros, percent, text, values};
 use crate::control::client::NoAnswer;
 use crate::observe::text::printable;
 
@@ -47,11 +47,10 @@ pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<WebPage, NoAn
 }
 
 fn state(status: &Value) -> Markup {
-    let text = |name: &str| status[name].as_str().unwrap_or_default();
     html! {
         p.facts {
-            (badge(text("state"))) " "
-            strong { (printable(text("name"))) }
+            (badge(text(&status["state"]))) " "
+            strong { (printable(text(&status["name"]))) }
             ", process " (count(&status["pid"]))
             @if let Some(mode) = status["mode"].as_str() { ", " (mode) }
             @if let Some(age) = micros(&status["uptime_us"]) { ", for " (age) }
@@ -94,7 +93,7 @@ fn counts(counts: &Value) -> Markup {
 fn pace(status: &Value) -> Markup {
     let counts = &status["counts"];
     let ended = count(&counts["done"]) + count(&counts["dead"]);
-    let workers = status["workers"].as_array().map_or(&[][..], Vec::as_slice);
+    let workers = values(&status["workers"]);
     let busy = workers.iter().filter(|one| one["state"] == "busy").count() as u64;
     let all = workers.len() as u64;
     let seconds = |name: &str| status[name].as_f64();
@@ -122,15 +121,10 @@ fn pace(status: &Value) -> Markup {
 
 /// Groups the latest failures by their causes, the most frequent first.
 fn causes(failures: &Value) -> Markup {
-    let latest = failures["failures"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
+    let latest = values(&failures["failures"]);
     let mut causes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for failure in latest {
-        let cause = failure["cause"]
-            .as_str()
-            .unwrap_or("given up on before any attempt");
-        let (failed, dead) = causes.entry(cause).or_default();
+        let (failed, dead) = causes.entry(cause_of(failure)).or_default();
         *failed += 1;
         *dead += u64::from(failure["dead"] == true);
     }

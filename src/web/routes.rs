@@ -18,7 +18,7 @@ use super::frame::{frame, framed};
 use super::guard::guard;
 use super::place::{WebPlace, way_back};
 use super::site::Site;
-use super::{acts, assets, gallery, items, live, metrics, output};
+use super::{actions, assets, items, live, metrics, output, rendering};
 use crate::control::client::NoAnswer;
 
 /// Makes the routes.
@@ -28,7 +28,7 @@ pub(super) fn routes(site: Arc<Site>) -> Router {
         .route("/items/{number}/output", get(output::whole))
         .route("/items/{number}/follow", get(output::follow))
         .route("/items/{number}/json", get(items::raw))
-        .route("/act/{act}", post(acts::act))
+        .route("/act/{act}", post(actions::act))
         .route("/login", get(ask_token).post(log_in))
         .route("/logout", post(log_out))
         .route("/metrics", get(metrics::answer))
@@ -64,7 +64,7 @@ async fn page(
         );
     };
     let said = visitor.take_said();
-    match gallery::page(&site, &place, &visitor).await {
+    match rendering::page(&site, &place, &visitor).await {
         Ok(page) => {
             let has_login = site.access.has_token();
             let markup = framed(&page, &visitor, &address, said.as_deref(), has_login);
@@ -130,7 +130,7 @@ fn login_form(status: StatusCode, to: &str, said: Option<&str>) -> Response {
 }
 
 async fn log_in(State(site): SharedSite, body: Body) -> Response {
-    let fields = match acts::fields(body).await {
+    let fields = match actions::fields(body).await {
         Ok(fields) => fields,
         Err(refused) => return refused,
     };
@@ -150,7 +150,7 @@ async fn log_out(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match acts::own_fields(&visitor, body).await {
+    match actions::own_fields(&visitor, body).await {
         Ok(_) => with_cookie(Redirect::to("/").into_response(), site.log_out(&headers)),
         Err(refused) => refused,
     }

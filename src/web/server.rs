@@ -8,14 +8,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::control::{LACK_PAUSE, serve_connection};
 use crate::sys::signals;
 
 /// The number of connections that are served at a time. A browser opens up to six.
@@ -26,9 +24,6 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// The longest time that answers have which are on their way when the server ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// The pause after a client could not be accepted, for lack of files or memory.
-const LACK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A thread that serves, until it is dropped.
 #[derive(Debug)]
@@ -93,12 +88,11 @@ async fn serve(listener: TcpListener, routes: Router, mut ends: watch::Receiver<
             };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    tokio::spawn(serve_client(
-                        stream,
-                        routes.clone(),
-                        has_ended.clone(),
-                        place,
-                    ));
+                    let (routes, ends) = (routes.clone(), has_ended.clone());
+                    tokio::spawn(async move {
+                        serve_connection(stream, routes, HEAD_TIME, ends).await;
+                        drop(place);
+                    });
                 }
                 Err(_) => sleep(LACK_PAUSE).await,
             }
@@ -111,25 +105,4 @@ async fn serve(listener: TcpListener, routes: Router, mut ends: watch::Receiver<
     drop(listener);
     let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
     let _ = timeout(LAST_WORDS, places.acquire_many(all)).await;
-}
-
-/// Serves one connection to its end.
-async fn serve_client(
-    stream: TcpStream,
-    routes: Router,
-    mut ends: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
-) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        // What goes wrong on a connection is its client's loss.
-        _ = connection.as_mut() => return,
-        _ = ends.wait_for(|ended| *ended) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
 }

@@ -34,11 +34,6 @@ impl ShownRun {
         client::whole(&self.path, self.send(request).await?).await
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NoAnswer> {
-        let (mut sender, _) = client::dial(&self.path).await?;
-        client::send(&self.path, &mut sender, request).await
-    }
-
     pub(super) async fn get(&self, target: &str) -> Result<Value, NoAnswer> {
         self.ask(Method::GET, target, Bytes::new()).await
     }
@@ -46,14 +41,7 @@ impl ShownRun {
     /// Asks for something that comes piece by piece.
     pub(super) async fn pieces(&self, target: &str) -> Result<Incoming, NoAnswer> {
         let request = client::request(&self.path, Method::GET, target, Bytes::new())?;
-        let response = self.send(request).await?;
-        match response.status().is_success() {
-            true => Ok(response.into_body()),
-            false => Err(match client::whole(&self.path, response).await {
-                Ok(answer) => NoAnswer::strange(&self.path, &answer),
-                Err(why) => why,
-            }),
-        }
+        Ok(self.answered(request).await?.into_body())
     }
 
     /// Asks for the numbers for Prometheus, in the form that is accepted. Returns the form and the text.
@@ -62,22 +50,32 @@ impl ShownRun {
         if let Ok(accepts) = HeaderValue::try_from(accepts) {
             request.headers_mut().insert(ACCEPT, accepts);
         }
-        let response = self.send(request).await?;
+        let response = self.answered(request).await?;
         let form = response.headers().get(CONTENT_TYPE);
-        let form = form
-            .and_then(|form| form.to_str().ok())
-            .unwrap_or("text/plain")
-            .to_owned();
-        match response.status().is_success() {
-            true => {
-                let text = response.into_body().collect().await;
-                let text = text.map_err(|why| NoAnswer::strange(&self.path, &why))?;
-                Ok((form, text.to_bytes()))
-            }
-            false => Err(match client::whole(&self.path, response).await {
-                Ok(answer) => NoAnswer::strange(&self.path, &answer),
-                Err(why) => why,
-            }),
+        let form = form.and_then(|form| form.to_str().ok());
+        let form = form.unwrap_or("text/plain").to_owned();
+        let text = response.into_body().collect().await;
+        let text = text.map_err(|why| NoAnswer::strange(&self.path, &why))?;
+        Ok((form, text.to_bytes()))
+    }
+
+    /// Sends a request, which must be answered with what it asks for.
+    async fn answered(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, NoAnswer> {
+        let response = self.send(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
         }
+        Err(match client::whole(&self.path, response).await {
+            Ok(answer) => NoAnswer::strange(&self.path, &answer),
+            Err(why) => why,
+        })
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NoAnswer> {
+        let (mut sender, _) = client::dial(&self.path).await?;
+        client::send(&self.path, &mut sender, request).await
     }
 }

@@ -4,24 +4,21 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::Value;
 
+pub(super) use crate::control::answers::{number as count, text, values};
 use crate::observe::text::printable;
+use crate::observe::timeline::grouped_by;
+
+/// The cause of an item that was given up on before any attempt had failed.
+const NO_ATTEMPT: &str = "given up on before any attempt";
 
 /// Returns a whole number with its thousands apart.
 pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
+    grouped_by(number, '\u{202f}')
 }
 
-/// Returns the number of a field, or 0.
-pub(super) fn count(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
+/// Returns the cause of an item or an attempt.
+pub(super) fn cause_of(failed: &Value) -> &str {
+    failed["cause"].as_str().unwrap_or(NO_ATTEMPT)
 }
 
 /// Returns a length of time in one or two units.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::access::Visitor;
 use super::frame::{FORM, WebPage, button, table};
 use super::site::Site;
-use super::words::{badge, bytes, count, grouped, micros, moment};
+use super::words::{badge, bytes, count, grouped, micros, moment, text, values};
 use crate::control::client::NoAnswer;
 use crate::observe::text::printable;
 
@@ -23,7 +23,7 @@ const COLUMNS: [&str; 8] = [
 
 pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<WebPage, NoAnswer> {
     let status = site.run.get("/v1/status").await?;
-    let workers = status["workers"].as_array().map_or(&[][..], Vec::as_slice);
+    let workers = values(&status["workers"]);
     let wanted = count(&status["workers_wanted"]);
     let rows = html! { @for worker in workers { (row(worker)) } };
     let all = html! {
@@ -45,18 +45,17 @@ pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<WebPage, NoAn
 }
 
 fn row(worker: &Value) -> Markup {
-    let text = |name: &str| worker[name].as_str().unwrap_or_default();
     let death = &worker["last_death"];
     html! {
         tr {
-            th scope="row" { (printable(text("worker"))) }
+            th scope="row" { (printable(text(&worker["worker"]))) }
             td.number { @if let Some(pid) = worker["pid"].as_u64() { (pid) } }
-            td { (badge(text("state"))) }
+            td { (badge(text(&worker["state"]))) }
             td {
                 @if let Some(number) = worker["number"].as_u64() {
                     a href=(format!("/items/{number}")) { (number) } " "
                 }
-                (printable(text("item")))
+                (printable(text(&worker["item"])))
             }
             td.number { @if let Some(time) = micros(&worker["for_us"]) { (time) } }
             td.number { @if let Some(size) = worker["rss_bytes"].as_u64() { (bytes(size)) } }

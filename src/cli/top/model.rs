@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::cli::asking::{number, text, time};
+use crate::cli::asking::{number, text, time, values};
 use crate::cli::items;
 use crate::observe::text::{attempts_in_words, counted, printable};
 
@@ -182,12 +182,16 @@ impl TopModel {
     pub(super) fn handle_look(&mut self, look: &Look) {
         self.note_rate(&look.status);
         self.silence_s = 0;
-        self.workers = array(&look.status["workers"]).map(worker_line).collect();
-        let resting = array(&look.resting["items"]).map(waiting_line);
-        let waiting = array(&look.waiting["items"]).map(waiting_line);
+        self.workers = values(&look.status["workers"])
+            .iter()
+            .map(worker_line)
+            .collect();
+        let resting = values(&look.resting["items"]).iter().map(waiting_line);
+        let waiting = values(&look.waiting["items"]).iter().map(waiting_line);
         self.waiting = resting.chain(waiting).collect();
         self.searched = look.waiting["searched"].as_u64();
-        self.failures = array(&look.failures["failures"])
+        self.failures = values(&look.failures["failures"])
+            .iter()
             .map(failure_line)
             .collect();
         self.status = look.status.clone();
@@ -490,10 +494,6 @@ fn of_item(number: u64, verb: &str, words: &str) -> TopRequest {
         body: String::new(),
         words: format!("{number} {words}"),
     }
-}
-
-fn array(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
 
 /// Returns a time of an answer, if it has one.

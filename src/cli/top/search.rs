@@ -5,6 +5,8 @@ use std::mem;
 
 use serde_json::{Value, json};
 
+use crate::cli::asking::values;
+
 /// The greatest number of lines that are found.
 const FOUND_MAX: usize = 1000;
 
@@ -42,8 +44,8 @@ impl TopSearch {
     /// Takes its answer. Returns `true` if there is no more to be looked through, or to be shown: the
     /// next request begins anew.
     pub(super) fn take(&mut self, answer: &Value) -> bool {
-        let items = answer["items"].as_array().into_iter().flatten();
-        self.found.extend(items.cloned());
+        let items = values(&answer["items"]);
+        self.found.extend_from_slice(items);
         match answer["after"].as_u64() {
             Some(after) if self.found.len() < FOUND_MAX => {
                 self.after = after;
