@@ -41,9 +41,15 @@ const PAGE: u64 = 1000;
 impl Asked {
     /// Finds what is meant, for this subcommand.
     pub(super) fn of(target: &TargetArgs, subcommand: &str) -> Result<Self, RunError> {
-        match target.target(subcommand).map_err(RunError::Usage)? {
-            Choice::Run(at) => Ok(Asked::Run(Box::new(connect(&at)?))),
-            Choice::Stream(place) => Ok(Asked::Stream(Box::new(stream(&place)?))),
+        let choice = target.target(subcommand).map_err(RunError::Usage)?;
+        Asked::chosen(&choice)
+    }
+
+    /// Asks this run or stream.
+    pub(super) fn chosen(choice: &Choice) -> Result<Self, RunError> {
+        match choice {
+            Choice::Run(at) => Ok(Asked::Run(Box::new(connect(at)?))),
+            Choice::Stream(place) => Ok(Asked::Stream(Box::new(stream(place)?))),
         }
     }
 
@@ -82,26 +88,6 @@ impl Asked {
                 client.ask(Method::GET, &target, None, "")?
             }
             Asked::Stream(client) => client.wait_item(ItemId(number), end)?,
-        })
-    }
-
-    pub(super) fn cancel(&mut self, number: u64) -> Result<Value, RunError> {
-        Ok(match self {
-            Asked::Run(client) => {
-                let target = format!("/v1/items/{number}/cancel");
-                client.ask(Method::POST, &target, None, "")?
-            }
-            Asked::Stream(client) => client.cancel(ItemId(number))?,
-        })
-    }
-
-    pub(super) fn retry(&mut self, number: u64) -> Result<Value, RunError> {
-        Ok(match self {
-            Asked::Run(client) => {
-                let target = format!("/v1/items/{number}/retry");
-                client.ask(Method::POST, &target, None, "")?
-            }
-            Asked::Stream(client) => client.retry(ItemId(number))?,
         })
     }
 }

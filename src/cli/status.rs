@@ -150,10 +150,11 @@ impl Rates {
 fn page(place: &Address, status: &Status, rates: Option<&Rates>) -> String {
     let (url, stream) = (place.shown_url(), &place.stream);
     let mut page = format!(
-        "stream {} at {url}: items of type {}, lease {:?}\n",
+        "stream {} at {url}: items of type {}, lease {:?}{}\n",
         printable(stream),
         printable(&status.item_type),
-        status.lease
+        status.lease,
+        if status.is_paused { ", paused" } else { "" }
     );
     let rate = |of: fn(&Rates) -> f64| rates.map(|rates| format!("  {:.1}/s", of(rates)));
     let rows = [
@@ -208,6 +209,7 @@ fn object(place: &Address, status: &Status, rates: Option<&Rates>) -> Value {
         place.kind().option: place.shown_url(),
         "item_type": status.item_type,
         "lease_ms": millis(status.lease),
+        "paused": status.is_paused,
         "unfinished": status.unfinished,
         "untaken": status.untaken(),
         "pending": status.pending,

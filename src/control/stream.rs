@@ -1,6 +1,8 @@
 //! Answers for a stream that several supervisors share as a run answers of its items: from the stream's
 //! own records, in the same form. It does not know the server, and is no supervisor.
 
+pub(crate) mod watch;
+
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,13 +20,13 @@ use crate::error::{Error, Kind};
 use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
 use crate::store::StoredLetter;
 use crate::store::stream::{
-    CancelAnswer, EntryId, FoundOnStream, Moment, OrderAnswer, OrderStage, Status, Stream,
+    CancelAnswer, EntryId, FoundOnStream, Member, Moment, OrderAnswer, OrderStage, Status, Stream,
     StreamItem,
 };
 use dishrack_core::ledger::{Cause, Failure, ItemId};
 
 /// Names an item by its number and its bytes.
-type NameOnStream = Box<dyn Fn(ItemId, &[u8]) -> String>;
+type NameOnStream = Box<dyn Fn(ItemId, &[u8]) -> String + Send>;
 
 /// The shortest wait for a holder that was not heard of for nearly as long as the lease.
 const WAIT_MIN: Duration = Duration::from_millis(50);
@@ -100,7 +102,7 @@ impl StreamClient {
     /// Asks this stream. `name_item` names an item by its bytes.
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
-        name_item: impl Fn(ItemId, &[u8]) -> String + 'static,
+        name_item: impl Fn(ItemId, &[u8]) -> String + Send + 'static,
     ) -> Result<Self, NoAnswer> {
         let lease = stream.status().map_err(failed)?.lease;
         Ok(StreamClient {
@@ -213,29 +215,8 @@ impl StreamClient {
     pub(crate) fn supervisors(&self) -> Result<Vec<Value>, NoAnswer> {
         let status = self.stream.status().map_err(failed)?;
         let said = self.order("status", "", None, ASKED)?;
-        let rows = status.supervisors.iter().map(|member| {
-            let name = &member.name;
-            let (_, pid) = host_and_pid(name);
-            let told = said.done.iter().find(|(by, _)| by == name);
-            let told = told.map_or(&Value::Null, |(_, told)| told);
-            let state = match told["state"].as_str() {
-                Some(state) => state,
-                None if status.is_lost(member) => "lost",
-                None if said.refused.iter().any(|(by, _)| by == name) => "unknown",
-                None => "silent",
-            };
-            json!({
-                "name": name,
-                "run": told["name"],
-                "pid": pid.parse::<u32>().ok(),
-                "path": null,
-                "state": state,
-                "mode": told["mode"],
-                "uptime_us": told["uptime_us"],
-                "counts": told["counts"],
-                "workers": told["workers"].as_array().map(Vec::len),
-            })
-        });
+        let rows = status.supervisors.iter();
+        let rows = rows.map(|member| row(member, &status, &said, |told| told));
         Ok(rows.collect())
     }
 
@@ -482,6 +463,37 @@ impl StreamClient {
             }
         }
     }
+}
+
+/// Returns how a supervisor stands, in a line of a list: what it says itself, which is in this part of its
+/// answer, or how it is known here.
+fn row(
+    member: &Member,
+    stood: &Status,
+    said: &Obeyed,
+    part: impl Fn(&Value) -> &Value,
+) -> Value {
+    let name = &member.name;
+    let (_, pid) = host_and_pid(name);
+    let told = said.done.iter().find(|(by, _)| by == name);
+    let told = told.map_or(&Value::Null, |(_, told)| part(told));
+    let state = match told["state"].as_str() {
+        Some(state) => state,
+        None if stood.is_lost(member) => "lost",
+        None if said.refused.iter().any(|(by, _)| by == name) => "unknown",
+        None => "silent",
+    };
+    json!({
+        "name": name,
+        "run": told["name"],
+        "pid": pid.parse::<u32>().ok(),
+        "path": null,
+        "state": state,
+        "mode": told["mode"],
+        "uptime_us": told["uptime_us"],
+        "counts": told["counts"],
+        "workers": told["workers"].as_array().map(Vec::len),
+    })
 }
 
 impl HeldBy {

@@ -26,7 +26,7 @@ pub(in crate::cli) struct TargetArgs {
 }
 
 /// A run or a stream that a subcommand is about.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::cli) enum Choice {
     /// The run, as it was named.
     Run(AtArgs),
