@@ -45,6 +45,15 @@ impl Asked {
         Asked::chosen(&choice)
     }
 
+    /// Finds what is meant, for a subcommand that may be about one supervisor of a stream.
+    pub(super) fn of_one(target: &TargetArgs, subcommand: &str) -> Result<Self, RunError> {
+        let (choice, one) = target.target_or_one(subcommand).map_err(RunError::Usage)?;
+        Ok(match (Asked::chosen(&choice)?, one) {
+            (Asked::Stream(client), Some(one)) => Asked::Stream(Box::new(client.about_one(&one)?)),
+            (asked, _) => asked,
+        })
+    }
+
     /// Asks this run or stream.
     pub(super) fn chosen(choice: &Choice) -> Result<Self, RunError> {
         match choice {

@@ -1,4 +1,4 @@
-//! The subcommands that change a run, or all supervisors of a stream: `cancel`, `retry`, `pause`, `resume`,
+//! The subcommands that change a run, or the supervisors of a stream: `cancel`, `retry`, `pause`, `resume`,
 //! `scale`, `reload`, `stop`. Each returns when the thing has happened.
 
 use std::os::fd::OwnedFd;
@@ -54,12 +54,13 @@ struct ItemOrder {
     format: Format,
 }
 
-/// A run, which all of the order is about; or all supervisors of a stream.
+/// A run, which all of the order is about; or all supervisors of a stream, or one of them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --redis it is about all supervisors that work on the stream, and returns when each of them
 has done it. One that is not heard of any more is waited for until the lease is over. A pause of a
-stream is kept there: supervisors that come later pause as well.")]
+stream is kept there: supervisors that come later pause as well. With --at it is about one of them,
+which `supervisor ps --redis URL` lists, and a pause of it ends with it.")]
 pub(super) struct RunOrder {
     #[command(flatten)]
     target: TargetArgs,
@@ -72,7 +73,7 @@ pub(super) struct RunOrder {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Workers that have begun something finish it before they leave. With --redis each supervisor of the
-stream gets so many.
+stream gets so many, or that which --at names.
 
 Examples:
   supervisor scale 8
@@ -154,18 +155,22 @@ pub(super) fn reload(order: &RunOrder) -> Result<u8, RunError> {
 }
 
 pub(super) fn scale(command: &ScaleRun) -> Result<u8, RunError> {
-    give(&command.order, "scale", SteeringOrder::Scale(command.workers))
+    give(
+        &command.order,
+        "scale",
+        SteeringOrder::Scale(command.workers),
+    )
 }
 
 fn give(order: &RunOrder, verb: &str, wanted: SteeringOrder) -> Result<u8, RunError> {
-    let mut asked = Asked::of(&order.target, verb)?;
+    let mut asked = Asked::of_one(&order.target, verb)?;
     asked.carry_out(wanted)?.tell(order.format)
 }
 
 /// Stops a run, and waits until its process has ended, if that is what a stop of it does.
 pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     let order = &command.order;
-    let mut client = match Asked::of(&order.target, "stop")? {
+    let mut client = match Asked::of_one(&order.target, "stop")? {
         Asked::Run(client) => client,
         Asked::Stream(client) => return stop_all(&client, command),
     };
@@ -190,15 +195,17 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     Ok(code::DONE)
 }
 
-/// Stops all supervisors of a stream, and waits until each has left it.
+/// Stops all supervisors of a stream, or the one that is meant, and waits until each has left it.
 fn stop_all(client: &StreamClient, command: &StopRun) -> Result<u8, RunError> {
     let body = json!({"now": command.now}).to_string();
     let times = OrderTimes {
         ends: true,
         ..AS_LONG_AS_IT_LIVES
     };
-    let obeyed = client.order("stop", &body, None, times)?;
-    let stopped = CarriedOut::by_supervisors(obeyed, "stop", json!({"stopped": true}), "stopped")?;
+    let answer = json!({"stopped": true});
+    let stopped = CarriedOut::by_supervisors(client, ("stop", &body), times, |_| {
+        (answer, "stopped".into())
+    })?;
     stopped.tell(command.order.format)
 }
 

@@ -12,7 +12,7 @@ use super::exit_codes::{RunError, code};
 use super::screen::complain;
 use crate::ItemId;
 use crate::control::client::Client;
-use crate::control::stream::{Obeyed, OrderTimes, StreamClient};
+use crate::control::stream::{OrderTimes, StreamClient};
 use crate::observe::text::{counted, printable};
 
 /// An order that is carried out when it is answered.
@@ -54,23 +54,27 @@ impl CarriedOut {
         }
     }
 
-    /// Takes what the supervisors of a stream have answered. Those that have not done it, and live, are
-    /// told of as an error.
+    /// Gives an order to all supervisors of a stream, or to the one that is meant. `tell` says what has come
+    /// of it by those that have done it. Those that have not, and live, are told of as an error.
     pub(super) fn by_supervisors(
-        obeyed: Obeyed,
-        verb: &str,
-        mut answer: Value,
-        words: impl Into<String>,
+        client: &StreamClient,
+        (verb, body): (&str, &str),
+        times: OrderTimes,
+        tell: impl FnOnce(&[(String, Value)]) -> (Value, String),
     ) -> Result<Self, RunError> {
-        // A pause is kept for those who come.
-        let is_kept = matches!(verb, "pause" | "resume");
+        let one = client.one();
+        let obeyed = client.order(verb, body, one, times)?;
+        // A pause of all is kept for those who come.
+        let is_kept = one.is_none() && matches!(verb, "pause" | "resume");
         let is_done =
             !obeyed.done.is_empty() || (obeyed.refused.is_empty() && obeyed.silent.is_empty());
         if obeyed.done.is_empty() && is_done && !is_kept {
-            return Err(RunError::Usage(format!(
-                "nobody works on the stream, so there is nobody to {verb}"
-            )));
+            return Err(RunError::Usage(match one {
+                Some(name) => format!("{}: it is gone, or not heard of any more", printable(name)),
+                None => format!("nobody works on the stream, so there is nobody to {verb}"),
+            }));
         }
+        let (mut answer, words) = tell(&obeyed.done);
         let names: Vec<&String> = obeyed.done.iter().map(|(name, _)| name).collect();
         answer["supervisors"] = json!(names);
         let refused = obeyed.refused.iter();
@@ -82,7 +86,7 @@ impl CarriedOut {
             )
         });
         Ok(CarriedOut {
-            done: is_done.then(|| (answer, words.into())),
+            done: is_done.then_some((answer, words)),
             not_done: refused.chain(silent).collect(),
             lost: obeyed.lost,
         })
@@ -166,8 +170,9 @@ impl Asked {
                 Ok(CarriedOut::by_run(answer, words))
             }
             Asked::Stream(client) => {
-                let obeyed = client.order(verb, "", None, AS_LONG_AS_IT_LIVES)?;
-                CarriedOut::by_supervisors(obeyed, verb, json!({is_so: true}), words)
+                CarriedOut::by_supervisors(client, (verb, ""), AS_LONG_AS_IT_LIVES, |_| {
+                    (json!({is_so: true}), words.to_owned())
+                })
             }
         }
     }
@@ -191,7 +196,10 @@ fn scale(client: &mut Client, workers: WantedWorkers) -> Result<CarriedOut, RunE
     };
     let body = json!({"count": count}).to_string();
     let answer = client.ask(Method::PUT, "/v1/workers", None, body)?;
-    Ok(CarriedOut::by_run(answer, counted(count, "worker", "workers")))
+    Ok(CarriedOut::by_run(
+        answer,
+        counted(count, "worker", "workers"),
+    ))
 }
 
 fn scale_all(client: &StreamClient, workers: WantedWorkers) -> Result<CarriedOut, RunError> {
@@ -200,13 +208,16 @@ fn scale_all(client: &StreamClient, workers: WantedWorkers) -> Result<CarriedOut
         WantedWorkers::More(more) => json!({"change": more}),
         WantedWorkers::Fewer(fewer) => json!({"change": -i128::from(fewer)}),
     };
-    let obeyed = client.order("scale", &body.to_string(), None, AS_LONG_AS_IT_LIVES)?;
-    let counts = obeyed
-        .done
-        .iter()
-        .map(|(_, answer)| number(&answer["workers"]));
-    // All that there are from now on.
-    let count: u64 = counts.sum();
-    let words = counted(count, "worker", "workers");
-    CarriedOut::by_supervisors(obeyed, "scale", json!({"workers": count}), words)
+    let order = ("scale", &*body.to_string());
+    CarriedOut::by_supervisors(client, order, AS_LONG_AS_IT_LIVES, |done| {
+        // All that there are from now on.
+        let count: u64 = done
+            .iter()
+            .map(|(_, answer)| number(&answer["workers"]))
+            .sum();
+        (
+            json!({"workers": count}),
+            counted(count, "worker", "workers"),
+        )
+    })
 }

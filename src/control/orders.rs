@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The greatest number of items that are told of at once.
 const HELD_MAX: usize = 1000;
 
-/// The greatest number of items that rest of which a look tells.
+/// The greatest number of items that rest of which a look tells more than their numbers.
 const RESTING_MAX: usize = 50;
 
 /// A wanted number of workers: so many, or so many more or fewer.
@@ -94,12 +94,15 @@ fn held(target: &dyn ControlTarget) -> Result<Value, Error> {
 fn look(name: &str, target: &dyn ControlTarget) -> Result<Value, Error> {
     let facts = target.facts()?;
     let running = target.items(Some(ItemState::Running), ItemId(0), HELD_MAX)?;
-    let resting = target.items(Some(ItemState::Resting), ItemId(0), RESTING_MAX)?;
-    let running = running.iter().map(|item| item.number.0);
+    let resting = target.items(Some(ItemState::Resting), ItemId(0), HELD_MAX)?;
+    let numbers = |items: &[ItemInfo]| items.iter().map(|item| item.number.0).collect::<Value>();
+    let (running, rest) = (numbers(&running), numbers(&resting));
+    let resting = &resting[..resting.len().min(RESTING_MAX)];
     let failed = resting.iter().filter(|item| !item.history.is_empty());
     Ok(json!({
         "status": facts.map(|facts| RunStatus::new(name, facts)),
-        "running": running.collect::<Value>(),
+        "running": running,
+        "rest": rest,
         "resting": resting.iter().map(|item| line(item, None)).collect::<Value>(),
         "failures": failed.map(failure_line).collect::<Value>(),
     }))

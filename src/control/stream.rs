@@ -38,6 +38,8 @@ pub(crate) struct StreamClient {
     name_item: NameOnStream,
     /// The words of supervisors on the items that they have, once they were asked.
     held: OnceCell<HeldItems>,
+    /// The name of the only supervisor that is meant.
+    one: Option<String>,
 }
 
 /// The words of supervisors on items that they have, by number.
@@ -110,7 +112,73 @@ impl StreamClient {
             lease,
             name_item: Box::new(name_item),
             held: OnceCell::new(),
+            one: None,
         })
+    }
+
+    /// Returns the name of the only supervisor that is meant; `None` if all are.
+    pub(crate) fn one(&self) -> Option<&str> {
+        self.one.as_deref()
+    }
+
+    /// Makes it a client that is about one supervisor: that of this name, of the run of this name, or of this
+    /// process.
+    ///
+    /// # Errors
+    /// None is, or several may be, or it is lost; the message lists those that there are.
+    pub(crate) fn about_one(mut self, word: &str) -> Result<Self, NoAnswer> {
+        let rows = self.supervisors()?;
+        let is_meant = |row: &Value, field: &str| match &row[field] {
+            Value::String(text) => text == word,
+            Value::Number(number) => number.to_string() == word,
+            _ => false,
+        };
+        let by = |field: &str| -> Vec<&Value> {
+            rows.iter().filter(|row| is_meant(row, field)).collect()
+        };
+        let found = ["name", "run", "pid"].map(by);
+        let found = found.into_iter().find(|found| !found.is_empty());
+        match found.as_deref() {
+            Some([one]) if one["state"] == "lost" => Err(failed(format!(
+                "--at {word}: it was not heard of for longer than the lease, so it takes no orders"
+            ))),
+            Some([one]) => {
+                self.one = one["name"].as_str().map(str::to_owned);
+                Ok(self)
+            }
+            Some(several) => {
+                let several = several.iter().map(|row| described(row));
+                let list = several.collect::<Vec<_>>().join(", ");
+                Err(failed(format!("--at {word} may be several: {list}")))
+            }
+            None if rows.is_empty() => Err(failed(format!(
+                "--at {word}: there is no such supervisor on the stream, nor any other"
+            ))),
+            None => {
+                let list = rows.iter().map(described).collect::<Vec<_>>().join(", ");
+                Err(failed(format!(
+                    "--at {word}: there is no such supervisor on the stream; there are: {list}"
+                )))
+            }
+        }
+    }
+
+    /// Returns how the one supervisor that is meant stands, as its run tells it.
+    pub(crate) fn status_of_one(&self) -> Result<Value, NoAnswer> {
+        let said = self.order("status", "", self.one(), ASKED)?;
+        let refused = said
+            .refused
+            .into_iter()
+            .map(|(name, why)| format!("{name}: {why}"));
+        let silent = said.silent.into_iter();
+        let silent = silent.map(|name| format!("{name}: it lives, and does not answer"));
+        let why = refused.chain(silent).next();
+        match said.done.into_iter().next() {
+            Some((_, status)) => Ok(status),
+            None => Err(failed(
+                why.unwrap_or_else(|| "the supervisor is gone".into()),
+            )),
+        }
     }
 
     /// Returns where a list of the items in this state begins, or in any. Those that are done are
@@ -465,14 +533,18 @@ impl StreamClient {
     }
 }
 
+/// Returns the names of a supervisor, for people.
+fn described(row: &Value) -> String {
+    let name = row["name"].as_str().unwrap_or_default();
+    match row["run"].as_str() {
+        Some(run) => format!("{name} (run {run})"),
+        None => format!("{name} ({})", row["state"].as_str().unwrap_or_default()),
+    }
+}
+
 /// Returns how a supervisor stands, in a line of a list: what it says itself, which is in this part of its
 /// answer, or how it is known here.
-fn row(
-    member: &Member,
-    stood: &Status,
-    said: &Obeyed,
-    part: impl Fn(&Value) -> &Value,
-) -> Value {
+fn row(member: &Member, stood: &Status, said: &Obeyed, part: impl Fn(&Value) -> &Value) -> Value {
     let name = &member.name;
     let (_, pid) = host_and_pid(name);
     let told = said.done.iter().find(|(by, _)| by == name);

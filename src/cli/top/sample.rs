@@ -54,7 +54,8 @@ pub(super) fn stream() -> Look {
     status["name"] = "jobs".into();
     status["at"] = "redis://db1:6379".into();
     status["counts"]["leased"] = 9.into();
-    status["supervisors"] = json!([{"state": "running"}, {"state": "running"}, {"state": "silent"}]);
+    status["supervisors"] =
+        json!([{"state": "running"}, {"state": "running"}, {"state": "silent"}]);
     status["workers"] = json!([
         of("web-1-4711", worker("worker-1", Some((41, "a.mov")))),
         of("web-1-4711", worker("worker-2", None)),

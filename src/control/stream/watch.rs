@@ -127,7 +127,10 @@ impl StreamWatch {
             let lines = letters.map(|letter| dead_line(&self.client.dead_info(letter)));
             self.dead = Some((counts, lines.collect()));
         }
-        let dead = self.dead.iter().flat_map(|(_, lines)| lines.iter().cloned());
+        let dead = self
+            .dead
+            .iter()
+            .flat_map(|(_, lines)| lines.iter().cloned());
         some.extend(dead);
         some.sort_by_key(|line| std::cmp::Reverse(line["ended_us"].as_u64()));
         some.truncate(FAILURES);
@@ -205,20 +208,20 @@ impl SupervisorsView {
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let status = &told["status"];
-        self.leased += number(&status["counts"]["leased"]);
-        self.delayed += number(&status["counts"]["delayed"]);
         self.restarts += number(&status["counts"]["restarts"]);
         self.wanted += number(&status["workers_wanted"]);
         for mut worker in list(&status["workers"]) {
             worker["supervisor"] = short.into();
             self.workers.push(worker);
         }
-        let running = list(&told["running"]);
-        self.not_waiting.extend(running.iter().filter_map(Value::as_u64));
-        let resting = list(&told["resting"]);
-        let numbers = resting.iter().filter_map(|line| line["number"].as_u64());
-        self.not_waiting.extend(numbers);
-        self.resting.extend(resting);
+        // The counts that it tells are those of the whole stream.
+        for (name, count) in [("running", &mut self.leased), ("rest", &mut self.delayed)] {
+            let numbers = list(&told[name]);
+            *count += numbers.len() as u64;
+            let numbers = numbers.iter().filter_map(Value::as_u64);
+            self.not_waiting.extend(numbers);
+        }
+        self.resting.extend(list(&told["resting"]));
         self.failures.extend(list(&told["failures"]));
     }
 }

@@ -48,7 +48,10 @@ impl RedisStore {
     }
 
     /// Returns the last dead letters, newest first.
-    pub(super) fn letters_from_last(&self, count: usize) -> Result<Vec<StoredLetter>, RedisTrouble> {
+    pub(super) fn letters_from_last(
+        &self,
+        count: usize,
+    ) -> Result<Vec<StoredLetter>, RedisTrouble> {
         let latest = self.server.call(&self.dispatcher, Duration::ZERO, |open| {
             let mut range = cmd("XREVRANGE");
             range.arg(&self.keys.dead).arg("+").arg("-");

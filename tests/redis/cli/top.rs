@@ -50,9 +50,7 @@ fn a_stream_is_seen_and_steered_by_keys() {
     sees(&top, "waiting: 2");
     for (run, item) in works.iter().zip(["1 a", "2 b"]) {
         let is_so = |line: &String| line.contains(&worker_of(run)) && line.contains(item);
-        top.await_output(item, |bytes| {
-            Cells::of(bytes).lines().iter().any(is_so)
-        });
+        top.await_output(item, |bytes| Cells::of(bytes).lines().iter().any(is_so));
     }
     top.type_in(b"p");
     sees(&top, "jobs paused");
@@ -101,7 +99,11 @@ fn items_are_cancelled_shown_and_tried_again_by_keys() {
     top.type_in(b"q");
     is_over(top, 0);
     let shown = stage.say("show", &["1"]);
-    assert!(shown.ends(0).out.contains("state:    dead"), "{}", shown.out);
+    assert!(
+        shown.ends(0).out.contains("state:    dead"),
+        "{}",
+        shown.out
+    );
 }
 
 fn one_that_stands_still_or_is_lost_is_seen() {
