@@ -17,6 +17,7 @@ use super::failure::RequestFailure;
 use super::item;
 use super::output::AttemptEnding;
 use crate::error::{Error, Kind};
+use crate::fail;
 use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
 use crate::store::StoredLetter;
 use crate::store::stream::{
@@ -344,6 +345,7 @@ impl StreamClient {
             match answer {
                 CancelAnswer::Ended => return Ok(cancelled),
                 CancelAnswer::Ordered(holder) => {
+                    fail::point("orders: cancel given");
                     is_ordered = true;
                     // It is the holder's no longer when it was not heard of for the time of a lease.
                     let left = self.lease.saturating_sub(holder.idle).max(WAIT_MIN);
@@ -503,6 +505,7 @@ impl StreamClient {
         times: OrderTimes,
     ) -> Result<Obeyed, NoAnswer> {
         let ordered = self.stream.order(verb, body, only).map_err(failed)?;
+        fail::point("orders: given");
         let mut waiting = UnansweredOrder {
             began: Instant::now(),
             times,

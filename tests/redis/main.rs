@@ -73,6 +73,8 @@ fn main() {
         harness::trials(),
         #[cfg(feature = "failpoints")]
         kill_points::trials(),
+        #[cfg(feature = "failpoints")]
+        kill_points::orders::trials(),
         model::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),
