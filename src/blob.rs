@@ -1,6 +1,7 @@
 //! Bytes as part of an item, which a worker process reads where they lie.
 
 mod parts;
+mod writable;
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,6 +11,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::parts::Parts;
+pub use self::writable::BlobMut;
 use crate::handler::lending::{self, Borrowed};
 
 /// Bytes as an item, or as part of one.
@@ -61,7 +63,8 @@ impl Blob {
         }
     }
 
-    /// Returns `true` if the bytes are read where the supervisor wrote them, and not from a copy.
+    /// Returns `true` if the bytes are read where the supervisor wrote them, and not from a copy. So it
+    /// is in a worker process, and for what is longer than 16 KiB in the supervisor's own.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self.0, BlobBytes::Lent(_))

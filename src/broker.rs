@@ -12,6 +12,7 @@ mod answer;
 mod attachment;
 pub(crate) mod clients;
 mod committer;
+pub(crate) mod consumers;
 mod copies;
 mod core;
 pub(crate) mod current;
@@ -49,6 +50,7 @@ pub(crate) use self::activities::CurrentItem;
 use self::alone::Recheck;
 pub(crate) use self::answer::{Accepted, PutAnswer, PutTicket};
 pub(crate) use self::attachment::{Attachment, Overseer};
+use self::consumers::Joining;
 pub(crate) use self::copies::NONE_ON_A_STREAM;
 pub(crate) use self::core::{Core, NameItems, WakerKey};
 use self::doorbells::WriterDoorbell;
@@ -270,6 +272,7 @@ impl Broker {
     /// Waits until every accepted item is settled. Returns the numbers of done and dead items.
     pub(crate) fn join(&self, deadline: Deadline) -> Result<(u64, u64), Kind> {
         fail::point("join: begin");
+        let _joining = Joining::begin(self);
         let (mut has_polled, mut recheck) = (false, Recheck::begin());
         let question = self.begin_refresh();
         loop {
@@ -345,6 +348,12 @@ impl Broker {
             Some(_) => Kind::of(Refusal::StreamFailed, why),
             None => Kind::JournalAccess(why),
         }
+    }
+
+    pub(crate) fn drop_dead(&self, id: ItemId) -> Result<bool, Kind> {
+        let _letters = self.letters.lock();
+        let dropped = self.storage.backend().drop_dead(id);
+        dropped.map_err(|failure| self.inaccessible(&failure))
     }
 
     pub(crate) fn revive(&self, id: ItemId) -> Result<bool, Kind> {

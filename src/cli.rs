@@ -58,6 +58,7 @@ mod top;
 mod unwritten;
 mod validation;
 mod view;
+mod web;
 mod work;
 mod workload;
 
@@ -129,6 +130,7 @@ fn do_as_told(
         Some(Command::Join(command)) => join::run(&command),
         Some(Command::Status(command)) => status::run(&command),
         Some(Command::Top(command)) => top::run(&command),
+        Some(Command::Web(command)) => web::run(&command),
         Some(Command::Ps(command)) => ps::run(&command),
         Some(Command::List(command)) => items::list(&command),
         Some(Command::Show(command)) => items::show(&command),

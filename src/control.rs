@@ -4,9 +4,12 @@
 //! The socket is of one user: its mode says so, and the kernel tells who connects. One thread serves
 //! it, which sleeps while nobody asks. What it does, any caller of the library can do.
 
+mod ages;
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) mod answers;
 mod attach;
 mod body;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) mod client;
 mod connection;
 mod events;
@@ -17,6 +20,7 @@ mod follow;
 mod gate;
 pub(crate) mod item;
 mod keys;
+mod metrics;
 mod orders;
 mod output;
 mod puts;
@@ -44,6 +48,8 @@ use serde::de::DeserializeOwned;
 use self::target::ControlTarget;
 #[cfg(feature = "cli")]
 pub(crate) use output::{AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
+#[cfg(feature = "web")]
+pub(crate) use server::{LACK_PAUSE, serve_connection};
 pub use target::Controlled;
 pub(crate) use unusable::Unusable;
 

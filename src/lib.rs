@@ -70,9 +70,11 @@ mod queue;
 mod store;
 mod supervision;
 mod sys;
+#[cfg(feature = "web")]
+mod web;
 pub(crate) mod worker;
 
-pub use blob::{Blob, Parts};
+pub use blob::{Blob, BlobMut, Parts};
 pub use broker::Disagreement;
 #[cfg(feature = "control")]
 pub use control::{Control, Controlled};
@@ -80,6 +82,7 @@ pub use dishrack_core::ledger::{
     Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
     ItemId, Options, Scene,
 };
+pub use dishrack_core::pool::restart::{RestartCause, RestartCounts};
 pub use dishrack_core::pool::spec::Restart;
 pub use error::{Error, ItemError};
 pub use observe::item::{ItemHolder, ItemInfo, ItemState};
@@ -91,10 +94,12 @@ pub use queue::{
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, DeathCause, EndedWorker, ItemEnded, Map, PoolStatus, RunState, StartMethod, Submitter,
-    Supervisor, WorkerDeath, WorkerInfo, WorkerState,
+    Builder, DeathCause, EndedWorker, ForkServer, ItemEnded, Map, PoolStatus, RunState,
+    StartMethod, Submitter, Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
-pub use worker::{Roles, context, describe, serve};
+#[cfg(feature = "web")]
+pub use web::{WEB_ADDRESS, Web, WebOptions};
+pub use worker::{Roles, context, describe, serve, take_context_file};
 #[cfg(feature = "journal")]
 pub use {
     queue::backed::salvage,

@@ -12,15 +12,16 @@ pub(crate) mod segment;
 
 use std::any::type_name;
 use std::cell::{Cell, RefCell};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 
 use self::block::{Block, BlockWriter};
-use self::segment::{PartWriter, SegmentPart};
+use self::segment::{PartWriter, SEGMENT_BYTES, SegmentPart};
 use crate::error::NoSharedMemory;
+use crate::sys::memory::PrivateMapping;
 
 /// The greatest size in bytes of a payload that travels with others and not in shared memory.
 pub(crate) const INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -79,6 +80,28 @@ impl Payload {
                 writer.extend(bytes);
                 writer.cut().map_or(Payload::Empty, Payload::Heap)
             }),
+        }
+    }
+
+    /// Copies a result that has come from another process. A very large one has shared memory of its
+    /// own, which is used again and again, and may be mapped anew.
+    pub(crate) fn of_result(bytes: &[u8]) -> Self {
+        Self::received(bytes, bytes.len() >= SEGMENT_BYTES)
+    }
+
+    /// Returns the place of these bytes in it, if they are a part of it.
+    pub(crate) fn place_of(&self, bytes: &[u8]) -> Option<Range<usize>> {
+        let start = bytes.as_ptr().addr().checked_sub(self.as_ptr().addr())?;
+        let end = start.checked_add(bytes.len())?;
+        (end <= self.len()).then_some(start..end)
+    }
+
+    /// Maps these of its bytes anew, for this process to write to what nobody else sees; `None` if
+    /// that cannot be.
+    pub(crate) fn to_private(&self, bytes: Range<usize>) -> Option<PrivateMapping> {
+        match self {
+            Payload::Shared(part) => part.to_private(bytes),
+            Payload::Empty | Payload::Heap(_) => None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Both sides use these files, so that neither imports the other. They know the content and the
 //! place of a record, but neither its reader nor its effect.
 
+pub(crate) mod address;
 pub(crate) mod channel;
 pub(crate) mod doorbell;
 pub(crate) mod endpoints;

@@ -17,6 +17,7 @@ mod get_many;
 mod handle;
 mod items;
 mod join_all;
+mod letters;
 mod observer;
 pub(crate) mod put_many;
 #[cfg(feature = "control")]
@@ -55,15 +56,13 @@ use self::destination::{Destination, going};
 use self::far::{kind_of, wait_of};
 use self::side::{Side, destination_of};
 use self::waiting_task::WaitingTask;
-use crate::broker::{Broker, Deadline, Envelope, current};
+use crate::broker::{Broker, Deadline, Envelope, consumers, current};
 use crate::error::{Error, Kind};
-use crate::handler::attempt::decode;
 use crate::handler::held;
 use crate::payload::{self, NotSerialized, Payload};
 use crate::protocol::frame::{Answer, Ask};
-use crate::store::StoredLetter;
 use crate::worker::session::Session;
-use dishrack_core::ledger::{Capacity, Counts, DeadLetter, ItemId, Options, Outcome, Refusal};
+use dishrack_core::ledger::{Capacity, Counts, ItemId, Options, Outcome, Refusal};
 
 /// A queue whose items are acknowledged, and which can be joined: `join` returns when every item
 /// that was put is done or a dead letter.
@@ -298,6 +297,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
             let got = match &self.side {
                 Side::Local(broker) => {
                     let job = broker.get(deadline).map_err(Error)?;
+                    consumers::note(broker);
                     Delivery::of_job(self.side.clone(), &job)
                 }
                 Side::Remote(far) => {
@@ -468,49 +468,6 @@ impl<T> JoinableQueue<T> {
         self.broker()?.counts_in_all().map_err(Error)
     }
 
-    /// Returns all dead letters, oldest first, with their items as serialized by `put`. They stay
-    /// where they are.
-    ///
-    /// # Errors
-    /// `is_journal` when the journal cannot be read, `is_shared` when Redis cannot; and in a worker
-    /// process.
-    pub fn raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
-        Ok(self.stored_dead()?.into_iter().map(raw).collect())
-    }
-
-    fn stored_dead(&self) -> Result<Vec<StoredLetter>, Error> {
-        let broker = self.broker()?;
-        let letters = broker.storage.backend().dead_letters();
-        letters.map_err(|failure| Error(broker.inaccessible(&failure)))
-    }
-
-    /// Takes all dead letters, oldest first, with their items as serialized by `put`.
-    ///
-    /// # Errors
-    /// As [`raw_dead_letters`](Self::raw_dead_letters).
-    pub fn take_raw_dead_letters(&self) -> Result<Vec<DeadLetter<Vec<u8>>>, Error> {
-        Ok(self.take_dead(&|_| true)?.into_iter().map(raw).collect())
-    }
-
-    fn take_dead(
-        &self,
-        is_wanted: &dyn Fn(&StoredLetter) -> bool,
-    ) -> Result<Vec<StoredLetter>, Error> {
-        let broker = self.broker()?;
-        let taken = broker.storage.backend().take_dead(is_wanted);
-        taken.map_err(|failure| Error(broker.inaccessible(&failure)))
-    }
-
-    /// Tries a dead letter again: its item waits in its old place, with as many attempts before it
-    /// as a new one, and keeps its history. Returns `false` if there is no such letter.
-    ///
-    /// # Errors
-    /// `is_journal` when the journal cannot be written, `is_shared` when Redis cannot; and in a
-    /// worker process.
-    pub fn retry_dead_letter(&self, id: ItemId) -> Result<bool, Error> {
-        self.broker()?.revive(id).map_err(Error)
-    }
-
     /// Cancels an item: it is not worked on any more and becomes a dead letter. A worker process
     /// that works on it gets SIGTERM and, a second later, SIGKILL, and is replaced; an async task
     /// is dropped where it waits; a thread goes on to the end, and its result is dropped. With a
@@ -524,43 +481,6 @@ impl<T> JoinableQueue<T> {
     pub fn cancel(&self, id: ItemId) -> Result<bool, Error> {
         self.broker()?.cancel(id).map_err(Error)
     }
-}
-
-impl<T: DeserializeOwned> JoinableQueue<T> {
-    /// Returns all dead letters whose items decode, oldest first. They stay where they are.
-    ///
-    /// # Errors
-    /// As [`raw_dead_letters`](Self::raw_dead_letters).
-    pub fn dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
-        Ok(self
-            .stored_dead()?
-            .into_iter()
-            .filter_map(decoded)
-            .collect())
-    }
-
-    /// Takes all dead letters, oldest first. A letter whose item does not decode stays;
-    /// [`take_raw_dead_letters`](Self::take_raw_dead_letters) takes it.
-    ///
-    /// # Errors
-    /// As [`raw_dead_letters`](Self::raw_dead_letters).
-    pub fn take_dead_letters(&self) -> Result<Vec<DeadLetter<T>>, Error> {
-        let decodes = |letter: &StoredLetter| decode::<T>(&letter.payload).is_ok();
-        let letters = self.take_dead(&decodes)?;
-        Ok(letters.into_iter().filter_map(decoded).collect())
-    }
-}
-
-/// Converts a letter into one with its item as `put` serialized it.
-fn raw(letter: StoredLetter) -> DeadLetter<Vec<u8>> {
-    let bytes = letter.payload.to_vec();
-    letter.with_payload(bytes)
-}
-
-/// Converts a letter into one with its item, if that decodes.
-fn decoded<T: DeserializeOwned>(letter: StoredLetter) -> Option<DeadLetter<T>> {
-    let item = decode::<T>(&letter.payload).ok()?;
-    Some(letter.with_payload(item))
 }
 
 /// Serializes an item for a queue of this process.

@@ -118,6 +118,9 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
     ) -> Result<Vec<StoredLetter>, StoreError>;
 
+    /// Forgets a dead letter. Returns `false` if there is no such letter.
+    fn drop_dead(&self, id: ItemId) -> Result<bool, StoreError>;
+
     /// Makes a dead letter an unfinished item again. `None` if there is no such letter.
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError>;
 

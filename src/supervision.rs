@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::Builder;
+pub use fork::ForkServer;
 pub use map::Map;
 pub use spawn::StartMethod;
 pub use status::{
@@ -195,6 +196,14 @@ impl<T, R> Supervisor<T, R> {
         self.pool.reap_orphans();
     }
 
+    /// Closes the [files](Builder::context_files) that are kept here for workers. Those that are started
+    /// from now on get none; so this is for workers that are not started again, when
+    /// [all have been](Self::wait_started_timeout). Then whoever reads from the other end of a pipe
+    /// sees its end.
+    pub fn close_context_files(&self) {
+        self.pool.close_context_files();
+    }
+
     /// Makes it so many workers, and returns when it is so: new ones are ready, and those that are
     /// too many have ended. Those that have nothing to do end first; the others finish what they
     /// hold, however long that takes. No item is lost or charged by it.
@@ -340,7 +349,7 @@ impl<T, R> Supervisor<T, R> {
     /// Returns the number of workers that were started again.
     #[must_use]
     pub fn restarts(&self) -> u64 {
-        self.broker.read(|core| core.restarts)
+        self.broker.read(|core| core.restarts.accidents())
     }
 }
 

@@ -22,7 +22,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-pub use context::context;
+pub use context::{context, take_context_file};
 pub use roles::Roles;
 use session::Session;
 

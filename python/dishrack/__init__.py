@@ -6,9 +6,10 @@ signatures, on supervised processes and queues whose items are acknowledged.
 
 from __future__ import annotations
 
+from . import events
 from ._native import __version__
 from .context import default as _default
-from .context import get_all_start_methods, get_context, get_start_method
+from .context import get_all_start_methods, get_context, get_start_method, set_start_method
 from .errors import (
     CallFailed,
     CallTimedOut,
@@ -20,6 +21,7 @@ from .errors import (
     InitializerFailed,
     JournalError,
     NotAccepted,
+    NotUnpickled,
     NoWorkersLeft,
     SetupError,
     SharedQueueError,
@@ -32,6 +34,7 @@ from .executor import ProcessPoolExecutor
 from .pool import Pool
 from .process import Process
 from .queues import DeadLetter, Failure, JoinableQueue, Queue, SimpleQueue
+from .supervisor import Supervisor
 
 # The rest of ``multiprocessing`` is the standard library's.
 AuthenticationError = _default.AuthenticationError
@@ -59,7 +62,7 @@ get_logger = _default.get_logger
 log_to_stderr = _default.log_to_stderr
 parent_process = _default.parent_process
 set_executable = _default.set_executable
-set_start_method = _default.set_start_method
+set_forkserver_preload = _default.set_forkserver_preload
 
 __all__ = [
     "Array",
@@ -85,6 +88,7 @@ __all__ = [
     "Manager",
     "NoWorkersLeft",
     "NotAccepted",
+    "NotUnpickled",
     "Pipe",
     "Pool",
     "Process",
@@ -98,6 +102,7 @@ __all__ = [
     "SetupError",
     "SharedQueueError",
     "SimpleQueue",
+    "Supervisor",
     "SupervisorGone",
     "TaskDoneTooOften",
     "TimeoutError",
@@ -108,6 +113,7 @@ __all__ = [
     "allow_connection_pickling",
     "cpu_count",
     "current_process",
+    "events",
     "freeze_support",
     "get_all_start_methods",
     "get_context",
@@ -116,5 +122,6 @@ __all__ = [
     "log_to_stderr",
     "parent_process",
     "set_executable",
+    "set_forkserver_preload",
     "set_start_method",
 ]

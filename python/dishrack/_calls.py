@@ -22,7 +22,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from . import _native, errors
 from ._worker import enclose, load
-from .reduction import PROTOCOL, dumps, loads
+from .reduction import PROTOCOL, dumps, loads, names_hidden_main
 
 __all__ = [
     "Targets",
@@ -32,11 +32,13 @@ __all__ = [
     "cpus",
     "dead",
     "end",
+    "not_unpickled",
     "raised",
     "rebuilt",
     "report",
     "target_of",
     "unpicklable",
+    "unread",
     "unready",
 ]
 
@@ -45,6 +47,7 @@ _kind = "executor"
 
 
 def context_of(
+    ctx: Any,
     name: str,
     kind: str,
     initializer: Optional[Callable[..., object]],
@@ -52,7 +55,7 @@ def context_of(
 ) -> Tuple[bytes, Sequence[_native.Queue]]:
     """What `begin` is given, pickled."""
     data, queues = dumps((kind, initializer, initargs))
-    return enclose(name, data), queues
+    return enclose(name, data, getattr(ctx, "imports_main", True)), queues
 
 
 def begin(pickled: bytes, queues: Sequence[_native.Queue]) -> Optional[bytes]:
@@ -97,6 +100,20 @@ def raised(error: BaseException) -> bytes:
 def unpicklable(why: BaseException, value: Any) -> bytes:
     """Pickles the exception for a value that cannot be pickled."""
     return raised(_pool.MaybeEncodingError(why, value) if _kind == "pool" else why)
+
+
+def not_unpickled(why: BaseException) -> bytes:
+    """Pickles the exception for a call that cannot be unpickled here."""
+    error = errors.NotUnpickled(f"a call could not be unpickled in its worker: {why!r}")
+    error.__cause__ = why
+    return raised(error)
+
+
+def unread(why: BaseException) -> BaseException:
+    """The exception for a value that cannot be unpickled here."""
+    error = errors.NotUnpickled(f"the value of a call could not be unpickled: {why!r}")
+    error.__cause__ = why
+    return error
 
 
 def rebuilt(data: bytes) -> BaseException:
@@ -147,7 +164,8 @@ def target_of(function: Callable[..., Any], shape: str) -> Tuple[_native.Target,
     if type(function) in _BY_NAME:
         try:
             data = pickle.dumps(function, PROTOCOL)
-            return _native.Target(data, (), shape, True), True
+            if not names_hidden_main(data):
+                return _native.Target(data, (), shape, True), True
         except Exception:
             # It has no name that others find it by.
             pass

@@ -1,23 +1,29 @@
 """The native half, for `dishrack` alone."""
 
-from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, final
+import os
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union, final
 
 __version__: str
 
 def prepare() -> None: ...
 def serve(preload: Callable[[], None]) -> None: ...
+def take_file(place: int) -> Optional[int]: ...
 @final
 class Queue:
     def __new__(
         cls,
         maxsize: int,
         joinable: bool,
-        max_attempts: Optional[int],
-        backoff: Optional[Tuple[float, float]],
+        *,
+        max_attempts: Optional[int] = None,
+        backoff: Optional[Tuple[float, float]] = None,
+        timeout: Optional[float] = None,
+        journal: Optional[Union[str, os.PathLike[str]]] = None,
+        redis: Optional[Tuple[str, str]] = None,
     ) -> Queue: ...
     def as_joinable(self, joinable: bool) -> Queue: ...
-    def put(self, pickle: bytes, queues: Sequence[Queue], timeout: Optional[float]) -> int: ...
-    def get(self, timeout: Optional[float]) -> Tuple[bytes, List[Queue]]: ...
+    def put(self, object: Any, timeout: Optional[float]) -> int: ...
+    def get(self, timeout: Optional[float]) -> Any: ...
     def task_done(self) -> None: ...
     def release(self) -> None: ...
     def join(self, timeout: Optional[float]) -> Tuple[int, int]: ...
@@ -25,20 +31,68 @@ class Queue:
     def full(self) -> bool: ...
     def is_local(self) -> bool: ...
     def holders(self) -> List[str]: ...
-    def take_dead_letters(
+    def dead_letters(
+        self, take: bool
+    ) -> List[Tuple[int, Pickled, List[Tuple[int, str, str, int, str]]]]: ...
+    def retry_dead_letter(self, number: int) -> bool: ...
+    def drop_dead_letter(self, number: int) -> bool: ...
+    def events(self) -> EventReader: ...
+    def end_events(self) -> None: ...
+    def close_store(self) -> None: ...
+@final
+class EventReader:
+    def next(self, timeout: Optional[float]) -> Optional[str]: ...
+    def close(self) -> None: ...
+@final
+class WorkerGroup:
+    def __new__(
+        cls,
+        workers: int,
+        name: str,
+        launch: Tuple[Tuple[str, List[str]], str],
+        queue: Optional[Queue],
+        pickle: bytes,
+        queues: Sequence[Queue],
+        files: Sequence[int],
+        *,
+        restart: str,
+        intensity: Tuple[int, float],
+        grace: float,
+    ) -> WorkerGroup: ...
+    def status(
         self,
-    ) -> List[Tuple[int, bytes, List[Queue], List[Tuple[int, str, str, int, str]]]]: ...
+    ) -> Tuple[
+        str,
+        int,
+        int,
+        List[Tuple[str, int, str, Optional[int], Optional[float], int, Optional[str]]],
+    ]: ...
+    def scale(self, workers: int, timeout: Optional[float]) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def wait(self, timeout: Optional[float]) -> bool: ...
+@final
+class Pickled:
+    def load(self) -> Any: ...
+@final
+class LargeBuffers:
+    def __call__(self, buffer: Any) -> bool: ...
+    def clear(self) -> None: ...
+@final
+class Memory:
+    address: int
+    length: int
 @final
 class WorkerProcess:
     pid: int
     def __new__(
         cls,
         name: str,
-        program: Tuple[str, List[str]],
-        method: str,
+        launch: Tuple[Tuple[str, List[str]], str],
         queue: Optional[Queue],
         pickle: bytes,
         queues: Sequence[Queue],
+        files: Sequence[int],
     ) -> WorkerProcess: ...
     def wait(self, timeout: Optional[float]) -> Optional[int]: ...
 @final
@@ -61,10 +115,10 @@ class CallPool:
         cls,
         workers: int,
         name: str,
-        program: Tuple[str, List[str]],
-        method: str,
+        launch: Tuple[Tuple[str, List[str]], str],
         pickle: bytes,
         queues: Sequence[Queue],
+        files: Sequence[int],
         *,
         max_attempts: Optional[int] = None,
         backoff: Optional[Tuple[float, float]] = None,

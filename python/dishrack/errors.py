@@ -26,6 +26,7 @@ __all__ = [
     "JournalError",
     "NoWorkersLeft",
     "NotAccepted",
+    "NotUnpickled",
     "SetupError",
     "SharedQueueError",
     "SupervisorGone",
@@ -115,6 +116,10 @@ class CallTimedOut(CallFailed, TimeoutError):
 
 class Cancelled(CallFailed, CancelledError):
     """A call was cancelled."""
+
+
+class NotUnpickled(Error, BrokenProcessPool):
+    """A call could not be unpickled in its worker, or its value could not here. Its cause says why."""
 
 
 class InitializerFailed(Error, BrokenProcessPool):

@@ -6,15 +6,18 @@ often. The executor goes on.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import threading
 import weakref
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, AsyncIterator, Callable, Deque, Dict, Iterable, Iterator, Optional, Tuple
 
 from . import _calls, _native, errors
 from .context import get_context
 from .pool import start
+from .process import is_ending_by_interrupt, is_interrupt
+from .progress import Progress, Shown, meter_of
 
 __all__ = ["Future", "ProcessPoolExecutor"]
 
@@ -26,11 +29,13 @@ _is_exiting = False
 
 
 def _at_exit() -> None:
-    """Waits for what was submitted, as the standard executor does."""
+    """Waits for what was submitted, as the standard executor does; after Ctrl-C nobody wants it."""
     global _is_exiting
     _is_exiting = True
     for thread, calls in list(_dispatchers.items()):
         calls.close()
+        if is_ending_by_interrupt():
+            calls.kill()
         thread.join()
 
 
@@ -224,10 +229,13 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
         timeout: Optional[float] = None,
         chunksize: int = 1,
         buffersize: Optional[int] = None,
+        progress: Progress = False,
     ) -> Iterator[Any]:
         """``map(fn, *iterables)``, by the workers: in order, a chunk is one call.
 
         The iterables are read at once, or, with ``buffersize``, only so many chunks ahead.
+        ``progress=True`` shows how far it is as results are read, by ``tqdm`` where that is installed; a
+        function is called with the number of results so far, and that of all if it is known.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -246,7 +254,53 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             results.feed(source)
         else:
             results.feed_as_read(source, buffersize)
-        return results
+        meter = meter_of(progress, iterables[0] if len(iterables) == 1 else None, fn)
+        return results if meter is None else Shown(results, meter)
+
+    async def async_map(
+        self, fn: Callable[..., Any], *iterables: Iterable[Any], buffersize: Optional[int] = None
+    ) -> AsyncIterator[Any]:
+        """`map` for ``async for``: in order, while the event loop goes on.
+
+        The iterables are read only ``buffersize`` calls ahead of the results that were taken: four for
+        each worker, if it is not said. Calls that no worker has begun are cancelled when a call fails, or
+        when nobody reads on.
+
+        >>> import asyncio
+        >>> from dishrack import ProcessPoolExecutor
+        >>> async def main():
+        ...     async with ProcessPoolExecutor(2) as executor:
+        ...         return [value async for value in executor.async_map(abs, [-1, 2, -3])]
+        >>> asyncio.run(main())
+        [1, 2, 3]
+        """
+        import asyncio
+
+        if buffersize is None:
+            buffersize = 4 * self._max_workers
+        if buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        begun: Deque[asyncio.Future[Any]] = collections.deque()
+        try:
+            for arguments in zip(*iterables):
+                begun.append(asyncio.wrap_future(self.submit(fn, *arguments)))
+                if len(begun) == buffersize:
+                    yield await begun.popleft()
+            while begun:
+                yield await begun.popleft()
+        finally:
+            for future in begun:
+                if not future.cancel() and not future.cancelled():
+                    # It has ended, and nobody asks for its exception any more.
+                    future.exception()
+
+    async def __aenter__(self) -> ProcessPoolExecutor:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio
+
+        await asyncio.get_running_loop().run_in_executor(None, self.shutdown)
 
     def workers(self) -> Tuple[Tuple[str, int], ...]:
         """The workers that are ready, by their names and pids."""
@@ -285,6 +339,13 @@ class ProcessPoolExecutor(concurrent.futures.Executor):
             self._finalizer.detach()
             with self._lock:
                 self._calls = self._dispatcher = None
+
+    def __exit__(self, kind: Any, error: Optional[BaseException], _: Any) -> None:
+        if is_interrupt(error):
+            # A terminal would have interrupted the workers, too.
+            self._force_shutdown()
+        else:
+            self.shutdown(wait=True)
 
     def _force_shutdown(self) -> None:
         with self._lock:

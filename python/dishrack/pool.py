@@ -11,10 +11,11 @@ import itertools
 import threading
 import warnings
 from multiprocessing import util
-from typing import Any, Callable, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Tuple, Union
 
 from . import _calls, _native, errors
 from .context import get_context
+from .progress import Meter, Progress, Shown, meter_of
 
 __all__ = ["AsyncResult", "MapResult", "Pool"]
 
@@ -100,6 +101,9 @@ class MapResult(AsyncResult):
         self._success: bool = True
         self._value: Any = [None] * length
         self._chunksize = chunksize
+        self._meter: Optional[Meter] = None
+        self._lock = threading.Lock()
+        self._error: Optional[BaseException] = None
         self._left = -(-length // chunksize) if length else 0
         self._numbers: List[int] = []
         if not length:
@@ -113,15 +117,27 @@ class MapResult(AsyncResult):
         return sum([calls.cancel(number) for number in self._numbers]) > 0
 
     def _set_chunk(self, index: int, success: bool, value: Any) -> None:
-        self._left -= 1
-        if success and self._success:
-            first = index * self._chunksize
-            self._value[first : first + self._chunksize] = value
-        elif not success and self._success:
-            # The first of all exceptions is told, when all have ended.
-            self._success, self._value = False, value
-        if self._left == 0:
-            self._end(self._success, self._value)
+        first = index * self._chunksize
+        self._count(min(self._chunksize, len(self._value) - first))
+        # Chunks that cannot be pickled end where they are submitted, and others elsewhere.
+        with self._lock:
+            self._left -= 1
+            is_last = self._left == 0
+            if success and self._success:
+                self._value[first : first + self._chunksize] = value
+            elif not success and self._success:
+                # The first of all exceptions is told, when all have ended.
+                self._success, self._error = False, value
+        if is_last:
+            self._end(self._success, self._value if self._success else self._error)
+
+    def _count(self, results: int) -> None:
+        try:
+            if self._meter is not None:
+                self._meter.add(results)
+        except BaseException as error:
+            # It is none of the calls' business.
+            _calls.report(error)
 
 
 class _Chunk:
@@ -275,10 +291,19 @@ class Pool:
         return result
 
     def map(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: Optional[int] = None
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: Optional[int] = None,
+        *,
+        progress: Progress = False,
     ) -> List[Any]:
-        """``list(map(func, iterable))``, by the workers: a chunk is one call."""
-        return self.map_async(func, iterable, chunksize).get()
+        """``list(map(func, iterable))``, by the workers: a chunk is one call.
+
+        ``progress=True`` shows how far it is, by ``tqdm`` where that is installed; a function is called
+        with the number of results so far and that of all.
+        """
+        return self._map_async(func, iterable, "each", chunksize, progress, None, None).get()
 
     def map_async(
         self,
@@ -289,16 +314,18 @@ class Pool:
         error_callback: Optional[Callable[[BaseException], object]] = None,
     ) -> MapResult:
         """`map` without the waiting."""
-        return self._map_async(func, iterable, "each", chunksize, callback, error_callback)
+        return self._map_async(func, iterable, "each", chunksize, False, callback, error_callback)
 
     def starmap(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: Optional[int] = None,
+        *,
+        progress: Progress = False,
     ) -> List[Any]:
         """`map` for iterables of arguments: ``func(1, 2)`` for ``(1, 2)``."""
-        return self.starmap_async(func, iterable, chunksize).get()
+        return self._map_async(func, iterable, "each_star", chunksize, progress, None, None).get()
 
     def starmap_async(
         self,
@@ -309,7 +336,9 @@ class Pool:
         error_callback: Optional[Callable[[BaseException], object]] = None,
     ) -> MapResult:
         """`starmap` without the waiting."""
-        return self._map_async(func, iterable, "each_star", chunksize, callback, error_callback)
+        return self._map_async(
+            func, iterable, "each_star", chunksize, False, callback, error_callback
+        )
 
     def _map_async(
         self,
@@ -317,6 +346,7 @@ class Pool:
         iterable: Iterable[Any],
         shape: str,
         chunksize: Optional[int],
+        progress: Progress,
         *callbacks: Any,
     ) -> MapResult:
         self._check_running()
@@ -329,6 +359,7 @@ class Pool:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         items = iter(iterable)
         result = MapResult(self, length, chunksize, *callbacks)
+        result._meter = meter_of(progress, iterable, func) if length else None
         for index in range(-(-length // chunksize)):
             chunk = list(itertools.islice(items, chunksize))
             number = self._submit(_Chunk(result, index), func, shape, chunk)
@@ -337,20 +368,38 @@ class Pool:
         return result
 
     def imap(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
-    ) -> _native.Results:
-        """An iterator over ``map(func, iterable)``, whose ``next`` takes a timeout."""
-        return self._imap(func, iterable, chunksize, True)
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        progress: Progress = False,
+    ) -> Union[_native.Results, Shown]:
+        """An iterator over ``map(func, iterable)``, whose ``next`` takes a timeout.
+
+        ``progress`` is that of `map`, and moves as results are read.
+        """
+        return self._imap(func, iterable, chunksize, True, progress)
 
     def imap_unordered(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
-    ) -> _native.Results:
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        progress: Progress = False,
+    ) -> Union[_native.Results, Shown]:
         """`imap` in the order in which the calls end."""
-        return self._imap(func, iterable, chunksize, False)
+        return self._imap(func, iterable, chunksize, False, progress)
 
     def _imap(
-        self, func: Any, iterable: Iterable[Any], chunksize: int, ordered: bool
-    ) -> _native.Results:
+        self,
+        func: Any,
+        iterable: Iterable[Any],
+        chunksize: int,
+        ordered: bool,
+        progress: Progress,
+    ) -> Union[_native.Results, Shown]:
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
@@ -363,7 +412,8 @@ class Pool:
             feeder = _Feeder(results, iterable)
             self._feeders.append(feeder)
             feeder.start()
-        return results
+        meter = meter_of(progress, iterable, func)
+        return results if meter is None else Shown(results, meter)
 
     def close(self) -> None:
         """Takes no more calls. The workers end when they have made those that there are."""
@@ -404,20 +454,21 @@ def start(
     **options: Any,
 ) -> _native.CallPool:
     """Starts workers that make calls."""
-    from multiprocessing import context as _context
-
-    from .process import _Popen, program_of_workers
+    from .process import Departure, program_of_workers
 
     _native.prepare()
     util._flush_std_streams()
-    _context.set_spawning_popen(_Popen.__new__(_Popen))
-    try:
-        data, queues = _calls.context_of(name, kind, initializer, initargs)
-    finally:
-        _context.set_spawning_popen(None)
+    with Departure() as departure:
+        data, queues = _calls.context_of(ctx, name, kind, initializer, initargs)
     method = ctx.get_start_method()
     return _native.CallPool(
-        workers, name, program_of_workers(), method, data, queues, **options
+        workers,
+        name,
+        (program_of_workers(method), method),
+        data,
+        queues,
+        departure.files,
+        **options,
     )
 
 

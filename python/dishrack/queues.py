@@ -7,11 +7,13 @@ goes to another consumer.
 
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple, Optional, Tuple
+import os
+from typing import Any, List, NamedTuple, Optional, Tuple, Union
 
 from . import _native
 from .errors import TimeoutError
-from .reduction import dumps, loads, place_of, queue_at
+from .events import Events
+from .reduction import place_of, queue_at
 
 __all__ = ["DeadLetter", "Failure", "JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -27,6 +29,10 @@ class _Base:
     _maxsize: int
     _joinable = False
     _closed = False
+    #: Whether this handle has opened a journal, or a queue on Redis.
+    _has_store = False
+    #: Whether something was put by this handle.
+    _is_used = False
 
     @classmethod
     def _arrived(cls, native: _native.Queue, maxsize: int) -> Any:
@@ -43,11 +49,10 @@ class _Base:
             raise ValueError(f"Queue {self!r} is closed")
 
     def _put(self, obj: Any, timeout: Optional[float]) -> None:
-        data, queues = dumps(obj)
-        self._native.put(data, queues, timeout)
+        self._native.put(obj, timeout)
 
     def _get(self, timeout: Optional[float]) -> Any:
-        return loads(*self._native.get(timeout))
+        return self._native.get(timeout)
 
     def empty(self) -> bool:
         """Whether no item waits."""
@@ -80,15 +85,37 @@ class Queue(_Base):
         ctx: Any = None,
         max_attempts: Optional[int] = None,
         backoff: Optional[Tuple[float, float]] = None,
+        timeout: Optional[float] = None,
+        journal: Optional[Union[str, os.PathLike[str]]] = None,
+        redis: Optional[Tuple[str, str]] = None,
     ) -> None:
         """Makes a queue in which at most ``maxsize`` items wait; 0 means no bound.
 
         An item is handed out ``max_attempts`` times, 3 if it is not said, before it is a dead letter.
         Between the attempts it rests for the first of the seconds in ``backoff``, then for twice as
-        long each time, up to the second of them.
+        long each time, up to the second of them. A process that was started to work for this queue, and
+        has an item for longer than ``timeout`` seconds, is ended, and the attempt has failed.
+
+        ``journal`` is a file in which the items survive this program, however it ends: opened again, the
+        queue goes on. `put` returns when the item is on the disk; an acknowledgement is there a moment
+        later, so an item that was done just before a kill may be handed out once more. One program uses
+        it at a time, until `close`. ``redis`` is a pair of the address of a Redis,
+        ``redis://[[user]:password@]host[:port][/db]``, and a name: all programs that open a queue of
+        this name share it.
+
+        Raises `dishrack.JournalError` or `dishrack.SharedQueueError` where that cannot be used.
         """
         self._maxsize = max(0, maxsize)
-        self._native = _native.Queue(self._maxsize, self._joinable, max_attempts, backoff)
+        self._has_store = journal is not None or redis is not None
+        self._native = _native.Queue(
+            self._maxsize,
+            self._joinable,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            timeout=timeout,
+            journal=journal,
+            redis=redis,
+        )
 
     def put(self, obj: Any, block: bool = True, timeout: Optional[float] = None) -> None:
         """Puts an item on the queue; waits for room if it is full.
@@ -98,6 +125,7 @@ class Queue(_Base):
         """
         self._check_open()
         self._put(obj, _time_of(block, timeout))
+        self._is_used = True
 
     def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
         """Takes the next item; waits for one if there is none.
@@ -120,13 +148,27 @@ class Queue(_Base):
         """The number of items that nobody has got yet."""
         return self._native.qsize()
 
+    def empty(self) -> bool:
+        """Whether no item waits; `OSError` if this handle was closed after it had been put to."""
+        if self._closed and self._is_used:
+            raise OSError(f"Queue {self!r} is closed")
+        return super().empty()
+
     def full(self) -> bool:
         """Whether a `put` would have to wait."""
         return self._native.full()
 
     def close(self) -> None:
-        """Says that this handle is not used any more. Other handles of the queue are."""
-        self._closed = True
+        """Says that this handle is not used any more. Other handles of the queue are.
+
+        Where it has opened a journal, or a queue on Redis, that is ended for all handles of this program:
+        what is not done is there when it is opened again.
+        """
+        if not self._closed:
+            self._closed = True
+            self._native.end_events()
+            if self._has_store:
+                self._native.close_store()
 
     def join_thread(self) -> None:
         """Does nothing: there is no feeder thread to wait for."""
@@ -134,6 +176,54 @@ class Queue(_Base):
 
     def cancel_join_thread(self) -> None:
         """Does nothing: what `put` has returned from is on the queue."""
+
+    def events(self) -> Events:
+        """Tells what happens from now on: an iterator over objects of the classes in `dishrack.events`.
+
+        It ends when the queue is closed in this process. Whoever reads slowly holds nothing up: beyond
+        100,000 events that wait, those that follow are counted in an `EventsMissed`. Processes tell of
+        the items that they begin if this was called before they were started; of all else in any case.
+
+        Raises `dishrack.SetupError` in another process than that which has made the queue.
+
+        >>> import dishrack as mp
+        >>> queue = mp.JoinableQueue()
+        >>> events = queue.events()
+        >>> queue.put("cup")
+        >>> queue.get()
+        'cup'
+        >>> queue.task_done()
+        >>> queue.close()
+        >>> [type(event).__name__ for event in events]
+        ['ItemStarted', 'ItemDone']
+        """
+        return Events(self._native.events())
+
+    def dead_letters(self) -> List[DeadLetter]:
+        """The items that were given up on, oldest first. They stay where they are.
+
+        Raises `dishrack.SetupError` in another process than that which has made the queue.
+
+        >>> import dishrack as mp
+        >>> mp.Queue().dead_letters()
+        []
+        """
+        return self._letters(False)
+
+    def take_dead_letters(self) -> List[DeadLetter]:
+        """Takes the items that were given up on, oldest first. They are in the queue no more.
+
+        >>> import dishrack as mp
+        >>> mp.JoinableQueue().take_dead_letters()
+        []
+        """
+        return self._letters(True)
+
+    def _letters(self, take: bool) -> List[DeadLetter]:
+        return [
+            DeadLetter(self._native, number, pickled, [Failure(*failure) for failure in history])
+            for number, pickled, history in self._native.dead_letters(take)
+        ]
 
 
 class JoinableQueue(Queue):
@@ -174,19 +264,6 @@ class JoinableQueue(Queue):
                 error.args = (f"{error}: {'; '.join(error.holders)}",)
             raise
 
-    def take_dead_letters(self) -> List[DeadLetter]:
-        """Takes the items that were given up on, oldest first, with what has happened to them.
-
-        >>> import dishrack as mp
-        >>> mp.JoinableQueue().take_dead_letters()
-        []
-        """
-        letters = self._native.take_dead_letters()
-        return [
-            DeadLetter(number, loads(data, queues), [Failure(*failure) for failure in history])
-            for number, data, queues, history in letters
-        ]
-
 
 class Failure(NamedTuple):
     """A failed attempt at an item."""
@@ -202,14 +279,55 @@ class Failure(NamedTuple):
     stderr: str
 
 
-class DeadLetter(NamedTuple):
-    """An item that was given up on."""
+class DeadLetter:
+    """An item that was given up on, and what has happened to it."""
 
-    #: The item's number.
-    number: int
-    item: Any
-    #: Every failed attempt, oldest first.
-    history: List[Failure]
+    def __init__(
+        self,
+        queue: _native.Queue,
+        number: int,
+        pickled: _native.Pickled,
+        history: List[Failure],
+    ) -> None:
+        self._queue, self._pickled = queue, pickled
+        #: The item's number.
+        self.number = number
+        #: Every failed attempt, oldest first.
+        self.history = history
+
+    def __repr__(self) -> str:
+        return f"<DeadLetter item {self.number}, attempts={self.attempts}, causes={self.causes!r}>"
+
+    @property
+    def item(self) -> Any:
+        """The item, unpickled anew each time."""
+        return self._pickled.load()
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried."""
+        return max((failure.attempt for failure in self.history), default=0)
+
+    @property
+    def causes(self) -> List[str]:
+        """Why each attempt failed, oldest first."""
+        return [failure.cause for failure in self.history]
+
+    @property
+    def stderr(self) -> str:
+        """The end of what the last process that had it wrote to stderr meanwhile."""
+        return self.history[-1].stderr if self.history else ""
+
+    def retry(self) -> bool:
+        """Tries the item again, in its old place, with as many attempts before it as a new one.
+
+        Returns ``False`` if it is no dead letter of its queue any more.
+        """
+        return self._queue.retry_dead_letter(self.number)
+
+    def drop(self) -> bool:
+        """Drops it for good. Returns ``False`` if it is no dead letter of its queue any more."""
+        return self._queue.drop_dead_letter(self.number)
 
 
 class SimpleQueue(_Base):
@@ -217,7 +335,7 @@ class SimpleQueue(_Base):
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._maxsize = 0
-        self._native = _native.Queue(0, False, None, None)
+        self._native = _native.Queue(0, False)
 
     def put(self, obj: Any) -> None:
         """Puts an item on the queue."""
@@ -228,6 +346,12 @@ class SimpleQueue(_Base):
         """Takes the next item; waits for one if there is none."""
         self._check_open()
         return self._get(None)
+
+    def empty(self) -> bool:
+        """Whether no item waits; `OSError` if this handle was closed."""
+        if self._closed:
+            raise OSError(f"Queue {self!r} is closed")
+        return super().empty()
 
     def close(self) -> None:
         """Says that this handle is not used any more."""

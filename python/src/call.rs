@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use dishrack::{Blob, JoinableQueue};
+use dishrack::{Blob, JoinableQueue, Parts};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use serde::de::{Error, SeqAccess, Visitor};
@@ -15,7 +15,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::item::PyItem;
 use crate::pickling;
-use crate::queue::Queue;
 
 /// The way in which the arguments are given to the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,25 +38,42 @@ pub(crate) struct Function(pub(crate) Arc<[u8]>);
 /// A call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Call {
+    /// It comes first, for its buffers to be aligned.
+    pub(crate) arguments: PyItem,
     pub(crate) shape: Shape,
     /// True if one unpickled function may serve many calls.
     pub(crate) is_kept: bool,
     pub(crate) function: Function,
-    pub(crate) arguments: Blob,
-    /// The queues that are named in the function, and in the arguments.
+    /// The queues that are named in the function.
     pub(crate) function_queues: Vec<JoinableQueue<PyItem>>,
-    pub(crate) queues: Vec<JoinableQueue<PyItem>>,
 }
 
 /// What came of a call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Reply {
-    /// It returned this.
-    Value(Blob),
-    /// It raised this.
-    Raised(Blob),
-    /// It was not made, because the worker's initializer has raised this.
-    Unready(Blob),
+pub(crate) struct Reply {
+    /// The value or the exception. It comes first, for its buffers to be aligned.
+    pub(crate) object: Parts,
+    pub(crate) kind: ReplyKind,
+}
+
+/// What the object of a reply is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ReplyKind {
+    /// What the call returned.
+    Value,
+    /// What it raised.
+    Raised,
+    /// What the worker's initializer has raised, for which the call was not made.
+    Unready,
+}
+
+impl ReplyKind {
+    fn of(self, pickle: impl Into<Blob>) -> Reply {
+        Reply {
+            object: Parts::new(pickle, Vec::new()),
+            kind: self,
+        }
+    }
 }
 
 impl Serialize for Function {
@@ -102,12 +118,13 @@ pub(crate) fn begin() {
     };
     Python::attach(|py| {
         let begin = || {
-            let (pickle, queues) = (PyBytes::new(py, &context.pickle), arrived(&context.queues));
+            let pickle = PyBytes::new(py, context.pickle());
+            let queues = context.arrived_queues();
             let begin = py.import("dishrack._calls")?.getattr("begin")?;
             begin.call1((pickle, queues))?.extract()
         };
         let raised: PyResult<Option<Vec<u8>>> = begin();
-        let raised = raised.unwrap_or_else(|error| Some(pickled_error(py, &error)));
+        let raised = raised.unwrap_or_else(|error| Some(told(py, "raised", &error)));
         if let Some(raised) = raised {
             // A worker begins once.
             let _ = UNREADY.set(raised);
@@ -128,57 +145,62 @@ pub(crate) fn end() {
 /// Makes a call. It fails only where even the exception cannot be told.
 pub(crate) fn run_call(call: Call) -> Result<Reply, String> {
     if let Some(raised) = UNREADY.get() {
-        return Ok(Reply::Unready(Blob::from(raised.as_slice())));
+        return Ok(ReplyKind::Unready.of(raised.as_slice()));
     }
     Ok(Python::attach(|py| reply(py, call)))
 }
 
 fn reply(py: Python<'_>, call: Call) -> Reply {
-    let value = match value_of(py, call) {
-        Ok(value) => value,
-        Err(error) => return Reply::Raised(pickled_error(py, &error).into()),
+    let unpickled = function_of(py, &call).and_then(|function| {
+        let arguments = pickling::loads(py, &call.arguments)?;
+        Ok((function, arguments))
+    });
+    let (function, arguments) = match unpickled {
+        Ok(unpickled) => unpickled,
+        Err(error) => return ReplyKind::Raised.of(told(py, "not_unpickled", &error)),
     };
-    match pickling::dumps(py, &value) {
-        Ok(bytes) => Reply::Value(Blob::from(bytes.as_bytes())),
-        Err(error) => {
-            let told = || {
-                let unpicklable = py.import("dishrack._calls")?.getattr("unpicklable")?;
-                unpicklable.call1((error.value(py), &value))?.extract()
-            };
-            let told: PyResult<Vec<u8>> = told();
-            Reply::Raised(
-                told.unwrap_or_else(|error| pickled_error(py, &error))
-                    .into(),
-            )
+    let value = match value_of(call.shape, &function, arguments) {
+        Ok(value) => value,
+        Err(error) => return ReplyKind::Raised.of(told(py, "raised", &error)),
+    };
+    let error = match pickling::dumps_value(py, &value) {
+        Ok(object) => {
+            let kind = ReplyKind::Value;
+            return Reply { object, kind };
         }
-    }
+        Err(error) => error,
+    };
+    let unpicklable = || {
+        let unpicklable = py.import("dishrack._calls")?.getattr("unpicklable")?;
+        unpicklable.call1((error.value(py), &value))?.extract()
+    };
+    let unpicklable: PyResult<Vec<u8>> = unpicklable();
+    ReplyKind::Raised.of(unpicklable.unwrap_or_else(|error| told(py, "raised", &error)))
 }
 
-/// Pickles an exception and its traceback, as `_calls.py` does it.
-fn pickled_error(py: Python<'_>, error: &PyErr) -> Vec<u8> {
-    let told = || {
+/// Pickles an exception and its traceback, as this function of `_calls.py` does it.
+fn told(py: Python<'_>, function: &str, error: &PyErr) -> Vec<u8> {
+    let tell = || {
         let value = error.value(py);
         // They are kept apart until somebody asks for the traceback of the value.
         if let Some(traceback) = error.traceback(py) {
             value.setattr("__traceback__", traceback)?;
         }
-        let raised = py.import("dishrack._calls")?.getattr("raised")?;
-        raised.call1((value,))?.extract()
+        let function = py.import("dishrack._calls")?.getattr(function)?;
+        function.call1((value,))?.extract()
     };
-    let told: PyResult<Vec<u8>> = told();
+    let told: PyResult<Vec<u8>> = tell();
     // Without memory, for example. The caller says that it was not understood.
     told.unwrap_or_default()
 }
 
-fn arrived(queues: &[JoinableQueue<PyItem>]) -> Vec<Queue> {
-    queues.iter().cloned().map(Queue::arrived).collect()
-}
-
-fn value_of<'py>(py: Python<'py>, call: Call) -> PyResult<Bound<'py, PyAny>> {
-    let function = function_of(py, &call)?;
-    let queues = arrived(&call.queues);
-    let arguments = pickling::loads(py, &call.arguments, queues)?;
-    match call.shape {
+fn value_of<'py>(
+    shape: Shape,
+    function: &Bound<'py, PyAny>,
+    arguments: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
+    match shape {
         Shape::Apply => {
             let (args, kwargs): (Bound<'_, PyTuple>, Bound<'_, PyDict>) = arguments.extract()?;
             match kwargs.is_empty() {
@@ -229,7 +251,13 @@ fn function_of<'py>(py: Python<'py>, call: &Call) -> PyResult<Bound<'py, PyAny>>
     if let Some(function) = known {
         return Ok(function.into_bound(py));
     }
-    let function = pickling::loads(py, pickle, arrived(&call.function_queues))?;
+    let function = pickling::loads(
+        py,
+        &PyItem {
+            parts: Parts::new(&**pickle, Vec::new()),
+            queues: call.function_queues.clone(),
+        },
+    )?;
     if call.is_kept {
         KEPT.with_borrow_mut(|kept| {
             if kept.len() >= KEPT_MAX {

@@ -3,13 +3,16 @@
 //! functions without a name.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
-use dishrack::JoinableQueue;
+use dishrack::Parts;
+use memchr::memmem::Finder;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use crate::buffers::{self, LargeBuffers};
 use crate::item::PyItem;
 use crate::queue::Queue;
 
@@ -19,6 +22,7 @@ const PROTOCOL: u8 = 5;
 struct Pickler {
     file: Py<PyAny>,
     pickler: Py<PyAny>,
+    buffers: Py<LargeBuffers>,
     /// The number of reducers that it knows.
     reducers: usize,
 }
@@ -30,10 +34,11 @@ thread_local! {
 impl Pickler {
     fn new(py: Python<'_>, reducers: usize) -> PyResult<Self> {
         let file = py.import("io")?.getattr("BytesIO")?.call0()?;
-        let pickler = py
-            .import("pickle")?
-            .getattr("Pickler")?
-            .call1((&file, PROTOCOL))?;
+        let buffers = Py::new(py, LargeBuffers::default())?;
+        let options = PyDict::new(py);
+        options.set_item("buffer_callback", &buffers)?;
+        let pickler = py.import("pickle")?.getattr("Pickler")?;
+        let pickler = pickler.call((&file, PROTOCOL), Some(&options))?;
         let known = py.import("copyreg")?.getattr("dispatch_table")?;
         let table = known.cast_into::<PyDict>()?.copy()?;
         table.update(extra_reducers(py)?.as_mapping())?;
@@ -41,22 +46,20 @@ impl Pickler {
         Ok(Pickler {
             file: file.unbind(),
             pickler: pickler.unbind(),
+            buffers,
             reducers,
         })
     }
 
-    fn dumps<'py>(
-        &self,
-        py: Python<'py>,
-        object: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    fn dumps(&self, py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Parts> {
         let (file, pickler) = (self.file.bind(py), self.pickler.bind(py));
         pickler.call_method1(intern!(py, "dump"), (object,))?;
         let bytes = file.call_method0(intern!(py, "getvalue"))?;
         pickler.call_method0(intern!(py, "clear_memo"))?;
         file.call_method1(intern!(py, "seek"), (0,))?;
         file.call_method0(intern!(py, "truncate"))?;
-        Ok(bytes.cast_into::<PyBytes>()?)
+        let bytes = bytes.cast_into::<PyBytes>()?;
+        Ok(Parts::new(bytes.as_bytes(), self.buffers.get().take()))
     }
 }
 
@@ -86,10 +89,7 @@ fn registered(py: Python<'_>) -> PyResult<usize> {
 }
 
 /// Pickles an object in which there are no queues.
-pub(crate) fn dumps<'py>(
-    py: Python<'py>,
-    object: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn dumps(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Parts> {
     let reducers = registered(py)?;
     // An object's own code may pickle too, while it is taken.
     let pickler = PICKLER.with_borrow_mut(Option::take);
@@ -97,46 +97,87 @@ pub(crate) fn dumps<'py>(
         Some(pickler) => pickler,
         None => Pickler::new(py, reducers)?,
     };
-    let bytes = pickler.dumps(py, object)?;
+    let parts = pickler.dumps(py, object)?;
     // After an error it is not used again: half an object is in it.
     PICKLER.with_borrow_mut(|kept| *kept = Some(pickler));
-    Ok(bytes)
+    Ok(parts)
 }
 
 /// Pickles an object, and the queues in it.
-pub(crate) fn dumps_with_queues<'py>(
-    py: Python<'py>,
-    object: &Bound<'py, PyAny>,
-) -> PyResult<(Bound<'py, PyBytes>, Vec<JoinableQueue<PyItem>>)> {
-    if let Ok(bytes) = dumps(py, object) {
-        return Ok((bytes, Vec::new()));
+pub(crate) fn dumps_with_queues(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<PyItem> {
+    if let Ok(parts) = dumps(py, object)
+        && !names_hidden_main(py, &parts.inline)?
+    {
+        let queues = Vec::new();
+        return Ok(PyItem { parts, queues });
     }
     let dumps = py
         .import(intern!(py, "dishrack.reduction"))?
         .getattr("dumps")?;
-    let (bytes, queues): (Bound<'py, PyBytes>, Vec<PyRef<'py, Queue>>) =
-        dumps.call1((object,))?.extract()?;
-    Ok((
-        bytes,
-        queues.iter().map(|queue| queue.handle().clone()).collect(),
-    ))
+    let buffers = Bound::new(py, LargeBuffers::default())?;
+    let (bytes, queues): (Bound<'_, PyBytes>, Vec<PyRef<'_, Queue>>) =
+        dumps.call1((object, &buffers))?.extract()?;
+    let mut item = PyItem::packed(bytes.as_bytes(), &queues);
+    item.parts.buffers = buffers.get().take();
+    Ok(item)
 }
 
-/// Unpickles an object in which these queues are.
-pub(crate) fn loads<'py>(
-    py: Python<'py>,
-    pickle: &[u8],
-    queues: Vec<Queue>,
-) -> PyResult<Bound<'py, PyAny>> {
-    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let bytes = PyBytes::new(py, pickle);
-    if !queues.is_empty() {
+/// Pickles the value of a call. What was defined in a main module that others cannot import goes by its
+/// value.
+pub(crate) fn dumps_value(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Parts> {
+    match dumps(py, object) {
+        Ok(parts) if !names_hidden_main(py, &parts.inline)? => return Ok(parts),
+        Err(error) if has_importable_main(py)? => return Err(error),
+        Ok(_) | Err(_) => (),
+    }
+    let reduction = py.import(intern!(py, "dishrack.reduction"))?;
+    let bytes = reduction.call_method1(intern!(py, "dumps_by_value"), (object,))?;
+    let bytes = bytes.cast_into::<PyBytes>()?;
+    Ok(Parts::new(bytes.as_bytes(), Vec::new()))
+}
+
+/// Returns `true` if something is named in this pickle as a part of a main module that others cannot
+/// import.
+fn names_hidden_main(py: Python<'_>, pickle: &[u8]) -> PyResult<bool> {
+    static MAIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("__main__"));
+    Ok(MAIN.find(pickle).is_some() && !has_importable_main(py)?)
+}
+
+fn has_importable_main(py: Python<'_>) -> PyResult<bool> {
+    let reduction = py.import(intern!(py, "dishrack.reduction"))?;
+    reduction
+        .call_method0(intern!(py, "has_importable_main"))?
+        .is_truthy()
+}
+
+/// Unpickles an object, with the queues in it.
+pub(crate) fn loads<'py>(py: Python<'py>, item: &PyItem) -> PyResult<Bound<'py, PyAny>> {
+    let buffers = item.parts.buffers.iter();
+    let buffers = buffers.map(|one| buffers::arrived(py, one.clone()));
+    let buffers = buffers.collect::<PyResult<Vec<_>>>()?;
+    if !item.queues.is_empty() {
         let loads = py
             .import(intern!(py, "dishrack.reduction"))?
             .getattr("loads")?;
-        return loads.call1((bytes, queues));
+        let bytes = PyBytes::new(py, item.pickle());
+        return loads.call1((bytes, item.arrived_queues(), buffers));
     }
+    loads_plain(py, item.pickle(), buffers)
+}
+
+fn loads_plain<'py>(
+    py: Python<'py>,
+    pickle: &[u8],
+    buffers: Vec<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let find = || -> PyResult<Py<PyAny>> { Ok(py.import("pickle")?.getattr("loads")?.unbind()) };
     let loads = LOADS.get_or_try_init(py, find)?.bind(py);
-    loads.call1(PyTuple::new(py, [bytes])?)
+    let bytes = PyTuple::new(py, [PyBytes::new(py, pickle)])?;
+    if buffers.is_empty() {
+        return loads.call1(bytes);
+    }
+    let options = PyDict::new(py);
+    options.set_item("buffers", PyList::new(py, buffers)?)?;
+    loads.call(bytes, Some(&options))
 }

@@ -2,21 +2,23 @@
 //! a tag, and their ends come out many at once. Whose tags those are is decided in Python.
 
 use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dishrack::{Blob, Cause, ItemError, ItemId, JoinableQueue, Submitter, Supervisor};
+use dishrack::{Cause, ItemError, ItemId, JoinableQueue, Submitter, Supervisor};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::call::{Call, Function, Reply, Shape, run_call};
+use crate::call::{Call, Function, Reply, ReplyKind, Shape, run_call};
 use crate::errors::exception;
 use crate::item::PyItem;
-use crate::options::{method_of, options_of, time_of};
+use crate::launch::{Launch, copied, launched};
+use crate::options::{options_of, time_of};
 use crate::pickling;
-use crate::queue::{Queue, packed};
+use crate::queue::Queue;
 use crate::results::Results;
 use crate::waiting::wait_until;
 
@@ -69,14 +71,12 @@ pub(crate) struct Target {
 impl Target {
     /// Pickles the arguments, and makes a call of them.
     pub(crate) fn call(&self, py: Python<'_>, arguments: &Bound<'_, PyAny>) -> PyResult<Call> {
-        let (bytes, queues) = pickling::dumps_with_queues(py, arguments)?;
         Ok(Call {
+            arguments: pickling::dumps_with_queues(py, arguments)?,
             shape: self.shape,
             is_kept: self.is_kept,
             function: self.function.clone(),
-            arguments: Blob::from(bytes.as_bytes()),
             function_queues: self.queues.clone(),
-            queues,
         })
     }
 }
@@ -113,10 +113,10 @@ impl Target {
 #[pymethods]
 impl CallPool {
     /// Starts so many workers, under a name that `ps` shows. Each is given a pickle and the queues
-    /// that it names, before its first call.
+    /// that it names, and copies of these open files, before its first call.
     #[new]
     #[pyo3(signature = (
-        workers, name, program, method, pickle, queues, *,
+        workers, name, launch, pickle, queues, files, *,
         max_attempts = None, backoff = None, timeout = None, max_memory = None, max_tasks = None
     ))]
     #[allow(
@@ -127,10 +127,10 @@ impl CallPool {
         py: Python<'_>,
         workers: usize,
         name: String,
-        program: (String, Vec<String>),
-        method: &str,
+        launch: Launch,
         pickle: &[u8],
         queues: Vec<PyRef<'_, Queue>>,
+        files: Vec<RawFd>,
         max_attempts: Option<u32>,
         backoff: Option<(f64, f64)>,
         timeout: Option<f64>,
@@ -138,13 +138,12 @@ impl CallPool {
         max_tasks: Option<u64>,
     ) -> PyResult<Self> {
         let queue = JoinableQueue::with(options_of(max_attempts, backoff)?);
-        let mut builder = Supervisor::builder()
+        let mut builder = launched(Supervisor::builder(), launch)
             .processes(workers)
             .name(name)
-            .start_method(method_of(method))
+            .context_files(copied(&files)?)
             .intensity(INTENSITY.0, INTENSITY.1)
-            .boot_deadline(BOOT)
-            .program(program.0, program.1);
+            .boot_deadline(BOOT);
         if let Some(seconds) = timeout {
             builder = builder.time_limit(time_of("timeout", seconds)?);
         }
@@ -154,7 +153,7 @@ impl CallPool {
         if let Some(tasks) = max_tasks {
             builder = builder.max_tasks_per_worker(tasks);
         }
-        let context = packed(pickle, &queues);
+        let context = PyItem::packed(pickle, &queues);
         let pool = py.detach(|| builder.context(&context)?.handler(&queue, run_call));
         let pool = pool.map_err(|error| exception(py, &error))?;
         let submitter = pool.submitter();
@@ -276,9 +275,12 @@ impl CallPool {
         py.detach(|| self.workers.pool.drain());
     }
 
-    /// Kills the workers.
+    /// Kills the workers. Nothing is accepted any more, because nobody would work on it.
     fn kill(&self, py: Python<'_>) {
-        py.detach(|| self.workers.pool.kill());
+        py.detach(|| {
+            self.workers.queue.close();
+            self.workers.pool.kill();
+        });
     }
 
     /// The workers that are ready, by their names and pids.
@@ -291,15 +293,15 @@ impl CallPool {
 
     /// The pids of all workers that have a process, also of those that are not ready. It waits until
     /// each that is to be started was.
-    fn pids(&self, py: Python<'_>) -> Vec<u32> {
+    fn pids(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
         let pool = &self.workers.pool;
         // Those that are not there after that time have none.
-        let _ = py.detach(|| pool.wait_started_timeout(START_TIME));
+        wait_until(py, Some(START_TIME.as_secs_f64()), |time| {
+            pool.wait_started_timeout(time)
+        })?;
         let workers = pool.status().workers.into_iter();
-        workers
-            .map(|worker| worker.pid)
-            .filter(|pid| *pid != 0)
-            .collect()
+        let pids = workers.map(|worker| worker.pid);
+        Ok(pids.filter(|pid| *pid != 0).collect())
     }
 }
 
@@ -309,9 +311,18 @@ pub(crate) fn value_of<'py>(
     result: Result<Reply, ItemError<std::convert::Infallible>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match result {
-        Ok(Reply::Value(pickle)) => pickling::loads(py, &pickle, Vec::new()),
-        Ok(Reply::Raised(pickle)) => Err(told(py, "rebuilt", &pickle)),
-        Ok(Reply::Unready(pickle)) => Err(told(py, "unready", &pickle)),
+        Ok(Reply { object, kind }) => match kind {
+            ReplyKind::Value => {
+                let queues = Vec::new();
+                let item = PyItem {
+                    parts: object,
+                    queues,
+                };
+                pickling::loads(py, &item).map_err(|error| unread(py, &error))
+            }
+            ReplyKind::Raised => Err(told(py, "rebuilt", &object.inline)),
+            ReplyKind::Unready => Err(told(py, "unready", &object.inline)),
+        },
         Err(ItemError::NoResult(error)) => Err(exception(py, &error)),
         Err(ItemError::Dead { history, .. }) => Err(dead(py, &history)),
         Err(other) => Err(crate::errors::named(py, "Error", other.to_string())),
@@ -324,6 +335,15 @@ fn told(py: Python<'_>, function: &str, pickle: &[u8]) -> PyErr {
         rebuild.call1((PyBytes::new(py, pickle),))
     };
     rebuild().map_or_else(|error| error, PyErr::from_value)
+}
+
+/// Makes the exception of a value that cannot be unpickled.
+fn unread(py: Python<'_>, error: &PyErr) -> PyErr {
+    let make = || {
+        let unread = py.import("dishrack._calls")?.getattr("unread")?;
+        unread.call1((error.value(py),))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// Makes the exception of a call that has no value because of what happened to its workers.

@@ -4,16 +4,18 @@
 //! connections. What it runs is in its context, which `_worker.py` takes apart.
 
 use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
-use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
+use dishrack::{Builder, Exit, JoinableQueue, Restart, Supervisor};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::errors::exception;
 use crate::item::PyItem;
-use crate::options::method_of;
-use crate::queue::{Queue, packed, unpacked};
+use crate::launch::{Launch, copied, launched};
+use crate::queue::Queue;
 use crate::waiting::wait_until;
 
 /// The exit code of a process that ended in a way that nobody knows, as in `multiprocessing`.
@@ -45,38 +47,27 @@ impl Drop for WorkerProcess {
 
 #[pymethods]
 impl WorkerProcess {
-    /// Starts one by this method, under a name that `ps` shows, with this program and its arguments. It
-    /// works for `queue`, and is given a pickle and the queues that it names.
+    /// Starts one in this way, under a name that `ps` shows. It
+    /// works for `queue`, and is given a pickle, the queues that it names, and copies of these open files.
     #[new]
     fn new(
         py: Python<'_>,
         name: String,
-        program: (String, Vec<String>),
-        method: &str,
+        launch: Launch,
         queue: Option<PyRef<'_, Queue>>,
         pickle: &[u8],
         queues: Vec<PyRef<'_, Queue>>,
+        files: Vec<RawFd>,
     ) -> PyResult<Self> {
-        let context = packed(pickle, &queues);
-        let queue = match &queue {
-            Some(queue) => queue.handle().clone(),
-            None => JoinableQueue::unbounded(),
-        };
-        let (path, arguments) = program;
-        let method = method_of(method);
-        let started = py.detach(|| {
-            let pool = Supervisor::builder()
-                .processes(1)
-                .exact_name(name)
-                .start_method(method)
-                .restart(Restart::Temporary)
-                .program(path, arguments)
-                .context(&context)?
-                .worker(&queue, run_process)?;
-            let is_started = pool.wait_started_timeout(START_TIME);
-            Ok((pool, is_started))
-        });
-        let (pool, is_started) = started.map_err(|error| exception(py, &error))?;
+        let builder = Supervisor::builder()
+            .processes(1)
+            .exact_name(name)
+            .restart(Restart::Temporary);
+        let pool = running(py, builder, launch, queue, pickle, &queues, &files)?;
+        let is_started = wait_until(py, Some(START_TIME.as_secs_f64()), |time| {
+            pool.wait_started_timeout(time)
+        })?;
+        pool.close_context_files();
         let status = pool.status();
         let pid = match (status.workers.first(), status.ended.first()) {
             (Some(worker), _) => worker.pid,
@@ -121,13 +112,35 @@ impl WorkerProcess {
     }
 }
 
+/// Starts processes that run the function in a pickle, which they are given with the queues that it names
+/// and copies of these open files. They work for `queue`.
+pub(crate) fn running(
+    py: Python<'_>,
+    builder: Builder,
+    launch: Launch,
+    queue: Option<PyRef<'_, Queue>>,
+    pickle: &[u8],
+    queues: &[PyRef<'_, Queue>],
+    files: &[RawFd],
+) -> PyResult<Supervisor<PyItem, ()>> {
+    let context = PyItem::packed(pickle, queues);
+    let (builder, queue) = match &queue {
+        Some(queue) => (queue.served_by(builder), queue.handle().clone()),
+        None => (builder, JoinableQueue::unbounded()),
+    };
+    let builder = launched(builder, launch).context_files(copied(files)?);
+    let pool = py.detach(|| builder.context(&context)?.worker(&queue, run_process));
+    pool.map_err(|error| exception(py, &error))
+}
+
 /// Runs the function that is in this process's context.
 pub(crate) fn run_process(_queue: JoinableQueue<PyItem>) {
     let Some(context) = dishrack::context::<PyItem>() else {
         return;
     };
     Python::attach(|py| {
-        let (pickle, queues) = unpacked(py, &context);
+        let pickle = PyBytes::new(py, context.pickle());
+        let queues = context.arrived_queues();
         drop(context);
         let run = || {
             py.import("dishrack._worker")?

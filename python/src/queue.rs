@@ -1,22 +1,27 @@
-//! A queue as Python has it: pickled items in, pickled items out, and those that this process holds.
+//! A queue as Python has it: objects in, objects out, and those that this process holds.
 //!
 //! Python counts what a process got and has not acknowledged, whichever thread got it; the library
 //! knows deliveries. So the deliveries are kept here, oldest first, for all handles of the queue in
 //! this process.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use dishrack::{Blob, Capacity, Delivery, Failure, ItemHolder, ItemId, ItemState, JoinableQueue};
+use dishrack::observe::Observer;
+use dishrack::{
+    Builder, Capacity, Delivery, Failure, ItemHolder, ItemId, ItemState, JoinableQueue,
+};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use crate::errors::{exception, named};
-use crate::item::PyItem;
-use crate::options::options_of;
+use crate::events::{EventReader, Readers};
+use crate::item::{Pickled, PyItem};
+use crate::options::{Place, options_of, time_of};
+use crate::pickling;
 use crate::waiting::{Limit, wait};
 
 /// What all handles of one queue share in this process.
@@ -24,6 +29,9 @@ use crate::waiting::{Limit, wait};
 struct Shared {
     handle: JoinableQueue<PyItem>,
     held: Mutex<VecDeque<(ThreadId, Delivery<PyItem>)>>,
+    /// The longest time for one item, in the processes that work for this queue.
+    time_limit: Option<Duration>,
+    readers: Arc<Readers>,
 }
 
 /// The queues that this process has handles of.
@@ -38,12 +46,32 @@ impl Shared {
         if let Some(shared) = all.find(|one| one.handle.is_same(&handle)) {
             return shared;
         }
-        let shared = Arc::new(Shared {
-            handle,
-            held: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(handle, None));
         known.push(Arc::downgrade(&shared));
         shared
+    }
+
+    /// Notes a queue that was made or opened just now.
+    fn of_new(handle: JoinableQueue<PyItem>, time_limit: Option<Duration>) -> Arc<Self> {
+        let shared = Arc::new(Shared::new(handle, time_limit));
+        KNOWN.lock().push(Arc::downgrade(&shared));
+        shared
+    }
+
+    fn new(handle: JoinableQueue<PyItem>, time_limit: Option<Duration>) -> Self {
+        Shared {
+            handle,
+            held: Mutex::default(),
+            time_limit,
+            readers: Arc::default(),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Nobody is left here who could close it.
+        self.readers.end();
     }
 }
 
@@ -59,6 +87,17 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn handle(&self) -> &JoinableQueue<PyItem> {
         &self.shared.handle
+    }
+
+    /// Sets what processes that work for this queue need to know of it.
+    pub(crate) fn served_by(&self, mut builder: Builder) -> Builder {
+        if let Some(limit) = self.shared.time_limit {
+            builder = builder.time_limit(limit);
+        }
+        if self.shared.readers.wants_items() {
+            builder = builder.observer(Arc::clone(&self.shared.readers) as _);
+        }
+        builder
     }
 
     /// Returns a handle of the same queue that came with an item.
@@ -78,6 +117,14 @@ impl Queue {
         drop(held);
         settle(done);
     }
+
+    fn release_held(&self) {
+        let held = std::mem::take(&mut *self.shared.held.lock());
+        match self.joinable {
+            true => drop(held),
+            false => settle(held),
+        }
+    }
 }
 
 /// Acknowledges these. One that was cancelled meanwhile has its end already.
@@ -89,19 +136,37 @@ fn settle(done: VecDeque<(ThreadId, Delivery<PyItem>)>) {
 
 #[pymethods]
 impl Queue {
+    /// Makes a queue, or opens one that is kept in a file or on a Redis. `timeout`: the seconds that a
+    /// process which works for it may have an item.
     #[new]
+    #[pyo3(signature = (
+        maxsize, joinable, *,
+        max_attempts = None, backoff = None, timeout = None, journal = None, redis = None
+    ))]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is an option of Python's, given by name"
+    )]
     fn new(
+        py: Python<'_>,
         maxsize: usize,
         joinable: bool,
         max_attempts: Option<u32>,
         backoff: Option<(f64, f64)>,
+        timeout: Option<f64>,
+        journal: Option<PathBuf>,
+        redis: Option<(String, String)>,
     ) -> PyResult<Self> {
         let options = options_of(max_attempts, backoff)?.capacity(match maxsize {
             0 => Capacity::Unbounded,
             bound => Capacity::Bounded(bound),
         });
+        let time_limit = timeout.map(|seconds| time_of("timeout", seconds));
+        let (time_limit, place) = (time_limit.transpose()?, Place::of(journal, redis)?);
+        let handle = py.detach(|| place.open(options));
+        let handle = handle.map_err(|error| exception(py, &error))?;
         Ok(Queue {
-            shared: Shared::of(JoinableQueue::with(options)),
+            shared: Shared::of_new(handle, time_limit),
             joinable,
         })
     }
@@ -112,15 +177,14 @@ impl Queue {
         Queue { shared, joinable }
     }
 
-    /// Puts a pickled object and the queues that it names. Returns the item's number.
+    /// Puts an object. Returns the item's number.
     fn put(
         &self,
         py: Python<'_>,
-        pickle: &[u8],
-        queues: Vec<PyRef<'_, Queue>>,
+        object: &Bound<'_, PyAny>,
         timeout: Option<f64>,
     ) -> PyResult<u64> {
-        let item = packed(pickle, &queues);
+        let item = pickling::dumps_with_queues(py, object)?;
         let handle = self.handle();
         let put = |limit| match limit {
             Limit::Now => handle.try_put(&item),
@@ -143,16 +207,53 @@ impl Queue {
         Ok(id?.0)
     }
 
-    /// Takes all dead letters: each one's number, pickle, queues and failed attempts.
-    fn take_dead_letters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Letter<'py>>> {
-        let letters = py.detach(|| self.handle().take_dead_letters());
+    /// Returns all dead letters: each one's number, item and failed attempts. `take`: they are gone
+    /// then.
+    fn dead_letters(&self, py: Python<'_>, take: bool) -> PyResult<Vec<Letter>> {
+        let letters = py.detach(|| match take {
+            true => self.handle().take_dead_letters(),
+            false => self.handle().dead_letters(),
+        });
         let letters = letters.map_err(|error| exception(py, &error))?;
         let letters = letters.into_iter().map(|letter| {
-            let (pickle, queues) = unpacked(py, &letter.payload);
             let history = letter.history.into_iter().map(told).collect();
-            (letter.id.0, pickle, queues, history)
+            (letter.id.0, Pickled(letter.payload), history)
         });
         Ok(letters.collect())
+    }
+
+    /// Tries a dead letter again. Returns `False` if there is none of this number.
+    fn retry_dead_letter(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
+        let retried = py.detach(|| self.handle().retry_dead_letter(ItemId(number)));
+        retried.map_err(|error| exception(py, &error))
+    }
+
+    /// Drops a dead letter for good. Returns `False` if there is none of this number.
+    fn drop_dead_letter(&self, py: Python<'_>, number: u64) -> PyResult<bool> {
+        let dropped = py.detach(|| self.handle().drop_dead_letter(ItemId(number)));
+        dropped.map_err(|error| exception(py, &error))
+    }
+
+    /// Tells what happens from now on.
+    fn events(&self, py: Python<'_>) -> PyResult<EventReader> {
+        let readers = &self.shared.readers;
+        let set = py.detach(|| self.handle().set_observer(Arc::clone(readers) as _));
+        set.map_err(|error| exception(py, &error))?;
+        Ok(readers.add())
+    }
+
+    /// Ends what `events` tells in this process.
+    fn end_events(&self, py: Python<'_>) {
+        py.detach(|| self.shared.readers.end());
+    }
+
+    /// Ends the journal, when all is in it, or leaves Redis. What this process holds goes back.
+    fn close_store(&self, py: Python<'_>) -> PyResult<()> {
+        let closed = py.detach(|| {
+            self.release_held();
+            self.handle().close_store()
+        });
+        closed.map_err(|error| exception(py, &error))
     }
 
     /// Returns who holds items, in words.
@@ -172,12 +273,8 @@ impl Queue {
         holders.collect()
     }
 
-    /// Takes the next item: its pickle, and the queues that are named in it.
-    fn get<'py>(
-        &self,
-        py: Python<'py>,
-        timeout: Option<f64>,
-    ) -> PyResult<(Bound<'py, PyBytes>, Vec<Queue>)> {
+    /// Takes the next item.
+    fn get<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         if !self.joinable {
             py.detach(|| self.settle_own());
         }
@@ -189,10 +286,10 @@ impl Queue {
         };
         let get = |limit| get(limit).map(Delivery::unbound);
         let delivery = wait(py, timeout, get, dishrack::Error::is_empty)?;
-        let got = unpacked(py, &delivery);
+        let got = pickling::loads(py, &delivery);
         let own = thread::current().id();
         self.shared.held.lock().push_back((own, delivery));
-        Ok(got)
+        got
     }
 
     /// Acknowledges the oldest item that this process got and has not acknowledged.
@@ -213,13 +310,7 @@ impl Queue {
     /// Ends what this process holds, because it ends in order: acknowledges it, or gives it back where
     /// that is `task_done`'s business.
     fn release(&self, py: Python<'_>) {
-        py.detach(|| {
-            let held = std::mem::take(&mut *self.shared.held.lock());
-            match self.joinable {
-                true => drop(held),
-                false => settle(held),
-            }
-        });
+        py.detach(|| self.release_held());
     }
 
     /// Waits until every item is done or a dead letter. Returns the numbers of both.
@@ -251,8 +342,8 @@ impl Queue {
 /// The most items whose holders are told.
 const HOLDERS_MAX: usize = 20;
 
-/// A dead letter: its number, its pickle with the queues in it, and its failed attempts.
-type Letter<'py> = (u64, Bound<'py, PyBytes>, Vec<Queue>, Vec<ToldFailure>);
+/// A dead letter: its number, its item, and its failed attempts.
+type Letter = (u64, Pickled, Vec<ToldFailure>);
 
 /// A failed attempt: its number, cause, worker, process, and the end of what that wrote to stderr.
 type ToldFailure = (u32, String, String, u32, String);
@@ -280,18 +371,4 @@ fn full(py: Python<'_>, error: PyErr) -> PyErr {
         true => named(py, "Full", error.value(py).to_string()),
         false => error,
     }
-}
-
-/// Makes an item of a pickle and the queues that it names.
-pub(crate) fn packed(pickle: &[u8], queues: &[PyRef<'_, Queue>]) -> PyItem {
-    PyItem {
-        pickle: Blob::from(pickle),
-        queues: queues.iter().map(|queue| queue.handle().clone()).collect(),
-    }
-}
-
-/// Takes an item apart for Python.
-pub(crate) fn unpacked<'py>(py: Python<'py>, item: &PyItem) -> (Bound<'py, PyBytes>, Vec<Queue>) {
-    let queues = item.queues.iter().cloned().map(Queue::arrived).collect();
-    (PyBytes::new(py, &item.pickle), queues)
 }

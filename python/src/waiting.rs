@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
 use crate::errors::exception;
@@ -88,7 +89,19 @@ fn wait_for<A: Send, N: Send>(
         if is_over || matches!(outcome, Outcome::Answer(_)) {
             return Ok(outcome);
         }
-        py.check_signals()?;
+        py.check_signals().inspect_err(|error| note(py, error))?;
+    }
+}
+
+/// Notes that Ctrl-C was heard here, because no other process has heard it.
+fn note(py: Python<'_>, error: &PyErr) {
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        let noted = py
+            .import("dishrack.process")
+            .and_then(|module| module.call_method0("note_interrupt"));
+        if let Err(error) = noted {
+            error.print(py);
+        }
     }
 }
 

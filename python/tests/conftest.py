@@ -12,6 +12,7 @@ import sys
 import time
 from multiprocessing import resource_sharer, resource_tracker
 
+import dishrack
 import pytest
 
 # A shell ignores it for what it runs in the background, and so would every program that is started here.
@@ -55,7 +56,10 @@ def program():
 
     def start(name: str, *arguments: str, **options):
         command = [sys.executable, str(PROGRAMS / name), *arguments]
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        # With it the words of a line are written one by one, between those of other processes.
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+        options = {"env": environment, "text": True, **options}
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         process = subprocess.Popen(command, start_new_session=True, **options)
         started.append(process)
         return process
@@ -72,7 +76,13 @@ def program():
 
 @pytest.fixture(autouse=True, scope="session")
 def what_stays_is_there():
-    """What the standard library keeps once it was used: its tracker, its thread, its shared memory."""
+    """What stays once it was used: the fork server, and the standard library's tracker, thread and memory."""
+    process = dishrack.get_context("forkserver").Process()
+    process.start()
+    process.join()
+    process.close()
+    # The files are closed with it.
+    del process
     resource_tracker.ensure_running()
     reader, writer = os.pipe()
     resource_sharer.DupFd(reader)
@@ -85,24 +95,67 @@ def what_stays_is_there():
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     """No test leaves a process, an open file or shared memory behind."""
-    files = set(os.listdir("/proc/self/fd"))
-    shared = set(os.listdir("/dev/shm"))
+    files, _ = open_files()
+    shared = shared_memory()
     yield
     gc.collect()
     assert multiprocessing.active_children() == []
     until(lambda: not workers_of(os.getpid()), "the workers end")
-    until(lambda: len(os.listdir("/proc/self/fd")) <= len(files), "files are closed")
-    assert set(os.listdir("/dev/shm")) <= shared
+    until(lambda: open_files()[0] <= files, "files are closed")
+    assert open_files()[1] <= SEGMENTS_MAX
+    assert shared_memory() <= shared
+
+
+def shared_memory() -> set[str]:
+    """The named shared memory of the machine. Folders there are those of other programs."""
+    return {one.name for one in os.scandir("/dev/shm") if not one.is_dir()}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended: one that has may wait for whoever takes its end."""
+    try:
+        stat = pathlib.Path("/proc", str(pid), "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(") ")[2][0] not in "ZX"
+
+
+def is_fork_server(pid: int) -> bool:
+    """Whether it is one, and not a worker that was forked just now and has its words still."""
+    try:
+        words = pathlib.Path("/proc", str(pid), "cmdline").read_bytes()
+        return b"fork-server of" in words and os.getpgid(pid) == pid
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+#: Segments of 4 MiB that a process keeps for its next large items, 64 MiB in all, and the one in use.
+SEGMENTS_MAX = 17
+
+
+def open_files() -> tuple[int, int]:
+    """The number of open files that are no shared memory of this process, and that of those."""
+    files = segments = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue
+        if target.startswith("/memfd:dishrack"):
+            segments += 1
+        else:
+            files += 1
+    return files, segments
 
 
 def workers_of(pid: int) -> set[int]:
-    """Its children, but for the resource tracker of the standard library."""
+    """Its children, but for the fork server, and the resource tracker of the standard library."""
 
     def is_worker(child: int) -> bool:
         try:
             words = pathlib.Path("/proc", str(child), "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             return False
-        return b"resource_tracker" not in words
+        return b"resource_tracker" not in words and not is_fork_server(child)
 
     return {child for child in children_of(pid) if is_worker(child)}

@@ -50,6 +50,17 @@ class Submitting:
         return int, (Submitting.executor.submit(square, 4).result(TIME),)
 
 
+class NotUnpicklable:
+    """Its pickle cannot be read."""
+
+    def __reduce__(self):
+        return fail, ("rust",)
+
+
+def put_pid(queue):
+    queue.put(os.getpid())
+
+
 def unpicklable_result():
     return lambda: 0
 
@@ -125,6 +136,23 @@ def test_what_cannot_be_pickled_is_an_error_of_that_future(executor):
     assert isinstance(executor.submit(square, Unpicklable()).exception(TIME), RuntimeError)
     assert executor.submit(unpicklable_result).exception(TIME) is not None
     assert executor.submit(square, 3).result(TIME) == 9
+
+
+def test_what_cannot_be_unpickled_is_an_error_of_that_future(executor):
+    there = executor.submit(square, NotUnpicklable()).exception(TIME)
+    here = executor.submit(NotUnpicklable).exception(TIME)
+    assert isinstance(there, dishrack.NotUnpickled) and isinstance(here, dishrack.NotUnpickled)
+    assert isinstance(there, standard.BrokenProcessPool)
+    assert "ValueError('rust')" in str(there) and "ValueError('rust')" in str(here)
+    assert executor.submit(square, 3).result(TIME) == 9
+
+
+def test_an_initializer_uses_queues():
+    queue = dishrack.Queue()
+    with ProcessPoolExecutor(2, initializer=put_pid, initargs=(queue,)) as executor:
+        assert executor.submit(square, 3).result(TIME) == 9
+        pids = {queue.get(timeout=TIME) for _ in range(2)}
+        assert pids == set(executor._processes)
 
 
 def test_an_argument_may_submit_while_it_is_pickled(executor, monkeypatch):

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::Blob;
 use crate::payload;
 
-/// The alignment of a buffer, in bytes, where the item is this and nothing around it: a cache line,
-/// and enough for any number.
+/// The alignment of a buffer, in bytes, where the item is this or begins with it: a cache line, and
+/// enough for any number.
 const ALIGN: usize = 64;
 
 static PADDING: [u8; ALIGN] = [0; ALIGN];
@@ -20,8 +20,8 @@ static PADDING: [u8; ALIGN] = [0; ALIGN];
 /// Each buffer is copied once, when the item is put: into shared memory, if there are worker processes
 /// and the whole is longer than 16 KiB. A worker process reads it there. The memory stays until
 /// the item is acknowledged and the last [`Blob`] of it is dropped, whichever is later, and cannot be
-/// written to by whoever reads it. Where the item is a `Parts` and not only a part of it, buffers
-/// begin at multiples of 64 bytes.
+/// written to by whoever reads it; [`Blob::into_mut`] gives pages of its own to whoever writes. Where the
+/// item is a `Parts`, or a structure whose first field is one, buffers begin at multiples of 64 bytes.
 ///
 /// # Example
 ///

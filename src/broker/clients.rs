@@ -20,13 +20,15 @@ use super::Broker;
 use super::attachment::Attachment;
 use super::core::Core;
 use crate::fail;
-use crate::link::process::UplinkReader;
 use crate::link::stream::{Outgoing, PutListener, StreamLink};
 use crate::payload::Payload;
+use crate::protocol::address::{Home, QueueAddress};
 use crate::protocol::frame::{self, Ask, Body, Up, Wait};
 use crate::protocol::peer_error::PeerError;
-use crate::protocol::stream::{Came, FrameReader, Hello, Home, OutFrame, QueueAddress, Welcome};
+use crate::protocol::stream::{Came, FrameReader, Hello, OutFrame, Welcome};
 use crate::sys::{signals, stream};
+use crate::worker::current;
+use crate::worker::session::Session;
 use dishrack_core::dispatcher::{Departure, Request};
 use dishrack_core::ledger::{HolderId, Outcome, Refusal, Scene, Token};
 
@@ -115,6 +117,25 @@ pub(crate) struct Caller {
     pub(crate) puts: Option<ClientPuts>,
 }
 
+/// Serves a connection that a worker has made, to any queue of this process, or passes it on towards
+/// the one that it is for. The thread that does so takes no lock of a queue before a caller's is free.
+/// Where there can be none, the worker sees the connection's end.
+pub(crate) fn connect_worker(socket: OwnedFd, home: Home, (worker, pid): (Arc<str>, u32)) {
+    if let Some(session) = session_towards(home) {
+        let _ = pass_on(session, socket, home, (worker, pid));
+        return;
+    }
+    let caller = Caller {
+        socket,
+        received: Vec::new(),
+        served: None,
+        worker,
+        pid,
+        puts: None,
+    };
+    let _ = serve(caller, || {});
+}
+
 /// Serves a connection in a thread of its own, which calls `end` when that is over. What goes wrong
 /// is the client's loss. Returns the way to end it.
 pub(crate) fn serve(
@@ -188,6 +209,29 @@ fn answer_to(
     }
     let address = broker.address(item_type);
     Ok((broker, address))
+}
+
+/// Returns the session of this process, if it is a worker and that is not its own home. One that is no
+/// worker refuses the connection, when that says which queue it wants.
+fn session_towards(home: Home) -> Option<&'static Arc<Session>> {
+    current::session().filter(|_| home != self::home())
+}
+
+/// Passes a connection on to this process's supervisor, in a thread, because it may have to wait.
+fn pass_on(
+    session: &'static Arc<Session>,
+    socket: OwnedFd,
+    home: Home,
+    (worker, pid): (Arc<str>, u32),
+) -> io::Result<()> {
+    let thread = std::thread::Builder::new()
+        .name(format!("client {pid}"))
+        .stack_size(STACK_BYTES);
+    let pass = move || {
+        signals::block_all();
+        let _ = session.uplink.pass_on(&socket, home, Some((&worker, pid)));
+    };
+    thread.spawn(pass).map(drop)
 }
 
 /// The thread's view of a connection to one queue.
@@ -380,31 +424,19 @@ fn put(broker: &Broker, request: Request, bytes: &[u8], wait: Wait, admit: Optio
 }
 
 impl Core {
-    /// Serves a connection that a worker asks for, to any queue of this process. Its thread takes no
-    /// lock of a queue before this one is free.
+    /// Serves a connection that a worker asks for, or passes it on: another's, or its own.
     pub(super) fn connect(
         &self,
         holder: HolderId,
-        uplink: &mut UplinkReader,
-        number: u32,
-    ) -> Result<(), PeerError> {
-        let socket = uplink.take_socket(number)?;
+        socket: OwnedFd,
+        home: Home,
+        from: Option<(&str, u32)>,
+    ) {
         let attachment = self.attachments.get(holder);
-        let (worker, pid) = attachment.map_or_else(
-            || ("worker".into(), 0),
-            |attachment| (Arc::clone(&attachment.worker), attachment.pid),
-        );
-        let caller = Caller {
-            socket,
-            received: Vec::new(),
-            served: None,
-            worker,
-            pid,
-            puts: None,
-        };
-        // Where there is no thread for it, the worker sees the connection's end.
-        let _ = serve(caller, || {});
-        Ok(())
+        let own = || attachment.map(|one| (Arc::clone(&one.worker), one.pid));
+        let from = from.map(|(worker, pid)| (Arc::from(worker), pid));
+        let (worker, pid) = from.or_else(own).unwrap_or_else(|| ("worker".into(), 0));
+        connect_worker(socket, home, (worker, pid));
     }
 
     fn client_came(&mut self, attachment: Attachment) -> HolderId {

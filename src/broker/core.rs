@@ -22,6 +22,7 @@ use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::{Storage, StoreError};
 use dishrack_core::dispatcher::Dispatcher;
 use dishrack_core::ledger::{Credit, HolderId, ItemId, Ledger, Refusal, Token, Write};
+use dishrack_core::pool::restart::RestartCounts;
 use dishrack_core::shared::Shared;
 
 slotmap::new_key_type! {
@@ -47,7 +48,7 @@ pub(crate) struct Core {
     pub(crate) dispatcher: Dispatcher<Envelope, Product>,
     pub(crate) emitter: Emitter,
     pub(super) storage: Storage,
-    pub(crate) restarts: u64,
+    pub(crate) restarts: RestartCounts,
     /// Threads asleep in `put`.
     pub(super) putters: usize,
     /// Threads asleep until loops have given back what they have in advance.
@@ -145,7 +146,7 @@ impl Core {
             dispatcher: Dispatcher::new(ledger),
             emitter: Emitter::new(),
             storage,
-            restarts: 0,
+            restarts: RestartCounts::default(),
             putters: 0,
             recallers: 0,
             joiners: 0,

@@ -165,7 +165,9 @@ impl Core {
             Up::Worn => self.worn(holder),
             Up::Keeps { ordinal } => self.keep(Token::of(holder, ordinal), holder),
             Up::Forget { segment } => uplink.forget(segment),
-            Up::Connect { number } => self.connect(holder, uplink, number)?,
+            Up::Connect { number, home, from } => {
+                self.connect(holder, uplink.take_socket(number)?, home, from);
+            }
             Up::Stopping => return Err(PeerError::Misplaced("a client says")),
             Up::Released { ordinal } => {
                 if let Some(attachment) = self.attachments.get_mut(holder) {
@@ -229,7 +231,7 @@ impl Core {
         if !self.dispatcher.is_heard(token, outcome.is_return()) {
             return Ok(());
         }
-        let outcome = outcome.map(|bytes| Payload::received(&bytes, false));
+        let outcome = outcome.map(|bytes| Payload::of_result(&bytes));
         fail::point("ended by a record: received");
         // `is_heard` above has checked that the token is not stale.
         let _ = self.settle(token, service, outcome);

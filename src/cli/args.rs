@@ -9,6 +9,7 @@ mod pool;
 pub(super) mod serve;
 pub(super) mod stream;
 mod target;
+mod web;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(super) use pool::{PoolArgs, ShownArgs};
 pub(super) use serve::{SERVED, ServeArgs, serve};
 pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, options};
 pub(super) use target::{AtArgs, Choice, TargetArgs};
+pub(super) use web::{WebAccessArgs, WebArgs, address as web_address};
 
 /// The longest time that is accepted; a longer one is a typing error.
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -12,6 +12,7 @@ use super::args::{AtArgs, Choice, Format, TargetArgs};
 use super::exit_codes::{RunError, written};
 use super::layout::{Anything, ITEM_TYPE};
 use super::screen::StandardStream;
+pub(super) use crate::control::answers::{number, text, values};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
 use crate::control::stream::StreamClient;
@@ -128,7 +129,7 @@ fn each_of_run(
         let limit = left.min(PAGE);
         let target = format!("/v1/items?limit={limit}&after={after}{state}");
         let answer = client.ask(Method::GET, &target, None, "")?;
-        for item in answer["items"].as_array().into_iter().flatten() {
+        for item in values(&answer["items"]) {
             tell(item)?;
             left -= 1;
         }
@@ -195,16 +196,6 @@ pub(super) fn print(
         Format::Text => words(answer),
     };
     written(StandardStream::Out.write_all(text.as_bytes()))
-}
-
-/// Returns a number of an answer, or 0.
-pub(super) fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_default()
-}
-
-/// Returns a text of an answer, or nothing.
-pub(super) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 /// Returns a time of an answer, in microseconds, for people.

@@ -21,6 +21,7 @@ use super::run_options::{RunArgs, WorkArgs, work};
 use super::salvage::Salvage;
 use super::status::StatusArgs;
 use super::top::Top;
+use super::web::ServeWeb;
 
 /// The arguments of the program.
 #[derive(Debug, Parser)]
@@ -115,6 +116,8 @@ pub(super) enum Command {
     Status(StatusArgs),
     /// Show a run on the whole terminal, and steer it by keys
     Top(Top),
+    /// Serve a page that shows a run to browsers
+    Web(ServeWeb),
     /// Put items on the queue of a run, or on a stream in Redis
     Put(Put),
     /// Serve a queue that stays, on a journal, until it is stopped

@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::args::{Choice, Format, TargetArgs, duration};
-use super::asking::{Asked, WantedItems, connect, left_of, number, print, text};
+use super::asking::{Asked, WantedItems, connect, left_of, number, print, text, values};
 use super::exit_codes::{RunError, code};
 use super::letter::UtcTime;
 use crate::ItemState;
@@ -126,7 +126,7 @@ pub(super) fn list(command: &ListItems) -> Result<u8, RunError> {
 
 /// Returns the number, state, name, attempts, and worker or last cause, with tabs between them.
 fn line(item: &Value) -> String {
-    let workers = item["workers"].as_array().into_iter().flatten();
+    let workers = values(&item["workers"]).iter();
     let workers: Vec<&str> = workers.map(text).collect();
     let more = match workers.is_empty() {
         true => text(&item["cause"]).to_owned(),
@@ -179,7 +179,7 @@ pub(super) fn page(item: &Value) -> String {
     if let Some(supervisor) = item["supervisor"].as_str() {
         let _ = writeln!(page, "  supervisor: {}", printable(supervisor));
     }
-    for one in item["holders"].as_array().into_iter().flatten() {
+    for one in values(&item["holders"]) {
         let worker = printable(text(&one["worker"]));
         let since = when(&one["since_us"]);
         let _ = writeln!(
@@ -194,7 +194,7 @@ pub(super) fn page(item: &Value) -> String {
         let _ = writeln!(page, "  started:  {}", when(&ended["started_us"]));
         let _ = writeln!(page, "  ended:    {}", when(&ended["ended_us"]));
     }
-    for one in item["history"].as_array().into_iter().flatten() {
+    for one in values(&item["history"]) {
         let cause = printable(text(&one["cause"]));
         let _ = writeln!(page, "  attempt {}: {cause}", one["attempt"]);
         if let Some(worker) = one["worker"].as_str() {

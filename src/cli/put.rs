@@ -14,7 +14,7 @@ use serde_bytes::ByteBuf;
 use serde_json::json;
 
 use super::args::{AtArgs, Choice, Format, PromiseArgs, TargetArgs};
-use super::asking::{connect, number, print};
+use super::asking::{connect, number, print, values};
 use super::exit_codes::{RunError, code, end};
 use super::input::{self, ItemSource, LineSource};
 use super::kitchen::PutDishesArgs;
@@ -163,7 +163,7 @@ fn put_to_run(
             match client.ask(Method::POST, "/v1/items", None, std::mem::take(&mut lines)) {
                 Ok(answer) => {
                     accepted += number(&answer["accepted"]);
-                    items.extend(answer["items"].as_array().into_iter().flatten().cloned());
+                    items.extend_from_slice(values(&answer["items"]));
                 }
                 Err(why) => break Err(why.into()),
             }

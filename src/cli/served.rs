@@ -1,19 +1,21 @@
-//! The control of this process's run, kept where whichever thread ends the process can end it first.
+//! The control of this process's run, and its page, kept where whichever thread ends the process can end
+//! them first.
 
 use parking_lot::Mutex;
 
-use crate::Control;
+use crate::{Control, Web};
 
-static SERVED: Mutex<Option<Control>> = Mutex::new(None);
+/// The page goes first: it asks the control.
+static SERVED: Mutex<Option<(Option<Web>, Control)>> = Mutex::new(None);
 
-/// Keeps it until the process ends.
-pub(super) fn keep(control: Control) {
-    *SERVED.lock() = Some(control);
+/// Keeps them until the process ends.
+pub(super) fn keep(page: Option<Web>, control: Control) {
+    *SERVED.lock() = Some((page, control));
 }
 
 /// Takes nothing more from outside; what was taken before is on the queue.
 pub(super) fn refuse_changes() {
-    if let Some(control) = &*SERVED.lock() {
+    if let Some((_, control)) = &*SERVED.lock() {
         control.refuse_changes();
     }
 }

@@ -16,7 +16,7 @@ use super::exit_codes::RunError;
 use super::stop::Stop;
 use super::work::Work;
 use super::workload::Workload;
-use super::{screen, served};
+use super::{screen, served, web};
 use crate::control::unserved::hear_orders_of;
 use crate::control::{Reserved, Unusable};
 use crate::sys::threads::spawn;
@@ -117,11 +117,17 @@ where
     T: Serialize + DeserializeOwned + 'static,
     R: 'static,
 {
+    let page = &config.control.page;
     match reserved {
         Some(reserved) => {
-            served::keep(Control::serve_reserved(reserved, Arc::clone(controlled))?);
+            let control = Control::serve_reserved(reserved, Arc::clone(controlled))?;
+            let page = web::serve_own(page, Some(control.path()))?;
+            served::keep(page, control);
         }
-        None => hear_orders_of(&name(&config.control), controlled),
+        None => {
+            web::serve_own(page, None)?;
+            hear_orders_of(&name(&config.control), controlled);
+        }
     }
     tell_ready(config);
     Ok(())

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::process::geteuid;
@@ -44,6 +45,14 @@ pub(crate) enum NoAnswer {
 }
 
 impl NoAnswer {
+    /// Describes an answer that is none.
+    pub(crate) fn strange(path: &Path, why: &dyn fmt::Display) -> Self {
+        NoAnswer::Strange {
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
     /// Returns `true` if the run refused for the reason of this code.
     pub(crate) fn is(&self, wanted: &str) -> bool {
         matches!(self, NoAnswer::Refused { code, .. } if code == wanted)
@@ -64,7 +73,7 @@ pub(crate) struct Client {
     path: PathBuf,
     /// The process that serves it.
     pub(crate) pid: Option<i32>,
-    sender: SendRequest<Full<Bytes>>,
+    sender: Sender,
     /// The longest time for an answer.
     time: Option<Duration>,
     runtime: Runtime,
@@ -81,33 +90,13 @@ impl fmt::Debug for Client {
 impl Client {
     /// Connects to the run that serves this socket.
     pub(crate) fn connect(path: &Path) -> Result<Self, NoAnswer> {
-        let not_there = |source| NoAnswer::NotThere {
-            path: path.to_owned(),
-            source,
-        };
         let mut runtime = runtime::Builder::new_current_thread();
-        let runtime = runtime
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(not_there)?;
-        let stream = runtime.block_on(async {
-            let connected = timeout(CONNECT_TIME, UnixStream::connect(path)).await;
-            connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        });
-        let stream = stream.map_err(not_there)?;
-        let peer = stream.peer_cred().map_err(not_there)?;
-        if peer.uid() != geteuid().as_raw() && peer.uid() != 0 {
-            let (path, uid) = (path.to_owned(), peer.uid());
-            return Err(NoAnswer::OtherUser { path, uid });
-        }
-        let shaken = runtime.block_on(handshake(TokioIo::new(stream)));
-        let (sender, connection) = shaken.map_err(|why| lost(path, &why))?;
-        // What goes wrong on it, the request is told.
-        runtime.spawn(async move { drop(connection.await) });
+        let runtime = runtime.enable_io().enable_time().build();
+        let runtime = runtime.map_err(|source| not_there(path, source))?;
+        let (sender, pid) = runtime.block_on(dial(path))?;
         Ok(Client {
             path: path.to_owned(),
-            pid: peer.pid(),
+            pid,
             sender,
             time: None,
             runtime,
@@ -133,11 +122,7 @@ impl Client {
 
     /// Reads an answer whole.
     fn whole(&self, response: Response<Incoming>) -> Result<Value, NoAnswer> {
-        let (status, path) = (response.status(), &self.path);
-        let whole = self.runtime.block_on(response.into_body().collect());
-        let whole = whole.map_err(|why| lost(path, &why))?.to_bytes();
-        let answer: Value = serde_json::from_slice(&whole).map_err(|why| strange(path, &why))?;
-        refusal(status, &answer).map_or(Ok(answer), Err)
+        self.runtime.block_on(whole(&self.path, response))
     }
 
     /// Asks for something that comes line by line, each a JSON value.
@@ -145,7 +130,7 @@ impl Client {
         let response = self.send(Method::GET, target, None, Bytes::new())?;
         if !response.status().is_success() {
             return Err(match self.whole(response) {
-                Ok(answer) => strange(&self.path, &format_args!("{answer}")),
+                Ok(answer) => NoAnswer::strange(&self.path, &format_args!("{answer}")),
                 Err(why) => why,
             });
         }
@@ -164,34 +149,85 @@ impl Client {
         key: Option<&str>,
         body: Bytes,
     ) -> Result<Response<Incoming>, NoAnswer> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(hyper::header::HOST, "run");
+        let mut request = request(&self.path, method, target, body)?;
         if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+            let key = HeaderValue::try_from(key).map_err(|why| lost(&self.path, &why))?;
+            request.headers_mut().insert("idempotency-key", key);
         }
-        let request = request.body(Full::new(body));
-        let request = request.map_err(|why| lost(&self.path, &why))?;
-        let Client {
-            runtime,
-            sender,
-            path,
-            time,
-            ..
-        } = self;
-        let time = time.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
-        let response = runtime.block_on(async {
-            let response = async {
-                sender.ready().await?;
-                sender.send_request(request).await
-            };
-            timeout(time, response).await
-        });
-        match response {
-            Err(_) => Err(NoAnswer::Late { path: path.clone() }),
-            Ok(response) => response.map_err(|why| lost(path, &why)),
-        }
+        let time = self
+            .time
+            .unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
+        let (path, sender) = (&self.path, &mut self.sender);
+        self.runtime.block_on(async {
+            match timeout(time, send(path, sender, request)).await {
+                Err(_) => Err(NoAnswer::Late { path: path.clone() }),
+                Ok(response) => response,
+            }
+        })
+    }
+}
+
+/// The way in which requests are sent.
+pub(crate) type Sender = SendRequest<Full<Bytes>>;
+
+/// Connects to the run that serves this socket, and returns what requests are sent by, and its process.
+/// It is called within a runtime.
+pub(crate) async fn dial(path: &Path) -> Result<(Sender, Option<i32>), NoAnswer> {
+    let connected = timeout(CONNECT_TIME, UnixStream::connect(path)).await;
+    let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let stream = stream.map_err(|source| not_there(path, source))?;
+    let peer = stream
+        .peer_cred()
+        .map_err(|source| not_there(path, source))?;
+    if peer.uid() != geteuid().as_raw() && peer.uid() != 0 {
+        let (path, uid) = (path.to_owned(), peer.uid());
+        return Err(NoAnswer::OtherUser { path, uid });
+    }
+    let shaken = handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = shaken.map_err(|why| lost(path, &why))?;
+    // What goes wrong on it, the request is told.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok((sender, peer.pid()))
+}
+
+/// Makes a request.
+pub(crate) fn request(
+    path: &Path,
+    method: Method,
+    target: &str,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, NoAnswer> {
+    let request = Request::builder().method(method).uri(target);
+    let request = request.header(hyper::header::HOST, "run");
+    let request = request.body(Full::new(body));
+    request.map_err(|why| lost(path, &why))
+}
+
+/// Sends a request, and waits for the beginning of its answer.
+pub(crate) async fn send(
+    path: &Path,
+    sender: &mut Sender,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, NoAnswer> {
+    sender.ready().await.map_err(|why| lost(path, &why))?;
+    let response = sender.send_request(request).await;
+    response.map_err(|why| lost(path, &why))
+}
+
+/// Reads an answer whole.
+pub(crate) async fn whole(path: &Path, response: Response<Incoming>) -> Result<Value, NoAnswer> {
+    let status = response.status();
+    let whole = response.into_body().collect().await;
+    let whole = whole.map_err(|why| lost(path, &why))?.to_bytes();
+    let answer: Value =
+        serde_json::from_slice(&whole).map_err(|why| NoAnswer::strange(path, &why))?;
+    refusal(status, &answer).map_or(Ok(answer), Err)
+}
+
+fn not_there(path: &Path, source: io::Error) -> NoAnswer {
+    NoAnswer::NotThere {
+        path: path.to_owned(),
+        source,
     }
 }
 
@@ -213,7 +249,7 @@ impl Iterator for AnswerLines<'_> {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
                 let value = serde_json::from_slice(&line);
-                return Some(value.map_err(|why| strange(self.path, &why)));
+                return Some(value.map_err(|why| NoAnswer::strange(self.path, &why)));
             }
             match self.runtime.block_on(self.body.frame())? {
                 Ok(frame) => {
@@ -232,13 +268,6 @@ pub(crate) const PUT_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 fn lost(path: &Path, why: &dyn fmt::Display) -> NoAnswer {
     NoAnswer::Lost {
-        path: path.to_owned(),
-        why: why.to_string(),
-    }
-}
-
-fn strange(path: &Path, why: &dyn fmt::Display) -> NoAnswer {
-    NoAnswer::Strange {
         path: path.to_owned(),
         why: why.to_string(),
     }

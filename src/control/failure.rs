@@ -1,6 +1,8 @@
 //! The answer to a request that failed: `{code, message}`, with its HTTP status. The codes are
 //! a contract with other programs: see `docs/api.md`.
 
+use std::fmt;
+
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use hyper::header::CONTENT_TYPE;
@@ -37,6 +39,12 @@ impl RequestFailure {
         RequestFailure::new(StatusCode::CONFLICT, code, message)
     }
 
+    /// Says that it is this program's own fault.
+    pub(super) fn internal(why: &dyn fmt::Display) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        RequestFailure::new(status, "internal", why.to_string())
+    }
+
     pub(super) fn closed() -> Self {
         RequestFailure::conflict("closed", "the run comes to its end")
     }
@@ -57,7 +65,9 @@ impl RequestFailure {
     }
 
     pub(super) fn no_dead_letter(number: u64) -> Self {
-        let message = format!("item {number} is no dead letter, so there is nothing to try again");
+        let message = format!(
+            "item {number} is no dead letter, so it can be neither tried again nor dropped"
+        );
         RequestFailure::conflict("no_dead_letter", message)
     }
 }

@@ -28,17 +28,18 @@ use super::follow::{self, Follower, NextLook};
 use super::gate::Gate;
 use super::item;
 use super::keys::PutKeys;
+use super::metrics::exposition;
 use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
-use super::search::{self, ItemPage};
+use super::search::{self, ItemPage, ListQuery};
 use super::server::clients_max;
 use super::status::RunStatus;
 use super::target::ControlTarget;
+use crate::ItemInfo;
 use crate::broker::clients::{Admit, ClientPuts};
 use crate::error::Error;
 use crate::observe::Observer;
 use crate::queue::Joined;
-use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::ItemId;
 
 /// The number of requests that may wait in threads at a time: puts for room, and the like.
@@ -120,10 +121,8 @@ impl Api {
             drop(waiting);
             result
         });
-        running.await.map_err(|_| {
-            let message = "the request ended by a bug of this program; please report it";
-            RequestFailure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
-        })
+        let bug = "the request ended by a bug of this program; please report it";
+        running.await.map_err(|_| RequestFailure::internal(&bug))
     }
 
     /// Does the same for a change, unless the run comes to its end.
@@ -148,6 +147,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/items/{number}/output", get(output))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
+        .route("/v1/items/{number}/drop", post(drop_dead))
         .route("/v1/failures", get(failures))
         .route("/v1/join", get(join))
         .route("/v1/pause", post(pause))
@@ -157,6 +157,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
         .route("/v1/attach", get(attach))
+        .route("/metrics", get(metrics))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(explain))
@@ -210,25 +211,18 @@ async fn status(State(api): SharedApi) -> ApiAnswer {
     let facts = api.block(|api| api.target.facts()).await??;
     let facts = facts.ok_or_else(RequestFailure::closed)?;
     let status = RunStatus::new(&api.name, facts);
-    let text = serde_json::to_string(&status).map_err(|why| {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        RequestFailure::new(status, "internal", why.to_string())
-    })?;
+    let text = serde_json::to_string(&status).map_err(|why| RequestFailure::internal(&why))?;
     Ok(answer(StatusCode::OK, text))
+}
+
+/// Tells the numbers for Prometheus.
+async fn metrics(State(api): SharedApi, headers: HeaderMap) -> ApiAnswer {
+    let facts = api.block(|api| api.target.facts()).await??;
+    exposition(&headers, facts.ok_or_else(RequestFailure::closed)?)
 }
 
 /// The greatest number of items in one answer.
 const LIST_MAX: usize = 1000;
-
-/// The items that are asked for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    state: Option<ItemState>,
-    text: Option<String>,
-    limit: Option<usize>,
-    after: Option<u64>,
-}
 
 /// Lists items, in the order of their numbers, a page at a time.
 async fn list(State(api): SharedApi, query: Result<Query<ListQuery>, QueryRejection>) -> ApiAnswer {
@@ -533,9 +527,18 @@ async fn cancel(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
 }
 
 async fn retry(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
-    let retried = api.change(move |api| Ok(api.target.retry(id)?));
-    match retried.await? {
-        true => done(&json!({"number": id.0, "retried": true})),
+    let retried = api.change(move |api| Ok(api.target.retry(id)?)).await?;
+    of_letter(id, retried, "retried")
+}
+
+async fn drop_dead(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
+    let dropped = api.change(move |api| Ok(api.target.drop_dead(id)?)).await?;
+    of_letter(id, dropped, "dropped")
+}
+
+fn of_letter(id: ItemId, is_done: bool, word: &str) -> ApiAnswer {
+    match is_done {
+        true => done(&json!({"number": id.0, (word): true})),
         false => Err(RequestFailure::no_dead_letter(id.0)),
     }
 }

@@ -1,6 +1,8 @@
 //! Pages of items: all that are there, or those that have a text, found a bounded look at a time. It does not
 //! know requests.
 
+use serde::Deserialize;
+
 use super::item::SoughtText;
 use super::output::AttemptEnding;
 use super::target::ControlTarget;
@@ -13,6 +15,16 @@ const SEARCHED_MAX: usize = 10_000;
 
 /// The number of items that are looked at in one go.
 const LOOK: usize = 1000;
+
+/// The items that are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    pub(super) state: Option<ItemState>,
+    pub(super) text: Option<String>,
+    pub(super) limit: Option<usize>,
+    pub(super) after: Option<u64>,
+}
 
 /// A page that is asked for: at most so many items after a number, in this state, and with this text.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, geteuid, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -44,7 +45,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const LAST_WORDS_MAX: Duration = Duration::from_secs(10);
 
 /// The pause after a client could not be accepted, for lack of files or memory.
-const LACK_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const LACK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The greatest number of threads for requests that wait.
 const THREADS_MAX: usize = 64;
@@ -212,15 +213,26 @@ fn refusing(failure: RequestFailure) -> Router {
     })
 }
 
-/// Serves one connection to its end.
+/// Serves one client to its end.
 async fn serve_client(
     stream: ClientStream,
     routes: Router,
     head_time: Duration,
-    mut ends: watch::Receiver<bool>,
+    ends: watch::Receiver<bool>,
     _place: Option<OwnedSemaphorePermit>,
 ) {
     let routes = routes.layer(axum::Extension(stream.peer()));
+    serve_connection(stream, routes, head_time, ends).await;
+}
+
+/// Serves one connection to its end. `head_time`: the longest time for the head of a request. Once the
+/// server ends, the answer that is under way is the last one.
+pub(crate) async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    routes: Router,
+    head_time: Duration,
+    mut ends: watch::Receiver<bool>,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_time)

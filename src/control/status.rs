@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::item::since_1970;
 use crate::observe::{Mode, micros};
 use crate::supervision::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
-use dishrack_core::ledger::Counts;
+use dishrack_core::ledger::{Counts, Durations};
 
 /// The state of a run.
 #[derive(Debug, Serialize)]
@@ -26,6 +26,8 @@ pub(super) struct RunStatus {
     pub(super) rate_per_s: f64,
     /// The time until all have ended, if it can be known.
     pub(super) eta_s: Option<f64>,
+    /// The time for which the item that waits for longest was seen to wait.
+    pub(super) oldest_waiting_us: Option<u64>,
     /// The number of workers that there are to be.
     pub(super) workers_wanted: usize,
     pub(super) workers: Vec<WorkerStatus>,
@@ -83,6 +85,9 @@ pub(super) struct Facts {
     pub(super) is_closed: bool,
     pub(super) uptime: Duration,
     pub(super) counts: Counts,
+    /// The time for which the item that waits for longest was seen to wait.
+    pub(super) oldest: Option<Duration>,
+    pub(super) durations: Durations,
     pub(super) rate: f64,
     pub(super) left: Option<Duration>,
     pub(super) pool: PoolStatus,
@@ -111,6 +116,7 @@ impl RunStatus {
             },
             rate_per_s: thousandth(facts.rate),
             eta_s: facts.left.map(|left| thousandth(left.as_secs_f64())),
+            oldest_waiting_us: facts.oldest.map(micros),
             workers_wanted: facts.pool.wanted,
             workers: facts
                 .pool

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::ages::Ages;
 use super::output::ItemOutputs;
 use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
@@ -62,6 +63,7 @@ pub struct Controlled<T, R> {
     /// The number of items that there will be. Without it they are those that there are.
     expected: Option<Arc<dyn Fn() -> Option<u64> + Send + Sync>>,
     pace: Mutex<Progress>,
+    ages: Mutex<Ages>,
     /// The output of its items, if it is kept.
     outputs: Option<Arc<dyn ItemOutputs>>,
     takes_commands: bool,
@@ -94,6 +96,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             on_put: Arc::new(|_| {}),
             expected: None,
             pace: Mutex::new(Progress::new(Duration::ZERO, Counts::default())),
+            ages: Mutex::default(),
             outputs: None,
             takes_commands: false,
         }
@@ -259,6 +262,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
     fn retry(&self, id: ItemId) -> Result<bool, Error>;
 
+    /// Forgets a dead letter.
+    fn drop_dead(&self, id: ItemId) -> Result<bool, Error>;
+
     /// Waits for the end of all items, for this time. Returns also the number of retries.
     fn join(&self, time: Duration) -> Result<(Joined, u64), Error>;
 
@@ -302,6 +308,9 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
             },
         };
         let (counts, uptime) = (self.queue.counts()?, self.queue.age()?);
+        let waiting = self.queue.items(Some(ItemState::Waiting), ItemId(0), 1)?;
+        let oldest = waiting.first().map(|item| item.number);
+        let oldest = self.ages.lock().look(uptime, counts.accepted, oldest);
         let mut pace = self.pace.lock();
         pace.count(uptime, &counts);
         pace.expect(match &self.expected {
@@ -314,6 +323,8 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
             is_closed: self.queue.is_closed(),
             uptime,
             counts,
+            oldest,
+            durations: self.queue.durations()?,
             rate: pace.rate(uptime),
             left: pace.time_left(uptime),
             pool: status,
@@ -407,6 +418,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn retry(&self, id: ItemId) -> Result<bool, Error> {
         self.queue.retry_dead_letter(id)
+    }
+
+    fn drop_dead(&self, id: ItemId) -> Result<bool, Error> {
+        self.queue.drop_dead_letter(id)
     }
 
     fn join(&self, time: Duration) -> Result<(Joined, u64), Error> {

@@ -1,17 +1,19 @@
-//! Payloads in shared memory that an item goes on reading.
+//! Large payloads that an item goes on reading.
 //!
 //! While an item is decoded and handled, this thread knows the place of its payload, so bytes of it
-//! can be read there instead of being copied (see `Blob`). The supervisor reuses the memory when
-//! the delivery is settled. If the payload is still read by then, the supervisor is told to wait,
-//! and told again when the last reader is gone.
+//! can be read there instead of being copied (see `Blob`). If it was sent by a supervisor, that reuses
+//! the memory when the delivery is settled. If the payload is still read by then, the supervisor is
+//! told to wait, and told again when the last reader is gone. One of this process stays by itself.
 
 use std::cell::RefCell;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use crate::payload::Payload;
 use crate::protocol::segments::SegmentView;
+use crate::sys::memory::PrivateMapping;
 
 /// The owner of the memory that payloads lie in.
 pub(crate) trait Owner: Send + Sync {
@@ -23,7 +25,7 @@ pub(crate) trait Owner: Send + Sync {
 }
 
 /// One delivery's payload, for as long as it is read.
-struct Pin {
+pub(crate) struct Pin {
     owner: Weak<dyn Owner>,
     ordinal: u64,
     /// True if the owner waits until this is dropped.
@@ -42,14 +44,21 @@ impl Drop for Pin {
 
 /// A payload that may be lent to the item that is decoded from it.
 #[derive(Clone)]
-pub(crate) struct Lender {
-    view: SegmentView,
-    pin: Arc<Pin>,
+pub(crate) struct Lender(LentPayload);
+
+#[derive(Clone)]
+enum LentPayload {
+    Sent { view: SegmentView, pin: Arc<Pin> },
+    Own(Payload),
 }
 
 impl fmt::Debug for Lender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lender({} bytes)", self.view.len())
+        let length = match &self.0 {
+            LentPayload::Sent { view, .. } => view.len(),
+            LentPayload::Own(payload) => payload.len(),
+        };
+        write!(f, "Lender({length} bytes)")
     }
 }
 
@@ -61,15 +70,22 @@ impl Lender {
             ordinal,
             is_kept: AtomicBool::new(false),
         });
-        Lender { view, pin }
+        Lender(LentPayload::Sent { view, pin })
+    }
+
+    /// Makes one of a payload of this process, unless it is so small that a copy is better.
+    pub(crate) fn of(payload: &Payload) -> Option<Self> {
+        (!payload.is_small()).then(|| Lender(LentPayload::Own(payload.clone())))
     }
 
     /// Tells the owner, just before the delivery is settled, if its payload is still read.
     pub(crate) fn settle(self, owner: &dyn Owner) {
-        if Arc::strong_count(&self.pin) > 1 {
-            owner.keep(self.pin.ordinal);
+        if let LentPayload::Sent { pin, .. } = self.0
+            && Arc::strong_count(&pin) > 1
+        {
+            owner.keep(pin.ordinal);
             // The last handle to be dropped, perhaps in this function, tells the owner.
-            self.pin.is_kept.store(true, Ordering::Release);
+            pin.is_kept.store(true, Ordering::Release);
         }
     }
 }
@@ -96,14 +112,20 @@ pub(crate) fn lending<R>(lender: Option<&Lender>, run: impl FnOnce() -> R) -> R 
 
 /// Bytes that are read where they lie.
 #[derive(Clone)]
-pub(crate) struct Borrowed {
-    view: SegmentView,
-    _pin: Arc<Pin>,
+pub(crate) enum Borrowed {
+    Sent {
+        view: SegmentView,
+        _pin: Arc<Pin>,
+    },
+    Own {
+        payload: Payload,
+        bytes: Range<usize>,
+    },
 }
 
 impl fmt::Debug for Borrowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Borrowed({} bytes)", self.view.len())
+        write!(f, "Borrowed({} bytes)", self.len())
     }
 }
 
@@ -111,17 +133,34 @@ impl Deref for Borrowed {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.view
+        match self {
+            Borrowed::Sent { view, .. } => view,
+            Borrowed::Own { payload, bytes } => &payload[bytes.clone()],
+        }
+    }
+}
+
+impl Borrowed {
+    /// Maps them anew, for this process to write to what nobody else sees; `None` if that cannot be.
+    /// As long as the mapping exists, this must.
+    pub(crate) fn to_private(&self) -> Option<PrivateMapping> {
+        match self {
+            Borrowed::Sent { view, .. } => view.to_private(),
+            Borrowed::Own { payload, bytes } => payload.to_private(bytes.clone()),
+        }
     }
 }
 
 /// Lends these bytes, if they are part of the payload that is being decoded in this thread.
 pub(crate) fn borrow(bytes: &[u8]) -> Option<Borrowed> {
-    LENDER.with_borrow(|lender| {
-        let lender = lender.as_ref()?;
-        Some(Borrowed {
-            view: lender.view.part(bytes)?,
-            _pin: Arc::clone(&lender.pin),
-        })
+    LENDER.with_borrow(|lender| match &lender.as_ref()?.0 {
+        LentPayload::Sent { view, pin } => Some(Borrowed::Sent {
+            view: view.part(bytes)?,
+            _pin: Arc::clone(pin),
+        }),
+        LentPayload::Own(payload) => Some(Borrowed::Own {
+            bytes: payload.place_of(bytes)?,
+            payload: payload.clone(),
+        }),
     })
 }

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -16,10 +16,10 @@ use std::sync::atomic::{Ordering, fence};
 use parking_lot::Mutex;
 
 use crate::error::NoSharedMemory;
-use crate::sys::memory::{self, Mapping};
+use crate::sys::memory::{self, Mapping, PrivateMapping};
 
 /// The size of a usual segment in bytes. A larger payload has one of its own.
-const SEGMENT_BYTES: usize = 4 << 20;
+pub(crate) const SEGMENT_BYTES: usize = 4 << 20;
 
 /// The number of bytes in unneeded segments that are kept for reuse.
 const IDLE_BYTES_MAX: usize = 64 << 20;
@@ -104,6 +104,14 @@ impl Deref for SegmentPart {
 }
 
 impl SegmentPart {
+    /// Maps these of its bytes anew, for this process to write to what nobody else sees; `None` if
+    /// that cannot be.
+    pub(crate) fn to_private(&self, bytes: Range<usize>) -> Option<PrivateMapping> {
+        let start = self.start();
+        let bytes = start + bytes.start..start + bytes.end;
+        PrivateMapping::map(self.segment.file(), bytes).ok()
+    }
+
     pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self, NoSharedMemory> {
         let writer = PartWriter::with_capacity(bytes.len())?;
         Ok(writer.with(bytes)?.finish())

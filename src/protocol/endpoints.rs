@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::descriptors::{Datagram, DescriptorSocket};
+use crate::sys::descriptors::{Datagram, DescriptorSocket, FILES_MAX};
 use crate::sys::memory::ReadableMapping;
 
 /// The list of the files that follow the ring pair, in this order. The number is the assignment's.
@@ -19,7 +19,13 @@ struct Manifest {
     has_context: bool,
     has_socket: bool,
     has_stderr: bool,
+    /// The number of files that the program gives its workers.
+    files: usize,
 }
+
+/// The greatest number of files that a program can give its workers: what a message can hold beside the
+/// others.
+pub(crate) const CONTEXT_FILES_MAX: usize = FILES_MAX - 4;
 
 #[derive(Debug)]
 pub(crate) struct Endpoints {
@@ -29,6 +35,8 @@ pub(crate) struct Endpoints {
     pub(crate) ring_pair: OwnedFd,
     /// The context that all workers of the pool are given.
     pub(crate) context: Option<Arc<OwnedFd>>,
+    /// The files that the program gives all workers of the pool.
+    pub(crate) files: Vec<Arc<OwnedFd>>,
     /// Its end of the socket to the supervisor, for a forked worker.
     pub(crate) socket: Option<DescriptorSocket>,
     /// The file that its stderr goes to, for a forked worker.
@@ -43,11 +51,13 @@ impl Endpoints {
             has_context: self.context.is_some(),
             has_socket: self.socket.is_some(),
             has_stderr: self.stderr.is_some(),
+            files: self.files.len(),
         };
         let mut files: Vec<BorrowedFd<'_>> = vec![self.ring_pair.as_fd()];
         files.extend(self.context.as_deref().map(AsFd::as_fd));
         files.extend(self.socket.as_ref().map(AsFd::as_fd));
         files.extend(self.stderr.as_ref().map(AsFd::as_fd));
+        files.extend(self.files.iter().map(|file| file.as_fd()));
         by.send(&manifest, &files)
     }
 
@@ -75,6 +85,9 @@ impl Endpoints {
             context: next(manifest.has_context)?.map(Arc::new),
             socket: next(manifest.has_socket)?.map(DescriptorSocket::of),
             stderr: next(manifest.has_stderr)?,
+            files: (0..manifest.files)
+                .map(|_| Ok(next(true)?.ok_or(io::ErrorKind::InvalidData)?.into()))
+                .collect::<io::Result<_>>()?,
         })
     }
 
@@ -101,6 +114,9 @@ mod tests {
                 context: is_forked.then(|| memory::make_for_readers(9).unwrap().1.into()),
                 socket: is_forked.then_some(socket),
                 stderr: is_forked.then(|| stderr.into()),
+                files: (0..CONTEXT_FILES_MAX * usize::from(is_forked))
+                    .map(|_| Arc::new(std::io::pipe().unwrap().0.into()))
+                    .collect(),
             };
             endpoints.send(&ours).unwrap();
         };
@@ -111,6 +127,7 @@ mod tests {
         assert_eq!(forked.map_context().unwrap().unwrap().len(), 9);
         assert!(memory::map_to_write(&forked.ring_pair, 4096).is_ok());
         assert!(forked.socket.is_some() && forked.stderr.is_some());
+        assert_eq!(forked.files.len(), CONTEXT_FILES_MAX);
         let spawned = Endpoints::receive(&theirs, 3).unwrap();
         assert!(spawned.map_context().unwrap().is_none() && spawned.socket.is_none());
         assert!(Endpoints::receive(&theirs, 4).is_err(), "nothing is left");

@@ -9,11 +9,12 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::Home;
 use super::peer_error::PeerError;
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 10;
+pub(crate) const PROTOCOL: u32 = 11;
 
 /// The greatest number of items that one request brings, and of deliveries that one record
 /// acknowledges.
@@ -125,8 +126,14 @@ pub(crate) enum Up<'a> {
     Released { ordinal: u64 },
     /// No record will name the worker's segment with this number again.
     Forget { segment: u32 },
-    /// The socket that was sent with this number is a connection to a queue of the supervisor's.
-    Connect { number: u32 },
+    /// The socket that was sent with this number is a connection to a queue of this process: the
+    /// supervisor's, or one that it can pass the connection on to.
+    Connect {
+        number: u32,
+        home: Home,
+        /// The worker and its pid, if another supervisor has passed it on.
+        from: Option<(&'a str, u32)>,
+    },
     /// This process is asked to end, and gets nothing more by its connection.
     Stopping,
 }
@@ -272,8 +279,8 @@ impl RingRecord for Up<'_> {
             | Up::Keeps { .. }
             | Up::Released { .. }
             | Up::Forget { .. }
-            | Up::Connect { .. }
             | Up::Stopping => 0,
+            Up::Connect { from, .. } => from.map_or(0, |(worker, _)| worker.len()),
         };
         FIXED_BYTES_MAX + text
     }

@@ -11,9 +11,9 @@ use std::io;
 use ipc_channel::ipc::{IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
+use super::address::QueueAddress;
 use super::channel;
 use super::frame::Nudge;
-use super::stream::QueueAddress;
 use crate::sys::descriptors::DescriptorSocket;
 
 /// The variable with the supervisor's pid and the number of the inherited socket.
@@ -78,9 +78,14 @@ pub(crate) struct Assignment {
     pub(crate) uplink: IpcSender<Nudge>,
 }
 
-/// The pid of an assignment's worker, or why there is none. The fork server answers in order.
+/// A word of a fork server.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ForkReply(pub(crate) Result<u32, String>);
+pub(crate) enum ForkReply {
+    /// It has preloaded, and takes orders. It says so once, and first.
+    Serving,
+    /// The pid of an assignment's worker, or why there is none. It answers in order.
+    Forked(Result<u32, String>),
+}
 
 impl fmt::Debug for Assignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

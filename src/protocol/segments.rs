@@ -18,7 +18,7 @@ use super::frame::Body;
 use super::peer_error::PeerError;
 use crate::payload::segment::{Segment, SegmentPart};
 use crate::sys::descriptors::{Datagram, DescriptorSocket};
-use crate::sys::memory::ReadableMapping;
+use crate::sys::memory::{PrivateMapping, ReadableMapping};
 
 /// The message with a file: the number by which records name it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,10 +98,17 @@ pub(crate) fn send_socket(by: &DescriptorSocket, number: u32, socket: &OwnedFd) 
     by.send_in_time(&FileNumber::Socket(number), &[socket.as_fd()])
 }
 
+/// A segment of another process, as this one has it.
+struct ReceivedSegment {
+    memory: ReadableMapping,
+    /// The file, for whoever maps a part of it anew.
+    file: Option<OwnedFd>,
+}
+
 /// A part of another process's segment.
 #[derive(Clone)]
 pub(crate) struct SegmentView {
-    memory: Arc<ReadableMapping>,
+    segment: Arc<ReceivedSegment>,
     start: usize,
     end: usize,
 }
@@ -116,7 +123,7 @@ impl Deref for SegmentView {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory[self.start..self.end]
+        &self.segment.memory[self.start..self.end]
     }
 }
 
@@ -126,21 +133,29 @@ impl SegmentView {
         let start = bytes
             .as_ptr()
             .addr()
-            .checked_sub(self.memory.as_ptr().addr())?;
+            .checked_sub(self.segment.memory.as_ptr().addr())?;
         let end = start.checked_add(bytes.len())?;
         (self.start <= start && end <= self.end).then(|| SegmentView {
-            memory: Arc::clone(&self.memory),
+            segment: Arc::clone(&self.segment),
             start,
             end,
         })
+    }
+
+    /// Maps it anew, for this process to write to what nobody else sees; `None` if that cannot be.
+    pub(crate) fn to_private(&self) -> Option<PrivateMapping> {
+        let file = self.segment.file.as_ref()?;
+        PrivateMapping::map(file.as_fd(), self.start..self.end).ok()
     }
 }
 
 /// The other side's segments that we were sent, and sockets that nobody has taken yet.
 pub(crate) struct ReceivedSegments {
     socket: Arc<DescriptorSocket>,
-    known: HashMap<u32, Arc<ReadableMapping>>,
+    known: HashMap<u32, Arc<ReceivedSegment>>,
     sockets: HashMap<u32, OwnedFd>,
+    /// True if parts of them may be mapped anew, for which each keeps a file open.
+    keeps_files: bool,
 }
 
 impl fmt::Debug for ReceivedSegments {
@@ -156,6 +171,15 @@ impl ReceivedSegments {
             socket,
             known: HashMap::new(),
             sockets: HashMap::new(),
+            keeps_files: false,
+        }
+    }
+
+    /// Makes the set of those whose parts may be mapped anew.
+    pub(crate) fn with_files_by(socket: Arc<DescriptorSocket>) -> Self {
+        ReceivedSegments {
+            keeps_files: true,
+            ..Self::by(socket)
         }
     }
 
@@ -192,11 +216,12 @@ impl ReceivedSegments {
                 |file: &FileNumber| matches!(file, FileNumber::Segment(one) if *one == segment);
             self.meet(is_it).map_err(PeerError::NoFile)?;
         }
-        let memory = self.known.get(&segment);
-        let memory = memory.ok_or(PeerError::UnsentSegment)?;
-        let end = start.checked_add(length).filter(|end| *end <= memory.len());
+        let segment = self.known.get(&segment);
+        let segment = segment.ok_or(PeerError::UnsentSegment)?;
+        let end = start.checked_add(length);
+        let end = end.filter(|end| *end <= segment.memory.len());
         Ok(SegmentView {
-            memory: Arc::clone(memory),
+            segment: Arc::clone(segment),
             start,
             end: end.ok_or(PeerError::BeyondSegment)?,
         })
@@ -216,7 +241,9 @@ impl ReceivedSegments {
             match message {
                 FileNumber::Segment(number) => {
                     let memory = ReadableMapping::map(file.as_fd())?;
-                    self.known.insert(number, Arc::new(memory));
+                    let file = self.keeps_files.then_some(file);
+                    let segment = ReceivedSegment { memory, file };
+                    self.known.insert(number, Arc::new(segment));
                 }
                 FileNumber::Socket(number) if self.sockets.len() < SOCKETS_MAX => {
                     self.sockets.insert(number, file);

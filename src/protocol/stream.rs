@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::QueueAddress;
 use super::frame::{self, RingRecord};
 use super::peer_error::PeerError;
 use crate::payload::Payload;
@@ -28,22 +29,6 @@ const LENGTH_BYTES: usize = 4;
 
 /// The bytes that are received at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
-
-/// A process, so that no other one is taken for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Home {
-    pub(crate) pid: u32,
-    /// A number that a later process of this pid does not have.
-    pub(crate) nonce: u64,
-}
-
-/// A queue, and the process that has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct QueueAddress {
-    pub(crate) home: Home,
-    /// The queue's number there.
-    pub(crate) queue: u64,
-}
 
 /// The first frame of a connection, from the process that wants to reach a queue.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,11 +19,10 @@ use crate::error::Kind;
 use crate::fail;
 use crate::handler::copies;
 use crate::payload::Payload;
+use crate::protocol::address::QueueAddress;
 use crate::protocol::frame::{self, Answer, Ask, Body, Down, Given, RUN_ITEMS, Up, Wait, clipped};
 use crate::protocol::peer_error::PeerError;
-use crate::protocol::stream::{
-    Came, FrameReader, Hello, ITEM_BYTES_MAX, OutFrame, QueueAddress, Welcome,
-};
+use crate::protocol::stream::{Came, FrameReader, Hello, ITEM_BYTES_MAX, OutFrame, Welcome};
 use crate::sys::stream;
 use crate::worker::stopping::Stoppable;
 use dishrack_core::ledger::{DoneRun, Outcome, Refusal};

@@ -11,6 +11,7 @@ use super::side::Side;
 use crate::error::Error;
 use crate::handler::attempt::decode;
 use crate::handler::held;
+use crate::handler::lending::{Lender, lending};
 use crate::link::LocalDelivery;
 use crate::payload::Payload;
 use dishrack_core::ledger::{Cause, HolderId, ItemId, Outcome, Token};
@@ -156,7 +157,8 @@ impl<T> Drop for Delivery<T> {
 impl<T: DeserializeOwned> Delivery<T> {
     /// Makes a delivery; `None` if the item does not decode, and then it is refused.
     pub(super) fn of_job(side: Side, job: &LocalDelivery) -> Option<Self> {
-        Self::new(side, job.token, job.id, job.attempt, &job.body)
+        let make = || Self::new(side, job.token, job.id, job.attempt, &job.body);
+        lending(Lender::of(&job.body).as_ref(), make)
     }
 
     /// The same for an item that has come from another process.

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use crate::protocol::stream::Home;
+use crate::protocol::address::Home;
 
 /// Where something goes that is being serialized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

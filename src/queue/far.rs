@@ -9,8 +9,8 @@ use crate::error::Kind;
 use crate::handler::held::Acknowledger;
 use crate::handler::lending::lending;
 use crate::payload::Payload;
+use crate::protocol::address::QueueAddress;
 use crate::protocol::frame::{Answer, Ask, Wait};
-use crate::protocol::stream::QueueAddress;
 use crate::worker::session::{Received, Session};
 use dishrack_core::ledger::ItemId;
 

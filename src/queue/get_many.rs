@@ -10,7 +10,7 @@ use super::batch::BATCH_ITEMS;
 use super::far::FarEnd;
 use super::side::Side;
 use super::{Delivery, JoinableQueue};
-use crate::broker::Deadline;
+use crate::broker::{Deadline, consumers};
 use crate::error::Error;
 use crate::payload::Payload;
 use crate::protocol::frame::Wait;
@@ -60,6 +60,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         loop {
             let got = broker.get_many(Deadline::Forever, at_most, &mut jobs);
             got.map_err(Error)?;
+            consumers::note(broker);
             let decoded = jobs.drain(..);
             let decoded = decoded.filter_map(|job| Delivery::of_job(self.side.clone(), &job));
             let deliveries: Vec<_> = decoded.collect();

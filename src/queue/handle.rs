@@ -2,7 +2,8 @@
 //! of that.
 //!
 //! Its address travels: the process that has the queue, and the queue's number there. So it can be put
-//! on queues of that process alone, and on none that outlives it; anywhere else it would name nothing.
+//! on queues of that process and of its workers, which pass their own workers' connections on, and on
+//! none that outlives it; anywhere else it would name nothing.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::side::Side;
 use crate::broker::clients;
 use crate::error::Kind;
 use crate::payload::reason;
-use crate::protocol::stream::QueueAddress;
+use crate::protocol::address::{Home, QueueAddress};
 use crate::worker;
 
 const NOWHERE: &str = "a queue can only be an item of a queue, a part of one, or the context of \
@@ -30,10 +31,17 @@ const KEPT: &str = "a queue cannot be an item of a queue with a journal or on Re
 const NOT_ITS_OWN: &str = "a queue can be an item of queues of its own process alone, which this \
                            one is not: others cannot reach it";
 
+/// Returns `true` if this process passes its own workers' connections to that one on: it is a worker of
+/// it, or of one that does so.
+fn is_passed_on(home: Home) -> bool {
+    worker::current::session().is_some() && remote::route_to(home).is_none()
+}
+
 fn check(address: QueueAddress) -> Result<(), &'static str> {
     let home = match destination::present() {
         Destination::Elsewhere => return Err(NOWHERE),
         Destination::Kept => return Err(KEPT),
+        Destination::Here if is_passed_on(address.home) => return Ok(()),
         Destination::Here => clients::home(),
         Destination::Home(home) => home,
     };
@@ -69,7 +77,8 @@ impl<T> JoinableQueue<T> {
 /// A handle can be an item, a part of an item, or the [context](crate::Builder::context), and is a
 /// handle of the same queue where that arrives: in a worker process, in a program that is
 /// [attached](JoinableQueue), or in this process. The queue must be of the process that has the queue
-/// on which it is put, and that one must end with its process, without a journal or Redis.
+/// on which it is put, or of one that this process is a worker of; and the queue on which it is put
+/// must end with its process, without a journal or Redis.
 ///
 /// Anywhere else it is an error to serialize one.
 ///
@@ -139,6 +148,11 @@ fn resolve(address: QueueAddress, item_type: &'static str) -> Result<Side, &'sta
     }
     if let Some(route) = remote::route_to(address.home) {
         return Ok(Side::Remote(RemoteQueue::of(address, item_type, route)));
+    }
+    if worker::current::session().is_some() {
+        // It came by the supervisor, which may be a worker of that process.
+        let queue = RemoteQueue::of(address, item_type, remote::route_of_worker());
+        return Ok(Side::Remote(queue));
     }
     Err("this process is neither that of the queue, nor a worker of it, nor attached to it")
 }

@@ -13,7 +13,7 @@ use crate::broker::{Accepted, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
 use dishrack_core::book::Print;
-use dishrack_core::ledger::ItemId;
+use dishrack_core::ledger::{Durations, ItemId};
 
 /// The number of items that are put under one lock.
 const ITEMS_AT_ONCE: usize = 256;
@@ -142,6 +142,13 @@ impl<T> JoinableQueue<T> {
     /// Returns the time since the queue was made, which is the zero of its events' times.
     pub(crate) fn age(&self) -> Result<Duration, Error> {
         Ok(self.broker()?.read(|core| core.emitter.now()))
+    }
+
+    /// Returns how long the attempts of its items have taken here.
+    pub(crate) fn durations(&self) -> Result<Durations, Error> {
+        Ok(self
+            .broker()?
+            .read(|core| core.dispatcher.ledger.durations().clone()))
     }
 
     /// Returns `true` if several supervisors share its items.

@@ -14,8 +14,9 @@ use crate::broker::Deadline;
 use crate::error::Kind;
 use crate::handler::held::Acknowledger;
 use crate::payload::Payload;
+use crate::protocol::address::{Home, QueueAddress};
 use crate::protocol::frame::{Answer, Ask, Wait};
-use crate::protocol::stream::{Hello, Home, QueueAddress};
+use crate::protocol::stream::Hello;
 use crate::sys::clock::RECALL;
 use crate::worker::{current, stopping};
 use dishrack_core::ledger::{Outcome, Token};
@@ -23,11 +24,12 @@ use dishrack_core::ledger::{Outcome, Token};
 /// The way to the process that has a queue: connects to one of its queues.
 pub(super) type Route = Arc<dyn Fn(&Hello<'_>) -> Result<Arc<QueueConnection>, Kind> + Send + Sync>;
 
-/// Returns the way of a worker process to its supervisor's.
+/// Returns the way of a worker process to its supervisor's, and to those that this one is a worker of.
 pub(super) fn route_of_worker() -> Route {
     Arc::new(|hello| {
         let session = current::session().ok_or(Kind::SupervisorGone)?;
-        let socket = session.uplink.connect();
+        let home = hello.queue.map_or(session.queue.home, |queue| queue.home);
+        let socket = session.uplink.connect(home);
         let socket = socket.map_err(Kind::io("connecting to a queue of the supervisor"))?;
         QueueConnection::open(socket, Vec::new(), hello)
     })

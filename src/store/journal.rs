@@ -441,6 +441,15 @@ impl Backend for Journal {
         Ok(letters)
     }
 
+    fn drop_dead(&self, id: ItemId) -> Result<bool, StoreError> {
+        let mut writer = self.writer();
+        let is_dead = writer.book.is_dead(id);
+        if is_dead {
+            self.write(&mut writer, |book| Ok(book.forget(&[id])))?;
+        }
+        Ok(is_dead)
+    }
+
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError> {
         let mut writer = self.writer();
         if !writer.book.is_dead(id) {

@@ -50,6 +50,10 @@ impl Backend for Letters {
         Ok(taken.map(|(_, letter)| letter).collect())
     }
 
+    fn drop_dead(&self, id: ItemId) -> Result<bool, StoreError> {
+        Ok(self.dead().remove(&id).is_some())
+    }
+
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError> {
         Ok(self.dead().remove(&id))
     }

@@ -340,6 +340,10 @@ impl Backend for RedisStore {
         self.take_letters(is_wanted).map_err(StoreError::of)
     }
 
+    fn drop_dead(&self, id: ItemId) -> Result<bool, StoreError> {
+        self.drop_letter(id).map_err(StoreError::of)
+    }
+
     fn revive(&self, id: ItemId) -> Result<Option<StoredLetter>, StoreError> {
         self.revive_letter(id).map_err(StoreError::of)
     }

@@ -9,12 +9,14 @@ mod tasks;
 
 use std::any::type_name;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::fork::ForkServer;
 use super::spawn::{Launch, StartMethod};
 use crate::broker::{Comparison, NameItems};
 use crate::error::{Error, Kind};
@@ -40,6 +42,7 @@ pub struct Builder {
     spec: ChildSpec,
     restart: Option<Restart>,
     method: StartMethod,
+    fork_server: Option<ForkServer>,
     pub(super) bounds: Bounds,
     pub(super) launch: Launch,
     stderr_to: Outlet,
@@ -48,6 +51,7 @@ pub struct Builder {
     observer: Option<Arc<dyn Observer>>,
     name_items: Option<NameItems>,
     context: Option<Arc<[u8]>>,
+    files: Vec<Arc<OwnedFd>>,
     copies: Option<Copies>,
     comparison: Option<(&'static str, Arc<Comparison>)>,
 }
@@ -76,6 +80,7 @@ impl Builder {
             spec: ChildSpec::default(),
             restart: None,
             method: StartMethod::default(),
+            fork_server: None,
             bounds: Bounds::default(),
             launch: Launch::default(),
             stderr_to: stderr::write_all,
@@ -84,6 +89,7 @@ impl Builder {
             observer: None,
             name_items: None,
             context: None,
+            files: Vec::new(),
             copies: None,
             comparison: None,
         }
@@ -153,6 +159,18 @@ impl Builder {
     #[must_use]
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.method = method;
+        self
+    }
+
+    /// Has worker processes be forked from this fork server, which other supervisors may have as well.
+    /// They are its program then, whatever [`program`](Self::program) says. The workers of a queue
+    /// with a journal are forked from one of their own instead, with the same program: it bears the
+    /// journal's mark, by which a later run finds workers that were left behind.
+    #[must_use]
+    pub fn fork_server(mut self, server: &ForkServer) -> Self {
+        self.method = StartMethod::Fork;
+        self.launch.image = server.image();
+        self.fork_server = Some(server.clone());
         self
     }
 
@@ -237,6 +255,15 @@ impl Builder {
         })?;
         self.context = Some(bytes.into());
         Ok(self)
+    }
+
+    /// Gives every worker process these open files, also those that are started later: a worker takes
+    /// them by [`take_context_file`](crate::take_context_file), in this order. They stay open here as
+    /// long as there may be another worker. At most 249.
+    #[must_use]
+    pub fn context_files(mut self, files: impl IntoIterator<Item = OwnedFd>) -> Self {
+        self.files = files.into_iter().map(Arc::new).collect();
+        self
     }
 
     /// Gives workers one item at a time, never one in advance.

@@ -184,6 +184,7 @@ impl Pool for InlinePool {
     /// There is no worker but whoever puts or joins.
     fn status(&self) -> PoolStatus {
         let is_over = self.is_stopped.load(Ordering::Acquire);
+        let restarts = self.broker.read(|core| core.restarts);
         PoolStatus {
             state: if is_over {
                 RunState::Over
@@ -191,7 +192,8 @@ impl Pool for InlinePool {
                 RunState::Running
             },
             wanted: 1,
-            restarts: self.broker.read(|core| core.restarts),
+            restarts: restarts.accidents(),
+            restarts_by: restarts,
             workers: Vec::new(),
             ended: Vec::new(),
         }

@@ -25,6 +25,7 @@ use crate::link::Link;
 use crate::link::local::{LocalQueue, LocalReader};
 use crate::observe::EventKind;
 use dishrack_core::ledger::{Credit, HolderId, Started};
+use dishrack_core::pool::restart::RestartCause;
 use dishrack_core::pool::scaler::{Scaler, ScalerEffect, Shortfall};
 use dishrack_core::pool::spec::{ChildSpec, PoolName};
 
@@ -417,7 +418,8 @@ impl PoolState {
 
     /// Notes that a loop is run again.
     pub(super) fn note_restart(&self, slot: usize, cause: DeathCause) {
-        self.broker.with(|core| core.restarts += 1);
+        self.broker
+            .with(|core| core.restarts.note(RestartCause::Exit));
         self.roster.with(|roster| {
             if let Some(entry) = roster.entries.get_mut(&slot) {
                 entry.restarts += 1;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::Supervisor;
 use crate::broker::{Broker, Deadline, Envelope, ItemEnd, MailboxKey, PutAnswer, ReplyTo};
 use crate::error::{Error, ItemError, Kind};
+use crate::handler::lending::{Lender, lending};
 use crate::queue::batch::{BATCH_ITEMS, Batch, Pace};
 use crate::queue::serialized_for;
 
@@ -274,8 +275,11 @@ fn refused<T, R>(index: u64, item: T, kind: Kind) -> (u64, Result<R, ItemError<T
 
 pub(super) fn result_of<T, R: DeserializeOwned>(outcome: ItemEnd) -> Result<R, ItemError<T>> {
     match outcome {
-        ItemEnd::Done(bytes) => postcard::from_bytes(&bytes)
-            .map_err(|error| ItemError::NotDecodable(format!("{}: {error}", type_name::<R>()))),
+        ItemEnd::Done(bytes) => {
+            let decoded = lending(Lender::of(&bytes).as_ref(), || postcard::from_bytes(&bytes));
+            decoded
+                .map_err(|error| ItemError::NotDecodable(format!("{}: {error}", type_name::<R>())))
+        }
         ItemEnd::Dead(id, history) => Err(ItemError::Dead { id, history }),
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::broker::Overseer;
 use crate::protocol::peer_error::PeerError;
-use dishrack_core::ledger::HolderId;
+use dishrack_core::ledger::{Exit, HolderId};
 use dishrack_core::pool::scaler::Shortfall;
 
 /// A worker's slot, and one of its lives. News of an earlier life is out of date.
@@ -52,6 +52,16 @@ impl Registration {
         }
     }
 
+    /// Ends the place if nobody has taken it. Returns `false` if somebody has.
+    pub(super) fn end_if_free(&self) -> bool {
+        let mut place = self.0.lock();
+        let is_free = matches!(*place, RegistrationState::Free);
+        if is_free {
+            *place = RegistrationState::Void;
+        }
+        is_free
+    }
+
     /// Ends the place, and returns its holder.
     pub(super) fn end(&self) -> Option<HolderId> {
         match std::mem::replace(&mut *self.0.lock(), RegistrationState::Void) {
@@ -59,6 +69,17 @@ impl Registration {
             RegistrationState::Free | RegistrationState::Void => None,
         }
     }
+}
+
+/// The end of an order to a fork server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OrderEnd {
+    /// The worker has this pid.
+    Born(u32),
+    /// The fork server died, like this, without having answered.
+    Lost(Exit),
+    /// There is no worker, for this reason.
+    Refused(String),
 }
 
 #[derive(Debug)]
@@ -73,14 +94,10 @@ pub(super) enum Note {
         life: Life,
         why: Option<String>,
     },
-    /// The replies of the fork server with this number have been read to the end.
-    ForkServerClosed {
-        server: u64,
-    },
-    /// The fork server made the worker that was ordered longest ago, or could not.
+    /// This became of the order to fork a worker.
     Forked {
-        server: u64,
-        reply: Result<u32, String>,
+        life: Life,
+        end: OrderEnd,
     },
     /// A worker has reached a bound.
     Worn {
@@ -103,6 +120,8 @@ pub(super) enum Note {
     Resume,
     /// Somebody asks whether the thread is alive. The channel ends with the answer.
     Answer(Sender<()>),
+    /// The files that workers are given are not needed any more.
+    CloseContextFiles,
     /// There must be this many workers. The channel takes the result.
     Scale {
         workers: usize,

@@ -31,6 +31,9 @@ pub(super) trait Pool: Send + Sync + fmt::Debug {
     /// A child of this process has ended that nobody may be waiting for.
     fn reap_orphans(&self) {}
 
+    /// Closes the files that are kept here for workers. Only processes are given some.
+    fn close_context_files(&self) {}
+
     /// Returns `true` if whoever supervises the workers answers within this time. Without a thread
     /// that does so there is nobody to ask.
     fn is_responsive(&self, _time: Duration) -> bool {

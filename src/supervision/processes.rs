@@ -121,6 +121,10 @@ impl Pool for ProcessPool {
         is_told.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
     }
 
+    fn close_context_files(&self) {
+        self.notes.post(Note::CloseContextFiles);
+    }
+
     fn reap_orphans(&self) {
         self.notes.wake();
     }

@@ -6,9 +6,9 @@
 
 mod orphans;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd;
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
@@ -33,12 +34,31 @@ const WAKE: u64 = u64::MAX;
 /// The keeper's key.
 const KEEPER: u64 = u64::MAX - 2;
 
+/// The children of this process that some reaper waits for, so that no other one takes them for
+/// orphans. Beside each is its pidfd, because a pid that was waited for may be another child's at once.
+static WATCHED: Mutex<BTreeSet<(u32, RawFd)>> = Mutex::new(BTreeSet::new());
+
+/// Returns `true` if some reaper waits for this child.
+fn is_watched(pid: u32) -> bool {
+    let watched = WATCHED.lock();
+    watched
+        .range((pid, RawFd::MIN)..=(pid, RawFd::MAX))
+        .next()
+        .is_some()
+}
+
 #[derive(Debug)]
 struct WatchedChild {
     pid: u32,
     pidfd: OwnedFd,
     /// True if its process group is killed with it.
     leads_group: bool,
+}
+
+impl Drop for WatchedChild {
+    fn drop(&mut self) {
+        WATCHED.lock().remove(&(self.pid, self.pidfd.as_raw_fd()));
+    }
 }
 
 impl WatchedChild {
@@ -159,6 +179,7 @@ impl Reaper {
                     pidfd,
                     leads_group,
                 };
+                WATCHED.lock().insert((pid, watched.pidfd.as_raw_fd()));
                 self.children.insert(key, watched);
                 if leads_group {
                     self.tell_keeper(|keeper| keeper.add(pid));

@@ -17,11 +17,11 @@ use super::jobserver;
 use super::limits;
 use crate::error::Kind;
 use crate::fail;
+use crate::protocol::address::QueueAddress;
 use crate::protocol::endpoints::Endpoints;
 use crate::protocol::frame::Nudge;
 use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, Order, mark_of};
 use crate::protocol::ring_pair::RingPair;
-use crate::protocol::stream::QueueAddress;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::{Handover, Image, Program};
 use crate::sys::{memory, title};
@@ -34,7 +34,8 @@ pub enum StartMethod {
     #[default]
     Spawn,
     /// Each is forked from a fork server, a process with a single thread that was itself spawned.
-    /// It is faster, and the code before `dishrack::serve` runs only once.
+    /// It is faster, and the code before `dishrack::serve` runs only once. The supervisor has one of
+    /// its own, unless it is given one ([`ForkServer`](super::ForkServer)).
     Fork,
 }
 
@@ -135,6 +136,8 @@ pub(super) struct Position {
     pub(super) announces_starts: bool,
     /// The context that all workers are given, serialized, in memory that nobody can write to.
     pub(super) context: Option<Arc<OwnedFd>>,
+    /// The files that all workers are given.
+    pub(super) files: Vec<Arc<OwnedFd>>,
 }
 
 /// Puts the context that all workers of a pool are given into memory for them to read.
@@ -200,6 +203,7 @@ pub(super) fn assign(
         number,
         ring_pair: theirs,
         context: position.context.clone(),
+        files: position.files.clone(),
         socket: None,
         stderr: None,
     };

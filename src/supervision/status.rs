@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::broker::{Broker, CurrentItem, Deadline};
 use dishrack_core::ledger::{Cause, Exit, HolderId, ItemId};
+use dishrack_core::pool::restart::RestartCounts;
 
 /// The state of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -143,6 +144,8 @@ pub struct PoolStatus {
     pub wanted: usize,
     /// The number of times that workers were started again.
     pub restarts: u64,
+    /// The same by their causes, with workers that were replaced because they had reached a bound.
+    pub restarts_by: RestartCounts,
     /// All its workers, also those that are not ready.
     pub workers: Vec<WorkerInfo>,
     /// The ends of worker processes whose places are not filled again, the last one for each place.
@@ -170,6 +173,7 @@ impl PoolStatus {
             state: RunState::Running,
             wanted: 0,
             restarts: 0,
+            restarts_by: RestartCounts::default(),
             workers: Vec::new(),
             ended: Vec::new(),
         }
@@ -263,10 +267,12 @@ impl Roster {
             let ended = roster.ended.values().cloned().collect();
             (roster.state, roster.wanted, roster.entries.clone(), ended)
         });
+        let restarts = broker.read(|core| core.restarts);
         PoolStatus {
             state,
             wanted,
-            restarts: broker.read(|core| core.restarts),
+            restarts: restarts.accidents(),
+            restarts_by: restarts,
             workers: infos(entries.into_values().collect(), broker),
             ended,
         }

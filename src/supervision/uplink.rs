@@ -10,6 +10,7 @@ use ipc_channel::ipc::{IpcReceiver, IpcSender};
 
 use super::notes::{Life, LifeOverseer, Note, NoteSender, Registration};
 use super::reap;
+use crate::broker::clients::connect_worker;
 use crate::broker::{Attachment, Broker};
 use crate::handler::attempt::message_of;
 use crate::link::process::{ProcessLink, UplinkReader};
@@ -20,6 +21,7 @@ use crate::protocol::ring_pair::RingPair;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::signals;
 use crate::sys::stderr::Stderr;
+use crate::sys::stream::peer_pid;
 use dishrack_core::ledger::Credit;
 
 /// Enough for decoding; a thousand workers need a thousand of these threads.
@@ -88,10 +90,9 @@ impl Reception {
             stderr,
         } = self;
         let mut written = UplinkReader::new(Arc::clone(&ring_pair), Arc::clone(&socket));
-        if uplink.recv().is_err() {
+        let Some(pid) = await_ready(&uplink, &mut written, &worker, item_type)? else {
             return Ok(());
-        }
-        let pid = pid_of_ready(&mut written, item_type)?;
+        };
         let attachment = Attachment {
             link: Box::new(ProcessLink::new(ring_pair, downlink, socket)),
             uplink: Some(written),
@@ -107,7 +108,8 @@ impl Reception {
         let Some(holder) =
             registration.take(|| broker.attach(attachment, Some(credit.seen()), quota))
         else {
-            // Concluded already, because its channel lingered.
+            // Concluded already, because its channel lingered, or taken for never born.
+            notes.post(Note::Ready { life, pid });
             return Ok(());
         };
         notes.post(Note::Ready { life, pid });
@@ -125,14 +127,54 @@ impl Reception {
     }
 }
 
-fn pid_of_ready(written: &mut UplinkReader, item_type: &'static str) -> Result<u32, PeerError> {
+/// Waits until a worker says that it is ready. Before that it may connect to queues, for what it does
+/// at its beginning, and say nothing else. Returns its pid; `None` if its channel has ended.
+fn await_ready(
+    uplink: &IpcReceiver<Nudge>,
+    written: &mut UplinkReader,
+    worker: &Arc<str>,
+    item_type: &'static str,
+) -> Result<Option<u32>, PeerError> {
     let mut record = Vec::new();
-    // Where nothing was written, the record is empty, and that is none.
-    if written.next(&mut record) == Ok(true) {
-        written.consume(record.len());
-        written.release();
+    let mut has_connected = false;
+    while let Ok(Nudge) = uplink.recv() {
+        loop {
+            // A reader sleeps on the worker's channel, not on the doorbell.
+            let _ = written.ring_pair.up_doorbell().want();
+            match written.next(&mut record) {
+                Ok(true) => {}
+                // It was woken for what has been read already.
+                Ok(false) if has_connected => break,
+                Ok(false) | Err(_) => return Err(PeerError::NotReady),
+            }
+            let pid = match frame::decode::<Up<'_>>(&record) {
+                Ok(Up::Connect { number, home, from }) => {
+                    has_connected = true;
+                    let socket = written.take_socket(number)?;
+                    // It made the connection, so that the kernel knows its pid.
+                    let own = || (Arc::clone(worker), peer_pid(&socket));
+                    let from = from.map(|(worker, pid)| (Arc::from(worker), pid));
+                    let from = from.unwrap_or_else(own);
+                    connect_worker(socket, home, from);
+                    None
+                }
+                said => Some(pid_of_ready(said, item_type)?),
+            };
+            written.consume(record.len());
+            written.release();
+            if pid.is_some() {
+                return Ok(pid);
+            }
+        }
     }
-    match frame::decode::<Up<'_>>(&record) {
+    Ok(None)
+}
+
+fn pid_of_ready(
+    said: Result<Up<'_>, postcard::Error>,
+    item_type: &'static str,
+) -> Result<u32, PeerError> {
+    match said {
         Ok(Up::Ready {
             protocol: PROTOCOL,
             pid,
@@ -152,19 +194,18 @@ fn pid_of_ready(written: &mut UplinkReader, item_type: &'static str) -> Result<u
     }
 }
 
-/// Starts the thread that reads the fork server's answers.
+/// Starts the thread that reads what a fork server says; `None` is the end.
 pub(super) fn receive_fork_server(
-    server: u64,
     answers: IpcReceiver<ForkReply>,
-    notes: NoteSender,
+    hear: impl Fn(Option<ForkReply>) + Send + 'static,
 ) -> std::io::Result<()> {
     start_thread("read fork-server".into(), move || {
         // Whatever fails here ends the fork server, which is noticed by its process.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            while let Ok(ForkReply(reply)) = answers.recv() {
-                notes.post(Note::Forked { server, reply });
+            while let Ok(reply) = answers.recv() {
+                hear(Some(reply));
             }
         }));
-        notes.post(Note::ForkServerClosed { server });
+        hear(None);
     })
 }

@@ -12,7 +12,7 @@ mod slot;
 mod starts;
 mod time_limits;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use nix::sys::signal::Signal;
 
 use self::scaling::{PendingChanges, seed_of_slot};
 use self::slot::Slot;
-use super::fork::ForkServer;
+use super::fork::{ForkServer, Forks};
 use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
@@ -36,14 +36,10 @@ use crate::sys::stderr::{Outlet, Relay};
 use dishrack_core::ledger::{Credit, Exit};
 use dishrack_core::pool::child::{Child, ChildEffect, ChildEvent, Phase};
 use dishrack_core::pool::clock::Clock;
-use dishrack_core::pool::restart::Window;
 use dishrack_core::pool::scaler::Scaler;
 use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName};
 
-/// The fork server's key at the reaper; workers' keys are made of slot and life.
-const FORK_SERVER: u64 = u64::MAX - 1;
-
-/// Bits of a key that name the slot.
+/// Bits of a worker's key at the reaper that name the slot; the others count its lives.
 const SLOT_BITS: u32 = 20;
 
 fn key_of(life: Life) -> u64 {
@@ -56,6 +52,15 @@ fn life_of(key: u64) -> Option<Life> {
     Some(Life { slot, number })
 }
 
+/// Returns the fork server that was given, or the pool's own. A journal's workers have one of their own,
+/// too, because it bears the mark by which a later run knows them.
+fn fork_server_of(plan: &ProcessPlan) -> ForkServer {
+    let given = plan.fork_server.clone();
+    given
+        .filter(|_| plan.launch.journal.is_none())
+        .unwrap_or_else(|| ForkServer::of_pool(&plan.name.name, &plan.launch, &plan.spec))
+}
+
 /// The plan of a supervisor of processes.
 #[derive(Debug)]
 pub(super) struct ProcessPlan {
@@ -63,6 +68,8 @@ pub(super) struct ProcessPlan {
     pub(super) workers: usize,
     pub(super) spec: ChildSpec,
     pub(super) method: StartMethod,
+    /// The fork server that it has together with others.
+    pub(super) fork_server: Option<ForkServer>,
     pub(super) position: Position,
     pub(super) credit: Credit,
     pub(super) bounds: Bounds,
@@ -79,7 +86,7 @@ pub(super) struct Watch {
     handover: Option<Handover>,
     notes: Receiver<Note>,
     sender: NoteSender,
-    fork_server: ForkServer,
+    forks: Forks,
     roster: Roster,
     origin: Instant,
     /// Shows the time since the beginning, without the time in which the workers were suspended.
@@ -96,13 +103,10 @@ pub(super) struct Watch {
     unstarted: VecDeque<usize>,
     changes: PendingChanges,
     is_stopping: bool,
-    /// All workers are over: the fork server is not started again.
-    is_over: bool,
-    fork_server_restarts: Window,
-    /// Set when its process has ended: the time until which its replies may be read.
-    fork_server_lingers_until: Option<Duration>,
     /// Lives that were ordered from a fork server and are taken for never born.
     unborn: HashSet<Life>,
+    /// Channels that ended before it was heard what became of the order.
+    early_ends: HashMap<Life, Option<String>>,
     /// The workers that the queue knows of: those that are there or will be.
     told: usize,
 }
@@ -128,6 +132,7 @@ impl Watch {
             true => None,
             false => Relay::start(plan.spec.shutdown, outlet).ok(),
         };
+        let forks = Forks::new(fork_server_of(&plan), sender.clone());
         roster.with(|roster| roster.wanted = plan.workers);
         let mut watch = Watch {
             slots: (0..plan.workers).map(slot).collect(),
@@ -140,7 +145,7 @@ impl Watch {
             reaper,
             handover: None,
             notes,
-            fork_server: ForkServer::new(),
+            forks,
             sender,
             roster,
             origin: Instant::now(),
@@ -150,10 +155,8 @@ impl Watch {
             oom: OomCounter::new(),
             loss: None,
             is_stopping: false,
-            is_over: false,
-            fork_server_restarts: Window::default(),
-            fork_server_lingers_until: None,
             unborn: HashSet::new(),
+            early_ends: HashMap::new(),
         };
         for index in 0..watch.slots.len() {
             watch.enter_in_roster(index);
@@ -175,9 +178,6 @@ impl Watch {
             self.report(EventKind::Notice {
                 why: format!("{name} has no keeper for what it starts: {error}"),
             });
-        }
-        if self.plan.method == StartMethod::Fork {
-            self.start_fork_server();
         }
         while !self.is_over() {
             // One at a time, so that ready workers work, and a stop is heard meanwhile.
@@ -212,7 +212,6 @@ impl Watch {
             self.make_round();
             self.follow_scaler();
             self.tell_workers();
-            self.give_up_lingering_fork_server();
             self.reap_orphans();
         }
         self.end();
@@ -246,27 +245,18 @@ impl Watch {
             .slots
             .iter()
             .filter_map(|slot| slot.child.poll_timeout());
-        deadlines
-            .chain(self.next_round())
-            .chain(self.fork_server_lingers_until)
-            .min()
+        deadlines.chain(self.next_round()).min()
     }
 
     fn end(mut self) {
-        self.is_over = true;
         self.tell_workers();
-        if self.fork_server.is_alive() {
-            self.reaper.kill(FORK_SERVER);
-            while self.fork_server.is_alive() {
-                let until = self.fork_server_lingers_until;
-                let timeout = until.map(|at| at.saturating_sub(self.now()));
-                for (key, exit) in self.reaper.wait(timeout) {
-                    self.ended(key, exit);
-                }
-                while let Ok(note) = self.notes.try_recv() {
-                    self.take(note);
-                }
-                self.give_up_lingering_fork_server();
+        // Those who were killed before their birth was heard of must not stay.
+        while self.forks.has_unheard() {
+            for (key, exit) in self.reaper.wait(None) {
+                self.ended(key, exit);
+            }
+            while let Ok(note) = self.notes.try_recv() {
+                self.take(note);
             }
         }
         self.reaper.end_keeper();
@@ -371,19 +361,19 @@ impl Watch {
         // It was ordered from the fork server and is not born. The order is taken back, or the
         // worker is killed at its birth. If that takes too long, the hanging fork server is killed
         // with its orders.
-        if self.fork_server.cancel(life) {
+        if self.forks.cancel(life) {
             self.slots[index].is_lost = true;
             return Some(ChildEvent::Ended);
         }
         if std::mem::replace(&mut self.slots[index].is_kill_due, true) {
-            self.reaper.kill(FORK_SERVER);
+            self.forks.condemn(life);
         }
         None
     }
 
     /// Waits for orphans, unless a fork server's child may still be unknown.
     fn reap_orphans(&mut self) {
-        if !self.fork_server.has_unanswered() {
+        if !self.forks.has_unheard() {
             self.reaper.reap_orphans();
         }
     }
@@ -400,6 +390,10 @@ impl Watch {
                 self.happen(life.slot, ChildEvent::Ready);
                 self.note_ready(life.slot);
             }
+            // Its end may be that of the fork server that had its order: that is heard soon.
+            Note::LinkClosed { life, why } if self.forks.is_awaited(life) => {
+                self.early_ends.insert(life, why);
+            }
             Note::LinkClosed { life, why } if self.is_current(life) => {
                 self.close_link(life.slot, why);
             }
@@ -414,19 +408,7 @@ impl Watch {
             Note::Worn { .. } | Note::Revoked { .. } | Note::Faulty { .. } => {}
             Note::Ready { life, pid } => self.end_late_born(life, pid),
             Note::LinkClosed { .. } => {}
-            Note::ForkServerClosed { server } => {
-                self.fork_server.closed(server);
-                self.conclude_fork_server();
-            }
-            Note::Forked { server, reply } => {
-                let (life, refused) = self.fork_server.replied(server);
-                match (life, reply) {
-                    (Some(life), Ok(pid)) => self.born(life, pid),
-                    (Some(life), Err(why)) => self.report_lost_orders(&[life], &why),
-                    (None, _) => {}
-                }
-                self.report_refused_orders(refused);
-            }
+            Note::Forked { life, end } => self.order_ended(life, end),
             Note::Suspend(told) => {
                 self.clock.suspend(self.origin.elapsed());
                 // No softer signal stops them, because their groups are in a session without a
@@ -439,6 +421,7 @@ impl Watch {
                 self.clock.resume(self.origin.elapsed());
             }
             Note::Answer(told) => drop(told),
+            Note::CloseContextFiles => self.plan.position.files.clear(),
             Note::Scale { workers, told } => self.scale(workers, told),
             Note::Reload { told } => self.reload(told),
             Note::Stop => self.stop(ChildEvent::StopAsked),
@@ -480,10 +463,6 @@ impl Watch {
     }
 
     fn ended(&mut self, key: u64, exit: Exit) {
-        if key == FORK_SERVER {
-            self.fork_server_ended(exit);
-            return;
-        }
         let Some(life) = life_of(key) else {
             return;
         };

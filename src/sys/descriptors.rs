@@ -26,8 +26,8 @@ pub(crate) fn path_of(file: &impl AsFd) -> String {
 /// A message's bytes, at most.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
-/// The greatest number of files in a message.
-const FILES_MAX: usize = 4;
+/// The greatest number of files in a message: the kernel takes no more (`SCM_MAX_FD`).
+pub(crate) const FILES_MAX: usize = 253;
 
 /// A message, and the files that came with it.
 #[derive(Debug)]

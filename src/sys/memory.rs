@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -52,10 +52,20 @@ impl Drop for Mapping {
 
 impl Mapping {
     fn of(file: impl AsFd, bytes: usize, access: ProtFlags, more: MapFlags) -> io::Result<Self> {
+        Self::at(file, 0, bytes, access, MapFlags::MAP_SHARED | more)
+    }
+
+    fn at(
+        file: impl AsFd,
+        offset: usize,
+        bytes: usize,
+        access: ProtFlags,
+        flags: MapFlags,
+    ) -> io::Result<Self> {
         let bytes = NonZeroUsize::new(bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
-        let flags = MapFlags::MAP_SHARED | more;
+        let offset = i64::try_from(offset).map_err(io::Error::other)?;
         // SAFETY: a new mapping, at an address of the kernel's choice.
-        let start = unsafe { mmap(None, bytes, access, flags, file, 0) }?;
+        let start = unsafe { mmap(None, bytes, access, flags, file, offset) }?;
         Ok(Mapping { start, bytes })
     }
 
@@ -136,10 +146,62 @@ impl ReadableMapping {
     /// # Errors
     /// It is not sealed so, or there is no room for it.
     pub(crate) fn map(file: impl AsFd) -> io::Result<Self> {
-        let seals = SealFlags::SHRINK | SealFlags::FUTURE_WRITE;
-        let bytes = sealed_size(file.as_fd(), seals)?;
+        let bytes = readable_size(file.as_fd())?;
         let access = ProtFlags::PROT_READ;
         Mapping::of(file, bytes, access, MapFlags::empty()).map(ReadableMapping)
+    }
+}
+
+fn readable_size(file: BorrowedFd<'_>) -> io::Result<usize> {
+    sealed_size(file, SealFlags::SHRINK | SealFlags::FUTURE_WRITE)
+}
+
+/// Bytes of memory that others only read, as this process alone sees them: it may write to them, and
+/// what it writes is a copy of its own. A page that was not written to is still that of the memory.
+#[derive(Debug)]
+pub(crate) struct PrivateMapping {
+    pages: Mapping,
+    bytes: Range<usize>,
+}
+
+impl PrivateMapping {
+    /// Maps these bytes of memory that cannot be made shorter and that only its maker can write to.
+    /// It must not, as long as this exists.
+    ///
+    /// # Errors
+    /// It is not sealed so or too short, or there is no room for it.
+    pub(crate) fn map(file: BorrowedFd<'_>, bytes: Range<usize>) -> io::Result<Self> {
+        if readable_size(file)? < bytes.end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let first = bytes.start - bytes.start % rustix::param::page_size();
+        let length = bytes.end - first;
+        let pages = Mapping::at(file, first, length, WRITABLE, MapFlags::MAP_PRIVATE)?;
+        let bytes = bytes.start - first..length;
+        Ok(PrivateMapping { pages, bytes })
+    }
+}
+
+impl Deref for PrivateMapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: within the mapping, which `map` has made for them, and nobody writes to what this
+        // process does not own: neither its maker, as `map` demands, nor another thread without `&mut`.
+        unsafe {
+            let start = self.pages.start().add(self.bytes.start);
+            std::slice::from_raw_parts(start, self.bytes.len())
+        }
+    }
+}
+
+impl DerefMut for PrivateMapping {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; a write makes the page this mapping's own.
+        unsafe {
+            let start = self.pages.start().add(self.bytes.start);
+            std::slice::from_raw_parts_mut(start, self.bytes.len())
+        }
     }
 }
 
@@ -199,6 +261,23 @@ mod tests {
         if let Ok(again) = again {
             assert!(map_to_write(&again, 4096).is_err());
         }
+    }
+
+    #[test]
+    fn what_is_written_to_a_private_mapping_nobody_else_sees() {
+        let (ours, file) = make_for_readers(3 * 4096).unwrap();
+        // SAFETY: within the mapping, and not read meanwhile.
+        unsafe { ours.start().add(5000).write(7) };
+        let mut own = PrivateMapping::map(file.as_fd(), 4990..8500).unwrap();
+        let other = PrivateMapping::map(file.as_fd(), 0..3 * 4096).unwrap();
+        assert_eq!((own.len(), own[10], own[11]), (3510, 7, 0));
+        own[10] = 8;
+        assert_eq!((own[10], other[5000]), (8, 7));
+        assert_eq!(ReadableMapping::map(&file).unwrap()[5000], 7);
+        assert!(PrivateMapping::map(file.as_fd(), 1..3 * 4096 + 1).is_err());
+        let plain = memfd_create("plain", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&plain, 4096).unwrap();
+        assert!(PrivateMapping::map(plain.as_fd(), 0..1).is_err());
     }
 
     #[test]

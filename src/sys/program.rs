@@ -64,6 +64,14 @@ impl Handover {
         })
     }
 
+    /// Returns the one that was made at the first start, when few files were open.
+    pub(crate) fn made(made: &mut Option<Self>) -> io::Result<&mut Self> {
+        match made {
+            Some(handover) => Ok(handover),
+            None => Ok(made.insert(Handover::new()?)),
+        }
+    }
+
     /// Returns the numbers of the files that a new process is given.
     fn numbers(&self) -> [RawFd; FILES] {
         [0, 1, 2, 3].map(|at: usize| self.places[at].as_raw_fd())

@@ -10,8 +10,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType,
-    recv, sendmsg, shutdown, socketpair,
+    recv, sendmsg, shutdown, socketpair, sockopt::socket_peercred,
 };
+
+/// Returns the process that has made a connection, as the kernel knows it; 0 if it does not.
+pub(crate) fn peer_pid(socket: &OwnedFd) -> u32 {
+    let peer = socket_peercred(socket).map_or(0, |peer| peer.pid.as_raw_pid());
+    u32::try_from(peer).unwrap_or(0)
+}
 
 /// Makes both ends, which no child inherits.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {

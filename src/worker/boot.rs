@@ -67,6 +67,7 @@ pub(super) fn answer(call: Call) -> i32 {
             };
             fail::point("worker: guarded");
             roles::preload();
+            show_name_of(&assignment);
             work(assignment, endpoints, socket, waker)
         }
         Ok(Order::ServeForks { orders, replies }) => serve_forks(socket, orders, replies),
@@ -77,6 +78,11 @@ pub(super) fn answer(call: Call) -> i32 {
     }
 }
 
+fn show_name_of(assignment: &Assignment) {
+    title::claim(&assignment.name);
+    title::show_name();
+}
+
 /// Works until there is no more work. Returns the exit code.
 fn work(
     assignment: Assignment,
@@ -84,8 +90,6 @@ fn work(
     socket: DescriptorSocket,
     waker: Waker,
 ) -> i32 {
-    title::claim(&assignment.name);
-    title::show_name();
     let Some(role) = roles::find(&assignment.role) else {
         return exit::BOOT_FAILED;
     };
@@ -102,7 +106,7 @@ fn work(
     }
 }
 
-/// Makes a worker out of this process for each order, until the supervisor is gone.
+/// Makes a worker out of this process for each order, until nobody is left to give one.
 ///
 /// This process has a single thread and drops a worker's channels, socket and memory as soon as the
 /// worker has its copies, so that no worker keeps another's link open.
@@ -124,6 +128,9 @@ fn serve_forks(
     // SAFETY: no handler is installed.
     let _ = unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) };
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if replies.send(ForkReply::Serving).is_err() {
+        return 0;
+    }
     loop {
         let Ok(assignment) = orders.recv() else {
             return 0;
@@ -151,7 +158,7 @@ fn serve_forks(
             other => other,
         };
         drop((assignment, endpoints));
-        if replies.send(ForkReply(reply)).is_err() {
+        if replies.send(ForkReply::Forked(reply)).is_err() {
             return 0;
         }
     }
@@ -195,12 +202,13 @@ fn place_of_thread_id() -> *const libc::pid_t {
 fn be_forked(assignment: Assignment, mut endpoints: Endpoints) -> i32 {
     fail::set_role(&assignment.name);
     fail::point("worker: forked");
+    // Until now it has the fork server's, so that one would be taken for the other.
+    show_name_of(&assignment);
     // Until now it is in the fork server's group, which the kernel ends if it is stopped.
     let _ = setsid();
     // The signal at a parent's death is a setting of the calling thread.
     let waker = orphan::watch(assignment.supervisor);
     fail::point("worker: forked, guarded");
-    title::set_comm(&assignment.name);
     // If that fails, its stderr stays the fork server's.
     let _ = endpoints.stderr.take().map(dup2_stderr);
     let Some(socket) = endpoints.socket.take() else {

@@ -198,7 +198,7 @@ impl Inbox {
     pub(super) fn new(ring_pair: &Arc<RingPair>, socket: Arc<DescriptorSocket>) -> Self {
         Inbox {
             reader: ring_pair.down_reader(),
-            segments: ReceivedSegments::by(socket),
+            segments: ReceivedSegments::with_files_by(socket),
             arrivals: VecDeque::new(),
             answers: HashMap::new(),
             begun: BegunWork::default(),

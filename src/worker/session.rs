@@ -29,12 +29,12 @@ use crate::handler::copies;
 use crate::handler::lending::Lender;
 use crate::handler::stopwatch::StopWatch;
 use crate::payload::Payload;
+use crate::protocol::address::QueueAddress;
 use crate::protocol::doorbell::Ticket;
 use crate::protocol::endpoints::Endpoints;
 use crate::protocol::frame::{Answer, Ask, Body, Completion, Nudge, PROTOCOL, Up, Wait, clipped};
 use crate::protocol::orders::Assignment;
 use crate::protocol::ring_pair::RingPair;
-use crate::protocol::stream::QueueAddress;
 use crate::sys::clock::Deadline;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
@@ -77,14 +77,15 @@ impl Session {
     /// Accepts the assignment and says that this worker is ready.
     pub(super) fn open(
         assignment: Assignment,
-        endpoints: Endpoints,
+        mut endpoints: Endpoints,
         socket: DescriptorSocket,
         waker: Waker,
     ) -> Option<Arc<Self>> {
         copies::mark();
         fail::point("worker: appointed");
         let ring_pair = RingPair::of(&endpoints.ring_pair).ok()?;
-        context::set(endpoints.map_context().ok()?);
+        let files = std::mem::take(&mut endpoints.files);
+        context::set(endpoints.map_context().ok()?, files);
         // The mapping needs no file.
         drop(endpoints);
         let socket = Arc::new(socket);

@@ -21,6 +21,7 @@ use crate::fail;
 use crate::handler::lending::Owner;
 use crate::payload::Payload;
 use crate::payload::segment::{Segment, SegmentPart};
+use crate::protocol::address::Home;
 use crate::protocol::frame::{self, Body, Completion, Nudge, RingRecord, Up};
 use crate::protocol::ring::RingWriter;
 use crate::protocol::ring_pair::RingPair;
@@ -208,14 +209,26 @@ impl Uplink {
         state
     }
 
-    /// Makes a connection to the supervisor's process, apart from this one.
-    pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
-        let number = self.next_socket.fetch_add(1, Ordering::Relaxed);
+    /// Makes a connection to this process, which is the supervisor's or one that its connections are
+    /// passed on to, apart from the one that this is.
+    pub(crate) fn connect(&self, home: Home) -> io::Result<OwnedFd> {
         let (ours, theirs) = stream::pair()?;
-        segments::send_socket(&self.socket, number, &theirs)?;
-        self.push(&Up::Connect { number });
-        self.ring_now();
+        self.pass_on(&theirs, home, None)?;
         Ok(ours)
+    }
+
+    /// Passes on a connection: this process's own, or that of a worker of its.
+    pub(crate) fn pass_on(
+        &self,
+        socket: &OwnedFd,
+        home: Home,
+        from: Option<(&str, u32)>,
+    ) -> io::Result<()> {
+        let number = self.next_socket.fetch_add(1, Ordering::Relaxed);
+        segments::send_socket(&self.socket, number, socket)?;
+        self.push(&Up::Connect { number, home, from });
+        self.ring_now();
+        Ok(())
     }
 
     /// Publishes the records again after other code has overwritten the ring's positions.

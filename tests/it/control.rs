@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use dishrack::{Control, Controlled, JoinableQueue, Options, Supervisor};
+use crossbeam_channel::bounded;
+use dishrack::{Control, Controlled, Options};
 use serde_json::{Value, json};
 
+use crate::controlled::Run;
 use crate::deadline::DEADLINE;
-use crate::http::{Answer, ask, ask_with, connect, head, read_answer};
+use crate::http::{ask, ask_with, connect, head, read_answer};
 
 crate::trials! {
     items_are_put_by_lines_of_json,
@@ -80,88 +81,6 @@ impl Events {
             if event["event"] == name {
                 return event;
             }
-        }
-    }
-}
-
-/// A queue whose worker holds each item until it is let go, and its control.
-struct Run {
-    control: Control,
-    socket: PathBuf,
-    queue: JoinableQueue<u32>,
-    pool: Arc<Supervisor<u32, ()>>,
-    /// Tells which items are begun.
-    begun: Receiver<u32>,
-    /// Ends them: well, or not.
-    ends: Sender<Result<(), String>>,
-    _folder: tempfile::TempDir,
-}
-
-impl Run {
-    fn new() -> Self {
-        Run::with(Options::default().max_attempts(1))
-    }
-
-    fn with(options: Options) -> Self {
-        let queue = JoinableQueue::with(options);
-        let (begins, begun) = unbounded();
-        let (ends, end) = unbounded::<Result<(), String>>();
-        let builder = Supervisor::builder().threads(1).without_prefetch();
-        let pool = builder.handler(&queue, move |n: u32| {
-            begins.send(n).unwrap();
-            end.recv_timeout(DEADLINE).unwrap_or(Ok(()))
-        });
-        let pool = Arc::new(pool.unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("run.sock");
-        let control = Control::serve_at(&socket, Controlled::new(&queue, &pool)).unwrap();
-        Run {
-            control,
-            socket,
-            queue,
-            pool,
-            begun,
-            ends,
-            _folder: folder,
-        }
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
-        ask(&self.socket, method, path, body.as_bytes())
-    }
-
-    /// Returns the numbers of the items on a page, and where the next one begins.
-    fn list(&self, query: &str) -> (Vec<u64>, Option<u64>) {
-        let answer = self.ask("GET", &format!("/v1/items?{query}"), "").json();
-        let numbers = answer["items"].as_array().unwrap().iter();
-        let numbers = numbers.map(|item| item["number"].as_u64().unwrap());
-        (numbers.collect(), answer["after"].as_u64())
-    }
-
-    fn put(&self, body: &str) -> Answer {
-        self.ask("POST", "/v1/items", body)
-    }
-
-    fn next_begun(&self) -> u32 {
-        self.begun.recv_timeout(DEADLINE).expect("an item is begun")
-    }
-
-    fn let_go(&self, count: usize) {
-        for _ in 0..count {
-            self.ends.send(Ok(())).unwrap();
-        }
-    }
-
-    fn accepted(&self) -> u64 {
-        self.queue.counts().unwrap().accepted
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // A worker that holds an item is to end, if it is still there.
-        for _ in 0..100 {
-            let _ = self.ends.send(Ok(()));
         }
     }
 }
@@ -522,7 +441,7 @@ fn events_are_told_from_the_moment_when_they_are_asked_for() {
     run.let_go(1);
     assert_eq!(events.until("done")["item"], "item-3");
     let Run { control, .. } = &run;
-    assert_eq!(control.name(), "run");
+    assert_eq!(control.as_ref().unwrap().name(), "run");
 }
 
 fn an_order_to_stop_is_answered_when_the_workers_are_gone() {
@@ -603,7 +522,7 @@ fn after_the_last_look_nothing_is_taken() {
     run.put("1");
     run.let_go(1);
     run.queue.join_timeout(DEADLINE).unwrap();
-    run.control.refuse_changes();
+    run.control.as_ref().unwrap().refuse_changes();
     let refused = run.put("2");
     assert_eq!((refused.status, &*refused.code()), (409, "closed"));
     assert_eq!(run.accepted(), 1);
@@ -734,6 +653,11 @@ fn the_openapi_file_has_every_route_and_field() {
     ];
     run.let_go(4);
     answers.push(("Item", run.ask("GET", "/v1/items/2", "")));
+    run.put("5");
+    assert_eq!(run.ask("POST", "/v1/items/5/cancel", "").status, 200);
+    answers.push(("Dropped", run.ask("POST", "/v1/items/5/drop", "")));
+    // Its thread goes on to the end.
+    run.let_go(1);
     let scaled = run.ask("PUT", "/v1/workers", "{\"count\": 2}");
     answers.push(("Scaled", scaled));
     answers.push(("Reloaded", run.ask("POST", "/v1/reload", "")));

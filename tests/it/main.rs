@@ -21,6 +21,7 @@ mod attached;
 mod cli;
 mod commands;
 mod control;
+mod controlled;
 mod cookbook;
 mod copies;
 mod cpython;
@@ -33,6 +34,7 @@ mod pictures;
 mod place;
 mod threads;
 mod tidy;
+mod web;
 
 fn main() {
     conformance::serve();
@@ -60,6 +62,7 @@ fn main() {
         tidy::faces::trials(),
         tidy::layers::trials(),
         tidy::names::trials(),
+        web::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

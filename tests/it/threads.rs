@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use dishrack::observe::{Event, Observer};
@@ -19,6 +20,7 @@ crate::timely_trials! {
     what_was_not_begun_goes_back_at_once_when_its_thread_is_stopped,
     joins_return_whatever_the_pace,
     results_arrive_whatever_the_pace,
+    a_join_waits_for_a_thread_between_two_gets_and_no_longer,
 }
 
 /// An item; those above 0 wait at a gate.
@@ -293,4 +295,40 @@ fn results_arrive_whatever_the_pace() {
     }
     let counts = queue.counts().unwrap();
     assert!(counts.is_balanced() && counts.unfinished() == 0);
+}
+
+/// The pool has ended, and a thread that has taken an item does something else before the next one.
+fn a_join_waits_for_a_thread_between_two_gets_and_no_longer() {
+    let queue = JoinableQueue::unbounded();
+    let pool = Supervisor::builder().threads(1);
+    let pool = pool.handler(&queue, |_: u64| Ok::<(), Infallible>(()));
+    pool.unwrap().stop();
+    put(&queue, [1, 2, 3, 4]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Whoever joins does not count, also if it has taken an item itself.
+            queue.get().unwrap().task_done().unwrap();
+            let lost = queue.join_timeout(DEADLINE).unwrap_err();
+            assert!(lost.is_no_workers_left(), "{lost}");
+        });
+    });
+    let (told, asked) = unbounded::<()>();
+    let taker = queue.clone();
+    let consumer = std::thread::spawn(move || {
+        while asked.recv().is_ok() {
+            taker.get().unwrap().task_done().unwrap();
+        }
+    });
+    told.send(()).unwrap();
+    until("it has taken one", || queue.counts().unwrap().done == 2);
+    let early = queue.join_timeout(Duration::from_millis(50)).unwrap_err();
+    assert!(early.is_timeout(), "{early}");
+    let joiner = queue.clone();
+    let join = std::thread::spawn(move || joiner.join_timeout(DEADLINE));
+    told.send(()).unwrap();
+    until("it has taken another", || queue.counts().unwrap().done == 3);
+    drop(told);
+    consumer.join().unwrap();
+    let lost = join.join().unwrap().unwrap_err();
+    assert!(lost.is_no_workers_left(), "{lost}");
 }

@@ -36,14 +36,17 @@ crate::trials!(
     what_a_dead_consumer_held_is_charged_to_its_item,
     a_worker_that_waits_at_another_queue_ends_when_it_is_stopped,
     a_workers_own_queue_comes_to_it_as_a_handle,
+    what_a_worker_does_before_it_is_ready_reaches_any_queue,
     a_handle_of_another_process_is_not_passed_on,
     clients_leave_neither_threads_nor_files,
     a_line_of_three_pools_loses_nothing,
     two_programs_share_a_queue,
+    a_worker_hands_its_supervisors_queue_on_to_workers_of_its_own,
     consumers_killed_one_by_one_lose_nothing,
 );
 
 type Queue = JoinableQueue<Work>;
+type Numbers = JoinableQueue<u64>;
 
 /// What a client does with a queue.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -66,6 +69,12 @@ enum Task {
     PutAndLook,
     /// Puts the queue's handle on a queue of its own.
     PassOn,
+    /// Has a worker of its own do that, this many times, and the last one put an item and join.
+    HandOn(u8),
+    /// Has a worker of its own get an item, and die.
+    HandOnAndDie,
+    /// Gets an item, and dies.
+    GetAndDie,
 }
 
 const LARGE: usize = 10 << 20;
@@ -113,7 +122,25 @@ fn carry_out(task: Task, queue: &Queue) {
             assert!(refused.is_not_serializable(), "{refused}");
             assert!(refused.to_string().contains("own process"), "{refused}");
         }
+        Task::HandOn(0) => hand_on(Task::PutAndJoin, queue, (1, 0)),
+        Task::HandOn(more) => hand_on(Task::HandOn(more - 1), queue, (1, 0)),
+        Task::HandOnAndDie => hand_on(Task::GetAndDie, queue, (0, 1)),
+        Task::GetAndDie => {
+            let _held = queue.get().unwrap();
+            std::process::abort();
+        }
     }
+}
+
+/// Has a worker of this process do it. It is done so often, and dead so often.
+fn hand_on(task: Task, queue: &Queue, end: (u64, u64)) {
+    let errands = JoinableQueue::with(Options::default().max_attempts(1));
+    let pool = Supervisor::builder().processes(1);
+    let _pool = pool.handler(&errands, run_errand).unwrap();
+    let queue = queue.clone();
+    errands.put(&Errand { task, queue }).unwrap();
+    let joined = errands.join_timeout(DEADLINE).unwrap();
+    assert_eq!((joined.done, joined.dead), end);
 }
 
 /// A task for a worker, with the queue for it, which is not the worker's own.
@@ -140,6 +167,7 @@ fn count_down(left: u64) -> Result<(), String> {
 pub(crate) fn register(roles: &mut Roles) {
     roles.handler(run_errand);
     roles.handler(count_down);
+    roles.handler_between(say_pid_and_wait, halve_byte, || {});
 }
 
 /// The variables of an attached program.
@@ -464,10 +492,58 @@ fn a_workers_own_queue_comes_to_it_as_a_handle() {
     }
 }
 
+/// What a worker does before it is ready: tells its pid, and waits for a word.
+fn say_pid_and_wait() {
+    let (pids, words) = dishrack::context::<(Numbers, Numbers)>().unwrap();
+    pids.put(&std::process::id().into()).unwrap();
+    words.get().unwrap().task_done().unwrap();
+}
+
+fn halve_byte(byte: u8) -> Result<u8, String> {
+    Ok(byte / 2)
+}
+
+fn what_a_worker_does_before_it_is_ready_reaches_any_queue() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let (pids, words) = (Numbers::unbounded(), Numbers::unbounded());
+        let items = JoinableQueue::<u8>::unbounded();
+        let builder = Supervisor::builder().processes(2).start_method(method);
+        let builder = builder.context(&(pids.clone(), words.clone())).unwrap();
+        let pool = builder.handler(&items, halve_byte).unwrap();
+        let take = || pids.get_timeout(DEADLINE).unwrap().into_item();
+        let mut told = [take(), take()];
+        assert!(pool.workers().is_empty(), "they are not ready");
+        for _ in told {
+            words.put(&0).unwrap();
+        }
+        assert_eq!(words.join_timeout(DEADLINE).unwrap().done, 2);
+        until("both are ready", || pool.workers().len() == 2);
+        let mut ready: Vec<u64> = pool.workers().iter().map(|one| one.pid.into()).collect();
+        ready.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(told[..], ready, "{method:?}");
+    }
+}
+
 fn a_handle_of_another_process_is_not_passed_on() {
-    for kind in KINDS {
+    let table = Table::new();
+    Client::new(Kind::Attached, &table, Task::PassOn).finish();
+}
+
+fn a_worker_hands_its_supervisors_queue_on_to_workers_of_its_own() {
+    for kind in [Kind::Worker, Kind::Forked] {
         let table = Table::new();
-        Client::new(kind, &table, Task::PassOn).finish();
+        let mut client = Client::new(kind, &table, Task::HandOn(2));
+        let item = table.queue.get_timeout(DEADLINE).unwrap();
+        item.task_done().unwrap();
+        client.finish();
+        // What one of them held when it died goes back, as soon as it is dead.
+        table.queue.put(&Work::Nothing).unwrap();
+        let mut client = Client::new(kind, &table, Task::HandOnAndDie);
+        client.finish();
+        let item = table.queue.get_timeout(DEADLINE).unwrap();
+        assert_eq!(item.attempt(), 2);
+        item.task_done().unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::process::Command;
 
-use dishrack::{Blob, JoinableQueue, Parts, StartMethod, Supervisor};
+use dishrack::{Blob, JoinableQueue, Options, Parts, StartMethod, Supervisor};
 use nix::sys::signal::Signal;
 
 use crate::roles::{self, Work};
@@ -14,6 +14,7 @@ crate::trials!(
     a_blob_is_read_where_it_lies,
     a_blob_that_is_kept_stays_what_it_is,
     buffers_are_read_where_they_lie,
+    what_is_written_to_a_buffer_is_seen_by_nobody_else,
     buffers_that_a_loop_keeps_stay_what_they_are,
     a_loop_keeps_what_it_got,
     a_kept_blob_dies_with_its_worker,
@@ -53,6 +54,34 @@ fn buffers_are_read_where_they_lie() {
         let parts = Parts::new(vec![1; 100], buffers.collect());
         let sum = pool.map([parts]).next().unwrap().unwrap();
         assert_eq!(sum, 100 + 2 * total as u64);
+    }
+}
+
+fn what_is_written_to_a_buffer_is_seen_by_nobody_else() {
+    let queue = JoinableQueue::with(Options::default().max_attempts(2));
+    let builder = Supervisor::builder().processes(2);
+    let pool = builder.worker(&queue, roles::overwrite_parts).unwrap();
+    for n in 0..10_u8 {
+        let buffers = [5 * MIB, MIB, 70_000, 20_000].map(|size| Blob::from(vec![n; size]));
+        queue.put(&Parts::new(vec![n], buffers.into())).unwrap();
+    }
+    let joined = queue.join_timeout(DEADLINE).unwrap();
+    assert_eq!((joined.done, joined.dead), (10, 0));
+    assert_eq!(queue.counts().unwrap().retries, 10);
+    drop(pool);
+    // So it is with results.
+    let queue = JoinableQueue::unbounded();
+    let builder = Supervisor::builder().processes(1);
+    let pool = builder.handler(&queue, roles::mirror).unwrap();
+    for bytes in [5 * MIB, MIB] {
+        let result = pool.map([Blob::from(vec![1; bytes])]).next().unwrap();
+        let result = result.unwrap();
+        assert!(result.is_shared());
+        let mut own = result.clone().into_mut();
+        own.fill(2);
+        assert!(result.iter().all(|byte| *byte == 1));
+        drop(result);
+        assert!(own.iter().all(|byte| *byte == 2));
     }
 }
 

@@ -64,6 +64,7 @@ mod support;
 mod terminal;
 mod titles;
 mod top;
+mod web;
 
 #[path = "../../examples/attach.rs"]
 mod attach;
@@ -129,6 +130,7 @@ fn main() {
         submit::trials(),
         titles::trials(),
         top::trials(),
+        web::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -1,5 +1,9 @@
 //! Single items that are submitted to worker processes: each has one end, whatever dies.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,6 +25,8 @@ crate::timely_trials! {
     all_are_cancelled_at_once,
     what_no_worker_has_is_withdrawn,
     those_without_workers_are_told_so,
+    each_worker_is_given_the_files_also_one_that_is_started_again,
+    more_files_than_a_message_holds_are_refused,
     a_dead_letter_that_was_told_is_not_kept,
     a_worker_begins_before_its_items_and_ends_after_them,
     a_worker_that_begins_slowly_is_within_its_items_time,
@@ -275,6 +281,59 @@ fn a_worker_that_begins_slowly_is_within_its_items_time() {
         .unwrap();
     assert_eq!(pool.map([String::new()]).next().unwrap().unwrap(), 1);
     assert_eq!(pool.restarts(), 0);
+}
+
+/// Returns this process's pid, after writing a line to the second of the files that this worker was given.
+pub(crate) fn write_to_file(line: String) -> Result<u64, String> {
+    thread_local! {
+        static FILE: Option<File> = dishrack::take_context_file(1).map(File::from);
+    }
+    FILE.with(|file| {
+        let mut file = file.as_ref().ok_or("no file")?;
+        writeln!(file, "{line}").map_err(|error| error.to_string())
+    })?;
+    assert!(dishrack::take_context_file(1).is_none(), "it was taken");
+    assert!(dishrack::take_context_file(2).is_none(), "there is none");
+    Ok(u64::from(std::process::id()))
+}
+
+fn each_worker_is_given_the_files_also_one_that_is_started_again() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (_, other) = std::io::pipe().unwrap();
+        let queue = JoinableQueue::unbounded();
+        let pool = Supervisor::builder()
+            .processes(2)
+            .start_method(method)
+            .context_files([other.into(), writer.into()]);
+        let pool = pool.handler(&queue, write_to_file).unwrap();
+        let mut pids = HashSet::new();
+        let mut lines = BufReader::new(reader).lines();
+        // There are two, so the third one at the latest has the place of another.
+        for _ in 0..3 {
+            let pid = pool.map(["cup".to_owned()]).next().unwrap().unwrap();
+            assert_eq!(lines.next().unwrap().unwrap(), "cup");
+            assert!(pids.insert(pid), "it was killed");
+            send(u32::try_from(pid).unwrap(), Signal::SIGKILL);
+        }
+        pool.close_context_files();
+        pool.stop();
+        assert!(lines.next().is_none(), "nobody has it any more");
+    }
+}
+
+fn more_files_than_a_message_holds_are_refused() {
+    let queue = JoinableQueue::unbounded();
+    let files: Vec<OwnedFd> = (0..250)
+        .map(|_| std::io::pipe().unwrap().0.into())
+        .collect();
+    let builder = Supervisor::builder().processes(1).context_files(files);
+    let refused = builder.handler(&queue, write_to_file).unwrap_err();
+    assert!(refused.is_setup(), "{refused}");
+    assert!(
+        refused.to_string().contains("250 are more than 249"),
+        "{refused}"
+    );
 }
 
 fn a_dead_letter_that_was_told_is_not_kept() {

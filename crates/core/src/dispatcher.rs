@@ -84,6 +84,8 @@ pub struct Dispatcher<P, R> {
     /// The holder of the deliveries to threads of this process.
     local: HolderId,
     local_getters: usize,
+    /// Threads of this process that have taken items and may take more.
+    consumers: usize,
     /// Threads of this process that leave when their query is answered, with or without an item.
     local_leaving: Vec<u64>,
     pools: Pools,
@@ -107,6 +109,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             answers: VecDeque::new(),
             local,
             local_getters: 0,
+            consumers: 0,
             local_leaving: Vec::new(),
             pools: Pools::default(),
             shared: None,
@@ -371,6 +374,17 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         }
     }
 
+    /// Notes that a thread of this process takes items, or does so again after a `join`: from now on it
+    /// counts as serving, also between two gets.
+    pub fn consumer_came(&mut self) {
+        self.consumers += 1;
+    }
+
+    /// Notes that such a thread has ended, or joins.
+    pub fn consumer_left(&mut self) {
+        self.consumers = self.consumers.saturating_sub(1);
+    }
+
     /// Lets a thread leave its `get` when this query is answered. From now on it does not count as
     /// waiting, so no item is taken for it that it would leave behind.
     pub fn local_leaves(&mut self, query: u64) {
@@ -451,7 +465,8 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             // What has ended may have to be written.
             None => self.ledger.counts().unfinished() == 0 && !self.ledger.is_written(),
         };
-        let is_served_here = self.local_getters > 0 || self.ledger.held_by(self.local) > 0;
+        let is_served_here =
+            self.local_getters > 0 || self.consumers > 0 || self.ledger.held_by(self.local) > 0;
         let is_lost = self.are_workers_lost() || self.lack().is_some();
         let is_lost = is_lost && !is_served_here && !is_coming_to_it;
         is_lost.then(|| Err(self.no_workers_left()))

@@ -51,6 +51,7 @@ mod consumers;
 mod copies;
 mod credit;
 mod delivery;
+mod durations;
 mod failing;
 mod item_run;
 mod leases;
@@ -88,6 +89,7 @@ pub use consumers::WORTH_WAKING;
 use copies::Groups;
 pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
+pub use durations::{BOUNDS, Durations, Histogram};
 pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
@@ -152,6 +154,7 @@ pub struct Ledger<P, R = ()> {
     /// The number of supervisors of this queue that are being stopped.
     stopping: usize,
     copies: Groups<P, R>,
+    durations: Durations,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -195,6 +198,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             notices: VecDeque::new(),
             stopping: 0,
             copies: Groups::new(has_copies),
+            durations: Durations::default(),
         }
     }
 
@@ -356,6 +360,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let handed = token.handed(&lease);
         let weight = lease.entry.payload.weight();
         self.consumers.release(token, weight, service);
+        if let Some(service) = service {
+            self.durations.done.observe(service, 1);
+        }
         Ok((lease.entry, handed))
     }
 
@@ -433,6 +440,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             return Err(Stale);
         };
         self.consumers.release(token, weight, Some(service));
+        self.durations.done.observe(service, 1);
         self.done += 1;
         self.note_over(1);
         Ok(seen)

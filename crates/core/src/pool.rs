@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod clock;
+pub mod forks;
 pub mod restart;
 pub mod scaler;
 pub mod spec;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::WebArgs;
+
 /// The socket of a run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for being asked and steered from outside")]
@@ -19,4 +21,7 @@ pub(in crate::cli) struct ControlArgs {
     /// Serve no control API
     #[arg(long, conflicts_with_all = ["name", "control"])]
     pub(in crate::cli) no_control: bool,
+
+    #[command(flatten)]
+    pub(in crate::cli) page: WebArgs,
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
-use crate::cli::asking::{number, text, time};
+use crate::cli::asking::{number, text, time, values};
 use crate::cli::items;
 use crate::cli::steering::{SteeringOrder, WantedWorkers};
 use crate::observe::text::{attempts_in_words, printable};
@@ -177,12 +177,16 @@ impl TopModel {
         self.note_rate(&look.status);
         self.silence_s = 0;
         self.trouble.clear();
-        self.workers = array(&look.status["workers"]).map(worker_line).collect();
-        let resting = array(&look.resting["items"]).map(waiting_line);
-        let waiting = array(&look.waiting["items"]).map(waiting_line);
+        self.workers = values(&look.status["workers"])
+            .iter()
+            .map(worker_line)
+            .collect();
+        let resting = values(&look.resting["items"]).iter().map(waiting_line);
+        let waiting = values(&look.waiting["items"]).iter().map(waiting_line);
         self.waiting = resting.chain(waiting).collect();
         self.searched = look.waiting["searched"].as_u64();
-        self.failures = array(&look.failures["failures"])
+        self.failures = values(&look.failures["failures"])
+            .iter()
             .map(failure_line)
             .collect();
         self.status = look.status.clone();
@@ -478,10 +482,6 @@ impl TopModel {
 
 fn scale(workers: WantedWorkers) -> TopAction {
     TopAction::Order(SteeringOrder::Scale(workers))
-}
-
-fn array(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
 
 /// Returns the number of an item, if it has one.

@@ -115,6 +115,14 @@ impl RedisStore {
         })
     }
 
+    /// Deletes the letter of this item.
+    pub(super) fn drop_letter(&self, id: ItemId) -> Result<bool, RedisTrouble> {
+        match self.letter_of(id)? {
+            Some((entry, _)) => self.delete_letter(entry),
+            None => Ok(false),
+        }
+    }
+
     /// Makes the letter of this item an entry again.
     pub(super) fn revive_letter(&self, id: ItemId) -> Result<Option<StoredLetter>, RedisTrouble> {
         let found = self.letter_of(id)?;

@@ -12,6 +12,7 @@ use crate::broker::Broker;
 use crate::error::{Error, Kind};
 use crate::handler::attempt::attempt;
 use crate::observe::{EventKind, Mode};
+use crate::protocol::endpoints::CONTEXT_FILES_MAX;
 use crate::queue::JoinableQueue;
 use crate::supervision::inline::InlinePool;
 use crate::supervision::local_pool::LocalPlan;
@@ -175,6 +176,10 @@ impl Builder {
         limits::check_socket_buffer()?;
         limits::check_file_size()?;
         limits::provide_files(self.workers)?;
+        if self.files.len() > CONTEXT_FILES_MAX {
+            let why = format!("{} are more than {CONTEXT_FILES_MAX}", self.files.len());
+            return Err(Kind::invalid("context_files", why));
+        }
         let announces_starts = self.observer.as_ref().is_some_and(|o| o.wants_items());
         Ok(ProcessPlan {
             name: self.name.clone(),
@@ -184,6 +189,7 @@ impl Builder {
                 ..self.spec
             },
             method: self.method,
+            fork_server: self.fork_server.clone(),
             position: Position {
                 role,
                 item_type: type_name::<T>(),
@@ -191,6 +197,7 @@ impl Builder {
                 keeps_items: broker.keeps_items(),
                 announces_starts,
                 context: spawn::share_context(self.context.as_deref())?,
+                files: self.files.clone(),
             },
             credit,
             bounds: self.bounds,

@@ -13,7 +13,7 @@ use nix::libc;
 use nix::sys::prctl::get_child_subreaper;
 use nix::unistd::getpid;
 
-use super::Reaper;
+use super::{Reaper, is_watched};
 use crate::sys::signals;
 
 /// The children that are waited for besides the workers.
@@ -75,28 +75,26 @@ impl Reaper {
             return;
         };
         match orphans.scope {
-            OrphanScope::Process => drop(self.reap_all(Whom::Anybody)),
+            OrphanScope::Process => drop(Self::reap_all(Whom::Anybody)),
             OrphanScope::Groups => {
                 let leaders = self.children.values().filter(|child| child.leads_group);
                 for leader in leaders {
-                    self.reap_all(Whom::Group(leader.pid));
+                    Self::reap_all(Whom::Group(leader.pid));
                 }
                 let is_somebody_left =
-                    |group: &u32| self.reap_all(Whom::Group(*group)) == Left::Somebody;
+                    |group: &u32| Self::reap_all(Whom::Group(*group)) == Left::Somebody;
                 orphans.leaderless.retain(is_somebody_left);
             }
         }
         self.orphans = Some(orphans);
     }
 
-    /// Waits for all of these that have ended and are not watched. A watched one is reported by its
-    /// pidfd, and the children behind it are waited for after that.
-    fn reap_all(&self, whom: Whom) -> Left {
+    /// Waits for all of these that have ended and are not watched, here or by another reaper. A watched
+    /// one is reported by its pidfd, and the children behind it are waited for after that.
+    fn reap_all(whom: Whom) -> Left {
         loop {
             match wait_for(whom, libc::WNOHANG | libc::WNOWAIT) {
-                Ok(Some(pid)) if self.children.values().any(|child| child.pid == pid) => {
-                    return Left::Somebody;
-                }
+                Ok(Some(pid)) if is_watched(pid) => return Left::Somebody,
                 Ok(Some(pid)) if wait_for(Whom::One(pid), libc::WNOHANG).is_ok() => {}
                 Ok(_) => return Left::Somebody,
                 Err(_) => return Left::Nobody,

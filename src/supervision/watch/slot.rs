@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use crate::protocol::ring_pair::RingPair;
 use crate::supervision::notes::{Life, Registration};
-use crate::supervision::status::{EndedWorker, Stage, WorkerDeath};
+use crate::supervision::status::{DeathCause, EndedWorker, Stage, WorkerDeath};
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
+use dishrack_core::pool::restart::RestartCause;
 use dishrack_core::pool::watchdog::{Fault, Watchdog};
 
 #[derive(Debug)]
@@ -83,8 +84,10 @@ impl Slot {
         };
     }
 
-    /// Begins a new life, without anything of the last one. Returns `true` if the restart counts.
-    pub(super) fn begin(&mut self) -> bool {
+    /// Begins a new life, without anything of the last one. Returns the cause of a restart that
+    /// counts.
+    pub(super) fn begin(&mut self) -> Option<RestartCause> {
+        let cause = self.restart_cause();
         self.life += 1;
         self.pid = None;
         self.exit = Exit::Unknown;
@@ -96,9 +99,20 @@ impl Slot {
         let is_for_item = matches!(fault, Some(Fault::Revoked(_)));
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
-        let counts = std::mem::replace(&mut self.has_begun, true) && !is_recycled && !is_for_item;
-        self.restarts += u64::from(counts);
-        counts
+        let is_restart = std::mem::replace(&mut self.has_begun, true);
+        self.restarts += u64::from(is_restart && !is_recycled && !is_for_item);
+        Some(cause).filter(|_| is_restart && !is_for_item)
+    }
+
+    /// Returns why it is started again.
+    fn restart_cause(&self) -> RestartCause {
+        match self.last_death.as_ref().map(|death| &death.cause) {
+            _ if self.is_recycled => RestartCause::Recycled,
+            // The last death that was noted is an earlier one.
+            _ if self.exit.is_success() => RestartCause::Exit,
+            Some(DeathCause::Process { cause, .. }) => RestartCause::of_death(cause),
+            _ => RestartCause::Exit,
+        }
     }
 
     pub(super) fn life(&self, slot: usize) -> Life {

@@ -14,18 +14,10 @@ use crate::sys::program::Handover;
 use dishrack_core::pool::child::{ChildEvent, Phase};
 use dishrack_core::pool::spec::Bounds;
 
-/// Made at the first start, when few files are open.
-pub(super) fn handover(made: &mut Option<Handover>) -> io::Result<&mut Handover> {
-    match made {
-        Some(handover) => Ok(handover),
-        None => Ok(made.insert(Handover::new()?)),
-    }
-}
-
 impl Watch {
     pub(super) fn start(&mut self, index: usize) -> io::Result<()> {
-        if self.slots[index].begin() {
-            self.broker.with(|core| core.restarts += 1);
+        if let Some(cause) = self.slots[index].begin() {
+            self.broker.with(|core| core.restarts.note(cause));
         }
         match self.plan.method {
             StartMethod::Spawn => self.spawn(index),
@@ -61,7 +53,7 @@ impl Watch {
         let (socket, theirs) = DescriptorSocket::pair()?;
         // It lies there when the process comes to look for it: nobody waits for anybody.
         start_message.send(&socket)?;
-        let by = handover(&mut self.handover)?;
+        let by = Handover::made(&mut self.handover)?;
         let slot = &mut self.slots[index];
         let pid = spawn::start(
             by,
@@ -83,11 +75,7 @@ impl Watch {
         })
     }
 
-    fn fork(&mut self, index: usize) -> io::Result<()> {
-        if self.fork_server.has_failed() {
-            let why = self.fork_server.failure();
-            return Err(io::Error::other(format!("no fork server: {why}")));
-        }
+    pub(super) fn fork(&mut self, index: usize) -> io::Result<()> {
         let stderr = self.open_stderr(index)?;
         let (ends, mut start_message) = self.assign(index)?;
         let (socket, theirs) = DescriptorSocket::pair()?;
@@ -95,9 +83,7 @@ impl Watch {
         start_message.endpoints.stderr = stderr;
         let life = self.slots[index].life(index);
         uplink::receive(self.reception(index, ends, Arc::new(socket)))?;
-        let refused = self.fork_server.order(life, start_message);
-        self.report_refused_orders(refused);
-        Ok(())
+        self.forks.order(life, start_message)
     }
 
     fn assign(&self, index: usize) -> io::Result<(ChannelEnds, StartMessage)> {

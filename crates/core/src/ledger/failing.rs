@@ -21,6 +21,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             Cause::NoRoom(why) => Some(why.clone()),
             _ => None,
         };
+        let taken = blame.scene.ended.saturating_sub(blame.scene.started);
+        self.durations.failed.observe(taken, 1);
         let failure = Failure::of(entry.attempt(), blame);
         self.note_failure(&mut entry, failure.clone(), is_last);
         if is_last {

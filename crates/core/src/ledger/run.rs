@@ -111,6 +111,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.note_over(items);
         self.consumers
             .release_many(holder, (count, begun), weight, Some(service));
+        self.durations.done.observe(service, count);
         for handed in copies {
             self.copy_done(handed, service, None, Scene::default());
         }

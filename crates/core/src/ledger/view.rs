@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use super::pace::{self, Gathered};
 use super::{
-    Ballot, Capacity, Counts, Finding, Handed, HolderId, ItemId, LastWords, Ledger, Refusal,
-    Started, Token, Weight,
+    Ballot, Capacity, Counts, Durations, Finding, Handed, HolderId, ItemId, LastWords, Ledger,
+    Refusal, Started, Token, Weight,
 };
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -386,6 +386,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             retries: self.retries,
             refused: self.refused,
         }
+    }
+
+    /// Returns how long attempts have taken.
+    #[must_use]
+    pub fn durations(&self) -> &Durations {
+        &self.durations
     }
 
     /// Returns the number of items that holders have, however many copies of each.

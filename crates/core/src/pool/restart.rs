@@ -1,7 +1,10 @@
-//! Decides whether one more restart is allowed, by past restarts and the time alone.
+//! Decides whether one more restart is allowed, by past restarts and the time alone; and counts restarts by
+//! their causes.
 
 use alloc::vec::Vec;
 use core::time::Duration;
+
+use crate::ledger::{Cause, Exit};
 
 /// The restarts within the last period, oldest first.
 ///
@@ -30,6 +33,80 @@ impl Window {
         self.stamps.push(now);
         let recent = u32::try_from(self.stamps.len()).unwrap_or(u32::MAX);
         (recent <= intensity).then_some(recent)
+    }
+}
+
+/// The reason for which a worker was started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestartCause {
+    /// The kernel killed it for lack of memory.
+    OutOfMemory,
+    /// A signal ended it.
+    Signal,
+    /// Its item took too long.
+    TimeLimit,
+    /// It ended by itself.
+    Exit,
+    /// It was replaced, because it had done as much, or had as much memory, as a worker may.
+    Recycled,
+}
+
+impl RestartCause {
+    /// All of them.
+    pub const ALL: [RestartCause; 5] = [
+        RestartCause::OutOfMemory,
+        RestartCause::Signal,
+        RestartCause::TimeLimit,
+        RestartCause::Exit,
+        RestartCause::Recycled,
+    ];
+
+    /// Returns its word, which is a contract with other programs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            RestartCause::OutOfMemory => "oom",
+            RestartCause::Signal => "signal",
+            RestartCause::TimeLimit => "timeout",
+            RestartCause::Exit => "exit",
+            RestartCause::Recycled => "recycled",
+        }
+    }
+
+    /// Returns the one of a death with this cause.
+    #[must_use]
+    pub fn of_death(cause: &Cause) -> Self {
+        match cause {
+            Cause::OutOfMemory => RestartCause::OutOfMemory,
+            Cause::TimedOut(_) => RestartCause::TimeLimit,
+            Cause::WorkerDied(Exit::Signaled(_)) => RestartCause::Signal,
+            _ => RestartCause::Exit,
+        }
+    }
+}
+
+/// The number of restarts by their causes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RestartCounts([u64; RestartCause::ALL.len()]);
+
+impl RestartCounts {
+    /// Counts one.
+    pub fn note(&mut self, cause: RestartCause) {
+        self.0[cause as usize] += 1;
+    }
+
+    /// Returns the number of those with this cause.
+    #[must_use]
+    pub fn of(&self, cause: RestartCause) -> u64 {
+        self.0[cause as usize]
+    }
+
+    /// Returns the number of all that followed an accident: without those that were replaced.
+    #[must_use]
+    pub fn accidents(&self) -> u64 {
+        let all: u64 = self.0.iter().sum();
+        all - self.of(RestartCause::Recycled)
     }
 }
 
@@ -65,5 +142,19 @@ mod tests {
             Window::default().note(Duration::ZERO, 0, Duration::from_secs(1)),
             None
         );
+    }
+
+    #[test]
+    fn a_replacement_is_no_accident() {
+        let mut counts = RestartCounts::default();
+        counts.note(RestartCause::Recycled);
+        counts.note(RestartCause::of_death(&Cause::OutOfMemory));
+        counts.note(RestartCause::of_death(&Cause::WorkerDied(Exit::Signaled(
+            9,
+        ))));
+        counts.note(RestartCause::of_death(&Cause::WorkerDied(Exit::Exited(3))));
+        counts.note(RestartCause::of_death(&Cause::TimedOut(Duration::ZERO)));
+        assert_eq!(counts.accidents(), 4);
+        assert!(RestartCause::ALL.iter().all(|cause| counts.of(*cause) == 1));
     }
 }

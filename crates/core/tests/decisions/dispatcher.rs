@@ -18,6 +18,7 @@ crate::trials! {
     one_request_is_answered_with_what_is_there_of_many,
     a_join_is_answered_when_all_is_done,
     nobody_waits_for_workers_that_are_gone,
+    a_thread_between_two_gets_is_waited_for,
     a_join_waits_for_the_journal_though_the_workers_are_gone,
     what_a_client_holds_goes_back_when_its_connection_ends,
     what_a_client_cannot_have_seen_is_not_charged,
@@ -165,6 +166,24 @@ fn nobody_waits_for_workers_that_are_gone() {
     assert_eq!(answer(&mut dispatcher), (1, Reply::Refused(refused)));
     assert_eq!(dispatcher.put(vec![2], false), Err(refused));
     assert_eq!(dispatcher.loss_of_pools(), "they were given up on");
+}
+
+fn a_thread_between_two_gets_is_waited_for() {
+    let mut dispatcher = table(Capacity::Unbounded);
+    dispatcher.put(vec![1], false).unwrap();
+    dispatcher.put(vec![2], false).unwrap();
+    let handed = dispatcher.get().unwrap();
+    dispatcher.consumer_came();
+    dispatcher.pool_ended("they were stopped", false);
+    done(&mut dispatcher, &handed);
+    assert_eq!(dispatcher.join_state(0), None, "it may get the other one");
+    let holder = dispatcher.ledger.join_getter();
+    dispatcher.ask_join(Request { holder, number: 1 }, true);
+    assert!(dispatcher.poll().is_none());
+    dispatcher.consumer_left();
+    let refused = Refusal::NoWorkersLeft { unfinished: 1 };
+    assert_eq!(dispatcher.join_state(0), Some(Err(refused)));
+    assert_eq!(answer(&mut dispatcher), (1, Reply::Refused(refused)));
 }
 
 /// All is done, and only the journal has to say so.

@@ -6,6 +6,7 @@ mod trials;
 
 mod child;
 mod dispatcher;
+mod forks;
 mod ledger;
 mod scaler;
 mod steps;
@@ -15,6 +16,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = [
         child::trials(),
+        forks::trials(),
         scaler::trials(),
         dispatcher::trials(),
         dispatcher::loops::trials(),

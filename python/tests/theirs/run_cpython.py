@@ -3,12 +3,13 @@
 
     python run_cpython.py                            all classes, with forkserver
     python run_cpython.py --method spawn TestQueue   some of them
-    python run_cpython.py --table                    and a table of all tests
+    python run_cpython.py --all                      and an end for each test
     python run_cpython.py --module multiprocessing   the same tests on what they were written for
 
-Each class runs in a process of its own, and each test has a deadline. A test that is out of scope has its
-reason in OUT_OF_SCOPE below and is not run. Exit code: 1 if a test in scope fails, or hangs. Needs the `test`
-package of the interpreter: on Debian that is libpython3.11-testsuite.
+Each class runs in a process of its own, and each test has a deadline. What is out of scope is in a table of
+docs/python-tests.md, by class and name: such a test is run as well, alone, and must not pass. Exit code: 1 if a
+test in scope fails or hangs, or if one out of scope passes. Needs the `test` package of the interpreter: on
+Debian that is libpython3.11-testsuite.
 """
 
 import argparse
@@ -22,35 +23,38 @@ import sys
 import threading
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
-# Seconds in which a class must come to its next test's end.
-DEADLINE = 120
+from out_of_scope import fault, reasons
 
-# Why a test is not for us, by class and name.
-OUT_OF_SCOPE = {}
+HERE = pathlib.Path(__file__).resolve().parent
+# Seconds in which a class must come to its next test's end; and one that is out of scope to its own.
+DEADLINE = 120
+SHORT_DEADLINE = 20
 
 
 class Told(unittest.TestResult):
-    """Prints a line of JSON for each test."""
+    """Prints a line of JSON when a test begins, and when it has ended."""
 
     def startTest(self, test):
         super().startTest(test)
+        self.end, self.why = "passes", ""
         self.tell(test, "begins")
 
-    def tell(self, test, end, why=""):
-        name = test.id().rpartition(".")[2]
-        print(json.dumps({"test": name, "end": end, "why": why}), file=OUT, flush=True)
+    def stopTest(self, test):
+        super().stopTest(test)
+        self.tell(test, self.end)
 
-    def addSuccess(self, test):
-        self.tell(test, "passes")
+    def tell(self, test, end):
+        name = test.id().rpartition(".")[2]
+        print(json.dumps({"test": name, "end": end, "why": self.why}), file=OUT, flush=True)
 
     def addError(self, test, error):
-        self.tell(test, "fails", self._exc_info_to_string(error, test))
+        # A test may fail in more than one of its parts.
+        self.end, self.why = "fails", self.why + self._exc_info_to_string(error, test)
 
     addFailure = addError
 
     def addSkip(self, test, reason):
-        self.tell(test, "skipped", reason)
+        self.end, self.why = "skipped", reason
 
     def addSubTest(self, test, subtest, error):
         if error is not None:
@@ -64,8 +68,6 @@ def run_inside(name, tests):
     os.dup2(2, 1)
     import cpython_suites
 
-    loader = unittest.TestLoader()
-    loader.suiteClass = unittest.TestSuite
     chosen = [getattr(cpython_suites, name)(test) for test in tests]
     cpython_suites.setUpModule()
     unittest.TestSuite(chosen).run(Told())
@@ -83,24 +85,29 @@ def names_of(module):
     return json.loads(told.stdout)
 
 
-def run_class(name, tests):
+def run_class(name, tests, deadline):
     """Yields the end of each test; one that hangs is killed with its class, which goes on behind it."""
     left = list(tests)
     while left:
         command = [sys.executable, __file__, "--inside", name, *left]
-        with subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
-            lines = Lines(process)
+        pipe = subprocess.PIPE
+        # Its streams are closed by the threads that read them, when nobody writes any more.
+        process = subprocess.Popen(
+            command, cwd=HERE, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+        lines = Lines(process)
+        running = None
+        while (line := lines.next(deadline)) is not None:
+            told = json.loads(line)
+            if told["end"] == "begins":
+                running = told["test"]
+                continue
             running = None
-            while (line := lines.next(DEADLINE)) is not None:
-                told = json.loads(line)
-                if told["end"] == "begins":
-                    running = told["test"]
-                    continue
-                running = None
-                left.remove(told["test"])
-                yield told
-            is_late = lines.is_late
-            os.killpg(process.pid, 9)
+            left.remove(told["test"])
+            yield told
+        is_late = lines.is_late
+        os.killpg(process.pid, 9)
+        process.wait()
         if not left or (running is None and not is_late):
             for test in left:
                 yield {"test": test, "end": "fails", "why": lines.stderr()}
@@ -108,6 +115,14 @@ def run_class(name, tests):
         hung = running or left[0]
         left.remove(hung)
         yield {"test": hung, "end": "hangs" if is_late else "fails", "why": lines.stderr()}
+
+
+def run_tests(name, tests, not_ours):
+    """Yields the end of each test of a class; those that are out of scope run alone."""
+    alone = [test for test in tests if f"{name}.{test}" in not_ours]
+    yield from run_class(name, [test for test in tests if test not in alone], DEADLINE)
+    for test in alone:
+        yield from run_class(name, [test], SHORT_DEADLINE)
 
 
 class Lines:
@@ -119,12 +134,17 @@ class Lines:
         self.errors = []
 
         def read():
-            for line in process.stdout:
-                self.queue.put(line)
+            with process.stdout as lines:
+                for line in lines:
+                    self.queue.put(line)
             self.queue.put(None)
 
+        def read_errors():
+            with process.stderr as lines:
+                self.errors.extend(lines)
+
         threading.Thread(target=read, daemon=True).start()
-        threading.Thread(target=lambda: self.errors.extend(process.stderr), daemon=True).start()
+        threading.Thread(target=read_errors, daemon=True).start()
 
     def next(self, seconds):
         try:
@@ -142,33 +162,31 @@ def main():
     parser.add_argument("classes", nargs="*", metavar="CLASS")
     parser.add_argument("--method", default="forkserver", choices=["forkserver", "spawn", "fork"])
     parser.add_argument("--module", default="dishrack")
-    parser.add_argument("--table", action="store_true", help="print a table of all tests")
+    parser.add_argument("--all", action="store_true", help="print the end of each test")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.inside:
         run_inside(chosen.classes[0], chosen.classes[1:])
         return 0
     os.environ.update(CPYTHON_TESTS_MODULE=chosen.module, CPYTHON_TESTS_METHOD=chosen.method)
-    counts = {}
-    rows = []
+    not_ours = reasons() if chosen.module == "dishrack" else {}
+    ends, is_wrong = [], False
     for name, tests in names_of(chosen.module).items():
         if chosen.classes and name not in chosen.classes:
             continue
-        ours = [test for test in tests if f"{name}.{test}" not in OUT_OF_SCOPE]
-        rows += [(name, test, "out of scope", OUT_OF_SCOPE[f"{name}.{test}"]) for test in tests if test not in ours]
-        for told in run_class(name, ours):
-            rows.append((name, told["test"], told["end"], told["why"]))
-            if told["end"] in ("fails", "hangs"):
-                print(f"{name}.{told['test']} {told['end']}:\n{told['why']}", file=sys.stderr, flush=True)
-    for _, _, end, _ in rows:
-        counts[end] = counts.get(end, 0) + 1
-    if chosen.table:
-        print("| class | test | |\n| --- | --- | --- |")
-        for name, test, end, why in sorted(rows):
-            print(f"| {name} | {test} | {end}{': ' + why if end in ('out of scope', 'skipped') else ''} |")
-    words = ", ".join(f"{count} {end}" for end, count in sorted(counts.items()))
-    print(f"Python {platform.python_version()}, {chosen.method}: {words}")
-    return 1 if counts.get("fails") or counts.get("hangs") else 0
+        for told in run_tests(name, tests, not_ours):
+            full = f"{name}.{told['test']}"
+            wrong = fault(full, told["end"], not_ours)
+            if wrong:
+                is_wrong = True
+                print(f"{full} {wrong}:\n{told['why']}", file=sys.stderr, flush=True)
+            is_other = full in not_ours and told["end"] != "skipped"
+            ends.append("out of scope" if is_other else told["end"])
+            if chosen.all:
+                print(f"{full}: {ends[-1]}", flush=True)
+    words = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
+    print(f"CPython's tests, {platform.python_version()}, {chosen.method}: {words}")
+    return 1 if is_wrong else 0
 
 
 if __name__ == "__main__":

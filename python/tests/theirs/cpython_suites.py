@@ -20,6 +20,17 @@ from test import _test_multiprocessing as processes
 try:
     from test.test_concurrent_futures import executor as executors
     from test.test_concurrent_futures import (
+        test_as_completed,
+        test_deadlock,
+        test_init,
+        test_process_pool,
+        test_shutdown,
+        test_wait,
+        util,
+    )
+
+    EXECUTORS = [
+        executors,
         test_deadlock,
         test_init,
         test_process_pool,
@@ -27,9 +38,7 @@ try:
         test_wait,
         test_as_completed,
         util,
-    )
-
-    EXECUTORS = [executors, test_deadlock, test_init, test_process_pool, test_shutdown, test_wait, test_as_completed, util]
+    ]
 except ImportError:
     # One file, until Python 3.12.
     from test import test_concurrent_futures
@@ -50,6 +59,18 @@ class Replaced(types.ModuleType):
 
     def __getattr__(self, name):
         return getattr(self._module, name)
+
+
+def with_ours(run):
+    """Lets programs that a test runs import their executor and their context from the other module, too."""
+
+    def run_with_ours(*arguments, **environment):
+        for module in ("concurrent.futures", "multiprocessing"):
+            words = [f"from {name} import" for name in (module, MODULE.__name__)]
+            arguments = [argument.replace(*words) for argument in arguments]
+        return run(*arguments, **environment)
+
+    return run_with_ours
 
 
 NAMES = [
@@ -75,11 +96,16 @@ NAMES = [
     "active_children",
     "set_executable",
     "get_context",
+    "get_start_method",
 ]
-OURS = {name: getattr(MODULE, name) for name in NAMES}
-QUEUES = Replaced(multiprocessing.queues, Queue=MODULE.Queue, JoinableQueue=MODULE.JoinableQueue)
+# Whatever a test does not say otherwise, processes are started by METHOD.
+CONTEXT = MODULE.get_context(METHOD)
+OURS = {name: getattr(CONTEXT, name) for name in NAMES}
 
 if MODULE is not multiprocessing:
+    QUEUES = Replaced(
+        multiprocessing.queues, Queue=MODULE.Queue, JoinableQueue=MODULE.JoinableQueue
+    )
     processes.multiprocessing = Replaced(multiprocessing, **OURS, queues=QUEUES)
     FUTURES = Replaced(concurrent.futures, ProcessPoolExecutor=MODULE.ProcessPoolExecutor)
     for module in EXECUTORS:
@@ -87,6 +113,8 @@ if MODULE is not multiprocessing:
             module.futures = FUTURES
         if hasattr(module, "mp"):
             module.mp = Replaced(multiprocessing, get_context=MODULE.get_context)
+        if hasattr(module, "assert_python_ok"):
+            module.assert_python_ok = with_ours(module.assert_python_ok)
 
 
 class Mixin:
@@ -121,7 +149,8 @@ for name in [
 adopt("SimpleQueue", processes.TestSimpleQueue)
 
 # The child class of `_TestSubclassingProcess`.
-processes._UpperCaser.__bases__ = (OURS["Process"],) if MODULE is not multiprocessing else processes._UpperCaser.__bases__
+if MODULE is not multiprocessing:
+    processes._UpperCaser.__bases__ = (OURS["Process"],)
 
 
 def find(name):
@@ -130,7 +159,7 @@ def find(name):
 
 
 class ExecutorMixin(find("ExecutorMixin")):
-    executor_type = MODULE.ProcessPoolExecutor if MODULE is not multiprocessing else concurrent.futures.ProcessPoolExecutor
+    executor_type = getattr(MODULE, "ProcessPoolExecutor", concurrent.futures.ProcessPoolExecutor)
     ctx = METHOD
 
     def get_context(self):

@@ -1,0 +1,369 @@
+//! The changes that a visitor may make. Each change is one form; one that throws something away asks first. The answer
+//! comes when the thing has happened, and says so.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::{Method, StatusCode};
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use super::access::Visitor;
+use super::answer::{SharedSite, shown};
+use super::frame::frame;
+use super::place::{ItemSearch, way_back};
+use super::site::Site;
+use super::words::values;
+use crate::ItemState;
+use crate::control::client::NoAnswer;
+use crate::observe::text::{counted, printable};
+
+/// The greatest size of a form in bytes.
+const FORM_BYTES_MAX: usize = 1024 * 1024;
+
+/// The letters that are looked at in one request.
+const PAGE: usize = 1000;
+
+/// A change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum VisitorAction {
+    Pause,
+    Resume,
+    Scale,
+    Reload,
+    Stop,
+    StopNow,
+    Cancel,
+    Retry,
+    RetryAll,
+    Drop,
+    DropAll,
+}
+
+impl VisitorAction {
+    const ALL: [(&str, VisitorAction); 11] = [
+        ("pause", VisitorAction::Pause),
+        ("resume", VisitorAction::Resume),
+        ("scale", VisitorAction::Scale),
+        ("reload", VisitorAction::Reload),
+        ("stop", VisitorAction::Stop),
+        ("stop-now", VisitorAction::StopNow),
+        ("cancel", VisitorAction::Cancel),
+        ("retry", VisitorAction::Retry),
+        ("retry-all", VisitorAction::RetryAll),
+        ("drop", VisitorAction::Drop),
+        ("drop-all", VisitorAction::DropAll),
+    ];
+
+    fn of(word: &str) -> Option<Self> {
+        let found = VisitorAction::ALL
+            .into_iter()
+            .find(|(name, _)| *name == word);
+        found.map(|(_, act)| act)
+    }
+
+    fn word(self) -> &'static str {
+        let found = VisitorAction::ALL.into_iter().find(|(_, act)| *act == self);
+        found.map_or("", |(word, _)| word)
+    }
+
+    /// Returns the question that comes first; `None` for what throws nothing away.
+    fn question(self, what: &[String]) -> Option<String> {
+        let items = || match what {
+            [one] => format!("item {one}"),
+            all => counted(all.len() as u64, "item", "items"),
+        };
+        Some(match self {
+            VisitorAction::Pause
+            | VisitorAction::Resume
+            | VisitorAction::Scale
+            | VisitorAction::Retry => return None,
+            VisitorAction::Reload => "Replace all workers? Each finishes what it has begun.".into(),
+            VisitorAction::Stop => "Stop the run when what is begun is finished?".into(),
+            VisitorAction::StopNow => "Stop the run at once? What is begun is broken off.".into(),
+            VisitorAction::Cancel => format!("Cancel {}? Nobody works on it any more.", items()),
+            VisitorAction::Drop => format!("Drop {}? Nothing is left of it.", items()),
+            VisitorAction::RetryAll => format!("Try {} again?", of_all(what)),
+            VisitorAction::DropAll => format!("Drop {}? Nothing is left of them.", of_all(what)),
+        })
+    }
+}
+
+/// Says which letters are meant.
+fn of_all(what: &[String]) -> String {
+    match what.first().map(String::as_str).and_then(Chosen::of) {
+        Some(Chosen::Like(number)) => {
+            format!("all dead letters that failed as item {number} did")
+        }
+        Some(Chosen::Text(text)) if !text.is_empty() => {
+            format!("all dead letters with “{}”", printable(text))
+        }
+        _ => "all dead letters".into(),
+    }
+}
+
+/// The letters of an act that is about many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen<'a> {
+    /// Those with the last cause of this one.
+    Like(u64),
+    Text(&'a str),
+}
+
+impl<'a> Chosen<'a> {
+    fn of(what: &'a str) -> Option<Self> {
+        let (kind, value) = what.split_once(':')?;
+        match kind {
+            "like" => value.parse().ok().map(Chosen::Like),
+            "text" => Some(Chosen::Text(value)),
+            _ => None,
+        }
+    }
+}
+
+/// The fields of a form, in their order.
+pub(super) type FormFields = Vec<(String, String)>;
+
+/// Reads a form.
+pub(super) async fn fields(body: Body) -> Result<FormFields, Response> {
+    let body = Limited::new(body, FORM_BYTES_MAX).collect().await;
+    let Ok(body) = body else {
+        let why = "the form is too long, or ended before its end\n";
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, why).into_response());
+    };
+    let body = body.to_bytes();
+    Ok(form_urlencoded::parse(&body).into_owned().collect())
+}
+
+/// Reads a form, which must be one of this visitor's pages.
+pub(super) async fn own_fields(visitor: &Visitor, body: Body) -> Result<FormFields, Response> {
+    let fields = fields(body).await?;
+    let token = fields.iter().find(|(name, _)| name == "token");
+    match visitor.has_form(token.map_or("", |(_, token)| token)) {
+        true => Ok(fields),
+        false => {
+            let why =
+                "this form is not one of yours, or older than this run: load the page again\n";
+            Err((StatusCode::FORBIDDEN, why).into_response())
+        }
+    }
+}
+
+/// Carries out a change, or asks first.
+pub(super) async fn act(
+    State(site): SharedSite,
+    Extension(visitor): Extension<Visitor>,
+    Path(word): Path<String>,
+    body: Body,
+) -> Response {
+    if !visitor.may_change() {
+        let why = "this page may be looked at, and nothing be changed by it\n";
+        return (StatusCode::FORBIDDEN, why).into_response();
+    }
+    let Some(act) = VisitorAction::of(&word) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let fields = match own_fields(&visitor, body).await {
+        Ok(fields) => fields,
+        Err(refused) => return refused,
+    };
+    let all = |wanted: &str| -> Vec<String> {
+        let of_name = fields.iter().filter(|(name, _)| name == wanted);
+        of_name.map(|(_, value)| value.clone()).collect()
+    };
+    let what = all("what");
+    let back = all("back")
+        .first()
+        .map_or("/", |back| way_back(back))
+        .to_owned();
+    let is_sure = all("sure").iter().any(|sure| sure == "yes");
+    if let Some(question) = act.question(&what).filter(|_| !is_sure) {
+        let asked = confirmation(act, &question, &what, &back, &visitor);
+        return shown(StatusCode::OK, frame("Are you sure?", asked, None, None));
+    }
+    let count = all("count").first().and_then(|count| count.parse().ok());
+    let done = carry_out(&site, act, &what, count).await;
+    site.has_changed();
+    let said = match done {
+        Ok(said) => said,
+        Err(why) => format!("Not done: {why}."),
+    };
+    match &visitor.form_token {
+        Some(_) => {
+            visitor.say(said);
+            Redirect::to(&back).into_response()
+        }
+        None => format!("{said}\n").into_response(),
+    }
+}
+
+fn confirmation(
+    act: VisitorAction,
+    question: &str,
+    what: &[String],
+    back: &str,
+    visitor: &Visitor,
+) -> Markup {
+    html! {
+        form method="post" action=(format!("/act/{}", act.word())) {
+            p { (question) }
+            @for one in what { input type="hidden" name="what" value=(one); }
+            @if let Some(token) = &visitor.form_token {
+                input type="hidden" name="token" value=(token);
+            }
+            input type="hidden" name="back" value=(back);
+            p.buttons {
+                button.sure type="submit" name="sure" value="yes" autofocus { "Yes" }
+                a.button href=(back) { "No, go back" }
+            }
+        }
+    }
+}
+
+/// Does it, and returns what to say then.
+async fn carry_out(
+    site: &Arc<Site>,
+    act: VisitorAction,
+    what: &[String],
+    count: Option<u64>,
+) -> Result<String, NoAnswer> {
+    let order = async |method: Method, target: &str, body: Bytes, said: &str| {
+        let answer = site.run.ask(method, target, body).await;
+        answer.map(|_| said.to_owned())
+    };
+    let post =
+        async |target: &str, said: &str| order(Method::POST, target, Bytes::new(), said).await;
+    match act {
+        VisitorAction::Pause => post("/v1/pause", "The run is paused.").await,
+        VisitorAction::Resume => post("/v1/resume", "The run goes on.").await,
+        VisitorAction::Reload => post("/v1/reload", "All workers are replaced.").await,
+        VisitorAction::Stop => post("/v1/stop", "The run is stopped.").await,
+        VisitorAction::StopNow => {
+            let body = json!({"now": true}).to_string();
+            order(Method::POST, "/v1/stop", body.into(), "The run is stopped.").await
+        }
+        VisitorAction::Scale => match count {
+            None => Ok("Not done: that is no number of workers.".into()),
+            Some(count) => {
+                let (body, words) = (json!({"count": count}), counted(count, "worker", "workers"));
+                let said = format!("There are {words} now.");
+                order(Method::PUT, "/v1/workers", body.to_string().into(), &said).await
+            }
+        },
+        VisitorAction::Cancel => each(site, what, "cancel", "cancelled").await,
+        VisitorAction::Retry => each(site, what, "retry", "tried again").await,
+        VisitorAction::Drop => each(site, what, "drop", "dropped").await,
+        VisitorAction::RetryAll => {
+            each(site, &matching(site, what).await?, "retry", "tried again").await
+        }
+        VisitorAction::DropAll => each(site, &matching(site, what).await?, "drop", "dropped").await,
+    }
+}
+
+/// Does the same to each of these items. One that another has come first with is passed over.
+async fn each(site: &Site, numbers: &[String], verb: &str, done: &str) -> Result<String, NoAnswer> {
+    let numbers: Vec<u64> = numbers
+        .iter()
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    let (mut count, mut refused) = (0_u64, None);
+    for number in &numbers {
+        let target = format!("/v1/items/{number}/{verb}");
+        match site.run.ask(Method::POST, &target, Bytes::new()).await {
+            Ok(_) => count += 1,
+            Err(why @ NoAnswer::Refused { .. }) => refused = Some(why),
+            Err(why) => return Err(why),
+        }
+    }
+    let are = if count == 1 { "is" } else { "are" };
+    let said = match &numbers[..] {
+        [] => return Ok("Nothing was chosen.".into()),
+        [number] if count == 1 => format!("Item {number} is {done}."),
+        _ => format!("{} {are} {done}.", counted(count, "item", "items")),
+    };
+    Ok(match refused {
+        None => said,
+        Some(why) => format!("{said} The last one that is not: {why}."),
+    })
+}
+
+/// Returns the numbers of the dead letters that are meant.
+async fn matching(site: &Site, what: &[String]) -> Result<Vec<String>, NoAnswer> {
+    let mut search = ItemSearch {
+        state: Some(ItemState::Dead),
+        ..ItemSearch::default()
+    };
+    let cause = match what.first().map(String::as_str).and_then(Chosen::of) {
+        None => return Ok(Vec::new()),
+        Some(Chosen::Text(text)) => {
+            text.clone_into(&mut search.text);
+            None
+        }
+        Some(Chosen::Like(number)) => {
+            search.after = number.saturating_sub(1);
+            let found = dead_letters(site, &search, 1).await?;
+            search.after = 0;
+            let first = found["items"].get(0);
+            let first = first.filter(|item| item["number"].as_u64() == Some(number));
+            match first {
+                Some(item) => Some(item["cause"].clone()),
+                // It was tried again or dropped meanwhile.
+                None => return Ok(Vec::new()),
+            }
+        }
+    };
+    let mut numbers = Vec::new();
+    loop {
+        let found = dead_letters(site, &search, PAGE).await?;
+        let items = values(&found["items"]).iter();
+        let meant = items.filter(|item| cause.as_ref().is_none_or(|cause| item["cause"] == *cause));
+        numbers.extend(meant.map(|item| item["number"].to_string()));
+        match found["after"].as_u64() {
+            Some(after) => search.after = after,
+            None => return Ok(numbers),
+        }
+    }
+}
+
+async fn dead_letters(site: &Site, search: &ItemSearch, limit: usize) -> Result<Value, NoAnswer> {
+    let target = format!("{}&limit={limit}", search.address("/v1/items"));
+    site.run.get(&target).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_throws_something_away_asks_first() {
+        let asks = |word| VisitorAction::of(word).unwrap().question(&["7".into()]);
+        for word in [
+            "stop",
+            "stop-now",
+            "cancel",
+            "drop",
+            "drop-all",
+            "retry-all",
+            "reload",
+        ] {
+            assert!(asks(word).is_some(), "{word}");
+        }
+        for word in ["pause", "resume", "scale", "retry"] {
+            assert_eq!(asks(word), None);
+        }
+        assert!(asks("cancel").unwrap().contains("item 7"));
+        assert_eq!(VisitorAction::of("format-the-disk"), None);
+    }
+
+    #[test]
+    fn letters_are_meant_by_one_of_them_or_a_text() {
+        assert_eq!(Chosen::of("like:7"), Some(Chosen::Like(7)));
+        assert_eq!(Chosen::of("text:a: b"), Some(Chosen::Text("a: b")));
+        assert_eq!(Chosen::of("text:"), Some(Chosen::Text("")));
+        assert_eq!((Chosen::of("7"), Chosen::of("like:x")), (None, None));
+    }
+}

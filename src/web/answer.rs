@@ -1,0 +1,43 @@
+//! The forms of answers: markup, and events that go on.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use maud::Markup;
+use serde_json::Value;
+
+use super::site::Site;
+
+pub(super) type SharedSite = State<Arc<Site>>;
+
+/// The unsent events of a client. One that reads nothing is waited for.
+const EVENTS_MAX: usize = 2;
+
+/// Answers with markup.
+pub(super) fn shown(status: StatusCode, markup: Markup) -> Response {
+    let kind = [(CONTENT_TYPE, "text/html; charset=utf-8")];
+    (status, kind, markup.into_string()).into_response()
+}
+
+/// Answers with events that a task sends.
+pub(super) fn events<F: Future<Output = ()> + Send + 'static>(
+    send: impl FnOnce(Sender<Bytes>) -> F,
+) -> Response {
+    let (sender, body) = Channel::new(EVENTS_MAX);
+    tokio::spawn(send(sender));
+    let mut response = Response::new(Body::new(body));
+    let kind = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// Returns an event as it is sent.
+pub(super) fn event(name: &str, data: &Value) -> Bytes {
+    format!("event: {name}\ndata: {data}\n\n").into()
+}

@@ -1,0 +1,165 @@
+//! The frame of each page: its head, the links to the others, and the parts that stay true while
+//! somebody looks.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::access::Visitor;
+
+/// A part of a page, which is replaced when it has changed.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) id: &'static str,
+    pub(super) markup: String,
+}
+
+/// A page, without its frame.
+#[derive(Debug)]
+pub(super) struct WebPage {
+    pub(super) title: String,
+    /// The part that does not change while it is looked at: forms to fill in.
+    pub(super) head: Markup,
+    pub(super) parts: Vec<Part>,
+}
+
+impl WebPage {
+    pub(super) fn new(title: impl Into<String>) -> Self {
+        WebPage {
+            title: title.into(),
+            head: html! {},
+            parts: Vec::new(),
+        }
+    }
+
+    pub(super) fn head(mut self, head: Markup) -> Self {
+        self.head = head;
+        self
+    }
+
+    pub(super) fn part(mut self, id: &'static str, markup: Markup) -> Self {
+        let markup = markup.into_string();
+        self.parts.push(Part { id, markup });
+        self
+    }
+}
+
+/// The links to the other pages.
+const LINKS: [(&str, &str); 4] = [
+    ("/", "Overview"),
+    ("/workers", "Workers"),
+    ("/items", "Items"),
+    ("/dead", "Dead letters"),
+];
+
+/// The form to which all buttons belong, with the token that shows that it is one of ours.
+pub(super) const FORM: &str = "act";
+
+/// Puts a page in its frame. `path` is its own, `said` what the last action came to.
+pub(super) fn framed(
+    page: &WebPage,
+    visitor: &Visitor,
+    path: &str,
+    said: Option<&str>,
+    has_login: bool,
+) -> Markup {
+    let body = html! {
+        (page.head)
+        @for part in &page.parts {
+            section id=(part.id) data-live="" { (PreEscaped(&part.markup)) }
+        }
+    };
+    frame(&page.title, body, Some((visitor, path, has_login)), said)
+}
+
+/// Puts something that is asked, or told, in the frame. Without a visitor there are no links.
+pub(super) fn frame(
+    title: &str,
+    body: Markup,
+    visitor: Option<(&Visitor, &str, bool)>,
+    said: Option<&str>,
+) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " – supervisor" }
+                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                link rel="stylesheet" href="/assets/page.css";
+                script src="/assets/page.js" defer {}
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header {
+                    span.brand { "supervisor" }
+                    @if let Some((visitor, path, has_login)) = visitor {
+                        (links(path))
+                        div.tools {
+                            button type="button" id="live-switch" hidden aria-pressed="true" { "Live" }
+                            @if !visitor.may_change() { span.badge { "read-only" } }
+                            @if has_login { (button("Log out", "/logout")) }
+                        }
+                    }
+                }
+                main id="main" tabindex="-1" {
+                    h1 { (title) }
+                    p id="said" role="status" { @if let Some(said) = said { (said) } }
+                    p id="lost" role="alert" hidden { "There is no answer any more; it is tried again." }
+                    (body)
+                }
+                @if let Some((visitor, path, _)) = visitor {
+                    form id=(FORM) method="post" {
+                        @if let Some(token) = &visitor.form_token {
+                            input type="hidden" name="token" value=(token);
+                        }
+                        input type="hidden" name="back" value=(path);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn links(path: &str) -> Markup {
+    let plain = path.split_once('?').map_or(path, |(plain, _)| plain);
+    let is_here = |link: &str| match link {
+        "/" => plain == link,
+        _ => plain.starts_with(link),
+    };
+    html! {
+        nav aria-label="Pages" {
+            @for (link, name) in LINKS {
+                a href=(link) aria-current=[is_here(link).then_some("page")] { (name) }
+            }
+        }
+    }
+}
+
+/// A button that actions at once, or asks first where the path says so.
+pub(super) fn button(words: &str, path: &str) -> Markup {
+    html! { button type="submit" form=(FORM) formaction=(path) { (words) } }
+}
+
+/// The same, about one of several things: `about` tells it from the others.
+pub(super) fn button_for(words: &str, path: &str, what: &str, about: &str) -> Markup {
+    html! {
+        button type="submit" form=(FORM) formaction=(path) name="what" value=(what)
+            aria-label={ (words) " (" (about) ")" } {
+            (words)
+        }
+    }
+}
+
+/// A table that can be scrolled where the screen is narrow.
+pub(super) fn table(label: &str, columns: &[&str], rows: Markup) -> Markup {
+    html! {
+        div.scroll role="region" aria-label=(label) tabindex="0" {
+            table {
+                caption { (label) }
+                thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                tbody { (rows) }
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! PURE: the addresses of pages, and what is asked of them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::ItemState;
+
+/// A page, by its address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum WebPlace {
+    Overview,
+    Workers,
+    Items(ItemSearch),
+    Item(u64),
+    Dead(ItemSearch),
+}
+
+/// The items that are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct ItemSearch {
+    pub(super) state: Option<ItemState>,
+    pub(super) text: String,
+    pub(super) after: u64,
+}
+
+impl WebPlace {
+    /// Reads an address: a path, and what is asked of it.
+    pub(super) fn of(address: &str) -> Option<Self> {
+        let (path, query) = address.split_once('?').unwrap_or((address, ""));
+        let search = || ItemSearch::of(query);
+        Some(match path {
+            "/" => WebPlace::Overview,
+            "/workers" => WebPlace::Workers,
+            "/items" => WebPlace::Items(search()?),
+            "/dead" => WebPlace::Dead(search()?),
+            path => WebPlace::Item(path.strip_prefix("/items/")?.parse().ok()?),
+        })
+    }
+}
+
+impl ItemSearch {
+    fn of(query: &str) -> Option<Self> {
+        let mut fields: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
+        let state = fields.remove("state").filter(|state| !state.is_empty());
+        let state = state.map(|state| serde_json::from_value(Value::from(&*state)));
+        let after = fields.remove("after").map(|after| after.parse());
+        Some(ItemSearch {
+            state: state.transpose().ok()?,
+            text: fields.remove("text").unwrap_or_default().into_owned(),
+            after: after.transpose().ok()?.unwrap_or(0),
+        })
+    }
+
+    /// Returns the address of the list of these.
+    pub(super) fn address(&self, path: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(state) = self.state {
+            query.append_pair("state", &state.to_string());
+        }
+        if !self.text.is_empty() {
+            query.append_pair("text", &self.text);
+        }
+        if self.after > 0 {
+            query.append_pair("after", &self.after.to_string());
+        }
+        format!("{path}?{}", query.finish())
+    }
+}
+
+/// Returns an address of ours to which a form leads back, and the overview for any other.
+pub(super) fn way_back(address: &str) -> &str {
+    match WebPlace::of(address) {
+        Some(_) => address,
+        None => "/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_page_or_none() {
+        assert_eq!(WebPlace::of("/"), Some(WebPlace::Overview));
+        assert_eq!(WebPlace::of("/items/7"), Some(WebPlace::Item(7)));
+        let search = ItemSearch {
+            state: Some(ItemState::Resting),
+            text: "a b".into(),
+            after: 7,
+        };
+        let address = search.address("/items");
+        assert_eq!(address, "/items?state=resting&text=a+b&after=7");
+        assert_eq!(WebPlace::of(&address), Some(WebPlace::Items(search)));
+        for address in [
+            "",
+            "/items/x",
+            "/items/7/8",
+            "/items?state=odd",
+            "/../etc",
+            "//evil",
+            "/dead?after=x",
+        ] {
+            assert_eq!(WebPlace::of(address), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn no_form_leads_elsewhere() {
+        assert_eq!(way_back("/items?text=x"), "/items?text=x");
+        for address in [
+            "https://evil.example/",
+            "//evil.example",
+            "/\\evil",
+            "javascript:1",
+        ] {
+            assert_eq!(way_back(address), "/", "{address}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Every action, done by the mouse, and its effect, seen over the control API.
+
+use crate::browser::Browser;
+use crate::shown::ShownRun;
+
+crate::trials! {
+    each_button_does_what_it_says,
+    dead_letters_are_chosen_and_dealt_with,
+    what_changes_is_shown_until_it_is_switched_off,
+}
+
+fn each_button_does_what_it_says() {
+    let run = ShownRun::of(&["long-1", "long-2", "a", "b"]);
+    run.until("two run", |status| status["counts"]["leased"] == 2);
+    let browser = Browser::open();
+    browser.go(&run.page("/"));
+    browser.press("button[formaction='/act/pause']");
+    browser.wait_for("The run is paused.");
+    assert_eq!(run.get("/v1/status")["state"], "paused");
+    browser.press("button[formaction='/act/resume']");
+    browser.wait_for("The run goes on.");
+    assert_eq!(run.get("/v1/status")["state"], "running");
+
+    browser.go(&run.page("/workers"));
+    browser.type_in("#workers", "3");
+    browser.press("button[formaction='/act/scale']");
+    browser.wait_for("There are 3 workers now.");
+    run.until("a third one works", |status| status["workers_wanted"] == 3);
+    // It works off what waited.
+    run.until("the others are done", |status| {
+        status["counts"]["done"] == 2
+    });
+
+    browser.go(&run.page("/items/1"));
+    browser.press("button[formaction='/act/cancel']");
+    browser.wait_for("Cancel item 1?");
+    browser.press("a.button");
+    browser.wait_for("Item 1");
+    assert_eq!(run.get("/v1/items/1")["state"], "running");
+    browser.press("button[formaction='/act/cancel']");
+    browser.press("button.sure");
+    browser.wait_for("Item 1 is cancelled.");
+    assert_eq!(run.get("/v1/items/1")["state"], "dead");
+
+    browser.go(&run.page("/"));
+    browser.press("button[formaction='/act/stop-now']");
+    browser.wait_for("What is begun is broken off.");
+    browser.press("button.sure");
+    // The run ends, and its page with it.
+    let began = std::time::Instant::now();
+    while std::net::TcpStream::connect(run.host()).is_ok() {
+        assert!(began.elapsed() < crate::deadline::DEADLINE);
+        std::thread::yield_now();
+    }
+}
+
+fn dead_letters_are_chosen_and_dealt_with() {
+    let run = ShownRun::of(&["fail-1", "fail-2", "fail-3", "fail-4", "long-1"]);
+    run.until("four have failed", |status| status["counts"]["dead"] == 4);
+    let browser = Browser::open();
+    browser.go(&run.page("/dead"));
+    browser.press("#chosen-1");
+    browser.press("#chosen-3");
+    // A look of the page at the run does not take the choice back.
+    browser.run_to_end("setTimeout(arguments[arguments.length - 1], 2500)");
+    browser.press("button[formaction='/act/retry']");
+    browser.wait_for("2 items are tried again.");
+    run.until("they have failed again", |status| {
+        status["counts"]["dead"] == 4 && status["counts"]["retries"] == 6
+    });
+    browser.go(&run.page("/dead?text=fail-2"));
+    browser.wait_for("1 dead letter");
+    browser.press("#chosen-2");
+    browser.press("button[formaction='/act/drop']");
+    browser.wait_for("Drop item 2?");
+    browser.press("button.sure");
+    browser.wait_for("Item 2 is dropped.");
+    let left = run.get("/v1/items?state=dead");
+    assert_eq!(left["items"].as_array().unwrap().len(), 3);
+    browser.go(&run.page("/dead"));
+    browser.press("section.cause button[formaction='/act/drop-all']");
+    browser.press("button.sure");
+    browser.wait_for("3 items are dropped.");
+    browser.wait_for("There is none.");
+    assert!(
+        run.get("/v1/items?state=dead")["items"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+fn what_changes_is_shown_until_it_is_switched_off() {
+    let run = ShownRun::of(&["long-1"]);
+    run.until("it runs", |status| status["counts"]["leased"] == 1);
+    let browser = Browser::open();
+    browser.go(&run.page("/items?state=running"));
+    browser.wait_for("long-1");
+    // Nobody loads the page again.
+    browser.run("window.isTheSame = true");
+    run.get("/v1/status");
+    crate::http::ask(run.socket(), "POST", "/v1/items/1/cancel", b"");
+    browser.wait_for("There is none here.");
+    assert_eq!(browser.run("return window.isTheSame"), true);
+
+    browser.go(&run.page("/items"));
+    browser.wait_for("long-1");
+    browser.press("#live-switch");
+    let pressed = "return document.getElementById('live-switch').getAttribute('aria-pressed')";
+    assert_eq!(browser.run(pressed), "false");
+    crate::http::ask(run.socket(), "POST", "/v1/items", b"\"later\"");
+    run.until("it is done", |status| status["counts"]["done"] == 1);
+    browser.run_to_end("setTimeout(arguments[arguments.length - 1], 2500)");
+    assert!(!browser.seen().contains("later"));
+    browser.press("#live-switch");
+    browser.wait_for("later");
+}
