@@ -34,7 +34,7 @@ pub(super) enum WantedWorkers {
     Fewer(u64),
 }
 
-/// What has come of an order.
+/// The result of an order.
 #[derive(Debug)]
 pub(super) struct CarriedOut {
     /// The answer, and the same in words; `None` if nobody has done it.

@@ -217,7 +217,7 @@ fn look_on(mut looks: Looks, sender: &Sender<TopEvent>) -> io::Result<Sender<Str
     Ok(wishes)
 }
 
-/// The display, and what it asks of others.
+/// The display, with all that it asks of others.
 struct Display {
     screen: TopScreen,
     model: TopModel,

@@ -35,7 +35,7 @@ pub(crate) struct StreamWatch {
     dead: Option<((u64, u64), Vec<Value>)>,
 }
 
-/// How a stream stood at one moment.
+/// The state of a stream at one moment.
 #[derive(Debug)]
 pub(crate) struct StreamLook {
     /// The same fields as the status of a run, with the supervisors, and the supervisor of each worker.

@@ -2,7 +2,7 @@
 //! step between the two. Nothing is lost, nothing happens twice, the caller hears of it, and whoever takes the
 //! dead one's place is not left with its order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ fn start_victim(stage: &Stage, point: &str, subcommand: &str, words: &[&str]) ->
 }
 
 /// Expects that it was killed, which the mark says.
-fn is_killed(mut victim: Run, mark: &PathBuf, of: &str) {
+fn is_killed(mut victim: Run, mark: &Path, of: &str) {
     until(&format!("{of}: it is killed"), || mark.exists());
     assert_eq!(victim.end().0, None, "{of}");
 }
