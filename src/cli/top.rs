@@ -217,11 +217,11 @@ fn look_on(mut looks: Looks, sender: &Sender<TopEvent>) -> io::Result<Sender<Str
     Ok(wishes)
 }
 
-/// The display, with all that it asks of others.
+/// The display, and what it asks of others.
 struct Display {
     screen: TopScreen,
     model: TopModel,
-    /// What is shown, and given orders.
+    /// The run or stream that is shown, and given orders.
     choice: Choice,
     sender: Sender<TopEvent>,
     looks: Sender<String>,
