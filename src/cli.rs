@@ -50,6 +50,7 @@ mod serving;
 mod signal_orders;
 mod state;
 mod status;
+mod steering;
 mod stop;
 mod stream;
 mod ticks;

@@ -124,6 +124,19 @@ pub(crate) fn failed_attempt(
     })
 }
 
+/// Returns the last failure of an item, which has one.
+pub(super) fn failure_line(item: &ItemInfo) -> Value {
+    let last = item.history.last();
+    json!({
+        "number": item.number.0,
+        "item": item.name.as_deref().map(clipped),
+        "attempt": last.map_or(0, |last| last.attempt),
+        "cause": clipped(&last_cause(&item.history)),
+        "ended_us": last.map(|last| micros(last.scene.ended)),
+        "dead": false,
+    })
+}
+
 pub(super) fn since_1970(at: SystemTime) -> u64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH);
     micros(since.unwrap_or(Duration::ZERO))

@@ -139,6 +139,8 @@ pub(crate) struct Status {
     pub(crate) retries: u64,
     pub(crate) refused: u64,
     pub(crate) gone: u64,
+    /// True if no supervisor is to begin anything.
+    pub(crate) is_paused: bool,
     pub(crate) item_type: String,
     pub(crate) lease: Duration,
 }
@@ -162,6 +164,15 @@ impl Status {
     /// off, and others take over its items.
     pub(crate) fn is_lost(&self, one: &Member) -> bool {
         one.idle > self.lease
+    }
+
+    /// Returns its state in a word.
+    pub(crate) fn state(&self) -> &'static str {
+        match () {
+            () if self.is_paused => "paused",
+            () if self.supervisors.iter().all(|one| self.is_lost(one)) => "unattended",
+            () => "running",
+        }
     }
 
     /// Returns the number of all items that were ever put, without letters that were tried again.
@@ -345,6 +356,9 @@ pub(crate) trait Stream: Backend {
         &self,
         after: Option<EntryId>,
     ) -> Result<Vec<(EntryId, StoredLetter)>, StoreError>;
+
+    /// Returns the latest dead letters, newest first, at most this many.
+    fn latest_letters(&self, count: usize) -> Result<Vec<StoredLetter>, StoreError>;
 
     /// Finds an item. `is_awaited`: its end will ring the doorbell.
     fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), StoreError>;

@@ -1,6 +1,8 @@
 //! Tests with real worker processes, one file for each scenario. They wait for events, never for a
 //! time: a deadline only ends a test that hangs.
 
+#[path = "../shared/cells.rs"]
+mod cells;
 #[path = "../shared/deadline.rs"]
 mod deadline;
 #[path = "../shared/http.rs"]
@@ -8,6 +10,8 @@ mod http;
 #[cfg(feature = "failpoints")]
 #[path = "../shared/points.rs"]
 mod points;
+#[path = "../shared/pty.rs"]
+mod pty;
 #[path = "../shared/run.rs"]
 mod run;
 #[path = "../shared/said.rs"]

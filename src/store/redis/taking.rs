@@ -378,6 +378,10 @@ impl Stream for RedisStore {
         self.letters_after(after).map_err(StoreError::of)
     }
 
+    fn latest_letters(&self, count: usize) -> Result<Vec<StoredLetter>, StoreError> {
+        self.letters_from_last(count).map_err(StoreError::of)
+    }
+
     fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), StoreError> {
         self.found(id, is_awaited).map_err(StoreError::of)
     }
