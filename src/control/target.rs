@@ -14,9 +14,9 @@ use serde_json::Value;
 use super::ages::Ages;
 use super::output::ItemOutputs;
 use super::status::{Facts, RunStatus};
-use crate::broker::Accepted;
 use crate::broker::clients::ServedQueue;
 use crate::broker::stream::ObeyOrder;
+use crate::broker::{Accepted, BarTime, KeptBars};
 use crate::error::{Error, Kind};
 use crate::link::stream::PutListener;
 use crate::observe::progress::Progress;
@@ -210,6 +210,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Sees how it stands. The supervisor may be gone.
     fn facts(&self) -> Result<Option<Facts>, Error>;
 
+    /// Returns the bars of a time, which is asked for with the present one, if they are kept.
+    fn bars(&self, time: &dyn Fn(Duration) -> BarTime) -> Result<Option<KeptBars>, Error>;
+
     fn items(
         &self,
         state: Option<ItemState>,
@@ -338,6 +341,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         limit: usize,
     ) -> Result<Vec<ItemInfo>, Error> {
         self.queue.items(state, after, limit)
+    }
+
+    fn bars(&self, time: &dyn Fn(Duration) -> BarTime) -> Result<Option<KeptBars>, Error> {
+        self.queue.bars(time)
     }
 
     fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error> {
