@@ -26,7 +26,10 @@ const WIDTH: f64 = 1000.0;
 const HEIGHT: u32 = 20;
 
 /// The least width of a bar, so that it is seen and can be met.
-const WIDTH_MIN: f64 = 3.0;
+const WIDTH_MIN: f64 = 5.0;
+
+/// The width from which a bar has an edge, which would hide a narrow one.
+const WIDE: f64 = 15.0;
 
 const COLUMNS: [&str; 6] = ["Items", "Worker", "Outcome", "Began", "Took", "Cause"];
 
@@ -117,7 +120,7 @@ fn time(view: &ChartView, told: &Value, chart: &ShownTime) -> Markup {
             (duration(view.length_s() as f64))
             @if let Some(until) = moment(&told["until_us"]) { " until " (until) }
             @if is_missing && let Some(since) = moment(&told["known_since_us"]) {
-                ". Of attempts that ended before " (since) " nothing is kept"
+                ". Of attempts that ended before " (since) " nothing is kept."
             }
         }
     }
@@ -184,7 +187,7 @@ fn drawn(bar: &Value, chart: &ShownTime) -> Markup {
     let words = format!("{}: {}", items(bar), outcome(bar));
     html! {
         a href=(address(bar)) tabindex="-1" {
-            rect class={ "bar " (kind) } x=(from.min(WIDTH - width)) y=(y)
+            rect class={ "bar " (kind) @if width > WIDE { " wide" } } x=(from.min(WIDTH - width)) y=(y)
                 width=((width * 10.0).round() / 10.0) height=(height) {
                 title { (words) }
             }
@@ -259,7 +262,7 @@ fn in_words(told: &Value, chart: &ShownTime) -> Markup {
             @let end_us = bar["ended_us"].as_u64().unwrap_or(chart.until_us);
             @let length_us = end_us.saturating_sub(count(&bar["started_us"]));
             tr {
-                td { a href=(address(bar)) { (items(bar)) } }
+                td.number { a href=(address(bar)) { (items(bar)) } }
                 td { (printable(worker)) }
                 td { (told_outcome(bar)) }
                 td.number { @if let Some(at) = moment(&bar["started_us"]) { (at) } }
@@ -317,7 +320,7 @@ mod tests {
             "href=\"/items/7\"",
             "x=\"250\"",
             "width=\"250\"",
-            "bar done",
+            "bar done wide",
         ] {
             assert!(markup.contains(part), "{part}: {markup}");
         }
@@ -335,8 +338,8 @@ mod tests {
     #[test]
     fn the_shortest_bar_is_seen_within_the_row() {
         let markup = drawn(&bar(7, 7, 0, 2_000_000, Some(2_000_000)), &CHART).into_string();
-        assert!(markup.contains("x=\"997\" "), "{markup}");
-        assert!(markup.contains("width=\"3\""), "{markup}");
+        assert!(markup.contains("x=\"995\" "), "{markup}");
+        assert!(markup.contains("width=\"5\""), "{markup}");
     }
 
     #[test]

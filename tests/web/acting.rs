@@ -147,8 +147,8 @@ fn the_time_chart_is_moved_and_zoomed_and_leads_to_items() {
     browser.run("history.back()");
     browser.wait_for("nothing is kept");
     assert_eq!(browser.run("return window.isTheSame"), true);
-    browser.go(&run.page("/timeline"));
-    browser.press(".bar.failed");
-    browser.wait_for("Item 1");
-    browser.wait_for("exited with code 3");
+    browser.go(&run.page("/timeline?seconds=5"));
+    browser.press(".bar.begun");
+    browser.wait_for("Item 3");
+    browser.wait_for("tick");
 }
