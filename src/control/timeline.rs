@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::failure::RequestFailure;
 use super::item::clipped;
 use super::target::ControlTarget;
-use crate::broker::{BarTime, KeptBars};
+use crate::broker::bars::{BarTime, KeptBars};
 use crate::error::Error;
 use crate::observe::micros;
 use crate::supervision::WorkerInfo;

@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{JoinableQueue, serialized_for};
-use crate::broker::{Accepted, BarTime, Envelope, KeptBars};
+use crate::broker::bars::{BarTime, KeptBars};
+use crate::broker::{Accepted, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
 use dishrack_core::book::Print;
