@@ -10,6 +10,7 @@ mod activities;
 mod alone;
 mod answer;
 mod attachment;
+pub(crate) mod bars;
 pub(crate) mod clients;
 mod committer;
 pub(crate) mod consumers;

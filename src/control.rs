@@ -7,6 +7,7 @@
 mod ages;
 #[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) mod answers;
+mod api;
 mod attach;
 mod body;
 #[cfg(any(feature = "cli", feature = "web"))]
@@ -31,9 +32,11 @@ mod search;
 mod server;
 mod socket;
 mod status;
+mod steering;
 #[cfg(feature = "cli")]
 pub(crate) mod stream;
 mod target;
+mod timeline;
 #[cfg(feature = "cli")]
 pub(crate) mod unserved;
 mod unusable;
@@ -53,7 +56,7 @@ pub(crate) use server::{LACK_PAUSE, serve_connection};
 pub use target::Controlled;
 pub(crate) use unusable::Unusable;
 
-use self::requests::Api;
+use self::api::Api;
 use self::server::ControlServer;
 use self::socket::Socket;
 use crate::error::{Error, Kind};

@@ -24,6 +24,7 @@ mod routes;
 mod server;
 mod shown;
 mod site;
+mod timeline;
 mod words;
 mod workers;
 

@@ -66,12 +66,14 @@ impl Broker {
         }
     }
 
-    /// Notes that programs may attach from now on, which may get items; or may not any more.
+    /// Notes that programs may attach from now on, which may get items and ask for bars; or may not any
+    /// more.
     pub(crate) fn set_open(&self, is_open: bool) {
         match is_open {
             true => self.doors.fetch_add(1, Ordering::Relaxed),
             false => self.doors.fetch_sub(1, Ordering::Relaxed),
         };
+        self.see_to_bars();
     }
 
     /// Returns `true` if its items outlive this process.

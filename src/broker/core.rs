@@ -24,6 +24,7 @@ use dishrack_core::dispatcher::Dispatcher;
 use dishrack_core::ledger::{Credit, HolderId, ItemId, Ledger, Refusal, Token, Write};
 use dishrack_core::pool::restart::RestartCounts;
 use dishrack_core::shared::Shared;
+use dishrack_core::timeline::LatestBars;
 
 slotmap::new_key_type! {
     /// The key of an async task in a `get`.
@@ -103,6 +104,8 @@ pub(crate) struct Core {
     /// True while a caller that puts is to carry out what follows from a write.
     pub(super) has_unfollowed_write: bool,
     pub(super) traffic: Traffic,
+    /// The bars of a time chart, while somebody may ask for them.
+    pub(super) bars: Option<LatestBars>,
 }
 
 impl fmt::Debug for Core {
@@ -179,6 +182,7 @@ impl Core {
             writer_state: WriterState::Idle,
             has_unfollowed_write: false,
             traffic: Traffic::default(),
+            bars: None,
         }
     }
 

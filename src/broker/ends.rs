@@ -216,6 +216,8 @@ impl Core {
     ) -> usize {
         // Records from before its end count, even if its channel was given up.
         let _ = self.drain(holder);
+        // Its name goes with it.
+        self.draw_ended();
         let gone = self.attachments.remove(holder);
         self.locals -= usize::from(gone.is_some_and(|gone| gone.local.is_some()));
         let now = self.emitter.now();

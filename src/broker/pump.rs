@@ -32,6 +32,7 @@ impl Core {
     pub(super) fn pump(&mut self) {
         self.has_unfollowed_write = false;
         self.note_time();
+        self.draw_ended();
         let mut last = None;
         while let Some(said) = self.dispatcher.poll() {
             match said {

@@ -18,7 +18,7 @@ use dishrack_core::ledger::{
 
 impl Core {
     /// Returns a worker's name and process; a thread that called `get` itself has its own name.
-    fn place(&self, holder: HolderId) -> (Arc<str>, u32) {
+    pub(super) fn place(&self, holder: HolderId) -> (Arc<str>, u32) {
         match self.attachments.get(holder) {
             Some(attachment) => (Arc::clone(&attachment.worker), attachment.pid),
             None => {

@@ -2,141 +2,36 @@
 //! The paths and fields are a contract with other programs: see `docs/api.md`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{Extension, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put as put_method};
 use axum::{Router, middleware};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, watch};
 
-use super::attach::{AttachedClients, go_on_in_frames};
-use super::body::BodyMemory;
+use super::api::{Api, ApiAnswer, Number, SharedApi, WantedRequest, done, read_query, wait_while};
+use super::attach::go_on_in_frames;
 use super::connection::Peer;
-use super::events::EventListeners;
 use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
-use super::failures::{FAILURES_MAX, LatestFailures};
+use super::failures::FAILURES_MAX;
 use super::follow::{self, Follower, NextLook};
-use super::gate::Gate;
 use super::item;
-use super::keys::PutKeys;
 use super::metrics::exposition;
-use super::output::{AttemptEnding, FoundEnd};
 use super::puts;
 use super::search::{self, ItemPage, ListQuery};
-use super::server::clients_max;
 use super::status::RunStatus;
-use super::target::ControlTarget;
+use super::steering::{pause, reload, resume, scale, stop};
+use super::timeline::{self, TimelineQuery};
 use crate::ItemInfo;
 use crate::broker::clients::{Admit, ClientPuts};
-use crate::error::Error;
-use crate::observe::Observer;
 use crate::queue::Joined;
 use dishrack_core::ledger::ItemId;
-
-/// The number of requests that may wait in threads at a time: puts for room, and the like.
-const WAITING_MAX: usize = 48;
-
-/// All that requests need.
-#[derive(Debug)]
-pub(super) struct Api {
-    name: String,
-    pub(super) target: Arc<dyn ControlTarget>,
-    pub(super) listeners: EventListeners,
-    pub(super) gate: Gate,
-    pub(super) attached: Arc<AttachedClients>,
-    /// It listens for as long as this is there.
-    failures: Arc<LatestFailures>,
-    keys: Mutex<PutKeys>,
-    memory: BodyMemory,
-    waiting: Arc<Semaphore>,
-    /// True from when nobody is answered any more.
-    is_ending: AtomicBool,
-    /// The same, for those who sleep.
-    ending: watch::Sender<bool>,
-}
-
-type SharedApi = State<Arc<Api>>;
-
-type ApiAnswer = Result<Response, RequestFailure>;
-
-impl Api {
-    /// Begins to note what fails.
-    pub(super) fn new(name: &str, target: Arc<dyn ControlTarget>) -> Result<Self, Error> {
-        let failures = Arc::<LatestFailures>::default();
-        target.listen(Arc::clone(&failures) as _)?;
-        Ok(Api {
-            name: name.to_owned(),
-            target,
-            failures,
-            listeners: EventListeners::default(),
-            gate: Gate::default(),
-            attached: Arc::new(AttachedClients::new(clients_max())),
-            keys: Mutex::default(),
-            memory: BodyMemory::default(),
-            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
-            is_ending: AtomicBool::new(false),
-            ending: watch::Sender::new(false),
-        })
-    }
-
-    /// Ends all that waits.
-    pub(super) fn end(&self) {
-        self.is_ending.store(true, Ordering::Release);
-        self.ending.send_replace(true);
-        let failures = Arc::clone(&self.failures) as Arc<dyn Observer>;
-        self.target.unlisten(&failures);
-        self.target.wake_putters();
-        self.listeners.end();
-        self.attached.end();
-    }
-
-    /// Returns what is kept of the end of an item that has ended.
-    fn ending(&self, item: &ItemInfo) -> Option<AttemptEnding> {
-        match self.target.outputs()?.ended(item.number) {
-            FoundEnd::Kept(ending) if ending.is_end_of(item) => Some(ending),
-            FoundEnd::Kept(_) | FoundEnd::Gone | FoundEnd::Unseen => None,
-        }
-    }
-
-    /// Runs something that may block in a thread of its own.
-    async fn block<R: Send + 'static>(
-        self: &Arc<Self>,
-        run: impl FnOnce(&Api) -> R + Send + 'static,
-    ) -> Result<R, RequestFailure> {
-        let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
-            return Err(RequestFailure::busy("too many requests wait already"));
-        };
-        let api = Arc::clone(self);
-        let running = tokio::task::spawn_blocking(move || {
-            let result = run(&api);
-            drop(waiting);
-            result
-        });
-        let bug = "the request ended by a bug of this program; please report it";
-        running.await.map_err(|_| RequestFailure::internal(&bug))
-    }
-
-    /// Does the same for a change, unless the run comes to its end.
-    async fn change<R: Send + 'static>(
-        self: &Arc<Self>,
-        run: impl FnOnce(&Api) -> Result<R, RequestFailure> + Send + 'static,
-    ) -> Result<R, RequestFailure> {
-        let change = self.block(move |api| match api.gate.pass() {
-            Some(_passing) => run(api),
-            None => Err(RequestFailure::closed()),
-        });
-        change.await?
-    }
-}
 
 /// Makes the routes.
 pub(super) fn routes(api: Arc<Api>) -> Router {
@@ -149,6 +44,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/items/{number}/retry", post(retry))
         .route("/v1/items/{number}/drop", post(drop_dead))
         .route("/v1/failures", get(failures))
+        .route("/v1/timeline", get(timeline))
         .route("/v1/join", get(join))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
@@ -178,32 +74,6 @@ async fn explain(response: Response) -> Response {
     let message = message.map(|whole| whole.to_bytes()).unwrap_or_default();
     let message = String::from_utf8_lossy(&message).into_owned();
     RequestFailure::new(status, "bad_request", message).into_response()
-}
-
-/// The number of an item in a path.
-pub(super) struct Number(ItemId);
-
-impl FromRequestParts<Arc<Api>> for Number {
-    type Rejection = RequestFailure;
-
-    async fn from_request_parts(
-        parts: &mut hyper::http::request::Parts,
-        api: &Arc<Api>,
-    ) -> Result<Self, RequestFailure> {
-        let path = Path::<String>::from_request_parts(parts, api).await;
-        let word = path.map(|Path(word)| word).unwrap_or_default();
-        match word.parse::<u64>() {
-            Ok(number) => Ok(Number(ItemId(number))),
-            Err(_) => {
-                let message = format!("{word:?} is no number of an item");
-                Err(RequestFailure::bad("bad_number", message))
-            }
-        }
-    }
-}
-
-fn done(value: &Value) -> ApiAnswer {
-    Ok(answer(StatusCode::OK, value.to_string()))
 }
 
 /// Tells how the run stands.
@@ -293,6 +163,16 @@ async fn failures(
     done(&json!({"failures": api.failures.latest(limit)}))
 }
 
+/// Tells of the attempts of a time, as the bars of a chart.
+async fn timeline(
+    State(api): SharedApi,
+    query: Result<Query<TimelineQuery>, QueryRejection>,
+) -> ApiAnswer {
+    let view = read_query(query)?.check()?;
+    let rows = api.block(move |api| timeline::rows(&*api.target, &view));
+    done(&rows.await??.ok_or_else(RequestFailure::closed)?)
+}
+
 /// The wait for the end of an item, if one is wanted.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -337,48 +217,6 @@ async fn output(
     Ok(response)
 }
 
-/// Hands out nothing more; answered when nothing more is begun.
-async fn pause(State(api): SharedApi, Extension(peer): Extension<Peer>) -> ApiAnswer {
-    let wanted = WantedRequest::new(&api, peer);
-    let check = wanted.check();
-    let paused = api.block(move |api| wait_while(None, &check, |time| api.target.pause(time)));
-    paused.await??;
-    done(&json!({"paused": true}))
-}
-
-async fn resume(State(api): SharedApi) -> ApiAnswer {
-    api.block(|api| api.target.unpause()).await??;
-    done(&json!({"resumed": true}))
-}
-
-/// The number of workers that there are to be.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WorkersBody {
-    count: usize,
-}
-
-/// Changes the number of workers; answered when so many are ready and the others are gone.
-async fn scale(State(api): SharedApi, Extension(peer): Extension<Peer>, body: Body) -> ApiAnswer {
-    let body = api.memory.read(body).await?;
-    let wanted: WorkersBody = serde_json::from_slice(&body.bytes).map_err(|why| {
-        RequestFailure::bad("bad_body", format!("the body is {{\"count\": N}}: {why}"))
-    })?;
-    let request = WantedRequest::new(&api, peer);
-    let check = request.check();
-    let count = wanted.count;
-    let scaled =
-        api.block(move |api| wait_while(None, &check, |time| api.target.scale(count, time)));
-    scaled.await??;
-    done(&json!({"workers": count}))
-}
-
-/// Replaces all workers; answered when that is over.
-async fn reload(State(api): SharedApi) -> ApiAnswer {
-    api.block(|api| api.target.reload()).await??;
-    done(&json!({"reloaded": true}))
-}
-
 /// The items that a put is about.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -421,84 +259,11 @@ async fn put(
     done(&json!({"accepted": put.count(), "items": runs.collect::<Value>()}))
 }
 
-/// A request that waits as long as its client does, and this is not dropped.
-struct WantedRequest {
-    api: Arc<Api>,
-    peer: Peer,
-    is_dropped: Arc<AtomicBool>,
-}
-
-impl WantedRequest {
-    fn new(api: &Arc<Api>, peer: Peer) -> Self {
-        WantedRequest {
-            api: Arc::clone(api),
-            peer,
-            is_dropped: Arc::default(),
-        }
-    }
-
-    /// Returns what the request asks before it goes on.
-    fn check(&self) -> impl Fn() -> bool + Send + 'static {
-        let (api, peer) = (Arc::clone(&self.api), self.peer.clone());
-        let is_dropped = Arc::clone(&self.is_dropped);
-        move || {
-            let is_over = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-            !is_over(&is_dropped) && !is_over(&api.is_ending) && !peer.is_gone()
-        }
-    }
-}
-
-impl Drop for WantedRequest {
-    fn drop(&mut self) {
-        self.is_dropped.store(true, Ordering::Release);
-        self.api.target.wake_putters();
-    }
-}
-
 /// The bound of a wait.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WaitQuery {
     timeout_ms: Option<u64>,
-}
-
-/// Reads a query, whose faults are told in our form.
-fn read_query<Q>(query: Result<Query<Q>, QueryRejection>) -> Result<Q, RequestFailure> {
-    match query {
-        Ok(Query(query)) => Ok(query),
-        Err(why) => Err(RequestFailure::bad("bad_query", why.body_text())),
-    }
-}
-
-/// The time between two looks of a waiting request whether its client is there.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// Waits for something in a thread, as long as it is wanted: `wait` waits for the time that it is
-/// given, and `None` says that it was too short.
-fn wait_while<R>(
-    time: Option<Duration>,
-    is_wanted: &dyn Fn() -> bool,
-    mut wait: impl FnMut(Duration) -> Result<R, Error>,
-) -> Result<R, RequestFailure> {
-    let end = time.and_then(|time| Instant::now().checked_add(time));
-    loop {
-        let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
-        match wait(left.min(LOOK)) {
-            Err(error) if error.is_timeout() => {
-                if end.is_some_and(|end| end <= Instant::now()) {
-                    return Err(error.into());
-                }
-            }
-            result => return Ok(result?),
-        }
-        if !is_wanted() {
-            // It may have come to pass just now.
-            return wait(Duration::ZERO).map_err(|error| match error.is_timeout() {
-                true => RequestFailure::closed(),
-                false => error.into(),
-            });
-        }
-    }
 }
 
 /// Waits until every item has ended.
@@ -541,28 +306,6 @@ fn of_letter(id: ItemId, is_done: bool, word: &str) -> ApiAnswer {
         true => done(&json!({"number": id.0, (word): true})),
         false => Err(RequestFailure::no_dead_letter(id.0)),
     }
-}
-
-/// Ends the run; the body says whether at once.
-async fn stop(State(api): SharedApi, body: Body) -> ApiAnswer {
-    let body = api.memory.read(body).await?;
-    let now = match body.bytes.trim_ascii() {
-        b"" => false,
-        text => match serde_json::from_slice::<Value>(text) {
-            Ok(Value::Object(fields)) if fields.keys().all(|name| name == "now") => {
-                let now = fields.get("now").map_or(Some(false), Value::as_bool);
-                now.ok_or_else(bad_stop)?
-            }
-            _ => return Err(bad_stop()),
-        },
-    };
-    api.block(move |api| api.target.stop(now)).await?;
-    let process_ends = api.target.is_process_ended();
-    done(&json!({"stopped": true, "process_ends": process_ends}))
-}
-
-fn bad_stop() -> RequestFailure {
-    RequestFailure::bad("bad_body", "the body is nothing, or {\"now\": true}")
 }
 
 /// Lets a connection go on in frames, by which another program uses the queue.

@@ -15,6 +15,7 @@ use super::ages::Ages;
 use super::output::ItemOutputs;
 use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
+use crate::broker::bars::{BarTime, KeptBars};
 use crate::broker::clients::ServedQueue;
 use crate::broker::stream::ObeyOrder;
 use crate::error::{Error, Kind};
@@ -210,6 +211,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Sees how it stands. The supervisor may be gone.
     fn facts(&self) -> Result<Option<Facts>, Error>;
 
+    /// Returns the bars of a time, which is asked for with the present one, if they are kept.
+    fn bars(&self, time: &dyn Fn(Duration) -> BarTime) -> Result<Option<KeptBars>, Error>;
+
     fn items(
         &self,
         state: Option<ItemState>,
@@ -338,6 +342,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         limit: usize,
     ) -> Result<Vec<ItemInfo>, Error> {
         self.queue.items(state, after, limit)
+    }
+
+    fn bars(&self, time: &dyn Fn(Duration) -> BarTime) -> Result<Option<KeptBars>, Error> {
+        self.queue.bars(time)
     }
 
     fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error> {

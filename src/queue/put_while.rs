@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{JoinableQueue, serialized_for};
+use crate::broker::bars::{BarTime, KeptBars};
 use crate::broker::{Accepted, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
@@ -149,6 +150,14 @@ impl<T> JoinableQueue<T> {
         Ok(self
             .broker()?
             .read(|core| core.dispatcher.ledger.durations().clone()))
+    }
+
+    /// Returns the bars of a time, which is asked for with the present one, if they are kept.
+    pub(crate) fn bars(
+        &self,
+        time: impl Fn(Duration) -> BarTime,
+    ) -> Result<Option<KeptBars>, Error> {
+        Ok(self.broker()?.bars(time))
     }
 
     /// Returns `true` if several supervisors share its items.

@@ -43,8 +43,9 @@ impl WebPage {
 }
 
 /// The links to the other pages.
-const LINKS: [(&str, &str); 4] = [
+const LINKS: [(&str, &str); 5] = [
     ("/", "Overview"),
+    ("/timeline", "Timeline"),
     ("/workers", "Workers"),
     ("/items", "Items"),
     ("/dead", "Dead letters"),

@@ -10,6 +10,7 @@ use crate::ItemState;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum WebPlace {
     Overview,
+    Timeline(ChartView),
     Workers,
     Items(ItemSearch),
     Item(u64),
@@ -24,6 +25,54 @@ pub(super) struct ItemSearch {
     pub(super) after: u64,
 }
 
+/// The time and the workers of a time chart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ChartView {
+    /// The place of its length in [`LENGTHS_S`].
+    pub(super) length: usize,
+    /// Its end, in milliseconds since 1970; `None` for the present time, as that goes on.
+    pub(super) until_ms: Option<u64>,
+    /// The number of workers before the first one.
+    pub(super) after: u64,
+}
+
+/// The lengths of time charts, in seconds.
+pub(super) const LENGTHS_S: [u64; 9] = [1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400];
+
+/// The length that is shown first.
+const LENGTH_S: u64 = 60;
+
+impl ChartView {
+    fn of(query: &str) -> Option<Self> {
+        let mut fields: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
+        let mut number = |name: &str| fields.remove(name).map(|value| value.parse::<u64>());
+        let length_s = number("seconds").transpose().ok()?.unwrap_or(LENGTH_S);
+        Some(ChartView {
+            length: LENGTHS_S.iter().position(|length| *length == length_s)?,
+            until_ms: number("until").transpose().ok()?,
+            after: number("after").transpose().ok()?.unwrap_or(0),
+        })
+    }
+
+    /// Returns the length in seconds.
+    pub(super) fn length_s(&self) -> u64 {
+        LENGTHS_S[self.length]
+    }
+
+    /// Returns its address.
+    pub(super) fn address(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("seconds", &self.length_s().to_string());
+        if let Some(until_ms) = self.until_ms {
+            query.append_pair("until", &until_ms.to_string());
+        }
+        if self.after > 0 {
+            query.append_pair("after", &self.after.to_string());
+        }
+        format!("/timeline?{}", query.finish())
+    }
+}
+
 impl WebPlace {
     /// Reads an address: a path, and what is asked of it.
     pub(super) fn of(address: &str) -> Option<Self> {
@@ -31,6 +80,7 @@ impl WebPlace {
         let search = || ItemSearch::of(query);
         Some(match path {
             "/" => WebPlace::Overview,
+            "/timeline" => WebPlace::Timeline(ChartView::of(query)?),
             "/workers" => WebPlace::Workers,
             "/items" => WebPlace::Items(search()?),
             "/dead" => WebPlace::Dead(search()?),
@@ -92,8 +142,18 @@ mod tests {
         let address = search.address("/items");
         assert_eq!(address, "/items?state=resting&text=a+b&after=7");
         assert_eq!(WebPlace::of(&address), Some(WebPlace::Items(search)));
+        let view = ChartView {
+            length: 2,
+            until_ms: Some(1_000),
+            after: 50,
+        };
+        let address = view.address();
+        assert_eq!(address, "/timeline?seconds=15&until=1000&after=50");
+        assert_eq!(WebPlace::of(&address), Some(WebPlace::Timeline(view)));
         for address in [
             "",
+            "/timeline?seconds=7",
+            "/timeline?until=-1",
             "/items/x",
             "/items/7/8",
             "/items?state=odd",

@@ -7,7 +7,7 @@ use super::access::Visitor;
 use super::frame::WebPage;
 use super::place::WebPlace;
 use super::site::{Rendered, Site};
-use super::{dead, items, overview, workers};
+use super::{dead, items, overview, timeline, workers};
 use crate::control::client::NoAnswer;
 
 /// The time for which a page is shown to others as well, so that many that look at the same thing cost
@@ -39,6 +39,7 @@ pub(super) async fn page(
 async fn render(site: &Site, place: &WebPlace, visitor: &Visitor) -> Result<WebPage, NoAnswer> {
     match place {
         WebPlace::Overview => overview::page(site, visitor).await,
+        WebPlace::Timeline(view) => timeline::page(site, view).await,
         WebPlace::Workers => workers::page(site, visitor).await,
         WebPlace::Items(search) => items::list(site, search).await,
         WebPlace::Item(number) => items::single(site, *number, visitor).await,

@@ -31,6 +31,8 @@ crate::trials! {
     items_are_listed_by_pages,
     items_are_found_by_their_text,
     an_item_is_shown_and_waited_for,
+    attempts_are_the_bars_of_their_workers,
+    bars_are_those_of_a_time,
     nothing_is_begun_in_a_pause,
     events_are_told_from_the_moment_when_they_are_asked_for,
     an_order_to_stop_is_answered_when_the_workers_are_gone,
@@ -394,6 +396,91 @@ fn an_item_is_shown_and_waited_for() {
     );
 }
 
+/// Returns the bars of a run's only worker, in their order.
+fn bars(run: &Run, query: &str) -> Vec<Value> {
+    let told = run.ask("GET", &format!("/v1/timeline?{query}"), "").json();
+    assert_eq!(told["workers"], 1, "{told}");
+    let row = &told["rows"][0];
+    assert_eq!(row["worker"], "worker-1");
+    row["bars"].as_array().unwrap().clone()
+}
+
+fn attempts_are_the_bars_of_their_workers() {
+    let run = Run::with(Options::default().max_attempts(2));
+    run.put("1\n2\n3");
+    assert_eq!(run.next_begun(), 1);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    for _ in 0..2 {
+        run.ends.send(Err("it has a crack".into())).unwrap();
+    }
+    assert_eq!((run.next_begun(), run.next_begun()), (2, 3));
+    let bars = bars(&run, "");
+    let told = |name: &str| bars.iter().map(|bar| bar[name].clone()).collect::<Vec<_>>();
+    assert_eq!(told("first"), [1, 2, 2, 3]);
+    assert_eq!(told("last"), told("first"));
+    assert_eq!(told("failed"), [0, 1, 1, 0]);
+    assert_eq!(told("attempt"), [json!(1), json!(1), json!(2), json!(null)]);
+    let crack = json!("it has a crack");
+    assert_eq!(
+        told("cause"),
+        [json!(null), crack.clone(), crack, json!(null)]
+    );
+    let times = |name: &str| -> Vec<u64> { told(name).iter().filter_map(Value::as_u64).collect() };
+    let (started, ended) = (times("started_us"), times("ended_us"));
+    assert_eq!(
+        (started.len(), ended.len()),
+        (4, 3),
+        "the last one is under way"
+    );
+    assert!(
+        started.iter().zip(&ended).all(|(start, end)| start <= end),
+        "{bars:?}"
+    );
+    assert!(
+        ended
+            .iter()
+            .zip(&started[1..])
+            .all(|(end, next)| end <= next),
+        "{bars:?}"
+    );
+}
+
+fn bars_are_those_of_a_time() {
+    let run = Run::new();
+    run.put("1\n2\n3");
+    assert_eq!(run.next_begun(), 1);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    let all = bars(&run, "");
+    let first_ended = all[0]["ended_us"].as_u64().unwrap();
+    let later = bars(&run, &format!("since_us={}", first_ended + 1));
+    assert_eq!((later.len(), &later[0]["first"]), (1, &json!(2)));
+    let earlier = bars(&run, &format!("since_us=0&until_us={}", first_ended - 1));
+    let begun = all[0]["started_us"].as_u64().unwrap() < first_ended;
+    assert_eq!(earlier.len(), usize::from(begun));
+    for (query, fault) in [
+        ("since_us=9&until_us=9", "not before"),
+        ("limit=0", "between 1 and 1000"),
+        ("bars=10001", "between 1 and 10000"),
+        ("rows=1", "rows"),
+    ] {
+        let answer = run.ask("GET", &format!("/v1/timeline?{query}"), "");
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (400, "bad_query"),
+            "{query}"
+        );
+        assert!(
+            answer.json()["message"].as_str().unwrap().contains(fault),
+            "{query}"
+        );
+    }
+    // There is one row, and nothing after it.
+    let told = run.ask("GET", "/v1/timeline?after=1", "").json();
+    assert_eq!((&told["rows"], &told["after"]), (&json!([]), &json!(null)));
+}
+
 fn nothing_is_begun_in_a_pause() {
     let run = Run::new();
     run.put("1\n2");
@@ -664,6 +751,7 @@ fn the_openapi_file_has_every_route_and_field() {
         ("Status", run.ask("GET", "/v1/status", "")),
         ("List", run.ask("GET", "/v1/items", "")),
         ("Failures", run.ask("GET", "/v1/failures", "")),
+        ("Timeline", run.ask("GET", "/v1/timeline", "")),
         ("Paused", run.ask("POST", "/v1/pause", "")),
         ("Resumed", run.ask("POST", "/v1/resume", "")),
         ("Put", run.put("4")),
@@ -741,6 +829,8 @@ fn the_page_has_every_route_and_code() {
     let sources = [
         "failure.rs",
         "requests.rs",
+        "api.rs",
+        "steering.rs",
         "server.rs",
         "body.rs",
         "follow.rs",

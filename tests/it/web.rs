@@ -12,6 +12,7 @@ use crate::deadline::DEADLINE;
 crate::trials! {
     the_overview_shows_how_the_run_stands,
     workers_items_and_dead_letters_have_pages,
+    the_timeline_has_a_bar_for_each_attempt_that_leads_to_its_item,
     a_form_does_what_its_button_says,
     what_throws_something_away_asks_first,
     dead_letters_are_tried_again_and_dropped_one_the_chosen_or_all,
@@ -203,6 +204,37 @@ fn workers_items_and_dead_letters_have_pages() {
     assert_eq!(browser.get("/items/99").status, 404);
     // Its items are no commands, so there is no output.
     assert_eq!(browser.get("/items/1/output").status, 404);
+}
+
+fn the_timeline_has_a_bar_for_each_attempt_that_leads_to_its_item() {
+    let run = Run::new();
+    run.put("10\n20\n30");
+    assert_eq!(run.next_begun(), 10);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 20);
+    run.ends.send(Err("it is <twenty>".into())).unwrap();
+    assert_eq!(run.next_begun(), 30);
+    let (_page, mut browser) = plain(&run);
+    let page = browser.load("/timeline");
+    for words in [
+        "<a href=\"/items/1\" tabindex=\"-1\"><rect class=\"bar done",
+        "<a href=\"/items/2\" tabindex=\"-1\"><rect class=\"bar failed",
+        "<a href=\"/items/3\" tabindex=\"-1\"><rect class=\"bar begun",
+        "item 2: attempt 1 has failed: it is &lt;twenty&gt;",
+        "<td class=\"number\"><a href=\"/items/2\">item 2</a></td><td>worker-1</td>",
+        "seconds=15\"",
+        "seconds=300\"",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    // It stands still, at a time of which nothing is kept.
+    let page = browser.load("/timeline?seconds=60&until=1000");
+    assert!(
+        !page.contains("<rect") && page.contains("nothing is kept"),
+        "{page}"
+    );
+    assert!(page.contains("until=31000\""), "{page}");
+    assert_eq!(browser.get("/timeline?seconds=61").status, 404);
 }
 
 fn a_form_does_what_its_button_says() {
@@ -422,7 +454,7 @@ fn who_may_only_look_changes_nothing() {
     assert_eq!(run.next_begun(), 1);
     let page = page_of(&run, WebOptions::read_only);
     let mut browser = Browser::at(&page);
-    for path in ["/", "/workers", "/items", "/items/2", "/dead"] {
+    for path in ["/", "/timeline", "/workers", "/items", "/items/2", "/dead"] {
         let page = browser.load(path);
         assert!(
             page.contains("read-only") && !page.contains("formaction"),

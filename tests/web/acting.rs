@@ -7,6 +7,7 @@ crate::trials! {
     each_button_does_what_it_says,
     dead_letters_are_chosen_and_dealt_with,
     what_changes_is_shown_until_it_is_switched_off,
+    the_time_chart_is_moved_and_zoomed_and_leads_to_items,
 }
 
 fn each_button_does_what_it_says() {
@@ -114,4 +115,40 @@ fn what_changes_is_shown_until_it_is_switched_off() {
     assert!(!browser.seen().contains("later"));
     browser.press("#live-switch");
     browser.wait_for("later");
+}
+
+fn the_time_chart_is_moved_and_zoomed_and_leads_to_items() {
+    let run = ShownRun::of(&["fail-1", "a", "long-1"]);
+    run.until("one runs", |status| {
+        status["counts"]["leased"] == 1 && status["counts"]["dead"] == 1
+    });
+    let browser = Browser::open();
+    browser.go(&run.page("/timeline"));
+    browser.wait_for("under way");
+    // Nobody loads the page again.
+    browser.run("window.isTheSame = true");
+    crate::http::ask(run.socket(), "POST", "/v1/items", b"\"later\"");
+    browser.wait_for("item 4");
+    for (pressed, address) in [
+        ("#zoom-out", "seconds=300"),
+        ("#zoom-in", "seconds=60"),
+        ("#earlier", "until="),
+        ("#earlier", "until="),
+    ] {
+        browser.press(pressed);
+        let words = format!("return location.search.includes('{address}')");
+        assert_eq!(browser.run(&words), true, "{pressed}");
+    }
+    // A minute ago there was nothing, and a key leads back to the present.
+    browser.wait_for("nothing is kept");
+    browser.type_key("#now", "0");
+    browser.wait_for("item 4");
+    assert_eq!(browser.run("return document.activeElement.tagName"), "A");
+    browser.run("history.back()");
+    browser.wait_for("nothing is kept");
+    assert_eq!(browser.run("return window.isTheSame"), true);
+    browser.go(&run.page("/timeline?seconds=5"));
+    browser.press(".bar.begun");
+    browser.wait_for("Item 3");
+    browser.wait_for("tick");
 }

@@ -160,6 +160,17 @@ impl Browser {
         });
     }
 
+    /// Presses a key where this has the focus.
+    pub(crate) fn type_key(&self, selector: &str, key: &str) {
+        self.run(&format!(
+            "document.querySelector('{selector}').focus({{focusVisible: true}})"
+        ));
+        self.runtime.block_on(async {
+            let focused = self.client.active_element().await.unwrap();
+            focused.send_keys(key).await.unwrap();
+        });
+    }
+
     /// Returns the text that is seen.
     pub(crate) fn seen(&self) -> String {
         let text = self.run("return document.body.innerText");

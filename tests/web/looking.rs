@@ -14,8 +14,9 @@ crate::trials! {
 const SIZES: [(u32, u32); 2] = [(360, 740), (1280, 900)];
 
 /// The pages, with words that are seen there.
-const PAGES: [(&str, &str, &str); 6] = [
+const PAGES: [(&str, &str, &str); 7] = [
     ("overview", "/", "Failures by cause"),
+    ("timeline", "/timeline", "under way"),
     ("workers", "/workers", "worker-1"),
     ("items", "/items", "Last cause"),
     ("dead", "/dead", "exited with code 3"),

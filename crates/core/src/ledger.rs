@@ -52,6 +52,7 @@ mod copies;
 mod credit;
 mod delivery;
 mod durations;
+mod ended;
 mod failing;
 mod item_run;
 mod leases;
@@ -90,6 +91,8 @@ use copies::Groups;
 pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
 pub use durations::{BOUNDS, Durations, Histogram};
+use ended::EndNotes;
+pub use ended::EndedAttempts;
 pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
@@ -155,6 +158,7 @@ pub struct Ledger<P, R = ()> {
     stopping: usize,
     copies: Groups<P, R>,
     durations: Durations,
+    ends: EndNotes,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -199,6 +203,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             stopping: 0,
             copies: Groups::new(has_copies),
             durations: Durations::default(),
+            ends: EndNotes::default(),
         }
     }
 
@@ -362,6 +367,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.release(token, weight, service);
         if let Some(service) = service {
             self.durations.done.observe(service, 1);
+            self.ends.done(|| handed, service);
         }
         Ok((lease.entry, handed))
     }
@@ -431,7 +437,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         look: impl FnOnce(&P) -> T,
     ) -> Result<T, Stale> {
         self.note_settled(token);
+        let ends = &mut self.ends;
         let look = |lease: &Lease<P>| {
+            ends.done(|| token.handed(lease), service);
             let payload = &lease.entry.payload;
             (payload.weight(), look(payload))
         };
@@ -468,6 +476,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.note_settled(token);
         let ended = self.end_lease(token, None);
         let (entry, handed) = ended.inspect_err(|_| self.handle_late(token))?;
+        self.ends.failed(&handed, &blame);
         if self.copies.has(handed.id) {
             self.copy_failed(handed, blame, rest, now);
         } else {
@@ -513,7 +522,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             let handed = Token { holder, ordinal }.handed(&lease);
             let is_copy = self.copies.has(handed.id);
             let blame = blame.filter(|_| started.includes(ordinal));
-            charged += usize::from(blame.is_some());
+            if let Some(blame) = blame {
+                charged += 1;
+                self.ends.failed(&handed, blame);
+            }
             match (blame, is_copy) {
                 (Some(blame), true) => self.copy_failed(handed, blame.clone(), None, now),
                 (Some(blame), false) => self.charge(lease.entry, blame.clone(), None, now),

@@ -16,6 +16,7 @@
 //! | [`book`] | which rows of a journal change, and the meaning of rows |
 //! | [`stream`] | which entries of a stream are held, and what is told of them |
 //! | [`kept`] | which ends of items are kept for whoever asks later |
+//! | [`timeline`] | which attempts are kept as bars of a time chart, and which are one bar |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -35,3 +36,4 @@ pub mod pool;
 mod request;
 pub mod shared;
 pub mod stream;
+pub mod timeline;

@@ -66,6 +66,24 @@ function silence() {
   source = null;
 }
 
+// Moves a time chart without loading the page again, by its links, and by keys where one of them has the focus.
+addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-key]");
+  if (!link || !source || event.button || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  history.pushState(null, "", link.href);
+  silence();
+  listen();
+});
+addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || !event.target.closest("a[data-key]")) return;
+  const link = document.querySelector(`a[data-key="${CSS.escape(event.key)}"]`);
+  if (!link) return;
+  event.preventDefault();
+  link.click();
+});
+addEventListener("popstate", () => { silence(); listen(); });
+
 if (pressed && document.querySelector("[data-live]")) {
   pressed.hidden = false;
   pressed.addEventListener("click", () => {

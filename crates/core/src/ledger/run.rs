@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::leases::Lease;
 use super::outbox::Outbox;
-use super::{Ballot, Handed, HolderId, Ledger, Scene, Token, Weight};
+use super::{Ballot, EndedAttempts, Handed, HolderId, ItemId, Ledger, Scene, Token, Weight};
 
 /// The deliveries of a run that are done, as their leases end one by one.
 struct EndedRun {
@@ -18,6 +18,10 @@ struct EndedRun {
     weight: usize,
     /// Those of copies, whose ends depend on each other.
     copies: Vec<Handed>,
+    /// The items with the lowest and the highest number.
+    ids: (ItemId, ItemId),
+    /// The last delivery, and the number of its attempt.
+    last: (u64, u32),
 }
 
 impl EndedRun {
@@ -28,6 +32,8 @@ impl EndedRun {
             begun: 0,
             weight: 0,
             copies: Vec::new(),
+            ids: (ItemId(u64::MAX), ItemId(0)),
+            last: (0, 0),
         }
     }
 
@@ -40,6 +46,9 @@ impl EndedRun {
         self.count += 1;
         self.begun += u64::from(token.ordinal <= self.known);
         self.weight += lease.entry.payload.weight();
+        let id = lease.entry.id;
+        self.ids = (self.ids.0.min(id), self.ids.1.max(id));
+        self.last = (token.ordinal, token.handed(lease).attempt);
         match lease.copy {
             Some(_) => self.copies.push(token.handed(lease)),
             None => outbox.done(lease.entry.id),
@@ -105,6 +114,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             weight,
             copies,
             known: _,
+            ids: (first, last),
+            last: (ordinal, attempt),
         } = ended;
         let items = count - copies.len() as u64;
         self.done += items;
@@ -112,6 +123,18 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers
             .release_many(holder, (count, begun), weight, Some(service));
         self.durations.done.observe(service, count);
+        if count > 0 {
+            self.ends.note(|| EndedAttempts {
+                holder,
+                ordinal,
+                first,
+                last,
+                count,
+                attempt,
+                service,
+                failure: None,
+            });
+        }
         for handed in copies {
             self.copy_done(handed, service, None, Scene::default());
         }

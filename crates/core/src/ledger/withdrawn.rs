@@ -3,7 +3,9 @@
 
 use super::leases::Lease;
 use super::waiting::UnfinishedItem;
-use super::{Ballot, Cancelled, Cause, Failure, Handed, ItemId, Ledger, Scene, Token, Weight};
+use super::{
+    Ballot, Blame, Cancelled, Cause, Failure, Handed, ItemId, Ledger, Scene, Token, Weight,
+};
 
 /// The recorded end of an item at the time when it was found to be another supervisor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let Some((mut entry, found)) = self.take_to_condemn(id) else {
             return Cancelled::Not;
         };
+        if let Some(handed) = found {
+            let (cause, scene) = (cause.clone(), scene.clone());
+            self.ends.failed(&handed, &Blame { cause, scene });
+        }
         let failure = Failure {
             attempt: found.map_or(0, |handed| handed.attempt),
             cause,

@@ -4,6 +4,7 @@
 pub(crate) mod batches;
 pub(crate) mod charges;
 pub(crate) mod copies;
+pub(crate) mod ended;
 pub(crate) mod journal;
 mod model;
 pub(crate) mod pausing;

@@ -25,6 +25,7 @@ fn main() {
         ledger::batches::trials(),
         ledger::charges::trials(),
         ledger::copies::trials(),
+        ledger::ended::trials(),
         ledger::journal::trials(),
         ledger::pausing::trials(),
         watchdog::trials(),

@@ -1,0 +1,103 @@
+//! Notes of attempts that have ended, for the bars of a time chart.
+
+use std::iter;
+use std::time::Duration;
+
+use dishrack_core::ledger::{Cause, EndedAttempts, ItemId, Scene};
+
+use super::{Bytes, NO_TIME, SHORT, crash, deliver, done, nack, put, running, seasoned, unbounded};
+
+crate::trials! {
+    nothing_is_noted_before_somebody_wants_it,
+    a_run_that_is_done_is_one_note,
+    each_failed_attempt_has_a_note_with_its_cause,
+    what_goes_back_uncounted_has_none,
+}
+
+fn notes(ledger: &mut Bytes) -> Vec<EndedAttempts> {
+    iter::from_fn(|| ledger.poll_ended()).collect()
+}
+
+fn nothing_is_noted_before_somebody_wants_it() {
+    let mut ledger = unbounded();
+    seasoned(&mut ledger, 1, 1);
+    assert_eq!(notes(&mut ledger), []);
+    ledger.handle_note_ends(true);
+    put(&mut ledger, 1);
+    let held = deliver(&mut ledger);
+    done(&mut ledger, &held);
+    let noted = notes(&mut ledger);
+    assert_eq!((noted.len(), noted[0].first), (1, held[0].id));
+    assert_eq!((noted[0].count, noted[0].service), (1, SHORT));
+    ledger.handle_note_ends(false);
+    put(&mut ledger, 1);
+    let held = deliver(&mut ledger);
+    done(&mut ledger, &held);
+    assert_eq!(notes(&mut ledger), []);
+}
+
+fn a_run_that_is_done_is_one_note() {
+    let mut ledger = unbounded();
+    let worker = seasoned(&mut ledger, 1, 3)[0];
+    ledger.handle_note_ends(true);
+    put(&mut ledger, 6);
+    let held = deliver(&mut ledger);
+    let first = held[0];
+    // One has failed meanwhile, and is none of them.
+    ledger
+        .handle_nack(held[1].token, nack("no"), None, NO_TIME)
+        .unwrap();
+    ledger.handle_done_through(worker, held[3].ordinal, SHORT);
+    let noted = notes(&mut ledger);
+    assert_eq!(noted.len(), 2);
+    let run = &noted[1];
+    assert_eq!((run.first, run.last, run.count), (first.id, held[3].id, 3));
+    assert_eq!((run.holder, run.ordinal), (worker, held[3].ordinal));
+    assert!(run.failure.is_none());
+    // What is told twice is not noted again.
+    ledger.handle_done_through(worker, held[3].ordinal, SHORT);
+    let late = ledger.handle_done_run(worker, held[4].ordinal..=held[5].ordinal, SHORT);
+    assert_eq!(late, [0_u64; 0]);
+    ledger.handle_done_run(worker, held[4].ordinal..=held[5].ordinal, SHORT);
+    let noted = notes(&mut ledger);
+    assert_eq!((noted.len(), noted[0].count), (1, 2));
+}
+
+fn each_failed_attempt_has_a_note_with_its_cause() {
+    let mut ledger = unbounded();
+    let worker = seasoned(&mut ledger, 1, 2)[0];
+    ledger.handle_note_ends(true);
+    put(&mut ledger, 3);
+    let held = deliver(&mut ledger);
+    ledger
+        .handle_nack(held[0].token, nack("no"), None, NO_TIME)
+        .unwrap();
+    let scene = Scene::ended_at(Duration::from_secs(9));
+    ledger.handle_cancel(held[1].id, scene);
+    ledger.handle_leave(worker, running(held[2]), Some(&crash()), NO_TIME);
+    let noted = notes(&mut ledger);
+    let failed: Vec<(ItemId, Cause)> = noted
+        .iter()
+        .map(|one| (one.first, one.failure.as_ref().unwrap().cause.clone()))
+        .collect();
+    let expected = [
+        (held[0].id, nack("no").cause),
+        (held[1].id, Cause::Cancelled),
+        (held[2].id, crash().cause),
+    ];
+    assert_eq!(failed, expected);
+    assert!(noted.iter().all(|one| one.count == 1 && one.attempt == 1));
+}
+
+fn what_goes_back_uncounted_has_none() {
+    let mut ledger = unbounded();
+    let worker = seasoned(&mut ledger, 1, 2)[0];
+    ledger.handle_note_ends(true);
+    put(&mut ledger, 4);
+    let held = deliver(&mut ledger);
+    ledger.handle_return(held[2].token).unwrap();
+    ledger.handle_leave(worker, running(held[0]), None, NO_TIME);
+    // One that nobody had in hand is cancelled without one, too.
+    ledger.handle_cancel(held[0].id, Scene::default());
+    assert_eq!(notes(&mut ledger), []);
+}

@@ -1,0 +1,124 @@
+//! The bars of a run's time chart: what the ledger has noted of ended attempts, with the time at which that was
+//! heard and the worker's name. They are kept while somebody may ask for them, and the clock is read once for
+//! all that is heard at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Broker;
+use super::core::Core;
+use dishrack_core::ledger::{EndedAttempts, HolderId};
+use dishrack_core::timeline::{AttemptBar, LatestBars};
+
+/// The longest cause that is kept, in letters.
+const CAUSE_MAX: usize = 200;
+
+/// A time of which the bars are asked for, since 1970 (UTC).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BarTime {
+    pub(crate) since: Duration,
+    pub(crate) until: Duration,
+}
+
+/// The bars of a time, as they are kept.
+#[derive(Debug)]
+pub(crate) struct KeptBars {
+    pub(crate) now: Duration,
+    pub(crate) time: BarTime,
+    /// The time since when none is missing.
+    pub(crate) known_since: Duration,
+    pub(crate) bars: Vec<AttemptBar>,
+}
+
+impl Broker {
+    /// Keeps bars for as long as there is a door at which somebody may ask for them.
+    pub(super) fn see_to_bars(&self) {
+        self.with(|core| core.keep_bars(self.doors.load(Ordering::Relaxed) > 0));
+    }
+
+    /// Returns the bars of a time, if they are kept. `time` gets the present one.
+    pub(crate) fn bars(&self, time: impl Fn(Duration) -> BarTime) -> Option<KeptBars> {
+        let core = self.lock_seeing();
+        let latest = core.bars.as_ref()?;
+        let now = core.emitter.now_unix();
+        let time = time(now);
+        Some(KeptBars {
+            now,
+            time,
+            known_since: latest.known_since(),
+            bars: latest.between(time.since, time.until),
+        })
+    }
+}
+
+impl Core {
+    fn keep_bars(&mut self, is_wanted: bool) {
+        if is_wanted != self.bars.is_some() {
+            self.dispatcher.ledger.handle_note_ends(is_wanted);
+            let now = self.emitter.now_unix();
+            self.bars = is_wanted.then(|| LatestBars::new(now));
+        }
+    }
+
+    /// Draws what has ended since the last time.
+    pub(super) fn draw_ended(&mut self) {
+        if self.bars.is_none() {
+            return;
+        }
+        let mut heard = None;
+        while let Some(ended) = self.dispatcher.ledger.poll_ended() {
+            let heard = *heard.get_or_insert_with(|| self.emitter.now_unix());
+            if let Some(bar) = self.bar_of(&ended, heard)
+                && let Some(latest) = &mut self.bars
+            {
+                latest.handle_ended(ended.holder, bar);
+            }
+        }
+    }
+
+    /// Returns the bar of what was heard at this time; `None` if it is not known to have been begun.
+    fn bar_of(&self, ended: &EndedAttempts, heard: Duration) -> Option<AttemptBar> {
+        let count = u32::try_from(ended.count).unwrap_or(u32::MAX);
+        let failure = ended.failure.as_deref();
+        let scene = failure.map(|failure| &failure.scene);
+        let (worker, pid) = match scene.filter(|scene| !scene.worker.is_empty()) {
+            Some(scene) => (scene.worker.as_str().into(), scene.pid),
+            None => self.place(ended.holder),
+        };
+        let end = scene.map_or(heard, |scene| scene.ended);
+        let started = match scene.map(|scene| scene.started) {
+            None => end.saturating_sub(ended.service.saturating_mul(count)),
+            Some(Duration::ZERO) => self.begun_at(ended.holder, ended.ordinal)?,
+            Some(started) => started,
+        };
+        Some(AttemptBar {
+            worker,
+            pid,
+            first: ended.first,
+            last: ended.last,
+            attempts: ended.count,
+            failed: u64::from(failure.is_some()),
+            attempt: ended.attempt,
+            cause: failure.map(|failure| cut(failure.cause.to_string())),
+            started,
+            ended: end.max(started),
+        })
+    }
+
+    /// Returns the time at which a worker began the delivery that it is at.
+    fn begun_at(&self, holder: HolderId, ordinal: u64) -> Option<Duration> {
+        let board = self.attachments.get(holder)?.board()?;
+        let is_at_it = board.read().current == ordinal;
+        is_at_it.then(|| self.emitter.unix_of_ns(board.progress().0))
+    }
+}
+
+/// Cuts a cause that is too long.
+fn cut(mut cause: String) -> Arc<str> {
+    if let Some((end, _)) = cause.char_indices().nth(CAUSE_MAX) {
+        cause.truncate(end);
+        cause.push('…');
+    }
+    cause.into()
+}
