@@ -217,6 +217,7 @@ impl Core {
         // Records from before its end count, even if its channel was given up.
         let _ = self.drain(holder);
         let gone = self.attachments.remove(holder);
+        self.without_work.remove(holder);
         self.locals -= usize::from(gone.is_some_and(|gone| gone.local.is_some()));
         let now = self.emitter.now();
         self.dispatcher.detach(holder, started, blame, now)
