@@ -253,6 +253,18 @@ pub enum EventKind {
         /// The worker's process.
         pid: u32,
     },
+    /// An item uses more memory than its limit, and its worker is killed.
+    #[non_exhaustive]
+    MemoryLimit {
+        /// The item's name.
+        item: String,
+        /// The worker's name.
+        worker: Arc<str>,
+        /// The worker's process.
+        pid: u32,
+        /// The memory that it was seen to use, in bytes.
+        bytes: u64,
+    },
     /// All workers were given up, or those that are left are too few for copies to agree: nothing
     /// more will be done.
     #[non_exhaustive]
@@ -346,6 +358,7 @@ impl EventKind {
             | EventKind::WorkerExited { .. }
             | EventKind::WorkerReplaced { .. }
             | EventKind::TimeLimit { .. }
+            | EventKind::MemoryLimit { .. }
             | EventKind::WorkerStarted { .. }
             | EventKind::Started { .. }
             | EventKind::NoWorkersLeft { .. }

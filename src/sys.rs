@@ -1,5 +1,5 @@
 //! All that this crate asks of the kernel: signals, descriptors, locks, shared memory, the clock,
-//! stderr, the process title and its end. It knows neither items nor workers.
+//! stderr, the process title and its end, and what processes use. It knows neither items nor workers.
 
 pub(crate) mod blocking;
 pub(crate) mod clock;
@@ -17,3 +17,4 @@ pub(crate) mod stderr;
 pub(crate) mod stream;
 pub(crate) mod threads;
 pub(crate) mod title;
+pub(crate) mod usage;

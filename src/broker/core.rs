@@ -87,6 +87,8 @@ pub(crate) struct Core {
     pub(super) record: Vec<u8>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
+    /// Workers that have nothing, and whose overseers are to be told when they are given something.
+    pub(super) without_work: SecondaryMap<HolderId, ()>,
     /// True if a sleeping worker was woken since a caller last polled.
     pub(super) has_woken: bool,
     name_items: Option<NameItems>,
@@ -170,6 +172,7 @@ impl Core {
             unread: Vec::new(),
             record: Vec::new(),
             unsent: VecDeque::new(),
+            without_work: SecondaryMap::new(),
             has_woken: false,
             name_items: None,
             comparison: None,

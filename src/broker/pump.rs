@@ -72,6 +72,9 @@ impl Core {
                     local.queue.set_left_waiting(left);
                 }
             }
+            if !self.without_work.is_empty() {
+                self.tell_of_work(holder);
+            }
         }
         self.ring();
     }

@@ -367,5 +367,14 @@ fn check(pool: &PoolArgs) -> Result<usize, String> {
     if pool.timeout == Some(Duration::ZERO) {
         return Err("--timeout 0: no time is too little for any item".into());
     }
+    if pool.memory.is_some() && pool.mode != Mode::Processes {
+        let mode = pool.mode.name();
+        return Err(format!(
+            "--memory: what --mode {mode} works on cannot be ended; use processes"
+        ));
+    }
+    if pool.memory == Some(0) {
+        return Err("--memory 0: no memory is too little for any item".into());
+    }
     Ok(workers)
 }

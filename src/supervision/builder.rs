@@ -241,6 +241,18 @@ impl Builder {
         self
     }
 
+    /// Sets the limit of memory, in bytes, of an item: that of its worker process and of all that this
+    /// has started, pages that they share with others by their share. A worker whose item is over it is
+    /// killed with what it has started; the attempt is lost ([`Cause::MemoryLimit`](crate::Cause::MemoryLimit)),
+    /// and the worker is replaced. Nobody says that a process has grown, so it is measured again and
+    /// again while it has items, more often the less is left, and may be over the limit for a moment.
+    /// What has left the worker's tree, as a daemon does, is not seen. Default: none.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.bounds.memory_limit = Some(bytes);
+        self
+    }
+
     /// Gives every worker process this value before its first item, also those that are started
     /// later; they read it by [`context`](crate::context). It is for values that all items share,
     /// because a handler cannot capture.

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::http::ask;
 use crate::place::Place;
 use crate::roles;
+use crate::said::words;
 use crate::support::{PLAY, Run, is_alive, send, until};
 
 crate::trials! {
@@ -492,7 +493,8 @@ pub(crate) fn turns_of(pid: u32) -> u64 {
 
 fn an_idle_run_with_a_socket_sleeps() {
     let place = Place::new();
-    let mut command = place.command(&["--name", "idle", "-w", "2", "--worker", "cat"]);
+    let typed = "--name idle -w 2 --memory 1G --worker cat";
+    let mut command = place.command(&words(typed));
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

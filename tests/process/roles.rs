@@ -51,6 +51,8 @@ pub(crate) enum Work {
     LeaveOrphan,
     /// Keep this many bytes for ever. Return the process's pid.
     Leak(usize),
+    /// Do the same, and never return.
+    Grow(usize),
     /// Make this file with `.started` after its name, and wait for it without.
     AwaitFile(String),
     /// Put this many items that do nothing.
@@ -119,6 +121,7 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             std::mem::forget(vec![1_u8; bytes]);
             return Ok(std::process::id().into());
         }
+        Work::Grow(bytes) => grow(bytes),
         Work::CountFiles => {
             return Ok(std::fs::read_dir("/proc/self/fd").unwrap().count() as u64);
         }
@@ -154,6 +157,11 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
+}
+
+fn grow(bytes: usize) {
+    std::mem::forget(vec![1_u8; bytes]);
+    hang("grown")
 }
 
 fn await_file(path: &str) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::copies::CopyArgs;
-use super::{Format, Method, Mode, Show, duration};
+use super::{Format, Method, Mode, Show, duration, size};
 use crate::{Builder, StartMethod};
 
 #[derive(Debug, Args)]
@@ -48,6 +48,11 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) timeout: Option<Duration>,
 
+    /// Memory for one item: a worker that has more, with all that it has started, is killed, and that
+    /// is a lost attempt. 400M is 400 MiB [default: none]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(in crate::cli) memory: Option<u64>,
+
     /// Time for finishing what has begun when stopped. All is over within a second or so after it
     #[arg(long, value_name = "DUR", default_value = "8s", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) shutdown: Duration,
@@ -75,6 +80,7 @@ impl PoolArgs {
             max_seconds,
             start_method,
             timeout,
+            memory,
             no_poll,
             // These make the pool, or the queue.
             workers: _,
@@ -92,6 +98,9 @@ impl PoolArgs {
             });
         if let Some(limit) = *timeout {
             pool = pool.time_limit(limit);
+        }
+        if let Some(bytes) = *memory {
+            pool = pool.memory_limit(bytes);
         }
         if *no_poll {
             pool = pool.without_polling();

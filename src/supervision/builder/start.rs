@@ -135,24 +135,34 @@ impl Builder {
                 "max_memory_per_worker",
                 bounds.memory_max.is_some() && !can_be_replaced,
             ),
+            (
+                "memory_limit",
+                bounds.memory_limit.is_some() && !can_be_replaced,
+            ),
         ];
-        let is_zero = bounds.time_limit == Some(Duration::ZERO);
-        let why = match refused.iter().find(|(_, is_refused)| *is_refused) {
-            Some((option, _)) => {
-                let mode = self.mode;
-                let why = format!("{mode} cannot be ended from outside; use processes");
-                return Err(Kind::invalid(option, why));
-            }
-            None if is_zero => "no time is too little for any item",
-            None if bounds.tasks_max == Some(0) => "a worker takes at least 1 item",
-            None => return Ok(()),
-        };
-        let option = if is_zero {
-            "time_limit"
-        } else {
-            "max_tasks_per_worker"
-        };
-        Err(Kind::invalid(option, why))
+        let mode = self.mode;
+        if let Some((option, _)) = refused.iter().find(|(_, is_refused)| *is_refused) {
+            let why = format!("{mode} cannot be ended from outside; use processes");
+            return Err(Kind::invalid(option, why));
+        }
+        let too_little = [
+            (
+                ("time_limit", bounds.time_limit == Some(Duration::ZERO)),
+                "no time is too little for any item",
+            ),
+            (
+                ("max_tasks_per_worker", bounds.tasks_max == Some(0)),
+                "a worker takes at least 1 item",
+            ),
+            (
+                ("memory_limit", bounds.memory_limit == Some(0)),
+                "no memory is too little for any item",
+            ),
+        ];
+        match too_little.into_iter().find(|((_, is_zero), _)| *is_zero) {
+            Some(((option, _), why)) => Err(Kind::invalid(option, why)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn credit(&self, broker: &Broker) -> Credit {
@@ -175,6 +185,9 @@ impl Builder {
         limits::check_system()?;
         limits::check_socket_buffer()?;
         limits::check_file_size()?;
+        if self.bounds.memory_limit.is_some() {
+            limits::check_memory_is_told()?;
+        }
         limits::provide_files(self.workers)?;
         if self.files.len() > CONTEXT_FILES_MAX {
             let why = format!("{} are more than {CONTEXT_FILES_MAX}", self.files.len());

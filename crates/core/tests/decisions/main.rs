@@ -8,6 +8,7 @@ mod child;
 mod dispatcher;
 mod forks;
 mod ledger;
+mod memory;
 mod scaler;
 mod steps;
 mod watchdog;
@@ -28,6 +29,7 @@ fn main() {
         ledger::ended::trials(),
         ledger::journal::trials(),
         ledger::pausing::trials(),
+        memory::trials(),
         watchdog::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
