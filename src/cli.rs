@@ -31,6 +31,7 @@ mod notices;
 mod opening;
 mod orders;
 mod orphans;
+mod otlp;
 mod output;
 mod pictures;
 mod printer;

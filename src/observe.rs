@@ -18,6 +18,7 @@ pub(crate) mod timeline;
 pub(crate) mod trace;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -86,6 +87,13 @@ pub enum EventKind {
         item: String,
         /// The producer's process.
         pid: u32,
+    },
+    /// An item was put on a queue that is no stream.
+    #[non_exhaustive]
+    Put {
+        /// The item.
+        #[serde(rename = "number")]
+        id: ItemId,
     },
     /// A worker began to work on an item.
     #[serde(rename = "running")]
@@ -350,6 +358,7 @@ impl EventKind {
             EventKind::Producing { .. }
             | EventKind::Produced { .. }
             | EventKind::NotProduced { .. }
+            | EventKind::Put { .. }
             | EventKind::ItemStarted { .. }
             | EventKind::CopyEnded { .. }
             | EventKind::ItemDone { .. } => Subject::Step,
@@ -382,6 +391,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// `ItemStarted`, `CopyEnded` and `ItemDone`. They cost time for every item.
     fn wants_items(&self) -> bool {
         true
+    }
+
+    /// Returns `true` to get [`EventKind::Put`] as well, which few need.
+    fn wants_puts(&self) -> bool {
+        false
     }
 
     /// Gets an event.
@@ -493,6 +507,21 @@ impl Emitter {
         }
         if let Some(observer) = &self.observer {
             observer.observe(event);
+        }
+    }
+
+    /// Tells those who want to know of it that items were put.
+    pub(crate) fn emit_puts(&self, ids: RangeInclusive<u64>) {
+        let wanting: Vec<_> = self.all().filter(|one| one.wants_puts()).collect();
+        if wanting.is_empty() {
+            return;
+        }
+        let at = self.now();
+        for id in ids.map(ItemId) {
+            for observer in &wanting {
+                let kind = EventKind::Put { id };
+                observer.observe(Event { at, kind });
+            }
         }
     }
 

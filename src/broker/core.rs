@@ -209,6 +209,7 @@ impl Core {
             let count = (before - batch.len()) as u64;
             let first = accepted.map_or(ItemId(last.0 + 1 - count), |accepted| accepted.first);
             accepted = Some(Accepted { first, last });
+            self.emitter.emit_puts(last.0 + 1 - count..=last.0);
         }
         (accepted, Ok(()))
     }

@@ -17,7 +17,7 @@ use super::kitchen::{DishConfig, WashArgs, check_payload};
 use super::output::{self, OutputFile};
 use super::run_options::{RunArgs, WorkArgs};
 use super::state;
-use super::{dead_letter_log, detached_log};
+use super::{dead_letter_log, detached_log, otlp};
 use crate::cli::scratch;
 use crate::observe::Mode;
 use crate::store::journal::own_files;
@@ -272,6 +272,7 @@ fn config_of(
         ready: None,
         timeline: OutputFile::open("--timeline", shown.timeline, output::CHART, taken)?,
         trace: OutputFile::open("--trace", shown.trace, output::TRACE, taken)?,
+        otlp: shown.otlp.as_deref().map(otlp::endpoint).transpose()?,
     })
 }
 

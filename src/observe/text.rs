@@ -122,6 +122,7 @@ impl Style {
             | EventKind::WorkerStarted { .. }
             | EventKind::Produced { .. }
             | EventKind::NotProduced { .. }
+            | EventKind::Put { .. }
             | EventKind::ItemDone { .. }
             | EventKind::WorkerExited { .. }
             | EventKind::WorkerReplaced { .. }

@@ -43,6 +43,8 @@ mod memory;
 mod million;
 mod nine_failures;
 mod orphans;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod place;
 mod program;
 mod progress;
@@ -113,6 +115,8 @@ fn main() {
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
+        #[cfg(feature = "otlp")]
+        otlp::trials(),
         program::trials(),
         progress::trials(),
         reliance::trials(),

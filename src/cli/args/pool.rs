@@ -132,6 +132,11 @@ pub(in crate::cli) struct ShownArgs {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) trace: Option<PathBuf>,
 
+    /// Send a span for each attempt and each put to this OpenTelemetry collector by OTLP over HTTP,
+    /// such as http://127.0.0.1:4318 (in builds with the feature `otlp`)
+    #[arg(long, value_name = "URL")]
+    pub(in crate::cli) otlp: Option<String>,
+
     /// The form of the output: lines, or one JSON event a line
     #[arg(long, value_enum, default_value = "text")]
     pub(in crate::cli) format: Format,
