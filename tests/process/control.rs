@@ -174,6 +174,21 @@ fn a_run_is_seen_and_steered_from_another_process() {
     see_it_to_the_end(&place, run);
 }
 
+/// Waits until a subcommand has asked, and waits for the answer.
+fn await_answer(asking: &Child) {
+    let place = format!("/proc/{}", asking.id());
+    let is_connected = || {
+        let files = fs::read_dir(format!("{place}/fd")).unwrap();
+        let mut targets = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+        targets.any(|target| target.to_string_lossy().starts_with("socket:"))
+    };
+    until("it is connected", is_connected);
+    until("it sleeps", || {
+        let stat = fs::read_to_string(format!("{place}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('S')
+    });
+}
+
 /// Lets go of what is left, and looks at how that and the run end.
 fn see_it_to_the_end(place: &Place, run: Started) {
     for item in ["b", "bad"] {
@@ -187,8 +202,10 @@ fn see_it_to_the_end(place: &Place, run: Started) {
     let joining = place
         .command(&["join"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    await_answer(&joining);
     place.let_go("c");
     let joined = joining.wait_with_output().unwrap();
     // It is the run's last moment, and the answer is given before it ends.
