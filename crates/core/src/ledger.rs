@@ -45,6 +45,7 @@
 //! ```
 
 mod accepting;
+mod alone;
 mod backoff;
 mod cause;
 mod consumers;
@@ -82,6 +83,7 @@ use core::fmt;
 use core::time::Duration;
 use hashbrown::HashMap;
 
+use alone::Alone;
 pub use backoff::Backoff;
 pub use backoff::mix;
 pub use cause::{Blame, Cause, CopySaid, Failure, Scene};
@@ -157,6 +159,7 @@ pub struct Ledger<P, R = ()> {
     stopping: usize,
     copies: Groups<P, R>,
     durations: Durations,
+    alone: Alone,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -201,6 +204,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             stopping: 0,
             copies: Groups::new(has_copies),
             durations: Durations::default(),
+            alone: Alone::default(),
         }
     }
 
@@ -310,6 +314,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if !self.consumers.is_open(holder) || self.gives_nothing() {
             return None;
         }
+        if self.consumers.is_worker(holder) && self.keeps_apart() {
+            return None;
+        }
         if self.copies.is_used()
             && let Some(handed) = self.get_copy(holder)
         {
@@ -322,7 +329,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands the next item to a worker that should have one, idle workers first. Deliveries to
     /// one holder follow each other, so that a caller can batch them.
     pub fn poll_delivery(&mut self) -> Option<Handed> {
-        if self.gives_nothing() {
+        if self.gives_nothing() || self.keeps_apart() {
             return None;
         }
         if self.copies.is_used() {
@@ -346,6 +353,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let weight = entry.payload.weight();
         let ordinal = self.consumers.take(holder, weight, is_asked_for);
         let token = Token::of(holder, ordinal);
+        self.note_alone(token, entry.was_killed());
         let lease = Lease { entry, copy: None };
         let handed = token.handed(&lease);
         self.leases.insert(token, lease);
@@ -473,6 +481,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if self.copies.has(handed.id) {
             self.copy_failed(handed, blame, rest, now);
         } else {
+            let blame = self.of_attempt(token, blame);
             self.charge(entry, blame, rest, now);
         }
         Ok(())
@@ -518,7 +527,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             charged += usize::from(blame.is_some());
             match (blame, is_copy) {
                 (Some(blame), true) => self.copy_failed(handed, blame.clone(), None, now),
-                (Some(blame), false) => self.charge(lease.entry, blame.clone(), None, now),
+                (Some(blame), false) => {
+                    let blame = self.of_attempt(handed.token, blame.clone());
+                    self.charge(lease.entry, blame, None, now);
+                }
                 (None, true) => self.copy_returned(handed),
                 (None, false) => self.waiting.put_back(lease.entry),
             }

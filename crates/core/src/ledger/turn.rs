@@ -47,8 +47,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands out all that [`poll_delivery`](Self::poll_delivery) would go on to hand to the same
     /// worker.
     pub fn poll_turn(&mut self, mut deliver: impl FnMut(&Handed, &mut P)) {
-        let turn = (!self.gives_nothing()).then(|| self.consumers.take_turn());
-        let Some(mut turn) = turn.flatten() else {
+        if self.gives_nothing() || self.keeps_apart() {
+            return;
+        }
+        let Some(mut turn) = self.consumers.take_turn() else {
             return;
         };
         let holder = turn.id;
@@ -57,6 +59,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             self.hand_out_fresh(&mut turn, &mut deliver);
         }
         while !self.waits_for_room()
+            && !self.keeps_apart()
             && self.front_policy().is_none()
             && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
         {

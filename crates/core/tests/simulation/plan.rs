@@ -36,6 +36,8 @@ pub(crate) struct Rates {
     pub(crate) write_failure: u64,
     pub(crate) client_kill: u64,
     pub(crate) client_crash: u64,
+    /// A command is killed by the kernel, and a worker by its supervisor, for memory.
+    pub(crate) memory_kill: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -130,6 +132,7 @@ impl Plan {
         plan.puts_many = plan.steps % 8 < 4;
         plan.takes_turns = !plan.steps.is_multiple_of(3);
         plan.let_clients_come();
+        plan.let_memory_run_out();
         plan.tells_at_once = !is_journaled && plan.steps % 5 > 1;
         plan.options.copies = match plan.steps % 32 {
             3 => Some(Copies::first(2)),
@@ -163,6 +166,15 @@ impl Plan {
         self.rates.client_crash = match self.steps % 2 {
             0 => 0,
             _ => 150,
+        };
+    }
+
+    /// Decides about kills for memory.
+    fn let_memory_run_out(&mut self) {
+        self.rates.memory_kill = match self.steps % 6 {
+            1 => 30,
+            4 => 200,
+            _ => 0,
         };
     }
 }
