@@ -311,10 +311,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Hands the next item to a holder that asks for it.
     pub fn handle_get(&mut self, holder: HolderId) -> Option<Handed> {
-        if !self.consumers.is_open(holder) || self.gives_nothing() {
-            return None;
-        }
-        if self.consumers.is_worker(holder) && self.keeps_apart() {
+        let is_open = self.consumers.is_open(holder) && !self.gives_nothing();
+        if !is_open || (self.consumers.is_worker(holder) && self.keeps_apart()) {
             return None;
         }
         if self.copies.is_used()

@@ -132,7 +132,6 @@ impl Plan {
         plan.puts_many = plan.steps % 8 < 4;
         plan.takes_turns = !plan.steps.is_multiple_of(3);
         plan.let_clients_come();
-        plan.let_memory_run_out();
         plan.tells_at_once = !is_journaled && plan.steps % 5 > 1;
         plan.options.copies = match plan.steps % 32 {
             3 => Some(Copies::first(2)),
@@ -151,7 +150,7 @@ impl Plan {
         plan
     }
 
-    /// Decides about clients. Where items have copies there are none.
+    /// Decides about clients, and about kills for memory. Where items have copies there are no clients.
     fn let_clients_come(&mut self) {
         self.clients = match self.steps % 8 {
             1 => 1,
@@ -167,10 +166,6 @@ impl Plan {
             0 => 0,
             _ => 150,
         };
-    }
-
-    /// Decides about kills for memory.
-    fn let_memory_run_out(&mut self) {
         self.rates.memory_kill = match self.steps % 6 {
             1 => 30,
             4 => 200,

@@ -180,7 +180,7 @@ fn what_fails_otherwise_when_alone_is_counted_as_usual() {
     assert_eq!(ledger.counts().dead, 0, "it was not alone");
 }
 
-/// What it waits for may be what is held back.
+/// Its next item may be one that is held back.
 fn a_loop_that_waits_does_not_hold_it_up() {
     let mut ledger = of_commands();
     let looping = ledger.join_worker(Credit::single().for_loop());
