@@ -45,6 +45,7 @@
 //! ```
 
 mod accepting;
+mod admission;
 mod alone;
 mod backoff;
 mod cause;
@@ -55,6 +56,7 @@ mod delivery;
 mod durations;
 mod exit;
 mod failing;
+mod handing;
 mod item_run;
 mod leases;
 mod options;
@@ -83,6 +85,8 @@ use core::fmt;
 use core::time::Duration;
 use hashbrown::HashMap;
 
+use admission::Admitting;
+pub use admission::{Admission, Readings};
 use alone::Alone;
 pub use backoff::Backoff;
 pub use backoff::mix;
@@ -160,6 +164,7 @@ pub struct Ledger<P, R = ()> {
     copies: Groups<P, R>,
     durations: Durations,
     alone: Alone,
+    admitting: Option<Admitting>,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -205,6 +210,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             copies: Groups::new(has_copies),
             durations: Durations::default(),
             alone: Alone::default(),
+            admitting: None,
         }
     }
 
@@ -307,56 +313,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         } else {
             self.getters = self.getters.saturating_sub(1);
         }
-    }
-
-    /// Hands the next item to a holder that asks for it.
-    pub fn handle_get(&mut self, holder: HolderId) -> Option<Handed> {
-        let is_open = self.consumers.is_open(holder) && !self.gives_nothing();
-        if !is_open || (self.consumers.is_worker(holder) && self.keeps_apart()) {
-            return None;
-        }
-        if self.copies.is_used()
-            && let Some(handed) = self.get_copy(holder)
-        {
-            return Some(handed);
-        }
-        let entry = self.waiting.pop()?;
-        Some(self.lease(holder, entry, true))
-    }
-
-    /// Hands the next item to a worker that should have one, idle workers first. Deliveries to
-    /// one holder follow each other, so that a caller can batch them.
-    pub fn poll_delivery(&mut self) -> Option<Handed> {
-        if self.gives_nothing() || self.keeps_apart() {
-            return None;
-        }
-        if self.copies.is_used() {
-            if let Some(handed) = self.poll_copy() {
-                return Some(handed);
-            }
-            if let Some(policy) = self.front_policy() {
-                return self.poll_first_copy(policy);
-            }
-        }
-        let Some(weight) = self.waiting.front_weight() else {
-            self.consumers.end_turn();
-            return None;
-        };
-        let holder = self.consumers.next_taker(self.waiting.ready(), weight)?;
-        let entry = self.waiting.pop()?;
-        Some(self.lease(holder, entry, false))
-    }
-
-    fn lease(&mut self, holder: HolderId, entry: UnfinishedItem<P>, is_asked_for: bool) -> Handed {
-        let weight = entry.payload.weight();
-        let ordinal = self.consumers.take(holder, weight, is_asked_for);
-        let token = Token::of(holder, ordinal);
-        self.note_alone(token, entry.was_killed());
-        let lease = Lease { entry, copy: None };
-        let handed = token.handed(&lease);
-        self.leases.insert(token, lease);
-        self.note_begun();
-        handed
     }
 
     fn end_lease(

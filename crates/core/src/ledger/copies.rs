@@ -304,7 +304,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let handed = token.handed(&lease);
         group.begin(handed);
         self.leases.insert(token, lease);
-        self.note_begun();
+        self.note_begun(token);
         handed
     }
 }

@@ -1,6 +1,7 @@
 //! The acknowledged queue alone: scenarios of the ledger with a fake clock. Those with a journal,
 //! cancelling and quotas are in `journal`; random runs against a model are in `properties`.
 
+pub(crate) mod admission;
 pub(crate) mod alone;
 pub(crate) mod batches;
 pub(crate) mod charges;

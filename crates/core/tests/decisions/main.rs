@@ -23,6 +23,7 @@ fn main() {
         dispatcher::loops::trials(),
         dispatcher::stream::trials(),
         ledger::trials(),
+        ledger::admission::trials(),
         ledger::alone::trials(),
         ledger::batches::trials(),
         ledger::charges::trials(),
