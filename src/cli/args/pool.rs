@@ -48,8 +48,9 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) timeout: Option<Duration>,
 
-    /// Memory for one item: a worker that has more, with all that it has started, is killed, and that
-    /// is a lost attempt. 400M is 400 MiB [default: none]
+    /// Memory for one item: a worker that has more, with all that it has started, is killed. That is a
+    /// lost attempt, and the next one is made alone, without any other item beside it. 400M is 400 MiB
+    /// [default: none]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(in crate::cli) memory: Option<u64>,
 
