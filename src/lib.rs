@@ -79,7 +79,7 @@ pub use broker::Disagreement;
 #[cfg(feature = "control")]
 pub use control::{Control, Controlled};
 pub use dishrack_core::ledger::{
-    Admission, Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit,
+    AdmissionRules, Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit,
     Failure, Hedge, ItemId, Options, Scene,
 };
 pub use dishrack_core::pool::restart::{RestartCause, RestartCounts};

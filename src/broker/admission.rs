@@ -14,14 +14,14 @@ use super::monitor::Monitor;
 use crate::error::Kind;
 use crate::sys::machine::{self, FreeMemory};
 use crate::sys::signals;
-use dishrack_core::ledger::{Admission, Readings};
+use dishrack_core::ledger::{AdmissionRules, Readings};
 
 /// The name of the thread that reads.
 pub(super) const THREAD: &str = "dishrack-room";
 
 impl Broker {
     /// Hands items out only where there is room by these rules.
-    pub(crate) fn admit_by(&self, rules: Admission) -> Result<(), Kind> {
+    pub(crate) fn admit_by(&self, rules: AdmissionRules) -> Result<(), Kind> {
         let (call, calls) = bounded(1);
         let monitor = Arc::downgrade(&self.monitor);
         std::thread::Builder::new()
@@ -64,7 +64,7 @@ impl Core {
 }
 
 /// Reads while something waits, until the queue is gone or has other rules.
-fn run(monitor: &Weak<Monitor>, rules: Admission, calls: &Receiver<()>) {
+fn run(monitor: &Weak<Monitor>, rules: AdmissionRules, calls: &Receiver<()>) {
     let memory = FreeMemory::new();
     let mut pause = None;
     loop {
@@ -86,7 +86,7 @@ fn run(monitor: &Weak<Monitor>, rules: Admission, calls: &Receiver<()>) {
 }
 
 /// Reads what the rules ask for. What cannot be read admits one item at a time.
-fn read(rules: Admission, memory: &FreeMemory) -> Readings {
+fn read(rules: AdmissionRules, memory: &FreeMemory) -> Readings {
     let mut readings = Readings::default();
     if rules.memory_free.is_some() {
         readings.memory_free = memory.read().unwrap_or(0);

@@ -27,7 +27,7 @@ use crate::queue::destination::{Destination, going};
 use crate::sys::priority::IoPriority;
 use crate::sys::program::Image;
 use crate::sys::stderr::{self, Outlet};
-use dishrack_core::ledger::{Admission, Copies};
+use dishrack_core::ledger::{AdmissionRules, Copies};
 use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart};
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
@@ -54,7 +54,7 @@ pub struct Builder {
     context: Option<Arc<[u8]>>,
     files: Vec<Arc<OwnedFd>>,
     copies: Option<Copies>,
-    admission: Option<Admission>,
+    admission: Option<AdmissionRules>,
     comparison: Option<(&'static str, Arc<Comparison>)>,
 }
 
@@ -265,14 +265,14 @@ impl Builder {
     /// # Example
     ///
     /// ```
-    /// use dishrack::{Admission, Supervisor};
+    /// use dishrack::{AdmissionRules, Supervisor};
     ///
-    /// let room = Admission::default().memory_free(2 << 30);
+    /// let room = AdmissionRules::default().memory_free(2 << 30);
     /// let builder = Supervisor::builder().processes(8).admission(room);
     /// # let _ = builder;
     /// ```
     #[must_use]
-    pub fn admission(mut self, rules: Admission) -> Self {
+    pub fn admission(mut self, rules: AdmissionRules) -> Self {
         self.admission = Some(rules);
         self
     }

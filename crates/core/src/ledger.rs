@@ -86,7 +86,7 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use admission::Admitting;
-pub use admission::{Admission, Readings};
+pub use admission::{AdmissionRules, Readings};
 use alone::Alone;
 pub use backoff::Backoff;
 pub use backoff::mix;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::copies::CopyArgs;
 use super::{Format, Method, Mode, Show, duration, size};
-use crate::{Admission, Builder, IoPriority, StartMethod};
+use crate::{AdmissionRules, Builder, IoPriority, StartMethod};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for workers and attempts")]
@@ -55,7 +55,7 @@ pub(in crate::cli) struct PoolArgs {
     pub(in crate::cli) memory: Option<u64>,
 
     /// Begin nothing while less memory than this is free, on the machine and in this run's control
-    /// group; what has begun less than half a second ago is taken to need as much. One item runs in
+    /// group; what has begun less than two seconds ago is taken to need as much. One item runs in
     /// any case, as with --load and --pressure
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(in crate::cli) memory_free: Option<u64>,
@@ -133,9 +133,9 @@ impl PoolArgs {
         if let Some(bytes) = *memory {
             pool = pool.memory_limit(bytes);
         }
-        let mut rules = Admission::default();
+        let mut rules = AdmissionRules::default();
         (rules.memory_free, rules.load, rules.pressure) = (*memory_free, *load, *pressure);
-        if rules != Admission::default() {
+        if rules != AdmissionRules::default() {
             pool = pool.admission(rules);
         }
         if let Some(niceness) = *nice {

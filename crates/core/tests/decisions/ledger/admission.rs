@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dishrack_core::ledger::{Admission, Credit, Handed, Ledger, Options, Readings};
+use dishrack_core::ledger::{AdmissionRules, Credit, Handed, Ledger, Options, Readings};
 use proptest::prelude::*;
 
 use super::{Bytes, NO_TIME, deliver, ids, put};
@@ -28,7 +28,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn ledger(rules: Admission, workers: usize) -> Bytes {
+fn ledger(rules: AdmissionRules, workers: usize) -> Bytes {
     let mut ledger = Ledger::new(Options::default());
     ledger.handle_admission(rules);
     for _ in 0..workers {
@@ -57,7 +57,7 @@ fn end(ledger: &mut Bytes, handed: Handed) {
 }
 
 fn nothing_begins_without_a_reading() {
-    let mut ledger = ledger(Admission::default().memory_free(MIB), 2);
+    let mut ledger = ledger(AdmissionRules::default().memory_free(MIB), 2);
     put(&mut ledger, 3);
     assert_eq!(deliver(&mut ledger), []);
     assert_eq!(ledger.appetite(), 0, "for no more than wait");
@@ -68,29 +68,32 @@ fn nothing_begins_without_a_reading() {
 }
 
 fn as_many_begin_together_as_there_is_room_for() {
-    let mut ledger = ledger(Admission::default().memory_free(100 * MIB), 9);
+    let mut ledger = ledger(AdmissionRules::default().memory_free(100 * MIB), 9);
     put(&mut ledger, 9);
     assert_eq!(read(&mut ledger, free(399), ms(1)).len(), 3);
 }
 
 fn what_has_begun_just_now_is_taken_to_need_its_room() {
-    let mut ledger = ledger(Admission::default().memory_free(100 * MIB), 9);
+    let mut ledger = ledger(AdmissionRules::default().memory_free(100 * MIB), 9);
     put(&mut ledger, 9);
     let begun = read(&mut ledger, free(250), ms(0));
     assert_eq!(begun.len(), 2);
-    assert_eq!(read(&mut ledger, free(299), ms(400)), []);
-    assert_eq!(read(&mut ledger, free(300), ms(400)).len(), 1);
+    assert_eq!(read(&mut ledger, free(299), ms(1600)), []);
+    assert_eq!(read(&mut ledger, free(300), ms(1600)).len(), 1);
     // One that is over needs nothing any more.
     end(&mut ledger, begun[0]);
-    assert_eq!(read(&mut ledger, free(299), ms(450)), []);
-    assert_eq!(read(&mut ledger, free(300), ms(450)).len(), 1);
+    assert_eq!(read(&mut ledger, free(299), ms(1800)), []);
+    assert_eq!(read(&mut ledger, free(300), ms(1800)).len(), 1);
     // Later what it uses is seen.
-    assert_eq!(read(&mut ledger, free(100), ms(1000)).len(), 1);
-    assert_eq!(read(&mut ledger, free(99), ms(2000)), []);
+    assert_eq!(read(&mut ledger, free(100), ms(4000)).len(), 1);
+    assert_eq!(read(&mut ledger, free(99), ms(6500)), []);
 }
 
 fn one_begins_whatever_is_read() {
-    let rules = Admission::default().memory_free(MIB).load(0).pressure(0);
+    let rules = AdmissionRules::default()
+        .memory_free(MIB)
+        .load(0)
+        .pressure(0);
     let mut ledger = ledger(rules, 3);
     put(&mut ledger, 2);
     let begun = read(&mut ledger, Readings::default(), ms(1));
@@ -101,7 +104,7 @@ fn one_begins_whatever_is_read() {
 }
 
 fn the_load_admits_up_to_its_number() {
-    let mut ledger = ledger(Admission::default().load(4), 9);
+    let mut ledger = ledger(AdmissionRules::default().load(4), 9);
     put(&mut ledger, 9);
     let running = |load| Readings {
         load,
@@ -118,7 +121,7 @@ fn the_load_admits_up_to_its_number() {
 }
 
 fn pressure_admits_all_or_nothing() {
-    let mut ledger = ledger(Admission::default().pressure(10), 9);
+    let mut ledger = ledger(AdmissionRules::default().pressure(10), 9);
     put(&mut ledger, 9);
     let waits = |pressure| Readings {
         pressure,
@@ -134,7 +137,7 @@ fn pressure_admits_all_or_nothing() {
 }
 
 fn every_rule_must_admit_it() {
-    let rules = Admission::default().memory_free(MIB).load(4);
+    let rules = AdmissionRules::default().memory_free(MIB).load(4);
     let mut ledger = ledger(rules, 9);
     put(&mut ledger, 9);
     let readings = Readings {
@@ -150,7 +153,7 @@ fn a_reading_is_due_when_something_waits_and_not_otherwise() {
     plain.join_worker(Credit::single());
     put(&mut plain, 1);
     assert_eq!(plain.poll_reading(), None);
-    let mut ledger = ledger(Admission::default().memory_free(MIB), 1);
+    let mut ledger = ledger(AdmissionRules::default().memory_free(MIB), 1);
     assert_eq!(ledger.poll_reading(), None);
     put(&mut ledger, 2);
     assert_eq!(ledger.poll_reading(), Some(ms(0)));
@@ -164,7 +167,7 @@ fn a_reading_is_due_when_something_waits_and_not_otherwise() {
 }
 
 fn an_end_makes_a_reading_due_at_once() {
-    let mut ledger = ledger(Admission::default().memory_free(MIB), 3);
+    let mut ledger = ledger(AdmissionRules::default().memory_free(MIB), 3);
     put(&mut ledger, 3);
     let begun = read(&mut ledger, free(2), ms(5));
     assert_eq!(ledger.poll_reading(), Some(ms(105)));
@@ -175,7 +178,7 @@ fn an_end_makes_a_reading_due_at_once() {
 }
 
 fn threads_are_admitted_by_themselves() {
-    let mut ledger = ledger(Admission::default().memory_free(MIB), 1);
+    let mut ledger = ledger(AdmissionRules::default().memory_free(MIB), 1);
     let threads = ledger.handle_join_threads();
     put(&mut ledger, 2);
     assert!(ledger.handle_get(threads).is_some());
@@ -188,7 +191,7 @@ fn whatever_is_read_all_is_done_and_no_more_than_fits_begins() {
         workers in 1_usize..6,
         steps in prop::collection::vec((0_u64..8, any::<usize>(), 0_u64..700), 1..60),
     )| {
-        let mut ledger = ledger(Admission::default().memory_free(MIB), workers);
+        let mut ledger = ledger(AdmissionRules::default().memory_free(MIB), workers);
         put(&mut ledger, 20);
         let mut held: Vec<(Handed, Duration)> = Vec::new();
         let mut now = ms(0);
@@ -196,7 +199,7 @@ fn whatever_is_read_all_is_done_and_no_more_than_fits_begins() {
         for (mib, which, pause) in steps.into_iter().chain(rest) {
             now += ms(pause);
             let before = held.len();
-            let young = held.iter().filter(|(_, at)| *at + ms(500) > now).count() as u64;
+            let young = held.iter().filter(|(_, at)| *at + ms(2000) > now).count() as u64;
             let begun = read(&mut ledger, free(mib), now);
             let fitting = mib.saturating_sub(young).max(u64::from(before == 0));
             prop_assert!(begun.len() as u64 <= fitting);
