@@ -86,6 +86,7 @@ class Queue(_Base):
         max_attempts: Optional[int] = None,
         backoff: Optional[Tuple[float, float]] = None,
         timeout: Optional[float] = None,
+        max_memory: Optional[int] = None,
         journal: Optional[Union[str, os.PathLike[str]]] = None,
         redis: Optional[Tuple[str, str]] = None,
     ) -> None:
@@ -94,7 +95,8 @@ class Queue(_Base):
         An item is handed out ``max_attempts`` times, 3 if it is not said, before it is a dead letter.
         Between the attempts it rests for the first of the seconds in ``backoff``, then for twice as
         long each time, up to the second of them. A process that was started to work for this queue, and
-        has an item for longer than ``timeout`` seconds, is ended, and the attempt has failed.
+        has an item for longer than ``timeout`` seconds, is ended, and the attempt has failed. So is one
+        that has more than ``max_memory`` bytes while it has an item, with all that it has started.
 
         ``journal`` is a file in which the items survive this program, however it ends: opened again, the
         queue goes on. `put` returns when the item is on the disk; an acknowledgement is there a moment
@@ -113,6 +115,7 @@ class Queue(_Base):
             max_attempts=max_attempts,
             backoff=backoff,
             timeout=timeout,
+            max_memory=max_memory,
             journal=journal,
             redis=redis,
         )

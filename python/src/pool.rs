@@ -356,6 +356,7 @@ fn dead(py: Python<'_>, history: &[dishrack::Failure]) -> PyErr {
             Cause::WorkerDied(_)
             | Cause::OutOfMemory
             | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_)
             | Cause::LostTooOften(_),
         ) => "worker_died",
         _ => "failed",

@@ -29,9 +29,16 @@ use crate::waiting::{Limit, wait};
 struct Shared {
     handle: JoinableQueue<PyItem>,
     held: Mutex<VecDeque<(ThreadId, Delivery<PyItem>)>>,
-    /// The longest time for one item, in the processes that work for this queue.
-    time_limit: Option<Duration>,
+    /// The bounds of one item, in the processes that work for this queue.
+    limits: Limits,
     readers: Arc<Readers>,
+}
+
+/// The longest time and the most memory, in bytes, of one item.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    time: Option<Duration>,
+    memory: Option<u64>,
 }
 
 /// The queues that this process has handles of.
@@ -46,23 +53,23 @@ impl Shared {
         if let Some(shared) = all.find(|one| one.handle.is_same(&handle)) {
             return shared;
         }
-        let shared = Arc::new(Shared::new(handle, None));
+        let shared = Arc::new(Shared::new(handle, Limits::default()));
         known.push(Arc::downgrade(&shared));
         shared
     }
 
     /// Notes a queue that was made or opened just now.
-    fn of_new(handle: JoinableQueue<PyItem>, time_limit: Option<Duration>) -> Arc<Self> {
-        let shared = Arc::new(Shared::new(handle, time_limit));
+    fn of_new(handle: JoinableQueue<PyItem>, limits: Limits) -> Arc<Self> {
+        let shared = Arc::new(Shared::new(handle, limits));
         KNOWN.lock().push(Arc::downgrade(&shared));
         shared
     }
 
-    fn new(handle: JoinableQueue<PyItem>, time_limit: Option<Duration>) -> Self {
+    fn new(handle: JoinableQueue<PyItem>, limits: Limits) -> Self {
         Shared {
             handle,
             held: Mutex::default(),
-            time_limit,
+            limits,
             readers: Arc::default(),
         }
     }
@@ -91,8 +98,11 @@ impl Queue {
 
     /// Sets what processes that work for this queue need to know of it.
     pub(crate) fn served_by(&self, mut builder: Builder) -> Builder {
-        if let Some(limit) = self.shared.time_limit {
+        if let Some(limit) = self.shared.limits.time {
             builder = builder.time_limit(limit);
+        }
+        if let Some(limit) = self.shared.limits.memory {
+            builder = builder.memory_limit(limit);
         }
         if self.shared.readers.wants_items() {
             builder = builder.observer(Arc::clone(&self.shared.readers) as _);
@@ -141,7 +151,8 @@ impl Queue {
     #[new]
     #[pyo3(signature = (
         maxsize, joinable, *,
-        max_attempts = None, backoff = None, timeout = None, journal = None, redis = None
+        max_attempts = None, backoff = None, timeout = None, max_memory = None, journal = None,
+        redis = None
     ))]
     #[allow(
         clippy::too_many_arguments,
@@ -154,6 +165,7 @@ impl Queue {
         max_attempts: Option<u32>,
         backoff: Option<(f64, f64)>,
         timeout: Option<f64>,
+        max_memory: Option<u64>,
         journal: Option<PathBuf>,
         redis: Option<(String, String)>,
     ) -> PyResult<Self> {
@@ -161,12 +173,16 @@ impl Queue {
             0 => Capacity::Unbounded,
             bound => Capacity::Bounded(bound),
         });
-        let time_limit = timeout.map(|seconds| time_of("timeout", seconds));
-        let (time_limit, place) = (time_limit.transpose()?, Place::of(journal, redis)?);
+        let time = timeout.map(|seconds| time_of("timeout", seconds));
+        let limits = Limits {
+            time: time.transpose()?,
+            memory: max_memory,
+        };
+        let place = Place::of(journal, redis)?;
         let handle = py.detach(|| place.open(options));
         let handle = handle.map_err(|error| exception(py, &error))?;
         Ok(Queue {
-            shared: Shared::of_new(handle, time_limit),
+            shared: Shared::of_new(handle, limits),
             joinable,
         })
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
+use crossbeam_channel::Sender;
 use slotmap::{SecondaryMap, SlotMap};
 
 use super::answer::Accepted;
@@ -87,6 +88,8 @@ pub(crate) struct Core {
     pub(super) record: Vec<u8>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
+    /// The doorbell of the thread that reads the machine's room, where items wait for that.
+    pub(super) room_reader: Option<Sender<()>>,
     /// Workers that have nothing, and whose overseers are to be told when they are given something.
     pub(super) without_work: SecondaryMap<HolderId, ()>,
     /// True if a sleeping worker was woken since a caller last polled.
@@ -172,6 +175,7 @@ impl Core {
             unread: Vec::new(),
             record: Vec::new(),
             unsent: VecDeque::new(),
+            room_reader: None,
             without_work: SecondaryMap::new(),
             has_woken: false,
             name_items: None,

@@ -374,6 +374,20 @@ fn check(pool: &PoolArgs) -> Result<usize, String> {
             "--memory: what --mode {mode} works on cannot be ended; use processes"
         ));
     }
+    let asks_for_room =
+        pool.memory_free.is_some() || pool.load.is_some() || pool.pressure.is_some();
+    if asks_for_room && pool.mode == Mode::Sequential {
+        return Err(
+            "--memory-free, --load, --pressure: in --mode sequential one item runs at a time anyway"
+                .into(),
+        );
+    }
+    if (pool.nice.is_some() || pool.ionice.is_some()) && pool.mode != Mode::Processes {
+        let mode = pool.mode.name();
+        return Err(format!(
+            "--nice, --ionice: --mode {mode} has no workers of its own to be given a priority; use processes"
+        ));
+    }
     if pool.memory == Some(0) {
         return Err("--memory 0: no memory is too little for any item".into());
     }

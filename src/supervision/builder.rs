@@ -24,9 +24,10 @@ use crate::handler::attempt::decode;
 use crate::observe::{Mode, Observer};
 use crate::payload::reason;
 use crate::queue::destination::{Destination, going};
+use crate::sys::priority::IoPriority;
 use crate::sys::program::Image;
 use crate::sys::stderr::{self, Outlet};
-use dishrack_core::ledger::Copies;
+use dishrack_core::ledger::{AdmissionRules, Copies};
 use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart};
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
@@ -53,6 +54,7 @@ pub struct Builder {
     context: Option<Arc<[u8]>>,
     files: Vec<Arc<OwnedFd>>,
     copies: Option<Copies>,
+    admission: Option<AdmissionRules>,
     comparison: Option<(&'static str, Arc<Comparison>)>,
 }
 
@@ -91,6 +93,7 @@ impl Builder {
             context: None,
             files: Vec::new(),
             copies: None,
+            admission: None,
             comparison: None,
         }
     }
@@ -250,6 +253,42 @@ impl Builder {
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.bounds.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Begins an item only while the machine has room for it: enough free memory, little enough load
+    /// or pressure. While no worker has an item one begins in any case, so nothing waits for ever.
+    /// Workers get no item in advance then. The machine is looked at only while an item waits for
+    /// that, at most once in 100 ms unless an item ends. Where several supervisors share a queue,
+    /// each looks at its own machine. Threads that take items by themselves are not held back.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use dishrack::{AdmissionRules, Supervisor};
+    ///
+    /// let room = AdmissionRules::default().memory_free(2 << 30);
+    /// let builder = Supervisor::builder().processes(8).admission(room);
+    /// # let _ = builder;
+    /// ```
+    #[must_use]
+    pub fn admission(mut self, rules: AdmissionRules) -> Self {
+        self.admission = Some(rules);
+        self
+    }
+
+    /// Gives worker processes and what they start this niceness, from -20 to 19 (`nice(1)`). Less than
+    /// this process has needs a right.
+    #[must_use]
+    pub fn nice(mut self, niceness: i32) -> Self {
+        self.launch.priorities.nice = Some(niceness);
+        self
+    }
+
+    /// Gives worker processes and what they start this priority for disks (`ionice(1)`).
+    #[must_use]
+    pub fn io_priority(mut self, priority: IoPriority) -> Self {
+        self.launch.priorities.io = Some(priority);
         self
     }
 

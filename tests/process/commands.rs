@@ -10,7 +10,7 @@ mod kept;
 mod older_journals;
 mod output;
 mod persistent;
-mod room;
+pub(crate) mod room;
 mod shell;
 mod small;
 mod surroundings;

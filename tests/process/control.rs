@@ -510,7 +510,7 @@ pub(crate) fn turns_of(pid: u32) -> u64 {
 
 fn an_idle_run_with_a_socket_sleeps() {
     let place = Place::new();
-    let typed = "--name idle -w 2 --memory 1G --worker cat";
+    let typed = "--name idle -w 2 --memory 1G --memory-free 1M --worker cat";
     let mut command = place.command(&words(typed));
     command
         .stdin(Stdio::piped())

@@ -309,8 +309,11 @@ fn an_item_over_its_memory_is_ended_alone() {
         let letters = queue.take_dead_letters().unwrap();
         assert_eq!((letters.len(), letters[0].id), (1, id));
         let causes = letters[0].history.iter().map(|failure| &failure.cause);
-        let limit = Cause::MemoryLimit(MEMORY);
-        assert!(causes.eq([&limit, &limit]), "{:?}", letters[0].history);
+        let (first, last) = (
+            Cause::MemoryLimit(MEMORY),
+            Cause::OutOfMemoryAlone(Some(MEMORY)),
+        );
+        assert!(causes.eq([&first, &last]), "{:?}", letters[0].history);
         assert_eq!(counts(&queue).retries, 1, "nobody else is charged");
         until("its workers are replaced", || pool.restarts() == 2);
     }

@@ -78,6 +78,7 @@ fn main() {
         // They serve themselves.
         Some(any_queue::LINE) => return kitchen_line::main().unwrap(),
         Some(any_queue::ATTACH) => return attach::main().unwrap(),
+        Some(commands::room::GROWS) => return commands::room::grow(),
         _ => {}
     }
     roles::before_serving();

@@ -45,6 +45,8 @@
 //! ```
 
 mod accepting;
+mod admission;
+mod alone;
 mod backoff;
 mod cause;
 mod consumers;
@@ -55,6 +57,7 @@ mod durations;
 mod ended;
 mod exit;
 mod failing;
+mod handing;
 mod item_run;
 mod leases;
 mod options;
@@ -83,6 +86,9 @@ use core::fmt;
 use core::time::Duration;
 use hashbrown::HashMap;
 
+use admission::Admitting;
+pub use admission::{AdmissionRules, Readings};
+use alone::Alone;
 pub use backoff::Backoff;
 pub use backoff::mix;
 pub use cause::{Blame, Cause, CopySaid, Failure, Scene};
@@ -161,6 +167,8 @@ pub struct Ledger<P, R = ()> {
     copies: Groups<P, R>,
     durations: Durations,
     ends: EndNotes,
+    alone: Alone,
+    admitting: Option<Admitting>,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -206,6 +214,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             copies: Groups::new(has_copies),
             durations: Durations::default(),
             ends: EndNotes::default(),
+            alone: Alone::default(),
+            admitting: None,
         }
     }
 
@@ -308,54 +318,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         } else {
             self.getters = self.getters.saturating_sub(1);
         }
-    }
-
-    /// Hands the next item to a holder that asks for it.
-    pub fn handle_get(&mut self, holder: HolderId) -> Option<Handed> {
-        if !self.consumers.is_open(holder) || self.gives_nothing() {
-            return None;
-        }
-        if self.copies.is_used()
-            && let Some(handed) = self.get_copy(holder)
-        {
-            return Some(handed);
-        }
-        let entry = self.waiting.pop()?;
-        Some(self.lease(holder, entry, true))
-    }
-
-    /// Hands the next item to a worker that should have one, idle workers first. Deliveries to
-    /// one holder follow each other, so that a caller can batch them.
-    pub fn poll_delivery(&mut self) -> Option<Handed> {
-        if self.gives_nothing() {
-            return None;
-        }
-        if self.copies.is_used() {
-            if let Some(handed) = self.poll_copy() {
-                return Some(handed);
-            }
-            if let Some(policy) = self.front_policy() {
-                return self.poll_first_copy(policy);
-            }
-        }
-        let Some(weight) = self.waiting.front_weight() else {
-            self.consumers.end_turn();
-            return None;
-        };
-        let holder = self.consumers.next_taker(self.waiting.ready(), weight)?;
-        let entry = self.waiting.pop()?;
-        Some(self.lease(holder, entry, false))
-    }
-
-    fn lease(&mut self, holder: HolderId, entry: UnfinishedItem<P>, is_asked_for: bool) -> Handed {
-        let weight = entry.payload.weight();
-        let ordinal = self.consumers.take(holder, weight, is_asked_for);
-        let token = Token::of(holder, ordinal);
-        let lease = Lease { entry, copy: None };
-        let handed = token.handed(&lease);
-        self.leases.insert(token, lease);
-        self.note_begun();
-        handed
     }
 
     fn end_lease(
@@ -482,6 +444,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if self.copies.has(handed.id) {
             self.copy_failed(handed, blame, rest, now);
         } else {
+            let blame = self.of_attempt(token, blame);
             self.charge(entry, blame, rest, now);
         }
         Ok(())
@@ -530,7 +493,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             }
             match (blame, is_copy) {
                 (Some(blame), true) => self.copy_failed(handed, blame.clone(), None, now),
-                (Some(blame), false) => self.charge(lease.entry, blame.clone(), None, now),
+                (Some(blame), false) => {
+                    let blame = self.of_attempt(handed.token, blame.clone());
+                    self.charge(lease.entry, blame, None, now);
+                }
                 (None, true) => self.copy_returned(handed),
                 (None, false) => self.waiting.put_back(lease.entry),
             }

@@ -88,6 +88,9 @@ pub enum Cause {
     Disconnected,
     /// It used more memory than this many bytes, so it was ended.
     MemoryLimit(u64),
+    /// It was killed for memory, also when nothing ran beside it: by the kernel, or because it used
+    /// more than this many bytes.
+    OutOfMemoryAlone(Option<u64>),
 }
 
 /// The word of one of several copies of an item.
@@ -132,7 +135,8 @@ macro_rules! text_in {
             | Cause::Unanswered { .. }
             | Cause::Copies { .. }
             | Cause::Disconnected
-            | Cause::MemoryLimit(_) => None,
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_) => None,
         }
     };
 }
@@ -151,7 +155,8 @@ impl Cause {
             | Cause::NoRoom(_)
             | Cause::LostTooOften(_)
             | Cause::Disconnected
-            | Cause::MemoryLimit(_) => true,
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_) => true,
             Cause::Nack(_)
             | Cause::Panicked(_)
             | Cause::Dropped
@@ -176,7 +181,8 @@ impl Cause {
             Cause::Unrunnable(_)
             | Cause::CommandUnrunnable { .. }
             | Cause::Cancelled
-            | Cause::LostTooOften(_) => true,
+            | Cause::LostTooOften(_)
+            | Cause::OutOfMemoryAlone(_) => true,
             Cause::WorkerDied(_)
             | Cause::Nack(_)
             | Cause::Panicked(_)
@@ -208,7 +214,9 @@ impl Cause {
             Cause::WorkerDied(exit)
             | Cause::CommandFailed { exit, .. }
             | Cause::CommandUnrunnable { exit, .. } => Some(*exit),
-            Cause::OutOfMemory | Cause::MemoryLimit(_) => Some(Exit::Signaled(SIGKILL)),
+            Cause::OutOfMemory | Cause::MemoryLimit(_) | Cause::OutOfMemoryAlone(_) => {
+                Some(Exit::Signaled(SIGKILL))
+            }
             Cause::TimedOut(_) => Some(Exit::Signaled(SIGTERM)),
             Cause::Killed { signal, .. } => Some(Exit::Signaled(*signal)),
             Cause::AskedToEnd { signal, .. } => Some(Exit::Exited(signal.saturating_add(128))),
@@ -255,7 +263,8 @@ impl Cause {
             | Cause::LostTooOften(_)
             | Cause::Copies { .. }
             | Cause::Disconnected
-            | Cause::MemoryLimit(_) => false,
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_) => false,
         }
     }
 
@@ -310,7 +319,8 @@ impl Cause {
             | Cause::Unanswered { .. }
             | Cause::Copies { .. }
             | Cause::Disconnected
-            | Cause::MemoryLimit(_) => None,
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_) => None,
         }
     }
 
@@ -353,6 +363,13 @@ impl fmt::Display for Cause {
                     "used more memory than its limit of {}",
                     WholeSize(*limit)
                 )
+            }
+            Cause::OutOfMemoryAlone(limit) => {
+                f.write_str("killed for memory, also when it ran alone")?;
+                limit.map_or(Ok(()), |limit| {
+                    let limit = WholeSize(limit);
+                    write!(f, ": it used more than its limit of {limit}")
+                })
             }
             Cause::Cancelled => f.write_str("cancelled"),
             Cause::Disconnected => f.write_str("the process that got it is gone"),
@@ -549,7 +566,7 @@ mod tests {
         let killed = Cause::Killed { signal, what };
         let (signal, what) = (15, words());
         let asked = Cause::AskedToEnd { signal, what };
-        let kept: [(&[u8], Cause); 18] = [
+        let kept: [(&[u8], Cause); 20] = [
             (&[0, 0, 6], Cause::WorkerDied(Exit::Exited(3))),
             (&[0, 1, 18], Cause::WorkerDied(Exit::Signaled(9))),
             (&[0, 2], Cause::WorkerDied(Exit::Unknown)),
@@ -568,6 +585,8 @@ mod tests {
             (&[13, 1, b'x'], Cause::Unrunnable(words())),
             (&[14, 30, 1, b'x'], asked),
             (&[20, 7], Cause::MemoryLimit(7)),
+            (&[21, 0], Cause::OutOfMemoryAlone(None)),
+            (&[21, 1, 7], Cause::OutOfMemoryAlone(Some(7))),
         ];
         for (bytes, cause) in kept {
             assert_eq!(postcard::from_bytes(bytes), Ok(cause.clone()));

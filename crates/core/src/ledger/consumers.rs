@@ -114,6 +114,16 @@ impl Consumers {
         holder.is_some_and(|holder| holder.credit.is_some())
     }
 
+    /// Returns `true` if this worker is at something.
+    pub(super) fn is_at_work(&self, id: HolderId) -> bool {
+        self.holders.get(id).is_some_and(Holder::is_at_work)
+    }
+
+    /// Returns `true` if a worker is at something.
+    pub(super) fn is_any_at_work(&self) -> bool {
+        self.holders.values().any(Holder::is_at_work)
+    }
+
     pub(super) fn is_loop(&self, id: HolderId) -> bool {
         self.holders.get(id).is_some_and(Holder::is_loop)
     }

@@ -23,6 +23,8 @@ fn main() {
         dispatcher::loops::trials(),
         dispatcher::stream::trials(),
         ledger::trials(),
+        ledger::admission::trials(),
+        ledger::alone::trials(),
         ledger::batches::trials(),
         ledger::charges::trials(),
         ledger::copies::trials(),

@@ -61,6 +61,10 @@ pub(crate) enum Plant {
     PartUnnoticed,
     /// The words of a client before its end are not heard after it.
     LastWordsUnheard,
+    /// That a command was killed for memory is told as a kill by anybody.
+    MemoryKillMistold,
+    /// A worker's word about an item that runs alone is heard when it begins it.
+    AloneSettledEarly,
 }
 
 /// The bugs for a fleet.

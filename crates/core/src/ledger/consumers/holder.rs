@@ -71,6 +71,13 @@ impl Holder {
         self.is_worker() && (!self.is_loop() || self.is_asking || goes_on)
     }
 
+    /// Returns `true` if it is a worker that is at something: a loop, unless it waits for its next
+    /// item or for something else.
+    pub(super) fn is_at_work(&self) -> bool {
+        let waits = self.is_loop() && (self.is_asking || self.is_elsewhere);
+        self.credit.is_some() && self.outstanding > 0 && !waits
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.is_worker() && (self.is_asking || (!self.is_loop() && self.outstanding == 0))
     }
