@@ -11,10 +11,14 @@ use dishrack::{Blob, BlobMut};
 use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use pyo3::{PyErr, ffi};
 
 /// The size in bytes from which a buffer is left out of a pickle, to be shared.
 const LARGE: usize = 16 * 1024;
+
+/// The size in bytes from which a pickle that has come is mapped rather than copied.
+const MAPPED: usize = 128 * 1024;
 
 /// `Py_buffer`.
 #[repr(C)]
@@ -132,6 +136,22 @@ pub(crate) struct Memory {
     address: usize,
     #[pyo3(get)]
     length: usize,
+}
+
+/// Returns the bytes of a pickle, which are not copied if they are many.
+pub(crate) fn pickled(bytes: &Bound<'_, PyBytes>) -> PyResult<Blob> {
+    match bytes.as_bytes() {
+        few if few.len() < LARGE => Ok(Blob::from(few)),
+        _ => HeldBuffer::of(bytes).map(Blob::of),
+    }
+}
+
+/// Returns the bytes of a pickle that has come, which are read where they lie if they are many.
+pub(crate) fn to_unpickle<'py>(py: Python<'py>, pickle: &Blob) -> PyResult<Bound<'py, PyAny>> {
+    match pickle.len() {
+        few if few < MAPPED => Ok(PyBytes::new(py, pickle).into_any()),
+        _ => arrived(py, pickle.clone()),
+    }
 }
 
 /// Returns a buffer that has come, as a `memoryview` to write to. Its memory stays as long as that, or

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
-use dishrack::Parts;
+use dishrack::{Blob, Parts};
 use memchr::memmem::Finder;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -59,7 +59,8 @@ impl Pickler {
         file.call_method1(intern!(py, "seek"), (0,))?;
         file.call_method0(intern!(py, "truncate"))?;
         let bytes = bytes.cast_into::<PyBytes>()?;
-        Ok(Parts::new(bytes.as_bytes(), self.buffers.get().take()))
+        let pickle = buffers::pickled(&bytes)?;
+        Ok(Parts::new(pickle, self.buffers.get().take()))
     }
 }
 
@@ -159,25 +160,25 @@ pub(crate) fn loads<'py>(py: Python<'py>, item: &PyItem) -> PyResult<Bound<'py, 
         let loads = py
             .import(intern!(py, "dishrack.reduction"))?
             .getattr("loads")?;
-        let bytes = PyBytes::new(py, item.pickle());
-        return loads.call1((bytes, item.arrived_queues(), buffers));
+        let pickle = buffers::to_unpickle(py, item.pickle())?;
+        return loads.call1((pickle, item.arrived_queues(), buffers));
     }
     loads_plain(py, item.pickle(), buffers)
 }
 
 fn loads_plain<'py>(
     py: Python<'py>,
-    pickle: &[u8],
+    pickle: &Blob,
     buffers: Vec<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let find = || -> PyResult<Py<PyAny>> { Ok(py.import("pickle")?.getattr("loads")?.unbind()) };
     let loads = LOADS.get_or_try_init(py, find)?.bind(py);
-    let bytes = PyTuple::new(py, [PyBytes::new(py, pickle)])?;
+    let pickle = PyTuple::new(py, [buffers::to_unpickle(py, pickle)?])?;
     if buffers.is_empty() {
-        return loads.call1(bytes);
+        return loads.call1(pickle);
     }
     let options = PyDict::new(py);
     options.set_item("buffers", PyList::new(py, buffers)?)?;
-    loads.call(bytes, Some(&options))
+    loads.call(pickle, Some(&options))
 }
