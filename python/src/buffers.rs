@@ -45,7 +45,7 @@ unsafe extern "C" {
 }
 
 /// The bytes of a Python object, which stay where they are as long as this exists.
-struct HeldBuffer(Box<RawView>);
+pub(crate) struct HeldBuffer(Box<RawView>);
 
 // SAFETY: the interpreter keeps the memory in place until the view is released, which `drop` does
 // attached to it, in whatever thread.
@@ -54,7 +54,7 @@ unsafe impl Send for HeldBuffer {}
 unsafe impl Sync for HeldBuffer {}
 
 impl HeldBuffer {
-    fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let mut view = Box::<RawView>::new_uninit();
         // SAFETY: the object lives, and the view has its place, where it stays: some objects make it
         // point to itself.
@@ -136,14 +136,6 @@ pub(crate) struct Memory {
     address: usize,
     #[pyo3(get)]
     length: usize,
-}
-
-/// Returns the bytes of a pickle, which are not copied if they are many.
-pub(crate) fn pickled(bytes: &Bound<'_, PyBytes>) -> PyResult<Blob> {
-    match bytes.as_bytes() {
-        few if few.len() < LARGE => Ok(Blob::from(few)),
-        _ => HeldBuffer::of(bytes).map(Blob::of),
-    }
 }
 
 /// Returns the bytes of a pickle that has come, which are read where they lie if they are many.
