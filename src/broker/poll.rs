@@ -76,8 +76,9 @@ impl PolledWorker {
 /// more than it finds; with more, a fast worker runs dry.
 const QUERY: usize = 64;
 
-/// The time to poll for the answer of a worker that was woken just now: it has to come back to work first.
-const ANSWER: Duration = POLL.saturating_mul(2);
+/// The time to poll for the answer of a worker that was woken just now. It is back at work only after more
+/// than `POLL`, and a caller that sleeps by then is woken by two more threads, one after the other.
+const ANSWER: Duration = POLL.saturating_mul(3);
 
 /// The time without progress after which a worker is not relied on any more.
 const RELIANCE: Duration = Duration::from_millis(2);
