@@ -28,7 +28,7 @@ use crate::waiting::{Limit, wait};
 #[derive(Debug)]
 struct Shared {
     handle: JoinableQueue<PyItem>,
-    held: Mutex<VecDeque<(ThreadId, Delivery<PyItem>)>>,
+    held: Mutex<VecDeque<Held>>,
     /// The bounds of one item, in the processes that work for this queue.
     limits: Limits,
     readers: Arc<Readers>,
@@ -39,6 +39,15 @@ struct Shared {
 struct Limits {
     time: Option<Duration>,
     memory: Option<u64>,
+}
+
+/// An item that this process got and has not acknowledged.
+#[derive(Debug)]
+struct Held {
+    by: ThreadId,
+    /// True if `task_done` acknowledges it: it came by a handle that is joinable.
+    awaits_task_done: bool,
+    delivery: Delivery<PyItem>,
 }
 
 /// The queues that this process has handles of.
@@ -122,25 +131,23 @@ impl Queue {
     fn settle_own(&self) {
         let own = thread::current().id();
         let mut held = self.shared.held.lock();
-        let (done, others) = held.drain(..).partition(|(by, _)| *by == own);
+        let (done, others): (VecDeque<_>, _) = held.drain(..).partition(|one| one.by == own);
         *held = others;
         drop(held);
         settle(done);
     }
 
+    /// Acknowledges what waits for no `task_done`, and gives the rest back.
     fn release_held(&self) {
         let held = std::mem::take(&mut *self.shared.held.lock());
-        match self.joinable {
-            true => drop(held),
-            false => settle(held),
-        }
+        settle(held.into_iter().filter(|one| !one.awaits_task_done));
     }
 }
 
 /// Acknowledges these. One that was cancelled meanwhile has its end already.
-fn settle(done: VecDeque<(ThreadId, Delivery<PyItem>)>) {
-    for (_, delivery) in done {
-        let _ = delivery.task_done();
+fn settle(done: impl IntoIterator<Item = Held>) {
+    for held in done {
+        let _ = held.delivery.task_done();
     }
 }
 
@@ -303,8 +310,11 @@ impl Queue {
         let get = |limit| get(limit).map(Delivery::unbound);
         let delivery = wait(py, timeout, get, dishrack::Error::is_empty)?;
         let got = pickling::loads(py, &delivery);
-        let own = thread::current().id();
-        self.shared.held.lock().push_back((own, delivery));
+        self.shared.held.lock().push_back(Held {
+            by: thread::current().id(),
+            awaits_task_done: self.joinable,
+            delivery,
+        });
         got
     }
 
@@ -312,19 +322,19 @@ impl Queue {
     fn task_done(&self, py: Python<'_>) -> PyResult<()> {
         loop {
             let oldest = self.shared.held.lock().pop_front();
-            let Some((_, delivery)) = oldest else {
+            let Some(held) = oldest else {
                 let words = "task_done() called too many times";
                 return Err(named(py, "TaskDoneTooOften", words.into()));
             };
             // It fails if the item was cancelled; then the next one is meant.
-            if py.detach(|| delivery.task_done()).is_ok() {
+            if py.detach(|| held.delivery.task_done()).is_ok() {
                 return Ok(());
             }
         }
     }
 
-    /// Ends what this process holds, because it ends in order: acknowledges it, or gives it back where
-    /// that is `task_done`'s business.
+    /// Ends what this process holds of the queue, by whatever handle, because it ends in order: acknowledges
+    /// it, or gives it back where that is `task_done`'s business.
     fn release(&self, py: Python<'_>) {
         py.detach(|| self.release_held());
     }
