@@ -231,6 +231,10 @@ impl Session {
                 }
                 _ if !is_idle => {
                     self.show_oldest(&mut inbox);
+                    if inbox.begun.oldest().is_some() {
+                        let begun = inbox.begun.last;
+                        self.uplink.push(&Up::Idle { begun });
+                    }
                     // Sending may take a moment, so the lock is released meanwhile.
                     let position = inbox.position();
                     drop(inbox);

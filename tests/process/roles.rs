@@ -25,6 +25,8 @@ use crate::{cpython, memory, strangers, support};
 pub(crate) enum Work {
     /// Return at once.
     Nothing,
+    /// Return after so many milliseconds.
+    Nap(u64),
     /// Print a line, and never return.
     Hang,
     /// End the process with this code.
@@ -131,6 +133,7 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         }
         Work::AwaitFile(path) => await_file(&path),
         Work::CloseFiles => close_files(),
+        Work::Nap(ms) => std::thread::sleep(Duration::from_millis(ms)),
         Work::PutMore(count) => put_more(count),
         Work::Carry(bytes) => return Ok(bytes.len() as u64),
         Work::Look(blob) => return Ok(2 * sum(&blob) + u64::from(blob.is_shared())),
@@ -275,7 +278,10 @@ pub(crate) fn chapters_loop(queue: JoinableQueue<Work>) {
 
 /// Gets another item while it works on one, and keeps that until the next time, when it is settled
 /// in a thread of its own.
-pub(crate) fn get_within(_: Work) -> Result<(), String> {
+pub(crate) fn get_within(work: Work) -> Result<(), String> {
+    if let Work::Nap(ms) = work {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
     static KEPT: Mutex<Option<Delivery<Work>>> = Mutex::new(None);
     let queue = JoinableQueue::<Work>::current().ok_or("it works for none")?;
     let got = queue.try_get().ok();

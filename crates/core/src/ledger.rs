@@ -294,6 +294,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.leave_alone(holder);
     }
 
+    /// Notes that a handler waits for its next delivery, though it holds others, of which this is the last
+    /// one that was begun. What it holds is settled when it gets another, perhaps, so it is handed the
+    /// next one like a worker that holds nothing; unless one is on its way.
+    pub fn handle_idle(&mut self, holder: HolderId, begun: u64) {
+        if self.consumers.last_ordinal(holder) == begun {
+            self.consumers.set_asking(holder, true);
+        }
+    }
+
     /// Returns `true` if a holder has not settled this delivery, cancelled or not.
     fn holds(&self, holder: HolderId, ordinal: u64) -> bool {
         let token = Token { holder, ordinal };
