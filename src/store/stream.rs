@@ -235,17 +235,8 @@ pub(crate) struct StreamOrder {
     pub(crate) from: String,
     pub(crate) verb: String,
     pub(crate) body: String,
-}
-
-impl StreamOrder {
-    /// Returns the steering that an order of a pause, or of its end, tells.
-    pub(crate) fn steering(&self) -> Steering {
-        let (number, is_paused) = self.body.split_once(':').unwrap_or_default();
-        Steering {
-            number: number.parse().unwrap_or(0),
-            is_paused: is_paused == "1",
-        }
-    }
+    /// What it says of a pause, if it is about one.
+    pub(crate) steering: Steering,
 }
 
 /// An order as it was given.
