@@ -77,6 +77,12 @@ fn a_pause_is_that_of_all_and_of_those_who_come_later() {
         (&status["untaken"], &status["pending"]),
         (&3.into(), &0.into())
     );
+    // As that of a run.
+    let counts = &status["counts"];
+    assert_eq!(
+        (&status["state"], &counts["accepted"], &counts["done"]),
+        (&"paused".into(), &4.into(), &1.into())
+    );
     let resumed = stage.say("resume", &["--format", "json"]);
     let resumed: Value = serde_json::from_str(&resumed.ends(0).out).unwrap();
     assert_eq!(resumed["resumed"], true);
@@ -196,8 +202,7 @@ fn one_that_is_killed_before_it_obeys_is_not_waited_for() {
     let [_there, still] = one_that_stands_still(&stage);
     let mut pause = stage.start("pause", &[]);
     until("it is ordered", || {
-        stage.redis_cli(&["xlen", "{jobs}:orders"]) != "0"
-            && stage.status()["paused"] == true
+        stage.redis_cli(&["xlen", "{jobs}:orders"]) != "0" && stage.status()["paused"] == true
     });
     still.kill();
     assert_eq!(pause.line().unwrap(), "paused: nothing more is begun");
@@ -392,9 +397,7 @@ fn one_that_is_lost_takes_no_orders() {
 
 /// Waits until all supervisors say that they are in this state.
 fn await_states(stage: &Stage, wanted: &str) {
-    until(wanted, || {
-        states(stage).iter().all(|state| state == wanted)
-    });
+    until(wanted, || states(stage).iter().all(|state| state == wanted));
 }
 
 fn a_pause_counts_after_redis_has_come_back_with_an_older_state() {

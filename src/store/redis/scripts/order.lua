@@ -10,7 +10,7 @@ for _, one in ipairs(supervisors()) do
     end
 end
 if verb == 'pause' or verb == 'resume' then
-    local time, steered = redis.call('TIME'), tonumber(redis.call('HGET', meta, 'steered') or 0)
+    local time, steered = redis.call('TIME'), tonumber(redis.call('HGET', meta, 'steered') or 0) or 0
     local number = math.max(steered + 1, time[1] * 1000 + math.floor(time[2] / 1000))
     number = string.format('%.0f', number)
     redis.call('HSET', meta, 'steered', number)
