@@ -11,7 +11,7 @@ use super::address::Address;
 use super::args::{AtArgs, Choice, Format, TargetArgs};
 use super::exit_codes::{RunError, written};
 use super::layout::{Anything, ITEM_TYPE};
-use super::screen::StandardStream;
+use super::screen::{StandardStream, complain};
 pub(super) use crate::control::answers::{number, text, values};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
@@ -43,16 +43,27 @@ impl Asked {
     /// Finds what is meant, for this subcommand.
     pub(super) fn of(target: &TargetArgs, subcommand: &str) -> Result<Self, RunError> {
         let choice = target.target(subcommand).map_err(RunError::Usage)?;
-        Asked::chosen(&choice)
+        let asked = Asked::chosen(&choice)?;
+        asked.tell_of_absence();
+        Ok(asked)
     }
 
     /// Finds what is meant, for a subcommand that may be about one supervisor of a stream.
     pub(super) fn of_one(target: &TargetArgs, subcommand: &str) -> Result<Self, RunError> {
         let (choice, one) = target.target_or_one(subcommand).map_err(RunError::Usage)?;
-        Ok(match (Asked::chosen(&choice)?, one) {
+        let asked = match (Asked::chosen(&choice)?, one) {
             (Asked::Stream(client), Some(one)) => Asked::Stream(Box::new(client.about_one(&one)?)),
             (asked, _) => asked,
-        })
+        };
+        asked.tell_of_absence();
+        Ok(asked)
+    }
+
+    /// Says on stderr when a stream cannot be reached for a while.
+    fn tell_of_absence(&self) {
+        if let Asked::Stream(client) = self {
+            client.tell_of_absence(|words| complain(&words));
+        }
     }
 
     /// Asks this run or stream.

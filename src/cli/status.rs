@@ -209,13 +209,23 @@ fn object(place: &Address, status: &Status, rates: Option<&Rates>) -> Value {
             "lost": status.is_lost(one),
         })
     });
+    let rate = rates.map(|rates| rates.done + rates.dead);
     json!({
         "event": "status",
         "stream": place.stream,
         place.kind().option: place.shown_url(),
         "item_type": status.item_type,
         "lease_ms": millis(status.lease),
+        "state": status.state(),
         "paused": status.is_paused,
+        "counts": {
+            "accepted": status.put(),
+            "done": status.done,
+            "dead": status.dead,
+            "retries": status.retries,
+        },
+        "rate_per_s": rate,
+        "eta_s": rate.filter(|rate| *rate > 0.0).map(|rate| status.unfinished as f64 / rate),
         "unfinished": status.unfinished,
         "untaken": status.untaken(),
         "pending": status.pending,

@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -24,8 +25,10 @@ use crate::fail;
 use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
 use crate::store::StoredLetter;
 use crate::store::stream::{
-    CancelAnswer, EntryId, FoundOnStream, Member, Moment, Status, Stream, StreamItem,
+    CancelAnswer, EntryId, FoundOnStream, Member, Moment, Status, Stream, StreamItem, StreamNotice,
+    machine_name,
 };
+use crate::sys::threads::spawn;
 use dishrack_core::ledger::{Cause, Failure, ItemId};
 
 /// Names an item by its number and its bytes.
@@ -40,6 +43,8 @@ pub(crate) struct StreamClient {
     held: OnceCell<HeldItems>,
     /// The name of the only supervisor that is meant.
     one: Option<String>,
+    /// Set if the stream is waited for until a certain time only.
+    gives_up: OnceCell<()>,
 }
 
 /// The words of supervisors on items that they have, by number.
@@ -61,6 +66,9 @@ struct HeldBy {
     pid: u32,
     since_us: Option<u64>,
 }
+
+/// The time for an answer of a stream that is there.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Supervisors are asked of what they know in this time; what is shown without it is less exact.
 const ASKED: OrderTimes = OrderTimes {
@@ -113,7 +121,35 @@ impl StreamClient {
             name_item: Box::new(name_item),
             held: OnceCell::new(),
             one: None,
+            gives_up: OnceCell::new(),
         })
+    }
+
+    /// Tells from now on when the stream cannot be reached, and when it can again.
+    pub(crate) fn tell_of_absence(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        self.stream
+            .set_listener(Box::new(move |notice| match &notice {
+                StreamNotice::Away(_) | StreamNotice::Back(_) => tell(&notice.words()),
+                // They are about what is put and worked on.
+                StreamNotice::Lagging(_)
+                | StreamNotice::CaughtUp(_)
+                | StreamNotice::Warning(_)
+                | StreamNotice::Older(_) => {}
+            }));
+    }
+
+    /// Waits for the stream no longer than until then, if it cannot be reached.
+    fn give_up_at(&self, end: Instant) -> Result<(), NoAnswer> {
+        if self.gives_up.set(()).is_err() {
+            return Ok(());
+        }
+        let stream = Arc::clone(&self.stream);
+        let wait = end.saturating_duration_since(Instant::now()) + ANSWER;
+        let begun = spawn("time limit", move || {
+            thread::sleep(wait);
+            stream.abandon();
+        });
+        begun.map_err(failed)
     }
 
     /// Returns the name of the only supervisor that is meant; `None` if all are.
@@ -328,6 +364,9 @@ impl StreamClient {
 
     /// Waits for the end of an item, until then at most, and returns what is known of it.
     pub(crate) fn wait_item(&self, id: ItemId, end: Option<Instant>) -> Result<Value, NoAnswer> {
+        if let Some(end) = end {
+            self.give_up_at(end)?;
+        }
         loop {
             let (found, moment) = self.stream.find(id, true).map_err(failed)?;
             if !matches!(found, FoundOnStream::Unfinished(_)) {
@@ -383,6 +422,26 @@ impl StreamClient {
             Some(_) => Ok(json!({"number": id.0, "retried": true})),
             None => Err(RequestFailure::no_dead_letter(id.0).into()),
         }
+    }
+
+    /// Returns the runs of this machine that may have the output of an item: their names and processes.
+    pub(crate) fn runs_near(&self, id: ItemId) -> Result<Vec<(String, u32)>, NoAnswer> {
+        let (found, _) = self.stream.find(id, false).map_err(failed)?;
+        let holder = match found {
+            FoundOnStream::Unfinished(one) => one.holder.map(|holder| holder.name),
+            _ => None,
+        };
+        let here = machine_name();
+        let rows = self.supervisors()?.into_iter();
+        let near = rows.filter(|row| {
+            let name = row["name"].as_str().unwrap_or_default();
+            host_and_pid(name).0 == here && holder.as_ref().is_none_or(|holder| holder == name)
+        });
+        let run = |row: Value| {
+            let pid = u32::try_from(row["pid"].as_u64()?).ok()?;
+            Some((row["run"].as_str()?.to_owned(), pid))
+        };
+        Ok(near.filter_map(run).collect())
     }
 
     /// Says where the output of an item is, which is not on the stream.

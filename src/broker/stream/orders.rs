@@ -122,9 +122,8 @@ fn hear(post: &StreamContext, handler: &Arc<OrderHandler>, order: StreamOrder) {
     match &*order.verb {
         "cancel" => return post.with(|core| core.dispatcher.call_fetcher()),
         "pause" | "resume" => {
-            let steering = order.steering();
             post.with(|core| {
-                core.dispatcher.handle_steering(steering);
+                core.dispatcher.handle_steering(order.steering);
                 core.ring_for_pauses();
             });
         }

@@ -75,7 +75,7 @@ fn status(answers: Value) -> RedisResult<Status> {
         gone: parsed(gone)?,
         is_paused: match paused {
             Value::Nil => false,
-            paused => read::steering(&read::text(paused)?).is_paused,
+            paused => read::steering(&read::text(paused)?, true).is_paused,
         },
         item_type: read::text(item_type)?,
         lease: Duration::from_millis(parsed(lease)?),

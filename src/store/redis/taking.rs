@@ -186,13 +186,13 @@ impl RedisStore {
                 let taken = read::known_entries(taken)?;
                 let stream_state = read::stream_state(stream_state)?;
                 let others = read::number(others)?;
-                let (unwanted, pause) = (read::ids(unwanted)?, read::steering(&read::text(pause)?));
+                let pause = read::steering(&read::text(pause)?, true);
                 Ok((
                     read::ids(ours)?,
                     taken,
                     stream_state,
                     others,
-                    unwanted,
+                    read::ids(unwanted)?,
                     pause,
                 ))
             })?;

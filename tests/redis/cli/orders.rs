@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::{GATE, Run, STREAM, Stage, send};
 use crate::deadline::until;
+use crate::harness::backup::Backup;
+use crate::redis_server::Options;
 
 crate::timely_trials!(
     a_pause_is_that_of_all_and_of_those_who_come_later,
@@ -23,6 +25,8 @@ crate::timely_trials!(
     one_supervisor_is_scaled_paused_shown_and_stopped,
     one_that_cannot_be_meant_is_told_with_those_that_there_are,
     one_that_is_lost_takes_no_orders,
+    a_pause_counts_after_redis_has_come_back_with_an_older_state,
+    whether_there_is_a_pause_is_what_redis_has_come_back_with,
 );
 
 const WAIT: [&str; 7] = ["-w", "1", "--", "flock", "-s", GATE, "true"];
@@ -72,6 +76,12 @@ fn a_pause_is_that_of_all_and_of_those_who_come_later() {
     assert_eq!(
         (&status["untaken"], &status["pending"]),
         (&3.into(), &0.into())
+    );
+    // As that of a run.
+    let counts = &status["counts"];
+    assert_eq!(
+        (&status["state"], &counts["accepted"], &counts["done"]),
+        (&"paused".into(), &4.into(), &1.into())
     );
     let resumed = stage.say("resume", &["--format", "json"]);
     let resumed: Value = serde_json::from_str(&resumed.ends(0).out).unwrap();
@@ -192,8 +202,7 @@ fn one_that_is_killed_before_it_obeys_is_not_waited_for() {
     let [_there, still] = one_that_stands_still(&stage);
     let mut pause = stage.start("pause", &[]);
     until("it is ordered", || {
-        stage.redis_cli(&["xlen", "{jobs}:orders"]) != "0"
-            && stage.redis_cli(&["hget", "{jobs}:meta", "paused"]) == "1:1"
+        stage.redis_cli(&["xlen", "{jobs}:orders"]) != "0" && stage.status()["paused"] == true
     });
     still.kill();
     assert_eq!(pause.line().unwrap(), "paused: nothing more is begun");
@@ -384,4 +393,59 @@ fn one_that_is_lost_takes_no_orders() {
     until("it is lost", || states(&stage) == ["lost"]);
     let said = stage.say("stop", &["--at", &pid]);
     said.ends(2).tells("not heard of for longer than the lease");
+}
+
+/// Waits until all supervisors say that they are in this state.
+fn await_states(stage: &Stage, wanted: &str) {
+    until(wanted, || states(stage).iter().all(|state| state == wanted));
+}
+
+fn a_pause_counts_after_redis_has_come_back_with_an_older_state() {
+    let stage = Stage::with(Options::default().durable());
+    let words = ["--lease", "3s", "-w", "1", "--", "true"];
+    let works: [Run; 2] = work(&stage, &words);
+    stage.await_status("unfinished", 0);
+    let backup = Backup::of(&stage.server);
+    for _ in 0..3 {
+        stage.say("pause", &[]).ends(0);
+        stage.say("resume", &[]).ends(0);
+    }
+    let one = works[0].pid().to_string();
+    stage.say("pause", &["--at", &one]).ends(0);
+    stage.say("resume", &["--at", &one]).ends(0);
+    backup.comes_back_on(&stage.server);
+    // The first order that this state of Redis knows of.
+    let paused = stage.say("pause", &[]);
+    paused.ends(0).prints("paused: nothing more is begun\n");
+    assert_eq!(states(&stage), ["paused"; 2]);
+    stage.say("resume", &["--at", &one]).ends(0);
+    assert_eq!(standing(&stage, works[0].pid()).0, "running");
+    assert_eq!(standing(&stage, works[1].pid()).0, "paused");
+    stage.put(&["a"]);
+    stage.say("join", &[]).ends(0);
+    stage.say("resume", &[]).ends(0);
+    assert_eq!(states(&stage), ["running"; 2]);
+}
+
+fn whether_there_is_a_pause_is_what_redis_has_come_back_with() {
+    let stage = Stage::with(Options::default().durable());
+    let words = ["--lease", "3s", "-w", "1", "--", "true"];
+    let _works: [Run; 2] = work(&stage, &words);
+    stage.await_status("unfinished", 0);
+    let without = Backup::of(&stage.server);
+    stage.say("pause", &[]).ends(0);
+    let with = Backup::of(&stage.server);
+    without.comes_back_on(&stage.server);
+    // A pause of which nobody knows would keep everything waiting for ever.
+    await_states(&stage, "running");
+    assert_eq!(stage.status()["paused"], false);
+    stage.put(&["a"]);
+    stage.say("join", &[]).ends(0);
+    stage.say("pause", &[]).ends(0);
+    stage.say("resume", &[]).ends(0);
+    with.comes_back_on(&stage.server);
+    await_states(&stage, "paused");
+    assert_eq!(stage.status()["paused"], true);
+    stage.say("resume", &[]).ends(0);
+    assert_eq!(states(&stage), ["running"; 2]);
 }

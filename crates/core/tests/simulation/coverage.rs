@@ -167,6 +167,10 @@ coverage! {
     empty_gets,
     gets_answered_in_advance,
     steered_pauses,
+    pauses_of_all,
+    rests_in_pauses,
+    cancels,
+    cancelled_with_workers,
     revived,
     joins,
 }

@@ -76,4 +76,8 @@ pub(crate) enum FleetPlant {
     FindAll,
     /// The fetcher takes more than is wanted.
     NoAppetite,
+    /// A supervisor that begins is not told of a pause.
+    BeginsUntold,
+    /// A supervisor goes on with an order that the stream has lost.
+    OlderIgnored,
 }
