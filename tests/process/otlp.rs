@@ -241,7 +241,7 @@ fn a_collector_gets_a_span_of_each_put_and_attempt() {
             .iter()
             .find(|put| put.has("messaging.message.id") == span.has("messaging.message.id"));
         let put = put.unwrap();
-        assert_eq!(span.links, [put.id.clone()]);
+        assert_eq!(span.links, std::slice::from_ref(&put.id));
         assert!(put.to <= span.from && span.from <= span.to, "{all:?}");
         for (name, value) in [
             ("messaging.system", "dishrack"),
