@@ -17,7 +17,7 @@ use super::monitor::with_guard;
 use crate::fail;
 use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
-use crate::sys::poll::{POLL, give_way, poll_for};
+use crate::sys::poll::{give_way, poll_until};
 use dishrack_core::ledger::HolderId;
 
 /// A worker that holds deliveries.
@@ -75,10 +75,6 @@ impl PolledWorker {
 /// The number of puts between two looks at what workers have written: with fewer, looking costs
 /// more than it finds; with more, a fast worker runs dry.
 const QUERY: usize = 64;
-
-/// The time to poll for the answer of a worker that was woken just now. It is back at work only after more
-/// than `POLL`, and a caller that sleeps by then is woken by two more threads, one after the other.
-const ANSWER: Duration = POLL.saturating_mul(3);
 
 /// The time without progress after which a worker is not relied on any more.
 const RELIANCE: Duration = Duration::from_millis(2);
@@ -245,8 +241,7 @@ impl Broker {
         if has_woken {
             give_way();
         }
-        let time = if has_woken { ANSWER } else { POLL };
-        poll_for(time, || watched.iter().any(PolledWorker::sees_news));
+        poll_until(|| watched.iter().any(PolledWorker::sees_news));
         let mut core = self.lock();
         with_guard(&mut core, |core| {
             // Each is to wake its reader again, and is looked at once more after that.

@@ -16,7 +16,13 @@ pub(in crate::cli) fn endpoint(_: &str) -> Result<String, String> {
     ))
 }
 
-/// Returns none.
-pub(in crate::cli) fn view(_: &Config, _: &Labels) -> Result<Option<Box<dyn View>>, RunError> {
-    Ok(None)
+/// Returns none, because no configuration has an address.
+///
+/// # Errors
+/// As [`endpoint`], if one has.
+pub(in crate::cli) fn view(config: &Config, _: &Labels) -> Result<Option<Box<dyn View>>, RunError> {
+    match &config.otlp {
+        None => Ok(None),
+        Some(url) => endpoint(url).map(|_| None).map_err(RunError::usage),
+    }
 }
