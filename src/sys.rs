@@ -1,6 +1,6 @@
 //! All that this crate asks of the kernel: signals, descriptors, locks, shared memory, the clock,
-//! stderr, the process title and its end, what processes use, and
-//! how much room and which priorities there are for them. It knows neither items nor workers.
+//! stderr, the process title and its end, what processes use, and how much room and which priorities
+//! there are for them. It knows neither items nor workers.
 
 pub(crate) mod blocking;
 pub(crate) mod cgroup;

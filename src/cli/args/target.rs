@@ -10,7 +10,9 @@ use crate::cli::address::Address;
 /// Where a run is to be asked.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct AtArgs {
-    /// The run: its name, its socket's path, or its process [default: the only one]. With --redis, of a subcommand that can be about one, the supervisor: its name, its run's name, or its process [default: all]
+    /// The run: its name, its socket's path, or its process [default: the only one]. With --redis, of a
+    /// subcommand that can be about one, the supervisor: its name, its run's name, or its process
+    /// [default: all]
     #[arg(long, value_name = "NAME|PATH|PID")]
     pub(in crate::cli) at: Option<OsString>,
 }

@@ -1,4 +1,5 @@
-//! PURE: the search of `supervisor top` for items, among all that wait. An answer is a part of it, and so is a look, so that a queue of a million items keeps nobody waiting.
+//! PURE: the search of `supervisor top` for items, among all that wait. An answer is a part of it, and
+//! so is a look, so that a queue of a million items keeps nobody waiting.
 
 use std::mem;
 
