@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::output::{AttemptEnding, exit_of};
-use crate::observe::{last_cause, micros};
+use crate::observe::{self, last_cause, micros};
 use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::{Exit, Failure};
 
@@ -143,8 +143,5 @@ pub(super) fn since_1970(at: SystemTime) -> u64 {
 }
 
 pub(super) fn clipped(text: &str) -> String {
-    match text.char_indices().nth(NAME_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
+    observe::clipped(text, NAME_MAX)
 }

@@ -17,7 +17,7 @@ use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::process::{Resource, geteuid, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::connection::{ClientStream, WriteCount};
+use super::connection::{ClientStream, WriteCount, state_of};
 use super::failure::RequestFailure;
 use crate::sys::threads::CONTROL;
 
@@ -155,8 +155,7 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
 
 /// Returns `true` if something has come already.
 fn has_spoken(stream: &UnixStream) -> bool {
-    let mut files = [PollFd::new(stream, PollFlags::IN)];
-    matches!(poll(&mut files, Some(&Timespec::default())), Ok(1..))
+    !state_of(stream, PollFlags::IN).is_empty()
 }
 
 /// A client that has said nothing yet, and since when.

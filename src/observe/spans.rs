@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Event, EventKind};
+use super::{Event, EventKind, clipped};
 use dishrack_core::ledger::{Cause, CopyEnd, Exit, Failure, ItemId};
 
 /// The length in characters beyond which names and causes are cut, to bound the memory.
@@ -459,10 +459,7 @@ fn death(row: usize, at: Duration, item: Option<&str>, why: &str) -> SpanOutput 
 
 /// Cuts a text that is too long.
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(CHARS_MAX) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", &text[..at]),
-    }
+    clipped(text, CHARS_MAX)
 }
 
 #[cfg(test)]

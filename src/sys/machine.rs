@@ -4,6 +4,7 @@
 use std::fs;
 
 use super::cgroup::{self, MemoryGroup};
+use super::usage::bytes_of;
 
 /// The places where the free memory is read.
 #[derive(Debug)]
@@ -52,11 +53,7 @@ fn read(path: &str) -> Option<String> {
 
 /// Returns the available memory in bytes that `/proc/meminfo` says.
 fn available(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(kilobytes * 1024)
+    bytes_of(text, "MemAvailable:")
 }
 
 /// Returns the number of running threads that `/proc/loadavg` says.

@@ -67,17 +67,15 @@ pub(crate) fn resident(pid: u32) -> Option<u64> {
 /// not of a program with other rights, all of it counts.
 fn share(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
-    let kilobytes = text.and_then(|text| kilobytes(&text, "Pss:"));
-    kilobytes
-        .map(|number| number * 1024)
+    text.and_then(|text| bytes_of(&text, "Pss:"))
         .or_else(|| resident(pid))
 }
 
-/// Returns the number behind a name, in a file of names and kilobytes.
-fn kilobytes(text: &str, name: &str) -> Option<u64> {
+/// Returns the bytes that stand behind a name, in a file of names and kilobytes.
+pub(super) fn bytes_of(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let number = line.strip_prefix(name)?.split_ascii_whitespace().next()?;
-        number.parse().ok()
+        Some(number.parse::<u64>().ok()? * 1024)
     })
 }
 
@@ -140,7 +138,7 @@ mod tests {
     #[test]
     fn a_number_is_found_by_its_whole_name() {
         let text = "00400000-7fff r--p [rollup]\nRss:  12 kB\nPss_Dirty: 3 kB\nPss:      7 kB\n";
-        assert_eq!(kilobytes(text, "Pss:"), Some(7));
-        assert_eq!(kilobytes(text, "SwapPss:"), None);
+        assert_eq!(bytes_of(text, "Pss:"), Some(7 * 1024));
+        assert_eq!(bytes_of(text, "SwapPss:"), None);
     }
 }

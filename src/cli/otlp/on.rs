@@ -32,6 +32,12 @@ const WAITING_MAX: usize = 65_536;
 /// The longest time that the end of a run waits for the collector.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// An operation's name, and its type in the conventions.
+type Operation = (&'static str, &'static str);
+
+const PUT: Operation = ("put", "send");
+const PROCESS: Operation = ("process", "process");
+
 /// Returns the address to which spans are sent: that of the collector, with the path of OTLP if it has none.
 ///
 /// # Errors
@@ -193,15 +199,11 @@ impl OtlpView {
         self.origin.unwrap_or(SystemTime::UNIX_EPOCH) + at
     }
 
-    fn attributes(&self, operation: &'static str, id: Option<ItemId>) -> Vec<KeyValue> {
-        let kind = if operation == "put" {
-            "send"
-        } else {
-            operation
-        };
+    fn attributes(&self, operation: Operation, id: Option<ItemId>) -> Vec<KeyValue> {
+        let (name, kind) = operation;
         let mut attributes = vec![
             KeyValue::new("messaging.system", "dishrack"),
-            KeyValue::new("messaging.operation.name", operation),
+            KeyValue::new("messaging.operation.name", name),
             KeyValue::new("messaging.operation.type", kind),
             KeyValue::new("messaging.destination.name", self.destination.clone()),
         ];
@@ -218,7 +220,7 @@ impl OtlpView {
             .span_builder(format!("put {}", self.destination))
             .with_kind(SpanKind::Producer)
             .with_start_time(at)
-            .with_attributes(self.attributes("put", Some(id)))
+            .with_attributes(self.attributes(PUT, Some(id)))
             .start(&self.tracer);
         self.puts.insert(id, span.span_context().clone());
         span.end_with_timestamp(at);
@@ -228,7 +230,7 @@ impl OtlpView {
     fn attempt(&mut self, one: Span) {
         let put = one.id.and_then(|id| self.puts.get(&id));
         let links = put.map(|put| Link::with_context(put.clone()));
-        let mut attributes = self.attributes("process", one.id);
+        let mut attributes = self.attributes(PROCESS, one.id);
         attributes.extend([
             KeyValue::new("dishrack.item", one.item),
             KeyValue::new("dishrack.attempt", i64::from(one.attempt)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Obeyed, OrderTimes, StreamClient, failed, host_and_pid};
+use crate::control::answers::{number, values};
 use crate::control::client::NoAnswer;
 use crate::control::item::{self, SoughtText};
 use crate::observe::item::{ItemInfo, ItemState};
@@ -205,24 +206,23 @@ impl SupervisorsView {
     }
 
     fn add_told(&mut self, short: &str, told: &Value) {
-        let number = |value: &Value| value.as_u64().unwrap_or_default();
-        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let status = &told["status"];
         self.restarts += number(&status["counts"]["restarts"]);
         self.wanted += number(&status["workers_wanted"]);
-        for mut worker in list(&status["workers"]) {
+        for worker in values(&status["workers"]) {
+            let mut worker = worker.clone();
             worker["supervisor"] = short.into();
             self.workers.push(worker);
         }
         // The counts that it tells are those of the whole stream.
         for (name, count) in [("running", &mut self.leased), ("rest", &mut self.delayed)] {
-            let numbers = list(&told[name]);
+            let numbers = values(&told[name]);
             *count += numbers.len() as u64;
             let numbers = numbers.iter().filter_map(Value::as_u64);
             self.not_waiting.extend(numbers);
         }
-        self.resting.extend(list(&told["resting"]));
-        self.failures.extend(list(&told["failures"]));
+        self.resting.extend_from_slice(values(&told["resting"]));
+        self.failures.extend_from_slice(values(&told["failures"]));
     }
 }
 
