@@ -2,7 +2,9 @@
 //!
 //! A record is there for the supervisor as soon as it is written, however this process ends. Waking
 //! the supervisor is costly: the worker does so when it runs out of work and when half of what it
-//! has is done. A thread, which sleeps unless a record waits, does so within four milliseconds.
+//! has is done. A thread, which sleeps unless a record waits, does so within four milliseconds. It goes
+//! on looking for a while after the last record, because waking it costs an item that comes soon
+//! afterwards more than all else that this module does.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -29,9 +31,13 @@ use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::{exit, signals, stderr, stream};
 
-/// The longest time in which the supervisor does not see a record while a handler runs. An item of
-/// a millisecond should not pay for a wake-up of its own.
-const DELAY: Duration = Duration::from_millis(4);
+/// The time between two looks of the thread for records that wait. It wakes the supervisor where
+/// it saw some the last time, too: an item of a millisecond should not pay for a wake-up of its own.
+/// So the supervisor does not see a record for at most two of these while a handler runs.
+const TICK: Duration = Duration::from_millis(2);
+
+/// The number of looks in vain, one after the other, after which the thread sleeps until it is woken.
+const TICKS_IN_VAIN: u32 = 16;
 
 #[derive(Debug)]
 struct UplinkState {
@@ -40,6 +46,8 @@ struct UplinkState {
     /// Shared memory that is lent until the supervisor has read the ring up to this position.
     lent: VecDeque<(u64, SegmentPart)>,
     is_watched: bool,
+    /// True if the thread has to be woken to look.
+    is_asleep: bool,
 }
 
 #[derive(Debug)]
@@ -82,6 +90,7 @@ impl Uplink {
                 segments: SentSegments::default(),
                 lent: VecDeque::new(),
                 is_watched: false,
+                is_asleep: false,
             }),
             ring_pair,
             sender,
@@ -253,7 +262,7 @@ impl Uplink {
         }
     }
 
-    /// Wakes a sleeping supervisor; one that looks often, only if it does not within [`DELAY`].
+    /// Wakes a sleeping supervisor; one that looks often, only if it does not within two [`TICK`]s.
     pub(super) fn ring(&self) {
         let doorbell = self.ring_pair.up_doorbell();
         if doorbell.take() {
@@ -288,7 +297,7 @@ impl Uplink {
         }
     }
 
-    /// Lets the thread wake the supervisor within [`DELAY`], because a handler goes on working.
+    /// Lets the thread wake the supervisor within two [`TICK`]s, because a handler goes on working.
     pub(super) fn watch(&self) {
         if self.unrung.load(Ordering::Relaxed) == 0 || self.is_watched.load(Ordering::SeqCst) {
             return;
@@ -296,18 +305,29 @@ impl Uplink {
         let mut state = self.state.lock();
         state.is_watched = true;
         self.is_watched.store(true, Ordering::SeqCst);
-        self.watch.notify_one();
+        if state.is_asleep {
+            self.watch.notify_one();
+        }
     }
 
     fn ring_for_what_waits(&self) {
+        let mut in_vain = 0;
         let mut state = self.state.lock();
         loop {
-            while !state.is_watched {
+            while !state.is_watched && in_vain == TICKS_IN_VAIN {
+                state.is_asleep = true;
                 self.watch.wait(&mut state);
+                state.is_asleep = false;
             }
+            let was_watched = state.is_watched;
             drop(state);
-            std::thread::sleep(DELAY);
+            std::thread::sleep(TICK);
             state = self.state.lock();
+            if !was_watched {
+                in_vain = TICKS_IN_VAIN.min(in_vain + 1);
+                continue;
+            }
+            in_vain = 0;
             self.ring_now();
             // A record noted from here on finds the watch off; an earlier one is counted below.
             self.is_watched.store(false, Ordering::SeqCst);
