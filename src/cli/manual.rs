@@ -5,6 +5,7 @@
 mod markdown;
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -19,6 +20,10 @@ pub(super) struct Manual {
     /// Print the options and exit codes as Markdown instead
     #[arg(long)]
     markdown: bool,
+
+    /// Write the page into DIR instead, and a page for each subcommand beside it, as packages have them
+    #[arg(long, value_name = "DIR", conflicts_with = "markdown")]
+    into: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -136,11 +141,54 @@ const ENVIRONMENT: &Terms = &[
 /// Prints the manual.
 pub(super) fn run(manual: &Manual, mut command: Command) -> Result<u8, RunError> {
     command.build();
+    if let Some(folder) = &manual.into {
+        return write_pages(command, folder);
+    }
     let page = match manual.markdown {
         true => markdown::page(&command),
         false => page(command).map_err(|error| RunError::of_stdout(&error))?,
     };
     print(page.as_bytes())
+}
+
+/// Writes each page to a file of its own, which is called as `man` looks for it.
+fn write_pages(command: Command, folder: &Path) -> Result<u8, RunError> {
+    let write = |name: &str, page: io::Result<String>| {
+        let path = folder.join(format!("{name}.1"));
+        page.and_then(|page| std::fs::write(&path, page))
+            .map_err(|error| RunError::Usage(format!("cannot write {}: {error}", path.display())))
+    };
+    for subcommand in leaves(&command) {
+        let name = subcommand.get_display_name().unwrap_or_default().to_owned();
+        write(&name, subcommand_page(subcommand, &name))?;
+    }
+    let name = command.get_name().to_owned();
+    write(&name, page(command))?;
+    Ok(code::DONE)
+}
+
+fn subcommand_page(command: Command, name: &str) -> io::Result<String> {
+    let version = command.get_version().unwrap_or(env!("CARGO_PKG_VERSION"));
+    let mut page = Vec::new();
+    Roff::new().to_writer(&mut page)?;
+    writeln!(
+        page,
+        ".TH {} 1 \"\" \"supervisor {version}\" \"User Commands\"",
+        name.to_uppercase()
+    )?;
+    let man = Man::new(command);
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut rest = Roff::new();
+    rest.control("SH", ["SEE ALSO"]);
+    rest.text([
+        bold("supervisor"),
+        roman("(1), which has the exit codes, signals and files."),
+    ]);
+    rest.to_writer(&mut page)?;
+    Ok(without_repetition(&String::from_utf8_lossy(&page)))
 }
 
 /// Prints the completions.

@@ -10,6 +10,7 @@ crate::trials!(
     every_option_is_in_the_manual,
     the_manual_has_the_sections_that_one_looks_for,
     the_manual_is_without_faults_for_a_formatter,
+    each_subcommand_has_a_page,
     completions_are_there_for_every_shell,
     bash_understands_its_completions,
     nobody_needs_to_read_to_the_end,
@@ -86,6 +87,35 @@ fn the_manual_has_the_sections_that_one_looks_for() {
 }
 
 /// The formatter takes lines that begin with a dot for requests, and has to know them.
+fn each_subcommand_has_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().to_str().unwrap();
+    assert_eq!(supervisor(&["manual", "--into", into]), "");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("supervisor.1"), supervisor(&["manual"]));
+    for name in [
+        "supervisor-serve",
+        "supervisor-dead-list",
+        "supervisor-salvage",
+    ] {
+        let page = read(&format!("{name}.1")).replace("\\-", "-");
+        let title = format!("\n.TH {} 1 ", name.to_uppercase());
+        assert!(page.contains(&title), "{page}");
+        assert!(page.contains(&format!("\n{name} - ")), "{page}");
+        assert!(page.contains("\\fB--help\\fR"), "{page}");
+    }
+    let nowhere = format!("{into}/nowhere");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
+    let said = Said::from(
+        command
+            .args(["manual", "--into", &nowhere])
+            .output()
+            .unwrap(),
+    );
+    said.ends(2);
+    assert!(said.err.contains(&nowhere), "{}", said.err);
+}
+
 fn the_manual_is_without_faults_for_a_formatter() {
     let known = [
         "ie", "el", "TH", "SH", "SS", "TP", "PP", "br", "RS", "RE", "IP",

@@ -9,6 +9,8 @@ use std::process::Command;
 crate::trials! {
     the_reference_is_what_the_program_prints,
     every_kind_of_event_is_told_of,
+    every_command_has_options_that_there_are,
+    an_option_that_is_not_there_is_caught,
     every_link_leads_to_a_file_and_a_heading,
     every_chapter_is_in_the_book,
     a_link_that_leads_nowhere_is_caught,
@@ -17,9 +19,10 @@ crate::trials! {
 }
 
 /// Pages outside `docs`.
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 5] = [
     "README.md",
     "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
 ];
@@ -60,6 +63,58 @@ fn the_reference_is_what_the_program_prints() {
          Write it again: cargo run -- manual --markdown >docs/options.md",
         first.map_or(pairs.count() + 1, |(_, line)| line)
     );
+}
+
+/// Returns the long options in the calls of `supervisor` that a page shows in its blocks and in its text.
+fn options_called(page: &str) -> BTreeSet<String> {
+    let in_text = page.split('`').skip(1).step_by(2);
+    let in_blocks = page.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let calls = in_text.chain(in_blocks).filter_map(|code| {
+        let words: Vec<&str> = code.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "supervisor")?;
+        // What follows `--` is a COMMAND's, and what follows a pipe another program's.
+        let is_ours = |word: &&str| !["--", "|", ">", "2>", "<-", "&&", "&", ";"].contains(word);
+        Some(
+            words[at + 1..]
+                .to_vec()
+                .into_iter()
+                .take_while(is_ours)
+                .collect::<Vec<_>>(),
+        )
+    });
+    let long = |word: &&str| word.starts_with("--");
+    let name = |word: &str| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        word.chars().take_while(|c| is_name(*c)).collect()
+    };
+    calls.flatten().filter(long).map(name).collect()
+}
+
+fn every_command_has_options_that_there_are() {
+    let reference = fs::read_to_string(root().join("docs/options.md")).unwrap();
+    let there: BTreeSet<String> = reference
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| word.starts_with("--"))
+        .map(String::from)
+        .collect();
+    let chapters = chapters().into_iter().map(|name| format!("docs/{name}"));
+    let mut called = 0;
+    for page in chapters.chain(["README.md".to_owned()]) {
+        let options = options_called(&fs::read_to_string(root().join(&page)).unwrap());
+        called += options.len();
+        let unknown: Vec<&String> = options.difference(&there).collect();
+        assert!(
+            unknown.is_empty(),
+            "{page} calls supervisor with {unknown:?}"
+        );
+    }
+    assert!(called > 100, "{called}");
+}
+
+fn an_option_that_is_not_there_is_caught() {
+    let page = "`supervisor --one=2 -- x --two`\n```text\n$ ls --all | supervisor put --three | wc --four\n```\n";
+    let options: Vec<String> = options_called(page).into_iter().collect();
+    assert_eq!(options, ["--one", "--three"]);
 }
 
 /// The names that events have in JSON, as their declaration says them.
