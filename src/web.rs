@@ -32,6 +32,8 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use self::access::Access;
 #[cfg(feature = "cli")]
 pub(crate) use self::access::random_token;
@@ -134,8 +136,9 @@ impl WebOptions {
             );
             return Err(Error(Kind::invalid("web", why)));
         }
-        let site = Arc::new(Site::new(self.path, self.access, bound));
-        let server = WebServer::start(listener, bound, routes::routes(site));
+        let (ending, ends) = watch::channel(false);
+        let site = Arc::new(Site::new(self.path, self.access, bound, ends));
+        let server = WebServer::start(listener, bound, routes::routes(site), ending);
         let server = server.map_err(Kind::io("starting the thread of the page"))?;
         Ok(Web { server })
     }

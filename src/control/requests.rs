@@ -26,7 +26,7 @@ use super::metrics::exposition;
 use super::puts;
 use super::search::{self, ItemPage, ListQuery};
 use super::status::RunStatus;
-use super::steering::{pause, reload, resume, scale, stop};
+use super::steering::{end_worker, pause, reload, replace_worker, resume, scale, stop};
 use super::timeline::{self, TimelineQuery};
 use crate::ItemInfo;
 use crate::broker::clients::{Admit, ClientPuts};
@@ -49,6 +49,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
         .route("/v1/workers", put_method(scale))
+        .route("/v1/workers/{worker}/end", post(end_worker))
+        .route("/v1/workers/{worker}/replace", post(replace_worker))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))

@@ -237,6 +237,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Replaces all workers, and waits until that is over.
     fn reload(&self) -> Result<(), Error>;
 
+    /// Ends the worker of this name, which is started again, and waits for its end.
+    fn end_worker(&self, name: &str) -> Result<(), Error>;
+
+    /// Replaces the worker of this name, and waits until that is over.
+    fn replace_worker(&self, name: &str) -> Result<(), Error>;
+
     /// Makes an item of each line. With a key, a journal knows each of them again.
     ///
     /// # Errors
@@ -370,6 +376,14 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn reload(&self) -> Result<(), Error> {
         self.pool()?.reload()
+    }
+
+    fn end_worker(&self, name: &str) -> Result<(), Error> {
+        self.pool()?.end_worker(name)
+    }
+
+    fn replace_worker(&self, name: &str) -> Result<(), Error> {
+        self.pool()?.replace_worker(name)
     }
 
     fn read(&self, body: &[u8], key: Option<&str>) -> Result<Bundle, (usize, String)> {

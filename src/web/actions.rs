@@ -17,10 +17,10 @@ use super::answer::{SharedSite, shown};
 use super::frame::frame;
 use super::place::{ItemSearch, way_back};
 use super::site::Site;
-use super::words::values;
+use super::words::{printable, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::{counted, printable};
+use crate::observe::text::counted;
 
 /// The greatest size of a form in bytes.
 const FORM_BYTES_MAX: usize = 1024 * 1024;
@@ -35,6 +35,8 @@ enum VisitorAction {
     Resume,
     Scale,
     Reload,
+    ReplaceWorker,
+    EndWorker,
     Stop,
     StopNow,
     Cancel,
@@ -45,11 +47,13 @@ enum VisitorAction {
 }
 
 impl VisitorAction {
-    const ALL: [(&str, VisitorAction); 11] = [
+    const ALL: [(&str, VisitorAction); 13] = [
         ("pause", VisitorAction::Pause),
         ("resume", VisitorAction::Resume),
         ("scale", VisitorAction::Scale),
         ("reload", VisitorAction::Reload),
+        ("replace-worker", VisitorAction::ReplaceWorker),
+        ("end-worker", VisitorAction::EndWorker),
         ("stop", VisitorAction::Stop),
         ("stop-now", VisitorAction::StopNow),
         ("cancel", VisitorAction::Cancel),
@@ -83,6 +87,17 @@ impl VisitorAction {
             | VisitorAction::Scale
             | VisitorAction::Retry => return None,
             VisitorAction::Reload => "Replace all workers? Each finishes what it has begun.".into(),
+            VisitorAction::ReplaceWorker => {
+                format!(
+                    "Replace {}? It finishes what it has begun.",
+                    worker_of(what)
+                )
+            }
+            VisitorAction::EndWorker => format!(
+                "End {}? What it is at is broken off, and counts as a failed attempt of its item. A new process \
+                 takes its place.",
+                worker_of(what)
+            ),
             VisitorAction::Stop => "Stop the run when what is begun is finished?".into(),
             VisitorAction::StopNow => "Stop the run at once? What is begun is broken off.".into(),
             VisitorAction::Cancel => format!("Cancel {}? Nobody works on it any more.", items()),
@@ -91,6 +106,20 @@ impl VisitorAction {
             VisitorAction::DropAll => format!("Drop {}? Nothing is left of them.", of_all(what)),
         })
     }
+}
+
+/// Returns the name of the worker that is meant.
+fn worker_of(what: &[String]) -> String {
+    let name = what.first().map_or("", String::as_str);
+    printable(name)
+}
+
+/// Returns the path of a request about this worker.
+fn path_of(what: &[String], verb: &str) -> String {
+    let name = what.first().map_or("", String::as_str);
+    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    // In a path a space is no plus.
+    format!("/v1/workers/{}/{verb}", name.replace('+', "%20"))
 }
 
 /// Says which letters are meant.
@@ -241,6 +270,14 @@ async fn carry_out(
         VisitorAction::Pause => post("/v1/pause", "The run is paused.").await,
         VisitorAction::Resume => post("/v1/resume", "The run goes on.").await,
         VisitorAction::Reload => post("/v1/reload", "All workers are replaced.").await,
+        VisitorAction::ReplaceWorker => {
+            let said = format!("{} is replaced.", worker_of(what));
+            post(&path_of(what, "replace"), &said).await
+        }
+        VisitorAction::EndWorker => {
+            let said = format!("{} has ended, and is started again.", worker_of(what));
+            post(&path_of(what, "end"), &said).await
+        }
         VisitorAction::Stop => post("/v1/stop", "The run is stopped.").await,
         VisitorAction::StopNow => {
             let body = json!({"now": true}).to_string();
@@ -349,6 +386,8 @@ mod tests {
             "drop-all",
             "retry-all",
             "reload",
+            "replace-worker",
+            "end-worker",
         ] {
             assert!(asks(word).is_some(), "{word}");
         }
@@ -357,6 +396,13 @@ mod tests {
         }
         assert!(asks("cancel").unwrap().contains("item 7"));
         assert_eq!(VisitorAction::of("format-the-disk"), None);
+    }
+
+    #[test]
+    fn a_worker_is_named_in_a_path_whatever_its_name() {
+        let path = |name: &str| path_of(&[name.to_owned()], "end");
+        assert_eq!(path("worker-3"), "/v1/workers/worker-3/end");
+        assert_eq!(path("a b/+?"), "/v1/workers/a%20b%2F%2B%3F/end");
     }
 
     #[test]

@@ -11,10 +11,10 @@ use super::frame::{FORM, WebPage, button, button_for};
 use super::items::form;
 use super::place::ItemSearch;
 use super::site::Site;
-use super::words::{cause_of, count, grouped, text, values};
+use super::words::{cause_of, count, grouped, printable, text, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::{counted, printable};
+use crate::observe::text::counted;
 
 /// The letters that are looked at for one page.
 const LOOKED: usize = 1000;

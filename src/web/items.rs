@@ -13,10 +13,10 @@ use super::frame::{WebPage, button_for, table};
 use super::output;
 use super::place::ItemSearch;
 use super::site::Site;
-use super::words::{badge, count, grouped, moment, text, values};
+use super::words::{badge, count, grouped, moment, printable, text, values, visible};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::{attempts_in_words, printable};
+use crate::observe::text::attempts_in_words;
 
 /// The items of one page.
 const PAGE: usize = 100;
@@ -178,7 +178,7 @@ fn cut(class: &str, text: &str, number: u64) -> Markup {
     let end = text.char_indices().nth(SHOWN_MAX).map(|(end, _)| end);
     html! {
         pre class=(class) tabindex="0" role="region" aria-label=(class) {
-            (output::visible(&text[..end.unwrap_or(text.len())]))
+            (visible(&text[..end.unwrap_or(text.len())]))
         }
         @if end.is_some() {
             p { "Of " (grouped(text.len() as u64)) " bytes this is the beginning: "

@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::access::Visitor;
 use super::frame::{WebPage, button, table};
 use super::site::Site;
-use super::words::{badge, cause_of, count, duration, grouped, micros, percent, text, values};
+use super::words::{
+    badge, cause_of, count, duration, grouped, micros, percent, printable, text, values,
+};
 use crate::control::client::NoAnswer;
-use crate::observe::text::printable;
 
 /// The counts, their words, and the list that has them.
 const COUNTS: [(&str, &str, Option<&str>); 8] = [

@@ -38,6 +38,7 @@ impl WebServer {
         listener: StdListener,
         address: SocketAddr,
         routes: Router,
+        ending: watch::Sender<bool>,
     ) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_io()
@@ -48,7 +49,7 @@ impl WebServer {
             let _guard = runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let (ending, ends) = watch::channel(false);
+        let ends = ending.subscribe();
         let thread = std::thread::Builder::new().name("web".into());
         let thread = thread.spawn(move || {
             signals::block_all();

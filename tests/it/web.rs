@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use dishrack::{Options, Web, WebOptions};
 
@@ -28,6 +29,7 @@ crate::trials! {
     health_needs_no_token_and_tells_nothing,
     numbers_come_in_both_forms,
     the_end_of_the_run_is_told,
+    an_open_page_does_not_delay_the_end,
     the_document_has_every_address,
 }
 
@@ -328,18 +330,35 @@ fn dead_letters_are_tried_again_and_dropped_one_the_chosen_or_all() {
     assert_eq!(browser.press("/act/retry", ""), "Nothing was chosen.");
 }
 
+/// Opens the events that keep the overview true.
+fn open_live(page: &Web, browser: &mut Browser) -> TcpStream {
+    browser.load("/");
+    let mut stream = TcpStream::connect(page.address()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (host, cookie) = (page.address(), browser.cookie.as_ref().unwrap());
+    let head = format!("GET /live?page=%2F HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+fn an_open_page_does_not_delay_the_end() {
+    let run = Run::new();
+    let (page, mut browser) = plain(&run);
+    let stream = open_live(&page, &mut browser);
+    let mut lines = BufReader::new(&stream).lines();
+    let first = lines.find(|line| line.as_ref().unwrap().starts_with("data:"));
+    assert!(first.is_some());
+    let began = Instant::now();
+    drop(page);
+    // An answer that goes on is waited for for a second.
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(lines.last().map(Result::unwrap).as_deref(), Some(""));
+}
+
 fn a_page_that_is_open_is_kept_true() {
     let run = Run::new();
     let (page, mut browser) = plain(&run);
-    browser.load("/");
-    let stream = TcpStream::connect(page.address()).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let (host, cookie) = (page.address(), browser.cookie.unwrap());
-    write!(
-        &stream,
-        "GET /live?page=%2F HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n"
-    )
-    .unwrap();
+    let stream = open_live(&page, &mut browser);
     let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
     let mut until = |words: &str| {
         let found = lines.find(|line| line.starts_with("data:") && line.contains(words));
