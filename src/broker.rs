@@ -7,6 +7,7 @@
 //! for a while at what workers write before they do.
 
 mod activities;
+mod admission;
 mod alone;
 mod answer;
 mod attachment;

@@ -79,8 +79,8 @@ pub use broker::Disagreement;
 #[cfg(feature = "control")]
 pub use control::{Control, Controlled};
 pub use dishrack_core::ledger::{
-    Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit, Failure, Hedge,
-    ItemId, Options, Scene,
+    AdmissionRules, Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit,
+    Failure, Hedge, ItemId, Options, Scene,
 };
 pub use dishrack_core::pool::restart::{RestartCause, RestartCounts};
 pub use dishrack_core::pool::spec::Restart;
@@ -97,6 +97,7 @@ pub use supervision::{
     Builder, DeathCause, EndedWorker, ForkServer, ItemEnded, Map, PoolStatus, RunState,
     StartMethod, Submitter, Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
+pub use sys::priority::IoPriority;
 #[cfg(feature = "web")]
 pub use web::{WEB_ADDRESS, Web, WebOptions};
 pub use worker::{Roles, context, describe, serve, take_context_file};

@@ -18,6 +18,7 @@ pub(crate) mod timeline;
 pub(crate) mod trace;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -86,6 +87,13 @@ pub enum EventKind {
         item: String,
         /// The producer's process.
         pid: u32,
+    },
+    /// An item was put on a queue that is no stream.
+    #[non_exhaustive]
+    Put {
+        /// The item.
+        #[serde(rename = "number")]
+        id: ItemId,
     },
     /// A worker began to work on an item.
     #[serde(rename = "running")]
@@ -253,6 +261,18 @@ pub enum EventKind {
         /// The worker's process.
         pid: u32,
     },
+    /// An item uses more memory than its limit, and its worker is killed.
+    #[non_exhaustive]
+    MemoryLimit {
+        /// The item's name.
+        item: String,
+        /// The worker's name.
+        worker: Arc<str>,
+        /// The worker's process.
+        pid: u32,
+        /// The memory that it was seen to use, in bytes.
+        bytes: u64,
+    },
     /// All workers were given up, or those that are left are too few for copies to agree: nothing
     /// more will be done.
     #[non_exhaustive]
@@ -338,6 +358,7 @@ impl EventKind {
             EventKind::Producing { .. }
             | EventKind::Produced { .. }
             | EventKind::NotProduced { .. }
+            | EventKind::Put { .. }
             | EventKind::ItemStarted { .. }
             | EventKind::CopyEnded { .. }
             | EventKind::ItemDone { .. } => Subject::Step,
@@ -346,6 +367,7 @@ impl EventKind {
             | EventKind::WorkerExited { .. }
             | EventKind::WorkerReplaced { .. }
             | EventKind::TimeLimit { .. }
+            | EventKind::MemoryLimit { .. }
             | EventKind::WorkerStarted { .. }
             | EventKind::Started { .. }
             | EventKind::NoWorkersLeft { .. }
@@ -369,6 +391,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// `ItemStarted`, `CopyEnded` and `ItemDone`. They cost time for every item.
     fn wants_items(&self) -> bool {
         true
+    }
+
+    /// Returns `true` to get [`EventKind::Put`] as well, which few need.
+    fn wants_puts(&self) -> bool {
+        false
     }
 
     /// Gets an event.
@@ -483,6 +510,21 @@ impl Emitter {
         }
     }
 
+    /// Tells those who want to know of it that items were put.
+    pub(crate) fn emit_puts(&self, ids: RangeInclusive<u64>) {
+        let wanting: Vec<_> = self.all().filter(|one| one.wants_puts()).collect();
+        if wanting.is_empty() {
+            return;
+        }
+        let at = self.now();
+        for id in ids.map(ItemId) {
+            for observer in &wanting {
+                let kind = EventKind::Put { id };
+                observer.observe(Event { at, kind });
+            }
+        }
+    }
+
     /// Emits an event of another process, with its time of the machine's monotonic clock.
     pub(crate) fn emit_at_ns(&self, at_ns: u64, kind: EventKind) {
         let at = Duration::from_nanos(at_ns.saturating_sub(self.origin_ns));
@@ -493,6 +535,14 @@ impl Emitter {
         if let Some(observer) = &self.observer {
             observer.progress(counts);
         }
+    }
+}
+
+/// Returns the first letters of a text, with an ellipsis if there were more.
+pub(crate) fn clipped(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 

@@ -1,7 +1,9 @@
 //! All that this crate asks of the kernel: signals, descriptors, locks, shared memory, the clock,
-//! stderr, the process title and its end. It knows neither items nor workers.
+//! stderr, the process title and its end, what processes use, and how much room and which priorities
+//! there are for them. It knows neither items nor workers.
 
 pub(crate) mod blocking;
+pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 #[cfg(feature = "cli")]
@@ -9,11 +11,14 @@ pub(crate) mod dispositions;
 pub(crate) mod exit;
 #[cfg(any(feature = "control", feature = "journal"))]
 pub(crate) mod lock;
+pub(crate) mod machine;
 pub(crate) mod memory;
 pub(crate) mod poll;
+pub(crate) mod priority;
 pub(crate) mod program;
 pub(crate) mod signals;
 pub(crate) mod stderr;
 pub(crate) mod stream;
 pub(crate) mod threads;
 pub(crate) mod title;
+pub(crate) mod usage;

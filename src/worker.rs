@@ -11,7 +11,6 @@ mod descriptor_check;
 mod handling;
 mod inbox;
 pub(crate) mod keeper;
-mod memory;
 mod orphan;
 pub(crate) mod roles;
 pub(crate) mod session;

@@ -6,23 +6,23 @@ The native half makes the calls; it comes here once for each worker, and for wha
 from __future__ import annotations
 
 import atexit
-import concurrent.futures.process as _futures
-import multiprocessing.pool as _pool
 import os
 import pickle
 import select
 import signal
 import threading
 import time
-import traceback
 from multiprocessing import process as _process
 from multiprocessing import util
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, Callable, List, Optional, Sequence, Tuple
 
-from . import _native, errors
+from . import _native
 from ._worker import enclose, load
 from .reduction import PROTOCOL, dumps, loads, names_hidden_main
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 __all__ = [
     "Targets",
@@ -70,8 +70,12 @@ def begin(pickled: bytes, queues: Sequence[_native.Queue]) -> Optional[bytes]:
         return None
     except BaseException as error:
         if _kind == "executor":
-            _futures._base.LOGGER.critical("Exception in initializer:", exc_info=True)
+            from concurrent.futures._base import LOGGER
+
+            LOGGER.critical("Exception in initializer:", exc_info=True)
         else:
+            import traceback
+
             traceback.print_exc()
         return raised(error)
 
@@ -86,12 +90,14 @@ def end() -> None:
 
 def raised(error: BaseException) -> bytes:
     """Pickles an exception, and its traceback as text."""
+    import traceback
+
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
         data, _ = dumps(error)
         loads(data)
     except Exception as why:
-        other = _pool.MaybeEncodingError(why, error) if _kind == "pool" else why
+        other = _unencoded(why, error)
         other.__traceback__ = None
         data, _ = dumps(other)
     return pickle.dumps((_kind, data, f'\n"""\n{text}"""'), PROTOCOL)
@@ -99,11 +105,21 @@ def raised(error: BaseException) -> bytes:
 
 def unpicklable(why: BaseException, value: Any) -> bytes:
     """Pickles the exception for a value that cannot be pickled."""
-    return raised(_pool.MaybeEncodingError(why, value) if _kind == "pool" else why)
+    return raised(_unencoded(why, value))
+
+
+def _unencoded(why: BaseException, value: Any) -> BaseException:
+    if _kind != "pool":
+        return why
+    from multiprocessing.pool import MaybeEncodingError
+
+    return MaybeEncodingError(why, value)
 
 
 def not_unpickled(why: BaseException) -> bytes:
     """Pickles the exception for a call that cannot be unpickled here."""
+    from . import errors
+
     error = errors.NotUnpickled(f"a call could not be unpickled in its worker: {why!r}")
     error.__cause__ = why
     return raised(error)
@@ -111,6 +127,8 @@ def not_unpickled(why: BaseException) -> bytes:
 
 def unread(why: BaseException) -> BaseException:
     """The exception for a value that cannot be unpickled here."""
+    from . import errors
+
     error = errors.NotUnpickled(f"the value of a call could not be unpickled: {why!r}")
     error.__cause__ = why
     return error
@@ -118,6 +136,11 @@ def unread(why: BaseException) -> BaseException:
 
 def rebuilt(data: bytes) -> BaseException:
     """The exception that a call raised; its cause is its traceback there."""
+    from concurrent.futures.process import _RemoteTraceback
+    from multiprocessing.pool import RemoteTraceback
+
+    from . import errors
+
     if not data:
         return errors.CallFailed("a call raised, and its worker could not even say what")
     kind, data, text = pickle.loads(data)
@@ -125,12 +148,14 @@ def rebuilt(data: bytes) -> BaseException:
         error = pickle.loads(data)
     except Exception as why:
         error = errors.CallFailed(f"a call raised what cannot be unpickled here: {why!r}")
-    error.__cause__ = (_pool.RemoteTraceback if kind == "pool" else _futures._RemoteTraceback)(text)
+    error.__cause__ = (RemoteTraceback if kind == "pool" else _RemoteTraceback)(text)
     return error
 
 
 def unready(data: bytes) -> BaseException:
     """The exception for a call to a worker whose initializer has raised."""
+    from . import errors
+
     why = rebuilt(data)
     error = errors.InitializerFailed(f"the initializer of a worker raised {why!r}")
     error.__cause__ = why
@@ -138,19 +163,21 @@ def unready(data: bytes) -> BaseException:
 
 
 _DEAD = {
-    "cancelled": (errors.Cancelled, "the call was cancelled"),
-    "timed_out": (errors.CallTimedOut, "a call took too long"),
-    "worker_died": (errors.WorkerDied, "the workers that made a call died"),
-    "failed": (errors.CallFailed, "a call could not be made"),
+    "cancelled": ("Cancelled", "the call was cancelled"),
+    "timed_out": ("CallTimedOut", "a call took too long"),
+    "worker_died": ("WorkerDied", "the workers that made a call died"),
+    "failed": ("CallFailed", "a call could not be made"),
 }
 
 
 def dead(kind: str, attempts: int, causes: List[str], stderr: str) -> BaseException:
     """The exception of a call that has no value because of what happened to its workers."""
+    from . import errors
+
     cls, words = _DEAD[kind]
     times = {0: "", 1: " at its only attempt"}.get(attempts, f" at each of {attempts} attempts")
     last = f": {causes[-1]}" if causes and kind != "cancelled" else ""
-    error = cls(f"{words}{times}{last}")
+    error = getattr(errors, cls)(f"{words}{times}{last}")
     error.attempts, error.causes, error.stderr = attempts, causes, stderr
     return error
 

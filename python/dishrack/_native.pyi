@@ -18,6 +18,7 @@ class Queue:
         max_attempts: Optional[int] = None,
         backoff: Optional[Tuple[float, float]] = None,
         timeout: Optional[float] = None,
+        max_memory: Optional[int] = None,
         journal: Optional[Union[str, os.PathLike[str]]] = None,
         redis: Optional[Tuple[str, str]] = None,
     ) -> Queue: ...

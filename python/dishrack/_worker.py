@@ -12,10 +12,13 @@ import pickle
 import sys
 from multiprocessing import process as _process
 from multiprocessing import resource_tracker, spawn, util
-from typing import Any, Callable, Dict, Mapping, Sequence
 
 from . import _native
 from .reduction import dumps, has_importable_main, loads, tell_of_main
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Mapping, Sequence
 
 __all__ = ["main", "main_of_server", "run_process"]
 
@@ -25,6 +28,10 @@ def main() -> None:
     _serve(lambda: None)
 
 
+#: The modules of this package that a process may need.
+_MODULES = ("_calls", "context", "errors", "queues")
+
+
 def main_of_server(preloaded: Sequence[str], main_module: Mapping[str, str]) -> None:
     """Serves as a fork server, which imports these modules first; its children have them.
 
@@ -32,6 +39,8 @@ def main_of_server(preloaded: Sequence[str], main_module: Mapping[str, str]) -> 
     """
 
     def preload() -> None:
+        for name in _MODULES:
+            importlib.import_module(f"{__package__}.{name}")
         current = _process.current_process()
         current._inheriting = True
         try:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import copy
 from multiprocessing import context as _context
-from typing import Any, Dict, List, Optional
 
 from . import process, queues
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional
 
 __all__ = [
     "Context",
@@ -135,7 +138,7 @@ class _DefaultContext(Context):
 
 
 _contexts: Dict[str, Context] = {"forkserver": ForkServerContext(), "spawn": SpawnContext()}
-default = _DefaultContext()
+default: _DefaultContext = _DefaultContext()
 
 
 def get_context(method: Optional[str] = None) -> Context:

@@ -67,6 +67,13 @@ class TimeoutError(Error, *_TIMEOUTS):  # noqa: A001
     holders: Sequence[str] = ()
 
 
+def name_holders(error: Any, holders: Sequence[str]) -> None:
+    """Has a `TimeoutError` say who holds what."""
+    error.holders = holders
+    if holders:
+        error.args = (f"{error}: {'; '.join(holders)}",)
+
+
 class NoWorkersLeft(Error, BrokenProcessPool):
     """Items are unfinished, and nobody is left who could work on them."""
 

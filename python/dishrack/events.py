@@ -20,6 +20,7 @@ __all__ = [
     "ItemRetried",
     "ItemStarted",
     "JournalFailed",
+    "MemoryLimit",
     "NoWorkersLeft",
     "Notice",
     "OtherEvent",
@@ -166,6 +167,16 @@ class TimeLimit(Event):
 
 
 @dataclass(frozen=True)
+class MemoryLimit(Event):
+    """An item has more memory than its ``max_memory``, and its process is killed."""
+
+    item: str
+    worker: str
+    pid: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class NoWorkersLeft(Event):
     """Nothing more will be done: all workers have ended for good."""
 
@@ -243,6 +254,7 @@ _CLASSES: Dict[str, Type[Event]] = {
     "worker_given_up": WorkerGivenUp,
     "worker_replaced": WorkerReplaced,
     "time_limit": TimeLimit,
+    "memory_limit": MemoryLimit,
     "no_workers_left": NoWorkersLeft,
     "scaled": Scaled,
     "paused": Paused,

@@ -17,11 +17,14 @@ import weakref
 from multiprocessing import context as _context
 from multiprocessing import process as _process
 from multiprocessing import spawn, util
-from typing import Any, Dict, List, Optional, Tuple
 
 from . import _native
 from ._worker import enclose
 from .reduction import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
 
 __all__ = ["Process"]
 

@@ -7,15 +7,18 @@ goes to another consumer.
 
 from __future__ import annotations
 
-import os
-from typing import Any, List, NamedTuple, Optional, Tuple, Union
-
 from . import _native
-from .errors import TimeoutError
-from .events import Events
 from .reduction import place_of, queue_at
 
-__all__ = ["DeadLetter", "Failure", "JoinableQueue", "Queue", "SimpleQueue"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from typing import Any, List, Optional, Tuple, Union
+
+    from .events import Events
+    from .letters import DeadLetter
+
+__all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
 
 def _rebuild(cls: type, place: int, maxsize: int) -> Any:
@@ -44,25 +47,12 @@ class _Base:
     def __reduce__(self) -> Tuple[Any, ...]:
         return _rebuild, (type(self), place_of(self._native), self._maxsize)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ValueError(f"Queue {self!r} is closed")
-
-    def _put(self, obj: Any, timeout: Optional[float]) -> None:
-        self._native.put(obj, timeout)
-
-    def _get(self, timeout: Optional[float]) -> Any:
-        return self._native.get(timeout)
+    def _is_closed(self) -> ValueError:
+        return ValueError(f"Queue {self!r} is closed")
 
     def empty(self) -> bool:
         """Whether no item waits."""
         return self._native.qsize() == 0
-
-
-def _time_of(block: bool, timeout: Optional[float]) -> Optional[float]:
-    if not block:
-        return 0.0
-    return None if timeout is None else max(0.0, timeout)
 
 
 class Queue(_Base):
@@ -86,6 +76,7 @@ class Queue(_Base):
         max_attempts: Optional[int] = None,
         backoff: Optional[Tuple[float, float]] = None,
         timeout: Optional[float] = None,
+        max_memory: Optional[int] = None,
         journal: Optional[Union[str, os.PathLike[str]]] = None,
         redis: Optional[Tuple[str, str]] = None,
     ) -> None:
@@ -94,7 +85,8 @@ class Queue(_Base):
         An item is handed out ``max_attempts`` times, 3 if it is not said, before it is a dead letter.
         Between the attempts it rests for the first of the seconds in ``backoff``, then for twice as
         long each time, up to the second of them. A process that was started to work for this queue, and
-        has an item for longer than ``timeout`` seconds, is ended, and the attempt has failed.
+        has an item for longer than ``timeout`` seconds, is ended, and the attempt has failed. So is one
+        that has more than ``max_memory`` bytes while it has an item, with all that it has started.
 
         ``journal`` is a file in which the items survive this program, however it ends: opened again, the
         queue goes on. `put` returns when the item is on the disk; an acknowledgement is there a moment
@@ -113,6 +105,7 @@ class Queue(_Base):
             max_attempts=max_attempts,
             backoff=backoff,
             timeout=timeout,
+            max_memory=max_memory,
             journal=journal,
             redis=redis,
         )
@@ -123,8 +116,9 @@ class Queue(_Base):
         Raises `dishrack.Full` (a `queue.Full`) when there is none in ``timeout`` seconds, or at once
         if not ``block``; and what ``pickle`` raises for an object that cannot be pickled.
         """
-        self._check_open()
-        self._put(obj, _time_of(block, timeout))
+        if self._closed:
+            raise self._is_closed()
+        self._native.put(obj, timeout if block else 0.0)
         self._is_used = True
 
     def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
@@ -133,8 +127,9 @@ class Queue(_Base):
         Raises `dishrack.Empty` (a `queue.Empty`) when there is none in ``timeout`` seconds, or at once
         if not ``block``.
         """
-        self._check_open()
-        return self._get(_time_of(block, timeout))
+        if self._closed:
+            raise self._is_closed()
+        return self._native.get(timeout if block else 0.0)
 
     def put_nowait(self, obj: Any) -> None:
         """Puts an item if there is room now."""
@@ -197,6 +192,8 @@ class Queue(_Base):
         >>> [type(event).__name__ for event in events]
         ['ItemStarted', 'ItemDone']
         """
+        from .events import Events
+
         return Events(self._native.events())
 
     def dead_letters(self) -> List[DeadLetter]:
@@ -220,10 +217,9 @@ class Queue(_Base):
         return self._letters(True)
 
     def _letters(self, take: bool) -> List[DeadLetter]:
-        return [
-            DeadLetter(self._native, number, pickled, [Failure(*failure) for failure in history])
-            for number, pickled, history in self._native.dead_letters(take)
-        ]
+        from .letters import letters_of
+
+        return letters_of(self._native, take)
 
 
 class JoinableQueue(Queue):
@@ -259,75 +255,10 @@ class JoinableQueue(Queue):
         try:
             self._native.join(timeout)
         except TimeoutError as error:
-            error.holders = self._native.holders()
-            if error.holders:
-                error.args = (f"{error}: {'; '.join(error.holders)}",)
+            from .errors import name_holders
+
+            name_holders(error, self._native.holders())
             raise
-
-
-class Failure(NamedTuple):
-    """A failed attempt at an item."""
-
-    #: Its number, from 1 on.
-    attempt: int
-    #: Why it failed, in words.
-    cause: str
-    #: The name of the process that had the item, and its pid.
-    worker: str
-    pid: int
-    #: The end of what the process wrote to stderr.
-    stderr: str
-
-
-class DeadLetter:
-    """An item that was given up on, and what has happened to it."""
-
-    def __init__(
-        self,
-        queue: _native.Queue,
-        number: int,
-        pickled: _native.Pickled,
-        history: List[Failure],
-    ) -> None:
-        self._queue, self._pickled = queue, pickled
-        #: The item's number.
-        self.number = number
-        #: Every failed attempt, oldest first.
-        self.history = history
-
-    def __repr__(self) -> str:
-        return f"<DeadLetter item {self.number}, attempts={self.attempts}, causes={self.causes!r}>"
-
-    @property
-    def item(self) -> Any:
-        """The item, unpickled anew each time."""
-        return self._pickled.load()
-
-    @property
-    def attempts(self) -> int:
-        """How often it was tried."""
-        return max((failure.attempt for failure in self.history), default=0)
-
-    @property
-    def causes(self) -> List[str]:
-        """Why each attempt failed, oldest first."""
-        return [failure.cause for failure in self.history]
-
-    @property
-    def stderr(self) -> str:
-        """The end of what the last process that had it wrote to stderr meanwhile."""
-        return self.history[-1].stderr if self.history else ""
-
-    def retry(self) -> bool:
-        """Tries the item again, in its old place, with as many attempts before it as a new one.
-
-        Returns ``False`` if it is no dead letter of its queue any more.
-        """
-        return self._queue.retry_dead_letter(self.number)
-
-    def drop(self) -> bool:
-        """Drops it for good. Returns ``False`` if it is no dead letter of its queue any more."""
-        return self._queue.drop_dead_letter(self.number)
 
 
 class SimpleQueue(_Base):
@@ -339,13 +270,15 @@ class SimpleQueue(_Base):
 
     def put(self, obj: Any) -> None:
         """Puts an item on the queue."""
-        self._check_open()
-        self._put(obj, None)
+        if self._closed:
+            raise self._is_closed()
+        self._native.put(obj, None)
 
     def get(self) -> Any:
         """Takes the next item; waits for one if there is none."""
-        self._check_open()
-        return self._get(None)
+        if self._closed:
+            raise self._is_closed()
+        return self._native.get(None)
 
     def empty(self) -> bool:
         """Whether no item waits; `OSError` if this handle was closed."""

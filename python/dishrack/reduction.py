@@ -18,9 +18,11 @@ import threading
 from multiprocessing import process as _process
 from multiprocessing import reduction
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, List, Optional, Sequence, Tuple
+
     from . import _native
 
 __all__ = [

@@ -11,10 +11,14 @@ use dishrack::{Blob, BlobMut};
 use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use pyo3::{PyErr, ffi};
 
 /// The size in bytes from which a buffer is left out of a pickle, to be shared.
 const LARGE: usize = 16 * 1024;
+
+/// The size in bytes from which a pickle that has come is mapped rather than copied.
+const MAPPED: usize = 128 * 1024;
 
 /// `Py_buffer`.
 #[repr(C)]
@@ -41,7 +45,7 @@ unsafe extern "C" {
 }
 
 /// The bytes of a Python object, which stay where they are as long as this exists.
-struct HeldBuffer(Box<RawView>);
+pub(crate) struct HeldBuffer(Box<RawView>);
 
 // SAFETY: the interpreter keeps the memory in place until the view is released, which `drop` does
 // attached to it, in whatever thread.
@@ -50,7 +54,7 @@ unsafe impl Send for HeldBuffer {}
 unsafe impl Sync for HeldBuffer {}
 
 impl HeldBuffer {
-    fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let mut view = Box::<RawView>::new_uninit();
         // SAFETY: the object lives, and the view has its place, where it stays: some objects make it
         // point to itself.
@@ -132,6 +136,14 @@ pub(crate) struct Memory {
     address: usize,
     #[pyo3(get)]
     length: usize,
+}
+
+/// Returns the bytes of a pickle that has come, which are read where they lie if they are many.
+pub(crate) fn to_unpickle<'py>(py: Python<'py>, pickle: &Blob) -> PyResult<Bound<'py, PyAny>> {
+    match pickle.len() {
+        few if few < MAPPED => Ok(PyBytes::new(py, pickle).into_any()),
+        _ => arrived(py, pickle.clone()),
+    }
 }
 
 /// Returns a buffer that has come, as a `memoryview` to write to. Its memory stays as long as that, or

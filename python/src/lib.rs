@@ -38,5 +38,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(serve::prepare, module)?)?;
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
     module.add_function(wrap_pyfunction!(launch::take_file, module)?)?;
+    waiting::prepare(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

@@ -1,27 +1,53 @@
 //! Pickling as fast as it goes: one pickler for each thread, with the reducers of
-//! `multiprocessing`. What it cannot pickle is left to `reduction.py`, which knows queues and
-//! functions without a name.
+//! `multiprocessing`. Short bytes are pickled here, without one. What it cannot pickle is left to
+//! `reduction.py`, which knows queues and functions without a name.
 
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
-use dishrack::Parts;
+use dishrack::{Blob, Parts};
 use memchr::memmem::Finder;
+use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use crate::buffers::{self, LargeBuffers};
+use crate::buffers::{self, HeldBuffer, LargeBuffers};
 use crate::item::PyItem;
 use crate::queue::Queue;
 
 const PROTOCOL: u8 = 5;
 
-/// A pickler that writes into a buffer of its own.
+/// `PROTO`, `SHORT_BINBYTES` and `STOP` of the pickle protocol.
+const PROTO: u8 = 0x80;
+const SHORT_BYTES: u8 = b'C';
+const STOP: u8 = b'.';
+
+/// The pickle that is being made: what a pickler takes for a file.
+#[pyclass(frozen, module = "dishrack._native")]
+#[derive(Debug, Default)]
+struct Output(Mutex<Vec<u8>>);
+
+#[pymethods]
+impl Output {
+    fn write(&self, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+        match bytes.cast_exact::<PyBytes>() {
+            Ok(bytes) => self.0.lock().extend_from_slice(bytes.as_bytes()),
+            Err(_) => {
+                let held = HeldBuffer::of(bytes)?;
+                self.0.lock().extend_from_slice(held.as_ref());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A pickler, by the methods of it that are called for each object.
 struct Pickler {
-    file: Py<PyAny>,
-    pickler: Py<PyAny>,
+    dump: Py<PyAny>,
+    clear_memo: Py<PyAny>,
+    output: Py<Output>,
     buffers: Py<LargeBuffers>,
     /// The number of reducers that it knows.
     reducers: usize,
@@ -33,33 +59,30 @@ thread_local! {
 
 impl Pickler {
     fn new(py: Python<'_>, reducers: usize) -> PyResult<Self> {
-        let file = py.import("io")?.getattr("BytesIO")?.call0()?;
+        let output = Py::new(py, Output::default())?;
         let buffers = Py::new(py, LargeBuffers::default())?;
         let options = PyDict::new(py);
         options.set_item("buffer_callback", &buffers)?;
         let pickler = py.import("pickle")?.getattr("Pickler")?;
-        let pickler = pickler.call((&file, PROTOCOL), Some(&options))?;
+        let pickler = pickler.call((&output, PROTOCOL), Some(&options))?;
         let known = py.import("copyreg")?.getattr("dispatch_table")?;
         let table = known.cast_into::<PyDict>()?.copy()?;
         table.update(extra_reducers(py)?.as_mapping())?;
         pickler.setattr("dispatch_table", table)?;
         Ok(Pickler {
-            file: file.unbind(),
-            pickler: pickler.unbind(),
+            dump: pickler.getattr("dump")?.unbind(),
+            clear_memo: pickler.getattr("clear_memo")?.unbind(),
+            output,
             buffers,
             reducers,
         })
     }
 
     fn dumps(&self, py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Parts> {
-        let (file, pickler) = (self.file.bind(py), self.pickler.bind(py));
-        pickler.call_method1(intern!(py, "dump"), (object,))?;
-        let bytes = file.call_method0(intern!(py, "getvalue"))?;
-        pickler.call_method0(intern!(py, "clear_memo"))?;
-        file.call_method1(intern!(py, "seek"), (0,))?;
-        file.call_method0(intern!(py, "truncate"))?;
-        let bytes = bytes.cast_into::<PyBytes>()?;
-        Ok(Parts::new(bytes.as_bytes(), self.buffers.get().take()))
+        self.dump.bind(py).call1((object,))?;
+        self.clear_memo.bind(py).call0()?;
+        let pickle = std::mem::take(&mut *self.output.get().0.lock());
+        Ok(Parts::new(pickle, self.buffers.get().take()))
     }
 }
 
@@ -88,8 +111,29 @@ fn registered(py: Python<'_>) -> PyResult<usize> {
     Ok(table.len() + extra_reducers(py)?.len())
 }
 
+/// Pickles bytes of at most 255. All others are `None`.
+fn short_bytes(object: &Bound<'_, PyAny>) -> Option<Parts> {
+    let bytes = object.cast_exact::<PyBytes>().ok()?.as_bytes();
+    let length = u8::try_from(bytes.len()).ok()?;
+    let head = [PROTO, PROTOCOL, SHORT_BYTES, length];
+    Some(Parts::new([&head, bytes, &[STOP]].concat(), Vec::new()))
+}
+
+/// Returns the bytes in what `short_bytes` has pickled.
+fn as_short_bytes(pickle: &[u8]) -> Option<&[u8]> {
+    match pickle {
+        [PROTO, PROTOCOL, SHORT_BYTES, length, bytes @ .., STOP] => {
+            (bytes.len() == usize::from(*length)).then_some(bytes)
+        }
+        _ => None,
+    }
+}
+
 /// Pickles an object in which there are no queues.
 pub(crate) fn dumps(py: Python<'_>, object: &Bound<'_, PyAny>) -> PyResult<Parts> {
+    if let Some(parts) = short_bytes(object) {
+        return Ok(parts);
+    }
     let reducers = registered(py)?;
     // An object's own code may pickle too, while it is taken.
     let pickler = PICKLER.with_borrow_mut(Option::take);
@@ -159,25 +203,30 @@ pub(crate) fn loads<'py>(py: Python<'py>, item: &PyItem) -> PyResult<Bound<'py, 
         let loads = py
             .import(intern!(py, "dishrack.reduction"))?
             .getattr("loads")?;
-        let bytes = PyBytes::new(py, item.pickle());
-        return loads.call1((bytes, item.arrived_queues(), buffers));
+        let pickle = buffers::to_unpickle(py, item.pickle())?;
+        return loads.call1((pickle, item.arrived_queues(), buffers));
     }
     loads_plain(py, item.pickle(), buffers)
 }
 
 fn loads_plain<'py>(
     py: Python<'py>,
-    pickle: &[u8],
+    pickle: &Blob,
     buffers: Vec<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if buffers.is_empty()
+        && let Some(bytes) = as_short_bytes(pickle)
+    {
+        return Ok(PyBytes::new(py, bytes).into_any());
+    }
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let find = || -> PyResult<Py<PyAny>> { Ok(py.import("pickle")?.getattr("loads")?.unbind()) };
     let loads = LOADS.get_or_try_init(py, find)?.bind(py);
-    let bytes = PyTuple::new(py, [PyBytes::new(py, pickle)])?;
+    let pickle = PyTuple::new(py, [buffers::to_unpickle(py, pickle)?])?;
     if buffers.is_empty() {
-        return loads.call1(bytes);
+        return loads.call1(pickle);
     }
     let options = PyDict::new(py);
     options.set_item("buffers", PyList::new(py, buffers)?)?;
-    loads.call(bytes, Some(&options))
+    loads.call(pickle, Some(&options))
 }

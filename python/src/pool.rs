@@ -352,7 +352,13 @@ fn dead(py: Python<'_>, history: &[dishrack::Failure]) -> PyErr {
     let class = match last.map(|failure| &failure.cause) {
         Some(Cause::Cancelled) => "cancelled",
         Some(Cause::TimedOut(_)) => "timed_out",
-        Some(Cause::WorkerDied(_) | Cause::OutOfMemory | Cause::LostTooOften(_)) => "worker_died",
+        Some(
+            Cause::WorkerDied(_)
+            | Cause::OutOfMemory
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_)
+            | Cause::LostTooOften(_),
+        ) => "worker_died",
         _ => "failed",
     };
     let causes: Vec<String> = history.iter().map(|one| one.cause.to_string()).collect();

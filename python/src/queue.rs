@@ -28,10 +28,26 @@ use crate::waiting::{Limit, wait};
 #[derive(Debug)]
 struct Shared {
     handle: JoinableQueue<PyItem>,
-    held: Mutex<VecDeque<(ThreadId, Delivery<PyItem>)>>,
-    /// The longest time for one item, in the processes that work for this queue.
-    time_limit: Option<Duration>,
+    held: Mutex<VecDeque<Held>>,
+    /// The bounds of one item, in the processes that work for this queue.
+    limits: Limits,
     readers: Arc<Readers>,
+}
+
+/// The longest time and the most memory, in bytes, of one item.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    time: Option<Duration>,
+    memory: Option<u64>,
+}
+
+/// An item that this process got and has not acknowledged.
+#[derive(Debug)]
+struct Held {
+    by: ThreadId,
+    /// True if `task_done` acknowledges it: it came by a handle that is joinable.
+    awaits_task_done: bool,
+    delivery: Delivery<PyItem>,
 }
 
 /// The queues that this process has handles of.
@@ -46,23 +62,23 @@ impl Shared {
         if let Some(shared) = all.find(|one| one.handle.is_same(&handle)) {
             return shared;
         }
-        let shared = Arc::new(Shared::new(handle, None));
+        let shared = Arc::new(Shared::new(handle, Limits::default()));
         known.push(Arc::downgrade(&shared));
         shared
     }
 
     /// Notes a queue that was made or opened just now.
-    fn of_new(handle: JoinableQueue<PyItem>, time_limit: Option<Duration>) -> Arc<Self> {
-        let shared = Arc::new(Shared::new(handle, time_limit));
+    fn of_new(handle: JoinableQueue<PyItem>, limits: Limits) -> Arc<Self> {
+        let shared = Arc::new(Shared::new(handle, limits));
         KNOWN.lock().push(Arc::downgrade(&shared));
         shared
     }
 
-    fn new(handle: JoinableQueue<PyItem>, time_limit: Option<Duration>) -> Self {
+    fn new(handle: JoinableQueue<PyItem>, limits: Limits) -> Self {
         Shared {
             handle,
             held: Mutex::default(),
-            time_limit,
+            limits,
             readers: Arc::default(),
         }
     }
@@ -91,8 +107,11 @@ impl Queue {
 
     /// Sets what processes that work for this queue need to know of it.
     pub(crate) fn served_by(&self, mut builder: Builder) -> Builder {
-        if let Some(limit) = self.shared.time_limit {
+        if let Some(limit) = self.shared.limits.time {
             builder = builder.time_limit(limit);
+        }
+        if let Some(limit) = self.shared.limits.memory {
+            builder = builder.memory_limit(limit);
         }
         if self.shared.readers.wants_items() {
             builder = builder.observer(Arc::clone(&self.shared.readers) as _);
@@ -112,25 +131,23 @@ impl Queue {
     fn settle_own(&self) {
         let own = thread::current().id();
         let mut held = self.shared.held.lock();
-        let (done, others) = held.drain(..).partition(|(by, _)| *by == own);
+        let (done, others): (VecDeque<_>, _) = held.drain(..).partition(|one| one.by == own);
         *held = others;
         drop(held);
         settle(done);
     }
 
+    /// Acknowledges what waits for no `task_done`, and gives the rest back.
     fn release_held(&self) {
         let held = std::mem::take(&mut *self.shared.held.lock());
-        match self.joinable {
-            true => drop(held),
-            false => settle(held),
-        }
+        settle(held.into_iter().filter(|one| !one.awaits_task_done));
     }
 }
 
 /// Acknowledges these. One that was cancelled meanwhile has its end already.
-fn settle(done: VecDeque<(ThreadId, Delivery<PyItem>)>) {
-    for (_, delivery) in done {
-        let _ = delivery.task_done();
+fn settle(done: impl IntoIterator<Item = Held>) {
+    for held in done {
+        let _ = held.delivery.task_done();
     }
 }
 
@@ -141,7 +158,8 @@ impl Queue {
     #[new]
     #[pyo3(signature = (
         maxsize, joinable, *,
-        max_attempts = None, backoff = None, timeout = None, journal = None, redis = None
+        max_attempts = None, backoff = None, timeout = None, max_memory = None, journal = None,
+        redis = None
     ))]
     #[allow(
         clippy::too_many_arguments,
@@ -154,6 +172,7 @@ impl Queue {
         max_attempts: Option<u32>,
         backoff: Option<(f64, f64)>,
         timeout: Option<f64>,
+        max_memory: Option<u64>,
         journal: Option<PathBuf>,
         redis: Option<(String, String)>,
     ) -> PyResult<Self> {
@@ -161,12 +180,16 @@ impl Queue {
             0 => Capacity::Unbounded,
             bound => Capacity::Bounded(bound),
         });
-        let time_limit = timeout.map(|seconds| time_of("timeout", seconds));
-        let (time_limit, place) = (time_limit.transpose()?, Place::of(journal, redis)?);
+        let time = timeout.map(|seconds| time_of("timeout", seconds));
+        let limits = Limits {
+            time: time.transpose()?,
+            memory: max_memory,
+        };
+        let place = Place::of(journal, redis)?;
         let handle = py.detach(|| place.open(options));
         let handle = handle.map_err(|error| exception(py, &error))?;
         Ok(Queue {
-            shared: Shared::of_new(handle, time_limit),
+            shared: Shared::of_new(handle, limits),
             joinable,
         })
     }
@@ -287,8 +310,11 @@ impl Queue {
         let get = |limit| get(limit).map(Delivery::unbound);
         let delivery = wait(py, timeout, get, dishrack::Error::is_empty)?;
         let got = pickling::loads(py, &delivery);
-        let own = thread::current().id();
-        self.shared.held.lock().push_back((own, delivery));
+        self.shared.held.lock().push_back(Held {
+            by: thread::current().id(),
+            awaits_task_done: self.joinable,
+            delivery,
+        });
         got
     }
 
@@ -296,19 +322,19 @@ impl Queue {
     fn task_done(&self, py: Python<'_>) -> PyResult<()> {
         loop {
             let oldest = self.shared.held.lock().pop_front();
-            let Some((_, delivery)) = oldest else {
+            let Some(held) = oldest else {
                 let words = "task_done() called too many times";
                 return Err(named(py, "TaskDoneTooOften", words.into()));
             };
             // It fails if the item was cancelled; then the next one is meant.
-            if py.detach(|| delivery.task_done()).is_ok() {
+            if py.detach(|| held.delivery.task_done()).is_ok() {
                 return Ok(());
             }
         }
     }
 
-    /// Ends what this process holds, because it ends in order: acknowledges it, or gives it back where
-    /// that is `task_done`'s business.
+    /// Ends what this process holds of the queue, by whatever handle, because it ends in order: acknowledges
+    /// it, or gives it back where that is `task_done`'s business.
     fn release(&self, py: Python<'_>) {
         py.detach(|| self.release_held());
     }

@@ -2,10 +2,12 @@
 //! Ctrl-C is heard: the interpreter runs handlers of signals in that thread alone. It does not know
 //! what is waited for.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::errors::exception;
 
@@ -111,8 +113,33 @@ fn deadline_in(seconds: f64) -> Option<Instant> {
     Instant::now().checked_add(time)
 }
 
+thread_local! {
+    /// What `is_main_thread` has found out.
+    static IS_MAIN: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
 /// Returns `true` in the first thread of the process, which is the interpreter's main thread.
 fn is_main_thread() -> bool {
-    // SAFETY: two system calls without arguments.
-    unsafe { libc::gettid() == libc::getpid() }
+    let found = IS_MAIN.get().unwrap_or_else(|| {
+        // SAFETY: two system calls without arguments.
+        unsafe { libc::gettid() == libc::getpid() }
+    });
+    IS_MAIN.set(Some(found));
+    found
+}
+
+/// Forgets which thread this is, in a process that was forked: whichever thread forked is the main one
+/// there.
+#[pyfunction]
+fn forget_thread() {
+    IS_MAIN.set(None);
+}
+
+/// Has the interpreter tell of forks.
+pub(crate) fn prepare(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let options = PyDict::new(py);
+    options.set_item("after_in_child", wrap_pyfunction!(forget_thread, module)?)?;
+    let register = py.import("os")?.getattr("register_at_fork")?;
+    register.call((), Some(&options)).map(drop)
 }

@@ -58,6 +58,8 @@ def program():
         command = [sys.executable, str(PROGRAMS / name), *arguments]
         # With it the words of a line are written one by one, between those of other processes.
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+        # From 3.13 on a traceback on a terminal is coloured.
+        environment["PYTHON_COLORS"] = "0"
         options = {"env": environment, "text": True, **options}
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         process = subprocess.Popen(command, start_new_session=True, **options)

@@ -74,6 +74,17 @@ def test_queues_functions_without_a_name_and_buffers_travel_together():
     assert answers.get() == MIB + 1
 
 
+def test_a_large_pickle_is_read_where_it_lies():
+    texts = ["dish" * MIB, "cup" * MIB]
+    with dishrack.Pool(1) as pool:
+        assert pool.apply(swap, (texts,)) == texts[::-1]
+        assert pool.apply(bytes, (b"x" * 5 * MIB,)) == b"x" * 5 * MIB
+
+
+def swap(texts):
+    return texts[::-1]
+
+
 def test_small_buffers_stay_in_the_pickle():
     queue = dishrack.Queue()
     queue.put([Picture(bytearray(b"small")), Picture(bytearray(MIB)), Picture(b"")])

@@ -45,6 +45,28 @@ def test_an_item_that_takes_too_long_is_taken_from_its_process():
         assert consumer.exitcode in (-signal.SIGTERM, -signal.SIGKILL)
 
 
+def keep_much_for_ever(queue):
+    queue.get()
+    much = b"x" * (256 << 20)
+    threading.Event().wait(len(much))
+
+
+def test_an_item_that_takes_too_much_memory_is_taken_from_its_process():
+    queue = dishrack.JoinableQueue(max_memory=128 << 20, max_attempts=3)
+    consumers = [dishrack.Process(target=keep_much_for_ever, args=(queue,)) for _ in range(2)]
+    for consumer in consumers:
+        consumer.start()
+    queue.put("cup")
+    queue.join(PATIENCE)
+    (letter,) = queue.dead_letters()
+    assert (letter.item, letter.attempts) == ("cup", 2)
+    assert letter.causes[0] == "used more memory than its limit of 128 MiB"
+    assert "also when it ran alone" in letter.causes[1]
+    for consumer in consumers:
+        consumer.join(PATIENCE)
+        assert consumer.exitcode == -signal.SIGKILL
+
+
 def complain_and_die(queue):
     cup = queue.get()
     os.write(2, f"no water for {cup}\n".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 import textwrap
@@ -83,6 +84,33 @@ def test_what_such_a_program_defines_goes_to_its_workers(how):
         "__console__": (["-c", CONSOLE.format(name="__console__")], None),
     }[how]
     assert run(words, program) == (0, EXPECTED, "")
+
+
+#: Runs the cells that it is given, and prints what each has printed.
+NOTEBOOK = """
+import json, sys
+import nbclient, nbformat.v4 as v4
+
+notebook = v4.new_notebook(cells=[v4.new_code_cell(source) for source in sys.argv[1:]])
+notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+nbclient.NotebookClient(notebook).execute()
+print(json.dumps(["".join(one.text for one in cell.outputs) for cell in notebook.cells]))
+"""
+
+#: In an event loop, as each cell of a notebook is.
+AWAITED = """
+async with dishrack.ProcessPoolExecutor(1) as executor:
+    print([cup.number async for cup in executor.async_map(wash, range(3))])
+"""
+
+
+@pytest.mark.skipif(not HAS_CLOUDPICKLE, reason="cloudpickle is not installed")
+def test_a_notebook_runs():
+    for needed in ("ipykernel", "nbclient"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    code, output, errors = run(["-c", NOTEBOOK, PROGRAM, AWAITED])
+    assert (code, output) == (0, json.dumps([EXPECTED, "[0, 3, 6]\n"]) + "\n"), errors
 
 
 def test_without_cloudpickle_it_is_an_error_that_says_what_to_do():

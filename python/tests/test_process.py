@@ -93,6 +93,26 @@ def test_what_a_dead_process_held_goes_to_another_one():
         process.join()
 
 
+def take(queue, count):
+    for _ in range(count):
+        queue.get()
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("kind, left", [("Queue", 1), ("SimpleQueue", 1), ("JoinableQueue", 4)])
+def test_an_orderly_end_acknowledges_what_waits_for_no_task_done(method, kind, left):
+    context = dishrack.get_context(method)
+    queue = getattr(context, kind)()
+    for number in range(4):
+        queue.put(number)
+    process = context.Process(target=take, args=(queue, 3))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert [queue.get() for _ in range(left)] == list(range(4 - left, 4))
+    assert queue.empty()
+
+
 def test_an_item_that_kills_everybody_is_a_dead_letter():
     rack, dried = dishrack.JoinableQueue(max_attempts=2), dishrack.Queue()
     processes = [

@@ -90,6 +90,41 @@ def test_another_thread_may_acknowledge_what_one_that_has_ended_got(another_thre
     rack.join()
 
 
+@pytest.mark.parametrize("length", [0, 1, 100, 255, 256, 70_000])
+def test_bytes_of_all_lengths_come_as_they_were(length):
+    queue = dishrack.JoinableQueue()
+    dots = b"." * length
+    for item in (dots, Label(dots), bytearray(dots), dots.decode(), (dots,)):
+        queue.put(item)
+        arrived = queue.get()
+        queue.task_done()
+        assert (type(arrived), arrived) == (type(item), item)
+
+
+class Label(bytes):
+    pass
+
+
+def test_an_object_may_pickle_another_one_while_it_is_pickled():
+    queue = dishrack.JoinableQueue()
+    queue.put([Nested(), "behind"])
+    nested, behind = queue.get()
+    assert (nested, behind) == (("inner", [b"x" * 300]), "behind")
+    queue.task_done()
+    queue.join()
+
+
+class Nested:
+    def __reduce__(self):
+        queue = dishrack.Queue()
+        queue.put([b"x" * 300])
+        return pair, ("inner", queue.get())
+
+
+def pair(one, other):
+    return one, other
+
+
 def test_what_cannot_be_pickled_is_an_error_of_put_and_counts_nowhere():
     rack = dishrack.JoinableQueue()
     with pytest.raises(Exception, match="pickle"):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import atexit
 import os
+import subprocess
+import sys
 import threading
 from multiprocessing import shared_memory
 
 import dishrack
+import pytest
 from conftest import PATIENCE
 
 
@@ -62,3 +65,30 @@ def test_a_subclass_runs_its_own_run_and_functions_at_its_exit():
     assert results.get(timeout=PATIENCE) == "at exit"
     dryer.join()
     assert dryer.exitcode == 0
+
+
+def test_without_the_interpreters_lock_it_says_so():
+    # As in a free-threaded build that was told to do without.
+    program = "import sys; sys._is_gil_enabled = lambda: False; import dishrack"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "dishrack needs the interpreter's lock" in done.stderr.splitlines()[-1]
+
+
+def test_a_worker_imports_no_more_than_it_needs():
+    program = "import sys; from dishrack import _worker, context; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    heavy = {"asyncio", "concurrent.futures", "dataclasses", "json", "logging", "tempfile"}
+    if sys.version_info >= (3, 10):
+        # Before, `importlib` had it imported.
+        heavy.add("typing")
+    assert heavy & set(done.stdout.split()) == set()
+
+
+def test_all_names_are_there():
+    for name in dishrack.__all__:
+        assert getattr(dishrack, name) is not None
+    assert set(dishrack.__all__) <= set(dir(dishrack))
+    assert dishrack.errors.Full is dishrack.Full
+    with pytest.raises(AttributeError, match="has no attribute 'Dish'"):
+        dishrack.Dish  # noqa: B018

@@ -1,4 +1,4 @@
-//! The items that workers are at, in one look for all of them.
+//! The items that workers are at, in one look for all of them; and whether a worker has any.
 
 use std::time::Duration;
 
@@ -36,9 +36,32 @@ impl Broker {
         };
         seen.into_iter().map(|one| one.map(named)).collect()
     }
+
+    /// Returns `true` if this worker has something. If not, its overseer is told when it is given
+    /// something.
+    pub(crate) fn has_work(&self, holder: HolderId) -> bool {
+        let mut core = self.lock();
+        let has_work = core.dispatcher.ledger.held_by(holder) > 0;
+        if !has_work && core.attachments.contains_key(holder) {
+            core.without_work.insert(holder, ());
+        }
+        has_work
+    }
 }
 
 impl Core {
+    /// Tells the overseer of this worker, if it waits for that, that it was given something.
+    pub(super) fn tell_of_work(&mut self, holder: HolderId) {
+        if self.dispatcher.ledger.held_by(holder) == 0 || self.without_work.remove(holder).is_none()
+        {
+            return;
+        }
+        let attachment = self.attachments.get(holder);
+        if let Some(overseer) = attachment.and_then(|attachment| attachment.overseer.as_ref()) {
+            overseer.given();
+        }
+    }
+
     fn seen_at(&self, holder: HolderId) -> Option<(ItemId, Payload, Option<Duration>)> {
         let ledger = &self.dispatcher.ledger;
         let board = self.attachments.get(holder)?.board();

@@ -54,6 +54,9 @@ pub(crate) trait Overseer: Send + fmt::Debug {
     /// finished, if that takes no time.
     fn revoked(&self, ordinal: u64, is_spare: bool);
 
+    /// Notes that the worker, which had nothing, was given something, where that was asked for.
+    fn given(&self);
+
     /// Notes that the worker wrote something that makes no sense, and is to be ended.
     fn faulty(&self, why: PeerError);
 }

@@ -2,12 +2,12 @@
 //! heard and the worker's name. They are kept while somebody may ask for them, and the clock is read once for
 //! all that is heard at a time.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Broker;
 use super::core::Core;
+use crate::observe::clipped;
 use dishrack_core::ledger::{EndedAttempts, HolderId};
 use dishrack_core::timeline::{AttemptBar, LatestBars};
 
@@ -100,7 +100,7 @@ impl Core {
             attempts: ended.count,
             failed: u64::from(failure.is_some()),
             attempt: ended.attempt,
-            cause: failure.map(|failure| cut(failure.cause.to_string())),
+            cause: failure.map(|failure| clipped(&failure.cause.to_string(), CAUSE_MAX).into()),
             started,
             ended: end.max(started),
         })
@@ -112,13 +112,4 @@ impl Core {
         let is_at_it = board.read().current == ordinal;
         is_at_it.then(|| self.emitter.unix_of_ns(board.progress().0))
     }
-}
-
-/// Cuts a cause that is too long.
-fn cut(mut cause: String) -> Arc<str> {
-    if let Some((end, _)) = cause.char_indices().nth(CAUSE_MAX) {
-        cause.truncate(end);
-        cause.push('…');
-    }
-    cause.into()
 }

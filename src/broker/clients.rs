@@ -396,6 +396,7 @@ fn hear(
         Up::Ready { .. }
         | Up::Started { .. }
         | Up::HasBegun { .. }
+        | Up::Idle { .. }
         | Up::Worn
         | Up::Keeps { .. }
         | Up::Released { .. }

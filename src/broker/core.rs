@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
+use crossbeam_channel::Sender;
 use slotmap::{SecondaryMap, SlotMap};
 
 use super::answer::Accepted;
@@ -87,6 +88,10 @@ pub(crate) struct Core {
     pub(super) record: Vec<u8>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
+    /// The doorbell of the thread that reads the machine's room, where items wait for that.
+    pub(super) room_reader: Option<Sender<()>>,
+    /// Workers that have nothing, and whose overseers are to be told when they are given something.
+    pub(super) without_work: SecondaryMap<HolderId, ()>,
     /// True if a sleeping worker was woken since a caller last polled.
     pub(super) has_woken: bool,
     name_items: Option<NameItems>,
@@ -170,6 +175,8 @@ impl Core {
             unread: Vec::new(),
             record: Vec::new(),
             unsent: VecDeque::new(),
+            room_reader: None,
+            without_work: SecondaryMap::new(),
             has_woken: false,
             name_items: None,
             comparison: None,
@@ -206,6 +213,7 @@ impl Core {
             let count = (before - batch.len()) as u64;
             let first = accepted.map_or(ItemId(last.0 + 1 - count), |accepted| accepted.first);
             accepted = Some(Accepted { first, last });
+            self.emitter.emit_puts(last.0 + 1 - count..=last.0);
         }
         (accepted, Ok(()))
     }

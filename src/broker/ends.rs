@@ -219,6 +219,7 @@ impl Core {
         // Its name goes with it.
         self.draw_ended();
         let gone = self.attachments.remove(holder);
+        self.without_work.remove(holder);
         self.locals -= usize::from(gone.is_some_and(|gone| gone.local.is_some()));
         let now = self.emitter.now();
         self.dispatcher.detach(holder, started, blame, now)

@@ -72,6 +72,9 @@ impl Core {
                     local.queue.set_left_waiting(left);
                 }
             }
+            if !self.without_work.is_empty() {
+                self.tell_of_work(holder);
+            }
         }
         self.ring();
     }
@@ -126,6 +129,9 @@ impl Core {
         }
         self.ring_for_writer();
         self.ring_for_stream();
+        if let Some(reader) = &self.room_reader {
+            self.ring_for_room(reader);
+        }
         if let Some(at) = self.dispatcher.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }

@@ -162,6 +162,7 @@ impl Core {
             Up::Ask { request, ask } => return self.receive_ask(holder, request, ask, uplink),
             Up::Cancel { request: number } => self.dispatcher.cancel(Request { holder, number }),
             Up::HasBegun { ordinal } => self.revoked(holder, ordinal, false),
+            Up::Idle { begun } => self.dispatcher.ledger.handle_idle(holder, begun),
             Up::Worn => self.worn(holder),
             Up::Keeps { ordinal } => self.keep(Token::of(holder, ordinal), holder),
             Up::Forget { segment } => uplink.forget(segment),

@@ -455,14 +455,7 @@ impl Core {
         }
         // Callers whose time is over wait no longer for an answer.
         self.wake_all();
-        let why = match notice {
-            StreamNotice::Away(why) => format!("{why}; it is tried again"),
-            StreamNotice::Older(why)
-            | StreamNotice::Back(why)
-            | StreamNotice::Lagging(why)
-            | StreamNotice::CaughtUp(why)
-            | StreamNotice::Warning(why) => why,
-        };
+        let why = notice.words();
         self.emitter.emit(EventKind::Notice { why });
     }
 

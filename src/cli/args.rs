@@ -89,6 +89,36 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// Reads `400M`, `1.5G`, or a bare number of bytes; a `K` is 1024 bytes.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(char, u32); 4] = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let expected = || "expected a size such as 400M, 1.5G, or a number of bytes".to_owned();
+    let short = text.strip_suffix("iB").unwrap_or(text);
+    let with_unit = |(unit, bits)| Some((short.strip_suffix(unit)?, bits));
+    let (number, bits) = match UNITS.into_iter().find_map(with_unit) {
+        Some(with_unit) => with_unit,
+        None if short.len() < text.len() => return Err(expected()),
+        None => (text, 0),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole
+            .checked_mul(1 << bits)
+            .ok_or_else(|| "a size of more than any machine has".to_owned());
+    }
+    let is_fraction = bits > 0 && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let part = number.parse::<f64>().map_err(|_| expected())?;
+    let bytes = part * 2_f64.powi(bits as i32);
+    if !is_fraction || bytes >= 2_f64.powi(63) {
+        return Err(expected());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is not negative, and in the range"
+    )]
+    Ok(bytes as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +136,38 @@ mod tests {
         ];
         for (text, millis) in cases {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_a_unit_or_as_bytes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("3K", 3 << 10),
+            ("400M", 400 << 20),
+            ("400MiB", 400 << 20),
+            ("1.5G", 3 << 29),
+            ("2T", 2 << 40),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "M",
+            "-1",
+            "-1M",
+            "1.5",
+            "1e3M",
+            "infM",
+            "400MB",
+            "400m",
+            "7iB",
+            "1MM",
+            "99999999T",
+            "99999999.5T",
+        ] {
+            assert!(size(text).is_err(), "{text}");
         }
     }
 

@@ -11,7 +11,7 @@ use super::address::Address;
 use super::args::{AtArgs, Choice, Format, TargetArgs};
 use super::exit_codes::{RunError, written};
 use super::layout::{Anything, ITEM_TYPE};
-use super::screen::StandardStream;
+use super::screen::{StandardStream, complain};
 pub(super) use crate::control::answers::{number, text, values};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
@@ -42,9 +42,35 @@ const PAGE: u64 = 1000;
 impl Asked {
     /// Finds what is meant, for this subcommand.
     pub(super) fn of(target: &TargetArgs, subcommand: &str) -> Result<Self, RunError> {
-        match target.target(subcommand).map_err(RunError::Usage)? {
-            Choice::Run(at) => Ok(Asked::Run(Box::new(connect(&at)?))),
-            Choice::Stream(place) => Ok(Asked::Stream(Box::new(stream(&place)?))),
+        let choice = target.target(subcommand).map_err(RunError::Usage)?;
+        let asked = Asked::chosen(&choice)?;
+        asked.tell_of_absence();
+        Ok(asked)
+    }
+
+    /// Finds what is meant, for a subcommand that may be about one supervisor of a stream.
+    pub(super) fn of_one(target: &TargetArgs, subcommand: &str) -> Result<Self, RunError> {
+        let (choice, one) = target.target_or_one(subcommand).map_err(RunError::Usage)?;
+        let asked = match (Asked::chosen(&choice)?, one) {
+            (Asked::Stream(client), Some(one)) => Asked::Stream(Box::new(client.about_one(&one)?)),
+            (asked, _) => asked,
+        };
+        asked.tell_of_absence();
+        Ok(asked)
+    }
+
+    /// Says on stderr when a stream cannot be reached for a while.
+    fn tell_of_absence(&self) {
+        if let Asked::Stream(client) = self {
+            client.tell_of_absence(|words| complain(&words));
+        }
+    }
+
+    /// Asks this run or stream.
+    pub(super) fn chosen(choice: &Choice) -> Result<Self, RunError> {
+        match choice {
+            Choice::Run(at) => Ok(Asked::Run(Box::new(connect(at)?))),
+            Choice::Stream(place) => Ok(Asked::Stream(Box::new(stream(place)?))),
         }
     }
 
@@ -83,26 +109,6 @@ impl Asked {
                 client.ask(Method::GET, &target, None, "")?
             }
             Asked::Stream(client) => client.wait_item(ItemId(number), end)?,
-        })
-    }
-
-    pub(super) fn cancel(&mut self, number: u64) -> Result<Value, RunError> {
-        Ok(match self {
-            Asked::Run(client) => {
-                let target = format!("/v1/items/{number}/cancel");
-                client.ask(Method::POST, &target, None, "")?
-            }
-            Asked::Stream(client) => client.cancel(ItemId(number))?,
-        })
-    }
-
-    pub(super) fn retry(&mut self, number: u64) -> Result<Value, RunError> {
-        Ok(match self {
-            Asked::Run(client) => {
-                let target = format!("/v1/items/{number}/retry");
-                client.ask(Method::POST, &target, None, "")?
-            }
-            Asked::Stream(client) => client.retry(ItemId(number))?,
         })
     }
 }

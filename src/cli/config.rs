@@ -59,6 +59,8 @@ pub(super) struct Config {
     pub(super) dead_letters: Option<(PathBuf, File)>,
     pub(super) timeline: Option<OutputFile>,
     pub(super) trace: Option<OutputFile>,
+    /// Where a collector takes its spans.
+    pub(super) otlp: Option<String>,
 }
 
 impl Config {

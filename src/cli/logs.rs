@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
+use hyper::Method;
 use serde_json::Value;
 
 use super::args::{Choice, Format, TargetArgs};
@@ -13,17 +14,24 @@ use super::asking::{self, connect, number, text};
 use super::exit_codes::{RunError, code};
 use super::screen::{self, StandardStream};
 use crate::ItemId;
+use crate::control::client::Client;
+use crate::control::runs::{self, FoundRun};
+use crate::control::stream::StreamClient;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What the command wrote to stdout comes on stdout, and what it wrote to stderr on stderr. A run keeps
-the output of its latest items; docs/api.md says how much.
+the output of its latest items; docs/api.md says how much. That of an item of a stream is with the
+supervisor that has worked on it: it is shown where that is a run of this machine and goes on, and
+otherwise the error says where to ask.
 
 Examples:
   supervisor logs 7
       what item 7 of the only run has written so far, in its latest attempt
   supervisor logs -f 7 --at nightly
-      all that it writes until it has ended, each attempt after the other")]
+      all that it writes until it has ended, each attempt after the other
+  supervisor logs 7 --redis redis://db1
+      the same of an item of a stream, if it was worked on here")]
 pub(super) struct ShowLogs {
     /// The item's number
     #[arg(value_name = "ITEM")]
@@ -45,10 +53,7 @@ pub(super) struct ShowLogs {
 pub(super) fn run(command: &ShowLogs) -> Result<u8, RunError> {
     let mut client = match command.target.target("logs").map_err(RunError::Usage)? {
         Choice::Run(at) => connect(&at)?,
-        Choice::Stream(place) => {
-            let place = asking::stream(&place)?.place_of_output(ItemId(command.number))?;
-            return Err(RunError::Usage(place));
-        }
+        Choice::Stream(place) => connect_near(&asking::stream(&place)?, ItemId(command.number))?,
     };
     let follow = if command.follow { "?follow=true" } else { "" };
     let target = format!("/v1/items/{}/output{follow}", command.number);
@@ -81,6 +86,28 @@ pub(super) fn run(command: &ShowLogs) -> Result<u8, RunError> {
             command.number
         ))),
     }
+}
+
+/// Connects to the run that has the output of an item of a stream, if it is on this machine.
+fn connect_near(stream: &StreamClient, id: ItemId) -> Result<Client, RunError> {
+    let elsewhere = stream.place_of_output(id)?;
+    let found = runs::all().unwrap_or_default();
+    let near = stream.runs_near(id)?.into_iter().filter_map(|(name, pid)| {
+        let is_it = |run: &&FoundRun| run.name == name && run.pid == Some(pid);
+        let mut run = Client::connect(&found.iter().find(is_it)?.path).ok()?;
+        let target = format!("/v1/items/{id}");
+        let item = run.ask(Method::GET, &target, None, "").ok()?;
+        let attempt = match item["ended"]["attempt"].as_u64() {
+            // It has ended elsewhere.
+            None if matches!(text(&item["state"]), "done" | "dead") => return None,
+            None => number(&item["attempts"]),
+            Some(attempt) => attempt,
+        };
+        Some((attempt, run))
+    });
+    // Of several that have tried it, the last one.
+    let last = near.max_by_key(|(attempt, _)| *attempt);
+    last.map(|(_, run)| run).ok_or(RunError::Usage(elsewhere))
 }
 
 /// Writes a piece of output to where it was written.

@@ -1,23 +1,20 @@
-//! The subcommands that change a run, or all supervisors of a stream: `cancel`, `retry`, `pause`, `resume`,
-//! `scale`, `reload`, `stop`.
-//! Each returns when the thing has happened.
+//! The subcommands that change a run, or the supervisors of a stream: `cancel`, `retry`, `pause`, `resume`,
+//! `scale`, `reload`, `stop`. Each returns when the thing has happened.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use clap::Args;
 use hyper::Method;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{Format, TargetArgs};
-use super::asking::{Asked, number, print};
+use super::asking::{Asked, print};
 use super::exit_codes::{RunError, code};
-use super::screen::complain;
+use super::steering::{AS_LONG_AS_IT_LIVES, CarriedOut, SteeringOrder, WantedWorkers};
 use crate::control::client::NoAnswer;
-use crate::control::stream::{Obeyed, OrderTimes, StreamClient};
-use crate::observe::text::{counted, printable};
+use crate::control::stream::{OrderTimes, StreamClient};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -57,12 +54,13 @@ struct ItemOrder {
     format: Format,
 }
 
-/// A run, which all of the order is about; or all supervisors of a stream.
+/// A run, which all of the order is about; or all supervisors of a stream, or one of them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --redis it is about all supervisors that work on the stream, and returns when each of them
 has done it. One that is not heard of any more is waited for until the lease is over. A pause of a
-stream is kept there: supervisors that come later pause as well.")]
+stream is kept there: supervisors that come later pause as well. With --at it is about one of them,
+which `supervisor ps --redis URL` lists, and a pause of it ends with it.")]
 pub(super) struct RunOrder {
     #[command(flatten)]
     target: TargetArgs,
@@ -75,7 +73,7 @@ pub(super) struct RunOrder {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Workers that have begun something finish it before they leave. With --redis each supervisor of the
-stream gets so many.
+stream gets so many, or that which --at names.
 
 Examples:
   supervisor scale 8
@@ -89,14 +87,6 @@ pub(super) struct ScaleRun {
 
     #[command(flatten)]
     order: RunOrder,
-}
-
-/// A wanted number of workers.
-#[derive(Debug, Clone, Copy)]
-enum WantedWorkers {
-    To(u64),
-    More(u64),
-    Fewer(u64),
 }
 
 fn change(word: &str) -> Result<WantedWorkers, String> {
@@ -132,182 +122,55 @@ pub(super) struct StopRun {
 }
 
 pub(super) fn cancel(command: &Cancel) -> Result<u8, RunError> {
-    let mut asked = Asked::of(&command.order.target, "cancel")?;
-    each(&command.order, "cancelled", |number| asked.cancel(number))
+    each(&command.order, "cancel", SteeringOrder::Cancel)
 }
 
 pub(super) fn retry(command: &Retry) -> Result<u8, RunError> {
-    let mut asked = Asked::of(&command.order.target, "retry")?;
-    each(&command.order, "waits again", |number| asked.retry(number))
+    each(&command.order, "retry", SteeringOrder::Retry)
 }
 
 /// Gives an order for each item. The first that cannot be carried out ends it.
 fn each(
     order: &ItemOrder,
-    words: &str,
-    mut give: impl FnMut(u64) -> Result<Value, RunError>,
+    verb: &str,
+    of_item: impl Fn(u64) -> SteeringOrder,
 ) -> Result<u8, RunError> {
+    let mut asked = Asked::of(&order.target, verb)?;
     for number in &order.numbers {
-        let answer = give(*number)?;
-        print(order.format, &answer, |_| format!("{number} {words}\n"))?;
+        asked.carry_out(of_item(*number))?.tell(order.format)?;
     }
     Ok(code::DONE)
 }
 
 pub(super) fn pause(order: &RunOrder) -> Result<u8, RunError> {
-    let told = OrderWords {
-        verb: "pause",
-        answer: json!({"paused": true}),
-        words: "paused: nothing more is begun\n".into(),
-    };
-    whole(order, &told)
+    give(order, "pause", SteeringOrder::Pause)
 }
 
 pub(super) fn resume(order: &RunOrder) -> Result<u8, RunError> {
-    let told = OrderWords {
-        verb: "resume",
-        answer: json!({"resumed": true}),
-        words: "resumed\n".into(),
-    };
-    whole(order, &told)
+    give(order, "resume", SteeringOrder::Resume)
 }
 
 pub(super) fn reload(order: &RunOrder) -> Result<u8, RunError> {
-    let told = OrderWords {
-        verb: "reload",
-        answer: json!({"reloaded": true}),
-        words: "reloaded: all workers are new\n".into(),
-    };
-    whole(order, &told)
+    give(order, "reload", SteeringOrder::Reload)
 }
 
-/// Changes the number of workers. What it is changed by is added to those that there should be.
 pub(super) fn scale(command: &ScaleRun) -> Result<u8, RunError> {
-    let order = &command.order;
-    let mut client = match Asked::of(&order.target, "scale")? {
-        Asked::Run(client) => client,
-        Asked::Stream(client) => return scale_all(&client, command),
-    };
-    let count = match command.workers {
-        WantedWorkers::To(count) => count,
-        WantedWorkers::More(_) | WantedWorkers::Fewer(_) => {
-            let status = client.ask(Method::GET, "/v1/status", None, "")?;
-            let now = number(&status["workers_wanted"]);
-            match command.workers {
-                WantedWorkers::More(more) => now.saturating_add(more),
-                WantedWorkers::Fewer(fewer) => now.saturating_sub(fewer),
-                WantedWorkers::To(count) => count,
-            }
-        }
-    };
-    let body = json!({"count": count}).to_string();
-    let answer = client.ask(Method::PUT, "/v1/workers", None, body)?;
-    print(order.format, &answer, |_| {
-        format!("{}\n", counted(count, "worker", "workers"))
-    })?;
-    Ok(code::DONE)
+    give(
+        &command.order,
+        "scale",
+        SteeringOrder::Scale(command.workers),
+    )
 }
 
-fn scale_all(client: &StreamClient, command: &ScaleRun) -> Result<u8, RunError> {
-    let body = match command.workers {
-        WantedWorkers::To(count) => json!({"count": count}),
-        WantedWorkers::More(more) => json!({"change": more}),
-        WantedWorkers::Fewer(fewer) => json!({"change": -i128::from(fewer)}),
-    };
-    let obeyed = client.order("scale", &body.to_string(), None, AS_LONG_AS_IT_LIVES)?;
-    let counts = obeyed
-        .done
-        .iter()
-        .map(|(_, answer)| number(&answer["workers"]));
-    // All that there are from now on.
-    let count: u64 = counts.sum();
-    let told = OrderWords {
-        verb: "scale",
-        answer: json!({"workers": count}),
-        words: format!("{}\n", counted(count, "worker", "workers")),
-    };
-    tell_obeyed(command.order.format, &told, obeyed)
-}
-
-/// An order about all of a run, and what is said when it is done.
-struct OrderWords {
-    verb: &'static str,
-    answer: Value,
-    words: String,
-}
-
-fn whole(order: &RunOrder, told: &OrderWords) -> Result<u8, RunError> {
-    let verb = told.verb;
-    match Asked::of(&order.target, verb)? {
-        Asked::Run(mut client) => {
-            let answer = client.ask(Method::POST, &format!("/v1/{verb}"), None, "")?;
-            print(order.format, &answer, |_| told.words.clone())?;
-            Ok(code::DONE)
-        }
-        Asked::Stream(client) => {
-            let obeyed = client.order(verb, "", None, AS_LONG_AS_IT_LIVES)?;
-            tell_obeyed(order.format, told, obeyed)
-        }
-    }
-}
-
-/// A supervisor that lives must hear of an order in this time.
-const HEARING: Duration = Duration::from_secs(10);
-
-/// Waits for a supervisor as long as it lives, once it has heard of the order.
-const AS_LONG_AS_IT_LIVES: OrderTimes = OrderTimes {
-    hearing: HEARING,
-    doing: None,
-    ends: false,
-};
-
-/// Says what has come of an order to the supervisors of a stream. Those that have not done it, and live,
-/// are told of as an error.
-fn tell_obeyed(format: Format, told: &OrderWords, obeyed: Obeyed) -> Result<u8, RunError> {
-    // A pause is kept for those who come.
-    let is_kept = matches!(told.verb, "pause" | "resume");
-    let Obeyed {
-        done,
-        refused,
-        silent,
-        lost,
-    } = obeyed;
-    if done.is_empty() && refused.is_empty() && silent.is_empty() && !is_kept {
-        let verb = told.verb;
-        return Err(RunError::Usage(format!(
-            "nobody works on the stream, so there is nobody to {verb}"
-        )));
-    }
-    for name in &lost {
-        complain(&format_args!(
-            "{}: it is not heard of any more, and not waited for",
-            printable(name)
-        ));
-    }
-    let names: Vec<&String> = done.iter().map(|(name, _)| name).collect();
-    let mut answer = told.answer.clone();
-    answer["supervisors"] = json!(names);
-    if !done.is_empty() || (refused.is_empty() && silent.is_empty()) {
-        print(format, &answer, |_| told.words.clone())?;
-    }
-    let refused = refused.iter().map(|(name, why)| format!("{name}: {why}"));
-    let silent = silent.iter().map(|name| {
-        let time = HEARING.as_secs();
-        format!(
-            "{name}: it lives, and has not answered for {time} s; it may be of an older version"
-        )
-    });
-    let not_done: Vec<String> = refused.chain(silent).collect();
-    match not_done.is_empty() {
-        true => Ok(code::DONE),
-        false => Err(RunError::Usage(not_done.join("\n"))),
-    }
+fn give(order: &RunOrder, verb: &str, wanted: SteeringOrder) -> Result<u8, RunError> {
+    let mut asked = Asked::of_one(&order.target, verb)?;
+    asked.carry_out(wanted)?.tell(order.format)
 }
 
 /// Stops a run, and waits until its process has ended, if that is what a stop of it does.
 pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     let order = &command.order;
-    let mut client = match Asked::of(&order.target, "stop")? {
+    let mut client = match Asked::of_one(&order.target, "stop")? {
         Asked::Run(client) => client,
         Asked::Stream(client) => return stop_all(&client, command),
     };
@@ -332,20 +195,18 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     Ok(code::DONE)
 }
 
-/// Stops all supervisors of a stream, and waits until each has left it.
+/// Stops all supervisors of a stream, or the one that is meant, and waits until each has left it.
 fn stop_all(client: &StreamClient, command: &StopRun) -> Result<u8, RunError> {
     let body = json!({"now": command.now}).to_string();
     let times = OrderTimes {
         ends: true,
         ..AS_LONG_AS_IT_LIVES
     };
-    let obeyed = client.order("stop", &body, None, times)?;
-    let told = OrderWords {
-        verb: "stop",
-        answer: json!({"stopped": true}),
-        words: "stopped\n".into(),
-    };
-    tell_obeyed(command.order.format, &told, obeyed)
+    let answer = json!({"stopped": true});
+    let stopped = CarriedOut::by_supervisors(client, ("stop", &body), times, |_| {
+        (answer, "stopped".into())
+    })?;
+    stopped.tell(command.order.format)
 }
 
 /// Waits until a process has ended.

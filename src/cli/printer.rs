@@ -77,6 +77,7 @@ pub(super) fn say_stopping(signal: i32, words: &Wording) {
 #[derive(Debug)]
 pub(super) struct Printer {
     wants_items: bool,
+    wants_puts: bool,
     /// True if the views have written all their output.
     is_written: Arc<AtomicBool>,
     /// `None` after the order to finish.
@@ -111,6 +112,7 @@ impl Printer {
         let counts = Arc::new(Mutex::new(Counts::default()));
         start_title(config, Arc::clone(&counts), changes)?;
         let wants_items = views.iter().any(|view| view.wants_items());
+        let wants_puts = views.iter().any(|view| view.wants_puts());
         let is_written = Arc::new(AtomicBool::new(false));
         let is_fine = Arc::clone(&is_written);
         let current = Arc::clone(&counts);
@@ -132,6 +134,7 @@ impl Printer {
             })?;
         Ok(Arc::new(Printer {
             wants_items,
+            wants_puts,
             is_written,
             events: Mutex::new(Some(events)),
             room,
@@ -223,6 +226,10 @@ fn end_inconsistent(why: &str) {
 impl Observer for Printer {
     fn wants_items(&self) -> bool {
         self.wants_items
+    }
+
+    fn wants_puts(&self) -> bool {
+        self.wants_puts
     }
 
     fn is_enough(&self) -> bool {

@@ -113,12 +113,14 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
         // A stream has no file that could be damaged.
         None => drop(queue.close_store()),
     }
-    say_put(&queue, &place.stream);
-    if command.format == Format::Json {
-        let news = queue.stream_news();
-        let (accepted, more) = (news.accepted, news.maybe_accepted);
-        let answer = json!({"accepted": accepted, "maybe_accepted": more});
-        print(Format::Json, &answer, |_| String::new())?;
+    match command.format {
+        Format::Text => say_put(&queue, &place.stream),
+        Format::Json => {
+            let news = queue.stream_news();
+            let (accepted, more) = (news.accepted, news.maybe_accepted);
+            let answer = json!({"accepted": accepted, "maybe_accepted": more});
+            print(Format::Json, &answer, |_| String::new())?;
+        }
     }
     if let Some(signal) = stop.signal() {
         if let Some(why) = queue.store_failure() {

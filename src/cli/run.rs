@@ -26,7 +26,7 @@ use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::workload::Workload;
-use super::{opening, orphans, pictures, scratch, screen, served, serving, signal_orders};
+use super::{opening, orphans, otlp, pictures, scratch, screen, served, serving, signal_orders};
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
@@ -519,6 +519,7 @@ fn views<W: Work>(
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
     views.extend(work.views(config, origin, &out)?);
     views.extend(pictures::views(config, &work.labels(config)).map_err(RunError::of_thread)?);
+    views.extend(otlp::view(config, &work.labels(config))?);
     let printed = match (config.is_quiet, config.format) {
         _ if words.steps.is_none() => StdoutUse::Output,
         (true, Format::Text) => StdoutUse::Nothing,

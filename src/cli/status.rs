@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::args::{Choice, Format, TargetArgs, duration};
-use super::asking::{connect, number, print, text, time};
+use super::asking::{self, connect, number, print, text, time};
 use super::exit_codes::{RunError, code, written};
 use super::layout::Anything;
 use super::screen::StandardStream;
@@ -28,7 +28,9 @@ Examples:
   supervisor status --redis redis://db1
       how much is unfinished, done and dead, how fast it goes, and who works
   supervisor status --redis redis://db1 --interval 0 --format json
-      the same for a program, from one look")]
+      the same for a program, from one look
+  supervisor status --redis redis://db1 --at web7-4711-6fb6ce62
+      how one of these stands, with its workers; `ps --redis URL` lists them")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -44,14 +46,18 @@ pub(super) struct StatusArgs {
 
 /// Shows the state and returns the exit code.
 pub(super) fn run(command: &StatusArgs) -> Result<u8, RunError> {
-    match command.target.target("status").map_err(RunError::Usage)? {
-        Choice::Run(at) => {
-            let answer = connect(&at)?.ask(Method::GET, "/v1/status", None, "")?;
-            print(command.format, &answer, page_of_run)?;
-            Ok(code::DONE)
+    let target = &command.target;
+    let answer = match target.target_or_one("status").map_err(RunError::Usage)? {
+        (Choice::Run(at), _) => connect(&at)?.ask(Method::GET, "/v1/status", None, "")?,
+        (Choice::Stream(place), Some(one)) => {
+            asking::stream(&place)?.about_one(&one)?.status_of_one()?
         }
-        Choice::Stream(place) => of_stream(command, &place.opening(Opening::ReadOnly)),
-    }
+        (Choice::Stream(place), None) => {
+            return of_stream(command, &place.opening(Opening::ReadOnly));
+        }
+    };
+    print(command.format, &answer, page_of_run)?;
+    Ok(code::DONE)
 }
 
 /// Returns the state of a run for people.
@@ -150,10 +156,11 @@ impl Rates {
 fn page(place: &Address, status: &Status, rates: Option<&Rates>) -> String {
     let (url, stream) = (place.shown_url(), &place.stream);
     let mut page = format!(
-        "stream {} at {url}: items of type {}, lease {:?}\n",
+        "stream {} at {url}: items of type {}, lease {:?}{}\n",
         printable(stream),
         printable(&status.item_type),
-        status.lease
+        status.lease,
+        if status.is_paused { ", paused" } else { "" }
     );
     let rate = |of: fn(&Rates) -> f64| rates.map(|rates| format!("  {:.1}/s", of(rates)));
     let rows = [
@@ -202,12 +209,23 @@ fn object(place: &Address, status: &Status, rates: Option<&Rates>) -> Value {
             "lost": status.is_lost(one),
         })
     });
+    let rate = rates.map(|rates| rates.done + rates.dead);
     json!({
         "event": "status",
         "stream": place.stream,
         place.kind().option: place.shown_url(),
         "item_type": status.item_type,
         "lease_ms": millis(status.lease),
+        "state": status.state(),
+        "paused": status.is_paused,
+        "counts": {
+            "accepted": status.put(),
+            "done": status.done,
+            "dead": status.dead,
+            "retries": status.retries,
+        },
+        "rate_per_s": rate,
+        "eta_s": rate.filter(|rate| *rate > 0.0).map(|rate| status.unfinished as f64 / rate),
         "unfinished": status.unfinished,
         "untaken": status.untaken(),
         "pending": status.pending,

@@ -1,7 +1,9 @@
-//! `supervisor top`: shows a run on the whole terminal, once a second, and steers it by keys. It is a
-//! client of the control API, and the run does nothing more for it than answer.
+//! `supervisor top`: shows a run, or a stream with all of its supervisors, on the whole terminal, once a
+//! second, and steers it by keys. It is a client as the other subcommands are, and nobody does more for it
+//! than answer.
 
 mod draw;
+mod looks;
 mod model;
 #[cfg(test)]
 mod sample;
@@ -9,23 +11,23 @@ mod screen;
 mod search;
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use hyper::Method;
 use nix::sys::signal::{Signal, raise};
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
 use serde_json::Value;
 use signal_hook::iterator::Signals;
 
-use self::model::{Look, TopAction, TopKey, TopModel, TopRequest};
+use self::looks::Looks;
+use self::model::{Look, TopAction, TopKey, TopModel};
 use self::screen::TopScreen;
-use self::search::TopSearch;
-use super::args::{Choice, TargetArgs};
+use super::args::{AtArgs, Choice, TargetArgs};
+use super::asking::Asked;
 use super::exit_codes::{RunError, code};
-use crate::control::client::{Client, NoAnswer};
+use super::steering::{CarriedOut, SteeringOrder};
+use crate::control::client::NoAnswer;
 use crate::control::runs;
 use crate::fail;
 use crate::sys::threads::spawn;
@@ -33,25 +35,18 @@ use crate::sys::threads::spawn;
 /// The time between two looks at the run.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest time of a look that is spent on a search. The next one goes on with it.
-const SEARCH_TIME: Duration = Duration::from_millis(200);
-
-/// The number of failures that are asked for, and of items in each list.
-const FAILURES: usize = 50;
-const WAITING: usize = 50;
-
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Keys: p pause or resume, + and - a worker more or fewer, c cancel, r retry, Enter show, / filter, Tab
-next list, ? help, q quit. The run goes on when `top` is quit, however that happens.
+next list, ? help, q quit. The work goes on when `top` is quit, however that happens.
 
 Examples:
   supervisor top
       the only run: counts, pace, workers, what waits and what failed
   supervisor top --at nightly
       the run of this name
-A stream in Redis has no workers that could be shown: `supervisor status --redis URL` shows how it
-stands, and `top` each of the runs that work on it.")]
+  supervisor top --redis redis://db1
+      the stream, with the workers of all its supervisors; p, + and - are about all of these")]
 pub(super) struct Top {
     #[command(flatten)]
     target: TargetArgs,
@@ -72,40 +67,39 @@ enum TopEvent {
     Page(Result<Value, String>),
     /// The run is gone.
     Gone,
-    /// The run cannot be asked.
+    /// It cannot be looked at just now.
     Lost(NoAnswer),
 }
 
 /// Shows a run until it is told to end, and returns the exit code.
 pub(super) fn run(command: &Top) -> Result<u8, RunError> {
-    let at = match command.target.target("top").map_err(RunError::Usage)? {
-        Choice::Run(at) => at,
-        Choice::Stream(_) => {
-            return Err(RunError::Usage(
-                "top shows a run; `supervisor status --redis URL` shows how a stream stands, and \
-                 `supervisor top --at NAME` a run that works on it"
-                    .into(),
-            ));
-        }
-    };
+    let choice = command.target.target("top").map_err(RunError::Usage)?;
     if !TopScreen::is_possible() {
         return Err(RunError::Usage(
             "top needs a terminal for its stdin and stdout; `supervisor status` prints the same once"
                 .into(),
         ));
     }
-    let path = runs::find(at.at.as_deref()).map_err(RunError::Usage)?;
+    let choice = match choice {
+        // The same one for every order.
+        Choice::Run(AtArgs { at }) => {
+            let path = runs::find(at.as_deref()).map_err(RunError::Usage)?;
+            let at = Some(path.into_os_string());
+            Choice::Run(AtArgs { at })
+        }
+        Choice::Stream(place) => Choice::Stream(place),
+    };
     // What is wrong with it is said before the terminal is taken over.
-    let client = Client::connect(&path)?;
+    let looks = Looks::at(&choice)?;
     let (sender, events) = unbounded();
     hear_signals(&sender).map_err(RunError::of_thread)?;
     let screen = TopScreen::open().map_err(|error| cannot_draw(&error))?;
     read_keys(&sender).map_err(RunError::of_thread)?;
-    let looks = look_on(client, &sender).map_err(RunError::of_thread)?;
+    let looks = look_on(looks, &sender).map_err(RunError::of_thread)?;
     let display = Display {
         screen,
         model: TopModel::new(),
-        path,
+        choice,
         sender,
         looks,
         looked: Instant::now(),
@@ -193,14 +187,13 @@ fn event_of(event: &Event) -> Option<TopEvent> {
     Some(TopEvent::Key(key))
 }
 
-/// Looks at the run once a second, and whenever it is told to, for items with a text.
-fn look_on(mut client: Client, sender: &Sender<TopEvent>) -> io::Result<Sender<String>> {
-    let (looks, wanted) = unbounded::<String>();
+/// Looks once a second, and whenever it is told to, for items with a text.
+fn look_on(mut looks: Looks, sender: &Sender<TopEvent>) -> io::Result<Sender<String>> {
+    let (wishes, wanted) = unbounded::<String>();
     let sender = sender.clone();
     spawn("looks", move || {
-        let mut looked = Looked::for_text(String::new());
         loop {
-            let event = match looked.look(&mut client) {
+            let event = match looks.look() {
                 Ok(look) => TopEvent::Look(Box::new(look)),
                 Err(NoAnswer::Lost { .. } | NoAnswer::NotThere { .. }) => TopEvent::Gone,
                 Err(why) => TopEvent::Lost(why),
@@ -215,64 +208,21 @@ fn look_on(mut client: Client, sender: &Sender<TopEvent>) -> io::Result<Sender<S
             );
             match wanted.recv_timeout(LOOK_PAUSE) {
                 // The last one counts.
-                Ok(text) => looked.seek(wanted.try_iter().last().unwrap_or(text)),
+                Ok(text) => looks.seek(wanted.try_iter().last().unwrap_or(text)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     })?;
-    Ok(looks)
-}
-
-/// Looks one after the other, for the same text.
-struct Looked {
-    text: String,
-    /// Those for items that rest and for items that wait, where there is a text.
-    searches: [TopSearch; 2],
-}
-
-impl Looked {
-    fn for_text(text: String) -> Self {
-        let searches = ["resting", "waiting"].map(|state| TopSearch::new(state, &text));
-        Looked { text, searches }
-    }
-
-    fn seek(&mut self, text: String) {
-        if text != self.text {
-            *self = Looked::for_text(text);
-        }
-    }
-
-    fn look(&mut self, client: &mut Client) -> Result<Look, NoAnswer> {
-        let mut ask = |target: &str| client.ask(Method::GET, target, None, "");
-        let status = ask("/v1/status")?;
-        let [resting, waiting] = match self.text.is_empty() {
-            true => [
-                ask(&format!("/v1/items?state=resting&limit={WAITING}"))?,
-                ask(&format!("/v1/items?state=waiting&limit={WAITING}"))?,
-            ],
-            false => {
-                let began = Instant::now();
-                for search in &mut self.searches {
-                    while !search.take(&ask(&search.target())?) && began.elapsed() < SEARCH_TIME {}
-                }
-                self.searches.each_ref().map(TopSearch::shown)
-            }
-        };
-        Ok(Look {
-            resting,
-            waiting,
-            failures: ask(&format!("/v1/failures?limit={FAILURES}"))?,
-            status,
-        })
-    }
+    Ok(wishes)
 }
 
 /// The display, and what it asks of others.
 struct Display {
     screen: TopScreen,
     model: TopModel,
-    path: PathBuf,
+    /// The run or stream that is shown, and given orders.
+    choice: Choice,
     sender: Sender<TopEvent>,
     looks: Sender<String>,
     /// The time of the last look.
@@ -308,7 +258,7 @@ impl Display {
         match event {
             TopEvent::Key(key) => match self.model.handle_key(key) {
                 Some(TopAction::Quit) => return Ok(Some(code::DONE)),
-                Some(TopAction::Ask(request)) => self.ask(request),
+                Some(TopAction::Order(order)) => self.give(order),
                 Some(TopAction::Show(number)) => self.show(number),
                 Some(TopAction::Look) => self.look_again(),
                 None => {}
@@ -327,7 +277,7 @@ impl Display {
             }
             TopEvent::Page(page) => self.model.handle_page(page),
             TopEvent::Gone => self.model.handle_end(),
-            TopEvent::Lost(why) => self.model.handle_answer(Err(why.to_string())),
+            TopEvent::Lost(why) => self.model.handle_no_look(&why.to_string()),
         }
         Ok(None)
     }
@@ -347,21 +297,22 @@ impl Display {
         stopped.map_err(|error| cannot_draw(&error))
     }
 
-    /// Asks the run in a thread of its own, because an answer may take as long as an item.
-    fn ask(&mut self, request: TopRequest) {
+    /// Gives an order in a thread of its own, because an answer may take as long as an item.
+    fn give(&mut self, order: SteeringOrder) {
         self.model.note = "...".into();
-        let (path, words) = (self.path.clone(), request.words.clone());
+        let choice = self.choice.clone();
         self.aside(move || {
-            let answer = ask(&path, request.method, &request.target, request.body);
-            TopEvent::Answer(answer.map(|_| words))
+            let carried_out = Asked::chosen(&choice).and_then(|mut asked| asked.carry_out(order));
+            let answer = carried_out.map_err(|why| why.to_string());
+            TopEvent::Answer(answer.and_then(CarriedOut::in_a_line))
         });
     }
 
     fn show(&mut self, number: u64) {
-        let path = self.path.clone();
+        let choice = self.choice.clone();
         self.aside(move || {
-            let target = format!("/v1/items/{number}");
-            TopEvent::Page(ask(&path, Method::GET, &target, String::new()))
+            let page = Asked::chosen(&choice).and_then(|mut asked| asked.item(number));
+            TopEvent::Page(page.map_err(|why| why.to_string()))
         });
     }
 
@@ -375,10 +326,4 @@ impl Display {
             self.model.note = format!("cannot start a thread: {error}");
         }
     }
-}
-
-fn ask(path: &Path, method: Method, target: &str, body: String) -> Result<Value, String> {
-    let mut client = Client::connect(path).map_err(|why| why.to_string())?;
-    let answer = client.ask(method, target, None, body);
-    answer.map_err(|why| why.to_string())
 }

@@ -17,7 +17,7 @@ use super::kitchen::{DishConfig, WashArgs, check_payload};
 use super::output::{self, OutputFile};
 use super::run_options::{RunArgs, WorkArgs};
 use super::state;
-use super::{dead_letter_log, detached_log};
+use super::{dead_letter_log, detached_log, otlp};
 use crate::cli::scratch;
 use crate::observe::Mode;
 use crate::store::journal::own_files;
@@ -272,6 +272,7 @@ fn config_of(
         ready: None,
         timeline: OutputFile::open("--timeline", shown.timeline, output::CHART, taken)?,
         trace: OutputFile::open("--trace", shown.trace, output::TRACE, taken)?,
+        otlp: shown.otlp.as_deref().map(otlp::endpoint).transpose()?,
     })
 }
 
@@ -366,6 +367,29 @@ fn check(pool: &PoolArgs) -> Result<usize, String> {
     }
     if pool.timeout == Some(Duration::ZERO) {
         return Err("--timeout 0: no time is too little for any item".into());
+    }
+    if pool.memory.is_some() && pool.mode != Mode::Processes {
+        let mode = pool.mode.name();
+        return Err(format!(
+            "--memory: what --mode {mode} works on cannot be ended; use processes"
+        ));
+    }
+    let asks_for_room =
+        pool.memory_free.is_some() || pool.load.is_some() || pool.pressure.is_some();
+    if asks_for_room && pool.mode == Mode::Sequential {
+        return Err(
+            "--memory-free, --load, --pressure: in --mode sequential one item runs at a time anyway"
+                .into(),
+        );
+    }
+    if (pool.nice.is_some() || pool.ionice.is_some()) && pool.mode != Mode::Processes {
+        let mode = pool.mode.name();
+        return Err(format!(
+            "--nice, --ionice: --mode {mode} has no workers of its own to be given a priority; use processes"
+        ));
+    }
+    if pool.memory == Some(0) {
+        return Err("--memory 0: no memory is too little for any item".into());
     }
     Ok(workers)
 }

@@ -25,6 +25,11 @@ pub(super) trait View: Send {
         true
     }
 
+    /// Returns `true` if it needs to know when items were put.
+    fn wants_puts(&self) -> bool {
+        false
+    }
+
     /// Shows an event.
     ///
     /// # Errors
@@ -126,7 +131,9 @@ impl View for EventLines {
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
         let is_summary = matches!(event.kind, EventKind::Summary { .. });
-        if self.is_quiet && event.kind.is_of_item() || is_summary && !self.has_summary {
+        let is_put = matches!(event.kind, EventKind::Put { .. });
+        let is_left_out = is_put || self.is_quiet && event.kind.is_of_item();
+        if is_left_out || is_summary && !self.has_summary {
             return Ok(());
         }
         if self.format == Format::Json {

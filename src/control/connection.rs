@@ -35,16 +35,24 @@ impl Peer {
     /// moment.
     pub(super) fn is_gone(&self) -> bool {
         let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        let mut file = [PollFd::new(&*self.stream, PollFlags::RDHUP)];
-        let now = Timespec::default();
         // Without an answer it is not known to be gone.
-        poll(&mut file, Some(&now)).is_ok() && file[0].revents().intersects(ends)
+        state_of(&*self.stream, PollFlags::RDHUP).intersects(ends)
     }
 }
 
 impl AsFd for Peer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+/// Returns what the kernel says of a file at this moment, of what is wanted and of its end; nothing without
+/// an answer.
+pub(super) fn state_of(file: &impl AsFd, wanted: PollFlags) -> PollFlags {
+    let mut file = [PollFd::new(file, wanted)];
+    match poll(&mut file, Some(&Timespec::default())) {
+        Ok(_) => file[0].revents(),
+        Err(_) => PollFlags::empty(),
     }
 }
 

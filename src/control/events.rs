@@ -97,7 +97,8 @@ fn weight(event: &Event) -> usize {
         | EventKind::ItemDone { item, .. }
         | EventKind::Retry { item, .. }
         | EventKind::Dead { item, .. }
-        | EventKind::TimeLimit { item, .. } => item.len(),
+        | EventKind::TimeLimit { item, .. }
+        | EventKind::MemoryLimit { item, .. } => item.len(),
         EventKind::WorkerExited { holding, .. } => holding.as_ref().map_or(0, String::len),
         _ => 0,
     };

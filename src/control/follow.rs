@@ -140,8 +140,12 @@ impl Follower {
     /// # Errors
     /// There is no such item, or its output is gone.
     pub(super) fn look(&mut self) -> Result<(Lines, NextLook), RequestFailure> {
-        let info = self.target.item(self.id)?;
-        let info = info.ok_or_else(|| RequestFailure::unknown_item(self.id.0))?;
+        let info = match self.target.item(self.id)? {
+            Some(info) => info,
+            // An item of a stream, which was here: it has ended, or is another supervisor's by now.
+            None if self.position.is_some() => return Ok((Lines::new(), NextLook::Lag)),
+            None => return Err(RequestFailure::unknown_item(self.id.0)),
+        };
         let found = match (self.outputs.ended(self.id), self.bell.last()) {
             // It was still there when it ended, and its files may be open here.
             (FoundEnd::Gone, Some(ending)) => FoundEnd::Kept(ending),
@@ -426,6 +430,7 @@ async fn tell(
                     () = follower.bell.rung() => {}
                     () = changed => sleep(PAUSE).await,
                     () = has_ended => is_last_look = true,
+                    () = sleep(LAG), if follower.may_be_elsewhere(next) => is_last_look = true,
                     () = sender.closed() => return,
                 }
             }
@@ -445,6 +450,11 @@ async fn tell(
 }
 
 impl Follower {
+    /// Returns `true` if what is missing may never come, because another supervisor has it.
+    fn may_be_elsewhere(&self, next: NextLook) -> bool {
+        next == NextLook::Lag && self.target.is_on_a_stream()
+    }
+
     /// Waits until the end of the item is known here, as it must be at any moment.
     ///
     /// # Errors
@@ -452,8 +462,16 @@ impl Follower {
     pub(super) async fn after_lag(&self, since: Instant) -> Result<(), RequestFailure> {
         let waited = timeout_at(since + LAG, self.bell.rung()).await;
         waited.map_err(|_| {
-            let message = "the item has ended, and the run has not shown its output yet; follow it \
-                           to wait for that";
+            let message = match self.target.is_on_a_stream() {
+                false => {
+                    "the item has ended, and the run has not shown its output yet; follow it to wait \
+                     for that"
+                }
+                true => {
+                    "the item has ended, and its output is not here: another supervisor of the \
+                     stream has worked on it, or this one has not shown it yet"
+                }
+            };
             RequestFailure::conflict("not_shown", message)
         })
     }

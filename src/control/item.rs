@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::output::{AttemptEnding, exit_of};
-use crate::observe::{last_cause, micros};
+use crate::observe::{self, last_cause, micros};
 use crate::{ItemInfo, ItemState};
 use dishrack_core::ledger::{Exit, Failure};
 
@@ -124,14 +124,24 @@ pub(crate) fn failed_attempt(
     })
 }
 
+/// Returns the last failure of an item, which has one.
+pub(super) fn failure_line(item: &ItemInfo) -> Value {
+    let last = item.history.last();
+    json!({
+        "number": item.number.0,
+        "item": item.name.as_deref().map(clipped),
+        "attempt": last.map_or(0, |last| last.attempt),
+        "cause": clipped(&last_cause(&item.history)),
+        "ended_us": last.map(|last| micros(last.scene.ended)),
+        "dead": false,
+    })
+}
+
 pub(super) fn since_1970(at: SystemTime) -> u64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH);
     micros(since.unwrap_or(Duration::ZERO))
 }
 
 pub(super) fn clipped(text: &str) -> String {
-    match text.char_indices().nth(NAME_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
+    observe::clipped(text, NAME_MAX)
 }

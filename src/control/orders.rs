@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::item::{holders, since_1970};
+use super::item::{failure_line, holders, line, since_1970};
 use super::status::RunStatus;
 use super::target::ControlTarget;
 use crate::ItemInfo;
@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// The greatest number of items that are told of at once.
 const HELD_MAX: usize = 1000;
+
+/// The greatest number of items that rest of which a look tells more than their numbers.
+const RESTING_MAX: usize = 50;
 
 /// A wanted number of workers: so many, or so many more or fewer.
 #[derive(Debug, Deserialize)]
@@ -66,6 +69,7 @@ fn carry_out(
             serde_json::to_value(RunStatus::new(name, facts)).map_err(|why| why.to_string())
         }
         "held" => held(&*there(target)?).map_err(words),
+        "look" => look(name, &*there(target)?).map_err(words),
         "scale" => scale(target, body),
         "reload" => {
             there(target)?.reload().map_err(words)?;
@@ -84,6 +88,24 @@ fn held(target: &dyn ControlTarget) -> Result<Value, Error> {
         held.extend(target.items(Some(state), ItemId(0), HELD_MAX)?);
     }
     Ok(held.iter().map(held_item).collect())
+}
+
+/// Tells how it stands, which items its workers have, and which rest.
+fn look(name: &str, target: &dyn ControlTarget) -> Result<Value, Error> {
+    let facts = target.facts()?;
+    let running = target.items(Some(ItemState::Running), ItemId(0), HELD_MAX)?;
+    let resting = target.items(Some(ItemState::Resting), ItemId(0), HELD_MAX)?;
+    let numbers = |items: &[ItemInfo]| items.iter().map(|item| item.number.0).collect::<Value>();
+    let (running, rest) = (numbers(&running), numbers(&resting));
+    let resting = &resting[..resting.len().min(RESTING_MAX)];
+    let failed = resting.iter().filter(|item| !item.history.is_empty());
+    Ok(json!({
+        "status": facts.map(|facts| RunStatus::new(name, facts)),
+        "running": running,
+        "rest": rest,
+        "resting": resting.iter().map(|item| line(item, None)).collect::<Value>(),
+        "failures": failed.map(failure_line).collect::<Value>(),
+    }))
 }
 
 fn held_item(item: &ItemInfo) -> Value {

@@ -83,7 +83,7 @@ pub(crate) fn find(at: Option<&OsStr>) -> Result<PathBuf, String> {
             [one] => Ok(one.path.clone()),
             [] => Err(
                 "no run is there that could be asked; one that is elsewhere is named by --at \
-                 PATH, and a Redis, for put, join and status, by --redis URL"
+                 PATH, and a stream by --redis URL"
                     .into(),
             ),
             _ => Err(format!("which run? Name one of these by --at: {}", list())),

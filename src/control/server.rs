@@ -1,6 +1,10 @@
 //! The thread that serves a socket: accepts clients, sees who they are, and answers them, so many at
 //! a time. It sleeps while nobody asks. It does not know what is asked.
+//!
+//! Who connects and says nothing has no place among them. As many such connections are kept, and the
+//! oldest one gives way to one more, so that nobody keeps others out by silence.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
@@ -13,14 +17,16 @@ use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::event::PollFlags;
 use rustix::process::{Resource, geteuid, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::connection::{ClientStream, WriteCount};
+use super::connection::{ClientStream, WriteCount, state_of};
 use super::failure::RequestFailure;
 use crate::sys::threads::CONTROL;
 
@@ -29,6 +35,9 @@ const CLIENTS_MAX: usize = 256;
 
 /// The number that is served in any case.
 const CLIENTS_MIN: usize = 4;
+
+/// The time that a client has for its first byte in any case, though others want to come in.
+const SILENT_TIME: Duration = Duration::from_millis(100);
 
 /// The number of further clients that are told so at a time.
 const REFUSED_MAX: usize = 16;
@@ -110,18 +119,26 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
     let writes = WriteCount::default();
     let mut has_ended = ends.clone();
     let accept = async {
+        let mut silent = VecDeque::new();
         loop {
             // Others wait in the kernel until one of these is through.
             let Ok(refusal) = Arc::clone(&refusals).acquire_owned().await else {
                 return;
             };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let place = Arc::clone(&places).try_acquire_owned().ok();
-                    let service = (routes.clone(), writes.clone());
-                    admit(stream, (place, refusal), service, ends.clone());
-                }
-                Err(_) => sleep(LACK_PAUSE).await,
+            let Ok((stream, _)) = listener.accept().await else {
+                sleep(LACK_PAUSE).await;
+                continue;
+            };
+            let service = (routes.clone(), writes.clone());
+            if has_spoken(&stream) {
+                let place = Arc::clone(&places).try_acquire_owned().ok();
+                admit(stream, (place, refusal), service, ends.clone());
+            } else {
+                drop(refusal);
+                let room = (Arc::clone(&places), Arc::clone(&refusals));
+                let client = admit_when_heard(stream, room, service, ends.clone());
+                give_way(&mut silent, clients_max).await;
+                silent.push_back((Instant::now(), tokio::spawn(client)));
             }
         }
     };
@@ -134,6 +151,53 @@ async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver
     await_last_words(places.acquire_many(all), &writes).await;
     // Seen, so that nobody is told of it again.
     ends.mark_unchanged();
+}
+
+/// Returns `true` if something has come already.
+fn has_spoken(stream: &UnixStream) -> bool {
+    !state_of(stream, PollFlags::IN).is_empty()
+}
+
+/// A client that has said nothing yet, and since when.
+type Silent = (Instant, task::JoinHandle<()>);
+
+/// Makes room for one more silent client.
+async fn give_way(silent: &mut VecDeque<Silent>, silent_max: usize) {
+    let forget_heard = |silent: &mut VecDeque<Silent>| silent.retain(|one| !one.1.is_finished());
+    forget_heard(silent);
+    if silent.len() >= silent_max
+        && let Some((since, _)) = silent.front()
+    {
+        sleep_until(*since + SILENT_TIME).await;
+        forget_heard(silent);
+    }
+    while silent.len() >= silent_max
+        && let Some((_, oldest)) = silent.pop_front()
+    {
+        oldest.abort();
+    }
+}
+
+/// Serves a client once something has come from it, or tells it why it is not served.
+async fn admit_when_heard(
+    stream: UnixStream,
+    (places, refusals): (Arc<Semaphore>, Arc<Semaphore>),
+    service: (Router, WriteCount),
+    ends: watch::Receiver<bool>,
+) {
+    let hear = || match has_spoken(&stream) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::WouldBlock.into()),
+    };
+    let heard = stream.async_io(Interest::READABLE, hear);
+    if !matches!(timeout(HEAD_TIME, heard).await, Ok(Ok(()))) {
+        return;
+    }
+    let place = places.try_acquire_owned().ok();
+    let Ok(refusal) = refusals.acquire_owned().await else {
+        return;
+    };
+    admit(stream, (place, refusal), service, ends);
 }
 
 /// Waits until all clients are served, as long as they read.

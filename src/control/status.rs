@@ -1,8 +1,6 @@
 //! The state of a run as JSON has it: its state, counts, pace and workers. The fields are a contract
 //! with other programs: see `docs/api.md`.
 
-use std::fs::File;
-use std::io::Read;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,6 +8,7 @@ use serde::Serialize;
 use super::item::since_1970;
 use crate::observe::{Mode, micros};
 use crate::supervision::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
+use crate::sys::usage;
 use dishrack_core::ledger::{Counts, Durations};
 
 /// The state of a run.
@@ -149,20 +148,9 @@ impl WorkerStatus {
             item: worker.item_name,
             for_us: worker.elapsed.map(micros),
             // A thread has no memory of its own.
-            rss_bytes: pid.filter(|pid| *pid != own).and_then(resident_of),
+            rss_bytes: pid.filter(|pid| *pid != own).and_then(usage::resident),
             restarts: worker.restarts,
             last_death: worker.last_death.map(LastDeath::from),
         }
     }
-}
-
-/// Returns the resident memory of a process in bytes, if it is there, from `/proc/PID/statm`
-/// (proc(5)).
-fn resident_of(pid: u32) -> Option<u64> {
-    let mut text = [0; 128];
-    let mut file = File::open(format!("/proc/{pid}/statm")).ok()?;
-    let count = file.read(&mut text).ok()?;
-    let text = std::str::from_utf8(&text[..count]).ok()?;
-    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }

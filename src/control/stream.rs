@@ -1,33 +1,38 @@
 //! Answers for a stream that several supervisors share as a run answers of its items: from the stream's
 //! own records, in the same form. It does not know the server, and is no supervisor.
 
+mod orders;
+pub(crate) mod watch;
+
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::orders::WAIT_MIN;
+pub(crate) use self::orders::{Obeyed, OrderTimes};
 use super::client::NoAnswer;
 use super::failure::RequestFailure;
 use super::item;
 use super::output::AttemptEnding;
 use crate::error::{Error, Kind};
+use crate::fail;
 use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
 use crate::store::StoredLetter;
 use crate::store::stream::{
-    CancelAnswer, EntryId, FoundOnStream, Moment, OrderAnswer, OrderStage, Status, Stream,
-    StreamItem,
+    CancelAnswer, EntryId, FoundOnStream, Member, Moment, Status, Stream, StreamItem, StreamNotice,
+    machine_name,
 };
+use crate::sys::threads::spawn;
 use dishrack_core::ledger::{Cause, Failure, ItemId};
 
 /// Names an item by its number and its bytes.
-type NameOnStream = Box<dyn Fn(ItemId, &[u8]) -> String>;
-
-/// The shortest wait for a holder that was not heard of for nearly as long as the lease.
-const WAIT_MIN: Duration = Duration::from_millis(50);
+type NameOnStream = Box<dyn Fn(ItemId, &[u8]) -> String + Send>;
 
 /// A client of a stream.
 pub(crate) struct StreamClient {
@@ -36,6 +41,10 @@ pub(crate) struct StreamClient {
     name_item: NameOnStream,
     /// The words of supervisors on the items that they have, once they were asked.
     held: OnceCell<HeldItems>,
+    /// The name of the only supervisor that is meant.
+    one: Option<String>,
+    /// Set if the stream is waited for until a certain time only.
+    gives_up: OnceCell<()>,
 }
 
 /// The words of supervisors on items that they have, by number.
@@ -57,6 +66,9 @@ struct HeldBy {
     pid: u32,
     since_us: Option<u64>,
 }
+
+/// The time for an answer of a stream that is there.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Supervisors are asked of what they know in this time; what is shown without it is less exact.
 const ASKED: OrderTimes = OrderTimes {
@@ -100,7 +112,7 @@ impl StreamClient {
     /// Asks this stream. `name_item` names an item by its bytes.
     pub(crate) fn new(
         stream: Arc<dyn Stream>,
-        name_item: impl Fn(ItemId, &[u8]) -> String + 'static,
+        name_item: impl Fn(ItemId, &[u8]) -> String + Send + 'static,
     ) -> Result<Self, NoAnswer> {
         let lease = stream.status().map_err(failed)?.lease;
         Ok(StreamClient {
@@ -108,7 +120,115 @@ impl StreamClient {
             lease,
             name_item: Box::new(name_item),
             held: OnceCell::new(),
+            one: None,
+            gives_up: OnceCell::new(),
         })
+    }
+
+    /// Tells from now on when the stream cannot be reached, and when it can again.
+    pub(crate) fn tell_of_absence(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        self.stream
+            .set_listener(Box::new(move |notice| match &notice {
+                StreamNotice::Away(_) | StreamNotice::Back(_) => tell(&notice.words()),
+                // They are about what is put and worked on.
+                StreamNotice::Lagging(_)
+                | StreamNotice::CaughtUp(_)
+                | StreamNotice::Warning(_)
+                | StreamNotice::Older(_) => {}
+            }));
+    }
+
+    /// Waits for the stream no longer than until then, if it cannot be reached.
+    fn give_up_at(&self, end: Instant) -> Result<(), NoAnswer> {
+        if self.gives_up.set(()).is_err() {
+            return Ok(());
+        }
+        let stream = Arc::clone(&self.stream);
+        let wait = end.saturating_duration_since(Instant::now()) + ANSWER;
+        let begun = spawn("time limit", move || {
+            thread::sleep(wait);
+            stream.abandon();
+        });
+        begun.map_err(failed)
+    }
+
+    /// Returns the name of the only supervisor that is meant; `None` if all are.
+    pub(crate) fn one(&self) -> Option<&str> {
+        self.one.as_deref()
+    }
+
+    /// Makes it a client that is about one supervisor: that of this name, of the run of this name, or of this
+    /// process.
+    ///
+    /// # Errors
+    /// None is, or several may be, or it is lost; the message lists those that there are.
+    pub(crate) fn about_one(mut self, word: &str) -> Result<Self, NoAnswer> {
+        let rows = self.supervisors()?;
+        let is_meant = |row: &Value, field: &str| match &row[field] {
+            Value::String(text) => text == word,
+            Value::Number(number) => number.to_string() == word,
+            _ => false,
+        };
+        let by = |field: &str| -> Vec<&Value> {
+            rows.iter().filter(|row| is_meant(row, field)).collect()
+        };
+        let found = ["name", "run", "pid"].map(by);
+        let found = found.into_iter().find(|found| !found.is_empty());
+        match found.as_deref() {
+            Some([one]) if one["state"] == "lost" => Err(failed(format!(
+                "--at {word}: it was not heard of for longer than the lease, so it takes no orders"
+            ))),
+            Some([one]) => {
+                self.one = one["name"].as_str().map(str::to_owned);
+                Ok(self)
+            }
+            Some(several) => {
+                let several = several.iter().map(|row| described(row));
+                let list = several.collect::<Vec<_>>().join(", ");
+                Err(failed(format!("--at {word} may be several: {list}")))
+            }
+            None if rows.is_empty() => Err(failed(format!(
+                "--at {word}: there is no such supervisor on the stream, nor any other"
+            ))),
+            None => {
+                let list = rows.iter().map(described).collect::<Vec<_>>().join(", ");
+                Err(failed(format!(
+                    "--at {word}: there is no such supervisor on the stream; there are: {list}"
+                )))
+            }
+        }
+    }
+
+    /// Returns how the one supervisor that is meant stands, as its run tells it.
+    pub(crate) fn status_of_one(&self) -> Result<Value, NoAnswer> {
+        let said = self.order("status", "", self.one(), ASKED)?;
+        let refused = said
+            .refused
+            .into_iter()
+            .map(|(name, why)| format!("{name}: {why}"));
+        let silent = said.silent.into_iter();
+        let silent = silent.map(|name| format!("{name}: it lives, and does not answer"));
+        let why = refused.chain(silent).next();
+        match said.done.into_iter().next() {
+            Some((_, status)) => Ok(status),
+            None => Err(failed(
+                why.unwrap_or_else(|| "the supervisor is gone".into()),
+            )),
+        }
+    }
+
+    /// Orders something of all supervisors that live, or of this one of them, and waits until each has
+    /// done it, or is gone, or lost, or its time is over.
+    pub(crate) fn order(
+        &self,
+        verb: &str,
+        body: &str,
+        only: Option<&str>,
+        times: OrderTimes,
+    ) -> Result<Obeyed, NoAnswer> {
+        let given = self.stream.order(verb, body, only).map_err(failed)?;
+        fail::point("orders: given");
+        orders::await_answers(&*self.stream, given, self.lease, times).map_err(failed)
     }
 
     /// Returns where a list of the items in this state begins, or in any. Those that are done are
@@ -213,29 +333,8 @@ impl StreamClient {
     pub(crate) fn supervisors(&self) -> Result<Vec<Value>, NoAnswer> {
         let status = self.stream.status().map_err(failed)?;
         let said = self.order("status", "", None, ASKED)?;
-        let rows = status.supervisors.iter().map(|member| {
-            let name = &member.name;
-            let (_, pid) = host_and_pid(name);
-            let told = said.done.iter().find(|(by, _)| by == name);
-            let told = told.map_or(&Value::Null, |(_, told)| told);
-            let state = match told["state"].as_str() {
-                Some(state) => state,
-                None if status.is_lost(member) => "lost",
-                None if said.refused.iter().any(|(by, _)| by == name) => "unknown",
-                None => "silent",
-            };
-            json!({
-                "name": name,
-                "run": told["name"],
-                "pid": pid.parse::<u32>().ok(),
-                "path": null,
-                "state": state,
-                "mode": told["mode"],
-                "uptime_us": told["uptime_us"],
-                "counts": told["counts"],
-                "workers": told["workers"].as_array().map(Vec::len),
-            })
-        });
+        let rows = status.supervisors.iter();
+        let rows = rows.map(|member| row(member, &status, &said, |told| told));
         Ok(rows.collect())
     }
 
@@ -265,6 +364,9 @@ impl StreamClient {
 
     /// Waits for the end of an item, until then at most, and returns what is known of it.
     pub(crate) fn wait_item(&self, id: ItemId, end: Option<Instant>) -> Result<Value, NoAnswer> {
+        if let Some(end) = end {
+            self.give_up_at(end)?;
+        }
         loop {
             let (found, moment) = self.stream.find(id, true).map_err(failed)?;
             if !matches!(found, FoundOnStream::Unfinished(_)) {
@@ -295,6 +397,7 @@ impl StreamClient {
             match answer {
                 CancelAnswer::Ended => return Ok(cancelled),
                 CancelAnswer::Ordered(holder) => {
+                    fail::point("orders: cancel given");
                     is_ordered = true;
                     // It is the holder's no longer when it was not heard of for the time of a lease.
                     let left = self.lease.saturating_sub(holder.idle).max(WAIT_MIN);
@@ -319,6 +422,26 @@ impl StreamClient {
             Some(_) => Ok(json!({"number": id.0, "retried": true})),
             None => Err(RequestFailure::no_dead_letter(id.0).into()),
         }
+    }
+
+    /// Returns the runs of this machine that may have the output of an item: their names and processes.
+    pub(crate) fn runs_near(&self, id: ItemId) -> Result<Vec<(String, u32)>, NoAnswer> {
+        let (found, _) = self.stream.find(id, false).map_err(failed)?;
+        let holder = match found {
+            FoundOnStream::Unfinished(one) => one.holder.map(|holder| holder.name),
+            _ => None,
+        };
+        let here = machine_name();
+        let rows = self.supervisors()?.into_iter();
+        let near = rows.filter(|row| {
+            let name = row["name"].as_str().unwrap_or_default();
+            host_and_pid(name).0 == here && holder.as_ref().is_none_or(|holder| holder == name)
+        });
+        let run = |row: Value| {
+            let pid = u32::try_from(row["pid"].as_u64()?).ok()?;
+            Some((row["run"].as_str()?.to_owned(), pid))
+        };
+        Ok(near.filter_map(run).collect())
     }
 
     /// Says where the output of an item is, which is not on the stream.
@@ -347,141 +470,39 @@ impl StreamClient {
     }
 }
 
-/// The result of an order to supervisors.
-#[derive(Debug, Default)]
-pub(crate) struct Obeyed {
-    /// The answers of those that have done it.
-    pub(crate) done: Vec<(String, Value)>,
-    /// Those that will not do it, and why.
-    pub(crate) refused: Vec<(String, String)>,
-    /// Those that live and have not heard of it.
-    pub(crate) silent: Vec<String>,
-    /// Those that were not heard of for longer than the lease, or are gone.
-    pub(crate) lost: Vec<String>,
-}
-
-/// The times for which a supervisor is waited for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OrderTimes {
-    /// Until it says that it has heard of the order.
-    pub(crate) hearing: Duration,
-    /// Until it has done it; `None` for as long as it lives.
-    pub(crate) doing: Option<Duration>,
-    /// True if its end is waited for.
-    pub(crate) ends: bool,
-}
-
-/// Supervisors that have not done what was ordered.
-struct UnansweredOrder {
-    began: Instant,
-    times: OrderTimes,
-    /// True for those that have heard of it.
-    names: BTreeMap<String, bool>,
-    obeyed: Obeyed,
-}
-
-impl UnansweredOrder {
-    fn handle(&mut self, answer: OrderAnswer) {
-        let Some(has_heard) = self.names.get_mut(&answer.by) else {
-            return;
-        };
-        *has_heard = true;
-        match answer.stage {
-            OrderStage::Heard => return,
-            // Its answer comes before its end.
-            OrderStage::Done(_) if self.times.ends => return,
-            OrderStage::Done(said) => {
-                let said = serde_json::from_str(&said).unwrap_or_default();
-                self.obeyed.done.push((answer.by.clone(), said));
-            }
-            OrderStage::Refused(why) => self.obeyed.refused.push((answer.by.clone(), why)),
-        }
-        self.names.remove(&answer.by);
-    }
-
-    /// Looks at who is still there.
-    fn look(&mut self, status: &Status) {
-        let UnansweredOrder {
-            names,
-            obeyed,
-            times,
-            ..
-        } = self;
-        names.retain(|name, has_heard| {
-            match status.supervisors.iter().find(|one| one.name == *name) {
-                Some(one) if !status.is_lost(one) => return true,
-                None if times.ends && *has_heard => {
-                    let said = json!({"stopped": true});
-                    obeyed.done.push((name.clone(), said));
-                }
-                _ => obeyed.lost.push(name.clone()),
-            }
-            false
-        });
-    }
-
-    /// Gives those up that have not heard of it in time, or have not done it. Returns the time until
-    /// there may be others.
-    fn give_up(&mut self) -> Duration {
-        let waited = self.began.elapsed();
-        let OrderTimes { hearing, doing, .. } = self.times;
-        let bound = |has_heard: bool| if has_heard { doing } else { Some(hearing) };
-        let obeyed = &mut self.obeyed;
-        self.names.retain(|name, has_heard| {
-            let has_time = bound(*has_heard).is_none_or(|bound| waited < bound);
-            if !has_time {
-                obeyed.silent.push(name.clone());
-            }
-            has_time
-        });
-        let bounds = self
-            .names
-            .values()
-            .filter_map(|has_heard| bound(*has_heard));
-        let next = bounds.min().unwrap_or(Duration::MAX);
-        next.saturating_sub(waited)
+/// Returns the names of a supervisor, for people.
+fn described(row: &Value) -> String {
+    let name = row["name"].as_str().unwrap_or_default();
+    match row["run"].as_str() {
+        Some(run) => format!("{name} (run {run})"),
+        None => format!("{name} ({})", row["state"].as_str().unwrap_or_default()),
     }
 }
 
-impl StreamClient {
-    /// Orders something of all supervisors that live, or of this one of them, and waits until each has
-    /// done it, or is gone, or lost, or its time is over.
-    pub(crate) fn order(
-        &self,
-        verb: &str,
-        body: &str,
-        only: Option<&str>,
-        times: OrderTimes,
-    ) -> Result<Obeyed, NoAnswer> {
-        let ordered = self.stream.order(verb, body, only).map_err(failed)?;
-        let mut waiting = UnansweredOrder {
-            began: Instant::now(),
-            times,
-            names: ordered.told.into_iter().map(|name| (name, false)).collect(),
-            obeyed: Obeyed::default(),
-        };
-        let (Some(entry), mut moment) = (ordered.entry, ordered.moment) else {
-            return Ok(waiting.obeyed);
-        };
-        let mut last = EntryId::default();
-        loop {
-            let wait = waiting.give_up().min(self.lease / 3).max(WAIT_MIN);
-            if waiting.names.is_empty() {
-                return Ok(waiting.obeyed);
-            }
-            let heard = self.stream.answers(last, &moment, wait);
-            let answers;
-            (answers, last) = heard.map_err(failed)?;
-            // The doorbell is asked for its state before that of the supervisors.
-            if answers.is_empty() {
-                moment = self.stream.moment().map_err(failed)?;
-                waiting.look(&self.stream.status().map_err(failed)?);
-            }
-            for answer in answers.into_iter().filter(|answer| answer.entry == entry) {
-                waiting.handle(answer);
-            }
-        }
-    }
+/// Returns how a supervisor stands, in a line of a list: what it says itself, which is in this part of its
+/// answer, or how it is known here.
+fn row(member: &Member, stood: &Status, said: &Obeyed, part: impl Fn(&Value) -> &Value) -> Value {
+    let name = &member.name;
+    let (_, pid) = host_and_pid(name);
+    let told = said.done.iter().find(|(by, _)| by == name);
+    let told = told.map_or(&Value::Null, |(_, told)| part(told));
+    let state = match told["state"].as_str() {
+        Some(state) => state,
+        None if stood.is_lost(member) => "lost",
+        None if said.refused.iter().any(|(by, _)| by == name) => "unknown",
+        None => "silent",
+    };
+    json!({
+        "name": name,
+        "run": told["name"],
+        "pid": pid.parse::<u32>().ok(),
+        "path": null,
+        "state": state,
+        "mode": told["mode"],
+        "uptime_us": told["uptime_us"],
+        "counts": told["counts"],
+        "workers": told["workers"].as_array().map(Vec::len),
+    })
 }
 
 impl HeldBy {

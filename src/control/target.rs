@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::ages::Ages;
-use super::output::ItemOutputs;
+use super::output::{FoundEnd, ItemOutputs};
 use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
 use crate::broker::bars::{BarTime, KeptBars};
@@ -308,6 +308,20 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     fn takes_commands(&self) -> bool;
 }
 
+impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
+    /// Returns an item of a stream that this run has done, as long as its end is kept.
+    fn done_here(&self, id: ItemId) -> Option<ItemInfo> {
+        match self.outputs.as_ref()?.ended(id) {
+            FoundEnd::Kept(ending)
+                if self.is_on_a_stream() && ending.is_last && ending.cause.is_none() =>
+            {
+                Some(ItemInfo::new(id, ItemState::Done))
+            }
+            FoundEnd::Kept(_) | FoundEnd::Gone | FoundEnd::Unseen => None,
+        }
+    }
+}
+
 impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Controlled<T, R> {
     fn facts(&self) -> Result<Option<Facts>, Error> {
         let (mode, status) = match &self.pool {
@@ -355,7 +369,8 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
     }
 
     fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error> {
-        self.queue.item(id)
+        let found = self.queue.item(id)?;
+        Ok(found.or_else(|| self.done_here(id)))
     }
 
     fn wait_item(&self, id: ItemId, time: Duration) -> Result<Option<ItemInfo>, Error> {

@@ -34,6 +34,9 @@ const OWN_SIGNALS: [i32; 13] = [
 /// The signals that ask a program to end. One that cleans up first exits with 128 and the number.
 const ASKING_SIGNALS: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 
+/// The exit code by which a shell says that SIGKILL has ended what it has run.
+const KILLED_BELOW: i32 = 128 + libc::SIGKILL;
+
 /// The errors by which the kernel says that it lacks something.
 const LACKS: [i32; 6] = [
     libc::EAGAIN,
@@ -108,7 +111,10 @@ pub(super) fn of_exit(exit: Exit, memory: &MemoryWatch) -> Result<(), Setback> {
 /// doing.
 pub(super) fn of_end(exit: Exit, own: Cause, memory: &MemoryWatch) -> Setback {
     Setback::Failed(match exit {
-        Exit::Signaled(libc::SIGKILL) if memory.was_short() => Cause::OutOfMemory,
+        // A shell says so of what it has run.
+        Exit::Signaled(libc::SIGKILL) | Exit::Exited(KILLED_BELOW) if memory.was_short() => {
+            Cause::OutOfMemory
+        }
         Exit::Signaled(signal) if !OWN_SIGNALS.contains(&signal) => Cause::Killed {
             signal,
             what: own.to_string(),

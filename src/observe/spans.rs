@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Event, EventKind};
+use super::{Event, EventKind, clipped};
 use dishrack_core::ledger::{Cause, CopyEnd, Exit, Failure, ItemId};
 
 /// The length in characters beyond which names and causes are cut, to bound the memory.
@@ -63,6 +63,8 @@ pub(crate) struct Span {
     pub(crate) pid: u32,
     pub(crate) doing: Doing,
     pub(crate) item: String,
+    /// `None` for producing, because it has no number yet.
+    pub(crate) id: Option<ItemId>,
     /// 0 for producing.
     pub(crate) attempt: u32,
     /// The number of this copy, if there may be others.
@@ -129,6 +131,7 @@ struct OpenSpan {
     row: usize,
     pid: u32,
     item: String,
+    id: Option<ItemId>,
     attempt: u32,
     copy: Option<u32>,
     start: Duration,
@@ -266,6 +269,7 @@ impl Spans {
             row: self.row(&producer, out),
             pid,
             item: cut(item),
+            id: None,
             attempt: 0,
             copy: None,
             start,
@@ -286,6 +290,7 @@ impl Spans {
         let grave = self.graves.get(&open.row);
         let grave = grave.filter(|(dead, _)| *dead == open.pid);
         open.orphaned = grave.map(|(_, at)| *at);
+        open.id = Some(id);
         let start = open.start;
         // It went back uncounted, without an event.
         let key = (id, open.copy.unwrap_or(0));
@@ -402,6 +407,7 @@ impl OpenSpan {
             row,
             pid,
             item,
+            id: None,
             attempt,
             copy,
             start,
@@ -415,6 +421,7 @@ impl OpenSpan {
             pid: self.pid,
             doing,
             item: self.item,
+            id: self.id,
             attempt: self.attempt,
             copy: self.copy,
             start: self.start,
@@ -452,10 +459,7 @@ fn death(row: usize, at: Duration, item: Option<&str>, why: &str) -> SpanOutput 
 
 /// Cuts a text that is too long.
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(CHARS_MAX) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", &text[..at]),
-    }
+    clipped(text, CHARS_MAX)
 }
 
 #[cfg(test)]

@@ -109,10 +109,7 @@ impl Style {
             EventKind::WorkerGivenUp { worker, .. } => Line::Err(format!("{worker}: is given up")),
             EventKind::Notice { why } => Line::Err(format!("supervisor: {why}")),
             EventKind::Paused => Line::Err("supervisor: paused; what is begun goes on".into()),
-            EventKind::Scaled { workers } => Line::Err(format!(
-                "supervisor: {} now",
-                counted(*workers as u64, "worker", "workers")
-            )),
+            EventKind::Scaled { workers } => Line::Err(scaled(*workers)),
             EventKind::Resumed => Line::Err("supervisor: resumed".into()),
             EventKind::Summary {
                 counts,
@@ -125,10 +122,12 @@ impl Style {
             | EventKind::WorkerStarted { .. }
             | EventKind::Produced { .. }
             | EventKind::NotProduced { .. }
+            | EventKind::Put { .. }
             | EventKind::ItemDone { .. }
             | EventKind::WorkerExited { .. }
             | EventKind::WorkerReplaced { .. }
             | EventKind::TimeLimit { .. }
+            | EventKind::MemoryLimit { .. }
             | EventKind::NoWorkersLeft { .. }
             | EventKind::JournalFailed { .. }
             | EventKind::Inconsistent { .. } => return None,
@@ -147,6 +146,11 @@ fn held_by_dead(item: Option<&str>, doing: &str) -> String {
     item.map_or_else(String::new, |item| {
         format!(" while {doing} {}", printable(item))
     })
+}
+
+fn scaled(workers: usize) -> String {
+    let workers = counted(workers as u64, "worker", "workers");
+    format!("supervisor: {workers} now")
 }
 
 fn retried(item: &str, failure: &Failure, again: &str) -> String {

@@ -14,7 +14,7 @@ use super::peer_error::PeerError;
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 11;
+pub(crate) const PROTOCOL: u32 = 12;
 
 /// The greatest number of items that one request brings, and of deliveries that one record
 /// acknowledges.
@@ -118,6 +118,9 @@ pub(crate) enum Up<'a> {
     Cancel { request: u64 },
     /// A revoked delivery had been begun, or is over.
     HasBegun { ordinal: u64 },
+    /// The handler waits for its next delivery, though this process holds some that `get` took. This
+    /// is the last one that was begun.
+    Idle { begun: u64 },
     /// The worker has more memory than it should.
     Worn,
     /// The payload of this delivery in shared memory is still read, though the delivery is settled.
@@ -275,6 +278,7 @@ impl RingRecord for Up<'_> {
             | Up::SettledRun { .. }
             | Up::Cancel { .. }
             | Up::HasBegun { .. }
+            | Up::Idle { .. }
             | Up::Worn
             | Up::Keeps { .. }
             | Up::Released { .. }

@@ -61,6 +61,20 @@ pub(crate) enum StreamNotice {
     Older(String),
 }
 
+impl StreamNotice {
+    /// Returns it in words.
+    pub(crate) fn words(self) -> String {
+        match self {
+            StreamNotice::Away(why) => format!("{why}; it is tried again"),
+            StreamNotice::Older(why)
+            | StreamNotice::Back(why)
+            | StreamNotice::Lagging(why)
+            | StreamNotice::CaughtUp(why)
+            | StreamNotice::Warning(why) => why,
+        }
+    }
+}
+
 /// The receiver of notices.
 pub(crate) type Listener = Box<dyn Fn(StreamNotice) + Send + Sync>;
 
@@ -139,8 +153,17 @@ pub(crate) struct Status {
     pub(crate) retries: u64,
     pub(crate) refused: u64,
     pub(crate) gone: u64,
+    /// True if no supervisor is to begin anything.
+    pub(crate) is_paused: bool,
     pub(crate) item_type: String,
     pub(crate) lease: Duration,
+}
+
+/// Returns the name of this machine, as it stands in the names of its supervisors.
+pub(crate) fn machine_name() -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let host = host.to_string_lossy();
+    host.chars().filter(|c| !c.is_whitespace()).collect()
 }
 
 /// A supervisor, as a stream knows it.
@@ -162,6 +185,15 @@ impl Status {
     /// off, and others take over its items.
     pub(crate) fn is_lost(&self, one: &Member) -> bool {
         one.idle > self.lease
+    }
+
+    /// Returns its state in a word.
+    pub(crate) fn state(&self) -> &'static str {
+        match () {
+            () if self.is_paused => "paused",
+            () if self.supervisors.iter().all(|one| self.is_lost(one)) => "unattended",
+            () => "running",
+        }
     }
 
     /// Returns the number of all items that were ever put, without letters that were tried again.
@@ -224,17 +256,8 @@ pub(crate) struct StreamOrder {
     pub(crate) from: String,
     pub(crate) verb: String,
     pub(crate) body: String,
-}
-
-impl StreamOrder {
-    /// Returns the steering that an order of a pause, or of its end, tells.
-    pub(crate) fn steering(&self) -> Steering {
-        let (number, is_paused) = self.body.split_once(':').unwrap_or_default();
-        Steering {
-            number: number.parse().unwrap_or(0),
-            is_paused: is_paused == "1",
-        }
-    }
+    /// The order of a pause, or of its end, if it is one.
+    pub(crate) steering: Steering,
 }
 
 /// An order as it was given.
@@ -345,6 +368,9 @@ pub(crate) trait Stream: Backend {
         &self,
         after: Option<EntryId>,
     ) -> Result<Vec<(EntryId, StoredLetter)>, StoreError>;
+
+    /// Returns the latest dead letters, newest first, at most this many.
+    fn latest_letters(&self, count: usize) -> Result<Vec<StoredLetter>, StoreError>;
 
     /// Finds an item. `is_awaited`: its end will ring the doorbell.
     fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), StoreError>;

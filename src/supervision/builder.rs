@@ -24,9 +24,10 @@ use crate::handler::attempt::decode;
 use crate::observe::{Mode, Observer};
 use crate::payload::reason;
 use crate::queue::destination::{Destination, going};
+use crate::sys::priority::IoPriority;
 use crate::sys::program::Image;
 use crate::sys::stderr::{self, Outlet};
-use dishrack_core::ledger::Copies;
+use dishrack_core::ledger::{AdmissionRules, Copies};
 use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart};
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
@@ -53,6 +54,7 @@ pub struct Builder {
     context: Option<Arc<[u8]>>,
     files: Vec<Arc<OwnedFd>>,
     copies: Option<Copies>,
+    admission: Option<AdmissionRules>,
     comparison: Option<(&'static str, Arc<Comparison>)>,
 }
 
@@ -91,6 +93,7 @@ impl Builder {
             context: None,
             files: Vec::new(),
             copies: None,
+            admission: None,
             comparison: None,
         }
     }
@@ -238,6 +241,54 @@ impl Builder {
     #[must_use]
     pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
         self.bounds.memory_max = Some(bytes);
+        self
+    }
+
+    /// Sets the limit of memory, in bytes, of an item: that of its worker process and of all that this
+    /// has started, pages that they share with others by their share. A worker whose item is over it is
+    /// killed with what it has started; the attempt is lost ([`Cause::MemoryLimit`](crate::Cause::MemoryLimit)),
+    /// and the worker is replaced. Nobody says that a process has grown, so it is measured again and
+    /// again while it has items, more often the less is left, and may be over the limit for a moment.
+    /// What has left the worker's tree, as a daemon does, is not seen. Default: none.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.bounds.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Begins an item only while the machine has room for it: enough free memory, little enough load
+    /// or pressure. While no worker has an item one begins in any case, so nothing waits for ever.
+    /// Workers get no item in advance then. The machine is looked at only while an item waits for
+    /// that, at most once in 100 ms unless an item ends. Where several supervisors share a queue,
+    /// each looks at its own machine. Threads that take items by themselves are not held back.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use dishrack::{AdmissionRules, Supervisor};
+    ///
+    /// let room = AdmissionRules::default().memory_free(2 << 30);
+    /// let builder = Supervisor::builder().processes(8).admission(room);
+    /// # let _ = builder;
+    /// ```
+    #[must_use]
+    pub fn admission(mut self, rules: AdmissionRules) -> Self {
+        self.admission = Some(rules);
+        self
+    }
+
+    /// Gives worker processes and what they start this niceness, from -20 to 19 (`nice(1)`). Less than
+    /// this process has needs a right.
+    #[must_use]
+    pub fn nice(mut self, niceness: i32) -> Self {
+        self.launch.priorities.nice = Some(niceness);
+        self
+    }
+
+    /// Gives worker processes and what they start this priority for disks (`ionice(1)`).
+    #[must_use]
+    pub fn io_priority(mut self, priority: IoPriority) -> Self {
+        self.launch.priorities.io = Some(priority);
         self
     }
 

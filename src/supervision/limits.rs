@@ -17,7 +17,7 @@ use rustix::process::{
 use super::reap;
 use crate::error::Kind;
 use crate::protocol::ring_pair::RingPair;
-use crate::sys::signals;
+use crate::sys::{machine, signals, usage};
 
 /// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay;
 /// the rest comes and goes while it boots and while large items travel.
@@ -182,6 +182,32 @@ fn pidfd_of_this() -> Result<OwnedFd, Errno> {
 
 fn errno_now() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Checks that the memory of a worker and of what it has started can be measured.
+pub(crate) fn check_memory_is_told() -> Result<(), Kind> {
+    match usage::can_be_measured() {
+        true => Ok(()),
+        false => Err(Kind::Lacking {
+            what: "/proc/PID/task/TID/children",
+            why: "it is not there, so nobody tells what a worker has started; it needs a kernel with \
+                  CONFIG_PROC_CHILDREN, and /proc to be mounted"
+                .into(),
+        }),
+    }
+}
+
+/// Checks that the kernel tells the pressure.
+pub(crate) fn check_pressure_is_told() -> Result<(), Kind> {
+    match machine::pressure() {
+        Some(_) => Ok(()),
+        None => Err(Kind::Lacking {
+            what: "/proc/pressure",
+            why: "this kernel tells no pressure; it needs 4.20 or later with CONFIG_PSI, and psi=1 on \
+                  its command line where it is off by default"
+                .into(),
+        }),
+    }
 }
 
 /// Checks that small messages can be sent without waiting, as the link assumes.

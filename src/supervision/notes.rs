@@ -109,6 +109,10 @@ pub(super) enum Note {
         ordinal: u64,
         is_spare: bool,
     },
+    /// A worker that had nothing was given something.
+    Given {
+        life: Life,
+    },
     /// A worker wrote an invalid record.
     Faulty {
         life: Life,
@@ -195,6 +199,11 @@ impl Overseer for LifeOverseer {
             ordinal,
             is_spare,
         });
+    }
+
+    fn given(&self) {
+        let life = self.life;
+        self.notes.post(Note::Given { life });
     }
 
     fn faulty(&self, why: PeerError) {

@@ -4,9 +4,11 @@
 //! process's control group, which contains the workers and their commands, or else that of the
 //! whole system. So this is a likely cause rather than a certain one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::sys::cgroup::{self, MemoryGroup, value_of};
 
 /// The counter, with its last value.
 #[derive(Debug)]
@@ -20,9 +22,9 @@ const NAME: &str = "oom_kill";
 
 impl OomCounter {
     pub(crate) fn new() -> Self {
-        let group = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let groups = cgroup::own();
         let whole_system = PathBuf::from("/proc/vmstat");
-        let places = places_of_group(&group).into_iter().chain([whole_system]);
+        let places = groups.iter().map(place_of).chain([whole_system]);
         let mut files = places.filter_map(|path| File::open(path).ok());
         let source = files.find(|file| read(file).is_some());
         let mut counter = OomCounter { source, seen: 0 };
@@ -49,50 +51,31 @@ fn read(file: &File) -> Option<u64> {
     value_of(&String::from_utf8_lossy(&bytes[..count]), NAME)
 }
 
-/// Returns the places of the counter of a process's control group, from its `/proc/<pid>/cgroup`:
-/// of version 2, or of the memory controller of version 1.
-fn places_of_group(text: &str) -> Vec<PathBuf> {
-    let root = Path::new("/sys/fs/cgroup");
-    let places = text.lines().filter_map(|line| {
-        if let Some(group) = line.strip_prefix("0::/") {
-            return Some(root.join(group).join("memory.events"));
-        }
-        let (_, rest) = line.split_once(':')?;
-        let group = rest.strip_prefix("memory:/")?;
-        Some(root.join("memory").join(group).join("memory.oom_control"))
-    });
-    places.collect()
-}
-
-/// Returns the number after a name, in a file of names and numbers.
-fn value_of(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        let (found, value) = line.split_once(' ')?;
-        (found == name).then(|| value.trim().parse().ok())?
+/// Returns the place of the counter of a group.
+fn place_of(group: &MemoryGroup) -> PathBuf {
+    group.folder.join(match group.is_unified {
+        true => "memory.events",
+        false => "memory.oom_control",
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn the_counter_is_found_by_its_whole_name() {
-        let events = "low 0\noom 3\noom_kill 2\noom_group_kill 5\n";
-        assert_eq!(value_of(events, "oom_kill"), Some(2));
-        assert_eq!(value_of(events, "max"), None);
-        assert_eq!(value_of("oom_kill many\n", "oom_kill"), None);
-    }
-
-    #[test]
-    fn the_counters_of_both_versions_are_found_among_others() {
-        let text = "12:memory:/old\n3:cpu:/x\n0::/user.slice/app\n";
-        let places = [
-            "/sys/fs/cgroup/memory/old/memory.oom_control",
-            "/sys/fs/cgroup/user.slice/app/memory.events",
-        ];
-        assert_eq!(places_of_group(text), places.map(PathBuf::from));
-        assert!(places_of_group("3:cpu:/x\n").is_empty());
+    fn the_counters_of_both_versions_have_their_places() {
+        let groups = cgroup::of("12:memory:/old\n3:cpu:/x\n0::/user.slice/app\n");
+        let places = groups.iter().map(place_of);
+        assert!(
+            places.eq([
+                "/sys/fs/cgroup/memory/old/memory.oom_control",
+                "/sys/fs/cgroup/user.slice/app/memory.events",
+            ]
+            .map(PathBuf::from))
+        );
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::protocol::frame::Nudge;
 use crate::protocol::orders::{Assignment, BOOT_VARIABLE, JOURNAL_VARIABLE, Order, mark_of};
 use crate::protocol::ring_pair::RingPair;
 use crate::sys::descriptors::DescriptorSocket;
+use crate::sys::priority::Priorities;
 use crate::sys::program::{Handover, Image, Program};
 use crate::sys::{memory, title};
 
@@ -52,6 +53,8 @@ pub(super) struct Launch {
     pub(super) has_keeper: bool,
     /// True if this process has no children but those of this supervisor.
     pub(super) owns_process: bool,
+    /// The priorities of workers and of what they start.
+    pub(super) priorities: Priorities,
     /// The mark of the journal whose items the processes work for, by which a later run knows them.
     pub(super) journal: Option<u128>,
 }
@@ -91,6 +94,7 @@ pub(super) fn start(
         None => program.env_remove(JOURNAL_VARIABLE),
     };
     let files = limits::files_of_workers();
+    let priorities = launch.priorities;
     let is_to_kill = fail::is_planted("killed in the middle of a start");
     // SAFETY: only system calls are made.
     unsafe {
@@ -112,6 +116,7 @@ pub(super) fn start(
             if let Some((soft, hard)) = files {
                 setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
             }
+            priorities.set()?;
             Ok(())
         })
     }

@@ -6,6 +6,7 @@
 
 mod exits;
 mod forks;
+mod memory;
 mod roster;
 mod scaling;
 mod slot;
@@ -210,6 +211,7 @@ impl Watch {
                 }
             }
             self.make_round();
+            self.measure();
             self.follow_scaler();
             self.tell_workers();
             self.reap_orphans();
@@ -245,7 +247,8 @@ impl Watch {
             .slots
             .iter()
             .filter_map(|slot| slot.child.poll_timeout());
-        deadlines.chain(self.next_round()).min()
+        let watched = self.next_round().into_iter().chain(self.next_measurement());
+        deadlines.chain(watched).min()
     }
 
     fn end(mut self) {
@@ -387,6 +390,7 @@ impl Watch {
             Note::Ready { life, pid } if self.is_current(life) => {
                 self.born(life, pid);
                 self.begin_watchdog(life.slot);
+                self.begin_memory_watch(life.slot);
                 self.happen(life.slot, ChildEvent::Ready);
                 self.note_ready(life.slot);
             }
@@ -398,6 +402,7 @@ impl Watch {
                 self.close_link(life.slot, why);
             }
             Note::Worn { life } if self.is_current(life) => self.recycle(life.slot),
+            Note::Given { life } if self.is_current(life) => self.given(life.slot),
             Note::Revoked {
                 life,
                 ordinal,
@@ -405,7 +410,8 @@ impl Watch {
             } if self.is_current(life) => self.revoke(life, ordinal, is_spare),
             Note::Faulty { life, why } if self.is_current(life) => self.condemn(life.slot, why),
             // The life is over.
-            Note::Worn { .. } | Note::Revoked { .. } | Note::Faulty { .. } => {}
+            Note::Worn { .. } | Note::Given { .. } | Note::Revoked { .. } | Note::Faulty { .. } => {
+            }
             Note::Ready { life, pid } => self.end_late_born(life, pid),
             Note::LinkClosed { .. } => {}
             Note::Forked { life, end } => self.order_ended(life, end),

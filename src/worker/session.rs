@@ -19,7 +19,6 @@ use parking_lot::{Mutex, MutexGuard};
 use super::descriptor_check::DescriptorCheck;
 pub(crate) use super::inbox::Received;
 use super::inbox::{Inbox, Incoming};
-use super::memory;
 use super::orphan::Waker;
 use super::uplink::Uplink;
 use super::{context, stopping};
@@ -39,7 +38,7 @@ use crate::sys::clock::Deadline;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::poll::{give_way, poll_until};
-use crate::sys::{exit, stderr, title};
+use crate::sys::{exit, stderr, title, usage};
 use dishrack_core::ledger::{Cause, Outcome};
 
 /// The number of acknowledgements that wake the supervisor early; below, waiting costs less.
@@ -232,6 +231,10 @@ impl Session {
                 }
                 _ if !is_idle => {
                     self.show_oldest(&mut inbox);
+                    if inbox.begun.oldest().is_some() {
+                        let begun = inbox.begun.last;
+                        self.uplink.push(&Up::Idle { begun });
+                    }
                     // Sending may take a moment, so the lock is released meanwhile.
                     let position = inbox.position();
                     drop(inbox);
@@ -384,7 +387,11 @@ impl Session {
         let Some(most) = self.memory_max else {
             return;
         };
-        if !self.is_worn.load(Ordering::Relaxed) && memory::resident() > most {
+        if self.is_worn.load(Ordering::Relaxed) {
+            return;
+        }
+        let resident = usage::resident(std::process::id());
+        if resident.is_some_and(|bytes| bytes > most) {
             self.is_worn.store(true, Ordering::Relaxed);
             self.uplink.push(&Up::Worn);
         }

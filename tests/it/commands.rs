@@ -13,6 +13,7 @@ crate::trials!(
     json_that_is_none_or_lacks_a_member_is_named_with_its_line,
     files_that_cannot_be_written_are_named,
     a_file_that_the_run_uses_is_not_written_over,
+    spans_are_refused_where_they_are_not_built_in,
     the_last_of_two_options_counts,
     a_place_that_is_none_is_told,
 );
@@ -200,6 +201,24 @@ fn a_file_that_the_run_uses_is_not_written_over() {
     assert_eq!(fs::read_to_string(folder.join("lines")).unwrap(), "a\n");
     let arguments = words("--joblog x --dead-letters x -- true ::: a");
     is_refused(folder, &arguments, "the run itself uses this file, as x");
+}
+
+#[cfg(not(feature = "otlp"))]
+fn spans_are_refused_where_they_are_not_built_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = words("--otlp http://127.0.0.1:4318 -- true ::: a");
+    is_refused(
+        folder.path(),
+        &arguments,
+        "cargo build --release --features otlp",
+    );
+}
+
+#[cfg(feature = "otlp")]
+fn spans_are_refused_where_they_are_not_built_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = words("--otlp https://127.0.0.1:4318 -- true ::: a");
+    is_refused(folder.path(), &arguments, "without TLS");
 }
 
 /// This is so in xargs and GNU parallel, too: an alias can be corrected.

@@ -41,6 +41,7 @@ crate::trials! {
     the_end_of_the_control_ends_what_waits,
     after_the_last_look_nothing_is_taken,
     more_clients_than_there_is_room_for_are_told_so,
+    who_says_nothing_keeps_nobody_out,
     bytes_that_are_no_http_harm_nobody,
     the_socket_goes_with_its_control,
     the_openapi_file_has_every_route_and_field,
@@ -666,6 +667,25 @@ fn more_clients_than_there_is_room_for_are_told_so() {
     drop(clients);
     until("there is room again", || run.put("1").status == 200);
     until("their files are closed", || open() <= before + 20);
+}
+
+fn who_says_nothing_keeps_nobody_out() {
+    let run = Run::new();
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
+    // Many more than there are places, one after the other as they are accepted.
+    let silent: Vec<UnixStream> = (0..800).map(|_| connect(&run.socket)).collect();
+    for _ in 0..10 {
+        assert_eq!(run.put("1").status, 200);
+    }
+    // Theirs are closed but for the last ones; our own ends are open.
+    until("the oldest were closed", || open() < before + 800 + 300);
+    let mut last = silent.last().unwrap();
+    last.write_all(b"GET /v1/status HTTP/1.1\r\nHost: run\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut last, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 fn bytes_that_are_no_http_harm_nobody() {

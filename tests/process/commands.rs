@@ -10,6 +10,7 @@ mod kept;
 mod older_journals;
 mod output;
 mod persistent;
+pub(crate) mod room;
 mod shell;
 mod small;
 mod surroundings;
@@ -42,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         older_journals::trials(),
         output::trials(),
         persistent::trials(),
+        room::trials(),
         shell::trials(),
         small::trials(),
         surroundings::trials(),

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::http::ask;
 use crate::place::Place;
 use crate::roles;
+use crate::said::words;
 use crate::support::{PLAY, Run, is_alive, send, until};
 
 crate::trials! {
@@ -173,6 +174,21 @@ fn a_run_is_seen_and_steered_from_another_process() {
     see_it_to_the_end(&place, run);
 }
 
+/// Waits until a subcommand has asked, and waits for the answer.
+fn await_answer(asking: &Child) {
+    let place = format!("/proc/{}", asking.id());
+    let is_connected = || {
+        let files = fs::read_dir(format!("{place}/fd")).unwrap();
+        let mut targets = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+        targets.any(|target| target.to_string_lossy().starts_with("socket:"))
+    };
+    until("it is connected", is_connected);
+    until("it sleeps", || {
+        let stat = fs::read_to_string(format!("{place}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('S')
+    });
+}
+
 /// Lets go of what is left, and looks at how that and the run end.
 fn see_it_to_the_end(place: &Place, run: Started) {
     for item in ["b", "bad"] {
@@ -186,8 +202,10 @@ fn see_it_to_the_end(place: &Place, run: Started) {
     let joining = place
         .command(&["join"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    await_answer(&joining);
     place.let_go("c");
     let joined = joining.wait_with_output().unwrap();
     // It is the run's last moment, and the answer is given before it ends.
@@ -492,7 +510,8 @@ pub(crate) fn turns_of(pid: u32) -> u64 {
 
 fn an_idle_run_with_a_socket_sleeps() {
     let place = Place::new();
-    let mut command = place.command(&["--name", "idle", "-w", "2", "--worker", "cat"]);
+    let typed = "--name idle -w 2 --memory 1G --memory-free 1M --worker cat";
+    let mut command = place.command(&words(typed));
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -628,8 +647,12 @@ fn memory_of(pid: u32) -> u64 {
     1024 * kibibytes.unwrap().parse::<u64>().unwrap()
 }
 
-/// Holds ten thousand connections to a run with one item; `None` where that is not possible.
-fn crowd(place: &Place) -> Option<(Started, Run)> {
+/// What each of ten thousand clients asks.
+const ASKING: &str = "GET /v1/status HTTP/1.1\r\nHost: run\r\n\r\n";
+
+/// Holds ten thousand connections to a run with one item, by which this is said; `None` where that is
+/// not possible.
+fn crowd(place: &Place, said: &str) -> Option<(Started, Run)> {
     let run = place.start("one", &["a"]);
     let pid = run.0.id();
     let before = memory_of(pid);
@@ -637,7 +660,7 @@ fn crowd(place: &Place) -> Option<(Started, Run)> {
     command
         .env(PLAY, CONNECTING)
         .env(CONNECTED_TO, place.socket("one"))
-        .env(SAYING, "GET /v1/status HTTP/1.1\r\nHost: run\r\n\r\n");
+        .env(SAYING, said);
     let others = Run::of(command);
     match others.line().as_deref() {
         Some(HOLDS_ALL) => {}
@@ -654,7 +677,7 @@ fn crowd(place: &Place) -> Option<(Started, Run)> {
 /// Each of them asks, and most are told that there are too many.
 fn ten_thousand_connections_harm_nobody() -> Result<Completion, Failed> {
     let place = Place::new();
-    let Some((run, _others)) = crowd(&place) else {
+    let Some((run, _others)) = crowd(&place, ASKING) else {
         let why = format!("no process may open {CONNECTIONS} files here");
         return Ok(Completion::ignored_with(why));
     };
@@ -662,11 +685,19 @@ fn ten_thousand_connections_harm_nobody() -> Result<Completion, Failed> {
     place.let_go("a");
     assert_eq!(finish(run).0, Some(0));
     let place = Place::new();
-    let (run, mut others) = crowd(&place).expect("it was possible a moment ago");
+    let (run, mut others) = crowd(&place, ASKING).expect("it was possible a moment ago");
     others.kill();
     until("it can be asked again", || {
         place.try_ask(&["status"]).status.success()
     });
+    place.let_go("a");
+    assert_eq!(finish(run).0, Some(0));
+    // Those who say nothing keep nobody out.
+    let place = Place::new();
+    let (run, _others) = crowd(&place, "").expect("it was possible a moment ago");
+    for _ in 0..10 {
+        assert!(place.try_ask(&["status"]).status.success());
+    }
     place.let_go("a");
     assert_eq!(finish(run).0, Some(0));
     Ok(Completion::Completed)

@@ -27,6 +27,8 @@ crate::trials!(
     cancelled_items_that_wait_are_never_begun,
     a_history_tells_where_and_when_and_the_last_words,
     what_workers_complain_of_is_passed_on,
+    an_item_over_its_memory_is_ended_alone,
+    a_loop_over_its_memory_is_charged_with_what_it_holds,
     only_processes_and_tasks_have_limits,
 );
 
@@ -289,6 +291,46 @@ fn what_workers_complain_of_is_passed_on() {
     assert_eq!(said, "of the heat\n".repeat(3));
 }
 
+/// More than a worker has of a debug build, and less than `MUCH`.
+const MEMORY: u64 = 64 << 20;
+const MUCH: usize = 128 << 20;
+
+fn an_item_over_its_memory_is_ended_alone() {
+    for method in METHODS {
+        let queue = queue(2);
+        let builder = Supervisor::builder().processes(2).memory_limit(MEMORY);
+        let builder = builder.start_method(method);
+        let pool = builder.handler(&queue, roles::work).unwrap();
+        let id = queue.put(&Work::Grow(MUCH)).unwrap();
+        for _ in 0..1000 {
+            queue.put(&Work::Nothing).unwrap();
+        }
+        assert_eq!(join(&queue), (1000, 1));
+        let letters = queue.take_dead_letters().unwrap();
+        assert_eq!((letters.len(), letters[0].id), (1, id));
+        let causes = letters[0].history.iter().map(|failure| &failure.cause);
+        let (first, last) = (
+            Cause::MemoryLimit(MEMORY),
+            Cause::OutOfMemoryAlone(Some(MEMORY)),
+        );
+        assert!(causes.eq([&first, &last]), "{:?}", letters[0].history);
+        assert_eq!(counts(&queue).retries, 1, "nobody else is charged");
+        until("its workers are replaced", || pool.restarts() == 2);
+    }
+}
+
+fn a_loop_over_its_memory_is_charged_with_what_it_holds() {
+    let queue = queue(1);
+    let builder = Supervisor::builder().processes(1).memory_limit(MEMORY);
+    let _pool = builder.worker(&queue, roles::chapters_loop).unwrap();
+    queue.put(&Work::Grow(MUCH)).unwrap();
+    queue.put(&Work::Nothing).unwrap();
+    assert_eq!(join(&queue), (1, 1));
+    let letters = queue.take_dead_letters().unwrap();
+    let cause = &letters[0].history[0].cause;
+    assert_eq!(*cause, Cause::MemoryLimit(MEMORY));
+}
+
 fn only_processes_and_tasks_have_limits() {
     let queue = queue(1);
     let threads = || Supervisor::builder().threads(1);
@@ -300,6 +342,8 @@ fn only_processes_and_tasks_have_limits() {
             .processes(1)
             .time_limit(Duration::ZERO),
         Supervisor::builder().processes(1).max_tasks_per_worker(0),
+        threads().memory_limit(MEMORY),
+        Supervisor::builder().processes(1).memory_limit(0),
     ] {
         let error = builder.handler(&queue, roles::work).unwrap_err();
         assert!(error.is_setup(), "{error}");

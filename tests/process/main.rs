@@ -1,6 +1,8 @@
 //! Tests with real worker processes, one file for each scenario. They wait for events, never for a
 //! time: a deadline only ends a test that hangs.
 
+#[path = "../shared/cells.rs"]
+mod cells;
 #[path = "../shared/deadline.rs"]
 mod deadline;
 #[path = "../shared/http.rs"]
@@ -8,6 +10,8 @@ mod http;
 #[cfg(feature = "failpoints")]
 #[path = "../shared/points.rs"]
 mod points;
+#[path = "../shared/pty.rs"]
+mod pty;
 #[path = "../shared/run.rs"]
 mod run;
 #[path = "../shared/said.rs"]
@@ -39,6 +43,8 @@ mod memory;
 mod million;
 mod nine_failures;
 mod orphans;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod place;
 mod program;
 mod progress;
@@ -72,6 +78,7 @@ fn main() {
         // They serve themselves.
         Some(any_queue::LINE) => return kitchen_line::main().unwrap(),
         Some(any_queue::ATTACH) => return attach::main().unwrap(),
+        Some(commands::room::GROWS) => return commands::room::grow(),
         _ => {}
     }
     roles::before_serving();
@@ -109,6 +116,8 @@ fn main() {
         million::trials(),
         nine_failures::trials(),
         orphans::trials(),
+        #[cfg(feature = "otlp")]
+        otlp::trials(),
         program::trials(),
         progress::trials(),
         reliance::trials(),

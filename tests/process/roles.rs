@@ -25,6 +25,8 @@ use crate::{cpython, memory, strangers, support};
 pub(crate) enum Work {
     /// Return at once.
     Nothing,
+    /// Return after so many milliseconds.
+    Nap(u64),
     /// Print a line, and never return.
     Hang,
     /// End the process with this code.
@@ -51,6 +53,8 @@ pub(crate) enum Work {
     LeaveOrphan,
     /// Keep this many bytes for ever. Return the process's pid.
     Leak(usize),
+    /// Do the same, and never return.
+    Grow(usize),
     /// Make this file with `.started` after its name, and wait for it without.
     AwaitFile(String),
     /// Put this many items that do nothing.
@@ -119,6 +123,7 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
             std::mem::forget(vec![1_u8; bytes]);
             return Ok(std::process::id().into());
         }
+        Work::Grow(bytes) => grow(bytes),
         Work::CountFiles => {
             return Ok(std::fs::read_dir("/proc/self/fd").unwrap().count() as u64);
         }
@@ -128,6 +133,7 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         }
         Work::AwaitFile(path) => await_file(&path),
         Work::CloseFiles => close_files(),
+        Work::Nap(ms) => std::thread::sleep(Duration::from_millis(ms)),
         Work::PutMore(count) => put_more(count),
         Work::Carry(bytes) => return Ok(bytes.len() as u64),
         Work::Look(blob) => return Ok(2 * sum(&blob) + u64::from(blob.is_shared())),
@@ -154,6 +160,11 @@ pub(crate) fn work(work: Work) -> Result<u64, String> {
         Work::Nothing | Work::Unserializable(_) | Work::Leave => {}
     }
     Ok(0)
+}
+
+fn grow(bytes: usize) {
+    std::mem::forget(vec![1_u8; bytes]);
+    hang("grown")
 }
 
 fn await_file(path: &str) {
@@ -267,7 +278,10 @@ pub(crate) fn chapters_loop(queue: JoinableQueue<Work>) {
 
 /// Gets another item while it works on one, and keeps that until the next time, when it is settled
 /// in a thread of its own.
-pub(crate) fn get_within(_: Work) -> Result<(), String> {
+pub(crate) fn get_within(work: Work) -> Result<(), String> {
+    if let Work::Nap(ms) = work {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
     static KEPT: Mutex<Option<Delivery<Work>>> = Mutex::new(None);
     let queue = JoinableQueue::<Work>::current().ok_or("it works for none")?;
     let got = queue.try_get().ok();

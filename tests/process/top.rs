@@ -5,10 +5,11 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::cells::{Cells, is_over, sees};
 use crate::control::Started;
 use crate::place::Place;
+use crate::pty::Terminal;
 use crate::support::{is_alive, send, state, until};
-use crate::terminal::Terminal;
 
 crate::trials! {
     a_run_is_seen_and_steered_by_keys,
@@ -19,77 +20,6 @@ crate::trials! {
     a_filter_finds_what_waits_behind_thousands,
     it_is_stopped_and_goes_on,
     without_a_terminal_it_says_so,
-    a_stream_is_not_shown_and_that_is_said,
-}
-
-/// The cells of a terminal on which everything is drawn at its place.
-struct Cells {
-    rows: Vec<Vec<char>>,
-    row: usize,
-    column: usize,
-    /// True if it is the screen that is only there for a while.
-    is_alternate: bool,
-    is_cursor_shown: bool,
-}
-
-impl Cells {
-    fn of(bytes: &[u8]) -> Cells {
-        let mut cells = Cells {
-            rows: vec![vec![' '; 200]; 60],
-            row: 0,
-            column: 0,
-            is_alternate: false,
-            is_cursor_shown: true,
-        };
-        let text = String::from_utf8_lossy(bytes);
-        let mut rest = text.chars();
-        while let Some(c) = rest.next() {
-            match c {
-                '\x1b' => cells.obey(&mut rest),
-                '\r' => cells.column = 0,
-                '\n' => cells.row += 1,
-                c => {
-                    cells.rows[cells.row][cells.column] = c;
-                    cells.column += 1;
-                }
-            }
-        }
-        cells
-    }
-
-    /// Obeys a sequence of the form `ESC [ parameters letter`; those of colours change nothing here.
-    fn obey(&mut self, rest: &mut std::str::Chars<'_>) {
-        let mut words = String::new();
-        let end = rest.find(|c| {
-            words.push(*c);
-            c.is_ascii_alphabetic()
-        });
-        let number = |at: usize| {
-            let word = words.trim_start_matches('[').trim_end_matches('H');
-            let number = word.split(';').nth(at).and_then(|word| word.parse().ok());
-            number.unwrap_or(1_usize) - 1
-        };
-        match (end, &*words) {
-            (Some('H'), _) => (self.row, self.column) = (number(0), number(1)),
-            (_, "[?1049h" | "[?1049l") => {
-                self.is_alternate = words.ends_with('h');
-                self.rows = vec![vec![' '; 200]; 60];
-            }
-            (_, "[?25h" | "[?25l") => self.is_cursor_shown = words.ends_with('h'),
-            (_, "[2J") => self.rows = vec![vec![' '; 200]; 60],
-            (Some('m') | None, _) => {}
-            _ => panic!("an unknown order: {words:?}"),
-        }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let lines = self.rows.iter().map(|row| row.iter().collect::<String>());
-        lines.map(|line| line.trim_end().to_owned()).collect()
-    }
-
-    fn has(&self, text: &str) -> bool {
-        self.is_alternate && self.lines().iter().any(|line| line.contains(text))
-    }
 }
 
 /// Runs `top` in this place.
@@ -98,21 +28,6 @@ fn top(place: &Place) -> Terminal {
     Terminal::of(&["top"], |command| {
         command.env("XDG_RUNTIME_DIR", &folder);
     })
-}
-
-fn sees(top: &Terminal, text: &str) {
-    top.await_output(text, |bytes| Cells::of(bytes).has(text));
-}
-
-/// Expects that it has ended with this code, and has given the terminal back.
-fn is_over(mut top: Terminal, code: i32) {
-    until("it has ended", || top.child.try_wait().unwrap().is_some());
-    assert!(top.is_cooked());
-    let (bytes, status) = top.finish();
-    let cells = Cells::of(&bytes);
-    assert!(!cells.is_alternate && cells.is_cursor_shown);
-    assert_eq!(cells.lines().concat(), "");
-    assert_eq!(status.code(), Some(code));
 }
 
 fn a_run_is_seen_and_steered_by_keys() {
@@ -329,13 +244,4 @@ fn without_a_terminal_it_says_so() {
         said.contains("no run is there") && !said.contains("1049"),
         "{said}"
     );
-}
-
-fn a_stream_is_not_shown_and_that_is_said() {
-    let place = Place::new();
-    let mut command = place.command(&["top", "--redis", "redis://nowhere"]);
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("`supervisor status --redis URL`"), "{said}");
 }

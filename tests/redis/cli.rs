@@ -9,6 +9,7 @@ pub(crate) mod refusals;
 pub(crate) mod shown;
 pub(crate) mod standing;
 pub(crate) mod stopping;
+pub(crate) mod top;
 pub(crate) mod working;
 
 use std::fs::File;

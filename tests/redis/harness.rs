@@ -1,5 +1,6 @@
 //! Tests of the tools on which the other tests stand.
 
+pub(crate) mod backup;
 pub(crate) mod hosts;
 pub(crate) mod proxy;
 

@@ -3,6 +3,8 @@
 //!
 //! The points need the feature `failpoints`; without it there is nothing to run.
 
+pub(crate) mod orders;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

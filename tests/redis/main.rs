@@ -1,5 +1,7 @@
 //! Tests against real Redis servers of their own. They wait for events, never for a time.
 
+#[path = "../shared/cells.rs"]
+mod cells;
 #[path = "../shared/certificate.rs"]
 mod certificate;
 #[path = "../shared/conformance.rs"]
@@ -15,6 +17,8 @@ mod points;
 mod port;
 #[path = "../shared/proxy.rs"]
 mod proxy;
+#[path = "../shared/pty.rs"]
+mod pty;
 #[path = "../shared/redis_server.rs"]
 mod redis_server;
 #[path = "../shared/resp.rs"]
@@ -61,6 +65,7 @@ fn main() {
         cli::shown::trials(),
         cli::standing::trials(),
         cli::stopping::trials(),
+        cli::top::trials(),
         cli::working::trials(),
         conformance::trials(),
         faults::trials(),
@@ -68,6 +73,8 @@ fn main() {
         harness::trials(),
         #[cfg(feature = "failpoints")]
         kill_points::trials(),
+        #[cfg(feature = "failpoints")]
+        kill_points::orders::trials(),
         model::trials(),
         hosts::where_possible(harness::hosts::trials()),
         harness::proxy::trials(),

@@ -246,7 +246,9 @@ impl Both {
             80..85 => self.release(&client),
             85..90 => self.revive(&client),
             90..92 => self.refresh(&client),
-            92..95 => self.leave(&client),
+            92..94 => self.leave(&client),
+            94..96 => self.cancel(&client),
+            96 => self.order(&client),
             _ => self.age(),
         }
     }
@@ -538,8 +540,9 @@ impl Both {
         let arguments = [client.into(), LEASE.to_string(), wanted.to_string()];
         let real = self.run(script!("maintain"), client, &arguments);
         let [mine, taken, told, others, unwanted, paused] = real.try_into().expect("six of them");
-        // Nobody cancels or pauses here.
-        assert_eq!((texts(unwanted), text(paused)), (Vec::new(), String::new()));
+        self.check_ids(unwanted, &self.model.unwanted(client));
+        let is_paused = text(paused).ends_with(":1");
+        assert_eq!(is_paused, self.model.steered().1, "{}", self.step);
         let expected = self.model.maintain(client, LEASE, wanted);
         self.check_ids(mine, &expected.0);
         self.check_known(taken, &expected.1);
@@ -594,6 +597,36 @@ impl Both {
         let (model, expected) = self.model.refresh(client, LEASE);
         self.check_told(told, &model);
         assert_eq!(number(others), expected, "{}: others", self.step);
+    }
+
+    /// Lets nobody work on an entry any more, whoever has it.
+    fn cancel(&mut self, client: &str) {
+        let all: Vec<EntryId> = self.model.entries.keys().copied().collect();
+        if all.is_empty() {
+            return;
+        }
+        let id = self.chance.pick(&all);
+        let number = self.model.number_of(id).to_string();
+        let failure = "{\"attempt\":0}".to_owned();
+        let (lease, cause) = (LEASE.to_string(), "cancelled".to_owned());
+        let arguments = [number, self.real(id), lease, cause, failure.clone()];
+        let source = format!("{}{}", script!("seek").1, script!("cancel").1);
+        let mut real = self.run(("cancel", &source), client, &arguments);
+        self.model.cancel(id, LEASE, &failure);
+        let expected = match self.model.marked.contains_key(&id) {
+            true => "ordered",
+            false => "ended",
+        };
+        assert_eq!(text(real.remove(0)), expected, "{}", self.step);
+    }
+
+    /// Orders all to pause, or to go on.
+    fn order(&mut self, client: &str) {
+        let is_paused = self.chance.below(2) == 0;
+        let verb = if is_paused { "pause" } else { "resume" };
+        let arguments = [client, verb, "", &LEASE.to_string(), ""].map(str::to_owned);
+        self.run(script!("order"), client, &arguments);
+        self.model.steer(is_paused);
     }
 
     fn leave(&mut self, client: &str) {

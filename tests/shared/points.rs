@@ -7,6 +7,9 @@ use std::path::Path;
 /// The beginning of the names of points where supervisors speak with a stream.
 pub(crate) const OF_STREAMS: &str = "exchange: ";
 
+/// The beginning of the names of points where supervisors of a stream are given orders.
+pub(crate) const OF_ORDERS: &str = "orders: ";
+
 /// Returns the names of all points in the source. Each stands there once.
 pub(crate) fn in_source() -> BTreeSet<String> {
     let mut names = BTreeSet::new();

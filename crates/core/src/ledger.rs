@@ -45,6 +45,8 @@
 //! ```
 
 mod accepting;
+mod admission;
+mod alone;
 mod backoff;
 mod cause;
 mod consumers;
@@ -53,7 +55,9 @@ mod credit;
 mod delivery;
 mod durations;
 mod ended;
+mod exit;
 mod failing;
+mod handing;
 mod item_run;
 mod leases;
 mod options;
@@ -82,9 +86,12 @@ use core::fmt;
 use core::time::Duration;
 use hashbrown::HashMap;
 
+use admission::Admitting;
+pub use admission::{AdmissionRules, Readings};
+use alone::Alone;
 pub use backoff::Backoff;
 pub use backoff::mix;
-pub use cause::{Blame, Cause, CopySaid, Exit, Failure, Scene};
+pub use cause::{Blame, Cause, CopySaid, Failure, Scene};
 use consumers::Consumers;
 pub use consumers::WORTH_WAKING;
 use copies::Groups;
@@ -93,6 +100,7 @@ pub use delivery::{Finding, Handed, LastWords, Started, Token};
 pub use durations::{BOUNDS, Durations, Histogram};
 use ended::EndNotes;
 pub use ended::EndedAttempts;
+pub use exit::Exit;
 pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
@@ -159,6 +167,8 @@ pub struct Ledger<P, R = ()> {
     copies: Groups<P, R>,
     durations: Durations,
     ends: EndNotes,
+    alone: Alone,
+    admitting: Option<Admitting>,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -204,6 +214,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             copies: Groups::new(has_copies),
             durations: Durations::default(),
             ends: EndNotes::default(),
+            alone: Alone::default(),
+            admitting: None,
         }
     }
 
@@ -282,6 +294,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.leave_alone(holder);
     }
 
+    /// Notes that a handler waits for its next delivery, though it holds others, of which this is the last
+    /// one that was begun. What it holds is settled when it gets another, perhaps, so it is handed the
+    /// next one like a worker that holds nothing; unless one is on its way.
+    pub fn handle_idle(&mut self, holder: HolderId, begun: u64) {
+        if self.consumers.last_ordinal(holder) == begun {
+            self.consumers.set_asking(holder, true);
+        }
+    }
+
     /// Returns `true` if a holder has not settled this delivery, cancelled or not.
     fn holds(&self, holder: HolderId, ordinal: u64) -> bool {
         let token = Token { holder, ordinal };
@@ -306,54 +327,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         } else {
             self.getters = self.getters.saturating_sub(1);
         }
-    }
-
-    /// Hands the next item to a holder that asks for it.
-    pub fn handle_get(&mut self, holder: HolderId) -> Option<Handed> {
-        if !self.consumers.is_open(holder) || self.gives_nothing() {
-            return None;
-        }
-        if self.copies.is_used()
-            && let Some(handed) = self.get_copy(holder)
-        {
-            return Some(handed);
-        }
-        let entry = self.waiting.pop()?;
-        Some(self.lease(holder, entry, true))
-    }
-
-    /// Hands the next item to a worker that should have one, idle workers first. Deliveries to
-    /// one holder follow each other, so that a caller can batch them.
-    pub fn poll_delivery(&mut self) -> Option<Handed> {
-        if self.gives_nothing() {
-            return None;
-        }
-        if self.copies.is_used() {
-            if let Some(handed) = self.poll_copy() {
-                return Some(handed);
-            }
-            if let Some(policy) = self.front_policy() {
-                return self.poll_first_copy(policy);
-            }
-        }
-        let Some(weight) = self.waiting.front_weight() else {
-            self.consumers.end_turn();
-            return None;
-        };
-        let holder = self.consumers.next_taker(self.waiting.ready(), weight)?;
-        let entry = self.waiting.pop()?;
-        Some(self.lease(holder, entry, false))
-    }
-
-    fn lease(&mut self, holder: HolderId, entry: UnfinishedItem<P>, is_asked_for: bool) -> Handed {
-        let weight = entry.payload.weight();
-        let ordinal = self.consumers.take(holder, weight, is_asked_for);
-        let token = Token::of(holder, ordinal);
-        let lease = Lease { entry, copy: None };
-        let handed = token.handed(&lease);
-        self.leases.insert(token, lease);
-        self.note_begun();
-        handed
     }
 
     fn end_lease(
@@ -480,6 +453,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if self.copies.has(handed.id) {
             self.copy_failed(handed, blame, rest, now);
         } else {
+            let blame = self.of_attempt(token, blame);
             self.charge(entry, blame, rest, now);
         }
         Ok(())
@@ -528,7 +502,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             }
             match (blame, is_copy) {
                 (Some(blame), true) => self.copy_failed(handed, blame.clone(), None, now),
-                (Some(blame), false) => self.charge(lease.entry, blame.clone(), None, now),
+                (Some(blame), false) => {
+                    let blame = self.of_attempt(handed.token, blame.clone());
+                    self.charge(lease.entry, blame, None, now);
+                }
                 (None, true) => self.copy_returned(handed),
                 (None, false) => self.waiting.put_back(lease.entry),
             }

@@ -1,8 +1,9 @@
-//! The rules for a pool's workers: promises, lives and restarts, and the time limits of items.
+//! The rules for a pool's workers: promises, lives and restarts, and the limits of items in time and memory.
 
 pub mod child;
 pub mod clock;
 pub mod forks;
+pub mod memory;
 pub mod restart;
 pub mod scaler;
 pub mod spec;

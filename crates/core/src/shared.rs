@@ -35,13 +35,15 @@ pub struct StreamState {
     pub gone: u64,
 }
 
-/// The last order to all supervisors of a stream that concerns a pause.
+/// An order to supervisors of a stream that concerns a pause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Steering {
     /// The number of the order; 0 if there was none.
     pub number: u64,
     /// True if nothing is to be taken.
     pub is_paused: bool,
+    /// True if it is an order to all, which the stream keeps.
+    pub is_of_all: bool,
 }
 
 /// The caller that waits for a put to be accepted.
@@ -216,6 +218,10 @@ pub struct Shared<P> {
     pub(crate) owes_takeover: bool,
     /// The last order that was followed.
     pub(crate) steering: Steering,
+    /// The number of the last order to all that is known here, and the same as it was when the lease was
+    /// to be renewed.
+    pub(crate) ordered: u64,
+    pub(crate) ordered_before: u64,
     /// True if the fetcher is to look at once what it must not work on any more.
     pub(crate) is_called: bool,
     /// True while the fetcher waits for items.
@@ -250,6 +256,8 @@ impl<P> Default for Shared<P> {
             postponed: Vec::new(),
             owes_takeover: false,
             steering: Steering::default(),
+            ordered: 0,
+            ordered_before: 0,
             is_called: false,
             is_taking: false,
             weight: 0,

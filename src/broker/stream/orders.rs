@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::super::{Broker, Deadline};
 use super::StreamContext;
 use crate::error::Kind;
+use crate::fail;
 use crate::store::stream::{EntryId, OrderStage, StreamOrder};
 use crate::sys::threads::spawn;
 
@@ -117,12 +118,12 @@ pub(super) fn run(post: &StreamContext, handler: &Arc<OrderHandler>, has_begun: 
 }
 
 fn hear(post: &StreamContext, handler: &Arc<OrderHandler>, order: StreamOrder) {
+    fail::point("orders: taken");
     match &*order.verb {
         "cancel" => return post.with(|core| core.dispatcher.call_fetcher()),
         "pause" | "resume" => {
-            let steering = order.steering();
             post.with(|core| {
-                core.dispatcher.handle_steering(steering);
+                core.dispatcher.handle_steering(order.steering);
                 core.ring_for_pauses();
             });
         }
@@ -139,12 +140,15 @@ fn hear(post: &StreamContext, handler: &Arc<OrderHandler>, order: StreamOrder) {
     let carry_out = move || {
         // Who asked may be gone, and answers that cannot be told are nobody's loss.
         let _ = stream.answer(&order, &OrderStage::Heard);
+        fail::point("orders: heard");
         let OrderOutcome { answer, then } = own.carry_out(&order);
         let stage = match answer {
             Ok(answer) => OrderStage::Done(answer),
             Err(why) => OrderStage::Refused(why),
         };
+        fail::point("orders: carried out");
         let _ = stream.answer(&order, &stage);
+        fail::point("orders: answered");
         own.under_way.fetch_sub(1, Ordering::AcqRel);
         if let Some(then) = then {
             then();

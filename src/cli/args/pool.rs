@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::copies::CopyArgs;
-use super::{Format, Method, Mode, Show, duration};
-use crate::{Builder, StartMethod};
+use super::{Format, Method, Mode, Show, duration, size};
+use crate::{AdmissionRules, Builder, IoPriority, StartMethod};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for workers and attempts")]
@@ -48,6 +48,37 @@ pub(in crate::cli) struct PoolArgs {
     #[arg(long, value_name = "DUR", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) timeout: Option<Duration>,
 
+    /// Memory for one item: a worker that has more, with all that it has started, is killed. That is a
+    /// lost attempt, and the next one is made alone, without any other item beside it. 400M is 400 MiB
+    /// [default: none]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(in crate::cli) memory: Option<u64>,
+
+    /// Begin nothing while less memory than this is free, on the machine and in this run's control
+    /// group; what has begun less than two seconds ago is taken to need as much. One item runs in
+    /// any case, as with --load and --pressure
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(in crate::cli) memory_free: Option<u64>,
+
+    /// Begin nothing while so many threads on the machine run or are ready to; P% is for so many of
+    /// each 100 processors
+    #[arg(long, value_name = "N|P%", value_parser = load)]
+    pub(in crate::cli) load: Option<u32>,
+
+    /// Begin nothing while something on the machine waits for a processor, memory or a disk for so
+    /// much of the time, by the kernel's PSI over the last 10 seconds
+    #[arg(long, value_name = "P%", value_parser = percent)]
+    pub(in crate::cli) pressure: Option<u32>,
+
+    /// The niceness of the workers and their commands, -20 to 19
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(-20..=19), allow_hyphen_values = true)]
+    pub(in crate::cli) nice: Option<i32>,
+
+    /// The priority of the workers and their commands for disks: realtime, best-effort or idle, and
+    /// a level from 0 to 7
+    #[arg(long, value_name = "CLASS[:N]", value_parser = io_priority)]
+    pub(in crate::cli) ionice: Option<IoPriority>,
+
     /// Time for finishing what has begun when stopped. All is over within a second or so after it
     #[arg(long, value_name = "DUR", default_value = "8s", value_parser = duration, allow_hyphen_values = true)]
     pub(in crate::cli) shutdown: Duration,
@@ -75,6 +106,12 @@ impl PoolArgs {
             max_seconds,
             start_method,
             timeout,
+            memory,
+            memory_free,
+            load,
+            pressure,
+            nice,
+            ionice,
             no_poll,
             // These make the pool, or the queue.
             workers: _,
@@ -93,10 +130,66 @@ impl PoolArgs {
         if let Some(limit) = *timeout {
             pool = pool.time_limit(limit);
         }
+        if let Some(bytes) = *memory {
+            pool = pool.memory_limit(bytes);
+        }
+        let mut rules = AdmissionRules::default();
+        (rules.memory_free, rules.load, rules.pressure) = (*memory_free, *load, *pressure);
+        if rules != AdmissionRules::default() {
+            pool = pool.admission(rules);
+        }
+        if let Some(niceness) = *nice {
+            pool = pool.nice(niceness);
+        }
+        if let Some(priority) = *ionice {
+            pool = pool.io_priority(priority);
+        }
         if *no_poll {
             pool = pool.without_polling();
         }
         pool
+    }
+}
+
+/// Reads a number of threads, or a percentage of the processors.
+fn load(text: &str) -> Result<u32, String> {
+    let Some(_) = text.strip_suffix('%') else {
+        return text
+            .parse()
+            .map_err(|_| "expected a number of threads, or a percentage such as 100%".into());
+    };
+    let percent = percentage(text, 100_000)?;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+    Ok(cpus.saturating_mul(percent).div_ceil(100))
+}
+
+fn percent(text: &str) -> Result<u32, String> {
+    percentage(text, 100)
+}
+
+fn percentage(text: &str, most: u32) -> Result<u32, String> {
+    let number = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse().ok());
+    let number = number.filter(|percent| *percent <= most);
+    number.ok_or_else(|| format!("expected a percentage up to {most}%, such as 10%"))
+}
+
+/// Reads the class and level of a priority for disks, as `ionice` has them.
+fn io_priority(text: &str) -> Result<IoPriority, String> {
+    let (class, level) = text.split_once(':').unwrap_or((text, "4"));
+    let level = level
+        .parse()
+        .ok()
+        .filter(|level| *level <= IoPriority::LEVEL_MAX);
+    match (class, level) {
+        ("realtime" | "1", Some(level)) => Ok(IoPriority::Realtime(level)),
+        ("best-effort" | "2", Some(level)) => Ok(IoPriority::BestEffort(level)),
+        ("idle" | "3", _) if class == text => Ok(IoPriority::Idle),
+        _ => {
+            Err("expected realtime, best-effort or idle, and :0 to :7 behind the first two".into())
+        }
     }
 }
 
@@ -123,6 +216,11 @@ pub(in crate::cli) struct ShownArgs {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) trace: Option<PathBuf>,
 
+    /// Send a span for each attempt and each put to this OpenTelemetry collector by OTLP over HTTP,
+    /// such as http://127.0.0.1:4318 (in builds with the feature `otlp`)
+    #[arg(long, value_name = "URL")]
+    pub(in crate::cli) otlp: Option<String>,
+
     /// The form of the output: lines, or one JSON event a line
     #[arg(long, value_enum, default_value = "text")]
     pub(in crate::cli) format: Format,
@@ -131,4 +229,38 @@ pub(in crate::cli) struct ShownArgs {
     /// auto: bars if nothing else is displayed on the same terminal
     #[arg(long, value_enum, default_value = "auto")]
     pub(in crate::cli) progress: Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priorities_for_disks_are_those_of_ionice() {
+        for (text, priority) in [
+            ("idle", IoPriority::Idle),
+            ("3", IoPriority::Idle),
+            ("best-effort", IoPriority::BestEffort(4)),
+            ("best-effort:7", IoPriority::BestEffort(7)),
+            ("1:0", IoPriority::Realtime(0)),
+        ] {
+            assert_eq!(io_priority(text), Ok(priority), "{text}");
+        }
+        for text in ["", "idle:3", "best-effort:8", "best-effort:", "none", "4:1"] {
+            assert!(io_priority(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_load_is_a_number_or_a_part_of_the_processors() {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(load("7"), Ok(7));
+        assert_eq!(load("100%").map(|load| load as usize), Ok(cpus));
+        assert_eq!(load("1%"), Ok(u32::try_from(cpus.div_ceil(100)).unwrap()));
+        for text in ["", "%", "-1", "1.5", "200000%", "x%"] {
+            assert!(load(text).is_err(), "{text}");
+        }
+        assert_eq!(percent("10%"), Ok(10));
+        assert!(percent("101%").is_err() && percent("10").is_err());
+    }
 }

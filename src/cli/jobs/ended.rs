@@ -93,7 +93,11 @@ impl CopyEnded {
 fn is_death(cause: &Cause) -> bool {
     matches!(
         cause,
-        Cause::WorkerDied(_) | Cause::TimedOut(_) | Cause::OutOfMemory
+        Cause::WorkerDied(_)
+            | Cause::TimedOut(_)
+            | Cause::OutOfMemory
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_)
     )
 }
 

@@ -1,4 +1,4 @@
-//! PURE: draws what `supervisor top` knows of a run onto a buffer of cells, of whatever size. It does
+//! PURE: draws what `supervisor top` knows of a run or a stream onto a buffer of cells, of whatever size. It does
 //! not know the terminal.
 
 use ratatui::Frame;
@@ -6,10 +6,11 @@ use ratatui::layout::{Constraint, Layout, Margin, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Sparkline, Table, TableState, Wrap};
+use serde_json::Value;
 
-use super::model::{Dialog, ItemLine, Panel, TopModel, WorkerLine};
+use super::model::{Dialog, ItemLine, Panel, TopModel, WorkerLine, number_in};
 use crate::cli::asking::{number, text, time};
-use crate::observe::text::printable;
+use crate::observe::text::{counted, printable};
 
 /// The smallest screen on which all lists are shown at a time.
 const WIDE_COLUMNS: u16 = 70;
@@ -57,7 +58,7 @@ pub(super) fn draw(model: &TopModel, frame: &mut Frame<'_>) {
 fn draw_head(model: &TopModel, frame: &mut Frame<'_>, area: Rect) {
     let status = &model.status;
     if status.is_null() {
-        let line = model.end.as_deref().unwrap_or("asking the run...");
+        let line = model.end.as_deref().unwrap_or("asking...");
         return frame.render_widget(Paragraph::new(line), area);
     }
     let state = match (&model.end, model.silence_s) {
@@ -66,12 +67,7 @@ fn draw_head(model: &TopModel, frame: &mut Frame<'_>, area: Rect) {
         (None, _) => Span::styled(text(&status["state"]).to_owned(), BOLD),
     };
     let who = printable(text(&status["name"])).into_owned();
-    let about = format!(
-        "  {} for {}, process {}",
-        text(&status["mode"]),
-        time(&status["uptime_us"]),
-        number(&status["pid"])
-    );
+    let about = about(status);
     let counts = &status["counts"];
     let count = |name: &str| number(&counts[name]);
     let (accepted, done, dead) = (count("accepted"), count("done"), count("dead"));
@@ -107,6 +103,29 @@ fn draw_head(model: &TopModel, frame: &mut Frame<'_>, area: Rect) {
         )),
     ];
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// Returns what the head says beside name and state: of a run its process, of a stream who works on it.
+fn about(status: &Value) -> String {
+    let Some(supervisors) = status["supervisors"].as_array() else {
+        return format!(
+            "  {} for {}, process {}",
+            text(&status["mode"]),
+            time(&status["uptime_us"]),
+            number(&status["pid"])
+        );
+    };
+    let at = printable(text(&status["at"])).into_owned();
+    let count = supervisors.len() as u64;
+    let all = counted(count, "supervisor", "supervisors");
+    let absent = ["silent", "lost", "unknown"].map(|state| {
+        let count = supervisors.iter().filter(|one| one["state"] == state);
+        match count.count() {
+            0 => String::new(),
+            count => format!(", {count} {state}"),
+        }
+    });
+    format!("  {all}{}, at {at}", absent.concat())
 }
 
 fn share(ended: u64, accepted: u64) -> String {
@@ -176,7 +195,7 @@ fn draw_list(model: &TopModel, frame: &mut Frame<'_>, area: Rect, panel: Panel) 
             let rows = model
                 .filtered_workers()
                 .map(|one| worker_row(one, has_details));
-            workers_table(rows.collect(), has_details)
+            workers_table(rows.collect(), name_columns(model, area.width), has_details)
         }
         Panel::Waiting => items_table(model.filtered_waiting()),
         Panel::Failures => items_table(model.filtered_failures()),
@@ -227,9 +246,16 @@ fn worker_row(worker: &WorkerLine, has_details: bool) -> Row<'_> {
     ])
 }
 
+/// Returns the room for the names of workers: on a stream, those of their supervisors belong to them.
+fn name_columns(model: &TopModel, width: u16) -> u16 {
+    let names = model.filtered_workers().map(|one| one.name.chars().count());
+    let longest = u16::try_from(names.max().unwrap_or(0)).unwrap_or(u16::MAX);
+    longest.clamp(10, (width / 3).max(10))
+}
+
 /// Makes the table of workers. A narrow one has no room for their states and what they cost.
-fn workers_table(rows: Vec<Row<'_>>, has_details: bool) -> Table<'_> {
-    let (name, time) = (Constraint::Length(10), Constraint::Length(11));
+fn workers_table(rows: Vec<Row<'_>>, name_columns: u16, has_details: bool) -> Table<'_> {
+    let (name, time) = (Constraint::Length(name_columns), Constraint::Length(11));
     let (names, widths) = match has_details {
         false => (
             vec!["worker", "item", "for"],
@@ -266,7 +292,7 @@ fn items_table<'a>(items: impl Iterator<Item = &'a ItemLine>) -> Table<'a> {
             true => one.item.clone(),
             false => format!("{}  {}", one.item, one.note),
         };
-        Row::new([Cell::new(one.number.to_string()), Cell::new(words)]).style(style)
+        Row::new([Cell::new(number_in(one.number)), Cell::new(words)]).style(style)
     };
     let rows: Vec<Row<'a>> = items.map(row).collect();
     let digits = 7;
@@ -280,6 +306,7 @@ fn draw_foot(model: &TopModel, frame: &mut Frame<'_>, area: Rect) {
         (Dialog::Confirm(question, _), _) => Line::styled(question.clone(), BOLD),
         (_, Some(end)) if model.note.is_empty() => Line::styled(format!("{end}; q quits"), BAD),
         _ if !model.note.is_empty() => Line::raw(printable(&model.note).into_owned()),
+        _ if !model.trouble.is_empty() => Line::styled(printable(&model.trouble).into_owned(), BAD),
         _ if KEYS.len() <= usize::from(area.width) => Line::styled(KEYS, DIM),
         _ => Line::styled(FEW_KEYS, DIM),
     };
@@ -311,7 +338,7 @@ mod tests {
 
     use super::*;
     use crate::cli::top::model::TopKey;
-    use crate::cli::top::sample::look;
+    use crate::cli::top::sample::{look, stream};
 
     fn rows(model: &TopModel, columns: u16, rows: u16) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
@@ -381,6 +408,41 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_is_shown_with_the_workers_of_all_supervisors() {
+        let mut model = TopModel::new();
+        model.handle_look(&stream());
+        let shown = rows(&model, 80, 24);
+        let all = shown.join("\n");
+        assert_eq!(
+            shown[0],
+            "jobs running  3 supervisors, 1 silent, at redis://db1:6379"
+        );
+        assert_eq!(shown[1], "100 of 1000 done (10%), 2 dead, 5 retries");
+        assert_eq!(
+            shown[2],
+            "800 waiting, 9 running, 1 resting; 12.5/s, 70.0 s left"
+        );
+        for part in [
+            "workers: 4",
+            "worker-1 web-1-4711 busy     41 a.mov",
+            "worker-1 web-2-99   busy     42 z.mov",
+            "web-3-7             silent   has taken 7",
+            "43      b.mov",
+            "-       not taken",
+            "9       bad.mov  dead at attempt 3",
+        ] {
+            assert!(all.contains(part), "{part}:\n{all}");
+        }
+        assert_eq!(shown[23], KEYS);
+        // The worker's own name is what a small terminal keeps.
+        let narrow = rows(&model, 40, 12);
+        assert_eq!(narrow[5], "worker-1 web- 41 a.mov       2.5 s");
+        model.handle_no_look("no connection to redis://db1:6379");
+        let last = rows(&model, 80, 24).pop().unwrap();
+        assert_eq!(last, "no connection to redis://db1:6379");
+    }
+
+    #[test]
     fn the_help_is_whole_on_a_small_terminal() {
         let mut model = model();
         model.handle_key(TopKey::Letter('?'));
@@ -392,7 +454,7 @@ mod tests {
         for line in [
             "pause, or resume",
             "select (or k, j)",
-            "quit; the run goes on",
+            "quit; the work goes on",
             "Any other key",
         ] {
             assert!(seen.contains(line), "{line}:\n{seen}");
@@ -453,6 +515,6 @@ mod tests {
             }
             model.handle_key(TopKey::Escape);
         }
-        assert_eq!(rows(&TopModel::new(), 80, 24)[0], "asking the run...");
+        assert_eq!(rows(&TopModel::new(), 80, 24)[0], "asking...");
     }
 }

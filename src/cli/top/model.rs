@@ -1,14 +1,14 @@
-//! PURE: what `supervisor top` knows and shows of a run, and what a key does. It knows neither the
+//! PURE: what `supervisor top` knows and shows of a run or a stream, and what a key does. It knows neither the
 //! terminal nor the socket, and time only as the run tells it.
 
 use std::collections::VecDeque;
 
-use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::asking::{number, text, time, values};
 use crate::cli::items;
-use crate::observe::text::{attempts_in_words, counted, printable};
+use crate::cli::steering::{SteeringOrder, WantedWorkers};
+use crate::observe::text::{attempts_in_words, printable};
 
 /// The number of looks whose rates are kept for the chart.
 const RATES_MAX: usize = 240;
@@ -26,7 +26,7 @@ const HELP: [&str; 14] = [
     "Up Down    select (or k, j)",
     "PgUp PgDn  ten lines up, down",
     "Home End   the first line, the last",
-    "q          quit; the run goes on",
+    "q          quit; the work goes on",
     "",
     "Any other key leaves this page.",
 ];
@@ -57,7 +57,8 @@ pub(super) struct WorkerLine {
 /// An item that waits, or a failure.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ItemLine {
-    pub(super) number: u64,
+    /// `None` on a stream, as long as no supervisor has taken an item of another program.
+    pub(super) number: Option<u64>,
     pub(super) item: String,
     pub(super) note: String,
     /// True if it is given up on.
@@ -101,21 +102,11 @@ pub(super) enum TopKey {
     BackTab,
 }
 
-/// An order to a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TopRequest {
-    pub(super) method: Method,
-    pub(super) target: String,
-    pub(super) body: String,
-    /// The words for that it has happened.
-    pub(super) words: String,
-}
-
 /// The consequence of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TopAction {
     Quit,
-    Ask(TopRequest),
+    Order(SteeringOrder),
     /// The page of this item is wanted.
     Show(u64),
     /// Another look is wanted, at once.
@@ -129,7 +120,7 @@ pub(super) enum Dialog {
     /// The filter is being typed.
     Filter,
     /// A question that `y` answers.
-    Confirm(String, TopRequest),
+    Confirm(String, SteeringOrder),
     /// A text, from this line on.
     Page(Vec<String>, usize),
 }
@@ -153,6 +144,8 @@ pub(super) struct TopModel {
     pub(super) dialog: Dialog,
     /// The result of the last order.
     pub(super) note: String,
+    /// The reason why the last look was none.
+    pub(super) trouble: String,
     /// The end of the run, in words.
     pub(super) end: Option<String>,
     /// The seconds for which the run has not answered.
@@ -173,6 +166,7 @@ impl TopModel {
             searched: None,
             dialog: Dialog::None,
             note: String::new(),
+            trouble: String::new(),
             end: None,
             silence_s: 0,
         }
@@ -182,6 +176,7 @@ impl TopModel {
     pub(super) fn handle_look(&mut self, look: &Look) {
         self.note_rate(&look.status);
         self.silence_s = 0;
+        self.trouble.clear();
         self.workers = values(&look.status["workers"])
             .iter()
             .map(worker_line)
@@ -216,6 +211,11 @@ impl TopModel {
         }
         self.rates
             .push_back(u64::try_from(rate).unwrap_or(u64::MAX));
+    }
+
+    /// Notes why it cannot be looked at just now.
+    pub(super) fn handle_no_look(&mut self, why: &str) {
+        self.trouble = why.to_owned();
     }
 
     /// Takes the result of an order.
@@ -255,8 +255,8 @@ impl TopModel {
         match std::mem::replace(&mut self.dialog, Dialog::None) {
             Dialog::None => self.handle_command(key),
             Dialog::Filter => self.edit_filter(key),
-            Dialog::Confirm(_, request) if key == TopKey::Letter('y') => {
-                Some(TopAction::Ask(request))
+            Dialog::Confirm(_, order) if key == TopKey::Letter('y') => {
+                Some(TopAction::Order(order))
             }
             Dialog::Confirm(..) => {
                 self.note = "nothing was done".into();
@@ -325,7 +325,7 @@ impl TopModel {
             TopKey::End => self.select(|_| usize::MAX),
             TopKey::Enter => match self.selected_item() {
                 Some((number, _)) => return Some(TopAction::Show(number)),
-                None => self.note = "there is no item in this line".into(),
+                None => self.note = self.no_item().into(),
             },
             TopKey::Letter(letter) => return self.handle_order(letter),
             TopKey::Backspace => {}
@@ -343,15 +343,13 @@ impl TopModel {
             return None;
         }
         match letter {
-            'p' => Some(TopAction::Ask(self.pause())),
-            '+' | '=' => Some(TopAction::Ask(scale(self.wanted().saturating_add(1)))),
-            '-' => match self.wanted() {
-                0 => {
-                    self.note = "there are no workers".into();
-                    None
-                }
-                wanted => Some(TopAction::Ask(scale(wanted - 1))),
-            },
+            'p' => Some(TopAction::Order(self.pause())),
+            '+' | '=' => Some(scale(WantedWorkers::More(1))),
+            '-' if self.wanted() == 0 => {
+                self.note = "there are no workers".into();
+                None
+            }
+            '-' => Some(scale(WantedWorkers::Fewer(1))),
             'c' => {
                 self.confirm_cancel();
                 None
@@ -360,16 +358,10 @@ impl TopModel {
         }
     }
 
-    fn pause(&self) -> TopRequest {
-        let (verb, words) = match text(&self.status["state"]) {
-            "paused" => ("resume", "resumed"),
-            _ => ("pause", "paused: nothing more is begun"),
-        };
-        TopRequest {
-            method: Method::POST,
-            target: format!("/v1/{verb}"),
-            body: String::new(),
-            words: words.into(),
+    fn pause(&self) -> SteeringOrder {
+        match text(&self.status["state"]) {
+            "paused" => SteeringOrder::Resume,
+            _ => SteeringOrder::Pause,
         }
     }
 
@@ -377,25 +369,35 @@ impl TopModel {
         number(&self.status["workers_wanted"])
     }
 
+    /// Says why the selected line has no item that could be asked for.
+    fn no_item(&self) -> &'static str {
+        match self.panel {
+            Panel::Waiting if self.count(Panel::Waiting) > 0 => {
+                "no supervisor has taken this item yet, so it has no number by which it is known"
+            }
+            _ => "there is no item in this line",
+        }
+    }
+
     fn confirm_cancel(&mut self) {
         let Some((number, item)) = self.selected_item() else {
-            self.note = "there is no item in this line".into();
+            self.note = self.no_item().into();
             return;
         };
         if self.panel == Panel::Failures {
             self.note = "a failed attempt cannot be cancelled".into();
             return;
         }
-        let request = of_item(number, "cancel", "cancelled");
+        let order = SteeringOrder::Cancel(number);
         let question = format!("cancel {number} {item}? It becomes a dead letter. y or n");
-        self.dialog = Dialog::Confirm(question, request);
+        self.dialog = Dialog::Confirm(question, order);
     }
 
     fn retry(&mut self) -> Option<TopAction> {
         let line = self.filtered_failures().nth(self.selected(Panel::Failures));
         match line.filter(|_| self.panel == Panel::Failures) {
             Some(line) if line.is_dead => {
-                Some(TopAction::Ask(of_item(line.number, "retry", "waits again")))
+                Some(TopAction::Order(SteeringOrder::Retry(line.number?)))
             }
             Some(_) => {
                 self.note = "this one is tried again anyway".into();
@@ -445,14 +447,14 @@ impl TopModel {
     /// Returns the number and name of the selected item.
     fn selected_item(&self) -> Option<(u64, String)> {
         let at = self.selected(self.panel);
-        let of_line = |line: &ItemLine| (line.number, line.item.clone());
+        let of_line = |line: &ItemLine| Some((line.number?, line.item.clone()));
         match self.panel {
             Panel::Workers => {
                 let worker = self.filtered_workers().nth(at)?;
                 Some((worker.number?, worker.item.clone()))
             }
-            Panel::Waiting => self.filtered_waiting().nth(at).map(of_line),
-            Panel::Failures => self.filtered_failures().nth(at).map(of_line),
+            Panel::Waiting => self.filtered_waiting().nth(at).and_then(of_line),
+            Panel::Failures => self.filtered_failures().nth(at).and_then(of_line),
         }
     }
 
@@ -470,7 +472,7 @@ impl TopModel {
     }
 
     fn passes_item(&self, line: &ItemLine) -> bool {
-        self.passes(&line.item) || self.passes(&line.note) || line.number.to_string() == self.filter
+        self.passes(&line.item) || self.passes(&line.note) || number_in(line.number) == self.filter
     }
 
     fn passes(&self, name: &str) -> bool {
@@ -478,22 +480,13 @@ impl TopModel {
     }
 }
 
-fn scale(count: u64) -> TopRequest {
-    TopRequest {
-        method: Method::PUT,
-        target: "/v1/workers".into(),
-        body: json!({"count": count}).to_string(),
-        words: counted(count, "worker", "workers"),
-    }
+fn scale(workers: WantedWorkers) -> TopAction {
+    TopAction::Order(SteeringOrder::Scale(workers))
 }
 
-fn of_item(number: u64, verb: &str, words: &str) -> TopRequest {
-    TopRequest {
-        method: Method::POST,
-        target: format!("/v1/items/{number}/{verb}"),
-        body: String::new(),
-        words: format!("{number} {words}"),
-    }
+/// Returns the number of an item, if it has one.
+pub(super) fn number_in(number: Option<u64>) -> String {
+    number.map_or("-".into(), |number| number.to_string())
 }
 
 /// Returns a time of an answer, if it has one.
@@ -506,9 +499,14 @@ fn time_if(value: &Value) -> String {
 
 fn worker_line(worker: &Value) -> WorkerLine {
     let memory = worker["rss_bytes"].as_u64();
+    // On a stream several supervisors have a worker of this name. One that does not answer has none.
+    let name = match (worker["worker"].as_str(), worker["supervisor"].as_str()) {
+        (Some(name), Some(supervisor)) => format!("{name} {supervisor}"),
+        (name, supervisor) => name.or(supervisor).unwrap_or_default().to_owned(),
+    };
     let mebibytes = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
     WorkerLine {
-        name: printable(text(&worker["worker"])).into_owned(),
+        name: printable(&name).into_owned(),
         state: text(&worker["state"]).to_owned(),
         number: worker["number"].as_u64(),
         item: printable(text(&worker["item"])).into_owned(),
@@ -527,7 +525,7 @@ fn waiting_line(item: &Value) -> ItemLine {
         (_, attempts) => attempts_in_words(attempts),
     };
     ItemLine {
-        number: number(&item["number"]),
+        number: item["number"].as_u64(),
         item: printable(text(&item["item"])).into_owned(),
         note: printable(&note).into_owned(),
         is_dead: false,
@@ -546,7 +544,7 @@ fn failure_line(failure: &Value) -> ItemLine {
         attempt => format!("{what} at attempt {attempt}: {cause}"),
     };
     ItemLine {
-        number: number(&failure["number"]),
+        number: failure["number"].as_u64(),
         item: printable(text(&failure["item"])).into_owned(),
         note: printable(&note).into_owned(),
         is_dead,
@@ -555,7 +553,9 @@ fn failure_line(failure: &Value) -> ItemLine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::look;
+    use serde_json::json;
+
+    use super::super::sample::{look, stream};
     use super::*;
 
     fn model() -> TopModel {
@@ -572,9 +572,9 @@ mod tests {
         action
     }
 
-    fn asked(action: Option<TopAction>) -> (Method, String, String) {
+    fn ordered(action: Option<TopAction>) -> SteeringOrder {
         match action {
-            Some(TopAction::Ask(request)) => (request.method, request.target, request.body),
+            Some(TopAction::Order(order)) => order,
             other => panic!("{other:?}"),
         }
     }
@@ -605,19 +605,61 @@ mod tests {
     }
 
     #[test]
-    fn each_order_is_its_request() {
+    fn each_key_is_its_order() {
         let mut model = model();
-        assert_eq!(asked(type_in(&mut model, "p")).1, "/v1/pause");
-        let more = asked(type_in(&mut model, "+"));
-        let body = |count: u64| json!({"count": count}).to_string();
-        assert_eq!(more, (Method::PUT, "/v1/workers".into(), body(3)));
-        assert_eq!(asked(type_in(&mut model, "-")).2, body(1));
+        assert_eq!(ordered(type_in(&mut model, "p")), SteeringOrder::Pause);
+        let scale = SteeringOrder::Scale;
+        assert_eq!(
+            ordered(type_in(&mut model, "+")),
+            scale(WantedWorkers::More(1))
+        );
+        assert_eq!(
+            ordered(type_in(&mut model, "-")),
+            scale(WantedWorkers::Fewer(1))
+        );
         model.status["state"] = "paused".into();
-        assert_eq!(asked(type_in(&mut model, "p")).1, "/v1/resume");
+        assert_eq!(ordered(type_in(&mut model, "p")), SteeringOrder::Resume);
         model.status["workers_wanted"] = 0.into();
         assert_eq!(type_in(&mut model, "-"), None);
         assert_eq!(model.note, "there are no workers");
         assert_eq!(type_in(&mut model, "q"), Some(TopAction::Quit));
+    }
+
+    #[test]
+    fn what_has_no_number_on_a_stream_is_said_to_have_none() {
+        let mut model = TopModel::new();
+        model.handle_look(&stream());
+        model.handle_key(TopKey::Tab);
+        model.handle_key(TopKey::End);
+        assert_eq!(model.handle_key(TopKey::Enter), None);
+        assert!(
+            model.note.contains("no supervisor has taken this"),
+            "{}",
+            model.note
+        );
+        model.note.clear();
+        assert_eq!(type_in(&mut model, "cy"), None);
+        assert!(
+            model.note.contains("no supervisor has taken this"),
+            "{}",
+            model.note
+        );
+        model.handle_key(TopKey::Home);
+        assert_eq!(ordered(type_in(&mut model, "cy")), SteeringOrder::Cancel(7));
+        // A supervisor that does not answer has a line, and no item.
+        model.handle_key(TopKey::BackTab);
+        model.handle_key(TopKey::End);
+        assert_eq!(model.handle_key(TopKey::Enter), None);
+        assert_eq!(model.note, "there is no item in this line");
+    }
+
+    #[test]
+    fn trouble_is_over_with_the_next_look() {
+        let mut model = model();
+        model.handle_no_look("no connection");
+        assert_eq!(model.trouble, "no connection");
+        model.handle_look(&look(11, 100));
+        assert_eq!(model.trouble, "");
     }
 
     #[test]
@@ -629,13 +671,19 @@ mod tests {
         );
         assert_eq!(type_in(&mut model, "n"), None);
         assert_eq!(model.note, "nothing was done");
-        assert_eq!(asked(type_in(&mut model, "cy")).1, "/v1/items/41/cancel");
+        assert_eq!(
+            ordered(type_in(&mut model, "cy")),
+            SteeringOrder::Cancel(41)
+        );
         // The second worker has none.
         model.handle_key(TopKey::Down);
         assert_eq!(type_in(&mut model, "cy"), None);
         model.handle_key(TopKey::Tab);
         model.handle_key(TopKey::End);
-        assert_eq!(asked(type_in(&mut model, "cy")).1, "/v1/items/44/cancel");
+        assert_eq!(
+            ordered(type_in(&mut model, "cy")),
+            SteeringOrder::Cancel(44)
+        );
     }
 
     #[test]
@@ -644,7 +692,7 @@ mod tests {
         assert_eq!(type_in(&mut model, "r"), None);
         assert!(model.note.contains("Tab"), "{}", model.note);
         model.handle_key(TopKey::BackTab);
-        assert_eq!(asked(type_in(&mut model, "r")).1, "/v1/items/9/retry");
+        assert_eq!(ordered(type_in(&mut model, "r")), SteeringOrder::Retry(9));
         model.handle_key(TopKey::Down);
         assert_eq!(type_in(&mut model, "r"), None);
         assert_eq!(model.handle_key(TopKey::Enter), Some(TopAction::Show(7)));

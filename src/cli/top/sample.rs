@@ -1,4 +1,4 @@
-//! A look at a run that does not exist, for the tests.
+//! A look at a run and one at a stream that do not exist, for the tests.
 
 use serde_json::{Value, json};
 
@@ -41,4 +41,30 @@ pub(super) fn look(uptime_s: u64, done: u64) -> Look {
             {"number": 7, "item": "tired", "attempt": 1, "cause": "time limit", "worker": "worker-1", "ended_us": 4, "dead": false},
         ]}),
     }
+}
+
+/// Returns a look at a stream with three supervisors, of which one does not answer.
+pub(super) fn stream() -> Look {
+    let mut look = look(10, 100);
+    let of = |supervisor: &str, mut worker: Value| {
+        worker["supervisor"] = supervisor.into();
+        worker
+    };
+    let status = &mut look.status;
+    status["name"] = "jobs".into();
+    status["at"] = "redis://db1:6379".into();
+    status["counts"]["leased"] = 9.into();
+    status["supervisors"] =
+        json!([{"state": "running"}, {"state": "running"}, {"state": "silent"}]);
+    status["workers"] = json!([
+        of("web-1-4711", worker("worker-1", Some((41, "a.mov")))),
+        of("web-1-4711", worker("worker-2", None)),
+        of("web-2-99", worker("worker-1", Some((42, "z.mov")))),
+        {"worker": null, "supervisor": "web-3-7", "state": "silent", "item": "has taken 7"},
+    ]);
+    look.waiting = json!({"items": [
+        {"number": 43, "state": "waiting", "item": "b.mov", "attempts": 0},
+        {"number": null, "state": "waiting", "item": "not taken", "attempts": 0},
+    ]});
+    look
 }

@@ -47,6 +47,21 @@ impl RedisStore {
         Ok(page.into_iter().map(|entry| self.letter(entry)).collect())
     }
 
+    /// Returns the last dead letters, newest first.
+    pub(super) fn letters_from_last(
+        &self,
+        count: usize,
+    ) -> Result<Vec<StoredLetter>, RedisTrouble> {
+        let latest = self.server.call(&self.dispatcher, Duration::ZERO, |open| {
+            let mut range = cmd("XREVRANGE");
+            range.arg(&self.keys.dead).arg("+").arg("-");
+            range.arg("COUNT").arg(count);
+            read::plain_entries(range.query(&mut open.connection)?)
+        })?;
+        let letters = latest.into_iter().map(|entry| self.letter(entry));
+        Ok(letters.map(|(_, letter)| letter).collect())
+    }
+
     fn letter(&self, entry: Entry) -> (EntryId, StoredLetter) {
         let id = ItemId(entry.fields.number("n").unwrap_or(0));
         let history = entry.fields.text("history").unwrap_or_default();

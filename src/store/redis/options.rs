@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use super::keys;
-use crate::store::stream::{Opening, shown_url};
+use crate::store::stream::{Opening, machine_name, shown_url};
 
 /// The time without news after which a supervisor's items are given to others.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -143,12 +143,7 @@ impl RedisOptions {
 
 /// Makes a unique name of the machine, the process, and chance.
 pub(super) fn new_name() -> String {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    let host: String = host
-        .to_string_lossy()
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .collect();
+    let host = machine_name();
     let chance = RandomState::new().hash_one(host.len()) >> 32;
     format!("{host}-{}-{chance:08x}", std::process::id())
 }

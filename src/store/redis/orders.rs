@@ -69,6 +69,7 @@ impl RedisStore {
             entry: entry.id,
             from: text("from"),
             verb: text("verb"),
+            steering: read::steering(&text("body"), text("of") == "all"),
             body: text("body"),
         })
     }

@@ -100,12 +100,13 @@ pub(super) fn stream_state(value: Value) -> RedisResult<StateVersion> {
     Ok((stream_state, number(changes)?))
 }
 
-/// Decodes what is ordered of all supervisors: the number of the order, and 1 in a pause.
-pub(super) fn steering(text: &str) -> Steering {
+/// Decodes what is ordered of supervisors: the number of the order, and 1 in a pause.
+pub(super) fn steering(text: &str, is_of_all: bool) -> Steering {
     let (number, is_paused) = text.split_once(':').unwrap_or_default();
     Steering {
         number: number.parse().unwrap_or(0),
         is_paused: is_paused == "1",
+        is_of_all,
     }
 }
 

@@ -12,9 +12,9 @@ use super::scripts::Name;
 use super::trouble::{RedisTrouble, is_replica};
 use crate::store::stream::{Member, Status};
 
-/// The fields kept beside the stream: counts, then the type and the lease.
-const KEPT: [&str; 7] = [
-    "done", "dead", "retries", "refused", "gone", "type", "lease",
+/// The fields kept beside the stream: counts, the type, the lease, and the last pause or end of one.
+const KEPT: [&str; 8] = [
+    "done", "dead", "retries", "refused", "gone", "type", "lease", "paused",
 ];
 
 impl RedisStore {
@@ -58,7 +58,7 @@ fn status(answers: Value) -> RedisResult<Status> {
     let [seconds, micros] = read::row(time)?;
     let at = Duration::from_secs(parsed(seconds)?) + Duration::from_micros(parsed(micros)?);
     let [pending, ..] = read::row::<4>(pending)?;
-    let [done, dead, retries, refused, gone, item_type, lease] = read::row(kept)?;
+    let [done, dead, retries, refused, gone, item_type, lease, paused] = read::row(kept)?;
     Ok(Status {
         at,
         unfinished: read::number(length)?,
@@ -73,6 +73,10 @@ fn status(answers: Value) -> RedisResult<Status> {
         retries: parsed(retries)?,
         refused: parsed(refused)?,
         gone: parsed(gone)?,
+        is_paused: match paused {
+            Value::Nil => false,
+            paused => read::steering(&read::text(paused)?, true).is_paused,
+        },
         item_type: read::text(item_type)?,
         lease: Duration::from_millis(parsed(lease)?),
     })

@@ -186,13 +186,13 @@ impl RedisStore {
                 let taken = read::known_entries(taken)?;
                 let stream_state = read::stream_state(stream_state)?;
                 let others = read::number(others)?;
-                let (unwanted, pause) = (read::ids(unwanted)?, read::steering(&read::text(pause)?));
+                let pause = read::steering(&read::text(pause)?, true);
                 Ok((
                     read::ids(ours)?,
                     taken,
                     stream_state,
                     others,
-                    unwanted,
+                    read::ids(unwanted)?,
                     pause,
                 ))
             })?;
@@ -376,6 +376,10 @@ impl Stream for RedisStore {
         after: Option<EntryId>,
     ) -> Result<Vec<(EntryId, StoredLetter)>, StoreError> {
         self.letters_after(after).map_err(StoreError::of)
+    }
+
+    fn latest_letters(&self, count: usize) -> Result<Vec<StoredLetter>, StoreError> {
+        self.letters_from_last(count).map_err(StoreError::of)
     }
 
     fn find(&self, id: ItemId, is_awaited: bool) -> Result<(FoundOnStream, Moment), StoreError> {

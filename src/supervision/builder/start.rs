@@ -135,28 +135,44 @@ impl Builder {
                 "max_memory_per_worker",
                 bounds.memory_max.is_some() && !can_be_replaced,
             ),
+            (
+                "memory_limit",
+                bounds.memory_limit.is_some() && !can_be_replaced,
+            ),
+            ("nice", self.launch.priorities.is_any() && !can_be_replaced),
+            (
+                "admission",
+                self.admission.is_some() && self.mode == Mode::Sequential,
+            ),
         ];
-        let is_zero = bounds.time_limit == Some(Duration::ZERO);
-        let why = match refused.iter().find(|(_, is_refused)| *is_refused) {
-            Some((option, _)) => {
-                let mode = self.mode;
-                let why = format!("{mode} cannot be ended from outside; use processes");
-                return Err(Kind::invalid(option, why));
-            }
-            None if is_zero => "no time is too little for any item",
-            None if bounds.tasks_max == Some(0) => "a worker takes at least 1 item",
-            None => return Ok(()),
-        };
-        let option = if is_zero {
-            "time_limit"
-        } else {
-            "max_tasks_per_worker"
-        };
-        Err(Kind::invalid(option, why))
+        let mode = self.mode;
+        if let Some((option, _)) = refused.iter().find(|(_, is_refused)| *is_refused) {
+            let why = format!("{mode} cannot be ended from outside; use processes");
+            return Err(Kind::invalid(option, why));
+        }
+        let too_little = [
+            (
+                ("time_limit", bounds.time_limit == Some(Duration::ZERO)),
+                "no time is too little for any item",
+            ),
+            (
+                ("max_tasks_per_worker", bounds.tasks_max == Some(0)),
+                "a worker takes at least 1 item",
+            ),
+            (
+                ("memory_limit", bounds.memory_limit == Some(0)),
+                "no memory is too little for any item",
+            ),
+        ];
+        match too_little.into_iter().find(|((_, is_zero), _)| *is_zero) {
+            Some(((option, _), why)) => Err(Kind::invalid(option, why)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn credit(&self, broker: &Broker) -> Credit {
-        if self.is_direct || broker.read(|core| core.dispatcher.ledger.is_rendezvous()) {
+        let is_single = self.is_direct || self.admission.is_some();
+        if is_single || broker.read(|core| core.dispatcher.ledger.is_rendezvous()) {
             Credit::single()
         } else {
             Credit::adaptive()
@@ -175,6 +191,10 @@ impl Builder {
         limits::check_system()?;
         limits::check_socket_buffer()?;
         limits::check_file_size()?;
+        if self.bounds.memory_limit.is_some() {
+            limits::check_memory_is_told()?;
+        }
+        self.check_priorities()?;
         limits::provide_files(self.workers)?;
         if self.files.len() > CONTEXT_FILES_MAX {
             let why = format!("{} are more than {CONTEXT_FILES_MAX}", self.files.len());
@@ -215,6 +235,7 @@ impl Builder {
     ) -> Result<Box<dyn Pool>, Kind> {
         let plan = self.plan::<T, F>(broker, credit, restart)?;
         broker.share_memory();
+        self.admit(broker)?;
         self.apply_to(broker);
         Ok(Box::new(ProcessPool::start(plan, broker)?))
     }
@@ -222,6 +243,7 @@ impl Builder {
     /// Makes the plan for workers of this process, and tells the queue of them.
     pub(super) fn threads_of(&self, broker: &Broker) -> Result<LocalPlan, Kind> {
         limits::check_count(self.workers)?;
+        self.admit(broker)?;
         self.apply_to(broker);
         Ok(LocalPlan {
             name: self.name.clone(),
@@ -231,6 +253,36 @@ impl Builder {
                 ..self.spec
             },
         })
+    }
+
+    /// Has the queue begin items where there is room, if that was asked for.
+    fn admit(&self, broker: &Broker) -> Result<(), Kind> {
+        let Some(rules) = self.admission else {
+            return Ok(());
+        };
+        if rules.pressure.is_some() {
+            limits::check_pressure_is_told()?;
+        }
+        broker.admit_by(rules)
+    }
+
+    /// Checks that workers can be given their priorities.
+    fn check_priorities(&self) -> Result<(), Kind> {
+        let priorities = self.launch.priorities;
+        if !priorities.is_any() {
+            return Ok(());
+        }
+        if self.fork_server.is_some() {
+            let why = "the fork server was given, and what it forks has the priorities that it has";
+            return Err(Kind::invalid("nice", why));
+        }
+        let refused = |error| {
+            let why = format!(
+                "{error}: a higher priority than this process has needs a right (CAP_SYS_NICE)"
+            );
+            Kind::invalid("nice", why)
+        };
+        priorities.try_out().map_err(refused)
     }
 
     /// Tells the queue about the supervisor, after all checks.

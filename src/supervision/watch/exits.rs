@@ -96,6 +96,13 @@ impl Watch {
         if is_wished && is_killed && slot.is_killed {
             return None;
         }
+        if let Some(memory) = slot.memory.as_ref().filter(|_| found.is_sound)
+            && let Some(ordinal) = memory.over()
+        {
+            // One that it began while it was being killed is not over the limit.
+            let is_at_it = found.started.current == ordinal;
+            return is_at_it.then_some(Cause::MemoryLimit(memory.limit()));
+        }
         let fault = slot.watchdog.as_ref().and_then(Watchdog::fault);
         // A fault that an invalid scoreboard seemed to show does not count.
         if let Some(fault) = fault.filter(|_| found.is_sound) {

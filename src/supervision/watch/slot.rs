@@ -9,6 +9,7 @@ use crate::supervision::status::{DeathCause, EndedWorker, Stage, WorkerDeath};
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
+use dishrack_core::pool::memory::MemoryLimiter;
 use dishrack_core::pool::restart::RestartCause;
 use dishrack_core::pool::watchdog::{Fault, Watchdog};
 
@@ -30,6 +31,8 @@ pub(super) struct Slot {
     pub(super) has_begun: bool,
     /// Its time limits; `None` until it is ready.
     pub(super) watchdog: Option<Watchdog>,
+    /// Its limit of memory, if it has one; `None` until it is ready.
+    pub(super) memory: Option<MemoryLimiter>,
     pub(super) stderr: Option<Arc<Stderr>>,
     /// True if this supervisor killed it, so that the SIGKILL is not the kernel's.
     pub(super) is_killed: bool,
@@ -64,6 +67,7 @@ impl Slot {
             is_kill_due: false,
             has_begun: false,
             watchdog: None,
+            memory: None,
             stderr: None,
             is_killed: false,
             stage: Stage::Starting,
@@ -100,6 +104,7 @@ impl Slot {
         let fault = self.watchdog.take().and_then(|watchdog| watchdog.fault());
         // It was ended for an item that is cancelled, a copy that is not needed, or on an order: no accident.
         let is_wished = matches!(fault, Some(Fault::Revoked(_) | Fault::Ordered));
+        self.memory = None;
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
         let is_restart = std::mem::replace(&mut self.has_begun, true);

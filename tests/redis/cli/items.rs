@@ -22,6 +22,9 @@ crate::timely_trials!(
     whoever_takes_over_a_cancelled_item_ends_it,
     a_stopping_supervisor_ends_a_cancelled_item,
     output_is_where_the_item_runs,
+    output_of_this_machine_is_shown_and_followed,
+    output_is_that_of_the_supervisor_that_has_worked_on_it,
+    a_wait_keeps_its_bound_while_redis_is_away,
 );
 
 /// Waits until so many items are held.
@@ -477,7 +480,9 @@ fn output_is_where_the_item_runs() {
     let stage = Stage::new();
     let _gate = stage.gate();
     stage.put(&["a", "b"]);
-    let work = work(&stage, &WAIT, 1);
+    // Another machine's supervisor cannot be asked either.
+    let words = [&["--no-control"][..], &WAIT].concat();
+    let work = work(&stage, &words, 1);
     let there = format!("`supervisor logs 1 --at {}`", work.pid());
     stage.say("logs", &["1"]).ends(2).tells(&there);
     stage
@@ -488,4 +493,82 @@ fn output_is_where_the_item_runs() {
         .say("logs", &["9"])
         .ends(2)
         .tells("there is no item 9");
+}
+
+/// Waits until this much is there of the output of an item.
+fn await_output(stage: &Stage, number: &str, output: &str) {
+    until(output, || {
+        stage.say("logs", &[number]).ends(0).out == output
+    });
+}
+
+fn output_of_this_machine_is_shown_and_followed() {
+    let stage = Stage::new();
+    let gate = stage.gate();
+    stage.put(&["a", "b"]);
+    let script = format!("echo begun $1; flock -s {GATE} true; echo over $1");
+    let words = ["-w", "1", "--", "sh", "-c", &script, "sh", "{}"];
+    let mut work = work(&stage, &words, 1);
+    await_output(&stage, "1", "begun a\n");
+    let mut follower = stage.start("logs", &["-f", "1"]);
+    assert_eq!(follower.line().as_deref(), Some("begun a"));
+    gate.open();
+    assert_eq!(follower.line().as_deref(), Some("over a"));
+    assert_eq!(follower.end(), (Some(0), String::new()));
+    stage.say("join", &[]).ends(0);
+    await_output(&stage, "2", "begun b\nover b\n");
+    let lines = objects(&stage.say("logs", &["1", "--format", "json"]));
+    assert_eq!(lines.last().unwrap()["end"]["state"], "done");
+    // The socket of its supervisor knows the same.
+    let pid = work.pid().to_string();
+    let mut shown = supervisor();
+    shown.args(["show", "1", "--at", &pid]);
+    let shown = said(shown);
+    assert!(
+        shown.ends(0).out.starts_with("1 a\n  state:    done\n"),
+        "{}",
+        shown.out
+    );
+    work.signal(Signal::SIGTERM);
+    work.end();
+    let gone = stage.say("logs", &["1"]);
+    gone.ends(2).tells("on the machine that has worked on it");
+}
+
+fn output_is_that_of_the_supervisor_that_has_worked_on_it() {
+    let stage = Stage::new();
+    let script = "echo $PPID; echo broken >&2; exit 3";
+    let words = ["-w", "1", "--", "sh", "-c", script];
+    stage.put(&["a"]);
+    let works = [stage.start("work", &words), stage.start("work", &words)];
+    stage.await_status("dead", 1);
+    let mut all = std::collections::BTreeSet::new();
+    for number in 1..30 {
+        let number = number.to_string();
+        stage.say("wait", &[&number]).ends(1);
+        let shown = stage.say("show", &[&number, "--format", "json"]);
+        let worker = objects(&shown)[0]["history"][0]["pid"].to_string();
+        await_output(&stage, &number, &format!("{worker}\n"));
+        assert_eq!(stage.say("logs", &[&number]).err, "broken\n");
+        all.insert(worker);
+        if all.len() == works.len() {
+            return;
+        }
+        stage.put(&["more"]);
+    }
+    panic!("one of them has got nothing: {all:?}");
+}
+
+fn a_wait_keeps_its_bound_while_redis_is_away() {
+    let stage = Stage::new();
+    stage.put(&["a"]);
+    let mut wait = stage.start("wait", &["1", "--timeout", "2s"]);
+    until("it waits", || {
+        stage.redis_cli(&["hlen", "{jobs}:marked"]) == "1"
+    });
+    stage.server.kill();
+    let (code, err) = wait.end();
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("; it is tried again\n"), "{err}");
+    assert!(err.lines().last().unwrap().contains(" is away: "), "{err}");
 }

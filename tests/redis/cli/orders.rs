@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::{GATE, Run, STREAM, Stage, send};
 use crate::deadline::until;
+use crate::harness::backup::Backup;
+use crate::redis_server::Options;
 
 crate::timely_trials!(
     a_pause_is_that_of_all_and_of_those_who_come_later,
@@ -20,6 +22,11 @@ crate::timely_trials!(
     one_that_lives_and_does_not_answer_is_named,
     where_nobody_works_a_pause_is_kept_and_nobody_is_scaled,
     supervisors_are_listed_as_runs_are,
+    one_supervisor_is_scaled_paused_shown_and_stopped,
+    one_that_cannot_be_meant_is_told_with_those_that_there_are,
+    one_that_is_lost_takes_no_orders,
+    a_pause_counts_after_redis_has_come_back_with_an_older_state,
+    whether_there_is_a_pause_is_what_redis_has_come_back_with,
 );
 
 const WAIT: [&str; 7] = ["-w", "1", "--", "flock", "-s", GATE, "true"];
@@ -69,6 +76,12 @@ fn a_pause_is_that_of_all_and_of_those_who_come_later() {
     assert_eq!(
         (&status["untaken"], &status["pending"]),
         (&3.into(), &0.into())
+    );
+    // As that of a run.
+    let counts = &status["counts"];
+    assert_eq!(
+        (&status["state"], &counts["accepted"], &counts["done"]),
+        (&"paused".into(), &4.into(), &1.into())
     );
     let resumed = stage.say("resume", &["--format", "json"]);
     let resumed: Value = serde_json::from_str(&resumed.ends(0).out).unwrap();
@@ -189,8 +202,7 @@ fn one_that_is_killed_before_it_obeys_is_not_waited_for() {
     let [_there, still] = one_that_stands_still(&stage);
     let mut pause = stage.start("pause", &[]);
     until("it is ordered", || {
-        stage.redis_cli(&["xlen", "{jobs}:orders"]) != "0"
-            && stage.redis_cli(&["hget", "{jobs}:meta", "paused"]) == "1:1"
+        stage.redis_cli(&["xlen", "{jobs}:orders"]) != "0" && stage.status()["paused"] == true
     });
     still.kill();
     assert_eq!(pause.line().unwrap(), "paused: nothing more is begun");
@@ -270,4 +282,171 @@ fn supervisors_are_listed_as_runs_are() {
     send(work.pid(), Signal::SIGSTOP);
     assert_eq!(states(&stage), ["silent"]);
     send(work.pid(), Signal::SIGCONT);
+}
+
+/// Returns the state and the number of workers of the supervisor of a process.
+fn standing(stage: &Stage, pid: u32) -> (String, u64) {
+    let rows = supervisors(stage);
+    let row = rows.iter().find(|row| row["pid"] == pid).unwrap();
+    let state = row["state"].as_str().unwrap().to_owned();
+    (state, row["workers"].as_u64().unwrap())
+}
+
+fn one_supervisor_is_scaled_paused_shown_and_stopped() {
+    let stage = Stage::new();
+    let [one]: [Run; 1] = work(&stage, &["-w", "1", "--name", "one", "--", "true"]);
+    let [mut other]: [Run; 1] = work(&stage, &["-w", "1", "--name", "other", "--", "true"]);
+    stage.await_status("unfinished", 0);
+    let pid = other.pid().to_string();
+    let full_name = supervisors(&stage)
+        .iter()
+        .find(|row| row["run"] == "other")
+        .map(|row| row["name"].as_str().unwrap().to_owned())
+        .unwrap();
+    let scaled = stage.say("scale", &["3", "--at", "other"]);
+    scaled.ends(0).prints("3 workers\n");
+    let standings = || [one.pid(), other.pid()].map(|pid| standing(&stage, pid));
+    let running = |count| ("running".to_owned(), count);
+    assert_eq!(standings(), [running(1), running(3)]);
+    stage
+        .say("scale", &["-1", "--at", &pid])
+        .ends(0)
+        .prints("2 workers\n");
+    stage.say("pause", &["--at", &full_name]).ends(0);
+    assert_eq!(standings(), [running(1), ("paused".to_owned(), 2)]);
+    // It is a pause of this one alone: the stream has none, and the other one works.
+    assert_eq!(stage.status()["paused"], false);
+    stage.put(&["a"]);
+    stage.say("join", &[]).ends(0);
+    assert_eq!(standings()[1].0, "paused");
+    let shown = stage.say("status", &["--at", &full_name, "--format", "json"]);
+    let shown: Value = serde_json::from_str(&shown.ends(0).out).unwrap();
+    assert_eq!(
+        (&shown["pid"], &shown["state"], &shown["workers_wanted"]),
+        (&other.pid().into(), &"paused".into(), &2.into())
+    );
+    let page = stage.say("status", &["--at", "other"]);
+    assert!(
+        page.ends(0).out.starts_with("run other (process "),
+        "{}",
+        page.out
+    );
+    stage.say("resume", &["--at", "other"]).ends(0);
+    assert_eq!(standings(), [running(1), running(2)]);
+    stage
+        .say("reload", &["--at", "other"])
+        .ends(0)
+        .prints("reloaded: all workers are new\n");
+    stage.say("pause", &["--at", "other"]).ends(0);
+    // The end of a pause of all is that of this one, too.
+    stage.say("resume", &[]).ends(0);
+    assert_eq!(standings(), [running(1), running(2)]);
+    stage
+        .say("stop", &["--at", "other"])
+        .ends(0)
+        .prints("stopped\n");
+    other.end();
+    assert_eq!(supervisors(&stage).len(), 1);
+    assert_eq!(standing(&stage, one.pid()), running(1));
+}
+
+fn one_that_cannot_be_meant_is_told_with_those_that_there_are() {
+    let stage = Stage::new();
+    stage.put(&["first"]);
+    let nobody = stage.say("scale", &["2", "--at", "me"]);
+    nobody
+        .ends(2)
+        .tells("no such supervisor on the stream, nor any other");
+    let _works: [Run; 2] = [
+        work::<1>(&stage, &["-w", "1", "--name", "same", "--", "true"]),
+        work::<1>(&stage, &["-w", "1", "--name", "else", "--", "true"]),
+    ]
+    .map(|[run]| run);
+    let wrong = stage.say("pause", &["--at", "me"]);
+    wrong
+        .ends(2)
+        .tells("--at me: there is no such supervisor on the stream; there are: ");
+    wrong.tells("(run same)");
+    wrong.tells("(run else)");
+    assert_eq!(states(&stage), ["running"; 2]);
+    for words in [
+        &["cancel", "1"][..],
+        &["retry", "1"],
+        &["list"],
+        &["show", "1"],
+        &["wait", "1"],
+        &["join"],
+        &["logs", "1"],
+        &["top"],
+    ] {
+        let said = stage.say(words[0], &[&words[1..], &["--at", "same"]].concat());
+        said.ends(2).tells("is about all of a stream");
+    }
+}
+
+fn one_that_is_lost_takes_no_orders() {
+    let stage = Stage::new();
+    let words = ["--lease", "2s", "-w", "1", "--", "true"];
+    let [lost]: [Run; 1] = work(&stage, &words);
+    let pid = lost.pid().to_string();
+    lost.kill();
+    until("it is lost", || states(&stage) == ["lost"]);
+    let said = stage.say("stop", &["--at", &pid]);
+    said.ends(2).tells("not heard of for longer than the lease");
+}
+
+/// Waits until two supervisors say that they are in this state.
+fn await_states(stage: &Stage, wanted: &str) {
+    until(wanted, || states(stage) == [wanted; 2]);
+}
+
+fn a_pause_counts_after_redis_has_come_back_with_an_older_state() {
+    let stage = Stage::with(Options::default().durable());
+    let words = ["--lease", "3s", "-w", "1", "--", "true"];
+    let works: [Run; 2] = work(&stage, &words);
+    stage.await_status("unfinished", 0);
+    let backup = Backup::of(&stage.server);
+    for _ in 0..3 {
+        stage.say("pause", &[]).ends(0);
+        stage.say("resume", &[]).ends(0);
+    }
+    let one = works[0].pid().to_string();
+    stage.say("pause", &["--at", &one]).ends(0);
+    stage.say("resume", &["--at", &one]).ends(0);
+    backup.comes_back_on(&stage.server);
+    until("both are known again", || states(&stage).len() == 2);
+    // The first order that this state of Redis knows of.
+    let paused = stage.say("pause", &[]);
+    paused.ends(0).prints("paused: nothing more is begun\n");
+    assert_eq!(states(&stage), ["paused"; 2]);
+    stage.say("resume", &["--at", &one]).ends(0);
+    assert_eq!(standing(&stage, works[0].pid()).0, "running");
+    assert_eq!(standing(&stage, works[1].pid()).0, "paused");
+    stage.put(&["a"]);
+    stage.say("join", &[]).ends(0);
+    stage.say("resume", &[]).ends(0);
+    assert_eq!(states(&stage), ["running"; 2]);
+}
+
+fn whether_there_is_a_pause_is_what_redis_has_come_back_with() {
+    let stage = Stage::with(Options::default().durable());
+    let words = ["--lease", "3s", "-w", "1", "--", "true"];
+    let _works: [Run; 2] = work(&stage, &words);
+    stage.await_status("unfinished", 0);
+    let without = Backup::of(&stage.server);
+    stage.say("pause", &[]).ends(0);
+    let with = Backup::of(&stage.server);
+    without.comes_back_on(&stage.server);
+    // A pause of which nobody knows would keep everything waiting for ever.
+    await_states(&stage, "running");
+    assert_eq!(stage.status()["paused"], false);
+    stage.put(&["a"]);
+    stage.say("join", &[]).ends(0);
+    stage.say("pause", &[]).ends(0);
+    stage.say("resume", &[]).ends(0);
+    with.comes_back_on(&stage.server);
+    await_states(&stage, "paused");
+    assert_eq!(stage.status()["paused"], true);
+    stage.say("resume", &[]).ends(0);
+    assert_eq!(states(&stage), ["running"; 2]);
 }

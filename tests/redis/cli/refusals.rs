@@ -118,10 +118,10 @@ fn somewhere_a_redis_must_be_named() {
     // No run of this user is there either, which some could be about.
     let nowhere = tempfile::tempdir().unwrap();
     for (subcommand, words) in [
-        ("put", "for put, join and status, by --redis URL"),
+        ("put", "and a stream by --redis URL"),
         ("work", "--redis URL is needed"),
-        ("join", "for put, join and status, by --redis URL"),
-        ("status", "for put, join and status, by --redis URL"),
+        ("join", "and a stream by --redis URL"),
+        ("status", "and a stream by --redis URL"),
         ("dead list", "--redis URL is needed"),
     ] {
         let mut command = supervisor();

@@ -400,6 +400,7 @@ fn a_replica_says_how_a_stream_stands() {
         "pending",
         "done",
         "lease_ms",
+        "paused",
         "gone",
     ] {
         assert_eq!(there[name], here[name], "{name}");

@@ -1,13 +1,11 @@
 //! Redis is killed and started again: with its data, without, and with older data.
 
-use std::path::Path;
-use std::process::Command;
-
 use super::stage::{
     LONG_LEASE, Queue, SHORT_LEASE, check_books, ends, entries, held, join, number, pool,
     put_items, queue, willing,
 };
-use crate::redis_server::{Options, Server, answer};
+use crate::harness::backup::Backup;
+use crate::redis_server::{Options, Server};
 
 crate::timely_trials! {
     a_durable_redis_that_is_killed_again_and_again_loses_nothing,
@@ -145,13 +143,6 @@ fn a_redis_that_forgot_does_not_begin_anew_by_itself() {
     check_books(&server, 1, 0);
 }
 
-/// Copies a folder to a new place.
-fn copy(from: &Path, to: &Path) {
-    let mut command = Command::new("cp");
-    command.arg("-a").args([from, to]);
-    answer(command).unwrap();
-}
-
 fn a_redis_with_an_older_state_is_told_and_goes_on() {
     let server = Options::default().durable().start();
     let queue = queue(server.url(), SHORT_LEASE);
@@ -159,18 +150,12 @@ fn a_redis_with_an_older_state_is_told_and_goes_on() {
     let put = |name: &str| queue.put(&name.to_owned()).unwrap();
     put("kept");
     join(&queue);
-    // A backup.
-    let folder = server.folder().join("appendonlydir");
-    let backup = tempfile::tempdir().unwrap();
-    copy(&folder, &backup.path().join("old"));
+    let backup = Backup::of(&server);
     for name in ["lost 1", "lost 2", "lost 3"] {
         put(name);
     }
     assert_eq!(ends(&queue), (4, 0));
-    server.kill();
-    std::fs::remove_dir_all(&folder).unwrap();
-    copy(&backup.path().join("old"), &folder);
-    server.restart();
+    backup.comes_back_on(&server);
     pool.notices
         .await_one("has come back with an older state of items");
     // The work goes on, from there.

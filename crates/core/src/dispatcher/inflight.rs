@@ -122,7 +122,7 @@ pub struct Maintained<P> {
     pub others: u64,
     /// Items of this supervisor on which nobody is to work any more. The caller cancels them.
     pub cancelled: Vec<ItemId>,
-    /// The pause of all supervisors, if there is one.
+    /// The last order to all supervisors that concerns a pause.
     pub steering: Steering,
 }
 
@@ -302,6 +302,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         let is_called = core::mem::take(&mut shared.is_called);
         if is_called || is_owed || (is_due && (wanted > 0 || renews)) {
             shared.owes_takeover = wanted == 0;
+            shared.ordered_before = shared.ordered;
             return FetcherStep::Call(FetcherCall::Maintain(wanted));
         }
         let is_asked = shared.queries.is_asked();
@@ -373,14 +374,39 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         let Some(shared) = &mut self.shared else {
             return;
         };
+        if steering.is_of_all {
+            shared.ordered = shared.ordered.max(steering.number);
+        }
         if steering.number <= shared.steering.number {
             return;
         }
         shared.steering = steering;
         // The end of the pause of all ends one of this supervisor alone as well.
-        match steering.is_paused {
+        self.set_pause(steering.is_paused);
+    }
+
+    fn set_pause(&mut self, is_paused: bool) {
+        match is_paused {
             true => self.ledger.handle_pause(),
             false => self.ledger.handle_unpause(),
+        }
+    }
+
+    /// Follows what a stream keeps. Where that is older than what was known before it was asked, the stream
+    /// has come back with an older state, and the orders since are lost: this supervisor does as those that
+    /// come later, unless it was ordered something by itself.
+    fn handle_kept_steering(&mut self, kept: Steering) {
+        let Some(shared) = &mut self.shared else {
+            return;
+        };
+        let known = shared.ordered_before;
+        if kept.number >= known || shared.steering.number > known {
+            return self.handle_steering(kept);
+        }
+        let was_paused = shared.steering.is_paused;
+        (shared.steering, shared.ordered) = (kept, kept.number);
+        if kept.is_paused != was_paused {
+            self.set_pause(kept.is_paused);
         }
     }
 
@@ -438,7 +464,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     pub fn maintained(&mut self, maintained: Maintained<P>, now: Duration) -> Vec<ItemId> {
         self.lose(&maintained.lost);
         self.arrive(maintained.arrivals, now);
-        self.handle_steering(maintained.steering);
+        self.handle_kept_steering(maintained.steering);
         if let Some(shared) = &mut self.shared {
             shared.others = maintained.others;
             // So that the state is known even where nothing is told for long.

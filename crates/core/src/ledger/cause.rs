@@ -1,10 +1,6 @@
-//! The causes of a failed attempt, and the ends of a process: plain data with words for people.
-//!
-//! Signals and exit codes are kept apart, never folded into one number. Nothing here asks the
-//! system anything.
+//! The causes of a failed attempt: plain data with words for people. Nothing here asks the system
+//! anything.
 
-use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,92 +8,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-const SIGHUP: i32 = 1;
-const SIGINT: i32 = 2;
-const SIGKILL: i32 = 9;
-const SIGTERM: i32 = 15;
-
-/// Linux' standard signals, as most machines number them (signal(7): all but Alpha, MIPS, PA-RISC
-/// and SPARC).
-const SIGNALS: [(i32, &str); 31] = [
-    (SIGHUP, "SIGHUP"),
-    (SIGINT, "SIGINT"),
-    (3, "SIGQUIT"),
-    (4, "SIGILL"),
-    (5, "SIGTRAP"),
-    (6, "SIGABRT"),
-    (7, "SIGBUS"),
-    (8, "SIGFPE"),
-    (SIGKILL, "SIGKILL"),
-    (10, "SIGUSR1"),
-    (11, "SIGSEGV"),
-    (12, "SIGUSR2"),
-    (13, "SIGPIPE"),
-    (14, "SIGALRM"),
-    (SIGTERM, "SIGTERM"),
-    (16, "SIGSTKFLT"),
-    (17, "SIGCHLD"),
-    (18, "SIGCONT"),
-    (19, "SIGSTOP"),
-    (20, "SIGTSTP"),
-    (21, "SIGTTIN"),
-    (22, "SIGTTOU"),
-    (23, "SIGURG"),
-    (24, "SIGXCPU"),
-    (25, "SIGXFSZ"),
-    (26, "SIGVTALRM"),
-    (27, "SIGPROF"),
-    (28, "SIGWINCH"),
-    (29, "SIGIO"),
-    (30, "SIGPWR"),
-    (31, "SIGSYS"),
-];
-
-/// The end of a process. A kernel knows no other one, so it can be matched in full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Exit {
-    /// It ended by itself with this exit code.
-    Exited(i32),
-    /// This signal killed it.
-    Signaled(i32),
-    /// Its end is unknown: other code in this program waited for it, or it ignores `SIGCHLD`.
-    Unknown,
-}
-
-impl Exit {
-    /// Returns `true` if it ended by itself with code 0.
-    #[must_use]
-    pub fn is_success(self) -> bool {
-        self == Exit::Exited(0)
-    }
-
-    /// Returns the signal's name, such as `SIGKILL`, if a signal killed it.
-    #[must_use]
-    pub fn signal_name(self) -> Option<String> {
-        match self {
-            Exit::Signaled(number) => {
-                let name = SIGNALS.iter().find(|(known, _)| *known == number);
-                Some(name.map_or_else(
-                    || format!("signal {number}"),
-                    |(_, name)| (*name).to_owned(),
-                ))
-            }
-            Exit::Exited(_) | Exit::Unknown => None,
-        }
-    }
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Exit::Exited(code) => write!(f, "exited with code {code}"),
-            Exit::Signaled(_) => {
-                write!(f, "killed by {}", self.signal_name().unwrap_or_default())
-            }
-            Exit::Unknown => f.write_str("ended, its exit status was taken by somebody else"),
-        }
-    }
-}
+use super::exit::{Exit, SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 /// The cause of a failed attempt at an item. Journals keep it, so new cases go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +86,11 @@ pub enum Cause {
     },
     /// The process that got it from elsewhere is gone: its connection ended while it held the item.
     Disconnected,
+    /// It used more memory than this many bytes, so it was ended.
+    MemoryLimit(u64),
+    /// It was killed for memory, also when nothing ran beside it: by the kernel, or because it used
+    /// more than this many bytes.
+    OutOfMemoryAlone(Option<u64>),
 }
 
 /// The word of one of several copies of an item.
@@ -218,7 +134,9 @@ macro_rules! text_in {
             | Cause::LostTooOften(_)
             | Cause::Unanswered { .. }
             | Cause::Copies { .. }
-            | Cause::Disconnected => None,
+            | Cause::Disconnected
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_) => None,
         }
     };
 }
@@ -236,7 +154,9 @@ impl Cause {
             | Cause::Killed { .. }
             | Cause::NoRoom(_)
             | Cause::LostTooOften(_)
-            | Cause::Disconnected => true,
+            | Cause::Disconnected
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_) => true,
             Cause::Nack(_)
             | Cause::Panicked(_)
             | Cause::Dropped
@@ -261,7 +181,8 @@ impl Cause {
             Cause::Unrunnable(_)
             | Cause::CommandUnrunnable { .. }
             | Cause::Cancelled
-            | Cause::LostTooOften(_) => true,
+            | Cause::LostTooOften(_)
+            | Cause::OutOfMemoryAlone(_) => true,
             Cause::WorkerDied(_)
             | Cause::Nack(_)
             | Cause::Panicked(_)
@@ -276,7 +197,8 @@ impl Cause {
             | Cause::AskedToEnd { .. }
             | Cause::CommandFailed { .. }
             | Cause::Unanswered { .. }
-            | Cause::Disconnected => false,
+            | Cause::Disconnected
+            | Cause::MemoryLimit(_) => false,
         }
     }
 
@@ -292,7 +214,9 @@ impl Cause {
             Cause::WorkerDied(exit)
             | Cause::CommandFailed { exit, .. }
             | Cause::CommandUnrunnable { exit, .. } => Some(*exit),
-            Cause::OutOfMemory => Some(Exit::Signaled(SIGKILL)),
+            Cause::OutOfMemory | Cause::MemoryLimit(_) | Cause::OutOfMemoryAlone(_) => {
+                Some(Exit::Signaled(SIGKILL))
+            }
             Cause::TimedOut(_) => Some(Exit::Signaled(SIGTERM)),
             Cause::Killed { signal, .. } => Some(Exit::Signaled(*signal)),
             Cause::AskedToEnd { signal, .. } => Some(Exit::Exited(signal.saturating_add(128))),
@@ -338,7 +262,9 @@ impl Cause {
             | Cause::Cancelled
             | Cause::LostTooOften(_)
             | Cause::Copies { .. }
-            | Cause::Disconnected => false,
+            | Cause::Disconnected
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_) => false,
         }
     }
 
@@ -392,7 +318,9 @@ impl Cause {
             | Cause::CommandUnrunnable { .. }
             | Cause::Unanswered { .. }
             | Cause::Copies { .. }
-            | Cause::Disconnected => None,
+            | Cause::Disconnected
+            | Cause::MemoryLimit(_)
+            | Cause::OutOfMemoryAlone(_) => None,
         }
     }
 
@@ -429,6 +357,20 @@ impl fmt::Display for Cause {
             Cause::Unserializable(why) => write!(f, "its result does not serialize: {why}"),
             Cause::TimedOut(limit) => write!(f, "took longer than its time limit of {limit:?}"),
             Cause::OutOfMemory => f.write_str("killed by the kernel, which was out of memory"),
+            Cause::MemoryLimit(limit) => {
+                write!(
+                    f,
+                    "used more memory than its limit of {}",
+                    WholeSize(*limit)
+                )
+            }
+            Cause::OutOfMemoryAlone(limit) => {
+                f.write_str("killed for memory, also when it ran alone")?;
+                limit.map_or(Ok(()), |limit| {
+                    let limit = WholeSize(limit);
+                    write!(f, ": it used more than its limit of {limit}")
+                })
+            }
             Cause::Cancelled => f.write_str("cancelled"),
             Cause::Disconnected => f.write_str("the process that got it is gone"),
             Cause::LostTooOften(losses) => write!(f, "was lost with its supervisor {losses} times"),
@@ -462,6 +404,20 @@ impl fmt::Display for Cause {
                 exit,
                 has_answered: false,
             } => write!(f, "its process ended before it ever answered: {exit}"),
+        }
+    }
+}
+
+/// A number of bytes, in the largest unit in which it is a whole number.
+struct WholeSize(u64);
+
+impl fmt::Display for WholeSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let is_whole = |(bits, _): &(u32, &str)| self.0 > 0 && self.0.trailing_zeros() >= *bits;
+        match units.into_iter().find(is_whole) {
+            Some((bits, unit)) => write!(f, "{} {unit}", self.0 >> bits),
+            None => write!(f, "{} bytes", self.0),
         }
     }
 }
@@ -597,6 +553,8 @@ impl From<Cause> for Blame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::borrow::ToOwned;
+    use alloc::format;
     use alloc::string::ToString;
 
     /// Causes in journals of the builds up to November 2026 are read as they were written, byte by
@@ -608,7 +566,7 @@ mod tests {
         let killed = Cause::Killed { signal, what };
         let (signal, what) = (15, words());
         let asked = Cause::AskedToEnd { signal, what };
-        let kept: [(&[u8], Cause); 17] = [
+        let kept: [(&[u8], Cause); 20] = [
             (&[0, 0, 6], Cause::WorkerDied(Exit::Exited(3))),
             (&[0, 1, 18], Cause::WorkerDied(Exit::Signaled(9))),
             (&[0, 2], Cause::WorkerDied(Exit::Unknown)),
@@ -626,6 +584,9 @@ mod tests {
             (&[12, 1, b'x'], Cause::NoRoom(words())),
             (&[13, 1, b'x'], Cause::Unrunnable(words())),
             (&[14, 30, 1, b'x'], asked),
+            (&[20, 7], Cause::MemoryLimit(7)),
+            (&[21, 0], Cause::OutOfMemoryAlone(None)),
+            (&[21, 1, 7], Cause::OutOfMemoryAlone(Some(7))),
         ];
         for (bytes, cause) in kept {
             assert_eq!(postcard::from_bytes(bytes), Ok(cause.clone()));
@@ -654,10 +615,17 @@ mod tests {
     }
 
     #[test]
-    fn exits_are_told_in_words() {
-        assert_eq!(Exit::Signaled(9).to_string(), "killed by SIGKILL");
-        assert_eq!(Exit::Exited(44).to_string(), "exited with code 44");
-        assert_eq!(Exit::Signaled(40).signal_name().unwrap(), "signal 40");
-        assert!(Exit::Exited(0).is_success() && !Exit::Exited(1).is_success());
+    fn a_limit_of_memory_is_told_in_whole_units() {
+        let told = |bytes| Cause::MemoryLimit(bytes).to_string();
+        let words = "used more memory than its limit of ";
+        for (bytes, size) in [
+            (0, "0 bytes"),
+            (1000, "1000 bytes"),
+            (3 << 10, "3 KiB"),
+            (400 << 20, "400 MiB"),
+            (1 << 40, "1024 GiB"),
+        ] {
+            assert_eq!(told(bytes), format!("{words}{size}"));
+        }
     }
 }

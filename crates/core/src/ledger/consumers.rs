@@ -5,7 +5,8 @@
 //! is overloaded. Waking a worker costs as much as hundreds of tiny items. While one is fast, that
 //! is busy with tiny items, and a few wait, they are left to it and no other worker is woken.
 //!
-//! A handler is idle while it holds nothing. A loop decides itself when it wants an item: it is
+//! A handler is idle while it holds nothing, or says so: what a `get` within it took may be settled at
+//! its next item only. A loop decides itself when it wants an item: it is
 //! idle while it waits in a `get`, whatever else it holds, and is handed more in advance only as
 //! long as it holds something. The module knows holders and numbers, but no item.
 
@@ -112,6 +113,16 @@ impl Consumers {
     pub(super) fn is_worker(&self, id: HolderId) -> bool {
         let holder = self.holders.get(id);
         holder.is_some_and(|holder| holder.credit.is_some())
+    }
+
+    /// Returns `true` if this worker is at something.
+    pub(super) fn is_at_work(&self, id: HolderId) -> bool {
+        self.holders.get(id).is_some_and(Holder::is_at_work)
+    }
+
+    /// Returns `true` if a worker is at something.
+    pub(super) fn is_any_at_work(&self) -> bool {
+        self.holders.values().any(Holder::is_at_work)
     }
 
     pub(super) fn is_loop(&self, id: HolderId) -> bool {

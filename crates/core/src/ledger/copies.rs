@@ -192,7 +192,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.policy_of(self.waiting.peek()?)
     }
 
-    fn policy_of(&self, payload: &P) -> Option<Copies> {
+    pub(super) fn policy_of(&self, payload: &P) -> Option<Copies> {
         let policy = payload.copies().or(self.options.copies);
         policy.filter(|policy| policy.count() > 1)
     }
@@ -304,7 +304,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let handed = token.handed(&lease);
         group.begin(handed);
         self.leases.insert(token, lease);
-        self.note_begun();
+        self.note_begun(token);
         handed
     }
 }

@@ -52,6 +52,11 @@ impl EndedAttempts {
 pub(super) struct EndNotes(Option<VecDeque<EndedAttempts>>);
 
 impl EndNotes {
+    /// Returns `true` if somebody wants them.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(super) fn note(&mut self, ended: impl FnOnce() -> EndedAttempts) {
         if let Some(notes) = &mut self.0 {
             if notes.len() == NOTES_MAX {

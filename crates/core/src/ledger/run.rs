@@ -18,6 +18,8 @@ struct EndedRun {
     weight: usize,
     /// Those of copies, whose ends depend on each other.
     copies: Vec<Handed>,
+    /// True if somebody wants to know what follows.
+    is_noted: bool,
     /// The items with the lowest and the highest number.
     ids: (ItemId, ItemId),
     /// The last delivery, and the number of its attempt.
@@ -25,13 +27,14 @@ struct EndedRun {
 }
 
 impl EndedRun {
-    fn after(known: u64) -> Self {
+    fn after(known: u64, is_noted: bool) -> Self {
         EndedRun {
             count: 0,
             known,
             begun: 0,
             weight: 0,
             copies: Vec::new(),
+            is_noted,
             ids: (ItemId(u64::MAX), ItemId(0)),
             last: (0, 0),
         }
@@ -46,9 +49,11 @@ impl EndedRun {
         self.count += 1;
         self.begun += u64::from(token.ordinal <= self.known);
         self.weight += lease.entry.payload.weight();
-        let id = lease.entry.id;
-        self.ids = (self.ids.0.min(id), self.ids.1.max(id));
-        self.last = (token.ordinal, token.handed(lease).attempt);
+        if self.is_noted {
+            let id = lease.entry.id;
+            self.ids = (self.ids.0.min(id), self.ids.1.max(id));
+            self.last = (token.ordinal, token.handed(lease).attempt);
+        }
         match lease.copy {
             Some(_) => self.copies.push(token.handed(lease)),
             None => outbox.done(lease.entry.id),
@@ -66,7 +71,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         service: Duration,
     ) -> Vec<u64> {
         self.note_settled(Token::of(holder, *run.end()));
-        let mut ended = EndedRun::after(self.consumers.begun(holder));
+        let mut ended = EndedRun::after(self.consumers.begun(holder), self.ends.are_wanted());
         let mut late = Vec::new();
         for ordinal in run {
             let token = Token { holder, ordinal };
@@ -88,7 +93,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let Some(run) = self.consumers.settle_through(holder, through) else {
             return;
         };
-        let mut ended = EndedRun::after(self.consumers.begun(holder));
+        let mut ended = EndedRun::after(self.consumers.begun(holder), self.ends.are_wanted());
         let mut late = Vec::new();
         self.consumers.begin(holder, through, 0);
         self.leases.remove_run(holder, run, |ordinal, lease| {
@@ -114,6 +119,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             weight,
             copies,
             known: _,
+            is_noted: _,
             ids: (first, last),
             last: (ordinal, attempt),
         } = ended;

@@ -137,7 +137,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         shortage.is_some_and(|shortage| shortage.allowance == 0)
     }
 
-    pub(super) fn note_begun(&mut self) {
+    pub(super) fn note_begun(&mut self, token: Token) {
+        self.note_admitted(token);
         if let Some(shortage) = &mut self.shortage {
             shortage.allowance = shortage.allowance.saturating_sub(1);
             shortage.has_begun = true;

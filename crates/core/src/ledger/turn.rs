@@ -47,23 +47,27 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands out all that [`poll_delivery`](Self::poll_delivery) would go on to hand to the same
     /// worker.
     pub fn poll_turn(&mut self, mut deliver: impl FnMut(&Handed, &mut P)) {
-        let turn = (!self.gives_nothing()).then(|| self.consumers.take_turn());
-        let Some(mut turn) = turn.flatten() else {
+        if self.gives_nothing() || self.holds_back() {
+            return;
+        }
+        let Some(mut turn) = self.consumers.take_turn() else {
             return;
         };
         let holder = turn.id;
         // Those with copies are handed out one by one.
-        if self.shortage.is_none() && !self.copies.is_used() {
+        let is_free = self.shortage.is_none() && self.admitting.is_none();
+        if is_free && !self.copies.is_used() {
             self.hand_out_fresh(&mut turn, &mut deliver);
         }
         while !self.waits_for_room()
+            && !self.holds_back()
             && self.front_policy().is_none()
             && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
         {
             let token = Token::of(holder, turn.ordinal);
             let lease = Lease { entry, copy: None };
             let handed = token.handed(&lease);
-            self.note_begun();
+            self.note_begun(token);
             if let Some(lease) = self.leases.insert(token, lease) {
                 deliver(&handed, &mut lease.entry.payload);
             }

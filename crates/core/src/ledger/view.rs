@@ -34,7 +34,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns the number of items that holders would take now beyond those that wait.
     #[must_use]
     pub fn appetite(&self) -> usize {
-        if self.gives_nothing() {
+        if self.gives_nothing() || self.is_kept_apart() {
             return 0;
         }
         self.room_of_takers().saturating_sub(self.waiting.ready())
@@ -236,7 +236,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             Capacity::Unbounded => usize::MAX,
             Capacity::Bounded(bound) => bound.saturating_sub(self.len()),
             // Nothing is handed over, so nobody takes it.
-            Capacity::Rendezvous if self.is_paused => 0,
+            Capacity::Rendezvous if self.is_paused || self.is_kept_apart() => 0,
             Capacity::Rendezvous => {
                 let takers = self.consumers.idle() + self.getters;
                 takers.saturating_sub(self.waiting.len())

@@ -64,6 +64,17 @@ impl<P> UnfinishedItem<P> {
         self.past.map_or_else(Vec::new, |past| past.failures)
     }
 
+    /// Returns `true` if its last attempt was killed for memory, and counts.
+    pub(super) fn was_killed(&self) -> bool {
+        self.past.as_ref().is_some_and(|past| {
+            let forgiven = usize::try_from(past.forgiven).unwrap_or(usize::MAX);
+            let counting = past.failures.get(forgiven..).unwrap_or_default();
+            counting
+                .last()
+                .is_some_and(|last| last.cause.asks_for_room())
+        })
+    }
+
     /// Returns the number of the attempt that is under way or comes next.
     pub(super) fn attempt(&self) -> u32 {
         let failed = self.past.as_ref().map_or(0, |past| past.failures.len());
@@ -113,6 +124,9 @@ pub(super) struct Waiting<P> {
     /// Items whose attempt may have been ended by a stop of the whole run, with their charge if no
     /// stop comes until then.
     suspended: Rests<(UnfinishedItem<P>, Suspicion)>,
+    /// True once an item has come back that was killed for memory. While it is false nothing is
+    /// asked about that.
+    has_killed: bool,
 }
 
 /// The later charge of an item, and its rest if one was asked for.
@@ -129,6 +143,7 @@ impl<P: Weight + Clone> Waiting<P> {
             returned: BTreeMap::new(),
             delayed: Rests::new(),
             suspended: Rests::new(),
+            has_killed: false,
         }
     }
 
@@ -283,7 +298,22 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     pub(super) fn put_back(&mut self, entry: UnfinishedItem<P>) {
+        self.has_killed |= entry.was_killed();
         self.returned.insert(entry.id, entry);
+    }
+
+    /// Returns `true` if there may be items that were killed for memory.
+    pub(super) fn has_killed(&self) -> bool {
+        self.has_killed
+    }
+
+    /// Returns the next item, if it was killed for memory at its last attempt.
+    pub(super) fn next_killed(&self) -> Option<&P> {
+        if !self.is_returned_first() {
+            return None;
+        }
+        let (_, entry) = self.returned.first_key_value()?;
+        entry.was_killed().then_some(&entry.payload)
     }
 
     pub(super) fn put_back_after(

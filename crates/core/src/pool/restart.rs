@@ -50,16 +50,19 @@ pub enum RestartCause {
     Exit,
     /// It was replaced, because it had done as much, or had as much memory, as a worker may.
     Recycled,
+    /// Its item used more memory than it may.
+    MemoryLimit,
 }
 
 impl RestartCause {
     /// All of them.
-    pub const ALL: [RestartCause; 5] = [
+    pub const ALL: [RestartCause; 6] = [
         RestartCause::OutOfMemory,
         RestartCause::Signal,
         RestartCause::TimeLimit,
         RestartCause::Exit,
         RestartCause::Recycled,
+        RestartCause::MemoryLimit,
     ];
 
     /// Returns its word, which is a contract with other programs.
@@ -71,6 +74,7 @@ impl RestartCause {
             RestartCause::TimeLimit => "timeout",
             RestartCause::Exit => "exit",
             RestartCause::Recycled => "recycled",
+            RestartCause::MemoryLimit => "memory",
         }
     }
 
@@ -80,6 +84,7 @@ impl RestartCause {
         match cause {
             Cause::OutOfMemory => RestartCause::OutOfMemory,
             Cause::TimedOut(_) => RestartCause::TimeLimit,
+            Cause::MemoryLimit(_) => RestartCause::MemoryLimit,
             Cause::WorkerDied(Exit::Signaled(_)) => RestartCause::Signal,
             _ => RestartCause::Exit,
         }
@@ -154,7 +159,8 @@ mod tests {
         ))));
         counts.note(RestartCause::of_death(&Cause::WorkerDied(Exit::Exited(3))));
         counts.note(RestartCause::of_death(&Cause::TimedOut(Duration::ZERO)));
-        assert_eq!(counts.accidents(), 4);
+        counts.note(RestartCause::of_death(&Cause::MemoryLimit(1)));
+        assert_eq!(counts.accidents(), 5);
         assert!(RestartCause::ALL.iter().all(|cause| counts.of(*cause) == 1));
     }
 }

@@ -32,6 +32,8 @@ pub struct Bounds {
     pub tasks_max: Option<u64>,
     /// The greatest resident memory of one worker, in bytes.
     pub memory_max: Option<u64>,
+    /// The greatest memory of a worker and what it has started while it works on an item, in bytes.
+    pub memory_limit: Option<u64>,
 }
 
 impl Default for Bounds {
@@ -41,6 +43,7 @@ impl Default for Bounds {
             time_limit_grace: Duration::from_secs(1),
             tasks_max: None,
             memory_max: None,
+            memory_limit: None,
         }
     }
 }

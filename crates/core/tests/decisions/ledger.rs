@@ -1,6 +1,8 @@
 //! The acknowledged queue alone: scenarios of the ledger with a fake clock. Those with a journal,
 //! cancelling and quotas are in `journal`; random runs against a model are in `properties`.
 
+pub(crate) mod admission;
+pub(crate) mod alone;
 pub(crate) mod batches;
 pub(crate) mod charges;
 pub(crate) mod copies;
@@ -10,7 +12,6 @@ mod model;
 pub(crate) mod pausing;
 mod properties;
 
-use std::iter;
 use std::time::Duration;
 
 use dishrack_core::ledger::{
@@ -102,7 +103,7 @@ fn put<P: Weight + Clone + Default>(ledger: &mut Ledger<P>, count: usize) {
 
 /// Hands out all that may be handed out now.
 fn deliver(ledger: &mut Bytes) -> Vec<Handed> {
-    iter::from_fn(|| ledger.poll_delivery()).collect()
+    std::iter::from_fn(|| ledger.poll_delivery()).collect()
 }
 
 fn ids(handed: &[Handed]) -> Vec<u64> {
@@ -120,7 +121,7 @@ fn done(ledger: &mut Bytes, handed: &[Handed]) {
 
 /// Joins workers that have served so many short items each that they may hold `2^rounds` items.
 fn seasoned(ledger: &mut Bytes, workers: usize, rounds: u32) -> Vec<HolderId> {
-    let pool: Vec<_> = iter::repeat_with(|| ledger.join_worker(Credit::adaptive()))
+    let pool: Vec<_> = std::iter::repeat_with(|| ledger.join_worker(Credit::adaptive()))
         .take(workers)
         .collect();
     for _ in 0..rounds {
@@ -149,7 +150,7 @@ fn items_come_in_the_order_they_were_put() {
     let mut ledger = unbounded();
     put(&mut ledger, 3);
     let getter = ledger.join_getter();
-    let got: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
+    let got: Vec<_> = std::iter::from_fn(|| ledger.handle_get(getter)).collect();
     assert_eq!(ids(&got), [1, 2, 3]);
     assert_eq!(got.iter().map(|one| one.ordinal).max(), Some(3));
 }
@@ -179,7 +180,7 @@ fn the_started_item_is_charged_and_others_are_not() {
     let charged = ledger.handle_leave(worker, started, Some(&crash()), NO_TIME);
     assert_eq!(charged, 1);
     let getter = ledger.join_getter();
-    let again: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
+    let again: Vec<_> = std::iter::from_fn(|| ledger.handle_get(getter)).collect();
     let attempts: Vec<_> = again.iter().map(|one| (one.id.0, one.attempt)).collect();
     assert_eq!(attempts, [(3, 1), (4, 2), (5, 1)]);
 }
@@ -188,7 +189,7 @@ fn a_getter_is_charged_for_all_that_it_has_taken() {
     let mut ledger = unbounded();
     put(&mut ledger, 3);
     let getter = ledger.join_getter();
-    let held: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
+    let held: Vec<_> = std::iter::from_fn(|| ledger.handle_get(getter)).collect();
     let started = Started::up_to(held[1].ordinal);
     let charged = ledger.handle_leave(getter, started, Some(&crash()), NO_TIME);
     assert_eq!((charged, ledger.counts().retries), (2, 2));
@@ -273,7 +274,7 @@ fn the_last_attempt_makes_a_dead_letter_with_its_whole_history() {
         assert_eq!(u64::from(handed.attempt), second);
         ledger.handle_leave(worker, running(handed), Some(&blame), now);
     }
-    let dead = iter::from_fn(|| ledger.poll_report()).find_map(|report| match report {
+    let dead = std::iter::from_fn(|| ledger.poll_report()).find_map(|report| match report {
         Report::Dead(letter) => Some(letter),
         _ => None,
     });
@@ -361,7 +362,7 @@ fn a_nacked_item_without_backoff_comes_before_fresh_ones() {
     let first = ledger.handle_get(getter).expect("it waits");
     let nacked = ledger.handle_nack(first.token, nack("again"), None, NO_TIME);
     assert_eq!(nacked, Ok(()));
-    let again: Vec<_> = iter::from_fn(|| ledger.handle_get(getter)).collect();
+    let again: Vec<_> = std::iter::from_fn(|| ledger.handle_get(getter)).collect();
     assert_eq!(ids(&again), [1, 2]);
 }
 

@@ -8,6 +8,7 @@ mod child;
 mod dispatcher;
 mod forks;
 mod ledger;
+mod memory;
 mod scaler;
 mod steps;
 mod watchdog;
@@ -22,12 +23,15 @@ fn main() {
         dispatcher::loops::trials(),
         dispatcher::stream::trials(),
         ledger::trials(),
+        ledger::admission::trials(),
+        ledger::alone::trials(),
         ledger::batches::trials(),
         ledger::charges::trials(),
         ledger::copies::trials(),
         ledger::ended::trials(),
         ledger::journal::trials(),
         ledger::pausing::trials(),
+        memory::trials(),
         watchdog::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

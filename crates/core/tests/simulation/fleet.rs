@@ -16,6 +16,7 @@ mod threads;
 
 use std::time::Duration;
 
+use dishrack_core::shared::Steering;
 use dishrack_core::stream::entry::LOSSES_MAX;
 
 use self::line::{Answer, Call, Line, State};
@@ -45,6 +46,10 @@ pub(crate) struct Fleet {
     snapshots: Vec<(Stream, Facts)>,
     /// Requests on their way that were given up.
     strays: Vec<(String, Call)>,
+    /// The last order to all, which those read who have not yet.
+    order: Option<Steering>,
+    /// The last order that was ever given, also if the stream has lost it.
+    newest_order: Steering,
     members: Vec<Member>,
     born: u64,
     record: Record,
@@ -77,6 +82,8 @@ impl Fleet {
             down_until: Duration::ZERO,
             snapshots: Vec::new(),
             strays: Vec::new(),
+            order: None,
+            newest_order: Steering::default(),
             members: Vec::new(),
             born: 0,
             record: Record::new(plan.options.max_attempts, lease),
@@ -116,6 +123,11 @@ impl Fleet {
         let lease = self.record.lease();
         let (mark, _, kept, _) = self.stream.open(&member.name, "T", lease);
         assert_eq!((&*mark, kept), ("m0.1", lease), "another stream");
+        // It is told of a pause when it begins.
+        if self.plant != Some(FleetPlant::BeginsUntold) {
+            let steering = line::steering_of(self.stream.steered());
+            member.dispatcher.handle_steering(steering);
+        }
         let workers = match at {
             0 => 1 + self.chance.index(2),
             _ => self.chance.index(3),
@@ -150,6 +162,7 @@ impl Fleet {
             _ => self.fail(at),
         }
         self.steer();
+        self.steer_all();
         self.check();
     }
 
@@ -408,6 +421,7 @@ impl Fleet {
             self.snapshots.truncate(index + 1);
             let (stream, facts) = self.snapshots[index].clone();
             self.stream = stream;
+            self.order = None;
             self.record.came_back(facts);
             self.note_events();
         }

@@ -22,6 +22,16 @@ crate::trials! {
     a_doorbell_that_is_not_rung_is_caught => expect_flaw_caught(Flaw::NoRing),
     a_history_that_stays_behind_is_caught => expect_flaw_caught(Flaw::NoPast),
     a_bound_that_nobody_looks_at_is_caught => expect_flaw_caught(Flaw::Unbounded),
+    a_cancel_that_ends_what_somebody_is_at_is_caught => expect_flaw_caught(Flaw::CancelsTheHeld),
+    a_cancelled_item_that_is_taken_over_is_caught => expect_flaw_caught(Flaw::CancelledTakenOver),
+    a_cancelled_item_that_is_given_back_is_caught => expect_flaw_caught(Flaw::CancelledGivenBack),
+    a_pause_of_which_nobody_is_told_is_caught => expect_flaw_caught(Flaw::PauseUntold),
+    an_order_that_is_numbered_as_an_older_one_is_caught =>
+        expect_flaw_caught(Flaw::OrdersNumberedAnew),
+    one_that_begins_in_a_pause_untold_is_caught =>
+        expect_caught::<Fleet>(FleetPlant::BeginsUntold, SEEDS),
+    an_order_that_is_lost_and_goes_on_is_caught =>
+        expect_caught::<Fleet>(FleetPlant::OlderIgnored, SEEDS),
     a_look_that_answers_later_questions_is_caught =>
         expect_caught::<Fleet>(FleetPlant::FindAll, SEEDS),
     more_that_is_taken_than_is_wanted_is_caught =>

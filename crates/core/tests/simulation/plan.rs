@@ -36,6 +36,8 @@ pub(crate) struct Rates {
     pub(crate) write_failure: u64,
     pub(crate) client_kill: u64,
     pub(crate) client_crash: u64,
+    /// A command is killed by the kernel, and a worker by its supervisor, for memory.
+    pub(crate) memory_kill: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -148,7 +150,7 @@ impl Plan {
         plan
     }
 
-    /// Decides about clients. Where items have copies there are none.
+    /// Decides about clients, and about kills for memory. Where items have copies there are no clients.
     fn let_clients_come(&mut self) {
         self.clients = match self.steps % 8 {
             1 => 1,
@@ -163,6 +165,11 @@ impl Plan {
         self.rates.client_crash = match self.steps % 2 {
             0 => 0,
             _ => 150,
+        };
+        self.rates.memory_kill = match self.steps % 6 {
+            1 => 30,
+            4 => 200,
+            _ => 0,
         };
     }
 }

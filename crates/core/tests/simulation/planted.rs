@@ -61,6 +61,10 @@ pub(crate) enum Plant {
     PartUnnoticed,
     /// The words of a client before its end are not heard after it.
     LastWordsUnheard,
+    /// That a command was killed for memory is told as a kill by anybody.
+    MemoryKillMistold,
+    /// A worker's word about an item that runs alone is heard when it begins it.
+    AloneSettledEarly,
 }
 
 /// The bugs for a fleet.
@@ -72,4 +76,8 @@ pub(crate) enum FleetPlant {
     FindAll,
     /// The fetcher takes more than is wanted.
     NoAppetite,
+    /// A supervisor that begins is not told of a pause.
+    BeginsUntold,
+    /// A supervisor goes on with an order that the stream has lost.
+    OlderIgnored,
 }

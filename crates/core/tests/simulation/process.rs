@@ -115,6 +115,14 @@ impl Process {
         running.chain(self.inbox.iter().copied())
     }
 
+    /// Returns the item that it is at, if it does not wait there for something else. A handler always
+    /// counts.
+    pub(crate) fn at_work(&self) -> Option<Job> {
+        let waits = self.is_loop && (self.putting.is_some() || self.is_asking);
+        let running = self.running.filter(|_| !waits)?;
+        Some(running.job)
+    }
+
     /// Returns the time that it has been at an item.
     pub(crate) fn overrun(&self, now: Duration) -> Duration {
         let running = self.running.map(|running| now - running.since);
@@ -294,7 +302,12 @@ impl Process {
             return Some(Exit::Signaled(chance.pick(&[11, 15])));
         }
         let job = running.job;
-        let outcome = if chance.permille(rates.panic) {
+        // The dice of worlds without such kills are as they were.
+        let is_short = rates.memory_kill > 0 && chance.permille(rates.memory_kill);
+        let outcome = if is_short {
+            around.coverage.memory_kills += 1;
+            Outcome::failed(Cause::OutOfMemory)
+        } else if chance.permille(rates.panic) {
             around.coverage.panics += 1;
             Outcome::failed(Cause::Panicked("oh".into()))
         } else if chance.permille(rates.nack) {

@@ -95,6 +95,10 @@ crate::trials! {
     an_item_charged_before_it_was_sent_is_caught => expect_caught_in_a_world(Plant::UnsentCharged),
     a_part_of_a_frame_that_is_not_noted_is_caught => expect_caught_in_a_world(Plant::PartUnnoticed),
     last_words_that_are_not_heard_are_caught => expect_caught_in_a_world(Plant::LastWordsUnheard),
+    a_kill_for_memory_that_is_told_as_another_is_caught =>
+        expect_caught_in_a_world(Plant::MemoryKillMistold),
+    an_item_that_runs_alone_and_is_settled_early_is_caught =>
+        expect_caught_in_a_world(Plant::AloneSettledEarly),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.

@@ -5,6 +5,7 @@
 //! clock that they set, and logs the events of entries for the check of promises.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
@@ -80,6 +81,10 @@ pub(crate) enum Event {
     Dead(EntryId, Letter),
     /// A letter is an entry again.
     Revived(Letter, EntryId),
+    /// Nobody is to work on it any more; its holder is told.
+    Marked(EntryId),
+    /// The same, and it has its end: it was with nobody, or with one that was silent for so long.
+    Cancelled(EntryId, Option<u64>),
 }
 
 /// A possible mistake in the scripts.
@@ -102,6 +107,16 @@ pub(crate) enum Flaw {
     NoPast,
     /// The bound is ignored.
     Unbounded,
+    /// A cancelled entry has its end at once, also where a living holder is at it.
+    CancelsTheHeld,
+    /// An entry that is cancelled goes to whoever takes it over.
+    CancelledTakenOver,
+    /// It is given back to all.
+    CancelledGivenBack,
+    /// Whoever renews a lease is not told of a pause.
+    PauseUntold,
+    /// The orders of a stream that has come back are numbered as if others had not been given.
+    OrdersNumberedAnew,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -122,6 +137,12 @@ pub(crate) struct Stream {
     memos: BTreeMap<String, Memo>,
     born: Option<(String, String, u64)>,
     told: Told,
+    /// Entries on which nobody is to work any more, and the line of their histories.
+    pub(crate) marked: BTreeMap<EntryId, String>,
+    /// The number of the last order to pause, or to go on, and true if it was a pause.
+    steered: (u64, bool),
+    /// True if somebody was ever told of an order.
+    has_orders: bool,
     numbers_last: u64,
     crowded: Option<u64>,
     pub(crate) log: Vec<Event>,
@@ -427,6 +448,84 @@ impl Stream {
             self.past.remove(id);
             self.numbers.remove(id);
         }
+        let is_marked = |id: &EntryId| self.marked.contains_key(id);
+        if ended.iter().any(is_marked) {
+            self.marked.retain(|id, _| !ended.contains(id));
+            self.ring();
+        }
+    }
+
+    /// Returns the number of an entry as it is known; 0 if it has none yet.
+    pub(crate) fn number_of(&self, id: EntryId) -> u64 {
+        let own = || self.entries.get(&id)?.number("n");
+        self.numbers.get(&id).copied().or_else(own).unwrap_or(0)
+    }
+
+    /// `condemn`, in `prelude.lua`: ends an entry on which nobody is to work any more.
+    fn condemn(&mut self, id: EntryId, failure: &str) {
+        let past = self.past.entry(id).or_default();
+        if !past.is_empty() {
+            past.push('\n');
+        }
+        past.push_str(failure);
+        self.log.push(Event::Failed(id, failure.to_owned()));
+        self.conclude(id, self.number_of(id), "cancelled");
+        self.end(&[id]);
+        self.told.changes += 1;
+        if self.entries.is_empty() {
+            self.ring();
+        }
+    }
+
+    /// `cancel.lua`: ends an entry that nobody has, and marks any other.
+    pub(crate) fn cancel(&mut self, id: EntryId, lease: u64, failure: &str) {
+        let idle = self.pending.get(&id).map(|claim| {
+            let seen = self.consumers.get(&claim.owner).copied().unwrap_or(0);
+            self.clock.saturating_sub(seen.max(claim.at))
+        });
+        if idle.is_none_or(|idle| idle > lease) || self.has(Flaw::CancelsTheHeld) {
+            self.log.push(Event::Cancelled(id, idle));
+            return self.condemn(id, failure);
+        }
+        if let MapEntry::Vacant(place) = self.marked.entry(id) {
+            place.insert(failure.to_owned());
+            self.has_orders = true;
+            self.told.changes += 1;
+            self.log.push(Event::Marked(id));
+        }
+    }
+
+    /// Returns the entries of a consumer on which nobody is to work any more, which `maintain.lua` tells.
+    pub(crate) fn unwanted(&self, consumer: &str) -> Vec<EntryId> {
+        let is_its = |id: &&EntryId| self.holds(consumer, **id);
+        self.marked.keys().filter(is_its).copied().collect()
+    }
+
+    /// `order.lua`: orders all to pause, or to go on.
+    pub(crate) fn steer(&mut self, is_paused: bool) -> (u64, bool) {
+        let next = self.steered.0 + 1;
+        let number = match self.has(Flaw::OrdersNumberedAnew) {
+            true => next,
+            // Greater than any that was given before this state came back.
+            false => next.max(self.clock),
+        };
+        self.steered = (number, is_paused);
+        self.has_orders |= !self.consumers.is_empty();
+        self.told.changes += 1;
+        self.steered
+    }
+
+    /// Returns the last order to pause, or to go on.
+    pub(crate) fn steered(&self) -> (u64, bool) {
+        self.steered
+    }
+
+    /// Returns the same, as `maintain.lua` tells it.
+    pub(crate) fn steered_told(&self) -> (u64, bool) {
+        match self.has(Flaw::PauseUntold) {
+            true => (0, false),
+            false => self.steered,
+        }
     }
 
     /// Returns this client's results after that place.
@@ -510,15 +609,25 @@ impl Stream {
             .pending
             .iter()
             .filter(|(_, claim)| is_left(claim) || (is_greedy && !its(claim)));
-        let left: Vec<EntryId> = left.map(|(id, _)| *id).take(wanted).collect();
-        for id in &left {
-            let claim = self.pending.get_mut(id).expect("it was found there");
-            self.log.push(Event::Claimed(*id, clock - claim.at));
+        let left: Vec<EntryId> = left.map(|(id, _)| *id).collect();
+        let mut taken = Vec::new();
+        for id in left {
+            if taken.len() == wanted {
+                break;
+            }
+            if let Some(failure) = self.marked.get(&id).cloned()
+                && !self.has(Flaw::CancelledTakenOver)
+            {
+                self.condemn(id, &failure);
+                continue;
+            }
+            let claim = self.pending.get_mut(&id).expect("it was found there");
+            self.log.push(Event::Claimed(id, clock - claim.at));
             claim.owner = consumer.to_owned();
             claim.at = clock;
             claim.deliveries += 1;
+            taken.push(self.known(id));
         }
-        let taken = left.iter().map(|id| self.known(*id)).collect();
         self.consumers.insert(consumer.to_owned(), clock);
         let others = self.others(consumer, lease);
         let holders: Vec<String> = self.pending.values().map(|one| one.owner.clone()).collect();
@@ -553,6 +662,12 @@ impl Stream {
         let mut released = 0;
         for id in ids {
             if !self.holds(consumer, *id) {
+                continue;
+            }
+            if let Some(failure) = self.marked.get(id).cloned()
+                && !self.has(Flaw::CancelledGivenBack)
+            {
+                self.condemn(*id, &failure);
                 continue;
             }
             let mut fields = self.entries.get(id).cloned().unwrap_or_default();
@@ -600,6 +715,10 @@ impl Stream {
     pub(crate) fn leave(&mut self, consumer: &str) {
         if self.pending.values().all(|claim| claim.owner != consumer) {
             self.consumers.remove(consumer);
+            // Somebody may wait for that.
+            if self.has_orders {
+                self.ring();
+            }
         }
     }
 }

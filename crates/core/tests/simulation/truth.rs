@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dishrack_core::ledger::{DeadLetter, Handed, ItemId, Token};
+use dishrack_core::ledger::{Cause, DeadLetter, Handed, ItemId, Token};
 
 use crate::disk::{End, Lines};
 use crate::envelope::Envelope;
@@ -40,6 +40,9 @@ pub(crate) struct Truth {
     acknowledged: BTreeMap<u64, Token>,
     /// Items whose output was shown.
     shown: BTreeSet<u64>,
+    /// Items whose last attempt was killed for memory, and deliveries of them to workers.
+    killed: BTreeSet<u64>,
+    alone: Vec<Token>,
     /// The time of the disk's last sync, if it syncs only now and then.
     pub(crate) synced: u64,
 }
@@ -82,6 +85,24 @@ impl Truth {
         let is_open = !self.acknowledged.contains_key(&number);
         assert!(is_open, "item {number} was acknowledged, and is charged");
         self.item(number).failures += 1;
+        self.killed.remove(&number);
+    }
+
+    /// Notes that the attempt that has just failed was killed for memory.
+    pub(crate) fn killed(&mut self, number: u64) {
+        self.killed.insert(number);
+    }
+
+    /// Notes that a worker gets this item, which it must run alone if it was killed.
+    pub(crate) fn handed_to_worker(&mut self, number: u64, token: Token) {
+        if self.killed.contains(&number) {
+            self.alone.push(token);
+        }
+    }
+
+    /// Returns `true` if this delivery must run alone.
+    pub(crate) fn must_be_alone(&self, token: Token) -> bool {
+        self.alone.contains(&token)
     }
 
     /// Notes that a client has said that its item is done, and was told that this counts.
@@ -140,15 +161,13 @@ impl Truth {
         max_attempts: u32,
     ) {
         let number = letter.payload.number;
-        let is_cancelled = letter
-            .history
-            .last()
-            .is_some_and(|last| last.cause == dishrack_core::ledger::Cause::Cancelled);
+        let last = letter.history.last().map(|last| &last.cause);
+        let is_final = matches!(last, Some(Cause::Cancelled | Cause::OutOfMemoryAlone(_)));
         let item = self.item(number);
         let counted = item.failures - item.forgiven;
         assert!(!item.is_quiet, "item {number} is done already");
         assert!(
-            is_cancelled || counted == max_attempts,
+            is_final || counted == max_attempts,
             "item {number} is given up after {counted} attempts"
         );
         assert_eq!(letter.history.len(), item.failures as usize);
@@ -161,6 +180,7 @@ impl Truth {
         assert!(matches!(item.end_told, Some((End::Dead, _))));
         item.end_told = None;
         item.forgiven = item.failures;
+        self.killed.remove(&number);
     }
 
     /// Checks the report that all is settled.
@@ -179,6 +199,9 @@ impl Truth {
         self.acknowledged.clear();
         self.votes.clear();
         self.shown.clear();
+        self.alone.clear();
+        // What the disk knows of them is for the ledger to find.
+        self.killed.clear();
         let synced = self.synced;
         let may_break = |told: u64| is_excused && told >= synced;
         let mut is_there = vec![None; self.items.len()];

@@ -136,6 +136,7 @@ impl World {
         assert_eq!(ledger.check(), Ok(()));
         self.check_copies();
         self.check_pause();
+        self.check_alone();
         let ledger = &self.life.dispatcher.ledger;
         let written = self.disk.lines().len() as u64;
         let is_overstated = ledger.is_broken() && ledger.counts().accepted > written;

@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_millis(2);
 pub(super) struct Holder {
     /// `None` for a holder that is handed nothing but what it asks for.
     pub(super) credit: Option<Credit>,
-    /// True while it waits for an item in a `get`.
+    /// True while it waits for an item: a loop in a `get`, a handler that holds others.
     pub(super) is_asking: bool,
     /// True for a loop that waited for something else when it was last heard.
     pub(super) is_elsewhere: bool,
@@ -69,6 +69,13 @@ impl Holder {
     pub(super) fn is_taking(&self) -> bool {
         let goes_on = self.outstanding > 0 && !self.is_elsewhere;
         self.is_worker() && (!self.is_loop() || self.is_asking || goes_on)
+    }
+
+    /// Returns `true` if it is a worker that is at something: a loop, unless it waits for its next
+    /// item or for something else.
+    pub(super) fn is_at_work(&self) -> bool {
+        let waits = self.is_asking || (self.is_loop() && self.is_elsewhere);
+        self.credit.is_some() && self.outstanding > 0 && !waits
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -23,6 +23,9 @@ crate::trials! {
     others_get_what_nobody_here_has_room_for,
     what_comes_for_a_pool_that_has_ended_is_given_back,
     the_newest_order_about_a_pause_is_followed,
+    the_older_state_of_a_stream_that_has_come_back_is_followed,
+    what_one_supervisor_was_ordered_by_itself_stays,
+    an_order_that_comes_while_the_lease_is_renewed_counts,
     in_a_pause_of_all_nothing_is_taken_and_the_lease_is_renewed,
     whoever_is_called_looks_at_once,
 }
@@ -284,7 +287,26 @@ fn willing() -> Table {
 }
 
 fn ordered(number: u64, is_paused: bool) -> Steering {
-    Steering { number, is_paused }
+    Steering {
+        number,
+        is_paused,
+        is_of_all: true,
+    }
+}
+
+/// The answer to a renewal of the lease, with the last order that the stream keeps.
+fn renewed(dispatcher: &mut Table, kept: Steering) {
+    dispatcher.call_fetcher();
+    let renewal = dispatcher.fetcher_step(false);
+    assert!(matches!(
+        renewal,
+        FetcherStep::Call(FetcherCall::Maintain(_))
+    ));
+    let told = Maintained {
+        steering: kept,
+        ..maintained(&[], 0)
+    };
+    dispatcher.maintained(told, Duration::ZERO);
 }
 
 fn the_newest_order_about_a_pause_is_followed() {
@@ -305,6 +327,59 @@ fn the_newest_order_about_a_pause_is_followed() {
     let mut dispatcher = willing();
     dispatcher.ledger.handle_pause();
     dispatcher.maintained(maintained(&[], 0), Duration::ZERO);
+    assert!(dispatcher.ledger.is_paused());
+}
+
+fn the_older_state_of_a_stream_that_has_come_back_is_followed() {
+    let mut dispatcher = willing();
+    dispatcher.handle_steering(ordered(3, true));
+    renewed(&mut dispatcher, ordered(3, true));
+    assert!(dispatcher.ledger.is_paused());
+    // Its pause is lost, so nobody would ever end it.
+    renewed(&mut dispatcher, Steering::default());
+    assert!(!dispatcher.ledger.is_paused());
+    // An order that is given from then on counts, whatever its number.
+    dispatcher.handle_steering(ordered(1, true));
+    assert!(dispatcher.ledger.is_paused());
+    dispatcher.handle_steering(ordered(2, false));
+    // The end of a pause is lost.
+    renewed(&mut dispatcher, ordered(1, true));
+    assert!(dispatcher.ledger.is_paused());
+}
+
+fn what_one_supervisor_was_ordered_by_itself_stays() {
+    let mut dispatcher = willing();
+    dispatcher.handle_steering(ordered(3, false));
+    let alone = Steering {
+        is_of_all: false,
+        ..ordered(4, true)
+    };
+    dispatcher.handle_steering(alone);
+    // The stream does not keep it.
+    renewed(&mut dispatcher, ordered(3, false));
+    assert!(dispatcher.ledger.is_paused());
+    renewed(&mut dispatcher, ordered(2, false));
+    assert!(dispatcher.ledger.is_paused());
+    dispatcher.handle_steering(ordered(5, false));
+    assert!(!dispatcher.ledger.is_paused());
+    // So does a pause by its own socket, where nothing was ordered in what is lost.
+    dispatcher.ledger.handle_pause();
+    renewed(&mut dispatcher, ordered(2, false));
+    assert!(dispatcher.ledger.is_paused());
+}
+
+fn an_order_that_comes_while_the_lease_is_renewed_counts() {
+    let mut dispatcher = willing();
+    renewed(&mut dispatcher, ordered(3, false));
+    dispatcher.call_fetcher();
+    dispatcher.fetcher_step(false);
+    dispatcher.handle_steering(ordered(4, true));
+    // The answer is from before it.
+    let told = Maintained {
+        steering: ordered(3, false),
+        ..maintained(&[], 0)
+    };
+    dispatcher.maintained(told, Duration::ZERO);
     assert!(dispatcher.ledger.is_paused());
 }
 

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use super::{Bytes, NO_TIME, SHORT, crash, nack, put, unbounded};
 
 crate::trials! {
+    a_handler_that_waits_with_a_kept_item_is_handed_the_next_one,
     being_through_settles_all_up_to_there,
     what_was_settled_otherwise_stays_so,
     a_cancelled_delivery_in_a_run_is_a_late_word,
@@ -476,5 +477,32 @@ fn what_would_wake_nobody_is_not_taken_back() {
         assert_eq!(deliveries(&mut ledger).len(), items);
         ledger.join_worker(Credit::adaptive().seen());
         assert_eq!(ledger.poll_overloaded(), is_worth_it.then_some(worker));
+    }
+}
+
+/// It may settle what it keeps at its next item only, so it would wait for ever.
+fn a_handler_that_waits_with_a_kept_item_is_handed_the_next_one() {
+    const LONG: Duration = Duration::from_secs(1);
+    for credit in [Credit::adaptive(), Credit::single()] {
+        let mut ledger = unbounded();
+        let worker = ledger.join_worker(credit);
+        put(&mut ledger, 2);
+        let first = ledger.poll_delivery().expect("it is idle");
+        let kept = ledger.handle_get(worker).expect("one is left");
+        ledger.done(first.token, LONG, Some(())).expect("held");
+        put(&mut ledger, 2);
+        assert!(
+            ledger.poll_delivery().is_none(),
+            "it may be at the kept one"
+        );
+        ledger.handle_idle(worker, first.ordinal);
+        assert!(ledger.poll_delivery().is_none(), "one was on its way");
+        ledger.handle_idle(worker, kept.ordinal);
+        let next = ledger.poll_delivery().expect("it waits");
+        assert!(ledger.poll_delivery().is_none(), "it waits no more");
+        for one in [kept, next] {
+            ledger.done(one.token, LONG, Some(())).expect("held");
+        }
+        assert!(ledger.poll_delivery().is_some(), "it holds nothing");
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dishrack_core::ledger::ItemId;
-use dishrack_core::shared::Admission;
+use dishrack_core::shared::{Admission, Steering};
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
 use super::member::stream_state;
@@ -26,6 +26,23 @@ pub(super) enum Call {
     Listen(EntryId, EntryId, Option<Duration>),
 }
 
+/// The orders to a supervisor, as it is told of them when it renews its lease.
+#[derive(Debug)]
+pub(super) struct SteeringTold {
+    /// Its entries on which nobody is to work any more.
+    pub(super) unwanted: Vec<EntryId>,
+    pub(super) steering: Steering,
+}
+
+/// Converts the number of an order to all, and whether it is one to pause.
+pub(super) fn steering_of((number, is_paused): (u64, bool)) -> Steering {
+    Steering {
+        number,
+        is_paused,
+        is_of_all: true,
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Answer {
     Settled(Vec<EntryId>, Told),
@@ -33,7 +50,7 @@ pub(super) enum Answer {
     Refreshed(Told, u64),
     Read(Vec<Entry>),
     Known(Vec<Entry>),
-    Maintained(Vec<EntryId>, Vec<Entry>, u64),
+    Maintained(Vec<EntryId>, Vec<Entry>, u64, SteeringTold),
     Released,
     Heard(Vec<(EntryId, Fields)>),
 }
@@ -110,7 +127,11 @@ pub(super) fn answer(
         Call::Adopt(ids) => Answer::Known(stream.adopt(by, ids)),
         Call::Maintain(wanted) => {
             let (mine, taken, _, others) = stream.maintain(by, lease, *wanted);
-            Answer::Maintained(mine, taken, others)
+            let told = SteeringTold {
+                unwanted: stream.unwanted(by),
+                steering: steering_of(stream.steered_told()),
+            };
+            Answer::Maintained(mine, taken, others, told)
         }
         Call::Release(ids) => {
             stream.release(by, ids);

@@ -11,7 +11,7 @@ use dishrack_core::shared::{OutgoingPut, Shared, StreamState};
 use dishrack_core::stream::account::{Account, Statement};
 use dishrack_core::stream::entry::{EntryId, Fields};
 
-use super::line::{Line, place_of};
+use super::line::{Line, SteeringTold, place_of};
 use super::plan::Plan;
 use crate::envelope::Envelope;
 use crate::stream::{Told, fields};
@@ -65,7 +65,7 @@ pub(super) enum Stay {
 #[derive(Debug)]
 pub(super) enum After {
     Took(u64),
-    Maintained(Vec<ItemId>, u64),
+    Maintained(Vec<ItemId>, u64, SteeringTold),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! The threads that put and join at a member, whoever pauses its work, and a member's orderly end.
 
-use dishrack_core::ledger::Refusal;
+use dishrack_core::ledger::{Failure, Refusal};
 use dishrack_core::shared;
+use dishrack_core::stream::entry::line_of;
 
+use super::line::steering_of;
 use super::member::{Joiner, Phase, Putter};
 use super::{Fleet, note};
 use crate::envelope::Envelope;
@@ -26,6 +28,70 @@ impl Fleet {
             }
             1 | 2 => self.members[at].dispatcher.ledger.handle_unpause(),
             _ => return,
+        }
+        self.pump(at);
+    }
+
+    /// Pauses the work of all now and then, or lets it go on, and cancels items, in another fleet of
+    /// four; and has somebody hear of it.
+    pub(super) fn steer_all(&mut self) {
+        if !self.is_steered() {
+            return;
+        }
+        match self.whims.below(100) {
+            0 => {
+                note!(self, "all are to be paused");
+                self.coverage.pauses_of_all += 1;
+                self.give_order(true);
+            }
+            1..4 => self.give_order(false),
+            4..8 => self.cancel_one(),
+            _ => {}
+        }
+        let at = self.whims.index(self.members.len());
+        if self.whims.below(4) == 0 {
+            self.hear_of_orders(at);
+        }
+    }
+
+    /// Returns `true` if somebody gives orders to all.
+    pub(super) fn is_steered(&self) -> bool {
+        self.plan.steps % 4 == 2
+    }
+
+    /// Orders all to pause, or to go on.
+    pub(super) fn give_order(&mut self, is_paused: bool) {
+        self.stream.clock = u64::try_from(self.now.as_millis()).expect("soon");
+        let order = steering_of(self.stream.steer(is_paused));
+        (self.order, self.newest_order) = (Some(order), order);
+    }
+
+    fn cancel_one(&mut self) {
+        let entries: Vec<_> = self.stream.entries.keys().copied().collect();
+        if entries.is_empty() || self.now < self.down_until {
+            return;
+        }
+        let id = self.whims.pick(&entries);
+        note!(self, "{id} is to be cancelled");
+        self.coverage.cancels += 1;
+        let failure = line_of(&Failure::cancelled_at(self.now));
+        self.stream.cancel(id, self.record.lease(), &failure);
+        self.note_events();
+    }
+
+    /// Has a member read what is ordered of it.
+    pub(super) fn hear_of_orders(&mut self, at: usize) {
+        if self.is_paused(at) || self.now < self.down_until {
+            return;
+        }
+        let member = &mut self.members[at];
+        if let Some(order) = self.order {
+            member.dispatcher.handle_steering(order);
+            let is_paused = member.dispatcher.ledger.is_paused();
+            assert_eq!(is_paused, order.is_paused, "the last order is followed");
+        }
+        if !self.stream.unwanted(&member.name).is_empty() {
+            member.dispatcher.call_fetcher();
         }
         self.pump(at);
     }

@@ -18,6 +18,8 @@ struct Fact {
     end: Option<End>,
     failures: Vec<String>,
     forgiven: u32,
+    /// True since nobody is to work on it any more.
+    is_cancelled: bool,
 }
 
 /// The reports about an item.
@@ -107,10 +109,25 @@ impl Record {
             }
             Event::Moved(from, to) => {
                 let number = self.of_entry(from);
+                let is_cancelled = self.fact(number).is_cancelled;
+                assert!(!is_cancelled, "put {number} is cancelled, and given back");
                 self.facts.entries.remove(&from);
                 self.facts.entries.insert(to, number);
             }
-            Event::Claimed(_, idle) => {
+            Event::Marked(entry) => {
+                let number = self.of_entry(entry);
+                self.fact(number).is_cancelled = true;
+            }
+            Event::Cancelled(entry, idle) => {
+                let (number, lease) = (self.of_entry(entry), self.lease);
+                let is_left = idle.is_none_or(|idle| idle > lease);
+                assert!(is_left, "put {number} is ended while somebody is at it");
+                self.fact(number).is_cancelled = true;
+            }
+            Event::Claimed(entry, idle) => {
+                let number = self.of_entry(entry);
+                let is_cancelled = self.fact(number).is_cancelled;
+                assert!(!is_cancelled, "put {number} is cancelled, and taken over");
                 let lease = self.lease;
                 assert!(idle >= lease, "taken from one that was heard of {idle} ago");
             }
@@ -130,7 +147,7 @@ impl Record {
         let fact = self.fact(number);
         let before = fact.failures.len();
         let failure = history_in(&line).pop().expect("it was just written");
-        let is_condemned = matches!(failure.cause, Cause::LostTooOften(_));
+        let is_condemned = matches!(failure.cause, Cause::LostTooOften(_) | Cause::Cancelled);
         // Its holder may know of attempts that the stream has lost.
         let is_next = match has_come_back {
             false => failure.attempt as usize == before + 1,
@@ -164,7 +181,12 @@ impl Record {
         let cause = last.expect("nothing dies without a cause").cause;
         assert_eq!(letter.cause, cause.to_string());
         let counted = fact.failures.len() - fact.forgiven as usize;
-        let is_condemned = matches!(cause, Cause::LostTooOften(_));
+        let is_cancelled = cause == Cause::Cancelled;
+        assert!(
+            !is_cancelled || fact.is_cancelled || self.has_come_back,
+            "put {number} was not cancelled"
+        );
+        let is_condemned = is_cancelled || matches!(cause, Cause::LostTooOften(_));
         assert!(
             is_condemned || self.has_come_back || counted == self.max_attempts as usize,
             "put {number} is given up after {counted} attempts"
@@ -180,6 +202,7 @@ impl Record {
         }
         let fact = self.fact(number);
         assert_eq!(fact.end.take(), Some(End::Dead));
+        fact.is_cancelled = false;
         fact.forgiven = u32::try_from(fact.failures.len()).expect("few");
     }
 

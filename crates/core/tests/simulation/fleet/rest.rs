@@ -10,12 +10,18 @@ use crate::disk::End;
 /// The greatest number of rounds; no fleet needs nearly as many.
 const ROUNDS_MAX: u32 = 6_000;
 
+/// The number of rounds in which every supervisor renews its lease several times.
+const PAUSE_ROUNDS: u32 = 400;
+
 impl Fleet {
     pub(super) fn come_to_rest(&mut self) {
         note!(self, "faults stop");
         self.is_calm = true;
         self.rates = Rates::default();
         self.strays.clear();
+        if self.is_steered() {
+            self.rest_in_a_pause();
+        }
         for at in 0..self.members.len() {
             self.members[at].dispatcher.ledger.handle_unpause();
             self.pump(at);
@@ -32,6 +38,51 @@ impl Fleet {
         }
         let left: Vec<_> = self.stream.entries.keys().collect();
         panic!("it does not come to rest; left: {left:?}");
+    }
+
+    /// Pauses all, of which they hear only when they renew their leases and when they begin. From then on
+    /// nothing is handed out until they go on.
+    fn rest_in_a_pause(&mut self) {
+        // So that who stood still goes on.
+        self.pass(4 * self.plan.lease);
+        for _ in 0..PAUSE_ROUNDS {
+            self.round();
+        }
+        self.check_pauses();
+        self.give_order(true);
+        for _ in 0..PAUSE_ROUNDS {
+            self.round();
+        }
+        self.check_pauses();
+        let before = self.coverage.deliveries;
+        note!(self, "all have heard of the pause");
+        self.lose_calls(0);
+        self.replace(0);
+        for _ in 0..PAUSE_ROUNDS {
+            self.round();
+        }
+        let since = self.coverage.deliveries - before;
+        assert_eq!(since, 0, "items were handed out in a pause of all");
+        self.coverage.rests_in_pauses += u64::from(!self.stream.entries.is_empty());
+        self.give_order(false);
+        for at in 0..self.members.len() {
+            self.hear_of_orders(at);
+        }
+    }
+
+    /// Checks that all who renew their leases know of the same pause as the stream.
+    fn check_pauses(&self) {
+        let (_, is_paused) = self.stream.steered();
+        for member in &self.members {
+            let ledger = &member.dispatcher.ledger;
+            let renews = !member.is_fetcher_asleep || member.wakes_when_due;
+            let renews = renews && member.phase == Phase::Working;
+            assert!(
+                !renews || ledger.is_paused() == is_paused,
+                "{}: a pause of which the stream does not know, or the other way round",
+                member.name
+            );
+        }
     }
 
     /// Gives each member a turn. Time passes in small steps, and in a large one now and then.

@@ -4,8 +4,8 @@
 use dishrack_core::dispatcher::inflight::{
     Answered, FetcherCall, FetcherStep, Maintained, PublisherStep, results_of,
 };
-use dishrack_core::ledger::ItemId;
-use dishrack_core::shared::{Admission, Steering};
+use dishrack_core::ledger::{Cancelled, ItemId, Scene};
+use dishrack_core::shared::Admission;
 use dishrack_core::stream::account::Sorted;
 use dishrack_core::stream::entry::{Entry, EntryId, Fields};
 
@@ -258,7 +258,7 @@ impl Fleet {
                 let after = After::Took(question);
                 self.admit(at, Vec::new(), sorted, after);
             }
-            (Stay::Maintain, Answer::Maintained(mine, taken, others)) => {
+            (Stay::Maintain, Answer::Maintained(mine, taken, others, told)) => {
                 member.due = self.now + self.plan.lease / 3;
                 self.coverage.taken_over += taken.len() as u64;
                 let (lost, unknown) = member.account.compare(&mine);
@@ -267,7 +267,7 @@ impl Fleet {
                 let mut sorted = member.account.sort_known(taken);
                 let unknown = unknown.into_iter().map(|id| (id, None));
                 sorted.asked.extend(unknown);
-                let after = After::Maintained(lost, others);
+                let after = After::Maintained(lost, others, told);
                 self.admit(at, Vec::new(), sorted, after);
             }
             (Stay::Adopt(arrivals, after), Answer::Known(entries)) => {
@@ -300,15 +300,29 @@ impl Fleet {
             After::Took(question) => {
                 member.dispatcher.took(arrivals, question, self.now);
             }
-            After::Maintained(lost, others) => {
+            After::Maintained(lost, others, told) => {
+                let cancelled = member.account.items_of(&told.unwanted);
                 let maintained = Maintained {
                     lost,
                     arrivals,
                     others,
-                    cancelled: Vec::new(),
-                    steering: Steering::default(),
+                    cancelled: cancelled.clone(),
+                    steering: match self.plant {
+                        Some(FleetPlant::OlderIgnored)
+                            if self.newest_order.number > told.steering.number =>
+                        {
+                            self.newest_order
+                        }
+                        _ => told.steering,
+                    },
                 };
                 let surplus = member.dispatcher.maintained(maintained, self.now);
+                for id in cancelled {
+                    let scene = Scene::ended_at(self.now);
+                    let found = member.dispatcher.ledger.handle_cancel(id, scene);
+                    self.coverage.cancelled_with_workers +=
+                        u64::from(matches!(found, Cancelled::Leased(_)));
+                }
                 if !surplus.is_empty() {
                     self.give_back(at, surplus);
                 }

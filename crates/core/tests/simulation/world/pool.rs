@@ -50,6 +50,9 @@ impl World {
             note!(self, "worker {index} is killed by somebody");
             return self.die(index, Exit::Signaled(9));
         }
+        if self.exceeds_memory(index) {
+            return;
+        }
         let (mut around, life) = self.around();
         let slot = &mut life.slots[index];
         let process = slot.process.as_mut().expect("it was just looked at");
@@ -58,6 +61,47 @@ impl World {
             note!(self, "worker {index} {exit}");
             self.die(index, exit);
         }
+    }
+
+    /// Kills a worker now and then because of the memory of its item. Returns `true` if it does.
+    fn exceeds_memory(&mut self, index: usize) -> bool {
+        // The dice of worlds without such kills are as they were.
+        let rate = self.rates.memory_kill / 8;
+        let slot = &self.life.slots[index];
+        let process = slot.process.as_ref().expect("it was just looked at");
+        let is_at_item = process.at_work().is_some() && slot.killed_for.is_none();
+        if rate == 0 || !is_at_item || !self.chance.permille(rate) {
+            return false;
+        }
+        note!(self, "worker {index} has too much memory");
+        self.coverage.memory_limits += 1;
+        let slot = &mut self.life.slots[index];
+        slot.killed_for = Some(Some(Cause::MemoryLimit(1)));
+        slot.excuse();
+        self.happen(index, ChildEvent::Excused);
+        self.kill(index);
+        true
+    }
+
+    /// Checks that an item that was killed for memory has no other worker at anything beside it.
+    pub(super) fn check_alone(&self) {
+        let ledger = &self.life.dispatcher.ledger;
+        let processes = self
+            .life
+            .slots
+            .iter()
+            .filter_map(|slot| slot.process.as_ref());
+        let at_work = processes.filter_map(|process| process.at_work());
+        let at_work: Vec<Job> = at_work
+            .filter(|job| ledger.handed(job.token).is_some())
+            .collect();
+        let alone = at_work
+            .iter()
+            .find(|job| self.truth.must_be_alone(job.token));
+        assert!(
+            alone.is_none() || at_work.len() == 1,
+            "{alone:?} was to run alone: {at_work:?}"
+        );
     }
 
     fn die(&mut self, index: usize, exit: Exit) {
@@ -217,6 +261,12 @@ impl World {
             Outcome::Done(result) => Some(result),
             _ => None,
         };
+        let mut outcome = outcome;
+        let is_memory_kill = cause == Some(Cause::OutOfMemory);
+        if is_memory_kill && self.is_planted(Plant::MemoryKillMistold) {
+            let what = "killed by SIGKILL".into();
+            outcome = Outcome::failed(Cause::Killed { signal: 9, what });
+        }
         let (is_return, is_done) = (outcome.is_return(), matches!(outcome, Outcome::Done(_)));
         note!(self, "put {}: {outcome:?}", job.number);
         let dispatcher = &mut self.life.dispatcher;
@@ -233,6 +283,9 @@ impl World {
                 }
             } else if is_failure {
                 self.truth.failed(job.number);
+                if is_memory_kill {
+                    self.truth.killed(job.number);
+                }
             }
             if is_done && self.is_planted(Plant::EarlyEnd) {
                 self.truth.done_told(job.number, job.number, self.step);
@@ -426,6 +479,7 @@ impl World {
                 .extend(left.into_iter().map(|up| (holder, up)));
         }
         let cause = killed_for.unwrap_or(Some(Cause::WorkerDied(exit)));
+        let is_memory_kill = matches!(cause, Some(Cause::MemoryLimit(_)));
         let blame = cause.map(|cause| Blame {
             cause,
             scene: Scene::default(),
@@ -442,6 +496,9 @@ impl World {
         let copies = self.copies_of(holder);
         if let (Some(job), None) = (guilty, self.policy()) {
             self.truth.failed(job.number);
+            if is_memory_kill {
+                self.truth.killed(job.number);
+            }
         }
         if self.is_planted(Plant::PrefetchedCharged) {
             started = self.all_of(holder);

@@ -375,6 +375,9 @@ impl World {
         assert!(is_on_disk || !self.plan.is_journaled, "it is not durable");
         let max_attempts = self.plan.options.max_attempts;
         self.truth.handed(handed, number, max_attempts);
+        if self.policy().is_none() && self.life.slot_of(handed.holder).is_some() {
+            self.truth.handed_to_worker(number, handed.token);
+        }
         if let Some(policy) = self.policy() {
             self.copy_begun(handed, number, policy);
         } else {
@@ -476,7 +479,12 @@ impl World {
             }
             return;
         }
+        self.coverage.begun_alone += u64::from(self.truth.must_be_alone(job.token));
         let index = self.life.slot_of(handed.holder).expect("it is attached");
+        if self.is_planted(Plant::AloneSettledEarly) && self.truth.must_be_alone(job.token) {
+            let slot = &mut self.life.slots[index];
+            slot.up.push_back(Up::Settled(job, Outcome::Returned));
+        }
         let index = match self.is_planted(Plant::CopiesTogether) {
             true => self.slot_of_another_copy(&handed).unwrap_or(index),
             false => index,
@@ -527,6 +535,9 @@ impl World {
             Report::Dead(letter) => {
                 note!(self, "put {} is told dead", letter.payload.number);
                 self.coverage.dead_told += 1;
+                let last = letter.history.last().map(|last| &last.cause);
+                let is_alone = matches!(last, Some(Cause::OutOfMemoryAlone(_)));
+                self.coverage.dead_alone += u64::from(is_alone);
                 let max_attempts = self.plan.options.max_attempts;
                 self.truth.dead_told(&letter, self.step, max_attempts);
                 self.life.letters.push(letter);
