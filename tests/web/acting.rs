@@ -76,11 +76,11 @@ fn one_worker_is_ended_and_another_one_replaced() {
     browser.wait_for(&format!("End {busy}?"));
     browser.press("button.sure");
     browser.wait_for(&format!("{busy} has ended, and is started again."));
+    run.until("it is worked on again", |status| {
+        status["counts"]["leased"] == 1 && status["counts"]["retries"] == 1
+    });
     let item = run.get("/v1/items/1");
     assert_eq!(item["history"].as_array().unwrap().len(), 1, "{item}");
-    run.until("it is worked on again", |status| {
-        status["counts"]["leased"] == 1
-    });
 
     run.until("one is idle", |_| worker_in("idle").is_some());
     let idle = worker_in("idle").unwrap();
