@@ -22,7 +22,7 @@ use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::FAILURES_MAX;
 use super::follow::{self, Follower, NextLook};
 use super::item;
-use super::metrics::exposition;
+use super::metrics;
 use super::puts;
 use super::search::{self, ItemPage, ListQuery};
 use super::status::RunStatus;
@@ -90,7 +90,7 @@ async fn status(State(api): SharedApi) -> ApiAnswer {
 /// Tells the numbers for Prometheus.
 async fn metrics(State(api): SharedApi, headers: HeaderMap) -> ApiAnswer {
     let facts = api.block(|api| api.target.facts()).await??;
-    exposition(&headers, facts.ok_or_else(RequestFailure::closed)?)
+    metrics::of_run(&headers, facts.ok_or_else(RequestFailure::closed)?)
 }
 
 /// The greatest number of items in one answer.

@@ -32,6 +32,7 @@ crate::trials! {
     items_are_found_by_their_text,
     an_item_is_shown_and_waited_for,
     one_worker_is_replaced_and_no_thread_is_ended,
+    the_time_that_items_wait_is_told,
     attempts_are_the_bars_of_their_workers,
     bars_are_those_of_a_time,
     nothing_is_begun_in_a_pause,
@@ -424,6 +425,29 @@ fn one_worker_is_replaced_and_no_thread_is_ended() {
             .unwrap()
             .contains("no such worker")
     );
+}
+
+fn the_time_that_items_wait_is_told() {
+    const WAIT_US: u64 = 50_000;
+    let run = Run::new();
+    run.put("1");
+    assert_eq!(run.next_begun(), 1);
+    let oldest = || run.ask("GET", "/v1/status", "").json()["oldest_waiting_us"].as_u64();
+    assert_eq!(oldest(), None, "nothing waits");
+    run.put("2");
+    until("it has waited", || oldest() > Some(WAIT_US));
+    run.let_go(2);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 2);
+    let numbers = run.ask("GET", "/metrics", "").body;
+    let numbers = String::from_utf8(numbers).unwrap();
+    let number = |name: &str| -> f64 {
+        let mut lines = numbers.lines();
+        let line = lines.find(|line| line.starts_with(name)).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    };
+    assert_eq!(number("dishrack_item_wait_seconds_count"), 2.0, "{numbers}");
+    let waited = number("dishrack_item_wait_seconds_sum") * 1e6;
+    assert!(waited >= WAIT_US as f64, "{waited} us: {numbers}");
 }
 
 /// Returns the bars of a run's only worker, in their order.
