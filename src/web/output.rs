@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use maud::{Markup, html};
 use serde_json::Value;
@@ -37,7 +36,7 @@ pub(super) struct OutputHead {
 
 /// The pieces of an output, as the control API tells them: a JSON object in each line.
 struct Pieces {
-    body: Incoming,
+    body: Body,
     read: Vec<u8>,
     looked: usize,
 }

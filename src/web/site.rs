@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,13 +50,13 @@ pub(super) struct Rendered {
 
 impl Site {
     pub(super) fn new(
-        path: Arc<Path>,
+        run: ShownRun,
         access: Access,
         address: SocketAddr,
         ends: watch::Receiver<bool>,
     ) -> Self {
         Site {
-            run: ShownRun::at(path),
+            run,
             access,
             sessions: Sessions::default(),
             port: address.port(),
