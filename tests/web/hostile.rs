@@ -86,6 +86,9 @@ fn what_is_large_is_cut_and_all_of_it_can_be_had() {
 
 fn what_is_broken_or_hostile_is_text() {
     let run = ShownRun::of(&["broken-1"]);
+    run.until("it is the first item", |status| {
+        status["counts"]["accepted"] == 1
+    });
     let hostile = [
         r#""</pre><script>document.title = 1</script><b>x</b>\u001b[2J\u202e&amp;""#,
         r#"{"base64": "//48Yj5icm9rZW48L2I+"}"#,
