@@ -38,6 +38,7 @@ mod requests;
 mod runs;
 pub(crate) mod stream;
 mod timer;
+mod times;
 mod traffic;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

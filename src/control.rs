@@ -4,7 +4,6 @@
 //! The socket is of one user: its mode says so, and the kernel tells who connects. One thread serves
 //! it, which sleeps while nobody asks. What it does, any caller of the library can do.
 
-mod ages;
 #[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) mod answers;
 mod api;
@@ -12,6 +11,7 @@ mod attach;
 mod body;
 #[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) mod client;
+pub(crate) mod clients;
 mod connection;
 mod events;
 mod failure;
@@ -52,7 +52,7 @@ use self::target::ControlTarget;
 #[cfg(feature = "cli")]
 pub(crate) use output::{AttemptEnding, EndBell, FoundEnd, ItemOutputs, OutputPlace, RunOfItem};
 #[cfg(feature = "web")]
-pub(crate) use server::{LACK_PAUSE, serve_connection};
+pub(crate) use server::serve_connection;
 pub use target::Controlled;
 pub(crate) use unusable::Unusable;
 

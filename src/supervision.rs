@@ -285,6 +285,50 @@ impl<T, R> Supervisor<T, R> {
         self.pool.reload(Deadline::lasting(time)).map_err(Error)
     }
 
+    /// Ends the process of one worker, by its name, and returns when it has ended: it is asked to (SIGTERM) and,
+    /// after the grace of a [time limit](Builder::time_limit), killed. What it was at is charged with an attempt, as if somebody
+    /// else had sent the signal; what it only had in advance is not. It is started again, and that does not count
+    /// against it.
+    ///
+    /// # Errors
+    /// `is_not_changed` if there is no such worker, or it has no process that is ready; `is_setup` for threads
+    /// and tasks, which cannot be ended, and for an inline supervisor.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn of(pool: &dishrack::Supervisor<u32, ()>) -> Result<(), dishrack::Error> {
+    /// pool.end_worker("worker-3")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn end_worker(&self, name: &str) -> Result<(), Error> {
+        self.pool.end_worker(name).map_err(Error)
+    }
+
+    /// Replaces one worker, by its name, as [`reload`](Self::reload) does with all: a new one, which may have
+    /// another name, is ready before it goes, and it finishes what it holds. Returns when it has gone.
+    ///
+    /// # Errors
+    /// `is_not_changed` if there is no such worker, it is to end anyway, or the new one is given up. Otherwise as
+    /// [`scale`](Self::scale).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use dishrack::{JoinableQueue, Supervisor};
+    ///
+    /// let queue = JoinableQueue::unbounded();
+    /// let pool = Supervisor::builder().threads(2).handler(&queue, |_: u32| Ok::<_, String>(()))?;
+    /// pool.replace_worker("worker-1")?;
+    /// assert_eq!(pool.workers().len(), 2);
+    /// assert!(pool.replace_worker("worker-9").is_err_and(|error| error.is_not_changed()));
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    pub fn replace_worker(&self, name: &str) -> Result<(), Error> {
+        self.pool.replace_worker(name).map_err(Error)
+    }
+
     /// The workers that are ready.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {

@@ -24,6 +24,8 @@ mod routes;
 mod server;
 mod shown;
 mod site;
+#[cfg(feature = "cli")]
+mod stream;
 mod timeline;
 mod words;
 mod workers;
@@ -32,10 +34,13 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use self::access::Access;
 #[cfg(feature = "cli")]
 pub(crate) use self::access::random_token;
 use self::server::WebServer;
+use self::shown::ShownRun;
 use self::site::Site;
 use crate::error::{Error, Kind};
 
@@ -73,7 +78,7 @@ pub struct Web {
 #[derive(Debug)]
 #[must_use = "it is not served yet"]
 pub struct WebOptions {
-    path: Arc<Path>,
+    run: ShownRun,
     access: Access,
 }
 
@@ -81,7 +86,7 @@ impl Web {
     /// Describes the page of the run whose control socket is at this path.
     pub fn of(path: impl AsRef<Path>) -> WebOptions {
         WebOptions {
-            path: path.as_ref().into(),
+            run: ShownRun::at(path.as_ref()),
             access: Access::default(),
         }
     }
@@ -134,8 +139,9 @@ impl WebOptions {
             );
             return Err(Error(Kind::invalid("web", why)));
         }
-        let site = Arc::new(Site::new(self.path, self.access, bound));
-        let server = WebServer::start(listener, bound, routes::routes(site));
+        let (ending, ends) = watch::channel(false);
+        let site = Arc::new(Site::new(self.run, self.access, bound, ends));
+        let server = WebServer::start(listener, bound, routes::routes(site), ending);
         let server = server.map_err(Kind::io("starting the thread of the page"))?;
         Ok(Web { server })
     }

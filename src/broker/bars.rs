@@ -1,14 +1,15 @@
 //! The bars of a run's time chart: what the ledger has noted of ended attempts, with the time at which that was
-//! heard and the worker's name. They are kept while somebody may ask for them, and the clock is read once for
-//! all that is heard at a time.
+//! heard and the worker's name; and how long items have waited until they were begun. Both are kept while somebody
+//! may ask for them, and the clock is read once for all that is heard at a time.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Broker;
 use super::core::Core;
+use super::times::{PutTimes, RunTimes};
 use crate::observe::clipped;
-use dishrack_core::ledger::{EndedAttempts, HolderId};
+use dishrack_core::ledger::{EndedAttempts, Histogram, HolderId, ItemId};
 use dishrack_core::timeline::{AttemptBar, LatestBars};
 
 /// The longest cause that is kept, in letters.
@@ -31,6 +32,15 @@ pub(crate) struct KeptBars {
     pub(crate) bars: Vec<AttemptBar>,
 }
 
+/// The waits of items, as they are kept.
+#[derive(Debug)]
+pub(crate) struct KeptWaits {
+    /// The waits of those that were begun.
+    pub(crate) begun: Histogram,
+    /// For how long the first of those that wait has done so, if that is known.
+    pub(crate) oldest: Option<Duration>,
+}
+
 impl Broker {
     /// Keeps bars for as long as there is a door at which somebody may ask for them.
     pub(super) fn see_to_bars(&self) {
@@ -40,7 +50,7 @@ impl Broker {
     /// Returns the bars of a time, if they are kept. `time` gets the present one.
     pub(crate) fn bars(&self, time: impl Fn(Duration) -> BarTime) -> Option<KeptBars> {
         let core = self.lock_seeing();
-        let latest = core.bars.as_ref()?;
+        let latest = &core.times.as_ref()?.bars;
         let now = core.emitter.now_unix();
         let time = time(now);
         Some(KeptBars {
@@ -50,29 +60,56 @@ impl Broker {
             bars: latest.between(time.since, time.until),
         })
     }
+
+    /// Returns the waits of items, if they are kept. `oldest` is the first of those that wait.
+    pub(crate) fn waits(&self, oldest: Option<ItemId>) -> Option<KeptWaits> {
+        let core = self.lock_seeing();
+        let waits = &core.times.as_ref()?.puts.as_ref()?.waits;
+        let put = oldest.and_then(|oldest| waits.put_at(oldest));
+        Some(KeptWaits {
+            begun: waits.histogram().clone(),
+            oldest: put.map(|put| core.emitter.now_unix().saturating_sub(put)),
+        })
+    }
 }
 
 impl Core {
     fn keep_bars(&mut self, is_wanted: bool) {
-        if is_wanted != self.bars.is_some() {
+        if is_wanted != self.times.is_some() {
             self.dispatcher.ledger.handle_note_ends(is_wanted);
             let now = self.emitter.now_unix();
-            self.bars = is_wanted.then(|| LatestBars::new(now));
+            let is_own = self.dispatcher.shared.is_none();
+            self.times = is_wanted.then(|| RunTimes {
+                bars: LatestBars::new(now),
+                puts: is_own.then(|| PutTimes::after(self.dispatcher.ledger.accepted(), now)),
+            });
         }
     }
 
-    /// Draws what has ended since the last time.
+    /// Notes when the items were put that are new since the last time.
+    pub(super) fn note_puts(&mut self) {
+        if let Some(puts) = self.times.as_mut().and_then(|times| times.puts.as_mut()) {
+            let accepted = self.dispatcher.ledger.accepted();
+            puts.note(accepted, || self.emitter.now_unix());
+        }
+    }
+
+    /// Draws what has ended since the last time, and counts how long it had waited.
     pub(super) fn draw_ended(&mut self) {
-        if self.bars.is_none() {
+        if self.times.is_none() {
             return;
         }
         let mut heard = None;
         while let Some(ended) = self.dispatcher.ledger.poll_ended() {
             let heard = *heard.get_or_insert_with(|| self.emitter.now_unix());
             if let Some(bar) = self.bar_of(&ended, heard)
-                && let Some(latest) = &mut self.bars
+                && let Some(times) = &mut self.times
             {
-                latest.handle_ended(ended.holder, bar);
+                if let Some(puts) = &mut times.puts {
+                    let last_at = bar.ended.saturating_sub(ended.service).max(bar.started);
+                    puts.waits.handle_begun(&ended.begun, bar.started, last_at);
+                }
+                times.bars.handle_ended(ended.holder, bar);
             }
         }
     }

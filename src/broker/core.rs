@@ -15,6 +15,7 @@ use super::doorbells::{Doorbells, WriterDoorbell};
 use super::mailboxes::Mailboxes;
 use super::product::{Comparison, Disagreement, Product};
 use super::timer::Timer;
+use super::times::RunTimes;
 use super::traffic::Traffic;
 use crate::error::Kind;
 use crate::link::LocalDelivery;
@@ -25,7 +26,6 @@ use dishrack_core::dispatcher::Dispatcher;
 use dishrack_core::ledger::{Credit, HolderId, ItemId, Ledger, Refusal, Token, Write};
 use dishrack_core::pool::restart::RestartCounts;
 use dishrack_core::shared::Shared;
-use dishrack_core::timeline::LatestBars;
 
 slotmap::new_key_type! {
     /// The key of an async task in a `get`.
@@ -109,8 +109,8 @@ pub(crate) struct Core {
     /// True while a caller that puts is to carry out what follows from a write.
     pub(super) has_unfollowed_write: bool,
     pub(super) traffic: Traffic,
-    /// The bars of a time chart, while somebody may ask for them.
-    pub(super) bars: Option<LatestBars>,
+    /// The times of attempts and puts, while somebody may ask for them.
+    pub(super) times: Option<RunTimes>,
 }
 
 impl fmt::Debug for Core {
@@ -189,7 +189,7 @@ impl Core {
             writer_state: WriterState::Idle,
             has_unfollowed_write: false,
             traffic: Traffic::default(),
-            bars: None,
+            times: None,
         }
     }
 

@@ -151,6 +151,7 @@ impl Core {
             self.pump();
             return;
         }
+        self.note_puts();
         self.see_to_reliance();
         self.puts_quiet += count;
         if self.puts_quiet < QUERY {

@@ -54,6 +54,7 @@ impl Core {
                 Effect::Notice(notice) => self.tell(notice),
             }
         }
+        self.note_puts();
         if self.dispatcher.ledger.needs_time() {
             self.tell_lack();
         }

@@ -160,10 +160,10 @@ fn each_of_stream(
     let mut place = client.list(wanted.state)?;
     let mut left = wanted.limit;
     while left > 0 && !place.is_over() {
-        let page = client.next_page(&mut place, wanted.state)?;
+        let page = client.next_page(&mut place, wanted.state, "")?;
         // What has no number yet is newer than all others.
         let is_after = |item: &&Value| item["number"].as_u64().is_none_or(|n| n > wanted.after);
-        for item in page.iter().filter(is_after) {
+        for item in page.iter().map(|(_, item)| item).filter(is_after) {
             if left == 0 {
                 break;
             }

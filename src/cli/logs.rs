@@ -89,7 +89,7 @@ pub(super) fn run(command: &ShowLogs) -> Result<u8, RunError> {
 }
 
 /// Connects to the run that has the output of an item of a stream, if it is on this machine.
-fn connect_near(stream: &StreamClient, id: ItemId) -> Result<Client, RunError> {
+pub(super) fn connect_near(stream: &StreamClient, id: ItemId) -> Result<Client, RunError> {
     let elsewhere = stream.place_of_output(id)?;
     let found = runs::all().unwrap_or_default();
     let near = stream.runs_near(id)?.into_iter().filter_map(|(name, pid)| {

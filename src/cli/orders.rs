@@ -12,9 +12,8 @@ use serde_json::json;
 use super::args::{Format, TargetArgs};
 use super::asking::{Asked, print};
 use super::exit_codes::{RunError, code};
-use super::steering::{AS_LONG_AS_IT_LIVES, CarriedOut, SteeringOrder, WantedWorkers};
+use super::steering::{SteeringOrder, WantedWorkers, stop_supervisors};
 use crate::control::client::NoAnswer;
-use crate::control::stream::{OrderTimes, StreamClient};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -172,7 +171,7 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     let order = &command.order;
     let mut client = match Asked::of_one(&order.target, "stop")? {
         Asked::Run(client) => client,
-        Asked::Stream(client) => return stop_all(&client, command),
+        Asked::Stream(client) => return stop_supervisors(&client, command.now)?.tell(order.format),
     };
     let process = client.pid.and_then(Pid::from_raw);
     let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -193,20 +192,6 @@ pub(super) fn stop(command: &StopRun) -> Result<u8, RunError> {
     }
     print(order.format, &answer, |_| "stopped\n".to_owned())?;
     Ok(code::DONE)
-}
-
-/// Stops all supervisors of a stream, or the one that is meant, and waits until each has left it.
-fn stop_all(client: &StreamClient, command: &StopRun) -> Result<u8, RunError> {
-    let body = json!({"now": command.now}).to_string();
-    let times = OrderTimes {
-        ends: true,
-        ..AS_LONG_AS_IT_LIVES
-    };
-    let answer = json!({"stopped": true});
-    let stopped = CarriedOut::by_supervisors(client, ("stop", &body), times, |_| {
-        (answer, "stopped".into())
-    })?;
-    stopped.tell(command.order.format)
 }
 
 /// Waits until a process has ended.

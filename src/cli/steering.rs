@@ -56,7 +56,7 @@ impl CarriedOut {
 
     /// Gives an order to all supervisors of a stream, or to the one that is meant. `tell` says what has come
     /// of it by those that have done it. Those that have not, and live, are told of as an error.
-    pub(super) fn by_supervisors(
+    fn by_supervisors(
         client: &StreamClient,
         (verb, body): (&str, &str),
         times: OrderTimes,
@@ -126,7 +126,7 @@ fn of_lost(name: &str) -> String {
 const HEARING: Duration = Duration::from_secs(10);
 
 /// Waits for a supervisor as long as it lives, once it has heard of the order.
-pub(super) const AS_LONG_AS_IT_LIVES: OrderTimes = OrderTimes {
+const AS_LONG_AS_IT_LIVES: OrderTimes = OrderTimes {
     hearing: HEARING,
     doing: None,
     ends: false,
@@ -176,6 +176,18 @@ impl Asked {
             }
         }
     }
+}
+
+/// Stops all supervisors of a stream, or the one that is meant, and waits until each has left it.
+pub(super) fn stop_supervisors(client: &StreamClient, now: bool) -> Result<CarriedOut, RunError> {
+    let body = json!({"now": now}).to_string();
+    let times = OrderTimes {
+        ends: true,
+        ..AS_LONG_AS_IT_LIVES
+    };
+    CarriedOut::by_supervisors(client, ("stop", &body), times, |_| {
+        (json!({"stopped": true}), "stopped".into())
+    })
 }
 
 fn of_item(client: &mut Client, number: u64, verb: &str) -> Result<Value, RunError> {

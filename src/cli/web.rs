@@ -1,5 +1,7 @@
 //! The page for browsers: of this process's own run, and `supervisor web`, which serves that of another
-//! run. It knows the tokens, and not what the page shows.
+//! run or of a stream. It knows the tokens, and not what the page shows.
+
+mod stream;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,7 +12,8 @@ use clap::Args;
 use nix::sys::signal::Signal;
 use signal_hook::iterator::Signals;
 
-use super::args::{AtArgs, WebAccessArgs, WebArgs, web_address};
+use super::args::{AtArgs, Choice, TargetArgs, WebAccessArgs, WebArgs, web_address};
+use super::asking;
 use super::exit_codes::{RunError, code};
 use super::screen;
 use crate::control::client::Client;
@@ -33,6 +36,8 @@ Prometheus, /health says that it is there.
 Examples:
   supervisor web
       http://127.0.0.1:8765/ shows the only run, to whoever uses this machine
+  supervisor web --redis redis://db1 --stream jobs
+      the stream with all supervisors that work on it; pause, scale, stop are about all of these
   supervisor web 0.0.0.0:8080 --web-token-file ~/.config/supervisor.token
       others can look, who have the token")]
 pub(super) struct ServeWeb {
@@ -41,21 +46,31 @@ pub(super) struct ServeWeb {
     address: String,
 
     #[command(flatten)]
-    at: AtArgs,
+    target: TargetArgs,
 
     #[command(flatten)]
     access: WebAccessArgs,
 }
 
-/// Serves the page of another run until a signal comes, and returns the exit code.
+/// Serves the page of another run, or of a stream, until a signal comes, and returns the exit code.
 pub(super) fn run(command: &ServeWeb) -> Result<u8, RunError> {
-    let path = runs::find(command.at.at.as_deref()).map_err(RunError::Usage)?;
+    let choice = command.target.target("web").map_err(RunError::Usage)?;
     // What is wrong with it is said before anybody looks.
-    drop(Client::connect(&path)?);
+    let options = match choice {
+        Choice::Run(AtArgs { at }) => {
+            let path = runs::find(at.as_deref()).map_err(RunError::Usage)?;
+            drop(Client::connect(&path)?);
+            Web::of(path)
+        }
+        Choice::Stream(place) => {
+            drop(asking::stream(&place)?);
+            Web::of_stream(&place.stream.clone(), stream::routes(place))
+        }
+    };
     let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
     let signals = Signals::new(ends.map(|signal| signal as i32));
     let mut signals = signals.map_err(RunError::of_thread)?;
-    let _page = serve(&command.access, &command.address, &path)?;
+    let _page = serve(options, &command.access, &command.address)?;
     let signal = signals.forever().next();
     Ok(signal.map_or(code::DONE, code::of_signal))
 }
@@ -64,15 +79,14 @@ pub(super) fn run(command: &ServeWeb) -> Result<u8, RunError> {
 pub(super) fn serve_own(args: &WebArgs, path: Option<&Path>) -> Result<Option<Web>, RunError> {
     match (&args.web, path) {
         (None, _) => Ok(None),
-        (Some(address), Some(path)) => serve(&args.access, address, path).map(Some),
+        (Some(address), Some(path)) => serve(Web::of(path), &args.access, address).map(Some),
         (Some(_), None) => Err(RunError::Usage(
             "--web shows what the control socket tells, and this run has none".into(),
         )),
     }
 }
 
-fn serve(access: &WebAccessArgs, address: &str, path: &Path) -> Result<Web, RunError> {
-    let mut options = Web::of(path);
+fn serve(mut options: WebOptions, access: &WebAccessArgs, address: &str) -> Result<Web, RunError> {
     if let Some(file) = &access.web_token_file {
         options = tokens(options, file).map_err(RunError::Usage)?;
     }

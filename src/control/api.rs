@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::attach::AttachedClients;
 use super::body::BodyMemory;
+use super::clients::clients_max;
 use super::connection::Peer;
 use super::events::EventListeners;
 use super::failure::{RequestFailure, answer};
@@ -22,7 +23,7 @@ use super::failures::LatestFailures;
 use super::gate::Gate;
 use super::keys::PutKeys;
 use super::output::{AttemptEnding, FoundEnd};
-use super::server::clients_max;
+use super::server::CLIENTS_MAX;
 use super::target::ControlTarget;
 use crate::ItemInfo;
 use crate::error::Error;
@@ -66,7 +67,7 @@ impl Api {
             failures,
             listeners: EventListeners::default(),
             gate: Gate::default(),
-            attached: Arc::new(AttachedClients::new(clients_max())),
+            attached: Arc::new(AttachedClients::new(clients_max(CLIENTS_MAX))),
             keys: Mutex::default(),
             memory: BodyMemory::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
@@ -101,6 +101,11 @@ impl Client {
             time: None,
             runtime,
         })
+    }
+
+    /// Returns the path of the run's socket.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Waits for each answer no longer than this.
@@ -215,7 +220,10 @@ pub(crate) async fn send(
 }
 
 /// Reads an answer whole.
-pub(crate) async fn whole(path: &Path, response: Response<Incoming>) -> Result<Value, NoAnswer> {
+pub(crate) async fn whole<B>(path: &Path, response: Response<B>) -> Result<Value, NoAnswer>
+where
+    B: Body<Data = Bytes, Error: fmt::Display>,
+{
     let status = response.status();
     let whole = response.into_body().collect().await;
     let whole = whole.map_err(|why| lost(path, &why))?.to_bytes();

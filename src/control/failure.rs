@@ -84,6 +84,7 @@ impl From<Error> for RequestFailure {
             () if error.is_journal() || error.is_shared() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "store_failed")
             }
+            () if error.is_not_changed() => (StatusCode::CONFLICT, "not_changed"),
             () if error.is_full() => (StatusCode::SERVICE_UNAVAILABLE, "full"),
             () if error.is_not_serializable() => (StatusCode::BAD_REQUEST, "bad_item"),
             () if error.is_setup() => (StatusCode::CONFLICT, "not_possible"),

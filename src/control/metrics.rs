@@ -2,6 +2,7 @@
 //! contract with other programs: see `docs/metrics.md`. No label has values that grow with items.
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
@@ -18,7 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::failure::RequestFailure;
 use super::status::Facts;
 use crate::supervision::WorkerState;
-use dishrack_core::ledger::{BOUNDS, Histogram};
+use dishrack_core::ledger::{BOUNDS, Counts, Histogram};
 use dishrack_core::pool::restart::RestartCause;
 
 /// The kind of a text as OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
@@ -28,10 +29,24 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Answers with the numbers, in the form that is accepted.
-pub(super) fn exposition(headers: &HeaderMap, facts: Facts) -> Result<Response, RequestFailure> {
+pub(super) const WORKER_STATES: [(WorkerState, &str); 4] = [
+    (WorkerState::Starting, "starting"),
+    (WorkerState::Idle, "idle"),
+    (WorkerState::Busy, "busy"),
+    (WorkerState::Stopping, "stopping"),
+];
+
+/// Answers with the numbers of a run, in the form that is accepted.
+pub(super) fn of_run(headers: &HeaderMap, facts: Facts) -> Result<Response, RequestFailure> {
+    exposition(headers, Box::new(RunNumbers(facts)))
+}
+
+pub(super) fn exposition(
+    headers: &HeaderMap,
+    numbers: Box<dyn Collector>,
+) -> Result<Response, RequestFailure> {
     let mut registry = Registry::with_prefix("dishrack");
-    registry.register_collector(Box::new(RunNumbers(facts)));
+    registry.register_collector(numbers);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|why| RequestFailure::internal(&why))?;
     let accepts = headers
@@ -69,78 +84,104 @@ fn of_prometheus(text: &str) -> String {
     out
 }
 
-/// The numbers of one moment.
+/// The numbers of a run at one moment.
 #[derive(Debug)]
 struct RunNumbers(Facts);
 
 impl Collector for RunNumbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let RunNumbers(facts) = self;
-        let counts = &facts.counts;
-        let totals = [
-            ("items_accepted", "Items that were put", counts.accepted),
-            ("items_done", "Items that were done", counts.done),
-            ("items_dead", "Items that were given up on", counts.dead),
-            (
-                "items_retried",
-                "Failed attempts that were followed by another one",
-                counts.retries,
-            ),
-        ];
-        for (name, help, total) in totals {
-            counter(
-                encoder.encode_descriptor(name, help, None, MetricType::Counter)?,
-                total,
-            )?;
-        }
-        let states = [
-            ("waiting", counts.waiting),
-            ("leased", counts.leased),
-            ("delayed", counts.delayed),
-        ];
-        let help =
-            "Items that have not ended, by what they wait for: a worker, its end, a new attempt";
-        let items = encoder.encode_descriptor("items", help, None, MetricType::Gauge)?;
-        gauges(items, "state", &states)?;
-        if let Some(oldest) = facts.oldest {
-            let help = "The time for which the item that waits for longest was seen to wait";
-            let unit = Some(&Unit::Seconds);
-            let age = encoder.encode_descriptor("queue_latency", help, unit, MetricType::Gauge)?;
-            ConstGauge::new(oldest.as_secs_f64()).encode(age)?;
-        }
-        self.encode_workers(&mut encoder)?;
+        encode_counts(&mut encoder, &facts.counts)?;
+        let oldest = facts.waits.as_ref().and_then(|waits| waits.oldest);
+        encode_oldest(&mut encoder, oldest)?;
+        let pool = &facts.pool;
+        let states = WORKER_STATES.map(|(state, word)| {
+            let of_state = pool.workers.iter().filter(|worker| worker.state == state);
+            (word, of_state.count() as u64)
+        });
+        encode_workers(&mut encoder, &states, pool.wanted as u64)?;
+        self.encode_restarts(&mut encoder)?;
+        self.encode_waits(&mut encoder)?;
         self.encode_durations(&mut encoder)
     }
 }
 
+pub(super) fn encode_counts(encoder: &mut DescriptorEncoder<'_>, counts: &Counts) -> fmt::Result {
+    let totals = [
+        ("items_accepted", "Items that were put", counts.accepted),
+        ("items_done", "Items that were done", counts.done),
+        ("items_dead", "Items that were given up on", counts.dead),
+        (
+            "items_retried",
+            "Failed attempts that were followed by another one",
+            counts.retries,
+        ),
+    ];
+    for (name, help, total) in totals {
+        counter(
+            encoder.encode_descriptor(name, help, None, MetricType::Counter)?,
+            total,
+        )?;
+    }
+    let states = [
+        ("waiting", counts.waiting),
+        ("leased", counts.leased),
+        ("delayed", counts.delayed),
+    ];
+    let help = "Items that have not ended, by what they wait for: a worker, its end, a new attempt";
+    let items = encoder.encode_descriptor("items", help, None, MetricType::Gauge)?;
+    gauges(items, "state", &states)
+}
+
+pub(super) fn encode_oldest(
+    encoder: &mut DescriptorEncoder<'_>,
+    oldest: Option<Duration>,
+) -> fmt::Result {
+    let Some(oldest) = oldest else {
+        return Ok(());
+    };
+    let help = "The time for which the first of the items that wait has done so";
+    let unit = Some(&Unit::Seconds);
+    let age = encoder.encode_descriptor("queue_latency", help, unit, MetricType::Gauge)?;
+    ConstGauge::new(oldest.as_secs_f64()).encode(age)
+}
+
+pub(super) fn encode_workers(
+    encoder: &mut DescriptorEncoder<'_>,
+    states: &[(&str, u64)],
+    wanted: u64,
+) -> fmt::Result {
+    let workers = encoder.encode_descriptor("workers", "Workers", None, MetricType::Gauge)?;
+    gauges(workers, "state", states)?;
+    let help = "The number of workers that there are to be";
+    let metric = encoder.encode_descriptor("workers_wanted", help, None, MetricType::Gauge)?;
+    gauge(metric, wanted)
+}
+
 impl RunNumbers {
-    fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let pool = &self.0.pool;
-        let number = |state| {
-            let of_state = pool.workers.iter().filter(|worker| worker.state == state);
-            of_state.count() as u64
-        };
-        let states = [
-            ("starting", number(WorkerState::Starting)),
-            ("idle", number(WorkerState::Idle)),
-            ("busy", number(WorkerState::Busy)),
-            ("stopping", number(WorkerState::Stopping)),
-        ];
-        let workers = encoder.encode_descriptor("workers", "Workers", None, MetricType::Gauge)?;
-        gauges(workers, "state", &states)?;
-        let help = "The number of workers that there are to be";
-        let wanted = encoder.encode_descriptor("workers_wanted", help, None, MetricType::Gauge)?;
-        gauge(wanted, pool.wanted as u64)?;
+    fn encode_restarts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Workers that were started again, by the reason";
         let mut restarts =
             encoder.encode_descriptor("worker_restarts", help, None, MetricType::Counter)?;
         for cause in RestartCause::ALL {
             counter(
                 restarts.encode_family(&[("cause", cause.word())])?,
-                pool.restarts_by.of(cause),
+                self.0.pool.restarts_by.of(cause),
             )?;
         }
         Ok(())
+    }
+
+    fn encode_waits(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(waits) = &self.0.waits else {
+            return Ok(());
+        };
+        let help = "The time for which items have waited until their first attempts began";
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
+        histogram(
+            encoder.encode_descriptor("item_wait", help, unit, kind)?,
+            &waits.begun,
+        )
     }
 
     fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -152,11 +193,9 @@ impl RunNumbers {
             ("done", &self.0.durations.done),
             ("failed", &self.0.durations.failed),
         ];
-        for (outcome, histogram) in outcomes {
+        for (outcome, durations_of) in outcomes {
             let label = [("outcome", outcome)];
-            let mut metric = durations.encode_family(&label)?;
-            let (sum, total) = (histogram.sum.as_secs_f64(), histogram.total());
-            metric.encode_histogram::<NoLabelSet>(sum, total, &buckets(histogram), None)?;
+            histogram(durations.encode_family(&label)?, durations_of)?;
         }
         Ok(())
     }
@@ -164,8 +203,13 @@ impl RunNumbers {
 
 /// Returns the buckets, each by its upper bound in seconds.
 fn buckets(histogram: &Histogram) -> Vec<(f64, u64)> {
-    let bounds = BOUNDS.iter().map(std::time::Duration::as_secs_f64);
+    let bounds = BOUNDS.iter().map(Duration::as_secs_f64);
     bounds.chain([f64::MAX]).zip(histogram.counts).collect()
+}
+
+fn histogram(mut metric: MetricEncoder<'_>, of: &Histogram) -> fmt::Result {
+    let (sum, total) = (of.sum.as_secs_f64(), of.total());
+    metric.encode_histogram::<NoLabelSet>(sum, total, &buckets(of), None)
 }
 
 fn counter(metric: MetricEncoder<'_>, total: u64) -> fmt::Result {
@@ -176,7 +220,11 @@ fn gauge(metric: MetricEncoder<'_>, number: u64) -> fmt::Result {
     ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX)).encode(metric)
 }
 
-fn gauges(mut metric: MetricEncoder<'_>, label: &str, values: &[(&str, u64)]) -> fmt::Result
+pub(super) fn gauges(
+    mut metric: MetricEncoder<'_>,
+    label: &str,
+    values: &[(&str, u64)],
+) -> fmt::Result
 where
     for<'a> [(&'a str, &'a str); 1]: EncodeLabelSet,
 {

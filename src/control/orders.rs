@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::item::{failure_line, holders, line, since_1970};
 use super::status::RunStatus;
 use super::target::ControlTarget;
+use super::timeline::{self, TimelineQuery};
 use crate::ItemInfo;
 use crate::broker::stream::{ObeyOrder, OrderOutcome};
 use crate::error::Error;
@@ -69,6 +70,7 @@ fn carry_out(
             serde_json::to_value(RunStatus::new(name, facts)).map_err(|why| why.to_string())
         }
         "held" => held(&*there(target)?).map_err(words),
+        "timeline" => timeline(&*there(target)?, body),
         "look" => look(name, &*there(target)?).map_err(words),
         "scale" => scale(target, body),
         "reload" => {
@@ -116,6 +118,15 @@ fn held_item(item: &ItemInfo) -> Value {
         "holders": holders(item),
         "due_us": item.due.map(since_1970),
     })
+}
+
+/// Tells of the attempts of a time, as the bars of a chart.
+fn timeline(target: &dyn ControlTarget, body: &str) -> Result<Value, String> {
+    let query: TimelineQuery = serde_json::from_str(body)
+        .map_err(|why| format!("the order of a chart is not understood: {why}"))?;
+    let view = query.check().map_err(|failure| failure.message)?;
+    let rows = timeline::rows(target, &view).map_err(|error| error.to_string())?;
+    rows.ok_or_else(|| "it comes to its end".into())
 }
 
 fn scale(target: &Weak<dyn ControlTarget>, body: &str) -> Result<Value, String> {

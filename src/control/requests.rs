@@ -22,11 +22,11 @@ use super::failure::{RequestFailure, answer, unknown_path, wrong_method};
 use super::failures::FAILURES_MAX;
 use super::follow::{self, Follower, NextLook};
 use super::item;
-use super::metrics::exposition;
+use super::metrics;
 use super::puts;
 use super::search::{self, ItemPage, ListQuery};
 use super::status::RunStatus;
-use super::steering::{pause, reload, resume, scale, stop};
+use super::steering::{end_worker, pause, reload, replace_worker, resume, scale, stop};
 use super::timeline::{self, TimelineQuery};
 use crate::ItemInfo;
 use crate::broker::clients::{Admit, ClientPuts};
@@ -49,6 +49,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
         .route("/v1/workers", put_method(scale))
+        .route("/v1/workers/{worker}/end", post(end_worker))
+        .route("/v1/workers/{worker}/replace", post(replace_worker))
         .route("/v1/reload", post(reload))
         .route("/v1/stop", post(stop))
         .route("/v1/events", get(events))
@@ -88,7 +90,7 @@ async fn status(State(api): SharedApi) -> ApiAnswer {
 /// Tells the numbers for Prometheus.
 async fn metrics(State(api): SharedApi, headers: HeaderMap) -> ApiAnswer {
     let facts = api.block(|api| api.target.facts()).await??;
-    exposition(&headers, facts.ok_or_else(RequestFailure::closed)?)
+    metrics::of_run(&headers, facts.ok_or_else(RequestFailure::closed)?)
 }
 
 /// The greatest number of items in one answer.

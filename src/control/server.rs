@@ -1,11 +1,6 @@
-//! The thread that serves a socket: accepts clients, sees who they are, and answers them, so many at
-//! a time. It sleeps while nobody asks. It does not know what is asked.
-//!
-//! Who connects and says nothing has no place among them. As many such connections are kept, and the
-//! oldest one gives way to one more, so that nobody keeps others out by silence.
+//! The thread that serves a socket: sees who its clients are, and answers them. It sleeps while nobody asks. It
+//! does not know what is asked.
 
-use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
@@ -17,44 +12,28 @@ use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rustix::event::PollFlags;
-use rustix::process::{Resource, geteuid, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use rustix::process::geteuid;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, timeout};
 
-use super::connection::{ClientStream, WriteCount, state_of};
+use super::clients::{HeardClient, Places, REFUSED_TIME, clients_max};
+use super::connection::{ClientStream, WriteCount};
 use super::failure::RequestFailure;
 use crate::sys::threads::CONTROL;
 
 /// The number of clients that are served at a time, where there are files enough.
-const CLIENTS_MAX: usize = 256;
-
-/// The number that is served in any case.
-const CLIENTS_MIN: usize = 4;
-
-/// The time that a client has for its first byte in any case, though others want to come in.
-const SILENT_TIME: Duration = Duration::from_millis(100);
-
-/// The number of further clients that are told so at a time.
-const REFUSED_MAX: usize = 16;
+pub(super) const CLIENTS_MAX: usize = 256;
 
 /// The longest time in which a client must send the head of its next request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// The same for a client that is only told that it is refused.
-const REFUSED_TIME: Duration = Duration::from_secs(1);
 
 /// The time within which some client must take something of the answers that are on their way when the
 /// server ends, and the longest that they have then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const LAST_WORDS_MAX: Duration = Duration::from_secs(10);
-
-/// The pause after a client could not be accepted, for lack of files or memory.
-pub(crate) const LACK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The greatest number of threads for requests that wait.
 const THREADS_MAX: usize = 64;
@@ -113,91 +92,21 @@ impl Drop for ControlServer {
 }
 
 async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver<bool>) {
-    let clients_max = clients_max();
-    let places = Arc::new(Semaphore::new(clients_max));
-    let refusals = Arc::new(Semaphore::new(REFUSED_MAX));
+    let places = Places::new(clients_max(CLIENTS_MAX));
     let writes = WriteCount::default();
-    let mut has_ended = ends.clone();
-    let accept = async {
-        let mut silent = VecDeque::new();
-        loop {
-            // Others wait in the kernel until one of these is through.
-            let Ok(refusal) = Arc::clone(&refusals).acquire_owned().await else {
-                return;
-            };
-            let Ok((stream, _)) = listener.accept().await else {
-                sleep(LACK_PAUSE).await;
-                continue;
-            };
+    let admit = {
+        let (writes, ends) = (writes.clone(), ends.clone());
+        move |spoken| {
             let service = (routes.clone(), writes.clone());
-            if has_spoken(&stream) {
-                let place = Arc::clone(&places).try_acquire_owned().ok();
-                admit(stream, (place, refusal), service, ends.clone());
-            } else {
-                drop(refusal);
-                let room = (Arc::clone(&places), Arc::clone(&refusals));
-                let client = admit_when_heard(stream, room, service, ends.clone());
-                give_way(&mut silent, clients_max).await;
-                silent.push_back((Instant::now(), tokio::spawn(client)));
-            }
+            admit(spoken, service, ends.clone());
         }
     };
     tokio::select! {
-        () = accept => {}
-        _ = has_ended.wait_for(|ended| *ended) => {}
+        () = places.accept(&listener, admit) => {}
+        _ = ends.wait_for(|ended| *ended) => {}
     }
     drop(listener);
-    let all = u32::try_from(clients_max).unwrap_or(u32::MAX);
-    await_last_words(places.acquire_many(all), &writes).await;
-    // Seen, so that nobody is told of it again.
-    ends.mark_unchanged();
-}
-
-/// Returns `true` if something has come already.
-fn has_spoken(stream: &UnixStream) -> bool {
-    !state_of(stream, PollFlags::IN).is_empty()
-}
-
-/// A client that has said nothing yet, and since when.
-type Silent = (Instant, task::JoinHandle<()>);
-
-/// Makes room for one more silent client.
-async fn give_way(silent: &mut VecDeque<Silent>, silent_max: usize) {
-    let forget_heard = |silent: &mut VecDeque<Silent>| silent.retain(|one| !one.1.is_finished());
-    forget_heard(silent);
-    if silent.len() >= silent_max
-        && let Some((since, _)) = silent.front()
-    {
-        sleep_until(*since + SILENT_TIME).await;
-        forget_heard(silent);
-    }
-    while silent.len() >= silent_max
-        && let Some((_, oldest)) = silent.pop_front()
-    {
-        oldest.abort();
-    }
-}
-
-/// Serves a client once something has come from it, or tells it why it is not served.
-async fn admit_when_heard(
-    stream: UnixStream,
-    (places, refusals): (Arc<Semaphore>, Arc<Semaphore>),
-    service: (Router, WriteCount),
-    ends: watch::Receiver<bool>,
-) {
-    let hear = || match has_spoken(&stream) {
-        true => Ok(()),
-        false => Err(io::ErrorKind::WouldBlock.into()),
-    };
-    let heard = stream.async_io(Interest::READABLE, hear);
-    if !matches!(timeout(HEAD_TIME, heard).await, Ok(Ok(()))) {
-        return;
-    }
-    let place = places.try_acquire_owned().ok();
-    let Ok(refusal) = refusals.acquire_owned().await else {
-        return;
-    };
-    admit(stream, (place, refusal), service, ends);
+    await_last_words(places.until_empty(), &writes).await;
 }
 
 /// Waits until all clients are served, as long as they read.
@@ -213,20 +122,13 @@ async fn await_last_words<R>(served: impl Future<Output = R>, writes: &WriteCoun
     }
 }
 
-/// Returns how many clients are served at a time: they may take a quarter of the files that can still
-/// be opened, because workers need files too.
-pub(super) fn clients_max() -> usize {
-    let open = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count());
-    let limit = getrlimit(Resource::Nofile).current;
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
-    let left = limit.map_or(usize::MAX, |limit| limit.saturating_sub(open));
-    (left / 4).clamp(CLIENTS_MIN, CLIENTS_MAX)
-}
-
 /// Serves a client, or tells it why it is not served.
 fn admit(
-    stream: UnixStream,
-    (place, refusal): (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
+    HeardClient {
+        stream,
+        place,
+        refusal,
+    }: HeardClient<UnixStream>,
     (routes, writes): (Router, WriteCount),
     ends: watch::Receiver<bool>,
 ) {
@@ -316,6 +218,7 @@ pub(crate) async fn serve_connection(
 mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::sleep;
 
     use super::*;
 

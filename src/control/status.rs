@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::item::since_1970;
+use crate::broker::bars::KeptWaits;
 use crate::observe::{Mode, micros};
 use crate::supervision::{PoolStatus, RunState, WorkerDeath, WorkerInfo, WorkerState};
 use crate::sys::usage;
@@ -25,7 +26,7 @@ pub(super) struct RunStatus {
     pub(super) rate_per_s: f64,
     /// The time until all have ended, if it can be known.
     pub(super) eta_s: Option<f64>,
-    /// The time for which the item that waits for longest was seen to wait.
+    /// The time for which the first of the items that wait has done so.
     pub(super) oldest_waiting_us: Option<u64>,
     /// The number of workers that there are to be.
     pub(super) workers_wanted: usize,
@@ -84,8 +85,8 @@ pub(super) struct Facts {
     pub(super) is_closed: bool,
     pub(super) uptime: Duration,
     pub(super) counts: Counts,
-    /// The time for which the item that waits for longest was seen to wait.
-    pub(super) oldest: Option<Duration>,
+    /// The waits of items, if they are kept.
+    pub(super) waits: Option<KeptWaits>,
     pub(super) durations: Durations,
     pub(super) rate: f64,
     pub(super) left: Option<Duration>,
@@ -115,7 +116,7 @@ impl RunStatus {
             },
             rate_per_s: thousandth(facts.rate),
             eta_s: facts.left.map(|left| thousandth(left.as_secs_f64())),
-            oldest_waiting_us: facts.oldest.map(micros),
+            oldest_waiting_us: facts.waits.and_then(|waits| waits.oldest).map(micros),
             workers_wanted: facts.pool.wanted,
             workers: facts
                 .pool

@@ -2,7 +2,7 @@
 //! answered when it has happened.
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Path, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -54,6 +54,22 @@ pub(super) async fn scale(
 pub(super) async fn reload(State(api): SharedApi) -> ApiAnswer {
     api.block(|api| api.target.reload()).await??;
     done(&json!({"reloaded": true}))
+}
+
+/// Ends the process of one worker; answered when it has ended.
+pub(super) async fn end_worker(State(api): SharedApi, Path(worker): Path<String>) -> ApiAnswer {
+    let name = worker.clone();
+    let ended = api.block(move |api| api.target.end_worker(&name));
+    ended.await??;
+    done(&json!({"worker": worker, "ended": true}))
+}
+
+/// Replaces one worker; answered when it has gone.
+pub(super) async fn replace_worker(State(api): SharedApi, Path(worker): Path<String>) -> ApiAnswer {
+    let name = worker.clone();
+    let replaced = api.block(move |api| api.target.replace_worker(&name));
+    replaced.await??;
+    done(&json!({"worker": worker, "replaced": true}))
 }
 
 /// Ends the run; the body says whether at once.

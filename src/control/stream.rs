@@ -1,7 +1,10 @@
 //! Answers for a stream that several supervisors share as a run answers of its items: from the stream's
 //! own records, in the same form. It does not know the server, and is no supervisor.
 
+pub(crate) mod list;
+pub(crate) mod metrics;
 mod orders;
+mod timeline;
 pub(crate) mod watch;
 
 use std::cell::OnceCell;
@@ -25,7 +28,7 @@ use crate::fail;
 use crate::observe::item::{ItemBody, ItemHolder, ItemInfo, ItemState};
 use crate::store::StoredLetter;
 use crate::store::stream::{
-    CancelAnswer, EntryId, FoundOnStream, Member, Moment, Status, Stream, StreamItem, StreamNotice,
+    CancelAnswer, FoundOnStream, Member, Moment, Status, Stream, StreamItem, StreamNotice,
     machine_name,
 };
 use crate::sys::threads::spawn;
@@ -85,22 +88,6 @@ impl fmt::Debug for StreamClient {
     }
 }
 
-/// The place up to which the items of a stream were listed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum ListPlace {
-    /// The last unfinished one.
-    Unfinished(Option<EntryId>),
-    /// The last dead letter.
-    Dead(Option<EntryId>),
-    Over,
-}
-
-impl ListPlace {
-    pub(crate) fn is_over(self) -> bool {
-        matches!(self, ListPlace::Over)
-    }
-}
-
 fn failed(why: impl ToString) -> NoAnswer {
     NoAnswer::Refused {
         code: "stream".to_owned(),
@@ -150,6 +137,11 @@ impl StreamClient {
             stream.abandon();
         });
         begun.map_err(failed)
+    }
+
+    /// Returns the stream, for whoever gives up waiting for it.
+    pub(crate) fn stream(&self) -> Arc<dyn Stream> {
+        Arc::clone(&self.stream)
     }
 
     /// Returns the name of the only supervisor that is meant; `None` if all are.
@@ -229,53 +221,6 @@ impl StreamClient {
         let given = self.stream.order(verb, body, only).map_err(failed)?;
         fail::point("orders: given");
         orders::await_answers(&*self.stream, given, self.lease, times).map_err(failed)
-    }
-
-    /// Returns where a list of the items in this state begins, or in any. Those that are done are
-    /// not kept.
-    pub(crate) fn list(&self, state: Option<ItemState>) -> Result<ListPlace, NoAnswer> {
-        match state {
-            Some(ItemState::Done) => Err(failed(
-                "a stream does not keep items that are done; `supervisor status` counts them",
-            )),
-            Some(ItemState::Dead) => Ok(ListPlace::Dead(None)),
-            _ => Ok(ListPlace::Unfinished(None)),
-        }
-    }
-
-    /// Returns the next items of a list, one line each, with their numbers.
-    pub(crate) fn next_page(
-        &self,
-        place: &mut ListPlace,
-        state: Option<ItemState>,
-    ) -> Result<Vec<Value>, NoAnswer> {
-        match *place {
-            ListPlace::Over => Ok(Vec::new()),
-            ListPlace::Unfinished(after) => {
-                let page = self.stream.page(after).map_err(failed)?;
-                if page.iter().any(|item| item.holder.is_some()) {
-                    self.ask_holders(None)?;
-                }
-                *place = match page.last() {
-                    Some(last) => ListPlace::Unfinished(Some(last.entry)),
-                    None if state.is_some() => ListPlace::Over,
-                    None => ListPlace::Dead(None),
-                };
-                let page = page.iter().map(|item| (self.info(item), item));
-                let wanted =
-                    page.filter(|(info, _)| state.is_none_or(|wanted| info.state == wanted));
-                Ok(wanted.map(|(info, item)| line(&info, item)).collect())
-            }
-            ListPlace::Dead(after) => {
-                let page = self.stream.letter_page(after).map_err(failed)?;
-                *place = match page.last() {
-                    Some((last, _)) => ListPlace::Dead(Some(*last)),
-                    None => ListPlace::Over,
-                };
-                let letters = page.into_iter().map(|(_, letter)| self.dead_info(letter));
-                Ok(letters.map(|info| item::line(&info, None)).collect())
-            }
-        }
     }
 
     fn info(&self, item: &StreamItem) -> ItemInfo {
@@ -422,6 +367,34 @@ impl StreamClient {
             Some(_) => Ok(json!({"number": id.0, "retried": true})),
             None => Err(RequestFailure::no_dead_letter(id.0).into()),
         }
+    }
+
+    /// Forgets a dead letter.
+    pub(crate) fn drop_dead(&self, id: ItemId) -> Result<Value, NoAnswer> {
+        match self.stream.drop_dead(id).map_err(failed)? {
+            true => Ok(json!({"number": id.0, "dropped": true})),
+            false => Err(RequestFailure::no_dead_letter(id.0).into()),
+        }
+    }
+
+    /// Returns the time charts of all supervisors as one, whose rows are named after them, too. `query` is what
+    /// each is asked for; so many rows after the first ones are returned.
+    pub(crate) fn timeline(
+        &self,
+        query: &Value,
+        after: usize,
+        limit: usize,
+    ) -> Result<Value, NoAnswer> {
+        let said = self.order("timeline", &query.to_string(), None, ASKED)?;
+        let charts = said.done.into_iter().map(|(name, chart)| {
+            let (host, pid) = host_and_pid(&name);
+            (format!("{host}-{pid}"), chart)
+        });
+        Ok(timeline::together(
+            &charts.collect::<Vec<_>>(),
+            after,
+            limit,
+        ))
     }
 
     /// Returns the runs of this machine that may have the output of an item: their names and processes.

@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::ages::Ages;
 use super::output::{FoundEnd, ItemOutputs};
 use super::status::{Facts, RunStatus};
 use crate::broker::Accepted;
@@ -64,7 +63,6 @@ pub struct Controlled<T, R> {
     /// The number of items that there will be. Without it they are those that there are.
     expected: Option<Arc<dyn Fn() -> Option<u64> + Send + Sync>>,
     pace: Mutex<Progress>,
-    ages: Mutex<Ages>,
     /// The output of its items, if it is kept.
     outputs: Option<Arc<dyn ItemOutputs>>,
     takes_commands: bool,
@@ -97,7 +95,6 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             on_put: Arc::new(|_| {}),
             expected: None,
             pace: Mutex::new(Progress::new(Duration::ZERO, Counts::default())),
-            ages: Mutex::default(),
             outputs: None,
             takes_commands: false,
         }
@@ -237,6 +234,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Replaces all workers, and waits until that is over.
     fn reload(&self) -> Result<(), Error>;
 
+    /// Ends the worker of this name, which is started again, and waits for its end.
+    fn end_worker(&self, name: &str) -> Result<(), Error>;
+
+    /// Replaces the worker of this name, and waits until that is over.
+    fn replace_worker(&self, name: &str) -> Result<(), Error>;
+
     /// Makes an item of each line. With a key, a journal knows each of them again.
     ///
     /// # Errors
@@ -328,7 +331,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         let (counts, uptime) = (self.queue.counts()?, self.queue.age()?);
         let waiting = self.queue.items(Some(ItemState::Waiting), ItemId(0), 1)?;
         let oldest = waiting.first().map(|item| item.number);
-        let oldest = self.ages.lock().look(uptime, counts.accepted, oldest);
+        let waits = self.queue.waits(oldest)?;
         let mut pace = self.pace.lock();
         pace.count(uptime, &counts);
         pace.expect(match &self.expected {
@@ -341,7 +344,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
             is_closed: self.queue.is_closed(),
             uptime,
             counts,
-            oldest,
+            waits,
             durations: self.queue.durations()?,
             rate: pace.rate(uptime),
             left: pace.time_left(uptime),
@@ -385,6 +388,14 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn reload(&self) -> Result<(), Error> {
         self.pool()?.reload()
+    }
+
+    fn end_worker(&self, name: &str) -> Result<(), Error> {
+        self.pool()?.end_worker(name)
+    }
+
+    fn replace_worker(&self, name: &str) -> Result<(), Error> {
+        self.pool()?.replace_worker(name)
     }
 
     fn read(&self, body: &[u8], key: Option<&str>) -> Result<Bundle, (usize, String)> {

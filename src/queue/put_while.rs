@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{JoinableQueue, serialized_for};
-use crate::broker::bars::{BarTime, KeptBars};
+use crate::broker::bars::{BarTime, KeptBars, KeptWaits};
 use crate::broker::{Accepted, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
@@ -158,6 +158,11 @@ impl<T> JoinableQueue<T> {
         time: impl Fn(Duration) -> BarTime,
     ) -> Result<Option<KeptBars>, Error> {
         Ok(self.broker()?.bars(time))
+    }
+
+    /// Returns how long items have waited, if that is kept. `oldest` is the first of those that wait.
+    pub(crate) fn waits(&self, oldest: Option<ItemId>) -> Result<Option<KeptWaits>, Error> {
+        Ok(self.broker()?.waits(oldest))
     }
 
     /// Returns `true` if several supervisors share its items.

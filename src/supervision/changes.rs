@@ -29,6 +29,7 @@ pub(super) fn not_made(what: &'static str, shortfall: Shortfall) -> Kind {
     let why = match shortfall {
         Shortfall::Lost(why) => why,
         Shortfall::Superseded => "another change was asked for before this one was made".into(),
+        Shortfall::NotThere => "there is no such worker, or it is to end anyway".into(),
         Shortfall::Stopped => "the supervisor is being stopped, or has no workers left".into(),
     };
     Kind::NotChanged { what, why }

@@ -172,6 +172,14 @@ impl Pool for InlinePool {
         Err(Kind::invalid("reload", NO_WORKERS))
     }
 
+    fn end_worker(&self, _: &str) -> Result<(), Kind> {
+        Err(Kind::invalid("end_worker", NO_WORKERS))
+    }
+
+    fn replace_worker(&self, _: &str) -> Result<(), Kind> {
+        Err(Kind::invalid("replace_worker", NO_WORKERS))
+    }
+
     fn workers(&self) -> Vec<WorkerInfo> {
         Vec::new()
     }

@@ -267,6 +267,32 @@ impl PoolState {
         changes::wait("the workers", &end, deadline)
     }
 
+    /// Replaces the worker of this name, and waits until that is done.
+    pub(super) fn replace(self: &Arc<Self>, name: &str) -> Result<(), Kind> {
+        let (told, end) = bounded(1);
+        let mut state = self.scaler.lock();
+        let slot = self.roster.with(|roster| {
+            let mut entries = roster.entries.iter();
+            let found = entries.find(|(_, entry)| *entry.name == *name);
+            found.map(|(slot, _)| *slot)
+        });
+        let slot = slot.filter(|_| !self.is_ended.load(Ordering::Acquire));
+        let Some(slot) = slot else {
+            return Err(changes::not_made("the worker", Shortfall::NotThere));
+        };
+        state.reloads.push_back(told);
+        let mut begun = Ok(());
+        self.change(&mut state, |scaler, is_idle| {
+            begun = scaler.handle_replace(slot, is_idle);
+        });
+        if let Err(shortfall) = begun {
+            state.reloads.pop_back();
+            return Err(changes::not_made("the worker", shortfall));
+        }
+        drop(state);
+        changes::wait("the worker", &end, Deadline::Forever)
+    }
+
     /// Tells the scaler an event, and does what follows.
     fn change(
         self: &Arc<Self>,

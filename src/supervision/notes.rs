@@ -135,6 +135,16 @@ pub(super) enum Note {
     Reload {
         told: ChangeSender,
     },
+    /// The worker of this name must be replaced. The channel takes the result.
+    Replace {
+        name: String,
+        told: ChangeSender,
+    },
+    /// The worker of this name must end, and is started again. The channel takes the result.
+    End {
+        name: String,
+        told: ChangeSender,
+    },
     Stop,
     Drain,
     Kill,

@@ -49,6 +49,12 @@ pub(super) trait Pool: Send + Sync + fmt::Debug {
     /// Replaces all workers, and waits until that is done.
     fn reload(&self, deadline: Deadline) -> Result<(), Kind>;
 
+    /// Ends the process of the worker of this name, which is started again, and waits for its end.
+    fn end_worker(&self, name: &str) -> Result<(), Kind>;
+
+    /// Replaces the worker of this name, and waits until that is done.
+    fn replace_worker(&self, name: &str) -> Result<(), Kind>;
+
     /// Waits until it has no workers any more. Returns `false` if the time is over first.
     fn wait_until_over(&self, deadline: Deadline) -> bool;
 

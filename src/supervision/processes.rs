@@ -151,6 +151,22 @@ impl Pool for ProcessPool {
         changes::wait("the workers", &end, deadline)
     }
 
+    fn end_worker(&self, name: &str) -> Result<(), Kind> {
+        let (told, end) = crossbeam_channel::bounded(1);
+        let name = name.to_owned();
+        self.notes.post(Note::End { name, told });
+        changes::wait("the worker", &end, Deadline::Forever)
+    }
+
+    fn replace_worker(&self, name: &str) -> Result<(), Kind> {
+        // There is one more worker for a while.
+        limits::provide_files(1)?;
+        let (told, end) = crossbeam_channel::bounded(1);
+        let name = name.to_owned();
+        self.notes.post(Note::Replace { name, told });
+        changes::wait("the worker", &end, Deadline::Forever)
+    }
+
     fn workers(&self) -> Vec<WorkerInfo> {
         self.roster.ready(&self.broker)
     }

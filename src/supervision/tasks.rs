@@ -123,6 +123,14 @@ impl Pool for TaskPool {
         self.0.reload(deadline)
     }
 
+    fn end_worker(&self, name: &str) -> Result<(), Kind> {
+        self.0.end_worker(name)
+    }
+
+    fn replace_worker(&self, name: &str) -> Result<(), Kind> {
+        self.0.replace_worker(name)
+    }
+
     fn workers(&self) -> Vec<WorkerInfo> {
         self.0.workers()
     }

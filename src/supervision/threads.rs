@@ -235,6 +235,15 @@ impl Pool for ThreadPool {
         self.shared.reload(deadline)
     }
 
+    fn end_worker(&self, _: &str) -> Result<(), Kind> {
+        let why = "a thread or a task cannot be ended alone: replace it, and it finishes what it has begun";
+        Err(Kind::invalid("end_worker", why))
+    }
+
+    fn replace_worker(&self, name: &str) -> Result<(), Kind> {
+        self.shared.replace(name)
+    }
+
     fn workers(&self) -> Vec<WorkerInfo> {
         self.shared.workers()
     }

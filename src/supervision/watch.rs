@@ -430,6 +430,8 @@ impl Watch {
             Note::CloseContextFiles => self.plan.position.files.clear(),
             Note::Scale { workers, told } => self.scale(workers, told),
             Note::Reload { told } => self.reload(told),
+            Note::Replace { name, told } => self.replace(&name, told),
+            Note::End { name, told } => self.end_worker(&name, told),
             Note::Stop => self.stop(ChildEvent::StopAsked),
             Note::Drain => self.stop(ChildEvent::DrainAsked),
             Note::Kill => self.stop(ChildEvent::KillAsked),

@@ -1,6 +1,8 @@
 //! The changes that a visitor may make. Each change is one form; one that throws something away asks first. The answer
 //! comes when the thing has happened, and says so.
 
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -10,17 +12,17 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{Method, StatusCode};
 use maud::{Markup, html};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::access::Visitor;
 use super::answer::{SharedSite, shown};
 use super::frame::frame;
 use super::place::{ItemSearch, way_back};
 use super::site::Site;
-use super::words::values;
+use super::words::{cause_of, printable, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::{counted, printable};
+use crate::observe::text::counted;
 
 /// The greatest size of a form in bytes.
 const FORM_BYTES_MAX: usize = 1024 * 1024;
@@ -35,6 +37,8 @@ enum VisitorAction {
     Resume,
     Scale,
     Reload,
+    ReplaceWorker,
+    EndWorker,
     Stop,
     StopNow,
     Cancel,
@@ -45,11 +49,13 @@ enum VisitorAction {
 }
 
 impl VisitorAction {
-    const ALL: [(&str, VisitorAction); 11] = [
+    const ALL: [(&str, VisitorAction); 13] = [
         ("pause", VisitorAction::Pause),
         ("resume", VisitorAction::Resume),
         ("scale", VisitorAction::Scale),
         ("reload", VisitorAction::Reload),
+        ("replace-worker", VisitorAction::ReplaceWorker),
+        ("end-worker", VisitorAction::EndWorker),
         ("stop", VisitorAction::Stop),
         ("stop-now", VisitorAction::StopNow),
         ("cancel", VisitorAction::Cancel),
@@ -83,6 +89,17 @@ impl VisitorAction {
             | VisitorAction::Scale
             | VisitorAction::Retry => return None,
             VisitorAction::Reload => "Replace all workers? Each finishes what it has begun.".into(),
+            VisitorAction::ReplaceWorker => {
+                format!(
+                    "Replace {}? It finishes what it has begun.",
+                    worker_of(what)
+                )
+            }
+            VisitorAction::EndWorker => format!(
+                "End {}? What it is at is broken off, and counts as a failed attempt of its item. A new process \
+                 takes its place.",
+                worker_of(what)
+            ),
             VisitorAction::Stop => "Stop the run when what is begun is finished?".into(),
             VisitorAction::StopNow => "Stop the run at once? What is begun is broken off.".into(),
             VisitorAction::Cancel => format!("Cancel {}? Nobody works on it any more.", items()),
@@ -93,10 +110,24 @@ impl VisitorAction {
     }
 }
 
+/// Returns the name of the worker that is meant.
+fn worker_of(what: &[String]) -> String {
+    let name = what.first().map_or("", String::as_str);
+    printable(name)
+}
+
+/// Returns the path of a request about this worker.
+fn path_of(what: &[String], verb: &str) -> String {
+    let name = what.first().map_or("", String::as_str);
+    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    // In a path a space is no plus.
+    format!("/v1/workers/{}/{verb}", name.replace('+', "%20"))
+}
+
 /// Says which letters are meant.
 fn of_all(what: &[String]) -> String {
     match what.first().map(String::as_str).and_then(Chosen::of) {
-        Some(Chosen::Like(number)) => {
+        Some(Chosen::Like { number, .. }) => {
             format!("all dead letters that failed as item {number} did")
         }
         Some(Chosen::Text(text)) if !text.is_empty() => {
@@ -108,21 +139,53 @@ fn of_all(what: &[String]) -> String {
 
 /// The letters of an act that is about many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chosen<'a> {
-    /// Those with the last cause of this one.
-    Like(u64),
+pub(super) enum Chosen<'a> {
+    /// Those with the last cause of this one, of which this is the print.
+    Like {
+        number: u64,
+        print: u64,
+    },
     Text(&'a str),
 }
 
 impl<'a> Chosen<'a> {
+    /// Returns those that have failed as this one has.
+    pub(super) fn like(number: u64, cause: &str) -> Self {
+        let print = print_of(cause);
+        Chosen::Like { number, print }
+    }
+
     fn of(what: &'a str) -> Option<Self> {
         let (kind, value) = what.split_once(':')?;
         match kind {
-            "like" => value.parse().ok().map(Chosen::Like),
+            "like" => {
+                let (number, print) = value.split_once(':')?;
+                Some(Chosen::Like {
+                    number: number.parse().ok()?,
+                    print: u64::from_str_radix(print, 16).ok()?,
+                })
+            }
             "text" => Some(Chosen::Text(value)),
             _ => None,
         }
     }
+}
+
+/// Writes it as the value of a button, by which it is read again.
+impl fmt::Display for Chosen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Chosen::Like { number, print } => write!(f, "like:{number}:{print:x}"),
+            Chosen::Text(text) => write!(f, "text:{text}"),
+        }
+    }
+}
+
+/// Returns a print of a cause, which may have letters that no form brings back as they are.
+fn print_of(cause: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    cause.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The fields of a form, in their order.
@@ -232,8 +295,10 @@ async fn carry_out(
     count: Option<u64>,
 ) -> Result<String, NoAnswer> {
     let order = async |method: Method, target: &str, body: Bytes, said: &str| {
-        let answer = site.run.ask(method, target, body).await;
-        answer.map(|_| said.to_owned())
+        let answer = site.run.ask(method, target, body).await?;
+        // Several supervisors may have done it, each in its way.
+        let said_there = answer["said"].as_str().map(printable);
+        Ok(said_there.unwrap_or_else(|| said.to_owned()))
     };
     let post =
         async |target: &str, said: &str| order(Method::POST, target, Bytes::new(), said).await;
@@ -241,6 +306,14 @@ async fn carry_out(
         VisitorAction::Pause => post("/v1/pause", "The run is paused.").await,
         VisitorAction::Resume => post("/v1/resume", "The run goes on.").await,
         VisitorAction::Reload => post("/v1/reload", "All workers are replaced.").await,
+        VisitorAction::ReplaceWorker => {
+            let said = format!("{} is replaced.", worker_of(what));
+            post(&path_of(what, "replace"), &said).await
+        }
+        VisitorAction::EndWorker => {
+            let said = format!("{} has ended, and is started again.", worker_of(what));
+            post(&path_of(what, "end"), &said).await
+        }
         VisitorAction::Stop => post("/v1/stop", "The run is stopped.").await,
         VisitorAction::StopNow => {
             let body = json!({"now": true}).to_string();
@@ -293,45 +366,29 @@ async fn each(site: &Site, numbers: &[String], verb: &str, done: &str) -> Result
 
 /// Returns the numbers of the dead letters that are meant.
 async fn matching(site: &Site, what: &[String]) -> Result<Vec<String>, NoAnswer> {
-    let mut search = ItemSearch {
+    let Some(chosen) = what.first().map(String::as_str).and_then(Chosen::of) else {
+        return Ok(Vec::new());
+    };
+    let (text, wanted) = match chosen {
+        Chosen::Text(text) => (text, None),
+        Chosen::Like { print, .. } => ("", Some(print)),
+    };
+    let mut next = Some(ItemSearch {
         state: Some(ItemState::Dead),
+        text: text.to_owned(),
         ..ItemSearch::default()
-    };
-    let cause = match what.first().map(String::as_str).and_then(Chosen::of) {
-        None => return Ok(Vec::new()),
-        Some(Chosen::Text(text)) => {
-            text.clone_into(&mut search.text);
-            None
-        }
-        Some(Chosen::Like(number)) => {
-            search.after = number.saturating_sub(1);
-            let found = dead_letters(site, &search, 1).await?;
-            search.after = 0;
-            let first = found["items"].get(0);
-            let first = first.filter(|item| item["number"].as_u64() == Some(number));
-            match first {
-                Some(item) => Some(item["cause"].clone()),
-                // It was tried again or dropped meanwhile.
-                None => return Ok(Vec::new()),
-            }
-        }
-    };
+    });
     let mut numbers = Vec::new();
-    loop {
-        let found = dead_letters(site, &search, PAGE).await?;
+    while let Some(search) = next {
+        let target = format!("{}&limit={PAGE}", search.address("/v1/items"));
+        let found = site.run.get(&target).await?;
         let items = values(&found["items"]).iter();
-        let meant = items.filter(|item| cause.as_ref().is_none_or(|cause| item["cause"] == *cause));
+        let meant =
+            items.filter(|item| wanted.is_none_or(|print| print_of(cause_of(item)) == print));
         numbers.extend(meant.map(|item| item["number"].to_string()));
-        match found["after"].as_u64() {
-            Some(after) => search.after = after,
-            None => return Ok(numbers),
-        }
+        next = search.next(&found["after"]);
     }
-}
-
-async fn dead_letters(site: &Site, search: &ItemSearch, limit: usize) -> Result<Value, NoAnswer> {
-    let target = format!("{}&limit={limit}", search.address("/v1/items"));
-    site.run.get(&target).await
+    Ok(numbers)
 }
 
 #[cfg(test)]
@@ -349,6 +406,8 @@ mod tests {
             "drop-all",
             "retry-all",
             "reload",
+            "replace-worker",
+            "end-worker",
         ] {
             assert!(asks(word).is_some(), "{word}");
         }
@@ -360,10 +419,21 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_is_named_in_a_path_whatever_its_name() {
+        let path = |name: &str| path_of(&[name.to_owned()], "end");
+        assert_eq!(path("worker-3"), "/v1/workers/worker-3/end");
+        assert_eq!(path("a b/+?"), "/v1/workers/a%20b%2F%2B%3F/end");
+    }
+
+    #[test]
     fn letters_are_meant_by_one_of_them_or_a_text() {
-        assert_eq!(Chosen::of("like:7"), Some(Chosen::Like(7)));
-        assert_eq!(Chosen::of("text:a: b"), Some(Chosen::Text("a: b")));
-        assert_eq!(Chosen::of("text:"), Some(Chosen::Text("")));
-        assert_eq!((Chosen::of("7"), Chosen::of("like:x")), (None, None));
+        let like = Chosen::like(7, "it\r\nfailed\0");
+        for chosen in [like, Chosen::Text("a: b"), Chosen::Text("")] {
+            assert_eq!(Chosen::of(&chosen.to_string()), Some(chosen));
+        }
+        assert_ne!(like, Chosen::like(7, "it\nfailed"));
+        for word in ["7", "like:x", "like:7", "like:7:xyz"] {
+            assert_eq!(Chosen::of(word), None, "{word}");
+        }
     }
 }

@@ -25,12 +25,19 @@ pub(super) fn shown(status: StatusCode, markup: Markup) -> Response {
     (status, kind, markup.into_string()).into_response()
 }
 
-/// Answers with events that a task sends.
+/// Answers with events that a task sends, until it or the page ends.
 pub(super) fn events<F: Future<Output = ()> + Send + 'static>(
+    site: &Site,
     send: impl FnOnce(Sender<Bytes>) -> F,
 ) -> Response {
     let (sender, body) = Channel::new(EVENTS_MAX);
-    tokio::spawn(send(sender));
+    let (sent, mut ends) = (send(sender), site.ends.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = sent => {}
+            _ = ends.wait_for(|ended| *ended) => {}
+        }
+    });
     let mut response = Response::new(Body::new(body));
     let kind = HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(CONTENT_TYPE, kind);

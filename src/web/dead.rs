@@ -7,14 +7,15 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::access::Visitor;
+use super::actions::Chosen;
 use super::frame::{FORM, WebPage, button, button_for};
 use super::items::form;
 use super::place::ItemSearch;
 use super::site::Site;
-use super::words::{cause_of, count, grouped, text, values};
+use super::words::{cause_of, count, grouped, printable, text, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::{counted, printable};
+use crate::observe::text::counted;
 
 /// The letters that are looked at for one page.
 const LOOKED: usize = 1000;
@@ -53,25 +54,23 @@ fn letters(search: &ItemSearch, found: &Value, visitor: &Visitor) -> Markup {
             p.buttons {
                 (button("Try the chosen again", "/act/retry"))
                 (button("Drop the chosen …", "/act/drop"))
-                (button_for("Try all again …", "/act/retry-all", &format!("text:{}", search.text),
-                    "with this text"))
-                (button_for("Drop all …", "/act/drop-all", &format!("text:{}", search.text),
-                    "with this text"))
+                @let all = Chosen::Text(&search.text).to_string();
+                (button_for("Try all again …", "/act/retry-all", &all, "with this text"))
+                (button_for("Drop all …", "/act/drop-all", &all, "with this text"))
             }
         }
         @for (cause, letters) in &causes {
             (group(cause, letters, may_change))
         }
-        @if let Some(after) = found["after"].as_u64() {
-            @let next = ItemSearch { after, ..search.clone() };
-            p { a href=(next.address("/dead")) rel="next" { "Dead letters after " (grouped(after)) } }
+        @if let Some(next) = search.next(&found["after"]) {
+            p { a href=(next.address("/dead")) rel="next" { "Further dead letters" } }
         }
     }
 }
 
 fn group(cause: &str, letters: &[&Value], may_change: bool) -> Markup {
     let first = letters.first().map_or(0, |letter| count(&letter["number"]));
-    let all = format!("like:{first}");
+    let all = Chosen::like(first, cause).to_string();
     let words = counted(letters.len() as u64, "dead letter", "dead letters");
     html! {
         section.cause aria-label=(printable(cause)) {

@@ -13,10 +13,10 @@ use super::frame::{WebPage, button_for, table};
 use super::output;
 use super::place::ItemSearch;
 use super::site::Site;
-use super::words::{badge, count, grouped, moment, text, values};
+use super::words::{badge, count, grouped, moment, printable, text, values, visible};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::{attempts_in_words, printable};
+use crate::observe::text::attempts_in_words;
 
 /// The items of one page.
 const PAGE: usize = 100;
@@ -63,9 +63,8 @@ fn listed(search: &ItemSearch, found: &Value) -> Markup {
     let items = values(&found["items"]);
     let rows = html! {
         @for item in items {
-            @let number = count(&item["number"]);
             tr {
-                td.number { a href=(format!("/items/{number}")) { (number) } }
+                td.number { (numbered(item)) }
                 td { (badge(text(&item["state"]))) }
                 th scope="row" { (printable(item["item"].as_str().unwrap_or("(not kept)"))) }
                 td.number { (count(&item["attempts"])) }
@@ -88,9 +87,19 @@ fn listed(search: &ItemSearch, found: &Value) -> Markup {
         } @else {
             (table("Items", &columns, rows))
         }
-        @if let Some(after) = found["after"].as_u64() {
-            @let next = ItemSearch { after, ..search.clone() };
-            p { a href=(next.address("/items")) rel="next" { "Items after " (grouped(after)) } }
+        @if let Some(next) = search.next(&found["after"]) {
+            p { a href=(next.address("/items")) rel="next" { "Further items" } }
+        }
+    }
+}
+
+/// Returns the number of an item, which leads to it. One on a stream may have none yet.
+pub(super) fn numbered(item: &Value) -> Markup {
+    html! {
+        @if let Some(number) = item["number"].as_u64() {
+            a href=(format!("/items/{number}")) { (number) }
+        } @else {
+            "–"
         }
     }
 }
@@ -130,6 +139,7 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
                 " (process " (count(&holder["pid"])) ")"
                 @if let Some(since) = moment(&holder["since_us"]) { " since " (since) }
             }
+            @if let Some(supervisor) = item["supervisor"].as_str() { ", at " (printable(supervisor)) }
             @if let Some(due) = moment(&item["due_us"]) { ", tried again at " (due) }
             @if let Some(at) = moment(&ended["ended_us"]) { ", ended " (at) }
             @if let Some(worker) = ended["worker"].as_str() { " by " (printable(worker)) }
@@ -178,7 +188,7 @@ fn cut(class: &str, text: &str, number: u64) -> Markup {
     let end = text.char_indices().nth(SHOWN_MAX).map(|(end, _)| end);
     html! {
         pre class=(class) tabindex="0" role="region" aria-label=(class) {
-            (output::visible(&text[..end.unwrap_or(text.len())]))
+            (visible(&text[..end.unwrap_or(text.len())]))
         }
         @if end.is_some() {
             p { "Of " (grouped(text.len() as u64)) " bytes this is the beginning: "

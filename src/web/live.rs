@@ -34,7 +34,8 @@ pub(super) async fn stream(
     let Some(place) = address.and_then(|(_, address)| WebPlace::of(&address)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    events(|sender| keep_true(site, place, visitor, sender))
+    let shown = Arc::clone(&site);
+    events(&shown, |sender| keep_true(site, place, visitor, sender))
 }
 
 async fn keep_true(site: Arc<Site>, place: WebPlace, visitor: Visitor, mut sender: Sender<Bytes>) {

@@ -12,14 +12,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::answer::{SharedSite, event, events};
 use super::site::Site;
-use super::words::text;
+use super::words::{text, visible};
 use crate::control::client::NoAnswer;
 
 /// The bytes of an output that a page shows.
@@ -37,7 +36,7 @@ pub(super) struct OutputHead {
 
 /// The pieces of an output, as the control API tells them: a JSON object in each line.
 struct Pieces {
-    body: Incoming,
+    body: Body,
     read: Vec<u8>,
     looked: usize,
 }
@@ -135,23 +134,6 @@ pub(super) fn followed(number: u64) -> Markup {
     }
 }
 
-/// Returns a text with its lines and tabs, and with pictures in the place of other control letters and
-/// of those that turn the direction.
-pub(super) fn visible(text: &str) -> String {
-    let seen = |letter: char| match letter {
-        '\n' | '\t' => letter,
-        '\u{7f}' => '\u{2421}',
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(letter)).unwrap_or('\u{fffd}'),
-        '\u{80}'..='\u{9f}'
-        | '\u{200e}'
-        | '\u{200f}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        _ => letter,
-    };
-    text.chars().map(seen).collect()
-}
-
 /// Answers with all of an output, as plain text.
 pub(super) async fn whole(State(site): SharedSite, Path(number): Path<u64>) -> Response {
     let pieces = match Pieces::of(&site, number, false).await {
@@ -177,7 +159,10 @@ async fn send_whole(mut pieces: Pieces, mut sender: Sender<Bytes>) {
 
 /// Sends what is written from now on, and that the item has ended.
 pub(super) async fn follow(State(site): SharedSite, Path(number): Path<u64>) -> Response {
-    events(async move |sender| follow_to_end(site, number, sender).await)
+    let shown = Arc::clone(&site);
+    events(&shown, async move |sender| {
+        follow_to_end(site, number, sender).await
+    })
 }
 
 async fn follow_to_end(site: Arc<Site>, number: u64, mut sender: Sender<Bytes>) {

@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::access::Visitor;
 use super::frame::{WebPage, button, table};
 use super::site::Site;
-use super::words::{badge, cause_of, count, duration, grouped, micros, percent, text, values};
+use super::words::{
+    badge, cause_of, count, duration, grouped, micros, percent, printable, text, values,
+};
 use crate::control::client::NoAnswer;
-use crate::observe::text::printable;
 
 /// The counts, their words, and the list that has them.
 const COUNTS: [(&str, &str, Option<&str>); 8] = [
@@ -42,8 +43,34 @@ pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<WebPage, NoAn
         page = page.part("orders", orders(&status));
     }
     page = page.part("counts", counts(&status["counts"]));
-    page = page.part("pace", pace(&status));
-    Ok(page.part("rate", chart).part("failures", causes(&failures)))
+    page = page.part("pace", pace(&status)).part("rate", chart);
+    if site.run.is_stream() {
+        page = page.part("supervisors", supervisors(values(&status["supervisors"])));
+    }
+    Ok(page.part("failures", causes(&failures)))
+}
+
+/// The supervisors that work on a stream.
+fn supervisors(all: &[Value]) -> Markup {
+    let rows = html! {
+        @for one in all {
+            tr {
+                th scope="row" { (printable(text(&one["name"]))) }
+                td { (badge(text(&one["state"]))) }
+                td { (printable(text(&one["run"]))) }
+                td.number { @if let Some(workers) = one["workers"].as_u64() { (grouped(workers)) } }
+                td.number { @if let Some(time) = micros(&one["uptime_us"]) { (time) } }
+            }
+        }
+    };
+    html! {
+        h2 { "Supervisors" }
+        @if all.is_empty() {
+            p { "Nobody works on the stream." }
+        } @else {
+            (table("Supervisors", &["Name", "State", "Run", "Workers", "For"], rows))
+        }
+    }
 }
 
 fn state(status: &Value) -> Markup {
@@ -51,7 +78,8 @@ fn state(status: &Value) -> Markup {
         p.facts {
             (badge(text(&status["state"]))) " "
             strong { (printable(text(&status["name"]))) }
-            ", process " (count(&status["pid"]))
+            @if let Some(at) = status["at"].as_str() { ", a stream at " (printable(at)) }
+            @if let Some(pid) = status["pid"].as_u64() { ", process " (pid) }
             @if let Some(mode) = status["mode"].as_str() { ", " (mode) }
             @if let Some(age) = micros(&status["uptime_us"]) { ", for " (age) }
         }

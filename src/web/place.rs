@@ -22,8 +22,12 @@ pub(super) enum WebPlace {
 pub(super) struct ItemSearch {
     pub(super) state: Option<ItemState>,
     pub(super) text: String,
-    pub(super) after: u64,
+    /// The end of the page before, as the one who is asked has named it; empty for the first page.
+    pub(super) after: String,
 }
+
+/// The greatest length of that in bytes.
+const AFTER_MAX: usize = 64;
 
 /// The time and the workers of a time chart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,11 +98,26 @@ impl ItemSearch {
         let mut fields: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
         let state = fields.remove("state").filter(|state| !state.is_empty());
         let state = state.map(|state| serde_json::from_value(Value::from(&*state)));
-        let after = fields.remove("after").map(|after| after.parse());
-        Some(ItemSearch {
+        let after = fields.remove("after").unwrap_or_default();
+        let is_place = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'-';
+        let is_fit = after.len() <= AFTER_MAX && after.bytes().all(is_place);
+        is_fit.then_some(ItemSearch {
             state: state.transpose().ok()?,
             text: fields.remove("text").unwrap_or_default().into_owned(),
-            after: after.transpose().ok()?.unwrap_or(0),
+            after: after.into_owned(),
+        })
+    }
+
+    /// Returns the next page, if a list says that there is one.
+    pub(super) fn next(&self, after: &Value) -> Option<Self> {
+        let after = match after {
+            Value::Number(number) => number.to_string(),
+            Value::String(place) => place.clone(),
+            _ => return None,
+        };
+        Some(ItemSearch {
+            after,
+            ..self.clone()
         })
     }
 
@@ -111,8 +130,8 @@ impl ItemSearch {
         if !self.text.is_empty() {
             query.append_pair("text", &self.text);
         }
-        if self.after > 0 {
-            query.append_pair("after", &self.after.to_string());
+        if !self.after.is_empty() {
+            query.append_pair("after", &self.after);
         }
         format!("{path}?{}", query.finish())
     }
@@ -128,6 +147,8 @@ pub(super) fn way_back(address: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -137,7 +158,7 @@ mod tests {
         let search = ItemSearch {
             state: Some(ItemState::Resting),
             text: "a b".into(),
-            after: 7,
+            after: "7".into(),
         };
         let address = search.address("/items");
         assert_eq!(address, "/items?state=resting&text=a+b&after=7");
@@ -159,10 +180,20 @@ mod tests {
             "/items?state=odd",
             "/../etc",
             "//evil",
-            "/dead?after=x",
+            "/dead?after=%2F",
+            "/dead?after=%C3%BC",
         ] {
             assert_eq!(WebPlace::of(address), None, "{address}");
         }
+    }
+
+    #[test]
+    fn a_list_goes_on_where_it_says() {
+        let search = ItemSearch::default();
+        let next = |after: Value| Some(search.next(&after)?.address("/items"));
+        assert_eq!(next(json!(7)).as_deref(), Some("/items?after=7"));
+        assert_eq!(next(json!("u12-3")).as_deref(), Some("/items?after=u12-3"));
+        assert_eq!(next(Value::Null), None);
     }
 
     #[test]

@@ -1,22 +1,23 @@
-//! The thread that serves the page over TCP: so many clients at a time, each with so much time. It does
-//! not know what is asked.
+//! The thread that serves the page over TCP, each client with so much time. It does not know what is asked.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use hyper::StatusCode;
+use hyper::header::CONNECTION;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-use crate::control::{LACK_PAUSE, serve_connection};
+use crate::control::clients::{HeardClient, Places, REFUSED_TIME, clients_max};
+use crate::control::serve_connection;
 use crate::sys::signals;
 
-/// The number of connections that are served at a time. A browser opens up to six.
+/// The number of connections that are served at a time, where there are files enough. A browser opens up to six.
 const CLIENTS_MAX: usize = 1024;
 
 /// The longest time in which a client must send the head of its next request.
@@ -38,6 +39,7 @@ impl WebServer {
         listener: StdListener,
         address: SocketAddr,
         routes: Router,
+        ending: watch::Sender<bool>,
     ) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_io()
@@ -48,7 +50,7 @@ impl WebServer {
             let _guard = runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let (ending, ends) = watch::channel(false);
+        let ends = ending.subscribe();
         let thread = std::thread::Builder::new().name("web".into());
         let thread = thread.spawn(move || {
             signals::block_all();
@@ -78,31 +80,47 @@ impl Drop for WebServer {
 }
 
 async fn serve(listener: TcpListener, routes: Router, mut ends: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
-    let has_ended = ends.clone();
-    let accept = async {
-        loop {
-            // Others wait in the kernel until one of these has gone.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let (routes, ends) = (routes.clone(), has_ended.clone());
-                    tokio::spawn(async move {
-                        serve_connection(stream, routes, HEAD_TIME, ends).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => sleep(LACK_PAUSE).await,
-            }
-        }
+    let places = Places::new(clients_max(CLIENTS_MAX));
+    let admit = {
+        let ends = ends.clone();
+        move |spoken| admit(spoken, &routes, ends.clone())
     };
     tokio::select! {
-        () = accept => {}
+        () = places.accept(&listener, admit) => {}
         _ = ends.wait_for(|ended| *ended) => {}
     }
     drop(listener);
-    let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
-    let _ = timeout(LAST_WORDS, places.acquire_many(all)).await;
+    let _ = timeout(LAST_WORDS, places.until_empty()).await;
+}
+
+/// Serves a client, or tells it that there is no place for it.
+fn admit(
+    HeardClient {
+        stream,
+        place,
+        refusal,
+    }: HeardClient<TcpStream>,
+    routes: &Router,
+    ends: watch::Receiver<bool>,
+) {
+    let (routes, head_time, place) = match place {
+        Some(place) => (routes.clone(), HEAD_TIME, place),
+        None => (refusing(), REFUSED_TIME, refusal),
+    };
+    tokio::spawn(async move {
+        serve_connection(stream, routes, head_time, ends).await;
+        drop(place);
+    });
+}
+
+/// Makes the routes of a client for which there is no place.
+fn refusing() -> Router {
+    Router::new().fallback(|| async {
+        let why = "too many clients are connected: try again later\n";
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [(CONNECTION, "close")],
+            why,
+        )
+    })
 }

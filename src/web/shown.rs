@@ -1,26 +1,41 @@
-//! The run that is shown: asked over its control socket, as by any client.
+//! The run or stream that is shown: asked by the requests of the control API, as by any client.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::service::Service as _;
 use hyper::{Method, Request, Response};
+use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 
 use crate::control::client::{self, NoAnswer};
 
-/// A run that is asked anew each time, so that nothing is held open while nobody looks.
+/// A run or stream that is asked anew each time, so that nothing is held open while nobody looks.
 #[derive(Debug, Clone)]
 pub(super) struct ShownRun {
-    path: Arc<Path>,
+    /// The path of its socket, or its name.
+    pub(super) path: Arc<Path>,
+    /// Its answers, where there is no socket.
+    pub(super) routes: Option<Router>,
 }
 
 impl ShownRun {
-    pub(super) fn at(path: Arc<Path>) -> Self {
-        ShownRun { path }
+    /// Asks the run at this socket.
+    pub(super) fn at(path: &Path) -> Self {
+        ShownRun {
+            path: path.into(),
+            routes: None,
+        }
+    }
+
+    /// Returns `true` if it is a stream, which several supervisors may share.
+    pub(super) fn is_stream(&self) -> bool {
+        self.routes.is_some()
     }
 
     /// Asks, and reads the answer whole.
@@ -39,7 +54,7 @@ impl ShownRun {
     }
 
     /// Asks for something that comes piece by piece.
-    pub(super) async fn pieces(&self, target: &str) -> Result<Incoming, NoAnswer> {
+    pub(super) async fn pieces(&self, target: &str) -> Result<Body, NoAnswer> {
         let request = client::request(&self.path, Method::GET, target, Bytes::new())?;
         Ok(self.answered(request).await?.into_body())
     }
@@ -60,10 +75,7 @@ impl ShownRun {
     }
 
     /// Sends a request, which must be answered with what it asks for.
-    async fn answered(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, NoAnswer> {
+    async fn answered(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, NoAnswer> {
         let response = self.send(request).await?;
         if response.status().is_success() {
             return Ok(response);
@@ -74,8 +86,14 @@ impl ShownRun {
         })
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NoAnswer> {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, NoAnswer> {
+        if let Some(routes) = &self.routes {
+            let routes = TowerToHyperService::new(routes.clone());
+            let answer = routes.call(request.map(Body::new)).await;
+            return Ok(answer.unwrap_or_else(|never| match never {}));
+        }
         let (mut sender, _) = client::dial(&self.path).await?;
-        client::send(&self.path, &mut sender, request).await
+        let response = client::send(&self.path, &mut sender, request).await?;
+        Ok(response.map(Body::new))
     }
 }

@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use super::access::{Access, Sessions, VisitorRole};
 use super::frame::WebPage;
@@ -31,6 +30,8 @@ pub(super) struct Site {
     pub(super) port: u16,
     pub(super) history: Mutex<RateHistory>,
     rendered: Mutex<HashMap<PageKey, SharedPage>>,
+    /// Becomes true when the page ends.
+    pub(super) ends: watch::Receiver<bool>,
     /// Held by whoever has tried a wrong token.
     trying: AsyncMutex<()>,
 }
@@ -48,14 +49,20 @@ pub(super) struct Rendered {
 }
 
 impl Site {
-    pub(super) fn new(path: Arc<Path>, access: Access, address: SocketAddr) -> Self {
+    pub(super) fn new(
+        run: ShownRun,
+        access: Access,
+        address: SocketAddr,
+        ends: watch::Receiver<bool>,
+    ) -> Self {
         Site {
-            run: ShownRun::at(path),
+            run,
             access,
             sessions: Sessions::default(),
             port: address.port(),
             history: Mutex::default(),
             rendered: Mutex::default(),
+            ends,
             trying: AsyncMutex::default(),
         }
     }

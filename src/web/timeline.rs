@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::frame::{WebPage, table};
 use super::place::{ChartView, LENGTHS_S};
 use super::site::Site;
-use super::words::{badge, count, duration, grouped, moment, text, values};
+use super::words::{badge, count, duration, grouped, moment, printable, text, values};
 use crate::control::client::NoAnswer;
-use crate::observe::text::{counted, printable};
+use crate::observe::text::counted;
 
 /// The workers of one page, and the bars in all of their rows.
 const ROWS: u64 = 50;

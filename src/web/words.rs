@@ -5,11 +5,33 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 pub(super) use crate::control::answers::{number as count, text, values};
-use crate::observe::text::printable;
+use crate::observe::text::printable as in_one_line;
 use crate::observe::timeline::grouped_by;
 
 /// The cause of an item that was given up on before any attempt had failed.
 const NO_ATTEMPT: &str = "given up on before any attempt";
+
+/// Returns a text with its lines and tabs, and with pictures in the place of other control letters and
+/// of those that turn the direction.
+pub(super) fn visible(text: &str) -> String {
+    let seen = |letter: char| match letter {
+        '\n' | '\t' => letter,
+        '\u{7f}' => '\u{2421}',
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(letter)).unwrap_or('\u{fffd}'),
+        '\u{80}'..='\u{9f}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        _ => letter,
+    };
+    text.chars().map(seen).collect()
+}
+
+/// Returns a text in one line, without control letters and those that turn the direction.
+pub(super) fn printable(text: &str) -> String {
+    visible(&in_one_line(text))
+}
 
 /// Returns a whole number with its thousands apart.
 pub(super) fn grouped(number: u64) -> String {

@@ -31,6 +31,8 @@ crate::trials! {
     items_are_listed_by_pages,
     items_are_found_by_their_text,
     an_item_is_shown_and_waited_for,
+    one_worker_is_replaced_and_no_thread_is_ended,
+    the_time_that_items_wait_is_told,
     attempts_are_the_bars_of_their_workers,
     bars_are_those_of_a_time,
     nothing_is_begun_in_a_pause,
@@ -394,6 +396,58 @@ fn an_item_is_shown_and_waited_for() {
         run.ask("GET", "/v1/items/1?wait=true", "").json()["state"],
         "done"
     );
+}
+
+fn one_worker_is_replaced_and_no_thread_is_ended() {
+    let run = Run::new();
+    run.put("1");
+    assert_eq!(run.next_begun(), 1);
+    let ended = run.ask("POST", "/v1/workers/worker-1/end", "");
+    assert_eq!((ended.status, &*ended.code()), (409, "not_possible"));
+    let socket = run.socket.clone();
+    let replacing =
+        std::thread::spawn(move || ask(&socket, "POST", "/v1/workers/worker-1/replace", b""));
+    // The new one is there while the old one still has its item.
+    until("a second one is ready", || run.pool.workers().len() == 2);
+    run.let_go(1);
+    let replaced = replacing.join().unwrap();
+    assert_eq!(
+        (replaced.status, replaced.json()),
+        (200, json!({"worker": "worker-1", "replaced": true}))
+    );
+    let left: Vec<String> = run.pool.workers().into_iter().map(|one| one.name).collect();
+    assert_eq!(left, ["worker-2"]);
+    let gone = run.ask("POST", "/v1/workers/worker-1/replace", "");
+    assert_eq!((gone.status, &*gone.code()), (409, "not_changed"));
+    assert!(
+        gone.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("no such worker")
+    );
+}
+
+fn the_time_that_items_wait_is_told() {
+    const WAIT_US: u64 = 50_000;
+    let run = Run::new();
+    run.put("1");
+    assert_eq!(run.next_begun(), 1);
+    let oldest = || run.ask("GET", "/v1/status", "").json()["oldest_waiting_us"].as_u64();
+    assert_eq!(oldest(), None, "nothing waits");
+    run.put("2");
+    until("it has waited", || oldest() > Some(WAIT_US));
+    run.let_go(2);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 2);
+    let numbers = run.ask("GET", "/metrics", "").body;
+    let numbers = String::from_utf8(numbers).unwrap();
+    let number = |name: &str| -> f64 {
+        let mut lines = numbers.lines();
+        let line = lines.find(|line| line.starts_with(name)).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    };
+    assert_eq!(number("dishrack_item_wait_seconds_count"), 2.0, "{numbers}");
+    let waited = number("dishrack_item_wait_seconds_sum") * 1e6;
+    assert!(waited >= WAIT_US as f64, "{waited} us: {numbers}");
 }
 
 /// Returns the bars of a run's only worker, in their order.
@@ -768,6 +822,10 @@ fn the_openapi_file_has_every_route_and_field() {
     run.let_go(1);
     let scaled = run.ask("PUT", "/v1/workers", "{\"count\": 2}");
     answers.push(("Scaled", scaled));
+    answers.push((
+        "WorkerReplaced",
+        run.ask("POST", "/v1/workers/worker-2/replace", ""),
+    ));
     answers.push(("Reloaded", run.ask("POST", "/v1/reload", "")));
     answers.push(("Joined", run.ask("GET", "/v1/join", "")));
     answers.push(("Stopped", run.ask("POST", "/v1/stop", "")));
@@ -778,7 +836,8 @@ fn the_openapi_file_has_every_route_and_field() {
     let seen: BTreeSet<&str> = answers.iter().map(|(name, _)| *name).collect();
     let named = schemas.as_object().unwrap().keys();
     let unseen: Vec<&String> = named.filter(|name| !seen.contains(&***name)).collect();
-    assert_eq!(unseen, ["Events"]);
+    // A thread cannot be ended alone: `tests/process` has that of a process.
+    assert_eq!(unseen, ["Events", "WorkerEnded"]);
 }
 
 /// Checks that a value has exactly the fields of a schema, and their kinds.
@@ -823,7 +882,10 @@ fn the_page_has_every_route_and_code() {
     for route in routes() {
         let (method, path) = route.split_once(' ').unwrap();
         let method = method.to_uppercase();
-        let request = format!("`{method} {}", path.replace("{number}", "N"));
+        let request = format!(
+            "`{method} {}",
+            path.replace("{number}", "N").replace("{worker}", "NAME")
+        );
         assert!(text.contains(&request), "{request}");
     }
     let sources = [

@@ -1,8 +1,9 @@
 //! The page as a browser without scripts uses it: what it shows, what its forms do, and whom it refuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use dishrack::{Options, Web, WebOptions};
 
@@ -27,9 +28,16 @@ crate::trials! {
     a_path_leads_to_pages_alone,
     health_needs_no_token_and_tells_nothing,
     numbers_come_in_both_forms,
+    each_number_is_in_the_document_and_the_dashboard_asks_for_no_other,
+    who_says_nothing_keeps_nobody_out,
+    more_clients_than_there_is_room_for_are_told_so,
     the_end_of_the_run_is_told,
+    an_open_page_does_not_delay_the_end,
     the_document_has_every_address,
 }
+
+/// The number of clients that are served at a time.
+const CLIENTS_MAX: usize = 1024;
 
 /// An answer.
 #[derive(Debug)]
@@ -311,13 +319,16 @@ fn dead_letters_are_tried_again_and_dropped_one_the_chosen_or_all() {
     run.let_go(1);
     run.queue.join_timeout(DEADLINE).unwrap();
     // Two even ones and two odd ones are left.
-    let asked = browser.post("/act/drop-all", "what=like%3A5");
+    let page = browser.load("/dead");
+    let (_, print) = page.split_once("value=\"like:5:").unwrap();
+    let like = format!("what=like%3A5%3A{}", print.split_once('"').unwrap().0);
+    let asked = browser.post("/act/drop-all", &like);
     assert!(
         asked.body.contains("failed as item 5 did"),
         "{}",
         asked.body
     );
-    let said = browser.press("/act/drop-all", "what=like%3A5&sure=yes");
+    let said = browser.press("/act/drop-all", &format!("{like}&sure=yes"));
     assert_eq!(said, "2 items are dropped.");
     let said = browser.press("/act/retry-all", "what=text%3Aeven&sure=yes");
     assert_eq!(said, "2 items are tried again.");
@@ -328,18 +339,35 @@ fn dead_letters_are_tried_again_and_dropped_one_the_chosen_or_all() {
     assert_eq!(browser.press("/act/retry", ""), "Nothing was chosen.");
 }
 
+/// Opens the events that keep the overview true.
+fn open_live(page: &Web, browser: &mut Browser) -> TcpStream {
+    browser.load("/");
+    let mut stream = TcpStream::connect(page.address()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (host, cookie) = (page.address(), browser.cookie.as_ref().unwrap());
+    let head = format!("GET /live?page=%2F HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+fn an_open_page_does_not_delay_the_end() {
+    let run = Run::new();
+    let (page, mut browser) = plain(&run);
+    let stream = open_live(&page, &mut browser);
+    let mut lines = BufReader::new(&stream).lines();
+    let first = lines.find(|line| line.as_ref().unwrap().starts_with("data:"));
+    assert!(first.is_some());
+    let began = Instant::now();
+    drop(page);
+    // An answer that goes on is waited for for a second.
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(lines.last().map(Result::unwrap).as_deref(), Some(""));
+}
+
 fn a_page_that_is_open_is_kept_true() {
     let run = Run::new();
     let (page, mut browser) = plain(&run);
-    browser.load("/");
-    let stream = TcpStream::connect(page.address()).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let (host, cookie) = (page.address(), browser.cookie.unwrap());
-    write!(
-        &stream,
-        "GET /live?page=%2F HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n"
-    )
-    .unwrap();
+    let stream = open_live(&page, &mut browser);
     let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
     let mut until = |words: &str| {
         let found = lines.find(|line| line.starts_with("data:") && line.contains(words));
@@ -593,6 +621,8 @@ fn numbers_come_in_both_forms() {
         "dishrack_items{state=\"leased\"} 1",
         "dishrack_workers{state=\"busy\"} 1",
         "dishrack_worker_restarts_total{cause=\"signal\"} 0",
+        // The third one has not ended, so it counts later.
+        "dishrack_item_wait_seconds_count 2",
         "dishrack_item_duration_seconds_count{outcome=\"done\"} 1",
         "dishrack_item_duration_seconds_count{outcome=\"failed\"} 1",
     ] {
@@ -619,6 +649,88 @@ fn numbers_come_in_both_forms() {
         open.body
     );
     assert!(open.body.ends_with("# EOF\n"));
+}
+
+/// Returns the names of metrics in a text, without the endings that the samples of one metric have.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+    let names = words.filter(|word| word.starts_with("dishrack_"));
+    let without = |name: &str| {
+        let endings = ["_bucket", "_count", "_sum"];
+        let plain = endings.iter().find_map(|ending| name.strip_suffix(ending));
+        plain.unwrap_or(name).to_owned()
+    };
+    names.map(without).collect()
+}
+
+fn each_number_is_in_the_document_and_the_dashboard_asks_for_no_other() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    let (_page, mut browser) = plain(&run);
+    let served = metrics_in(&browser.get("/metrics").body);
+    let read = |file: &str| {
+        let path = format!("{}/docs/{file}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let rows = read("metrics.md");
+    let rows: String = rows
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    assert_eq!(metrics_in(&rows), served);
+    let dashboard: serde_json::Value = serde_json::from_str(&read("grafana.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let queries = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries: String = queries
+        .map(|query| query["expr"].as_str().unwrap())
+        .collect();
+    assert_eq!(metrics_in(&queries).difference(&served).next(), None);
+    assert!(metrics_in(&queries).len() > 8, "{queries}");
+}
+
+fn who_says_nothing_keeps_nobody_out() {
+    let run = Run::new();
+    let (page, mut browser) = plain(&run);
+    let connect = |_| TcpStream::connect(page.address()).unwrap();
+    // Many more than there are places, one after the other as they are accepted.
+    let silent: Vec<TcpStream> = (0..CLIENTS_MAX + 100).map(connect).collect();
+    for _ in 0..10 {
+        browser.load("/workers");
+    }
+    // The last of them is heard when it speaks.
+    let mut last = silent.last().unwrap();
+    let request = format!(
+        "GET /health HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        page.address()
+    );
+    last.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+fn more_clients_than_there_is_room_for_are_told_so() {
+    let run = Run::new();
+    let (page, mut browser) = plain(&run);
+    let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", page.address());
+    // Each of them has its place once it is answered, and keeps it for its next request.
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS_MAX {
+        let mut client = TcpStream::connect(page.address()).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        clients.push(client);
+    }
+    let refused = browser.get("/");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.body.contains("too many clients"), "{refused:?}");
+    drop(clients);
+    let began = Instant::now();
+    while browser.get("/").status != 200 {
+        assert!(began.elapsed() < DEADLINE, "there is room again");
+    }
 }
 
 fn the_end_of_the_run_is_told() {

@@ -20,6 +20,8 @@ crate::timely_trials! {
     an_item_is_seen_in_each_of_its_states,
     the_end_of_one_item_is_waited_for,
     a_worker_is_seen_with_its_item_and_its_last_death,
+    one_worker_is_ended_with_its_item_and_started_again,
+    one_worker_is_replaced_when_its_item_is_done,
     a_million_items_and_a_thousand_workers_are_seen_at_once,
 }
 
@@ -276,6 +278,68 @@ fn a_worker_is_seen_with_its_item_and_its_last_death() {
     queue.join_timeout(DEADLINE).unwrap();
     pool.stop();
     assert!(pool.status().workers.is_empty());
+}
+
+/// Makes a pool of two workers of which one waits for a file, and returns its name and pid.
+fn pool_that_awaits(go: &str) -> (JoinableQueue<Work>, Supervisor<Work, u64>, String, u32) {
+    let queue = JoinableQueue::with(Options::default().max_attempts(2));
+    let pool = Supervisor::builder()
+        .processes(2)
+        .handler(&queue, roles::work)
+        .unwrap();
+    until("both are ready", || pool.workers().len() == 2);
+    queue.put(&Work::AwaitFile(go.to_owned())).unwrap();
+    let busy = || {
+        let mut workers = pool.workers().into_iter();
+        workers.find(|one| one.state == WorkerState::Busy && one.elapsed.is_some())
+    };
+    until("one is at it", || busy().is_some());
+    let one = busy().unwrap();
+    (queue, pool, one.name, one.pid)
+}
+
+fn one_worker_is_ended_with_its_item_and_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go").to_str().unwrap().to_owned();
+    let (queue, pool, name, pid) = pool_that_awaits(&go);
+    pool.end_worker(&name).unwrap();
+    assert_eq!(state(pid), None, "its process is gone");
+    // It is charged when no stop of the whole run has come with the same signal.
+    let history = || queue.item(ItemId(1)).unwrap().unwrap().history;
+    until("it is charged", || !history().is_empty());
+    let ended = Cause::WorkerDied(Exit::Signaled(Signal::SIGTERM as i32));
+    assert_eq!((history().len(), &history()[0].cause), (1, &ended));
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, 1);
+    until("it is there again", || pool.workers().len() == 2);
+    let again = pool.workers().into_iter().find(|one| one.name == name);
+    let again = again.unwrap();
+    assert_ne!(again.pid, pid);
+    // It was wanted, and is no accident.
+    assert_eq!(
+        (again.restarts, again.last_death, pool.restarts()),
+        (0, None, 0)
+    );
+    let error = pool.end_worker("nobody").unwrap_err();
+    assert!(error.is_not_changed(), "{error}");
+}
+
+fn one_worker_is_replaced_when_its_item_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go").to_str().unwrap().to_owned();
+    let (queue, pool, name, pid) = pool_that_awaits(&go);
+    std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| pool.replace_worker(&name));
+        until("the new one is ready", || pool.workers().len() == 3);
+        assert!(state(pid).is_some() && !replacing.is_finished());
+        std::fs::write(&go, "").unwrap();
+        replacing.join().unwrap().unwrap();
+    });
+    assert_eq!(state(pid), None, "it has gone");
+    assert!(pool.workers().iter().all(|one| one.pid != pid));
+    let joined = queue.join_timeout(DEADLINE).unwrap();
+    assert_eq!((joined.done, queue.counts().unwrap().retries), (1, 0));
+    assert!(pool.replace_worker(&name).unwrap_err().is_not_changed());
 }
 
 fn a_million_items_and_a_thousand_workers_are_seen_at_once() {

@@ -10,6 +10,7 @@ pub(crate) mod shown;
 pub(crate) mod standing;
 pub(crate) mod stopping;
 pub(crate) mod top;
+pub(crate) mod web;
 pub(crate) mod working;
 
 use std::fs::File;

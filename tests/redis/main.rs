@@ -66,6 +66,7 @@ fn main() {
         cli::standing::trials(),
         cli::stopping::trials(),
         cli::top::trials(),
+        cli::web::trials(),
         cli::working::trials(),
         conformance::trials(),
         faults::trials(),

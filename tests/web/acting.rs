@@ -5,6 +5,7 @@ use crate::shown::ShownRun;
 
 crate::trials! {
     each_button_does_what_it_says,
+    one_worker_is_ended_and_another_one_replaced,
     dead_letters_are_chosen_and_dealt_with,
     what_changes_is_shown_until_it_is_switched_off,
     the_time_chart_is_moved_and_zoomed_and_leads_to_items,
@@ -53,6 +54,45 @@ fn each_button_does_what_it_says() {
         assert!(began.elapsed() < crate::deadline::DEADLINE);
         std::thread::yield_now();
     }
+}
+
+fn one_worker_is_ended_and_another_one_replaced() {
+    let run = ShownRun::of(&["long-1"]);
+    let worker_in = |state: &str| -> Option<String> {
+        let status = run.get("/v1/status");
+        let mut workers = status["workers"].as_array().unwrap().iter();
+        let found = workers.find(|one| one["state"] == state)?;
+        Some(found["worker"].as_str().unwrap().to_owned())
+    };
+    run.until("one is idle", |_| {
+        worker_in("busy").is_some() && worker_in("idle").is_some()
+    });
+    let busy = worker_in("busy").unwrap();
+    let browser = Browser::open();
+    browser.go(&run.page("/workers"));
+    browser.press(&format!(
+        "button[formaction='/act/end-worker'][value='{busy}']"
+    ));
+    browser.wait_for(&format!("End {busy}?"));
+    browser.press("button.sure");
+    browser.wait_for(&format!("{busy} has ended, and is started again."));
+    run.until("it is worked on again", |status| {
+        status["counts"]["leased"] == 1 && status["counts"]["retries"] == 1
+    });
+    let item = run.get("/v1/items/1");
+    assert_eq!(item["history"].as_array().unwrap().len(), 1, "{item}");
+
+    run.until("one is idle", |_| worker_in("idle").is_some());
+    let idle = worker_in("idle").unwrap();
+    browser.press(&format!(
+        "button[formaction='/act/replace-worker'][value='{idle}']"
+    ));
+    browser.wait_for(&format!("Replace {idle}?"));
+    browser.press("button.sure");
+    browser.wait_for(&format!("{idle} is replaced."));
+    let status = run.get("/v1/status");
+    let workers = status["workers"].as_array().unwrap();
+    assert!(workers.iter().all(|one| one["worker"] != *idle), "{status}");
 }
 
 fn dead_letters_are_chosen_and_dealt_with() {

@@ -160,15 +160,21 @@ impl Browser {
         });
     }
 
-    /// Presses a key where this has the focus.
+    /// Presses a key where this has the focus. It may be replaced just then by what is true now.
     pub(crate) fn type_key(&self, selector: &str, key: &str) {
-        self.run(&format!(
-            "document.querySelector('{selector}').focus({{focusVisible: true}})"
-        ));
-        self.runtime.block_on(async {
-            let focused = self.client.active_element().await.unwrap();
-            focused.send_keys(key).await.unwrap();
-        });
+        loop {
+            self.run(&format!(
+                "document.querySelector('{selector}').focus({{focusVisible: true}})"
+            ));
+            let typed = self.runtime.block_on(async {
+                let focused = self.client.active_element().await?;
+                focused.send_keys(key).await
+            });
+            match typed {
+                Err(error) if error.is_stale_element_reference() => {}
+                typed => return typed.unwrap(),
+            }
+        }
     }
 
     /// Returns the text that is seen.

@@ -15,6 +15,7 @@ mod trials;
 
 mod acting;
 mod browser;
+mod hostile;
 mod looking;
 mod scraped;
 mod shown;
@@ -26,6 +27,7 @@ fn main() {
     let mut trials = Vec::new();
     if is_here("chromedriver") {
         trials.extend(acting::trials());
+        trials.extend(hostile::trials());
         trials.extend(looking::trials());
     }
     if is_here("prometheus") {

@@ -17,6 +17,8 @@ echo "working on $1"
 echo "<script>document.title = 'broken in'</script>" >&2
 case $1 in
     fail*) printf 'it \033[31mcracked\033[0m\n' >&2; exit 3 ;;
+    large*) head -c 10000000 /dev/zero | tr '\000' x; head -c 5000000 /dev/zero | tr '\000' y >&2; exit 3 ;;
+    broken*) printf 'a\377\376b\033[2J\033]0;broken in\007<b>bold</b>' | tee /dev/stderr; exit 3 ;;
     long*) while :; do sleep 0.2; echo tick; done ;;
 esac
 "#;

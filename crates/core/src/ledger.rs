@@ -99,7 +99,7 @@ pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
 pub use durations::{BOUNDS, Durations, Histogram};
 use ended::EndNotes;
-pub use ended::EndedAttempts;
+pub use ended::{BegunItems, EndedAttempts};
 pub use exit::Exit;
 pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};

@@ -17,6 +17,7 @@
 //! | [`stream`] | which entries of a stream are held, and what is told of them |
 //! | [`kept`] | which ends of items are kept for whoever asks later |
 //! | [`timeline`] | which attempts are kept as bars of a time chart, and which are one bar |
+//! | [`waits`] | how long items have waited until they were begun |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -37,3 +38,4 @@ mod request;
 pub mod shared;
 pub mod stream;
 pub mod timeline;
+pub mod waits;

@@ -13,7 +13,7 @@ use crate::control::item::{self, SoughtText};
 use crate::observe::item::{ItemInfo, ItemState};
 use crate::observe::micros;
 use crate::observe::progress::Progress;
-use crate::store::stream::{EntryId, Member, Status};
+use crate::store::stream::{EntryId, Member, Status, StreamItem};
 use dishrack_core::ledger::{Counts, ItemId};
 
 /// The greatest number of failures of which a look tells.
@@ -45,6 +45,8 @@ pub(crate) struct StreamLook {
     pub(crate) resting: Vec<Value>,
     /// The latest failures, newest first.
     pub(crate) failures: Vec<Value>,
+    /// The moment, by the clock of the stream, since 1970.
+    at: Duration,
     /// The numbers of the items that workers have, or that rest.
     not_waiting: BTreeSet<u64>,
 }
@@ -58,6 +60,14 @@ pub(crate) struct WaitingPage {
     pub(crate) last: Option<(EntryId, u64)>,
 }
 
+impl StreamLook {
+    /// Returns `true` if neither a worker has an unfinished item nor it rests.
+    fn is_waiting(&self, one: &StreamItem) -> bool {
+        let number = one.number.unwrap_or(ItemId(0)).0;
+        one.holder.is_none() || !self.not_waiting.contains(&number)
+    }
+}
+
 impl StreamWatch {
     pub(crate) fn new(client: StreamClient) -> Self {
         StreamWatch {
@@ -65,6 +75,11 @@ impl StreamWatch {
             pace: None,
             dead: None,
         }
+    }
+
+    /// Returns who asks the stream.
+    pub(crate) fn client(&self) -> &StreamClient {
+        &self.client
     }
 
     /// Looks at the stream, and asks its supervisors.
@@ -102,8 +117,17 @@ impl StreamWatch {
             status,
             resting: view.resting,
             failures,
+            at: stood.at,
             not_waiting: view.not_waiting,
         })
+    }
+
+    /// Returns for how long the first of the items that wait has done so, if it is among the first of all.
+    pub(crate) fn oldest(&self, look: &StreamLook) -> Result<Option<Duration>, NoAnswer> {
+        let page = self.client.stream.page(None).map_err(failed)?;
+        let first = page.iter().find(|one| look.is_waiting(one));
+        let put = first.map(|one| Duration::from_millis(one.entry.0));
+        Ok(put.map(|put| look.at.saturating_sub(put)))
     }
 
     /// Returns the time since the first look, the rate and the time left.
@@ -153,9 +177,7 @@ impl StreamWatch {
             info.state = ItemState::Waiting;
             (info, one)
         });
-        let waiting = infos.filter(|(info, one)| {
-            one.holder.is_none() || !look.not_waiting.contains(&info.number.0)
-        });
+        let waiting = infos.filter(|(_, one)| look.is_waiting(one));
         let found = waiting.filter(|(info, _)| text.is_empty() || sought.is_in(info, || None));
         Ok(WaitingPage {
             items: found

@@ -58,6 +58,10 @@ impl Watch {
             self.report(EventKind::WorkerFailed { worker, why });
         }
         let slot = &mut self.slots[index];
+        for told in slot.enders.drain(..) {
+            // Its caller may not wait any more.
+            let _ = told.send(Ok(()));
+        }
         if let Some(stderr) = slot.stderr.take() {
             stderr.end();
         }
@@ -109,6 +113,8 @@ impl Watch {
                 }
                 // The worker had to end for another item than its current one.
                 Fault::Overran(_) | Fault::Revoked(_) | Fault::Stalled => None,
+                // What it was at is charged, as if somebody else had sent the signal.
+                Fault::Ordered => Some(Cause::WorkerDied(exit)),
             };
         }
         let is_out_of_memory = self.oom.has_risen();
@@ -150,13 +156,13 @@ impl Watch {
         };
         let slot = &self.slots[index];
         let fault = slot.watchdog.as_ref().and_then(Watchdog::fault);
-        let is_for_item = matches!(fault, Some(Fault::Revoked(_)));
+        let is_wished_for = matches!(fault, Some(Fault::Revoked(_) | Fault::Ordered));
         let what = EventKind::WorkerExited {
             worker: Arc::clone(&slot.name),
             pid,
             exit,
             holding,
-            is_asked: self.is_stopping || slot.is_leaving || is_for_item,
+            is_asked: self.is_stopping || slot.is_leaving || is_wished_for,
         };
         self.broker.read(|core| core.emitter.emit(what));
     }

@@ -7,6 +7,7 @@ use super::{RosterEntry, Stage, Watch};
 use crate::supervision::{DeathCause, WorkerDeath};
 use dishrack_core::ledger::Cause;
 use dishrack_core::pool::child::Phase;
+use dishrack_core::pool::watchdog::{Fault, Watchdog};
 
 impl Watch {
     /// Enters what is known of a worker now, or strikes it out when it is over.
@@ -61,7 +62,9 @@ impl Watch {
     /// if there is one.
     pub(super) fn note_death(&mut self, index: usize, cause: Option<&Cause>) {
         let slot = &mut self.slots[index];
-        if self.is_stopping || slot.is_recycled || slot.is_leaving || slot.exit.is_success() {
+        let fault = slot.watchdog.as_ref().and_then(Watchdog::fault);
+        let is_wished = slot.is_recycled || slot.is_leaving || fault == Some(Fault::Ordered);
+        if self.is_stopping || is_wished || slot.exit.is_success() {
             return;
         }
         let cause = cause.cloned().unwrap_or(Cause::WorkerDied(slot.exit));

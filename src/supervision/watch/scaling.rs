@@ -11,7 +11,7 @@ use crate::fail;
 use crate::observe::EventKind;
 use crate::supervision::notes::ChangeSender;
 use dishrack_core::pool::child::{Child, ChildEvent, Phase};
-use dishrack_core::pool::scaler::{Scaler, ScalerEffect};
+use dishrack_core::pool::scaler::{Scaler, ScalerEffect, Shortfall};
 
 /// The callers that wait for a change, first come first.
 #[derive(Debug, Default)]
@@ -38,6 +38,22 @@ impl Watch {
         fail::point("reload: asked");
         self.changes.reloads.push_back(told);
         self.change(|scaler, is_idle| scaler.handle_reload(is_idle));
+    }
+
+    pub(super) fn replace(&mut self, name: &str, told: ChangeSender) {
+        let slot = self.slots.iter().position(|slot| *slot.name == *name);
+        let mut begun = Err(Shortfall::NotThere);
+        if let Some(slot) = slot {
+            self.changes.reloads.push_back(told.clone());
+            self.change(|scaler, is_idle| begun = scaler.handle_replace(slot, is_idle));
+            if begun.is_err() {
+                self.changes.reloads.pop_back();
+            }
+        }
+        if begun.is_err() {
+            // Its caller may not wait any more.
+            let _ = told.send(begun);
+        }
     }
 
     /// Starts a worker for the first time, unless it is not wanted any more.

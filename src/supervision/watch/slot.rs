@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::protocol::ring_pair::RingPair;
-use crate::supervision::notes::{Life, Registration};
+use crate::supervision::notes::{ChangeSender, Life, Registration};
 use crate::supervision::status::{DeathCause, EndedWorker, Stage, WorkerDeath};
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
@@ -48,6 +48,8 @@ pub(super) struct Slot {
     pub(super) is_leaving: bool,
     /// True if it is replaced because it has reached a bound.
     pub(super) is_recycled: bool,
+    /// The callers that wait for the end of its process.
+    pub(super) enders: Vec<ChangeSender>,
 }
 
 impl Slot {
@@ -75,6 +77,7 @@ impl Slot {
             ended: None,
             is_leaving: false,
             is_recycled: false,
+            enders: Vec::new(),
         }
     }
 
@@ -99,14 +102,14 @@ impl Slot {
         self.is_lost = false;
         self.is_kill_due = false;
         let fault = self.watchdog.take().and_then(|watchdog| watchdog.fault());
-        // It was ended for an item that is cancelled, or a copy that is not needed: no accident.
-        let is_for_item = matches!(fault, Some(Fault::Revoked(_)));
+        // It was ended for an item that is cancelled, a copy that is not needed, or on an order: no accident.
+        let is_wished = matches!(fault, Some(Fault::Revoked(_) | Fault::Ordered));
         self.memory = None;
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
         let is_restart = std::mem::replace(&mut self.has_begun, true);
-        self.restarts += u64::from(is_restart && !is_recycled && !is_for_item);
-        Some(cause).filter(|_| is_restart && !is_for_item)
+        self.restarts += u64::from(is_restart && !is_recycled && !is_wished);
+        Some(cause).filter(|_| is_restart && !is_wished)
     }
 
     /// Returns why it is started again.

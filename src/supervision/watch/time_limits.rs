@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::slot::Slot;
 use super::{Watch, key_of};
 use crate::observe::EventKind;
-use crate::supervision::notes::Life;
+use crate::supervision::notes::{ChangeSender, Life};
 use dishrack_core::ledger::Started;
 use dishrack_core::pool::child::{ChildEvent, Phase};
+use dishrack_core::pool::scaler::Shortfall;
 use dishrack_core::pool::watchdog::{Fault, Sample, Watchdog, WatchdogEffect};
 
 impl Watch {
@@ -46,6 +48,21 @@ impl Watch {
             true => watchdog.revoke_spare(ordinal, sample, now),
             false => watchdog.revoke(ordinal, sample, now),
         });
+    }
+
+    /// Asks a worker to end, and kills it after the grace of a time limit.
+    pub(super) fn end_worker(&mut self, name: &str, told: ChangeSender) {
+        // Without a watchdog it is not ready, or has just ended.
+        let is_it =
+            |slot: &Slot| *slot.name == *name && slot.watchdog.is_some() && slot.pid.is_some();
+        let Some(index) = self.slots.iter().position(is_it) else {
+            // Its caller may not wait any more.
+            let _ = told.send(Err(Shortfall::NotThere));
+            return;
+        };
+        self.slots[index].enders.push(told);
+        let now = self.now();
+        self.watchdog(index, |watchdog, _| watchdog.end(now));
     }
 
     /// Replaces a worker that has reached a bound.

@@ -35,7 +35,7 @@ pub struct Histogram {
 
 impl Histogram {
     /// Counts so many attempts that took this long each.
-    pub(super) fn observe(&mut self, duration: Duration, count: u64) {
+    pub(crate) fn observe(&mut self, duration: Duration, count: u64) {
         let place = BOUNDS.iter().position(|bound| duration <= *bound);
         self.counts[place.unwrap_or(BOUNDS.len())] += count;
         let seconds = duration.as_secs().saturating_mul(count);

@@ -10,6 +10,40 @@ use super::{Ballot, Blame, Failure, Handed, HolderId, ItemId, Ledger, Weight};
 /// The number of notes that are kept for a caller that does not come.
 const NOTES_MAX: usize = 10_000;
 
+/// Items that one holder has begun for the first time, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BegunItems {
+    /// The item with the lowest number.
+    pub first: ItemId,
+    /// The item with the highest number.
+    pub last: ItemId,
+    /// The number of items; the other two mean nothing if it is zero.
+    pub count: u64,
+}
+
+impl BegunItems {
+    pub(super) const NONE: Self = BegunItems {
+        first: ItemId(u64::MAX),
+        last: ItemId(0),
+        count: 0,
+    };
+
+    fn of(handed: &Handed) -> Self {
+        let mut begun = BegunItems::NONE;
+        begun.add(handed);
+        begun
+    }
+
+    /// Adds the item of a delivery, unless it was begun before or is another copy.
+    pub(super) fn add(&mut self, handed: &Handed) {
+        if handed.attempt == 1 && handed.copy == 1 {
+            self.first = self.first.min(handed.id);
+            self.last = self.last.max(handed.id);
+            self.count += 1;
+        }
+    }
+}
+
 /// Attempts of one holder that have ended together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,6 +60,8 @@ pub struct EndedAttempts {
     pub count: u64,
     /// The number of the last attempt of its item.
     pub attempt: u32,
+    /// The items of which these were the first attempts.
+    pub begun: BegunItems,
     /// The mean time of one that is done. A failure knows its own times.
     pub service: Duration,
     /// The failure of a single attempt; `None` if all are done.
@@ -41,6 +77,7 @@ impl EndedAttempts {
             last: handed.id,
             count: 1,
             attempt: handed.attempt,
+            begun: BegunItems::of(handed),
             service,
             failure: None,
         }

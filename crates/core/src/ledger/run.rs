@@ -7,7 +7,9 @@ use core::time::Duration;
 
 use super::leases::Lease;
 use super::outbox::Outbox;
-use super::{Ballot, EndedAttempts, Handed, HolderId, ItemId, Ledger, Scene, Token, Weight};
+use super::{
+    Ballot, BegunItems, EndedAttempts, Handed, HolderId, ItemId, Ledger, Scene, Token, Weight,
+};
 
 /// The deliveries of a run that are done, as their leases end one by one.
 struct EndedRun {
@@ -24,6 +26,7 @@ struct EndedRun {
     ids: (ItemId, ItemId),
     /// The last delivery, and the number of its attempt.
     last: (u64, u32),
+    begun_items: BegunItems,
 }
 
 impl EndedRun {
@@ -37,6 +40,7 @@ impl EndedRun {
             is_noted,
             ids: (ItemId(u64::MAX), ItemId(0)),
             last: (0, 0),
+            begun_items: BegunItems::NONE,
         }
     }
 
@@ -50,9 +54,10 @@ impl EndedRun {
         self.begun += u64::from(token.ordinal <= self.known);
         self.weight += lease.entry.payload.weight();
         if self.is_noted {
-            let id = lease.entry.id;
-            self.ids = (self.ids.0.min(id), self.ids.1.max(id));
-            self.last = (token.ordinal, token.handed(lease).attempt);
+            let handed = token.handed(lease);
+            self.ids = (self.ids.0.min(handed.id), self.ids.1.max(handed.id));
+            self.last = (token.ordinal, handed.attempt);
+            self.begun_items.add(&handed);
         }
         match lease.copy {
             Some(_) => self.copies.push(token.handed(lease)),
@@ -122,6 +127,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             is_noted: _,
             ids: (first, last),
             last: (ordinal, attempt),
+            begun_items,
         } = ended;
         let items = count - copies.len() as u64;
         self.done += items;
@@ -137,6 +143,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 last,
                 count,
                 attempt,
+                begun: begun_items,
                 service,
                 failure: None,
             });

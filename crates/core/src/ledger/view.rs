@@ -388,6 +388,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
+    /// Returns the number of items that were accepted, also of those that are not durable yet.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.waiting.accepted()
+    }
+
     /// Returns how long attempts have taken.
     #[must_use]
     pub fn durations(&self) -> &Durations {

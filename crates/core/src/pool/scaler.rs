@@ -29,7 +29,7 @@ pub enum ScalerEffect {
     },
     /// Tell that there are as many workers as were asked for, or why there are not.
     Scaled(Result<usize, Shortfall>),
-    /// Tell that all workers were replaced, or why they were not.
+    /// Tell that the workers that were to be replaced are, or why they are not. It answers one wish.
     Reloaded(Result<(), Shortfall>),
 }
 
@@ -42,6 +42,8 @@ pub enum Shortfall {
     Superseded,
     /// The pool is being stopped.
     Stopped,
+    /// There is no such worker, or it is to end anyway.
+    NotThere,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +76,11 @@ struct Scaling {
     lost: Option<String>,
 }
 
-/// The replacement of all workers that is under way.
+/// The replacement of workers that is under way.
 #[derive(Debug, Clone, Default)]
 struct Reloading {
+    /// The number of wishes that it fulfils.
+    wishes: usize,
     /// The slot of the new worker that is not ready.
     newcomer: Option<usize>,
     /// The reason why it goes no further.
@@ -176,8 +180,7 @@ impl Scaler {
             return self.effects.push_back(stopped);
         }
         if let Some(reloading) = self.reloading.take() {
-            let superseded = ScalerEffect::Reloaded(Err(Shortfall::Superseded));
-            self.effects.push_back(superseded);
+            self.answer_reload(&reloading, &Err(Shortfall::Superseded));
             if let Some(newcomer) = reloading.newcomer {
                 // It was started before this was asked for, and is not ready.
                 self.leave(newcomer, false);
@@ -186,8 +189,41 @@ impl Scaler {
         for slot in &mut self.slots {
             slot.is_old = slot.is_staying();
         }
-        self.reloading = Some(Reloading::default());
+        self.reloading = Some(Reloading {
+            wishes: 1,
+            ..Reloading::default()
+        });
         self.go_on(is_idle);
+    }
+
+    /// Handles the wish that the worker in this slot is replaced by a new one, besides those that are being
+    /// replaced.
+    ///
+    /// # Errors
+    /// The pool is being stopped, or there is no such worker. Nothing comes out of the wish then.
+    pub fn handle_replace(
+        &mut self,
+        slot: usize,
+        is_idle: impl Fn(usize) -> bool,
+    ) -> Result<(), Shortfall> {
+        if self.is_stopping {
+            return Err(Shortfall::Stopped);
+        }
+        let one = self.slots.get_mut(slot).filter(|one| one.is_staying());
+        let one = one.ok_or(Shortfall::NotThere)?;
+        let reloading = self.reloading.get_or_insert_default();
+        reloading.wishes += 1;
+        // One that was started to replace another is new already.
+        one.is_old = reloading.newcomer != Some(slot);
+        self.go_on(is_idle);
+        Ok(())
+    }
+
+    fn answer_reload(&mut self, reloading: &Reloading, end: &Result<(), Shortfall>) {
+        for _ in 0..reloading.wishes {
+            let answer = ScalerEffect::Reloaded(end.clone());
+            self.effects.push_back(answer);
+        }
     }
 
     /// Handles the end of the pool: nothing is changed any more, and each worker is told by its own
@@ -199,9 +235,8 @@ impl Scaler {
             let stopped = ScalerEffect::Scaled(Err(Shortfall::Stopped));
             self.effects.push_back(stopped);
         }
-        if self.reloading.take().is_some() {
-            let stopped = ScalerEffect::Reloaded(Err(Shortfall::Stopped));
-            self.effects.push_back(stopped);
+        if let Some(reloading) = self.reloading.take() {
+            self.answer_reload(&reloading, &Err(Shortfall::Stopped));
         }
     }
 
@@ -312,7 +347,7 @@ impl Scaler {
     }
 
     fn reload_on(&mut self, is_idle: impl Fn(usize) -> bool) {
-        let Some(Reloading { newcomer, lost }) = self.reloading.clone() else {
+        let Some(Reloading { newcomer, lost, .. }) = self.reloading.clone() else {
             return;
         };
         if lost.is_some() {
@@ -371,17 +406,15 @@ impl Scaler {
     }
 
     fn reloaded(&mut self) {
-        let Some(reloading) = &self.reloading else {
+        let Some(reloading) = self.reloading.clone() else {
             return;
         };
-        if let Some(why) = reloading.lost.clone() {
-            self.reloading = None;
-            let lost = ScalerEffect::Reloaded(Err(Shortfall::Lost(why)));
-            return self.effects.push_back(lost);
-        }
-        if reloading.newcomer.is_none() && self.is_settled() {
-            self.reloading = None;
-            self.effects.push_back(ScalerEffect::Reloaded(Ok(())));
-        }
+        let end = match reloading.lost.clone() {
+            Some(why) => Err(Shortfall::Lost(why)),
+            None if reloading.newcomer.is_none() && self.is_settled() => Ok(()),
+            None => return,
+        };
+        self.reloading = None;
+        self.answer_reload(&reloading, &end);
     }
 }

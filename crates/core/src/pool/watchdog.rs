@@ -41,6 +41,8 @@ pub enum Fault {
     Revoked(u64),
     /// It begins nothing.
     Stalled,
+    /// Somebody wants it to end.
+    Ordered,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +123,16 @@ impl Watchdog {
         }
     }
 
+    /// Notes that the worker is to end, whatever it is at.
+    pub fn end(&mut self, now: Duration) -> Option<WatchdogEffect> {
+        match self.state {
+            WatchState::Killed(_) => None,
+            WatchState::Fine | WatchState::Quiet { .. } | WatchState::Asked { .. } => {
+                self.terminate(Fault::Ordered, now)
+            }
+        }
+    }
+
     /// Notes that this delivery was cancelled.
     pub fn revoke(
         &mut self,
@@ -177,7 +189,7 @@ impl Watchdog {
     ) -> Option<WatchdogEffect> {
         let is_at_it = match fault {
             Fault::Overran(ordinal) | Fault::Revoked(ordinal) => sample.current == ordinal,
-            Fault::Stalled => true,
+            Fault::Stalled | Fault::Ordered => true,
         };
         // The signal may be on its way to one that has finished that delivery meanwhile.
         if now < until {

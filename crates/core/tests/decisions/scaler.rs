@@ -18,6 +18,9 @@ crate::trials! {
     a_new_worker_that_is_given_up_ends_the_reload_and_no_other,
     a_worker_that_is_started_again_need_not_be_replaced,
     a_second_reload_begins_anew,
+    one_worker_is_replaced_and_no_other,
+    several_are_replaced_and_each_wish_is_answered,
+    one_that_is_not_there_is_not_replaced,
     a_stop_ends_what_is_under_way,
     a_pool_is_over_when_all_have_gone_by_themselves,
     any_order_of_wishes_and_accidents_comes_to_what_was_asked_for,
@@ -207,6 +210,60 @@ fn a_second_reload_begins_anew() {
     assert_eq!(effects(&mut scaler), [replaced(2), ScalerEffect::Start(5)]);
 }
 
+fn one_worker_is_replaced_and_no_other() {
+    let mut scaler = scaler_of(3);
+    // It is the one that is at work.
+    let idle = |slot: usize| slot != 1;
+    assert_eq!(scaler.handle_replace(1, idle), Ok(()));
+    assert_eq!(effects(&mut scaler), [ScalerEffect::Start(3)]);
+    scaler.handle_ready(3, idle);
+    assert_eq!(effects(&mut scaler), [replaced(1)]);
+    scaler.handle_over(1, "", idle);
+    assert_eq!(effects(&mut scaler), [ScalerEffect::Reloaded(Ok(()))]);
+}
+
+fn several_are_replaced_and_each_wish_is_answered() {
+    let mut scaler = scaler_of(2);
+    scaler.handle_replace(0, busy).unwrap();
+    scaler.handle_replace(1, busy).unwrap();
+    // The new one need not be replaced itself.
+    scaler.handle_replace(2, busy).unwrap();
+    assert_eq!(effects(&mut scaler), [ScalerEffect::Start(2)]);
+    ready(&mut scaler, [2]);
+    assert_eq!(effects(&mut scaler), [replaced(1), ScalerEffect::Start(3)]);
+    ready(&mut scaler, [3]);
+    assert_eq!(effects(&mut scaler), [replaced(0)]);
+    scaler.handle_over(1, "", busy);
+    assert_eq!(effects(&mut scaler), []);
+    scaler.handle_over(0, "", busy);
+    let answer = ScalerEffect::Reloaded(Ok(()));
+    assert_eq!(
+        effects(&mut scaler),
+        [answer.clone(), answer.clone(), answer]
+    );
+    // A reload takes the place of both wishes, and each is told.
+    scaler.handle_replace(2, busy).unwrap();
+    scaler.handle_replace(3, busy).unwrap();
+    effects(&mut scaler);
+    scaler.handle_reload(busy);
+    let superseded = ScalerEffect::Reloaded(Err(Shortfall::Superseded));
+    assert_eq!(effects(&mut scaler)[..2], [superseded.clone(), superseded]);
+}
+
+fn one_that_is_not_there_is_not_replaced() {
+    let mut scaler = scaler_of(2);
+    scaler.handle_scale(1, busy);
+    effects(&mut scaler);
+    for slot in [1, 2] {
+        let told = scaler.handle_replace(slot, busy);
+        assert_eq!(told, Err(Shortfall::NotThere), "{slot}");
+    }
+    scaler.handle_stop();
+    effects(&mut scaler);
+    assert_eq!(scaler.handle_replace(0, busy), Err(Shortfall::Stopped));
+    assert_eq!(effects(&mut scaler), []);
+}
+
 fn a_stop_ends_what_is_under_way() {
     let mut scaler = scaler_of(2);
     scaler.handle_scale(3, busy);
@@ -235,6 +292,7 @@ fn a_pool_is_over_when_all_have_gone_by_themselves() {
 enum Step {
     Scale(usize),
     Reload,
+    Replace(u8),
     /// Somewhere a worker gets on by one step.
     GetOn(u8),
     /// One is started again by its own rules.
@@ -247,6 +305,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => (0..6_usize).prop_map(Step::Scale),
         1 => Just(Step::Reload),
+        1 => any::<u8>().prop_map(Step::Replace),
         8 => any::<u8>().prop_map(Step::GetOn),
         1 => any::<u8>().prop_map(Step::Restart),
         1 => any::<u8>().prop_map(Step::GiveUp),
@@ -317,6 +376,13 @@ fn any_order_of_wishes_and_accidents_comes_to_what_was_asked_for() {
                 Step::Reload => {
                     workers.reloads += 1;
                     scaler.handle_reload(|slot| slot.is_multiple_of(3));
+                }
+                Step::Replace(pick) => {
+                    let slot = workers.pick(pick).unwrap_or(0);
+                    let is_there = workers.here.contains_key(&slot) && !workers.leaving.contains(&slot);
+                    let told = scaler.handle_replace(slot, |slot| slot.is_multiple_of(3));
+                    assert_eq!(told.is_ok(), is_there, "slot {slot}");
+                    workers.reloads += usize::from(is_there);
                 }
                 Step::GetOn(pick) => {
                     if let Some(slot) = workers.pick(pick) {

@@ -16,6 +16,7 @@ crate::trials! {
     a_cancelled_item_is_terminated_only_while_it_is_worked_on,
     a_worker_that_was_asked_to_end_is_ending_until_the_grace_is_over,
     a_spare_copy_that_is_nearly_done_is_left_alone,
+    one_that_is_to_end_is_killed_after_the_grace_whatever_it_is_at,
     nothing_is_ordered_before_an_item_could_be_over_its_limit,
 }
 
@@ -75,6 +76,22 @@ fn an_item_over_its_limit_is_terminated_and_then_killed() {
     assert_eq!(watchdog.fault(), Some(Fault::Overran(7)));
     assert_eq!(watchdog.poll_timeout(), None);
     assert_eq!(watchdog.observe(at_work(7, 0), ms(9000)), None);
+}
+
+fn one_that_is_to_end_is_killed_after_the_grace_whatever_it_is_at() {
+    for limit in [None, Some(LIMIT)] {
+        let mut watchdog = Watchdog::new(limit, GRACE, ms(0));
+        assert_eq!(watchdog.end(ms(50)), Some(WatchdogEffect::Terminate));
+        assert_eq!(watchdog.poll_timeout(), Some(ms(150)));
+        assert_eq!(watchdog.observe(at_work(7, 0), ms(149)), None);
+        // It has gone on to another item.
+        assert_eq!(
+            watchdog.observe(at_work(8, 149), ms(150)),
+            Some(WatchdogEffect::Kill)
+        );
+        assert_eq!(watchdog.fault(), Some(Fault::Ordered));
+        assert_eq!(watchdog.end(ms(160)), None, "it is killed already");
+    }
 }
 
 fn a_worker_that_goes_on_to_the_next_item_is_forgiven() {

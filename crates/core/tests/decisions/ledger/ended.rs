@@ -12,6 +12,7 @@ crate::trials! {
     a_run_that_is_done_is_one_note,
     each_failed_attempt_has_a_note_with_its_cause,
     what_goes_back_uncounted_has_none,
+    an_item_is_begun_once,
 }
 
 fn notes(ledger: &mut Bytes) -> Vec<EndedAttempts> {
@@ -100,4 +101,27 @@ fn what_goes_back_uncounted_has_none() {
     // One that nobody had in hand is cancelled without one, too.
     ledger.handle_cancel(held[0].id, Scene::default());
     assert_eq!(notes(&mut ledger), []);
+}
+
+fn an_item_is_begun_once() {
+    let mut ledger = unbounded();
+    let worker = seasoned(&mut ledger, 1, 3)[0];
+    ledger.handle_note_ends(true);
+    put(&mut ledger, 3);
+    let held = deliver(&mut ledger);
+    ledger
+        .handle_nack(held[0].token, nack("no"), None, NO_TIME)
+        .unwrap();
+    let again = deliver(&mut ledger);
+    assert_eq!((again[0].id, again[0].attempt), (held[0].id, 2));
+    ledger.handle_done_through(worker, again[0].ordinal, SHORT);
+    let noted = notes(&mut ledger);
+    let begun: Vec<(u64, u64)> = noted
+        .iter()
+        .map(|one| (one.count, one.begun.count))
+        .collect();
+    assert_eq!(begun, [(1, 1), (3, 2)]);
+    // The item that was begun before is none of those.
+    let run = noted[1].begun;
+    assert_eq!((run.first, run.last), (held[1].id, held[2].id));
 }

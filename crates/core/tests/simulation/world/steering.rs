@@ -120,6 +120,7 @@ impl World {
             }
             Err(Shortfall::Lost(_)) => self.coverage.scaled_short += 1,
             Err(Shortfall::Superseded | Shortfall::Stopped) => {}
+            Err(Shortfall::NotThere) => panic!("no single worker was meant"),
         }
     }
 
@@ -134,6 +135,7 @@ impl World {
             }
             Err(Shortfall::Lost(_)) => self.coverage.reloaded_short += 1,
             Err(Shortfall::Superseded | Shortfall::Stopped) => {}
+            Err(Shortfall::NotThere) => panic!("no single worker was meant"),
         }
     }
 
