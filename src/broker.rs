@@ -38,6 +38,7 @@ mod requests;
 mod runs;
 pub(crate) mod stream;
 mod timer;
+mod tokens;
 mod traffic;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -61,6 +62,7 @@ use self::monitor::{Monitor, sleep};
 pub use self::product::Disagreement;
 pub(crate) use self::product::{Comparison, Product};
 use self::timer::Timer;
+pub(crate) use self::tokens::TokenThread;
 use crate::error::Kind;
 use crate::fail;
 use crate::link::LocalDelivery;
