@@ -4,16 +4,19 @@
 //! its output); an item is only its number and its text. So a run that goes on with a journal may
 //! use another command. `cli` shows the output.
 
+pub(crate) mod arguments;
 mod capture;
 mod child;
 mod command;
 pub(crate) mod digest;
 pub(crate) mod ending;
+pub(crate) mod numbering;
 mod output;
 pub(crate) mod output_log;
 pub(crate) mod own;
 pub(crate) mod owned;
 pub(crate) mod persistent;
+pub(crate) mod room;
 mod setback;
 pub(crate) mod shell;
 pub(crate) mod spool;
@@ -39,6 +42,7 @@ use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
+use numbering::Numbering;
 use output::CommandOutput;
 use own::OwnCommand;
 use persistent::ServerSlot;
@@ -119,6 +123,8 @@ pub(crate) struct Setup {
     /// The script for a shell, if one was asked for: the template with its places in quotes.
     pub(crate) script: Option<Script>,
     pub(crate) feed: ItemInput,
+    /// The places of items in the input.
+    pub(crate) numbering: Numbering,
     /// True if each item is a command of its own, as `own` reads it; then there is no template.
     pub(crate) is_own: bool,
     /// True if an attempt's files are on the disk before its command is begun.
@@ -227,19 +233,19 @@ impl CurrentAttempt {
     }
 
     /// Returns the variables that a command gets in its environment.
-    fn environment(self) -> [(&'static str, u64); 4] {
+    fn environment(self, setup: &Setup) -> [(&'static str, u64); 4] {
         [
-            ("SUPERVISOR_ITEM", self.id.0),
+            ("SUPERVISOR_ITEM", setup.numbering.place_of(self.id)),
             ("SUPERVISOR_ATTEMPT", u64::from(self.attempt)),
             ("SUPERVISOR_COPY", u64::from(self.copy)),
             ("SUPERVISOR_SLOT", self.slot),
         ]
     }
 
-    fn values(self, item: &[u8]) -> Values<'_> {
+    fn values<'a>(self, setup: &Setup, item: &'a [u8]) -> Values<'a> {
         Values {
             item,
-            number: self.id.0,
+            number: setup.numbering.place_of(self.id),
             slot: self.slot,
         }
     }
@@ -299,7 +305,9 @@ fn serve_item(
     attempt: CurrentAttempt,
     item: &[u8],
 ) -> Result<ComparedOutput, Setback> {
-    let arguments = setup.words(attempt.values(item)).map_err(setback::final_)?;
+    let arguments = setup
+        .words(attempt.values(setup, item))
+        .map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
         words: server,
@@ -347,12 +355,14 @@ fn run_command(
     attempt: CurrentAttempt,
     item: &[u8],
 ) -> Result<ComparedOutput, Setback> {
-    let words = setup.words(attempt.values(item)).map_err(setback::final_)?;
+    let words = setup
+        .words(attempt.values(setup, item))
+        .map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
         words: &words,
     };
-    let surroundings = setup.surroundings(attempt.environment());
+    let surroundings = setup.surroundings(attempt.environment(setup));
     execute(setup, attempt, &words, &surroundings, (setup.feed, item))
 }
 
@@ -366,7 +376,7 @@ fn run_own(
         program: None,
         words: &command.words,
     };
-    let mut surroundings = setup.surroundings(attempt.environment());
+    let mut surroundings = setup.surroundings(attempt.environment(setup));
     let own = command.environment.iter();
     let own = own.map(|(name, value)| (name.as_os_str(), value.clone()));
     surroundings.environment.extend(own);
@@ -443,7 +453,7 @@ fn stdin_of(feed: ItemInput, item: &[u8]) -> io::Result<File> {
 fn quoted(words: &[OsString]) -> Vec<u8> {
     let words: Vec<Vec<u8>> = words
         .iter()
-        .map(|word| template::quoted(word.as_bytes()))
+        .map(|word| arguments::quoted(word.as_bytes()))
         .collect();
     words.join(&b' ')
 }
@@ -453,7 +463,7 @@ fn quoted(words: &[OsString]) -> Vec<u8> {
 fn in_one_line(words: &[OsString]) -> String {
     let words = words.iter().map(|word| match word.to_str() {
         Some(text) if !text.contains(char::is_control) => {
-            String::from_utf8_lossy(&template::quoted(word.as_bytes())).into_owned()
+            String::from_utf8_lossy(&arguments::quoted(word.as_bytes())).into_owned()
         }
         _ => escaped(word.as_bytes()),
     });

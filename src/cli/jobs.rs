@@ -28,7 +28,7 @@ pub(super) use self::dry::dry_run;
 use self::history::History;
 use self::joblog::JobLog;
 use self::kept::{BOUNDS_OF_RUN, BOUNDS_OF_SERVED, OutputKeeper};
-pub(super) use self::options::{GIVEN, JobConfig, folder, given};
+pub(super) use self::options::{GIVEN, JobConfig, folder};
 use self::options::{check_item, check_json};
 use self::output::{Outputs, Shape};
 use self::results::Results;
@@ -220,11 +220,9 @@ impl Work for Jobs {
             format: config.format,
         };
         let mut results = results.map(|place| Results::new(place, setup));
-        // Numbers begin with one again, unless they continue a journal's or are a stream's.
-        if let Some(results) = &mut results
-            && origin.accepted == 0
-            && !config.is_shared()
-        {
+        // Numbers begin with one again, unless they continue a journal's or a log's, or are a stream's.
+        let is_first = origin.accepted == 0 && !self.config.is_continued && !config.is_shared();
+        if let Some(results) = results.as_mut().filter(|_| is_first) {
             results.begin_anew();
         }
         let returns = self.budget.returns();
@@ -333,6 +331,10 @@ impl Jobs {
             if self.config.is_json {
                 let template = &self.config.setup.template;
                 check_json(template, &line, source).map_err(RunError::Usage)?;
+            }
+            if self.config.setup.numbering.leaves_out(line.number) {
+                producer.expected.pass_over();
+                continue;
             }
             if producer.was_put_before(&line.bytes) {
                 continue;

@@ -7,8 +7,10 @@ mod endings;
 mod inherited;
 mod intruders;
 mod kept;
+mod lots;
 mod older_journals;
 mod output;
+mod parallel;
 mod persistent;
 pub(crate) mod room;
 mod shell;
@@ -40,8 +42,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         intruders::trials(),
         inherited::trials(),
         kept::trials(),
+        lots::trials(),
         older_journals::trials(),
         output::trials(),
+        parallel::trials(),
         persistent::trials(),
         room::trials(),
         shell::trials(),
