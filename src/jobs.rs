@@ -26,7 +26,7 @@ pub(crate) mod template;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -38,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use self::digest::{ComparedEnd, ComparedOutput, Digest};
+use crate::Jobserver;
 use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
@@ -130,6 +131,9 @@ pub(crate) struct Setup {
     /// True if an attempt's files are on the disk before its command is begun.
     pub(crate) is_begin_synced: bool,
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// The variables that name make's job server by descriptors, if workers have its pipe and commands
+    /// get it.
+    pub(crate) jobserver: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
     pub(crate) spool: Spool,
     /// True if what copies of an item print is compared.
@@ -288,7 +292,8 @@ impl Setup {
         let given = given
             .into_iter()
             .map(|(name, value)| (OsStr::new(name), value.to_string().into()));
-        let asked_for = self.environment.iter();
+        let inherited = inherited_jobserver(&self.jobserver).iter();
+        let asked_for = inherited.chain(&self.environment);
         let asked_for = asked_for.map(|(name, value)| (name.as_os_str(), value.clone()));
         Surroundings {
             environment: given.chain(asked_for).collect(),
@@ -296,6 +301,27 @@ impl Setup {
             is_own_workdir: false,
         }
     }
+}
+
+/// Returns the variables that name make's job server by the descriptors that it has in this worker, and
+/// in whatever it executes from now on.
+fn inherited_jobserver(variables: &[(OsString, OsString)]) -> &'static [(OsString, OsString)] {
+    static INHERITED: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
+    let inherit = || {
+        let [Some(read), Some(write)] = [0, 1].map(worker::take_context_file) else {
+            return Vec::new();
+        };
+        for end in [&read, &write] {
+            // Without it a make in a command says that it has no server, and runs one job at a time.
+            let _ = rustix::io::fcntl_setfd(end, rustix::io::FdFlags::empty());
+        }
+        let numbers = [read.into_raw_fd(), write.into_raw_fd()];
+        let variables = variables.iter();
+        variables
+            .map(|(name, flags)| (name.clone(), Jobserver::renumbered(flags, numbers)))
+            .collect()
+    };
+    INHERITED.get_or_init(inherit)
 }
 
 /// Lets this worker's own process serve an item.

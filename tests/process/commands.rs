@@ -6,6 +6,7 @@ mod deaths;
 mod endings;
 mod inherited;
 mod intruders;
+mod jobserver;
 mod kept;
 mod lots;
 mod older_journals;
@@ -41,6 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         endings::trials(),
         intruders::trials(),
         inherited::trials(),
+        jobserver::trials(),
         kept::trials(),
         lots::trials(),
         older_journals::trials(),
