@@ -39,6 +39,7 @@ mod runs;
 pub(crate) mod stream;
 mod timer;
 mod times;
+mod tokens;
 mod traffic;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -62,6 +63,7 @@ use self::monitor::{Monitor, sleep};
 pub use self::product::Disagreement;
 pub(crate) use self::product::{Comparison, Product};
 use self::timer::Timer;
+pub(crate) use self::tokens::TokenThread;
 use crate::error::Kind;
 use crate::fail;
 use crate::link::LocalDelivery;

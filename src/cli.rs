@@ -7,6 +7,7 @@ mod address;
 mod advice;
 mod args;
 mod asking;
+mod combinations;
 mod command_line;
 mod config;
 mod dead;
@@ -16,6 +17,7 @@ mod earlier;
 mod event_json;
 mod exit_codes;
 mod expected;
+mod gathering;
 mod halt;
 mod input;
 mod items;
@@ -25,6 +27,7 @@ mod join;
 mod kitchen;
 mod layout;
 mod letter;
+mod lists;
 mod logs;
 mod manual;
 mod notices;
@@ -67,12 +70,14 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
 
 use self::command_line::{Command, CommandLine};
 use self::exit_codes::{RunError, code};
 use self::screen::StandardStream;
+use crate::Jobserver;
 use crate::observe::text::harmless;
 use crate::sys::{signals, title};
 
@@ -88,6 +93,9 @@ pub fn serve() {
     });
 }
 
+/// The job server of the make that has started this process.
+static JOBSERVER: OnceLock<Option<Jobserver>> = OnceLock::new();
+
 fn run_with((config, work): (config::Config, validation::WorkConfig)) -> Result<u8, RunError> {
     match work {
         validation::WorkConfig::Kitchen(settings) => {
@@ -97,7 +105,10 @@ fn run_with((config, work): (config::Config, validation::WorkConfig)) -> Result<
         validation::WorkConfig::Jobs(jobs) if jobs.is_dry_run => jobs::dry_run(&config, &jobs),
         validation::WorkConfig::Jobs(jobs) => {
             let jobs = jobs::Jobs::new(*jobs, config.workers, config.pool.shutdown);
-            run::run(config, jobs)
+            // A queue that stays outlives the make that has started it.
+            let jobserver = JOBSERVER.get().cloned().flatten();
+            let jobserver = jobserver.filter(|_| config.purpose != config::Purpose::Serve);
+            run::run(config, jobs.under(jobserver))
         }
     }
 }
@@ -203,6 +214,8 @@ fn without_password(word: &str) -> String {
 /// before anything else: it takes over the memory of arguments and environment for the title.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Before any other file has the number of one that was not inherited.
+    JOBSERVER.get_or_init(Jobserver::from_environment);
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     service::take_from_environment();
     title::claim_and_keep("supervisor", words_of(&arguments));

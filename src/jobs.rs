@@ -4,16 +4,19 @@
 //! its output); an item is only its number and its text. So a run that goes on with a journal may
 //! use another command. `cli` shows the output.
 
+pub(crate) mod arguments;
 mod capture;
 mod child;
 mod command;
 pub(crate) mod digest;
 pub(crate) mod ending;
+pub(crate) mod numbering;
 mod output;
 pub(crate) mod output_log;
 pub(crate) mod own;
 pub(crate) mod owned;
 pub(crate) mod persistent;
+pub(crate) mod room;
 mod setback;
 pub(crate) mod shell;
 pub(crate) mod spool;
@@ -23,7 +26,7 @@ pub(crate) mod template;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -35,10 +38,12 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use self::digest::{ComparedEnd, ComparedOutput, Digest};
+use crate::Jobserver;
 use crate::handler::attempt::Setback;
 use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
+use numbering::Numbering;
 use output::CommandOutput;
 use own::OwnCommand;
 use persistent::ServerSlot;
@@ -119,11 +124,16 @@ pub(crate) struct Setup {
     /// The script for a shell, if one was asked for: the template with its places in quotes.
     pub(crate) script: Option<Script>,
     pub(crate) feed: ItemInput,
+    /// The places of items in the input.
+    pub(crate) numbering: Numbering,
     /// True if each item is a command of its own, as `own` reads it; then there is no template.
     pub(crate) is_own: bool,
     /// True if an attempt's files are on the disk before its command is begun.
     pub(crate) is_begin_synced: bool,
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// The variables that name make's job server by descriptors, if workers have its pipe and commands
+    /// get it.
+    pub(crate) jobserver: Vec<(OsString, OsString)>,
     pub(crate) workdir: Option<OsString>,
     pub(crate) spool: Spool,
     /// True if what copies of an item print is compared.
@@ -227,19 +237,19 @@ impl CurrentAttempt {
     }
 
     /// Returns the variables that a command gets in its environment.
-    fn environment(self) -> [(&'static str, u64); 4] {
+    fn environment(self, setup: &Setup) -> [(&'static str, u64); 4] {
         [
-            ("SUPERVISOR_ITEM", self.id.0),
+            ("SUPERVISOR_ITEM", setup.numbering.place_of(self.id)),
             ("SUPERVISOR_ATTEMPT", u64::from(self.attempt)),
             ("SUPERVISOR_COPY", u64::from(self.copy)),
             ("SUPERVISOR_SLOT", self.slot),
         ]
     }
 
-    fn values(self, item: &[u8]) -> Values<'_> {
+    fn values<'a>(self, setup: &Setup, item: &'a [u8]) -> Values<'a> {
         Values {
             item,
-            number: self.id.0,
+            number: setup.numbering.place_of(self.id),
             slot: self.slot,
         }
     }
@@ -282,7 +292,8 @@ impl Setup {
         let given = given
             .into_iter()
             .map(|(name, value)| (OsStr::new(name), value.to_string().into()));
-        let asked_for = self.environment.iter();
+        let inherited = inherited_jobserver(&self.jobserver).iter();
+        let asked_for = inherited.chain(&self.environment);
         let asked_for = asked_for.map(|(name, value)| (name.as_os_str(), value.clone()));
         Surroundings {
             environment: given.chain(asked_for).collect(),
@@ -292,6 +303,27 @@ impl Setup {
     }
 }
 
+/// Returns the variables that name make's job server by the descriptors that it has in this worker, and
+/// in whatever it executes from now on.
+fn inherited_jobserver(variables: &[(OsString, OsString)]) -> &'static [(OsString, OsString)] {
+    static INHERITED: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
+    let inherit = || {
+        let [Some(read), Some(write)] = [0, 1].map(worker::take_context_file) else {
+            return Vec::new();
+        };
+        for end in [&read, &write] {
+            // Without it a make in a command says that it has no server, and runs one job at a time.
+            let _ = rustix::io::fcntl_setfd(end, rustix::io::FdFlags::empty());
+        }
+        let numbers = [read.into_raw_fd(), write.into_raw_fd()];
+        let variables = variables.iter();
+        variables
+            .map(|(name, flags)| (name.clone(), Jobserver::renumbered(flags, numbers)))
+            .collect()
+    };
+    INHERITED.get_or_init(inherit)
+}
+
 /// Lets this worker's own process serve an item.
 fn serve_item(
     setup: &Setup,
@@ -299,7 +331,9 @@ fn serve_item(
     attempt: CurrentAttempt,
     item: &[u8],
 ) -> Result<ComparedOutput, Setback> {
-    let arguments = setup.words(attempt.values(item)).map_err(setback::final_)?;
+    let arguments = setup
+        .words(attempt.values(setup, item))
+        .map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
         words: server,
@@ -347,12 +381,14 @@ fn run_command(
     attempt: CurrentAttempt,
     item: &[u8],
 ) -> Result<ComparedOutput, Setback> {
-    let words = setup.words(attempt.values(item)).map_err(setback::final_)?;
+    let words = setup
+        .words(attempt.values(setup, item))
+        .map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
         words: &words,
     };
-    let surroundings = setup.surroundings(attempt.environment());
+    let surroundings = setup.surroundings(attempt.environment(setup));
     execute(setup, attempt, &words, &surroundings, (setup.feed, item))
 }
 
@@ -366,7 +402,7 @@ fn run_own(
         program: None,
         words: &command.words,
     };
-    let mut surroundings = setup.surroundings(attempt.environment());
+    let mut surroundings = setup.surroundings(attempt.environment(setup));
     let own = command.environment.iter();
     let own = own.map(|(name, value)| (name.as_os_str(), value.clone()));
     surroundings.environment.extend(own);
@@ -443,7 +479,7 @@ fn stdin_of(feed: ItemInput, item: &[u8]) -> io::Result<File> {
 fn quoted(words: &[OsString]) -> Vec<u8> {
     let words: Vec<Vec<u8>> = words
         .iter()
-        .map(|word| template::quoted(word.as_bytes()))
+        .map(|word| arguments::quoted(word.as_bytes()))
         .collect();
     words.join(&b' ')
 }
@@ -453,7 +489,7 @@ fn quoted(words: &[OsString]) -> Vec<u8> {
 fn in_one_line(words: &[OsString]) -> String {
     let words = words.iter().map(|word| match word.to_str() {
         Some(text) if !text.contains(char::is_control) => {
-            String::from_utf8_lossy(&template::quoted(word.as_bytes())).into_owned()
+            String::from_utf8_lossy(&arguments::quoted(word.as_bytes())).into_owned()
         }
         _ => escaped(word.as_bytes()),
     });

@@ -94,7 +94,7 @@ pub use queue::{
 pub use store::redis::RedisOptions;
 pub use store::stream::SharedPlace;
 pub use supervision::{
-    Builder, DeathCause, EndedWorker, ForkServer, ItemEnded, Map, PoolStatus, RunState,
+    Builder, DeathCause, EndedWorker, ForkServer, ItemEnded, Jobserver, Map, PoolStatus, RunState,
     StartMethod, Submitter, Supervisor, WorkerDeath, WorkerInfo, WorkerState,
 };
 pub use sys::priority::IoPriority;

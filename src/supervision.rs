@@ -37,6 +37,7 @@ use std::time::Duration;
 
 pub use builder::Builder;
 pub use fork::ForkServer;
+pub use jobserver::Jobserver;
 pub use map::Map;
 pub use spawn::StartMethod;
 pub use status::{

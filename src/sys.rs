@@ -9,6 +9,7 @@ pub(crate) mod descriptors;
 #[cfg(feature = "cli")]
 pub(crate) mod dispositions;
 pub(crate) mod exit;
+pub(crate) mod groups;
 #[cfg(any(feature = "control", feature = "journal"))]
 pub(crate) mod lock;
 pub(crate) mod machine;
@@ -21,4 +22,5 @@ pub(crate) mod stderr;
 pub(crate) mod stream;
 pub(crate) mod threads;
 pub(crate) mod title;
+pub(crate) mod tokens;
 pub(crate) mod usage;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crossbeam_channel::Sender;
+use nix::sys::eventfd::EventFd;
 use slotmap::{SecondaryMap, SlotMap};
 
 use super::answer::Accepted;
@@ -90,6 +91,8 @@ pub(crate) struct Core {
     pub(super) unsent: VecDeque<HolderId>,
     /// The doorbell of the thread that reads the machine's room, where items wait for that.
     pub(super) room_reader: Option<Sender<()>>,
+    /// The call for the thread that carries tokens, if items need them.
+    pub(super) token_carrier: Option<Arc<EventFd>>,
     /// Workers that have nothing, and whose overseers are to be told when they are given something.
     pub(super) without_work: SecondaryMap<HolderId, ()>,
     /// True if a sleeping worker was woken since a caller last polled.
@@ -176,6 +179,7 @@ impl Core {
             record: Vec::new(),
             unsent: VecDeque::new(),
             room_reader: None,
+            token_carrier: None,
             without_work: SecondaryMap::new(),
             has_woken: false,
             name_items: None,

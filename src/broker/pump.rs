@@ -133,6 +133,9 @@ impl Core {
         if let Some(reader) = &self.room_reader {
             self.ring_for_room(reader);
         }
+        if let Some(carrier) = &self.token_carrier {
+            self.ring_for_tokens(carrier);
+        }
         if let Some(at) = self.dispatcher.ledger.poll_timeout() {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }

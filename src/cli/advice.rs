@@ -1,62 +1,12 @@
 //! Advice for users who type what other programs know: xargs, GNU parallel, other commands. It
 //! knows words, and nothing of what is run.
 
+mod elsewhere;
+
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Options of xargs and GNU parallel, with their counterparts here.
-const ELSEWHERE: &[(&[&str], &str)] = &[
-    (
-        &["-j", "-P", "--jobs", "--max-procs"],
-        "how many run at once is said by -w, --workers",
-    ),
-    (
-        &["--retries"],
-        "--max-attempts says how often an item is tried in all",
-    ),
-    (
-        &["-a", "--arg-file", "--argfile"],
-        "--input FILE takes the items from a file",
-    ),
-    (
-        &["-I", "-i", "--replace"],
-        "{} in the COMMAND stands for the item, without any option",
-    ),
-    (
-        &["-n", "-N", "-L", "-X", "-m", "--max-args", "--max-lines"],
-        "each COMMAND is given one item",
-    ),
-    (
-        &["-d", "--delimiter"],
-        "items are lines, or with -0 what is between zero bytes",
-    ),
-    (
-        &["-C", "--colsep"],
-        "--json fills in the members of each line, as in {name}",
-    ),
-    (&["--pipe"], "--stdin gives COMMAND the item on its stdin"),
-    (
-        &["-u", "--ungroup", "--lb"],
-        "--line-buffer shows each line as it comes",
-    ),
-    (
-        &["--bar", "--eta", "-t", "-v", "--verbose"],
-        "--progress bar shows how far the run is",
-    ),
-    (
-        &["--resume", "--resume-failed", "--retry-failed"],
-        "--journal FILE goes on where a run stopped; `supervisor dead retry` tries failures again",
-    ),
-    (&["--dryrun"], "--dry-run prints the commands"),
-    (
-        &["-S", "--sshlogin"],
-        "`supervisor put` and `supervisor work` share items between machines",
-    ),
-    (
-        &["-r", "--no-run-if-empty"],
-        "without an item nothing is run anyway",
-    ),
-];
+pub(super) use self::elsewhere::{Counterpart, OPTIONS};
 
 /// Words that a shell carries out itself, so that there may be no program of that name.
 const OF_SHELLS: &[&str] = &[
@@ -90,8 +40,11 @@ pub(super) fn correct(error: &mut clap::Error, words: &[String]) {
 }
 
 fn of_option(word: &str) -> Option<&'static str> {
-    let of = |words: &&(&[&str], &str)| words.0.contains(&word);
-    ELSEWHERE.iter().find(of).map(|(_, tip)| *tip)
+    let mut found = OPTIONS.iter().filter(|(names, ..)| names.contains(&word));
+    found.find_map(|(_, answer)| match answer {
+        Counterpart::Instead(tip) => Some(*tip),
+        Counterpart::Same | Counterpart::Here(_) => None,
+    })
 }
 
 /// Returns the advice for a word that is no option.
@@ -141,7 +94,37 @@ pub(super) fn of_program(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::cli::command_line::CommandLine;
+
+    /// Returns the options of a run, as they are typed.
+    fn own() -> BTreeSet<String> {
+        let command = CommandLine::whole();
+        let names = command.get_arguments().flat_map(|arg| {
+            let long = arg.get_long_and_visible_aliases().unwrap_or_default();
+            let short = arg.get_short_and_visible_aliases().unwrap_or_default();
+            let long = long.into_iter().map(|name| format!("--{name}"));
+            let short = short.into_iter().map(|name| format!("-{name}"));
+            long.chain(short).collect::<Vec<_>>()
+        });
+        let of_clap = ["-h", "--help", "-V", "--version"].map(str::to_owned);
+        names.chain(of_clap).collect()
+    }
+
+    #[test]
+    fn an_option_of_others_is_one_here_or_has_an_answer() {
+        let own = own();
+        let mut seen = BTreeSet::new();
+        for (names, answer) in OPTIONS {
+            for name in *names {
+                assert!(seen.insert(name), "{name} is there twice");
+                let is_refused = matches!(answer, Counterpart::Instead(_));
+                assert_eq!(own.contains(*name), !is_refused, "{name}");
+            }
+        }
+    }
 
     fn tip(words: &[&str], word: &str) -> Option<String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();

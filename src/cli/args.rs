@@ -1,8 +1,10 @@
 //! The options as they are typed. Their meaning together is for `config`.
 
+mod arguments;
 mod control;
 mod copies;
 pub(super) mod groups;
+mod habits;
 mod items;
 mod jobs;
 mod pool;
@@ -19,8 +21,10 @@ use jiff::SignedDuration;
 
 use crate::observe::Mode;
 
+pub(super) use arguments::ArgumentArgs;
 pub(super) use control::ControlArgs;
 pub(super) use groups::URL;
+pub(super) use habits::HabitArgs;
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::address::Address;
 use super::args::{ControlArgs, Format, PoolArgs, Show};
+use super::gathering::Gathering;
 use super::input::ItemSource;
 use super::output::OutputFile;
 use crate::observe::Mode;
@@ -41,6 +42,8 @@ pub(super) struct Config {
     pub(super) source: ItemSource,
     /// The byte that ends an item of the source.
     pub(super) separator: u8,
+    /// The rules by which several of these are one item, if they are.
+    pub(super) gathering: Option<Gathering>,
     /// The number of items in the source, if it is known.
     pub(super) total: Option<u64>,
     pub(super) is_quiet: bool,
@@ -64,6 +67,12 @@ pub(super) struct Config {
 }
 
 impl Config {
+    /// Returns the number of items, if it is known before any is read.
+    pub(super) fn items_given(&self) -> Option<u64> {
+        let count = self.source.count();
+        count.filter(|_| self.gathering.is_none())
+    }
+
     /// Returns `true` if others work on the same items.
     pub(super) fn is_shared(&self) -> bool {
         self.shared.is_some()

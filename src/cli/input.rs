@@ -1,4 +1,5 @@
-//! The items to be put: made up, given as arguments, or one a line from a file or a pipe.
+//! The items to be put: made up, given as arguments, or one a line from a file or a pipe. How
+//! several lines become one item is for `gathering`.
 //!
 //! A file is checked as a whole before anything is started; a pipe is checked as it comes. Lines
 //! are bytes here; the code that makes items of them checks the rest.
@@ -11,6 +12,7 @@ use crossbeam_channel::{Receiver, bounded, select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 
+use super::combinations::Lists;
 use super::screen::say;
 use super::stop::Stop;
 use crate::sys::blocking::Blocking;
@@ -24,6 +26,8 @@ pub(super) enum ItemSource {
     Stdin,
     /// Given after `:::`.
     Given(Vec<Vec<u8>>),
+    /// Several lists, each item with each of the others.
+    Combined(Lists),
     /// None: others put the items.
     Others,
 }
@@ -46,13 +50,23 @@ impl ItemSource {
         }
     }
 
+    /// Returns the number of items, if it is known before any is read.
+    pub(super) fn count(&self) -> Option<u64> {
+        match self {
+            ItemSource::MadeUp(series) => Some(series.count),
+            ItemSource::Given(items) => Some(items.len() as u64),
+            ItemSource::Combined(lists) => Some(lists.count()),
+            ItemSource::File(_) | ItemSource::Stdin | ItemSource::Others => None,
+        }
+    }
+
     /// Returns the source's name for error messages.
     pub(super) fn name(&self) -> String {
         match self {
             ItemSource::MadeUp(series) => series.option.into(),
             ItemSource::File(path) => format!("--input {}", path.display()),
             ItemSource::Stdin => "stdin".into(),
-            ItemSource::Given(_) => ":::".into(),
+            ItemSource::Given(_) | ItemSource::Combined(_) => ":::".into(),
             ItemSource::Others => "the stream".into(),
         }
     }
@@ -60,7 +74,9 @@ impl ItemSource {
     /// Returns a line's place for error messages.
     pub(super) fn place(&self, number: u64) -> String {
         match self {
-            ItemSource::Given(_) => format!("item {number} (after :::)"),
+            ItemSource::Given(_) | ItemSource::Combined(_) => {
+                format!("item {number} (after :::)")
+            }
             _ => format!("{}: line {number}", self.name()),
         }
     }
@@ -96,7 +112,10 @@ pub(super) enum LineSource {
 impl LineSource {
     pub(super) fn open(source: &ItemSource, separator: u8) -> io::Result<Self> {
         let is_there = match source {
-            ItemSource::MadeUp(_) | ItemSource::Given(_) | ItemSource::Others => true,
+            ItemSource::MadeUp(_)
+            | ItemSource::Given(_)
+            | ItemSource::Combined(_)
+            | ItemSource::Others => true,
             ItemSource::File(path) => path.is_file(),
             ItemSource::Stdin => false,
         };
@@ -167,10 +186,10 @@ fn read_ahead(source: ItemSource, separator: u8) -> io::Result<Receiver<Vec<Line
 }
 
 /// Lines of any source.
-type LineIter = Box<dyn Iterator<Item = LineRead> + Send>;
+pub(super) type LineIter = Box<dyn Iterator<Item = LineRead> + Send>;
 
 /// Returns the lines, read no faster than they are asked for.
-fn all(source: &ItemSource, separator: u8) -> LineIter {
+pub(super) fn all(source: &ItemSource, separator: u8) -> LineIter {
     match source {
         ItemSource::MadeUp(Series { name, count, .. }) => {
             let name = *name;
@@ -182,6 +201,10 @@ fn all(source: &ItemSource, separator: u8) -> LineIter {
         ItemSource::Others => Box::new(std::iter::empty()),
         ItemSource::Given(items) => {
             let numbered = (1..).zip(items.clone());
+            Box::new(numbered.map(|(number, bytes)| Ok(InputLine { number, bytes })))
+        }
+        ItemSource::Combined(lists) => {
+            let numbered = (1..).zip(lists.clone().texts());
             Box::new(numbered.map(|(number, bytes)| Ok(InputLine { number, bytes })))
         }
         ItemSource::File(path) => match open(path) {
@@ -222,7 +245,10 @@ pub(super) fn check(
 /// They cannot be read.
 pub(super) fn is_there(source: &ItemSource) -> Result<bool, String> {
     match source {
-        ItemSource::MadeUp(_) | ItemSource::Given(_) | ItemSource::Others => Ok(true),
+        ItemSource::MadeUp(_)
+        | ItemSource::Given(_)
+        | ItemSource::Combined(_)
+        | ItemSource::Others => Ok(true),
         ItemSource::Stdin => Ok(false),
         ItemSource::File(path) => {
             let meta = path.metadata();

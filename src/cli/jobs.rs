@@ -28,7 +28,7 @@ pub(super) use self::dry::dry_run;
 use self::history::History;
 use self::joblog::JobLog;
 use self::kept::{BOUNDS_OF_RUN, BOUNDS_OF_SERVED, OutputKeeper};
-pub(super) use self::options::{GIVEN, JobConfig, folder, given};
+pub(super) use self::options::{GIVEN, JobConfig, folder};
 use self::options::{check_item, check_json};
 use self::output::{Outputs, Shape};
 use self::results::Results;
@@ -49,7 +49,7 @@ use crate::jobs::template::Template;
 use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
-use crate::{Builder, Error, ItemId, JoinableQueue, Supervisor};
+use crate::{Builder, Error, ItemId, Jobserver, JoinableQueue, Supervisor};
 use dishrack_core::stream::entry::Layout;
 
 /// The words for commands.
@@ -67,6 +67,10 @@ const UNSHOWN_MAX: usize = 1000;
 /// The same with `--keep-order`, where they wait for the slowest.
 const UNSHOWN_MAX_IN_ORDER: usize = 100_000;
 
+/// The words for a job server of make's that is not open to this run.
+const CLOSED_JOBSERVER: &str = "supervisor: make's job server is not open to this recipe, so one job runs at a time: begin its \
+                                line with +";
+
 pub(super) struct Jobs {
     config: JobConfig,
     grace: Duration,
@@ -77,6 +81,8 @@ pub(super) struct Jobs {
     /// The items that a run which was killed had begun.
     lost: Vec<ItemId>,
     budget: Budget,
+    /// Make's job server, if a make has started this run.
+    jobserver: Option<Jobserver>,
 }
 
 impl Jobs {
@@ -93,7 +99,20 @@ impl Jobs {
             keeper: None,
             lost: Vec::new(),
             budget: Budget::new(items_max),
+            jobserver: None,
         }
+    }
+
+    /// Has the run be a client of make's job server.
+    pub(super) fn under(mut self, jobserver: Option<Jobserver>) -> Self {
+        if jobserver
+            .as_ref()
+            .is_some_and(|jobserver| !jobserver.is_open())
+        {
+            screen::say(CLOSED_JOBSERVER);
+        }
+        self.jobserver = jobserver;
+        self
     }
 
     fn setup(&self) -> Setup {
@@ -220,11 +239,9 @@ impl Work for Jobs {
             format: config.format,
         };
         let mut results = results.map(|place| Results::new(place, setup));
-        // Numbers begin with one again, unless they continue a journal's or are a stream's.
-        if let Some(results) = &mut results
-            && origin.accepted == 0
-            && !config.is_shared()
-        {
+        // Numbers begin with one again, unless they continue a journal's or a log's, or are a stream's.
+        let is_first = origin.accepted == 0 && !self.config.is_continued && !config.is_shared();
+        if let Some(results) = results.as_mut().filter(|_| is_first) {
             results.begin_anew();
         }
         let returns = self.budget.returns();
@@ -254,6 +271,15 @@ impl Work for Jobs {
         builder: Builder,
         queue: &JoinableQueue<Job>,
     ) -> Result<Supervisor<Job, ComparedOutput>, Error> {
+        let (mut builder, mut setup) = (builder, self.setup());
+        if let Some(jobserver) = &self.jobserver {
+            builder = builder.jobserver(jobserver.clone());
+            // A named pipe is open to commands anyway.
+            setup.jobserver = jobserver.variables();
+            if let Some(ends) = jobserver.ends().filter(|_| !setup.jobserver.is_empty()) {
+                builder = builder.context_files(ends);
+            }
+        }
         let mut builder = builder
             .name("worker")
             .name_raw_items(match self.config.setup.is_own {
@@ -261,7 +287,7 @@ impl Work for Jobs {
                 false => jobs::name_of,
             })
             .keeper()
-            .context(&self.setup())?;
+            .context(&setup)?;
         if self.config.setup.server.is_none() {
             // Only this program writes there, for histories. A command's own stderr lies in a file.
             builder = builder.hide_stderr();
@@ -333,6 +359,10 @@ impl Jobs {
             if self.config.is_json {
                 let template = &self.config.setup.template;
                 check_json(template, &line, source).map_err(RunError::Usage)?;
+            }
+            if self.config.setup.numbering.leaves_out(line.number) {
+                producer.expected.pass_over();
+                continue;
             }
             if producer.was_put_before(&line.bytes) {
                 continue;

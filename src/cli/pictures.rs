@@ -43,9 +43,12 @@ pub(super) fn workers(config: &Config, one: &str, many: &str) -> String {
 
 /// Returns the number of items, or else their source.
 pub(super) fn items(config: &Config, one: &str, many: &str) -> String {
+    if let Some(number) = config.items_given() {
+        return count(number, one, many);
+    }
     let origin = match &config.source {
-        ItemSource::MadeUp(series) => return count(series.count, one, many),
-        ItemSource::Given(items) => return count(items.len() as u64, one, many),
+        ItemSource::MadeUp(series) => format!("{many} of {}", series.option),
+        ItemSource::Given(_) | ItemSource::Combined(_) => format!("{many} of the command line"),
         ItemSource::File(path) => {
             let name = path.file_name().unwrap_or(path.as_os_str());
             format!("{many} of {}", name.display())

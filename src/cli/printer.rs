@@ -16,7 +16,6 @@ use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
 use super::exit_codes::{code, end};
 use super::halt::HaltRule;
-use super::input::ItemSource;
 use super::screen::{self, say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
@@ -318,11 +317,7 @@ fn start_title(
 ) -> io::Result<()> {
     let (workers, mode) = (config.workers, config.mode.name());
     let is_shared = config.is_shared();
-    let total = match &config.source {
-        ItemSource::MadeUp(series) => Some(series.count),
-        ItemSource::Given(items) => Some(items.len() as u64),
-        ItemSource::File(_) | ItemSource::Stdin | ItemSource::Others => None,
-    };
+    let total = config.items_given();
     let show = move || {
         let counts = *counts.lock();
         let (done, dead, waiting) = (counts.done, counts.dead, counts.waiting + counts.delayed);

@@ -15,12 +15,21 @@ type Rule = (&'static str, fn(&Typed<'_>) -> bool, &'static str);
 
 const NEEDS_URL: &str = "needs {url}";
 
+const BY_NUMBER: &str = "it goes by the numbers of items, which are others' too with {shared}";
+
+const BY_TEXT: &str = "a --journal goes on by itself: use one of the two";
+
 const ONE_HOLDER: &str = "with {shared} an item has one holder at a time, and so no copies";
 
 // A group without a name of its own has the name of its struct.
 const RULES: &[Rule] = &[
     (
         "JobArgs",
+        |typed| !typed.has(COMMAND),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "ArgumentArgs",
         |typed| !typed.has(COMMAND),
         "needs a COMMAND, after --",
     ),
@@ -56,6 +65,10 @@ const RULES: &[Rule] = &[
         |typed| typed.is_shared(),
         "with {shared} others do some of the items, so there is no order to be kept",
     ),
+    ("resume", |typed| typed.is_shared(), BY_NUMBER),
+    ("resume_failed", |typed| typed.is_shared(), BY_NUMBER),
+    ("resume", |typed| typed.has("journal"), BY_TEXT),
+    ("resume_failed", |typed| typed.has("journal"), BY_TEXT),
     ("copies", |typed| typed.is_shared(), ONE_HOLDER),
     ("hedge_after", |typed| typed.is_shared(), ONE_HOLDER),
     (

@@ -14,6 +14,7 @@ use super::dead_letter_log::DeadLetterLog;
 use super::earlier;
 use super::exit_codes::{RunError, code, end, end_without_stdout};
 use super::expected::Expected;
+use super::gathering::Feed;
 use super::input::{self, ItemSource, LineSource};
 use super::printer::{self, Printer};
 use super::progress::{self, StdoutUse};
@@ -86,7 +87,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     orphans::reap(&running.pool).map_err(RunError::of_thread)?;
     let mut producer = Producer {
         config,
-        feed,
+        feed: Feed::of(feed, config.gathering.as_ref()),
         queue: &queue,
         printer: &printer,
         stop: &stop,
@@ -483,7 +484,7 @@ fn workload<T>(config: &Config, queue: &JoinableQueue<T>) -> Result<Workload, Ru
     // A run that only works on others' items ends by a stop, so there is no advice.
     let is_told = config.format == Format::Text && config.purpose == Purpose::All;
     let workload = Workload::of(queue, config, is_told.then_some(advice))?;
-    let is_knowable = config.total.is_none() && !config.is_shared();
+    let is_knowable = config.total.is_none() && config.gathering.is_none() && !config.is_shared();
     if is_knowable && input::is_there(&config.source) == Ok(true) {
         count_aside(config, workload.expected.clone()).map_err(RunError::of_thread)?;
     }

@@ -4,7 +4,8 @@ use clap::{Args, Command};
 
 use super::address::Address;
 use super::args::{
-    ControlArgs, ItemArgs, JobArgs, PlaceArgs, PoolArgs, PromiseArgs, ShownArgs, StreamArgs,
+    ArgumentArgs, ControlArgs, HabitArgs, ItemArgs, JobArgs, PlaceArgs, PoolArgs, PromiseArgs,
+    ShownArgs, StreamArgs,
 };
 use super::kitchen::{DryArgs, WORK_WITHOUT_COMMAND, WashArgs};
 
@@ -15,6 +16,9 @@ pub(super) struct RunArgs {
     // In the order of the help text.
     #[command(flatten)]
     pub(super) jobs: JobArgs,
+
+    #[command(flatten)]
+    pub(super) arguments: ArgumentArgs,
 
     #[command(flatten)]
     pub(super) made_here: WashArgs,
@@ -32,6 +36,9 @@ pub(super) struct RunArgs {
     pub(super) shown: ShownArgs,
 
     #[command(flatten)]
+    pub(super) habits: HabitArgs,
+
+    #[command(flatten)]
     pub(super) place: PlaceArgs,
 
     #[command(flatten)]
@@ -44,7 +51,21 @@ pub(super) fn work(command: Command) -> Command {
                         the last argument; {.} is the item without extension, {/} its file name, \
                         {//} its folder, {/.} its file name without extension, {#} its number, {%} \
                         the worker's slot";
-    let hidden = ["keep_order", "delay", "dry_run"];
+    let hidden = [
+        "keep_order",
+        "delay",
+        "dry_run",
+        "arg_file",
+        "delimiter",
+        "max_args",
+        "context",
+        "many",
+        "xargs",
+        "max_chars",
+        "link",
+        "resume",
+        "resume_failed",
+    ];
     let command = command.mut_arg("command", |arg| arg.help(HELP).long_help(HELP));
     hidden.into_iter().fold(command, |command, name| {
         command.mut_arg(name, |arg| arg.hide(true))
@@ -67,6 +88,9 @@ pub(super) struct WorkArgs {
 
     #[command(flatten)]
     pub(super) jobs: JobArgs,
+
+    #[command(flatten)]
+    pub(super) arguments: ArgumentArgs,
 
     #[command(flatten)]
     pub(super) pool: PoolArgs,

@@ -3,17 +3,18 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::address::Address;
 use super::args::{
-    ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, ServeArgs, ShownArgs,
+    ArgumentArgs, ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, ServeArgs, ShownArgs,
 };
 use super::config::{Config, Purpose};
 use super::input::ItemSource;
-use super::jobs::{self, JobConfig};
+use super::jobs::JobConfig;
 use super::kitchen::{DishConfig, WashArgs, check_payload};
+use super::lists;
 use super::output::{self, OutputFile};
 use super::run_options::{RunArgs, WorkArgs};
 use super::state;
@@ -51,10 +52,13 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
         made_here,
         kitchen,
         place,
-        shown,
+        mut shown,
+        habits,
         jobs,
+        arguments,
         control,
     } = args;
+    shown.progress = habits.progress(shown.progress);
     let shared = place.place();
     check_payload(&made_here, items.journal.is_some(), shared.is_some())?;
     if jobs.are_meant() {
@@ -63,26 +67,23 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     if let Some(place) = &shared {
         check_halt(&jobs, place)?;
     }
-    let (source, separator) = source(&items, &made_here, &jobs)?;
+    let (source, separator) = source(&items, &made_here, (&jobs, &arguments))?;
     let capacity = match items.capacity {
         // Otherwise two items that wait could be begun at once.
         _ if items.direct || jobs.delay.is_some() => Capacity::Rendezvous,
         0 => Capacity::Unbounded,
         bound => Capacity::Bounded(bound),
     };
-    // No file may be used twice.
-    let mut taken: Vec<PathBuf> = items.journal.iter().cloned().collect();
-    if let ItemSource::File(input) = &source {
-        taken.push(input.clone());
-    }
-    // The journal's folder and the files that SQLite keeps next to the journal count as well.
-    if let Some(journal) = items.journal.as_deref() {
-        taken.push(scratch::folder_of(journal));
-        taken.extend(own_files(journal));
-    }
+    let mut taken = taken_by(items.journal.as_deref(), &source);
     let is_resumable = items.journal.is_some();
     let (work, total) = match jobs.are_meant() {
-        true => WorkConfig::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
+        true => WorkConfig::jobs(
+            (&jobs, &arguments),
+            &source,
+            shown.format,
+            is_resumable,
+            &mut taken,
+        )?,
         false => {
             let total = made_here.check(&source, separator)?;
             (
@@ -101,10 +102,30 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
         total: total.filter(|_| shared.is_none()),
     };
     let mut config = config_of(pool, (shown, control), from, &mut taken)?;
+    if let (Some(size), WorkConfig::Jobs(work)) = (arguments.lot_size(), &work) {
+        config.gathering = Some(work.gathering(size, config.workers, &config.source));
+        config.total = None;
+    }
     let durability = items.durability.into();
     config.journal = items.journal.map(|path| (path, durability));
     config.shared = shared;
     Ok((config, work))
+}
+
+/// Returns the files that a run has already: none may be used twice. The journal's folder and the files
+/// that SQLite keeps next to the journal count as well.
+fn taken_by(journal: Option<&Path>, source: &ItemSource) -> Vec<PathBuf> {
+    let mut taken: Vec<PathBuf> = journal.map(Path::to_owned).into_iter().collect();
+    match source {
+        ItemSource::File(input) => taken.push(input.clone()),
+        ItemSource::Combined(lists) => taken.extend(lists.files.iter().cloned()),
+        ItemSource::MadeUp(_) | ItemSource::Given(_) | ItemSource::Stdin | ItemSource::Others => {}
+    }
+    if let Some(journal) = journal {
+        taken.push(scratch::folder_of(journal));
+        taken.extend(own_files(journal));
+    }
+    taken
 }
 
 /// Makes a run that works on items that others put.
@@ -116,13 +137,19 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
         kitchen,
         shown,
         jobs,
+        arguments,
         control,
         ..
     } = args;
-    if jobs::given(&jobs.command)?.is_some() {
+    if lists::are_given(&jobs.command) {
         return Err(
             "::: is not for this: items are put by `supervisor put`, and worked on here".into(),
         );
+    }
+    if let Some(option) = arguments.of_items_put() {
+        return Err(format!(
+            "{option}: it is for items that are put: here they come one by one"
+        ));
     }
     if jobs.dry_run {
         return Err("--dry-run: there is nothing to be printed before an item comes".into());
@@ -133,7 +160,16 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     check_halt(&jobs, &place)?;
     let mut taken = Vec::new();
     let work = match jobs.are_meant() {
-        true => WorkConfig::jobs(&jobs, &ItemSource::Others, shown.format, false, &mut taken)?.0,
+        true => {
+            WorkConfig::jobs(
+                (&jobs, &arguments),
+                &ItemSource::Others,
+                shown.format,
+                false,
+                &mut taken,
+            )?
+            .0
+        }
         false => WorkConfig::Kitchen(DishConfig::new(&WashArgs::default(), &kitchen)),
     };
     let from = RunSource {
@@ -173,12 +209,13 @@ pub(super) fn of_serve(args: ServeArgs) -> Result<(Config, WorkConfig), String> 
     let ServeArgs {
         durability,
         jobs,
+        arguments,
         pool,
         shown,
         mut control,
         ..
     } = args;
-    if jobs::given(&jobs.command)?.is_some() {
+    if lists::are_given(&jobs.command) {
         return Err("::: is not for this: items are put by `supervisor put` or `add`".into());
     }
     if control.control.is_none() {
@@ -187,7 +224,16 @@ pub(super) fn of_serve(args: ServeArgs) -> Result<(Config, WorkConfig), String> 
     let mut taken = vec![journal.clone(), scratch::folder_of(&journal)];
     taken.extend(own_files(&journal));
     let work = match jobs.are_meant() {
-        true => JobConfig::validate(&jobs, &ItemSource::Others, shown.format, true, &mut taken)?.0,
+        true => {
+            JobConfig::validate(
+                (&jobs, &arguments),
+                &ItemSource::Others,
+                shown.format,
+                true,
+                &mut taken,
+            )?
+            .0
+        }
         false => JobConfig::of_commands(durability == Promise::Full)?,
     };
     let from = RunSource {
@@ -258,6 +304,7 @@ fn config_of(
         mode: pool.mode,
         source: from.source,
         separator: from.separator,
+        gathering: None,
         total: from.total,
         is_quiet: shown.quiet,
         has_summary: !shown.no_summary,
@@ -290,7 +337,7 @@ struct RunSource {
 impl WorkConfig {
     /// Makes the work of a COMMAND. Also returns the number of items, if it is known.
     fn jobs(
-        jobs: &JobArgs,
+        jobs: (&JobArgs, &ArgumentArgs),
         source: &ItemSource,
         format: Format,
         is_resumable: bool,
@@ -334,17 +381,18 @@ fn check_halt(jobs: &JobArgs, place: &Address) -> Result<(), String> {
 fn source(
     items: &ItemArgs,
     made_here: &WashArgs,
-    jobs: &JobArgs,
+    (jobs, arguments): (&JobArgs, &ArgumentArgs),
 ) -> Result<(ItemSource, u8), String> {
-    let separator = if jobs.null { 0 } else { b'\n' };
-    let given = jobs::given(&jobs.command)?;
+    let separator = arguments.separator(jobs.null);
+    let (files, is_linked) = (&arguments.arg_file, arguments.link);
+    let given = lists::source(files, &jobs.command, separator, is_linked)?;
     let source = match &items.input {
         Some(_) if given.is_some() => {
             return Err("--input: the items follow ::: already".into());
         }
         Some(path) => ItemSource::named(path),
         None => match given {
-            Some(items) => ItemSource::Given(items),
+            Some(source) => source,
             None if jobs.are_meant() => ItemSource::Stdin,
             None => made_here.source(),
         },

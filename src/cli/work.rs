@@ -11,8 +11,9 @@ use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
 use super::exit_codes::RunError;
 use super::expected::Expected;
+use super::gathering::Feed;
 use super::halt::HaltRule;
-use super::input::{InputLine, ItemSource, LineSource};
+use super::input::{InputLine, ItemSource};
 use super::printer::Printer;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
@@ -138,7 +139,7 @@ pub(super) struct Origin {
 /// The producer's place: lines come in, items go out.
 pub(super) struct Producer<'a, T> {
     pub(super) config: &'a Config,
-    pub(super) feed: LineSource,
+    pub(super) feed: Feed,
     pub(super) queue: &'a JoinableQueue<T>,
     pub(super) printer: &'a Printer,
     pub(super) stop: &'a Stop,

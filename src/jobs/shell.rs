@@ -32,7 +32,6 @@ mod runners;
 mod variables;
 mod words;
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -40,6 +39,7 @@ use serde::{Deserialize, Serialize};
 
 use self::lexer::{FoundPlaceholder, Quoting, Unit, Whole};
 use self::refusal::ShellRefusal;
+use super::arguments::ArgumentForm;
 use super::template::{Piece, Placeholder, Template, UnfitItem, Values, texts};
 
 /// The program that runs scripts.
@@ -52,12 +52,18 @@ const PREFIX: &str = "_supervisor_";
 const NO_PLACE: &str = "--shell: there is no {} in the script, so the item would go to its end, where it is no \
                         argument of a command: write {} where you want it";
 
+/// The refusal of a place for several arguments, which would be one word.
+const SEVERAL: &str = "--shell: {} stands for several arguments, and in a script each has a place of its own: write \
+                       {1} and {2}, or leave out --shell, and give them to sh -c '... \"$@\" ...' sh {}";
+
 /// A script with places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Script {
     parts: Vec<ScriptPart>,
     /// The places, each once.
     places: Vec<Placeholder>,
+    /// The way in which items are taken apart.
+    form: ArgumentForm,
     /// The script as it is run, the same for all items.
     text: Vec<u8>,
 }
@@ -85,9 +91,13 @@ impl Script {
     /// # Errors
     /// A place where a value would be evaluated, or any place in an unreadable script; in words.
     pub(crate) fn read(template: &Template) -> Result<Self, String> {
+        if let Some(place) = template.place_of_several() {
+            let sign = place.sign();
+            return Err(SEVERAL.replace("{}", &String::from_utf8_lossy(&sign)));
+        }
         let pieces = joined(template);
         let whole = find_places(&pieces).map_err(|(place, refusal)| complaint(place, refusal))?;
-        Ok(Script::of(&pieces, &whole.found))
+        Ok(Script::of(&pieces, &whole.found, template.form()))
     }
 
     /// Reads the words as [`Script::read`] does. Without a place, the item is the last argument.
@@ -98,15 +108,21 @@ impl Script {
         if template.has_place() {
             return Script::read(template);
         }
-        let pieces = joined(&template.clone().with_item());
+        let template = template.clone().with_item();
+        if template.place_of_several().is_some() {
+            return Script::read(&template);
+        }
+        let pieces = joined(&template);
         match find_places(&pieces) {
-            Ok(whole) if whole.ends_with_argument => Ok(Script::of(&pieces, &whole.found)),
+            Ok(whole) if whole.ends_with_argument => {
+                Ok(Script::of(&pieces, &whole.found, template.form()))
+            }
             Err((place, refusal)) if refusal.is_of_content() => Err(complaint(place, refusal)),
             _ => Err(NO_PLACE.to_owned()),
         }
     }
 
-    fn of(pieces: &[Piece], found: &[FoundPlaceholder]) -> Self {
+    fn of(pieces: &[Piece], found: &[FoundPlaceholder], form: &ArgumentForm) -> Self {
         let prefix = free_prefix(pieces);
         let (mut parts, mut places) = (Vec::new(), Vec::<Placeholder>::new());
         let mut script = Vec::new();
@@ -136,6 +152,7 @@ impl Script {
         Script {
             parts,
             places,
+            form: form.clone(),
             text,
         }
     }
@@ -145,7 +162,7 @@ impl Script {
     /// # Errors
     /// As [`Template::fill`].
     pub(crate) fn words(&self, values: Values<'_>) -> Result<Vec<OsString>, UnfitItem> {
-        let texts = texts(&self.places, values)?;
+        let texts = texts(&self.places, &self.form, values)?;
         let mut words = vec![
             OsString::from(SHELL),
             "-c".into(),
@@ -155,8 +172,7 @@ impl Script {
             // It becomes `$0`, which would be this without arguments.
             words.push(SHELL.into());
         }
-        let texts = texts.into_iter().map(Cow::into_owned);
-        words.extend(texts.map(OsString::from_vec));
+        words.extend(texts.into_iter().map(OsString::from_vec));
         Ok(words)
     }
 
@@ -165,7 +181,7 @@ impl Script {
     /// # Errors
     /// As [`Template::fill`].
     pub(crate) fn filled(&self, values: Values<'_>) -> Result<Option<Vec<u8>>, UnfitItem> {
-        let texts = texts(&self.places, values)?;
+        let texts = texts(&self.places, &self.form, values)?;
         let mut line = Vec::new();
         for part in &self.parts {
             match part {

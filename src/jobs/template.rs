@@ -1,7 +1,8 @@
 //! PURE: the words of a command with places for the item, and filling them in.
 //!
 //! The places are those of GNU parallel, and `{name}` for a member of an item that is a JSON
-//! object. All text is bytes, like the arguments of a Unix process. Nothing is run here.
+//! object. An item may stand for several arguments: `{1}` is the first of them, `{-1}` the last, and
+//! `{}` all. All text is bytes, like the arguments of a Unix process. Nothing is run here.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -10,10 +11,24 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::arguments::{ArgumentForm, ItemsOfCommand, NoWords};
+use super::room::WordSizes;
+
 /// The words of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Template {
     words: Vec<Vec<Piece>>,
+    form: ArgumentForm,
+}
+
+/// The places that there are in words.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places {
+    /// True if items are JSON, and so have members.
+    pub(crate) is_json: bool,
+    /// The sign for the item, if not `{}`.
+    pub(crate) item: Option<Vec<u8>>,
+    pub(crate) form: ArgumentForm,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,16 +40,8 @@ pub(super) enum Piece {
 /// A place to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Placeholder {
-    /// `{}`: the item.
-    Item,
-    /// `{.}`: the item without its extension.
-    Stem,
-    /// `{/}`: the part after the last slash.
-    Base,
-    /// `{//}`: the folder.
-    Folder,
-    /// `{/.}`: the part after the last slash, without its extension.
-    BaseStem,
+    /// `{}`, `{1}` and so on: arguments, or parts of them.
+    Argument(WhichArguments, ArgumentPart),
     /// `{#}`: the item's number.
     Number,
     /// `{%}`: the worker's slot.
@@ -43,15 +50,40 @@ pub(super) enum Placeholder {
     Member(String),
 }
 
-const PLACES: [(&[u8], Placeholder); 7] = [
-    (b"{}", Placeholder::Item),
-    (b"{.}", Placeholder::Stem),
-    (b"{/}", Placeholder::Base),
-    (b"{//}", Placeholder::Folder),
-    (b"{/.}", Placeholder::BaseStem),
-    (b"{#}", Placeholder::Number),
-    (b"{%}", Placeholder::Slot),
+/// The arguments of an item that a place stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum WhichArguments {
+    All,
+    /// The first is 1, and the last is -1.
+    Nth(i32),
+}
+
+/// The part of an argument that is filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ArgumentPart {
+    /// All of it.
+    Whole,
+    /// `{.}`: without its extension.
+    Stem,
+    /// `{/}`: what follows the last slash.
+    Base,
+    /// `{//}`: the folder.
+    Folder,
+    /// `{/.}`: what follows the last slash, without its extension.
+    BaseStem,
+}
+
+/// The signs of parts; the longer ones come before those that they begin with.
+const PARTS: [(&str, ArgumentPart); 5] = [
+    ("//", ArgumentPart::Folder),
+    ("/.", ArgumentPart::BaseStem),
+    ("/", ArgumentPart::Base),
+    (".", ArgumentPart::Stem),
+    ("", ArgumentPart::Whole),
 ];
+
+/// The digits of the longest number.
+const NUMBER_DIGITS: usize = 20;
 
 /// The values for one item.
 #[derive(Debug, Clone, Copy)]
@@ -70,21 +102,34 @@ pub(crate) enum UnfitItem {
     NotObject,
     #[error("it has no member {0:?} for {{{0}}}")]
     Lacks(String),
+    #[error(transparent)]
+    NoWords(#[from] NoWords),
 }
 
 impl Template {
     /// Reads the places in the words. `{name}` is a place only if items are JSON.
     pub(crate) fn parse(words: &[OsString], is_json: bool) -> Self {
-        let words = words.iter().map(|word| pieces(word.as_bytes(), is_json));
+        let places = Places {
+            is_json,
+            ..Places::default()
+        };
+        Template::parse_places(words, &places)
+    }
+
+    /// Reads these places in the words.
+    pub(crate) fn parse_places(words: &[OsString], places: &Places) -> Self {
+        let words = words.iter().map(|word| pieces(word.as_bytes(), places));
         Template {
             words: words.collect(),
+            form: places.form.clone(),
         }
     }
 
-    /// Appends the item as the last word, if it has no place yet.
+    /// Appends all arguments of the item as the last words, if nothing has a place yet.
     pub(crate) fn with_item(mut self) -> Self {
-        if !self.has_place() {
-            self.words.push(vec![Piece::Placeholder(Placeholder::Item)]);
+        if !self.has_place() && self.form.items != ItemsOfCommand::None {
+            let all = Placeholder::Argument(WhichArguments::All, ArgumentPart::Whole);
+            self.words.push(vec![Piece::Placeholder(all)]);
         }
         self
     }
@@ -98,6 +143,14 @@ impl Template {
             Piece::Placeholder(place) => Some(place),
             Piece::Text(_) => None,
         })
+    }
+
+    /// Returns the first place for all arguments, if they may be several.
+    pub(super) fn place_of_several(&self) -> Option<&Placeholder> {
+        let is_all =
+            |place: &&Placeholder| matches!(place, Placeholder::Argument(WhichArguments::All, _));
+        let mut places = self.places().filter(|_| self.form.is_several());
+        places.find(is_all)
     }
 
     /// Returns the first word, if it is the same for every item.
@@ -117,25 +170,67 @@ impl Template {
         &self.words
     }
 
+    /// Returns the way in which items are taken apart.
+    pub(crate) fn form(&self) -> &ArgumentForm {
+        &self.form
+    }
+
     /// Returns the words for one item.
     ///
     /// # Errors
-    /// The item is no JSON object with these members.
+    /// The item is no JSON object with these members, or no line of words where it should be one.
     pub(crate) fn fill(&self, values: Values<'_>) -> Result<Vec<OsString>, UnfitItem> {
-        let object = object_for(self.places(), values.item)?;
-        let fill = |pieces: &Vec<Piece>| {
-            let mut word = Vec::new();
-            for piece in pieces {
-                match piece {
-                    Piece::Text(text) => word.extend_from_slice(text),
-                    Piece::Placeholder(place) => {
-                        word.extend_from_slice(&place.text(values, object.as_ref())?);
+        let filling = Filling::of(self.places(), &self.form, values)?;
+        let mut words = Vec::new();
+        for pieces in &self.words {
+            match self.form.repeats_words && has_all(pieces) {
+                true => {
+                    for at in 0..filling.arguments.len() {
+                        words.extend(filling.words(pieces, &filling.arguments[at..=at])?);
                     }
                 }
+                false => words.extend(filling.words(pieces, &filling.arguments)?),
             }
-            Ok(OsString::from_vec(word))
+        }
+        Ok(words.into_iter().map(OsString::from_vec).collect())
+    }
+
+    /// Returns what the words take without the arguments of an item.
+    pub(crate) fn sizes_without_arguments(&self) -> WordSizes {
+        let of_piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.len(),
+            Piece::Placeholder(place) if place.is_number() => NUMBER_DIGITS,
+            Piece::Placeholder(_) => 0,
         };
-        self.words.iter().map(fill).collect()
+        let words = self.words.iter();
+        let words = words.map(|pieces| WordSizes::of_word(pieces.iter().map(of_piece).sum()));
+        words.fold(WordSizes::default(), WordSizes::and)
+    }
+
+    /// Returns what one argument more makes the words take at most, if it is the one at this place,
+    /// from 0 on.
+    pub(crate) fn sizes_of_argument(&self, argument: &[u8], at: usize) -> WordSizes {
+        // It is not known which is the last.
+        let is_nth = |nth: i32| nth < 0 || usize::try_from(nth).is_ok_and(|nth| nth == at + 1);
+        let mut sizes = WordSizes::default();
+        for pieces in &self.words {
+            let is_repeated = self.form.repeats_words && has_all(pieces);
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) if is_repeated => sizes.texts += text.len(),
+                    Piece::Placeholder(Placeholder::Argument(WhichArguments::All, part)) => {
+                        sizes = sizes.and(WordSizes::of_word(part.of(argument).len()));
+                    }
+                    Piece::Placeholder(Placeholder::Argument(WhichArguments::Nth(nth), part))
+                        if is_nth(*nth) =>
+                    {
+                        sizes.texts += part.of(argument).len();
+                    }
+                    Piece::Placeholder(_) | Piece::Text(_) => {}
+                }
+            }
+        }
+        sizes
     }
 
     /// Returns the words as they were given.
@@ -163,8 +258,140 @@ impl Template {
         };
         self.places().try_for_each(|place| match place {
             Placeholder::Member(name) => member(&object, name).map(drop),
-            _ => Ok(()),
+            Placeholder::Argument(..) | Placeholder::Number | Placeholder::Slot => Ok(()),
         })
+    }
+}
+
+/// Returns `true` if a word has a place for all arguments.
+fn has_all(pieces: &[Piece]) -> bool {
+    let is_all = |piece: &Piece| {
+        let all =
+            |place: &Placeholder| matches!(place, Placeholder::Argument(WhichArguments::All, _));
+        matches!(piece, Piece::Placeholder(place) if all(place))
+    };
+    pieces.iter().any(is_all)
+}
+
+/// All that is filled in for one item.
+struct Filling<'a> {
+    values: Values<'a>,
+    arguments: Vec<Cow<'a, [u8]>>,
+    object: Option<Map<String, Value>>,
+}
+
+impl<'a> Filling<'a> {
+    fn of<'p>(
+        places: impl IntoIterator<Item = &'p Placeholder>,
+        form: &ArgumentForm,
+        values: Values<'a>,
+    ) -> Result<Self, UnfitItem> {
+        Ok(Filling {
+            values,
+            arguments: form.arguments(values.item)?,
+            object: object_for(places, values.item)?,
+        })
+    }
+
+    /// Returns the words that one word becomes. Where `all` are several, the first of them ends the
+    /// word before it, and the last begins the rest. A word of nothing but arguments that are not there is
+    /// left out.
+    fn words(&self, pieces: &[Piece], all: &[Cow<'a, [u8]>]) -> Result<Vec<Vec<u8>>, UnfitItem> {
+        let mut words = vec![Vec::new()];
+        let mut is_there = pieces.is_empty();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => {
+                    is_there = true;
+                    push(&mut words, text);
+                }
+                Piece::Placeholder(Placeholder::Argument(WhichArguments::All, part)) => {
+                    is_there |= !all.is_empty();
+                    for (at, argument) in all.iter().enumerate() {
+                        if at > 0 {
+                            words.push(Vec::new());
+                        }
+                        push(&mut words, part.of(argument));
+                    }
+                }
+                Piece::Placeholder(place) => {
+                    is_there |= self.has(place);
+                    push(&mut words, &self.text(place)?);
+                }
+            }
+        }
+        Ok(if is_there { words } else { Vec::new() })
+    }
+
+    /// Returns `false` for the place of an argument that is not there.
+    fn has(&self, place: &Placeholder) -> bool {
+        match place {
+            Placeholder::Argument(WhichArguments::Nth(number), _) => {
+                nth(&self.arguments, *number).is_some()
+            }
+            Placeholder::Argument(WhichArguments::All, _)
+            | Placeholder::Number
+            | Placeholder::Slot
+            | Placeholder::Member(_) => true,
+        }
+    }
+
+    /// Returns the text for a place that is a part of a word. Several arguments stand side by side.
+    fn text(&self, place: &Placeholder) -> Result<Cow<'_, [u8]>, UnfitItem> {
+        Ok(match place {
+            Placeholder::Argument(WhichArguments::All, part) => match &self.arguments[..] {
+                [argument] => part.of(argument).into(),
+                several => {
+                    let parts: Vec<&[u8]> = several.iter().map(|one| part.of(one)).collect();
+                    parts.join(&b' ').into()
+                }
+            },
+            Placeholder::Argument(WhichArguments::Nth(number), part) => {
+                let argument = nth(&self.arguments, *number);
+                part.of(argument.map_or(b"", |argument| argument)).into()
+            }
+            Placeholder::Number => self.values.number.to_string().into_bytes().into(),
+            Placeholder::Slot => self.values.slot.to_string().into_bytes().into(),
+            Placeholder::Member(name) => {
+                let object = self.object.as_ref();
+                let value = object.map(|object| member(object, name)).transpose()?;
+                value.map(text_of).unwrap_or_default().into()
+            }
+        })
+    }
+}
+
+/// Adds to the last word.
+fn push(words: &mut [Vec<u8>], text: &[u8]) {
+    if let Some(last) = words.last_mut() {
+        last.extend_from_slice(text);
+    }
+}
+
+/// Returns the argument of this number, if there is one.
+fn nth<T>(arguments: &[T], number: i32) -> Option<&T> {
+    let distance = usize::try_from(number.unsigned_abs()).ok()?;
+    let at = match number < 0 {
+        true => arguments.len().checked_sub(distance)?,
+        false => distance.checked_sub(1)?,
+    };
+    arguments.get(at)
+}
+
+impl ArgumentPart {
+    fn of(self, argument: &[u8]) -> &[u8] {
+        match self {
+            ArgumentPart::Whole => argument,
+            ArgumentPart::Stem => stem(argument),
+            ArgumentPart::Base => base(argument),
+            ArgumentPart::Folder => folder(argument),
+            ArgumentPart::BaseStem => stem(base(argument)),
+        }
+    }
+
+    fn sign(self) -> &'static str {
+        let of_this = PARTS.iter().find(|(_, part)| *part == self);
+        of_this.map_or("", |(sign, _)| sign)
     }
 }
 
@@ -175,33 +402,16 @@ impl Placeholder {
 
     /// Returns its written form.
     pub(super) fn sign(&self) -> Vec<u8> {
-        let known = PLACES.iter().find(|(_, place)| place == self);
-        match (known, self) {
-            (Some((sign, _)), _) => sign.to_vec(),
-            (None, Placeholder::Member(name)) => format!("{{{name}}}").into_bytes(),
-            (None, _) => Vec::new(),
-        }
-    }
-
-    fn text<'a>(
-        &self,
-        values: Values<'a>,
-        object: Option<&Map<String, Value>>,
-    ) -> Result<Cow<'a, [u8]>, UnfitItem> {
-        let item = values.item;
-        Ok(match self {
-            Placeholder::Item => item.into(),
-            Placeholder::Stem => stem(item).into(),
-            Placeholder::Base => base(item).into(),
-            Placeholder::Folder => folder(item).into(),
-            Placeholder::BaseStem => stem(base(item)).into(),
-            Placeholder::Number => values.number.to_string().into_bytes().into(),
-            Placeholder::Slot => values.slot.to_string().into_bytes().into(),
-            Placeholder::Member(name) => {
-                let value = object.map(|object| member(object, name)).transpose()?;
-                value.map(text_of).unwrap_or_default().into()
+        let sign = match self {
+            Placeholder::Argument(WhichArguments::All, part) => format!("{{{}}}", part.sign()),
+            Placeholder::Argument(WhichArguments::Nth(number), part) => {
+                format!("{{{number}{}}}", part.sign())
             }
-        })
+            Placeholder::Number => "{#}".to_owned(),
+            Placeholder::Slot => "{%}".to_owned(),
+            Placeholder::Member(name) => format!("{{{name}}}"),
+        };
+        sign.into_bytes()
     }
 }
 
@@ -209,15 +419,14 @@ impl Placeholder {
 ///
 /// # Errors
 /// As [`Template::fill`].
-pub(super) fn texts<'a>(
+pub(super) fn texts(
     places: &[Placeholder],
-    values: Values<'a>,
-) -> Result<Vec<Cow<'a, [u8]>>, UnfitItem> {
-    let object = object_for(places, values.item)?;
-    let texts = places.iter();
-    texts
-        .map(|place| place.text(values, object.as_ref()))
-        .collect()
+    form: &ArgumentForm,
+    values: Values<'_>,
+) -> Result<Vec<Vec<u8>>, UnfitItem> {
+    let filling = Filling::of(places, form, values)?;
+    let texts = places.iter().map(|place| filling.text(place));
+    texts.map(|text| Ok(text?.into_owned())).collect()
 }
 
 /// Parses the item as an object, if a place needs one.
@@ -230,11 +439,11 @@ fn object_for<'a>(
     needs_members.then(|| object(item)).transpose()
 }
 
-fn pieces(mut word: &[u8], is_json: bool) -> Vec<Piece> {
+fn pieces(mut word: &[u8], places: &Places) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut text = Vec::new();
     while let Some(first) = word.first() {
-        match place_at(word, is_json) {
+        match places.place_at(word) {
             Some((place, length)) => {
                 if !text.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut text)));
@@ -254,21 +463,61 @@ fn pieces(mut word: &[u8], is_json: bool) -> Vec<Piece> {
     pieces
 }
 
-/// Returns the place at the beginning of a text, and its length.
-fn place_at(text: &[u8], is_json: bool) -> Option<(Placeholder, usize)> {
-    let known = PLACES.iter().find(|(sign, _)| text.starts_with(sign));
-    if let Some((sign, place)) = known {
-        return Some((place.clone(), sign.len()));
+impl Places {
+    /// Returns the place at the beginning of a text, and its length.
+    fn place_at(&self, text: &[u8]) -> Option<(Placeholder, usize)> {
+        if let Some(sign) = self.item.as_ref().filter(|sign| text.starts_with(sign)) {
+            let all = Placeholder::Argument(WhichArguments::All, ArgumentPart::Whole);
+            return Some((all, sign.len()));
+        }
+        let inside = text.strip_prefix(b"{")?;
+        let length = inside.iter().position(|byte| *byte == b'}')?;
+        let inside = str::from_utf8(&inside[..length]).ok()?;
+        let place = match inside {
+            "#" => Placeholder::Number,
+            "%" => Placeholder::Slot,
+            "" if self.item.is_some() => return None,
+            _ => argument(inside)
+                .filter(|(which, _)| self.has(*which))
+                .map(|(which, part)| Placeholder::Argument(which, part))
+                .or_else(|| self.member(inside))?,
+        };
+        Some((place, length + 2))
     }
-    let inside = text.strip_prefix(b"{").filter(|_| is_json)?;
-    let length = inside.iter().position(|byte| *byte == b'}')?;
-    let name = str::from_utf8(&inside[..length]).ok()?;
-    // Braces without a name in them, such as a program for awk, stay as they are.
-    let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || "_-.".contains(c));
-    is_name.then(|| (Placeholder::Member(name.to_owned()), length + 2))
+
+    /// Returns `true` if such arguments may be there. Where an item is one argument, `{2}` is left to
+    /// regular expressions, for which `{1}` and `{-1}` mean nothing.
+    fn has(&self, which: WhichArguments) -> bool {
+        match which {
+            WhichArguments::All | WhichArguments::Nth(1 | -1) => true,
+            WhichArguments::Nth(_) => self.form.is_several(),
+        }
+    }
+
+    fn member(&self, name: &str) -> Option<Placeholder> {
+        // Braces without a name in them, such as a program for awk, stay as they are.
+        let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "_-.".contains(c));
+        (self.is_json && is_name).then(|| Placeholder::Member(name.to_owned()))
+    }
+}
+
+/// Reads what stands between the braces of a place for arguments.
+fn argument(inside: &str) -> Option<(WhichArguments, ArgumentPart)> {
+    let (sign, part) = PARTS.iter().find(|(sign, _)| inside.ends_with(sign))?;
+    let number = inside.strip_suffix(sign)?;
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    let which = match number {
+        "" => WhichArguments::All,
+        // No sign but one, and no zeros in front.
+        _ if digits.starts_with(|c: char| ('1'..='9').contains(&c)) => {
+            WhichArguments::Nth(number.parse().ok()?)
+        }
+        _ => return None,
+    };
+    Some((which, *part))
 }
 
 fn object(item: &[u8]) -> Result<Map<String, Value>, UnfitItem> {
@@ -326,18 +575,10 @@ fn without_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// Returns a word in a form that a shell takes for one word, plain if possible.
-pub(crate) fn quoted(word: &[u8]) -> Vec<u8> {
-    shlex::bytes::Quoter::new()
-        .allow_nul(true)
-        .quote(word)
-        // Only a zero byte could be refused.
-        .map_or_else(|_| word.to_vec(), Cow::into_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::arguments::quoted;
 
     fn fill(words: &[&str], item: &str, is_json: bool) -> Result<Vec<String>, UnfitItem> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
@@ -408,6 +649,135 @@ mod tests {
         assert_eq!(filled, ["{", "}", "{x}", "{ }", "{print $1}", "ii"]);
         let filled = fill(&["{print $1}", "{#}"], "{}", true).unwrap();
         assert_eq!(filled, ["{print $1}", "7"]);
+    }
+
+    fn fill_several(words: &[&str], item: &str, form: ArgumentForm) -> Vec<String> {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let places = Places {
+            form,
+            ..Places::default()
+        };
+        let template = Template::parse_places(&words, &places).with_item();
+        let values = Values {
+            item: item.as_bytes(),
+            number: 7,
+            slot: 2,
+        };
+        let filled = template.fill(values).unwrap().into_iter();
+        filled.map(|word| word.into_string().unwrap()).collect()
+    }
+
+    fn of_words() -> ArgumentForm {
+        ArgumentForm {
+            items: ItemsOfCommand::Words,
+            ..ArgumentForm::default()
+        }
+    }
+
+    /// As GNU parallel 20221122 does.
+    #[test]
+    fn several_arguments_are_filled_in_by_their_numbers_or_all() {
+        let fill = |words: &[&str], item: &str| fill_several(words, item, of_words());
+        assert_eq!(fill(&["echo"], "a 'b c'"), ["echo", "a", "b c"]);
+        assert_eq!(
+            fill(&["{2}-{1}", "{-1}", "{3}"], "x/a.b c/d.e"),
+            ["c/d.e-x/a.b", "c/d.e"]
+        );
+        assert_eq!(fill(&["{3}", "x{3}", "{2}"], "a ''"), ["x", ""]);
+        assert_eq!(
+            fill(&["{1.}", "{2/}", "{1//}", "{-1/.}"], "x/a.b c/d.e"),
+            ["x/a", "d.e", "x", "d"]
+        );
+        assert_eq!(fill(&["x{}y"], "a b c"), ["xa", "b", "cy"]);
+        assert_eq!(fill(&["{.}", "{#}"], "a.b c.d"), ["a", "c", "7"]);
+        for none in [
+            "{0}",
+            "{01}",
+            "{+1}",
+            "{-0}",
+            "{99999999999}",
+            "{1",
+            "{1..}",
+        ] {
+            assert_eq!(fill(&[none, "{1}"], "a b"), [none, "a"]);
+        }
+    }
+
+    #[test]
+    fn a_word_is_repeated_for_each_argument_where_that_is_asked_for() {
+        let form = ArgumentForm {
+            repeats_words: true,
+            ..of_words()
+        };
+        let filled = fill_several(&["-f{}.x", "{1}", "z"], "a b", form);
+        assert_eq!(filled, ["-fa.x", "-fb.x", "a", "z"]);
+    }
+
+    #[test]
+    fn an_item_that_is_told_nothing_of_leaves_no_word() {
+        let form = ArgumentForm {
+            items: ItemsOfCommand::None,
+            ..ArgumentForm::default()
+        };
+        assert_eq!(fill_several(&["echo"], "a", form.clone()), ["echo"]);
+        assert_eq!(
+            fill_several(&["echo", "{}", "x{}", "{#}"], "a", form),
+            ["echo", "x", "7"]
+        );
+    }
+
+    #[test]
+    fn one_argument_has_no_second_place() {
+        assert_eq!(fill(&["a{2}", "{1}"], "i", false).unwrap(), ["a{2}", "i"]);
+    }
+
+    #[test]
+    fn another_sign_may_stand_for_the_item() {
+        let places = Places {
+            item: Some(b"%".to_vec()),
+            ..Places::default()
+        };
+        let words = ["%.old".into(), "{}".into(), "{.}".into()];
+        let values = Values {
+            item: b"a.b",
+            number: 7,
+            slot: 2,
+        };
+        let filled = Template::parse_places(&words, &places).fill(values);
+        assert_eq!(filled.unwrap(), ["a.b.old", "{}", "a"]);
+    }
+
+    #[test]
+    fn words_never_take_more_than_was_reckoned() {
+        let repeating = ArgumentForm {
+            repeats_words: true,
+            ..of_words()
+        };
+        for form in [of_words(), repeating] {
+            let words = ["cp", "-{1}", "x{}y", "{/}{.}", "{#}", "{-1}"].map(OsString::from);
+            let places = Places {
+                form,
+                ..Places::default()
+            };
+            let template = Template::parse_places(&words, &places);
+            let mut reckoned = template.sizes_without_arguments();
+            let mut item = Vec::new();
+            for (at, argument) in ["a", "some/folder/b.c", "", "d d"].iter().enumerate() {
+                let argument = argument.as_bytes();
+                reckoned = reckoned.and(template.sizes_of_argument(argument, at));
+                item.extend((at > 0).then_some(b' '));
+                item.extend(quoted(argument));
+                let values = Values {
+                    item: &item,
+                    number: u64::MAX,
+                    slot: 1,
+                };
+                let filled = template.fill(values).unwrap();
+                let sizes = filled.iter().map(|word| WordSizes::of_word(word.len()));
+                let taken = sizes.fold(WordSizes::default(), WordSizes::and);
+                assert!(taken.texts <= reckoned.texts && taken.words <= reckoned.words);
+            }
+        }
     }
 
     #[test]

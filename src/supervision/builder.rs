@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fork::ForkServer;
+use super::jobserver::Jobserver;
 use super::spawn::{Launch, StartMethod};
 use crate::broker::{Comparison, NameItems};
 use crate::error::{Error, Kind};
@@ -55,6 +56,7 @@ pub struct Builder {
     files: Vec<Arc<OwnedFd>>,
     copies: Option<Copies>,
     admission: Option<AdmissionRules>,
+    jobserver: Option<Jobserver>,
     comparison: Option<(&'static str, Arc<Comparison>)>,
 }
 
@@ -94,6 +96,7 @@ impl Builder {
             files: Vec::new(),
             copies: None,
             admission: None,
+            jobserver: None,
             comparison: None,
         }
     }
@@ -314,6 +317,16 @@ impl Builder {
     #[must_use]
     pub fn context_files(mut self, files: impl IntoIterator<Item = OwnedFd>) -> Self {
         self.files = files.into_iter().map(Arc::new).collect();
+        self
+    }
+
+    /// Begins items only as make's job server allows: one at any time, and each other one with a token
+    /// of its own, which goes back when the item is over, whatever dies. Worker processes only; there
+    /// is a [`keeper`](Self::keeper) for them.
+    #[must_use]
+    pub fn jobserver(mut self, jobserver: Jobserver) -> Self {
+        self.jobserver = Some(jobserver);
+        self.launch.has_keeper = true;
         self
     }
 

@@ -5,7 +5,8 @@
 //! worker's own children, but not *their* children, which the keeper ends. It learns the groups by
 //! a pipe from the supervisor, and when the pipe ends it kills them all and ends. It has a session
 //! of its own, so that signals to the supervisor's group do not reach it, and no file of the run
-//! but the pipe. If it dies it is started again.
+//! but the pipe, and the two pipes of a job server's tokens if there is one: what the supervisor has
+//! taken and left it gives back, when what ran for it has ended. If it dies it is started again.
 //!
 //! A group's number is not used again while a process is in the group, and the keeper acts the
 //! moment the supervisor has gone. So a number that it knows is that group's, or unused.
@@ -18,7 +19,8 @@ use nix::unistd::{chdir, setsid};
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::sys::program::{Handover, Image, Program};
-use crate::worker::keeper::KEEPER_VARIABLE;
+use crate::sys::tokens::TokenPipe;
+use crate::worker::keeper::{KEEPER_VARIABLE, TOKENS_VARIABLE};
 
 /// The supervisor's end.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ impl Keeper {
     pub(super) fn start(
         image: Option<&Image>,
         groups: impl Iterator<Item = u32>,
+        tokens: Option<&TokenPipe>,
     ) -> io::Result<Self> {
         let (told, pipe) = pipe()?;
         // A suspended keeper must not block the supervisor.
@@ -50,6 +53,13 @@ impl Keeper {
             .env(KEEPER_VARIABLE, supervisor.to_string())
             .stdin(told)
             .without_output();
+        if let Some(tokens) = tokens {
+            let [hand, shared] = tokens.for_keeper()?;
+            program
+                .env(TOKENS_VARIABLE, "stdout")
+                .stdout(shared)
+                .stderr(hand);
+        }
         // SAFETY: only system calls are made.
         keeper.pid = unsafe {
             program.start(&mut Handover::new()?, || {

@@ -25,11 +25,16 @@ use rustix::process::{
 use self::orphans::Orphans;
 pub(crate) use self::orphans::are_adopted;
 use super::keeper::Keeper;
+use crate::sys::groups::await_end;
 use crate::sys::program::Image;
+use crate::sys::tokens::TokenPipe;
 use dishrack_core::ledger::Exit;
 
 /// The mark of the event that wakes the reaper.
 const WAKE: u64 = u64::MAX;
+
+/// The time that a killed group may take to end.
+const TIME_TO_END: Duration = Duration::from_secs(1);
 
 /// The keeper's key.
 const KEEPER: u64 = u64::MAX - 2;
@@ -66,6 +71,13 @@ impl WatchedChild {
         self.signal_group(Signal::SIGKILL);
     }
 
+    /// Waits until nothing of its group runs, which was killed.
+    fn await_group(&self) {
+        if let Ok(pid) = i32::try_from(self.pid) {
+            await_end(pid, TIME_TO_END);
+        }
+    }
+
     fn signal_group(&self, signal: Signal) {
         if self.leads_group
             && let Ok(pid) = i32::try_from(self.pid)
@@ -84,6 +96,8 @@ pub(crate) struct Reaper {
     keeper: Option<Keeper>,
     /// The program that is executed as a keeper, if it is not this one again.
     image: Option<Arc<Image>>,
+    /// The tokens of a job server, if items need some.
+    tokens: Option<Arc<TokenPipe>>,
     orphans: Option<Orphans>,
 }
 
@@ -98,6 +112,7 @@ impl Reaper {
             children: HashMap::new(),
             keeper: None,
             image: None,
+            tokens: None,
             orphans: None,
         })
     }
@@ -108,11 +123,16 @@ impl Reaper {
     }
 
     /// Starts a keeper for the groups of the watched children: this program again, or another one.
-    pub(crate) fn keep(&mut self, image: Option<Arc<Image>>) -> io::Result<()> {
+    pub(crate) fn keep(
+        &mut self,
+        image: Option<Arc<Image>>,
+        tokens: Option<Arc<TokenPipe>>,
+    ) -> io::Result<()> {
         self.image = image;
+        self.tokens = tokens;
         let groups = self.children.values().filter(|child| child.leads_group);
         let groups = groups.map(|child| child.pid);
-        let keeper = Keeper::start(self.image.as_deref(), groups)?;
+        let keeper = Keeper::start(self.image.as_deref(), groups, self.tokens.as_deref())?;
         self.watch_as(KEEPER, keeper.pid, false)?;
         self.keeper = Some(keeper);
         Ok(())
@@ -140,7 +160,7 @@ impl Reaper {
     fn keeper_ended(&mut self, exit: Exit) {
         if self.keeper.take().is_some() && matches!(exit, Exit::Signaled(_)) {
             // Everything else works without a keeper.
-            let _ = self.keep(self.image.clone());
+            let _ = self.keep(self.image.clone(), self.tokens.clone());
         }
     }
 
@@ -234,6 +254,11 @@ impl Reaper {
                 // It is empty if its content was read with an earlier wake-up.
                 let _ = self.wake.read();
             } else if let Some(child) = self.children.remove(&event.data()) {
+                child.kill_group();
+                if self.tokens.is_some() && child.leads_group {
+                    // Its token may be another one's as soon as it is told of.
+                    child.await_group();
+                }
                 ended.push((event.data(), reap(&child)));
                 if child.leads_group {
                     self.tell_keeper(|keeper| keeper.remove(child.pid));

@@ -23,6 +23,7 @@ use nix::sys::signal::Signal;
 use self::scaling::{PendingChanges, seed_of_slot};
 use self::slot::Slot;
 use super::fork::{ForkServer, Forks};
+use super::jobserver::PoolTokens;
 use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
@@ -76,6 +77,8 @@ pub(super) struct ProcessPlan {
     pub(super) bounds: Bounds,
     pub(super) launch: Launch,
     pub(super) stderr_to: Outlet,
+    /// The tokens that its items need; they go back when it ends.
+    pub(super) tokens: PoolTokens,
 }
 
 pub(super) struct Watch {
@@ -173,7 +176,10 @@ impl Watch {
     pub(super) fn run(mut self) {
         self.reaper.adopt(self.plan.launch.owns_process);
         if self.plan.launch.has_keeper
-            && let Err(error) = self.reaper.keep(self.plan.launch.image.clone())
+            && let Err(error) = self.reaper.keep(
+                self.plan.launch.image.clone(),
+                self.plan.tokens.pipe.clone(),
+            )
         {
             let name = Arc::clone(&self.slots[0].name);
             self.report(EventKind::Notice {
@@ -262,6 +268,7 @@ impl Watch {
                 self.take(note);
             }
         }
+        std::mem::take(&mut self.plan.tokens).end(&self.broker);
         self.reaper.end_keeper();
         self.reaper.leave_orphans();
         let is_spent = self.loss.is_some() && !self.is_stopping;

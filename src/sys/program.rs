@@ -174,6 +174,12 @@ impl Program {
         self
     }
 
+    pub(crate) fn stdout(&mut self, file: impl Into<OwnedFd>) -> &mut Self {
+        self.files[1] = Some(file.into());
+        self.is_inherited[1] = false;
+        self
+    }
+
     pub(crate) fn stderr(&mut self, file: impl Into<OwnedFd>) -> &mut Self {
         self.files[2] = Some(file.into());
         self.is_inherited[2] = false;

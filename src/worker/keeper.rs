@@ -1,18 +1,30 @@
 //! Runs as the keeper: a small process that ends what workers have started when their supervisor
-//! cannot. Its start and its orders are on the supervisor's side, in `supervision::keeper`.
+//! cannot, and gives back the tokens that it had taken. Its start and its orders are on the
+//! supervisor's side, in `supervision::keeper`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{Pid, getsid};
 use rustix::fs::{FileType, fstat};
 
+use crate::sys::groups::await_end;
 use crate::sys::title;
+use crate::sys::tokens::give_all_back;
 
 /// The variable that makes a process of this program a keeper.
 pub(crate) const KEEPER_VARIABLE: &str = "DISHRACK_KEEPER";
+
+/// The variable that says that stderr is a pipe with tokens in hand, and stdout the one from which
+/// they were taken.
+pub(crate) const TOKENS_VARIABLE: &str = "DISHRACK_KEEPER_TOKENS";
+
+/// The time that a killed group may take to end.
+const TIME_TO_END: Duration = Duration::from_secs(5);
 
 /// Runs as a keeper, if this process was started to be one. Returns the exit code.
 pub(super) fn serve() -> Option<i32> {
@@ -36,8 +48,18 @@ pub(super) fn serve() -> Option<i32> {
         // SAFETY: ignoring a signal installs no handler. The keeper ends with its supervisor.
         let _ = unsafe { signal(asked, SigHandler::SigIgn) };
     }
-    for group in groups_left(io::stdin().lock()) {
+    let groups = groups_left(io::stdin().lock());
+    for group in &groups {
         let _ = kill(Pid::from_raw(-group), Signal::SIGKILL);
+    }
+    if std::env::var_os(TOKENS_VARIABLE).is_some() {
+        // Others may begin something as soon as they have them.
+        for group in &groups {
+            await_end(*group, TIME_TO_END);
+        }
+        // SAFETY: this process was started with both, and closes neither.
+        let (hand, shared) = unsafe { (BorrowedFd::borrow_raw(2), BorrowedFd::borrow_raw(1)) };
+        give_all_back(hand, shared);
     }
     Some(libc::EXIT_SUCCESS)
 }

@@ -10,6 +10,7 @@ use crate::said::{Said, words};
 crate::trials!(
     a_command_that_cannot_be_run_is_told_once_before_anything_runs,
     options_that_do_not_go_together_are_named,
+    values_and_options_that_the_parser_refuses_are_named,
     json_that_is_none_or_lacks_a_member_is_named_with_its_line,
     files_that_cannot_be_written_are_named,
     a_file_that_the_run_uses_is_not_written_over,
@@ -91,12 +92,27 @@ fn options_that_do_not_go_together_are_named() {
             "--input x -- true ::: a",
             "--input: the items follow ::: already",
         ),
-        ("-- true ::: a ::: b", "::: stands twice"),
-        ("-- ::: a", "there is no COMMAND before :::"),
         (
-            "-- echo :::: list",
-            "::::: the file of the items is named by an option",
+            "-- true :::+ a",
+            ":::+: there is no list before it that it could go along with",
         ),
+        ("-- true ::::", "::::: no file follows it"),
+        (
+            "--resume --joblog x --journal y -- true",
+            "--resume: a --journal goes on by itself",
+        ),
+        (
+            "--shell -- echo ::: a ::: b",
+            "--shell: {} stands for several arguments",
+        ),
+        (
+            "--colsep , --shell -- echo {} ::: a",
+            "--shell: {} stands for several",
+        ),
+        ("--arg-file x", "--arg-file: needs a COMMAND"),
+        ("-- ::: a", "there is no COMMAND before :::"),
+        ("-- echo :::: list", "--input list: cannot be read"),
+        ("-- echo ::: a :::: list", "--input list: cannot be read"),
         ("--env X -- true", "--env X: expected NAME=VALUE"),
         ("--env =1 -- true", "--env =1: expected NAME=VALUE"),
         ("--workdir nosuch -- true", "--workdir nosuch: "),
@@ -120,6 +136,27 @@ fn options_that_do_not_go_together_are_named() {
     let unended = ["--worker", "sh 'x"];
     is_refused(folder.path(), &unended, "a quote that does not end");
     is_refused(folder.path(), &["--worker", ""], "no command");
+}
+
+fn values_and_options_that_the_parser_refuses_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases = [
+        ("-n 2 --json -- true", "cannot be used with"),
+        ("--max-chars 9 -- true", "--max-args"),
+        (
+            "--colsep x* -- true",
+            "it matches even where there is nothing",
+        ),
+        ("-d ab -- true", "expected one byte"),
+        ("-j procfile -- true", "a percentage of the processors"),
+        ("--resume -- true", "--joblog"),
+        ("-X -m -- true", "cannot be used with"),
+        ("--colsep , --json -- true", "cannot be used with"),
+        ("-0 -d , -- true", "cannot be used with"),
+    ];
+    for (arguments, expected) in cases {
+        run(folder.path(), &words(arguments)).is_refused(expected);
+    }
 }
 
 fn json_that_is_none_or_lacks_a_member_is_named_with_its_line() {
@@ -234,8 +271,10 @@ fn the_last_of_two_options_counts() {
 
 fn a_place_that_is_none_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), &["-q", "--", "echo", "{1}", ":::", "a"]);
+    let output = run(folder.path(), &["-q", "--", "echo", "{2}", ":::", "a"]);
     output
-        .tells("{1} is passed on as it is: {} stands")
-        .prints("{1} a\n");
+        .tells("{2} is passed on as it is: {} stands")
+        .prints("{2} a\n");
+    let output = run(folder.path(), &["-q", "--", "echo", "{1}", ":::", "a"]);
+    output.hides("passed on").prints("a\n");
 }

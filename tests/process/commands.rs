@@ -6,9 +6,12 @@ mod deaths;
 mod endings;
 mod inherited;
 mod intruders;
+mod jobserver;
 mod kept;
+mod lots;
 mod older_journals;
 mod output;
+mod parallel;
 mod persistent;
 pub(crate) mod room;
 mod shell;
@@ -39,9 +42,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         endings::trials(),
         intruders::trials(),
         inherited::trials(),
+        jobserver::trials(),
         kept::trials(),
+        lots::trials(),
         older_journals::trials(),
         output::trials(),
+        parallel::trials(),
         persistent::trials(),
         room::trials(),
         shell::trials(),

@@ -76,6 +76,7 @@ mod run;
 mod shared;
 mod shortage;
 mod stopping;
+mod tokens;
 mod turn;
 mod view;
 mod waiting;
@@ -115,6 +116,7 @@ pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Sta
 pub use run::DoneRun;
 pub use shortage::Notice;
 use shortage::Shortage;
+use tokens::TokenCounts;
 use waiting::{UnfinishedItem, Waiting};
 pub use withdrawn::Fate;
 
@@ -169,6 +171,7 @@ pub struct Ledger<P, R = ()> {
     ends: EndNotes,
     alone: Alone,
     admitting: Option<Admitting>,
+    tokens: Option<TokenCounts>,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -216,6 +219,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             ends: EndNotes::default(),
             alone: Alone::default(),
             admitting: None,
+            tokens: None,
         }
     }
 

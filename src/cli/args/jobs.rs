@@ -18,7 +18,9 @@ pub(in crate::cli) struct JobArgs {
     /// Run COMMAND for each item, with the item in place of {} or as the last argument; {.} is the
     /// item without extension, {/} its file name, {//} its folder, {/.} its file name without
     /// extension, {#} its number, {%} the worker's slot. Items are the lines of --input (stdin
-    /// where it is not given), or what follows :::
+    /// where it is not given), what follows :::, or the lines of the files that follow ::::. Several
+    /// lists make all combinations, with {1} and {2} for the item of each; one after :::+ or ::::+
+    /// goes along with the list before it
     #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments", group = groups::COMMAND)]
     pub(in crate::cli) command: Vec<OsString>,
 
@@ -45,7 +47,7 @@ pub(in crate::cli) struct JobArgs {
     pub(in crate::cli) keep_order: bool,
 
     /// Output comes line by line as it is written, rather than item by item
-    #[arg(long)]
+    #[arg(long, visible_alias = "lb")]
     pub(in crate::cli) line_buffer: bool,
 
     /// Each line of output begins with its item and a tab
@@ -53,16 +55,29 @@ pub(in crate::cli) struct JobArgs {
     pub(in crate::cli) tag: bool,
 
     /// Keep what each item gave in DIR/NUMBER: stdout, stderr and result.json (exit code, times)
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", visible_alias = "res")]
     pub(in crate::cli) results: Option<PathBuf>,
 
     /// Write a line for each attempt to this file, in the columns of GNU parallel
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", visible_alias = "jl")]
     pub(in crate::cli) joblog: Option<PathBuf>,
+
+    /// Go on after the items that have a line in --joblog, by their numbers, and add to it; a
+    /// --journal knows items by what they say
+    #[arg(long, requires = "joblog")]
+    pub(in crate::cli) resume: bool,
+
+    /// The same, and run again those whose every line is of a failure
+    #[arg(long, requires = "joblog")]
+    pub(in crate::cli) resume_failed: bool,
 
     /// Stop when so many items, or so much of all of them, were given up on: `now` kills what runs,
     /// `soon` lets it finish
-    #[arg(long, value_name = "now|soon,fail=N|P%")]
+    #[arg(
+        long,
+        value_name = "now|soon,fail=N|P%",
+        visible_alias = "halt-on-error"
+    )]
     pub(in crate::cli) halt: Option<String>,
 
     /// Time between the starts of two new items at least; retries do not wait for it
@@ -70,7 +85,7 @@ pub(in crate::cli) struct JobArgs {
     pub(in crate::cli) delay: Option<Duration>,
 
     /// Print the commands instead of running them
-    #[arg(long)]
+    #[arg(long, visible_alias = "dryrun")]
     pub(in crate::cli) dry_run: bool,
 
     /// Set this variable for COMMAND; may be given more than once
@@ -78,7 +93,7 @@ pub(in crate::cli) struct JobArgs {
     pub(in crate::cli) env: Vec<OsString>,
 
     /// Run COMMAND in this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", visible_alias = "wd")]
     pub(in crate::cli) workdir: Option<PathBuf>,
 
     /// Each worker is one process of COMMAND that stays and serves many items: it reads one JSON

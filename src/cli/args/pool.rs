@@ -12,8 +12,17 @@ use crate::{AdmissionRules, Builder, IoPriority, StartMethod};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for workers and attempts")]
 pub(in crate::cli) struct PoolArgs {
-    /// Workers [default: number of CPUs]
-    #[arg(short, long, value_name = "N")]
+    /// Workers: a number, or P% of the processors, or +N or -N for so many more or fewer than there
+    /// are processors [default: number of CPUs]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        value_parser = workers,
+        allow_negative_numbers = true,
+        visible_short_aliases = ['j', 'P'],
+        visible_aliases = ["jobs", "max-procs"]
+    )]
     pub(in crate::cli) workers: Option<usize>,
 
     /// The kind of the workers; a COMMAND needs processes
@@ -35,7 +44,12 @@ pub(in crate::cli) struct PoolArgs {
     /// lack of memory or of room for its output ended it: then it is repeated besides, until 3 (or
     /// N, if that is more) were lost. An item that cannot be begun for lack of processes, files,
     /// memory or room waits, and one that a stop of this run ends is left as it was; neither counts
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..),
+        visible_alias = "retries"
+    )]
     pub(in crate::cli) max_attempts: Option<u32>,
 
     /// Rest before the next attempt: half of this to all of it, then twice as long, and so on up to
@@ -57,7 +71,7 @@ pub(in crate::cli) struct PoolArgs {
     /// Begin nothing while less memory than this is free, on the machine and in this run's control
     /// group; what has begun less than two seconds ago is taken to need as much. One item runs in
     /// any case, as with --load and --pressure
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, visible_alias = "memfree")]
     pub(in crate::cli) memory_free: Option<u64>,
 
     /// Begin nothing while so many threads on the machine run or are ready to; P% is for so many of
@@ -148,6 +162,27 @@ impl PoolArgs {
             pool = pool.without_polling();
         }
         pool
+    }
+}
+
+/// Reads a number of workers: as it is, or as a percentage of the processors, or so many more or fewer.
+fn workers(text: &str) -> Result<usize, String> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let expected =
+        |_| "expected a number, a percentage of the processors such as 50%, or +N or -N".to_owned();
+    // A sign of its own is no part of a number.
+    let number = |digits: &str| match digits.starts_with(['+', '-']) {
+        true => "".parse(),
+        false => digits.parse::<usize>(),
+    };
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent = number(percent).map_err(expected)?;
+        return Ok(cpus.saturating_mul(percent).div_euclid(100).max(1));
+    }
+    match (text.strip_prefix('+'), text.strip_prefix('-')) {
+        (Some(more), _) => Ok(cpus.saturating_add(number(more).map_err(expected)?)),
+        (_, Some(fewer)) => Ok(cpus.saturating_sub(number(fewer).map_err(expected)?).max(1)),
+        (None, None) => number(text).map_err(expected),
     }
 }
 
@@ -248,6 +283,28 @@ mod tests {
         }
         for text in ["", "idle:3", "best-effort:8", "best-effort:", "none", "4:1"] {
             assert!(io_priority(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_workers_may_be_one_of_the_processors() {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        for (text, count) in [
+            ("7", 7),
+            ("0", 0),
+            ("100%", cpus),
+            ("200%", 2 * cpus),
+            ("1%", 1),
+            ("+3", cpus + 3),
+            ("-1", cpus.saturating_sub(1).max(1)),
+            ("-100000", 1),
+        ] {
+            assert_eq!(workers(text), Ok(count), "{text}");
+        }
+        for text in [
+            "", "%", "+", "-", "++1", "+-1", "1.5", "x", "-1%", "procfile",
+        ] {
+            assert!(workers(text).is_err(), "{text}");
         }
     }
 

@@ -4,16 +4,19 @@ use std::path::PathBuf;
 
 use clap::{Args, Command};
 
-use super::{ControlArgs, JobArgs, PoolArgs, Promise, ShownArgs};
+use super::{ArgumentArgs, ControlArgs, JobArgs, PoolArgs, Promise, ShownArgs};
 
 /// The name of a served queue, if it is given none.
 pub(in crate::cli) const SERVED: &str = "serve";
 
 /// Options of a run that make no sense for a queue that stays, or for items that come one by one.
-const NOT_FOR_IT: [&str; 17] = [
+const NOT_FOR_IT: [&str; 27] = [
     "agree",
+    "arg_file",
+    "context",
     "copies",
     "delay",
+    "delimiter",
     "dry_run",
     "halt",
     "hedge_after",
@@ -21,13 +24,20 @@ const NOT_FOR_IT: [&str; 17] = [
     "joblog",
     "keep_order",
     "line_buffer",
+    "link",
+    "many",
+    "max_args",
+    "max_chars",
     "mode",
     "no_control",
     "null",
     "results",
+    "resume",
+    "resume_failed",
     "tag",
     "timeline",
     "trace",
+    "xargs",
 ];
 
 /// Makes `supervisor serve` from the options of a run, without those that are not for it.
@@ -72,6 +82,9 @@ pub(in crate::cli) struct ServeArgs {
 
     #[command(flatten)]
     pub(in crate::cli) jobs: JobArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) arguments: ArgumentArgs,
 
     #[command(flatten)]
     pub(in crate::cli) pool: PoolArgs,

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use super::options::{JobConfig, check_json};
 use crate::cli::config::Config;
 use crate::cli::exit_codes::{RunError, code};
+use crate::cli::gathering::Feed;
 use crate::cli::input;
 use crate::cli::screen::{self, StandardStream};
 use crate::cli::stop::Stop;
@@ -46,14 +47,18 @@ fn shown(line: &[u8]) -> Cow<'_, [u8]> {
 /// Prints the commands instead of running them and returns the exit code.
 pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, RunError> {
     let stop = Stop::new();
-    let mut feed =
+    let feed =
         input::LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
+    let mut feed = Feed::of(feed, config.gathering.as_ref());
     let mut out = BufWriter::new(StandardStream::Out);
     let mut is_exact = true;
     while let Some(line) = feed.next(&stop) {
         let line = line.map_err(RunError::Usage)?;
         if jobs.is_json {
             check_json(&jobs.setup.template, &line, &config.source).map_err(RunError::Usage)?;
+        }
+        if jobs.setup.numbering.leaves_out(line.number) {
+            continue;
         }
         let values = Values {
             item: &line.bytes,

@@ -11,8 +11,10 @@
 //! With a journal the log goes on where an earlier run stopped: a row that the journal kept is
 //! written unless the file has it. An attempt is known by its number and its times, and so is the
 //! copy that it ended with. Of the other copies the journal knows nothing.
+//!
+//! A later run can go on from the log alone (`--resume`): it leaves out the items that have rows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -50,6 +52,36 @@ pub(super) fn open(
         file,
         is_resumable,
     })
+}
+
+/// Returns the numbers of the items that have a row in a job log, if there is one; with
+/// `is_of_success` only of those that a row says were done. Half a row at its end counts for nothing.
+///
+/// # Errors
+/// The file cannot be read; in words.
+pub(super) fn ended(path: &Path, is_of_success: bool) -> Result<BTreeSet<u64>, String> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => {
+            read.map_err(|error| format!("--joblog {}: cannot be read: {error}", path.display()))?
+        }
+    };
+    let rows = bytes.split_inclusive(|byte| *byte == b'\n');
+    let rows = rows.filter_map(|row| row.strip_suffix(b"\n")).skip(1);
+    Ok(rows
+        .filter_map(|row| ended_by(row, is_of_success))
+        .collect())
+}
+
+/// Returns the number of the item that a row ends.
+fn ended_by(row: &[u8], is_of_success: bool) -> Option<u64> {
+    let row = String::from_utf8_lossy(row);
+    let columns: Vec<&str> = row.splitn(9, '\t').collect();
+    let [number, _, _, _, _, _, code, signal, _] = columns[..] else {
+        return None;
+    };
+    let is_done = code == "0" && signal == "0";
+    number.parse().ok().filter(|_| is_done || !is_of_success)
 }
 
 /// The open file.
@@ -203,9 +235,10 @@ impl JobLog {
             Some(Exit::Signaled(signal)) => (0, signal),
             Some(Exit::Unknown) | None => (-1, 0),
         };
+        let number = self.setup.numbering.place_of(row.id);
         let command = self.setup.shown(Values {
             item: row.item.as_bytes(),
-            number: row.id.0,
+            number,
             slot: row.slot(),
         });
         let host = match copy {
@@ -213,8 +246,7 @@ impl JobLog {
             None => ":".to_owned(),
         };
         Ok(format!(
-            "{}\t{host}\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}\n",
-            row.id,
+            "{number}\t{host}\t{:.3}\t{:10.3}\t0\t{received}\t{code}\t{signal}\t{command}\n",
             row.started.as_secs_f64(),
             row.took.as_secs_f64(),
         ))

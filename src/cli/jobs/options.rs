@@ -8,25 +8,27 @@ use std::time::Duration;
 
 use super::{joblog, program, results};
 use crate::Supervisor;
-use crate::cli::args::{Format, JobArgs};
+use crate::cli::args::{ArgumentArgs, Format, JobArgs};
+use crate::cli::gathering::{Gathering, LotSize};
 use crate::cli::halt::Halt;
 use crate::cli::input::{self, InputLine, ItemSource};
-use crate::cli::screen;
+use crate::cli::{lists, screen};
+use crate::jobs::arguments::ItemsOfCommand;
+use crate::jobs::numbering::Numbering;
 use crate::jobs::shell::Script;
 use crate::jobs::spool::Spool;
-use crate::jobs::template::Template;
+use crate::jobs::template::{Places, Template};
 use crate::jobs::{ItemInput, Setup};
 
 /// The word in front of items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
 
-/// The word in front of files of items in other programs.
-const FILES: &[u8] = b"::::";
-
 #[derive(Debug)]
 pub(in crate::cli) struct JobConfig {
     pub(super) setup: Setup,
     pub(super) is_json: bool,
+    /// True if the run goes on from a job log.
+    pub(super) is_continued: bool,
     pub(in crate::cli) is_dry_run: bool,
     pub(in crate::cli) delay: Option<Duration>,
     pub(super) keeps_order: bool,
@@ -37,48 +39,34 @@ pub(in crate::cli) struct JobConfig {
     pub(super) halt: Option<Halt>,
 }
 
-/// Returns the items that follow `:::`, if it is there.
-pub(in crate::cli) fn given(command: &[OsString]) -> Result<Option<Vec<Vec<u8>>>, String> {
-    let is_sign = |word: &OsString| word.as_bytes() == GIVEN;
-    let Some(at) = command.iter().position(is_sign) else {
-        return Ok(None);
-    };
-    let items = &command[at + 1..];
-    if items.iter().any(is_sign) {
-        return Err("::: stands twice: only one list of items is possible".into());
-    }
-    let items = items.iter().map(|item| item.as_bytes().to_vec());
-    Ok(Some(items.collect()))
-}
-
 impl JobConfig {
     /// Returns the configuration and the number of items, if it is known.
     pub(in crate::cli) fn validate(
-        args: &JobArgs,
+        (args, arguments): (&JobArgs, &ArgumentArgs),
         source: &ItemSource,
         format: Format,
         is_resumable: bool,
         taken: &mut Vec<PathBuf>,
     ) -> Result<(Self, Option<u64>), String> {
-        let words: Vec<OsString> = args
-            .command
-            .iter()
-            .take_while(|word| word.as_bytes() != GIVEN)
-            .cloned()
-            .collect();
-        check_together(args, &words, format)?;
+        let words = lists::command_of(&args.command);
+        check_together(args, words, format)?;
         if !args.dry_run {
             // Folders are marked by way of /proc.
             Supervisor::check_system().map_err(|lacking| lacking.to_string())?;
         }
-        if let Some(word) = words.iter().find(|word| is_numbered_place(word)) {
+        let are_combined = matches!(source, ItemSource::Combined(_));
+        let places = arguments.places(args.json, are_combined);
+        if !places.form.is_several()
+            && let Some(word) = words.iter().find(|word| is_numbered_place(word))
+        {
             screen::complain(&format_args!(
-                "{} is passed on as it is: {{}} stands for the item",
+                "{} is passed on as it is: {{}} stands for the item; --colsep, -n and several \
+                 lists after ::: make more of them",
                 word.display()
             ));
         }
-        let setup = setup(args, &words)?;
-        let separator = if args.null { 0 } else { b'\n' };
+        let mut setup = setup(args, words, &places)?;
+        let separator = arguments.separator(args.null);
         let total = check_items(source, separator, args.json.then_some(&setup.template))?;
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         // A dry run writes nothing.
@@ -86,12 +74,18 @@ impl JobConfig {
         let results = results
             .map(|folder| results::prepare(folder, taken))
             .transpose()?;
+        let is_continued = args.resume || args.resume_failed;
+        if let Some(path) = args.joblog.as_deref().filter(|_| is_continued) {
+            let ended = joblog::ended(path, args.resume_failed)?;
+            setup.numbering = Numbering::without(&ended);
+        }
         let joblog = args.joblog.as_deref().filter(|_| !args.dry_run);
-        let joblog = joblog.map(|path| joblog::open(path, is_resumable, taken));
+        let joblog = joblog.map(|path| joblog::open(path, is_resumable || is_continued, taken));
         let joblog = joblog.transpose()?;
         let config = JobConfig {
             setup,
             is_json: args.json,
+            is_continued,
             is_dry_run: args.dry_run,
             delay: args.delay,
             keeps_order: args.keep_order,
@@ -106,6 +100,17 @@ impl JobConfig {
 }
 
 impl JobConfig {
+    /// Returns the rules by which so many items of this source are given to one COMMAND.
+    pub(in crate::cli) fn gathering(
+        &self,
+        size: LotSize,
+        workers: usize,
+        source: &ItemSource,
+    ) -> Gathering {
+        let are_words = matches!(source, ItemSource::Combined(_));
+        Gathering::new(size, workers, are_words, &self.setup)
+    }
+
     /// Returns the configuration for items that are commands of their own. `is_begin_synced` says that
     /// no power failure makes a command that was begun look as if it was not.
     pub(in crate::cli) fn of_commands(is_begin_synced: bool) -> Result<Self, String> {
@@ -116,9 +121,11 @@ impl JobConfig {
             server: None,
             script: None,
             feed: ItemInput::Arguments,
+            numbering: Numbering::default(),
             is_own: true,
             is_begin_synced,
             environment: Vec::new(),
+            jobserver: Vec::new(),
             workdir: None,
             spool: Spool::default(),
             is_compared: false,
@@ -127,6 +134,7 @@ impl JobConfig {
         Ok(JobConfig {
             setup,
             is_json: false,
+            is_continued: false,
             is_dry_run: false,
             delay: None,
             keeps_order: false,
@@ -140,17 +148,17 @@ impl JobConfig {
 }
 
 /// Makes the setup of the workers, without the place of their output.
-fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
+fn setup(args: &JobArgs, words: &[OsString], places: &Places) -> Result<Setup, String> {
     let feed = match (args.stdin, args.null) {
         (false, _) => ItemInput::Arguments,
         (true, is_null) => ItemInput::Stdin {
             ends_line: !is_null,
         },
     };
-    let mut template = Template::parse(words, args.json);
+    let mut template = Template::parse_places(words, places);
     let read = match feed {
-        ItemInput::Arguments => Script::read_with_item,
-        ItemInput::Stdin { .. } => Script::read,
+        ItemInput::Arguments if places.form.items != ItemsOfCommand::None => Script::read_with_item,
+        ItemInput::Arguments | ItemInput::Stdin { .. } => Script::read,
     };
     let script = args.shell.then(|| read(&template)).transpose()?;
     if feed == ItemInput::Arguments {
@@ -175,9 +183,11 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         server,
         script,
         feed,
+        numbering: Numbering::default(),
         is_own: false,
         is_begin_synced: false,
         environment,
+        jobserver: Vec::new(),
         workdir: workdir.map(PathBuf::into_os_string),
         spool: Spool::default(),
         is_compared: false,
@@ -185,22 +195,16 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
     })
 }
 
-/// Returns `true` for `{1}` and the like, which other programs fill in from several lists of items.
+/// Returns `true` for `{2}` and the like, which is filled in where an item has several arguments.
 fn is_numbered_place(word: &OsStr) -> bool {
     let inner = word.as_bytes().strip_prefix(b"{");
     let inner = inner.and_then(|rest| rest.strip_suffix(b"}"));
-    inner.is_some_and(|inner| !inner.is_empty() && inner.iter().all(u8::is_ascii_digit))
+    let inner = inner.filter(|inner| !inner.is_empty() && *inner != b"1");
+    inner.is_some_and(|inner| inner.iter().all(u8::is_ascii_digit))
 }
 
 /// Checks whether the options go together.
 fn check_together(args: &JobArgs, words: &[OsString], format: Format) -> Result<(), String> {
-    if words.iter().any(|word| word.as_bytes() == FILES) {
-        return Err(
-            "::::: the file of the items is named by an option, as in: supervisor --input FILE -- \
-             COMMAND"
-                .into(),
-        );
-    }
     if words.is_empty() && args.worker.is_none() {
         return Err("--: there is no COMMAND before :::".into());
     }
@@ -242,7 +246,7 @@ fn check_items(
 ) -> Result<Option<u64>, String> {
     let Some(template) = json else {
         return match source {
-            ItemSource::Given(items) => Ok(Some(items.len() as u64)),
+            ItemSource::Given(_) | ItemSource::Combined(_) => Ok(source.count()),
             _ => input::is_there(source).map(|_| None),
         };
     };
@@ -275,6 +279,10 @@ fn variable(given: &OsString) -> Result<(OsString, OsString), String> {
         Some(at) if at > 0 => Ok((
             OsString::from_vec(bytes[..at].to_vec()),
             OsString::from_vec(bytes[at + 1..].to_vec()),
+        )),
+        None if !bytes.is_empty() => Err(format!(
+            "--env {}: expected NAME=VALUE; the variables that there are, a COMMAND has anyway",
+            given.display()
         )),
         _ => Err(format!("--env {}: expected NAME=VALUE", given.display())),
     }

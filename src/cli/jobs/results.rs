@@ -183,7 +183,7 @@ impl Results {
     }
 
     fn write(&self, ended: &AttemptEnd, run: WhichRun, spool: &Spool) -> io::Result<()> {
-        let folder = self.place.open.folder(&ended.id.0.to_string())?;
+        let folder = self.place.open.folder(&self.number(ended).to_string())?;
         let object = self.object(ended, run);
         let found = match run {
             WhichRun::Present => None,
@@ -213,12 +213,16 @@ impl Results {
         folder.rename(new, RESULT)
     }
 
+    fn number(&self, ended: &AttemptEnd) -> u64 {
+        self.setup.numbering.place_of(ended.id)
+    }
+
     fn object(&self, ended: &AttemptEnd, run: WhichRun) -> Value {
         // An earlier run may have had another command.
         let command = (run == WhichRun::Present).then(|| {
             self.setup.shown(Values {
                 item: ended.item.as_bytes(),
-                number: ended.id.0,
+                number: self.number(ended),
                 slot: ended.slot(),
             })
         });
@@ -230,7 +234,7 @@ impl Results {
         // An item that became a dead letter before any attempt has no worker, and never began.
         let has_begun = !ended.worker.is_empty();
         json!({
-            "number": ended.id.0,
+            "number": self.number(ended),
             "item": &*ended.item,
             "command": command,
             "attempts": ended.attempt,

@@ -5,6 +5,7 @@
 use clap::{Arg, Command};
 
 use super::{ENVIRONMENT, FILES, SIGNALS, exit_status, forms, leaves, usage};
+use crate::cli::advice::{Counterpart, OPTIONS};
 
 const HEAD: &str = "\
 <!-- Generated. Change the options or src/cli/manual.rs, and write it again:
@@ -35,7 +36,26 @@ pub(super) fn page(command: &Command) -> String {
     page += &terms("Signals", "signal", SIGNALS.iter().copied());
     page += &terms("Files", "file", FILES.iter().copied());
     page += &terms("Environment", "variable", ENVIRONMENT.iter().copied());
+    page += &elsewhere();
     page
+}
+
+/// Returns the section about the options of other programs.
+fn elsewhere() -> String {
+    let mut section = String::from(
+        "\n## Options of xargs and GNU parallel\n\nWhoever types one that is not there is told the same.\n\n\
+         | option there | here |\n| --- | --- |\n",
+    );
+    for (names, answer) in OPTIONS {
+        let names: Vec<String> = names.iter().map(|name| code(name)).collect();
+        let answer = match answer {
+            Counterpart::Same => "the same".to_owned(),
+            Counterpart::Here(difference) => format!("is there: {}", prose(difference)),
+            Counterpart::Instead(tip) => format!("not there: {}", prose(tip)),
+        };
+        section += &format!("| {} | {} |\n", names.join(", "), cell(&answer));
+    }
+    section
 }
 
 /// Returns the headings of the options, in the order of their declaration.
@@ -136,9 +156,15 @@ fn term(arg: &Arg) -> String {
             .is_some_and(|range| range.max_values() > 1);
         return format!("`{value}{}`", if more { "..." } else { "" });
     };
-    let short = arg.get_short().map(|short| format!("`-{short}`, "));
+    let short = arg.get_short_and_visible_aliases().unwrap_or_default();
+    let short: String = short.iter().map(|short| format!("`-{short}`, ")).collect();
+    let others = arg.get_visible_aliases().unwrap_or_default();
+    let others: String = others
+        .iter()
+        .map(|other| format!(", `--{other}`"))
+        .collect();
     let gap = if value.is_empty() { "" } else { " " };
-    format!("{}`--{long}{gap}{value}`", short.unwrap_or_default())
+    format!("{short}`--{long}{gap}{value}`{others}")
 }
 
 /// Returns the description of an argument, and its default, both as cells of a table.

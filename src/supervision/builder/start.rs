@@ -27,6 +27,7 @@ use dishrack_core::ledger::Credit;
 use dishrack_core::pool::spec::{ChildSpec, Restart};
 
 use super::Builder;
+use crate::supervision::jobserver::PoolTokens;
 
 impl Builder {
     /// Starts workers that run `handler` for each item. Its return is the acknowledgement: `Ok` is
@@ -140,6 +141,7 @@ impl Builder {
                 bounds.memory_limit.is_some() && !can_be_replaced,
             ),
             ("nice", self.launch.priorities.is_any() && !can_be_replaced),
+            ("jobserver", self.jobserver.is_some() && !can_be_replaced),
             (
                 "admission",
                 self.admission.is_some() && self.mode == Mode::Sequential,
@@ -171,7 +173,7 @@ impl Builder {
     }
 
     pub(super) fn credit(&self, broker: &Broker) -> Credit {
-        let is_single = self.is_direct || self.admission.is_some();
+        let is_single = self.is_direct || self.admission.is_some() || self.jobserver.is_some();
         if is_single || broker.read(|core| core.dispatcher.ledger.is_rendezvous()) {
             Credit::single()
         } else {
@@ -223,6 +225,7 @@ impl Builder {
             bounds: self.bounds,
             launch: self.launch.clone(),
             stderr_to: self.stderr_to,
+            tokens: PoolTokens::default(),
         })
     }
 
@@ -233,9 +236,12 @@ impl Builder {
         credit: Credit,
         restart: Restart,
     ) -> Result<Box<dyn Pool>, Kind> {
-        let plan = self.plan::<T, F>(broker, credit, restart)?;
+        let mut plan = self.plan::<T, F>(broker, credit, restart)?;
         broker.share_memory();
         self.admit(broker)?;
+        if let Some(jobserver) = &self.jobserver {
+            plan.tokens = jobserver.serve(broker)?;
+        }
         self.apply_to(broker);
         Ok(Box::new(ProcessPool::start(plan, broker)?))
     }

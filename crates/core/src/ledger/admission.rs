@@ -141,9 +141,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     #[must_use]
     pub fn poll_reading(&self) -> Option<Duration> {
         let admitting = self.admitting.as_ref()?;
-        let is_any = self.waiting.ready() > 0 || !self.copies.is_empty();
-        let is_wanted = is_any && self.consumers.idle() > 0;
-        if !is_wanted || self.gives_nothing() || self.is_kept_apart() {
+        if !self.is_any_to_begin() || self.lacks_token() {
             return None;
         }
         // What has ended has left room.
@@ -151,6 +149,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             true => Some(Duration::ZERO),
             false => Some(admitting.next),
         }
+    }
+
+    /// Returns `true` if an item waits, and a worker for an item.
+    pub(super) fn is_any_to_begin(&self) -> bool {
+        let is_any = self.waiting.ready() > 0 || !self.copies.is_empty();
+        let is_wanted = is_any && self.consumers.idle() > 0;
+        is_wanted && !self.gives_nothing() && !self.is_kept_apart()
     }
 
     /// Lets as many items begin as these readings admit, until [`handle_admitted`](Self::handle_admitted).

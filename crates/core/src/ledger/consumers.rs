@@ -125,6 +125,12 @@ impl Consumers {
         self.holders.values().any(Holder::is_at_work)
     }
 
+    /// Returns the number of workers that are at something.
+    pub(super) fn at_work(&self) -> usize {
+        let holders = self.holders.values();
+        holders.filter(|holder| holder.is_at_work()).count()
+    }
+
     pub(super) fn is_loop(&self, id: HolderId) -> bool {
         self.holders.get(id).is_some_and(Holder::is_loop)
     }

@@ -63,6 +63,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Returns `true` if no worker gets anything now, though others may.
     pub(super) fn holds_back(&mut self) -> bool {
-        self.waits_for_reading() || self.keeps_apart()
+        self.waits_for_reading() || self.lacks_token() || self.keeps_apart()
     }
 }

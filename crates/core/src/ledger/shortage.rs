@@ -139,6 +139,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     pub(super) fn note_begun(&mut self, token: Token) {
         self.note_admitted(token);
+        self.note_token(token);
         if let Some(shortage) = &mut self.shortage {
             shortage.allowance = shortage.allowance.saturating_sub(1);
             shortage.has_begun = true;

@@ -55,7 +55,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         };
         let holder = turn.id;
         // Those with copies are handed out one by one.
-        let is_free = self.shortage.is_none() && self.admitting.is_none();
+        let is_free = self.shortage.is_none() && self.admitting.is_none() && self.tokens.is_none();
         if is_free && !self.copies.is_used() {
             self.hand_out_fresh(&mut turn, &mut deliver);
         }

@@ -11,6 +11,7 @@ pub(crate) mod journal;
 mod model;
 pub(crate) mod pausing;
 mod properties;
+pub(crate) mod tokens;
 
 use std::time::Duration;
 

@@ -31,6 +31,7 @@ fn main() {
         ledger::ended::trials(),
         ledger::journal::trials(),
         ledger::pausing::trials(),
+        ledger::tokens::trials(),
         memory::trials(),
         watchdog::trials(),
     ];
