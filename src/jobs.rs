@@ -16,6 +16,7 @@ pub(crate) mod owned;
 pub(crate) mod persistent;
 mod setback;
 pub(crate) mod shell;
+pub(crate) mod slots;
 pub(crate) mod spool;
 mod stderr;
 pub(crate) mod template;
@@ -24,7 +25,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -43,6 +44,7 @@ use output::CommandOutput;
 use own::OwnCommand;
 use persistent::ServerSlot;
 use shell::Script;
+use slots::SlotKind;
 use spool::{CommandRun, OutputStream, Spool};
 use template::{Template, UnfitItem, Values};
 
@@ -80,6 +82,42 @@ pub(crate) fn name_of_own(body: &[u8]) -> String {
         // It is the beginning of a long one.
         Err(_) => name_of_text(text),
     }
+}
+
+/// Returns the key of a serialized job: this text with the item's places filled in. An item that lacks
+/// a member has none.
+pub(crate) fn key_of(body: &[u8], template: &Template) -> Option<Vec<u8>> {
+    filled(text_of(body)?, template).ok()
+}
+
+/// Returns the priority of a serialized job, if it has one.
+pub(crate) fn priority_in(body: &[u8], template: &Template) -> Option<i8> {
+    priority_of(text_of(body)?, template).ok()
+}
+
+/// Returns the priority of an item with this text.
+///
+/// # Errors
+/// What this template makes of it is none; in words.
+pub(crate) fn priority_of(text: &[u8], template: &Template) -> Result<i8, String> {
+    let filled = filled(text, template).map_err(|why| why.to_string())?;
+    let filled = String::from_utf8_lossy(&filled);
+    filled.trim().parse().map_err(|_| {
+        format!("its priority {filled:?} is no whole number from -128 to 127 (--priority)")
+    })
+}
+
+/// Returns a text with the places filled in that follow from an item.
+fn filled(item: &[u8], template: &Template) -> Result<Vec<u8>, UnfitItem> {
+    let values = Values {
+        item,
+        number: 0,
+        place: 0,
+        slots: (&[], 0),
+    };
+    let words = template.fill(values)?;
+    let words = words.into_iter().map(OsStringExt::into_vec);
+    Ok(words.collect::<Vec<_>>().concat())
 }
 
 /// Returns the text of a serialized job, as far as it is there.
@@ -128,6 +166,8 @@ pub(crate) struct Setup {
     pub(crate) spool: Spool,
     /// True if what copies of an item print is compared.
     pub(crate) is_compared: bool,
+    /// What each command that runs has for itself.
+    pub(crate) slots: Vec<SlotKind>,
     /// The time that a serving process may take to end.
     pub(crate) grace: Duration,
 }
@@ -203,17 +243,21 @@ struct CurrentAttempt {
     id: ItemId,
     attempt: u32,
     copy: u16,
-    slot: u64,
+    /// The worker's place.
+    place: u64,
+    /// The number of what it has for itself; 0 for nothing.
+    slot: u16,
 }
 
 impl CurrentAttempt {
     fn current() -> Option<Self> {
-        let (id, attempt, copy) = current::delivery()?;
-        let slot = current::slot()?;
+        let (id, attempt, (copy, slot)) = current::delivery()?;
+        let place = current::place()?;
         Some(CurrentAttempt {
             id,
             attempt,
             copy,
+            place,
             slot,
         })
     }
@@ -232,15 +276,16 @@ impl CurrentAttempt {
             ("SUPERVISOR_ITEM", self.id.0),
             ("SUPERVISOR_ATTEMPT", u64::from(self.attempt)),
             ("SUPERVISOR_COPY", u64::from(self.copy)),
-            ("SUPERVISOR_SLOT", self.slot),
+            ("SUPERVISOR_SLOT", self.place),
         ]
     }
 
-    fn values(self, item: &[u8]) -> Values<'_> {
+    fn values<'a>(self, item: &'a [u8], slots: &'a [SlotKind]) -> Values<'a> {
         Values {
             item,
             number: self.id.0,
-            slot: self.slot,
+            place: self.place,
+            slots: (slots, self.slot),
         }
     }
 }
@@ -278,10 +323,17 @@ impl Setup {
     fn surroundings(
         &self,
         given: impl IntoIterator<Item = (&'static str, u64)>,
+        slot: u16,
     ) -> Surroundings<'_> {
         let given = given
             .into_iter()
             .map(|(name, value)| (OsStr::new(name), value.to_string().into()));
+        let slots = self.slots.iter().filter(|_| slot > 0).flat_map(|kind| {
+            let value = OsStr::new(kind.value(slot));
+            let told = kind.variables();
+            told.map(move |name| (OsStr::new(name), value.to_owned()))
+        });
+        let given = given.chain(slots);
         let asked_for = self.environment.iter();
         let asked_for = asked_for.map(|(name, value)| (name.as_os_str(), value.clone()));
         Surroundings {
@@ -299,12 +351,14 @@ fn serve_item(
     attempt: CurrentAttempt,
     item: &[u8],
 ) -> Result<ComparedOutput, Setback> {
-    let arguments = setup.words(attempt.values(item)).map_err(setback::final_)?;
+    let values = attempt.values(item, &setup.slots);
+    let arguments = setup.words(values).map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
         words: server,
     };
-    let surroundings = setup.surroundings([("SUPERVISOR_SLOT", attempt.slot)]);
+    // The process stays, and what it has for itself is another thing for each item.
+    let surroundings = setup.surroundings([("SUPERVISOR_SLOT", attempt.place)], 0);
     let mut post = POST.lock();
     let post = post.get_or_insert_default();
     let served = while_at_work(|| post.serve(&words, &surroundings, &arguments))?;
@@ -347,12 +401,13 @@ fn run_command(
     attempt: CurrentAttempt,
     item: &[u8],
 ) -> Result<ComparedOutput, Setback> {
-    let words = setup.words(attempt.values(item)).map_err(setback::final_)?;
+    let values = attempt.values(item, &setup.slots);
+    let words = setup.words(values).map_err(setback::final_)?;
     let words = CommandWords {
         program: setup.program.as_deref(),
         words: &words,
     };
-    let surroundings = setup.surroundings(attempt.environment());
+    let surroundings = setup.surroundings(attempt.environment(), attempt.slot);
     execute(setup, attempt, &words, &surroundings, (setup.feed, item))
 }
 
@@ -366,7 +421,7 @@ fn run_own(
         program: None,
         words: &command.words,
     };
-    let mut surroundings = setup.surroundings(attempt.environment());
+    let mut surroundings = setup.surroundings(attempt.environment(), attempt.slot);
     let own = command.environment.iter();
     let own = own.map(|(name, value)| (name.as_os_str(), value.clone()));
     surroundings.environment.extend(own);

@@ -38,9 +38,10 @@ impl Core {
 
     /// Tells the ledger the time, where that matters for what it hands out.
     pub(super) fn note_time(&mut self) {
-        if self.dispatcher.ledger.needs_time() {
+        let ledger = &mut self.dispatcher.ledger;
+        if ledger.needs_time() || ledger.has_rate() {
             let now = self.emitter.now();
-            self.dispatcher.ledger.handle_timeout(now);
+            ledger.handle_timeout(now);
         }
     }
 

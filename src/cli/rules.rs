@@ -17,6 +17,9 @@ const NEEDS_URL: &str = "needs {url}";
 
 const ONE_HOLDER: &str = "with {shared} an item has one holder at a time, and so no copies";
 
+const RUNS_ONCE: &str =
+    "an item that has a slot, a key or a priority runs once: copies are not for it";
+
 // A group without a name of its own has the name of its struct.
 const RULES: &[Rule] = &[
     (
@@ -59,6 +62,33 @@ const RULES: &[Rule] = &[
     ("copies", |typed| typed.is_shared(), ONE_HOLDER),
     ("hedge_after", |typed| typed.is_shared(), ONE_HOLDER),
     (
+        "slot",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "key",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "priority",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "key",
+        |typed| typed.is_shared(),
+        "with {shared} nobody knows which keys run elsewhere",
+    ),
+    (
+        "priority",
+        |typed| typed.is_shared(),
+        "with {shared} items are handed out in the order of the stream",
+    ),
+    ("copies", |typed| typed.runs_once(), RUNS_ONCE),
+    ("hedge_after", |typed| typed.runs_once(), RUNS_ONCE),
+    (
         "line_buffer",
         |typed| typed.has("copies") || typed.has("hedge_after"),
         "with copies it is not known before the end whose output counts",
@@ -94,6 +124,15 @@ impl Typed<'_> {
 
     fn lacks_url(&self) -> bool {
         !self.has(URL) && stream::variable().is_none()
+    }
+
+    fn runs_commands(&self) -> bool {
+        self.has(COMMAND) || self.is_serve
+    }
+
+    /// Returns `true` if items have what each of them has once.
+    fn runs_once(&self) -> bool {
+        ["slot", "key", "priority"].iter().any(|id| self.has(id))
     }
 
     fn is_shared(&self) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::args::{
-    ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, ServeArgs, ShownArgs,
+    ControlArgs, Format, ItemArgs, JobArgs, LimitArgs, PoolArgs, Promise, ServeArgs, ShownArgs,
 };
 use super::config::{Config, Purpose};
 use super::input::ItemSource;
@@ -82,7 +82,13 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     }
     let is_resumable = items.journal.is_some();
     let (work, total) = match jobs.are_meant() {
-        true => WorkConfig::jobs(&jobs, &source, shown.format, is_resumable, &mut taken)?,
+        true => WorkConfig::jobs(
+            (&jobs, &pool.limits),
+            &source,
+            shown.format,
+            is_resumable,
+            &mut taken,
+        )?,
         false => {
             let total = made_here.check(&source, separator)?;
             (
@@ -133,7 +139,10 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     check_halt(&jobs, &place)?;
     let mut taken = Vec::new();
     let work = match jobs.are_meant() {
-        true => WorkConfig::jobs(&jobs, &ItemSource::Others, shown.format, false, &mut taken)?.0,
+        true => {
+            let jobs = (&jobs, &pool.limits);
+            WorkConfig::jobs(jobs, &ItemSource::Others, shown.format, false, &mut taken)?.0
+        }
         false => WorkConfig::Kitchen(DishConfig::new(&WashArgs::default(), &kitchen)),
     };
     let from = RunSource {
@@ -187,8 +196,11 @@ pub(super) fn of_serve(args: ServeArgs) -> Result<(Config, WorkConfig), String> 
     let mut taken = vec![journal.clone(), scratch::folder_of(&journal)];
     taken.extend(own_files(&journal));
     let work = match jobs.are_meant() {
-        true => JobConfig::validate(&jobs, &ItemSource::Others, shown.format, true, &mut taken)?.0,
-        false => JobConfig::of_commands(durability == Promise::Full)?,
+        true => {
+            let jobs = (&jobs, &pool.limits);
+            JobConfig::validate(jobs, &ItemSource::Others, shown.format, true, &mut taken)?.0
+        }
+        false => JobConfig::of_commands(durability == Promise::Full, &pool.limits)?,
     };
     let from = RunSource {
         purpose: Purpose::Serve,
@@ -290,7 +302,7 @@ struct RunSource {
 impl WorkConfig {
     /// Makes the work of a COMMAND. Also returns the number of items, if it is known.
     fn jobs(
-        jobs: &JobArgs,
+        jobs: (&JobArgs, &LimitArgs),
         source: &ItemSource,
         format: Format,
         is_resumable: bool,
@@ -381,6 +393,9 @@ fn check(pool: &PoolArgs) -> Result<usize, String> {
             "--memory-free, --load, --pressure: in --mode sequential one item runs at a time anyway"
                 .into(),
         );
+    }
+    if pool.limits.rate.is_some() && pool.mode == Mode::Sequential {
+        return Err("--rate: in --mode sequential nobody is held back; use another mode".into());
     }
     if (pool.nice.is_some() || pool.ionice.is_some()) && pool.mode != Mode::Processes {
         let mode = pool.mode.name();

@@ -10,6 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::slots::SlotKind;
+
 /// The words of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Template {
@@ -37,8 +39,10 @@ pub(super) enum Placeholder {
     BaseStem,
     /// `{#}`: the item's number.
     Number,
-    /// `{%}`: the worker's slot.
-    Slot,
+    /// `{%}`: the worker's place in its pool.
+    Place,
+    /// `{slot:name}`: what the item has for itself of this kind.
+    Slot(String),
     /// `{name}`: a member of a JSON object.
     Member(String),
 }
@@ -50,7 +54,7 @@ const PLACES: [(&[u8], Placeholder); 7] = [
     (b"{//}", Placeholder::Folder),
     (b"{/.}", Placeholder::BaseStem),
     (b"{#}", Placeholder::Number),
-    (b"{%}", Placeholder::Slot),
+    (b"{%}", Placeholder::Place),
 ];
 
 /// The values for one item.
@@ -58,7 +62,10 @@ const PLACES: [(&[u8], Placeholder); 7] = [
 pub(crate) struct Values<'a> {
     pub(crate) item: &'a [u8],
     pub(crate) number: u64,
-    pub(crate) slot: u64,
+    /// The place of its worker.
+    pub(crate) place: u64,
+    /// The kinds of slots, and the number of what it has of each; 0 where that is not known.
+    pub(crate) slots: (&'a [SlotKind], u16),
 }
 
 /// The reason why an item does not have what is to be filled in.
@@ -89,7 +96,7 @@ impl Template {
         self
     }
 
-    pub(super) fn has_place(&self) -> bool {
+    pub(crate) fn has_place(&self) -> bool {
         self.places().any(|_| true)
     }
 
@@ -110,6 +117,26 @@ impl Template {
             }
         }
         Some(OsString::from_vec(program))
+    }
+
+    /// Returns the kinds of slots that it has places for.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &str> {
+        self.places().filter_map(|place| match place {
+            Placeholder::Slot(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Returns `true` if what is filled in follows from the item alone.
+    pub(crate) fn is_of_item(&self) -> bool {
+        let mut places = self.places();
+        places.all(|place| !place.is_number() && !matches!(place, Placeholder::Slot(_)))
+    }
+
+    /// Returns the words of both.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let words = [&self.words[..], &other.words[..]].concat();
+        Template { words }
     }
 
     /// Returns the pieces of each word.
@@ -170,7 +197,7 @@ impl Template {
 
 impl Placeholder {
     pub(super) fn is_number(&self) -> bool {
-        matches!(self, Placeholder::Number | Placeholder::Slot)
+        matches!(self, Placeholder::Number | Placeholder::Place)
     }
 
     /// Returns its written form.
@@ -179,6 +206,7 @@ impl Placeholder {
         match (known, self) {
             (Some((sign, _)), _) => sign.to_vec(),
             (None, Placeholder::Member(name)) => format!("{{{name}}}").into_bytes(),
+            (None, Placeholder::Slot(name)) => format!("{{slot:{name}}}").into_bytes(),
             (None, _) => Vec::new(),
         }
     }
@@ -196,7 +224,15 @@ impl Placeholder {
             Placeholder::Folder => folder(item).into(),
             Placeholder::BaseStem => stem(base(item)).into(),
             Placeholder::Number => values.number.to_string().into_bytes().into(),
-            Placeholder::Slot => values.slot.to_string().into_bytes().into(),
+            Placeholder::Place => values.place.to_string().into_bytes().into(),
+            Placeholder::Slot(name) => {
+                let (kinds, number) = values.slots;
+                let kind = kinds.iter().find(|kind| kind.name == *name);
+                match kind.filter(|_| number > 0) {
+                    Some(kind) => kind.value(number).as_bytes().into(),
+                    None => self.sign().into(),
+                }
+            }
             Placeholder::Member(name) => {
                 let value = object.map(|object| member(object, name)).transpose()?;
                 value.map(text_of).unwrap_or_default().into()
@@ -259,6 +295,11 @@ fn place_at(text: &[u8], is_json: bool) -> Option<(Placeholder, usize)> {
     let known = PLACES.iter().find(|(sign, _)| text.starts_with(sign));
     if let Some((sign, place)) = known {
         return Some((place.clone(), sign.len()));
+    }
+    if let Some(inside) = text.strip_prefix(b"{slot:") {
+        let length = inside.iter().position(|byte| *byte == b'}')?;
+        let name = str::from_utf8(&inside[..length]).ok()?;
+        return Some((Placeholder::Slot(name.to_owned()), length + 7));
     }
     let inside = text.strip_prefix(b"{").filter(|_| is_json)?;
     let length = inside.iter().position(|byte| *byte == b'}')?;
@@ -344,7 +385,8 @@ mod tests {
         let values = Values {
             item: item.as_bytes(),
             number: 7,
-            slot: 2,
+            place: 2,
+            slots: (&[], 0),
         };
         let filled = Template::parse(&words, is_json).with_item().fill(values)?;
         Ok(filled
@@ -411,6 +453,25 @@ mod tests {
     }
 
     #[test]
+    fn what_an_item_has_for_itself_is_filled_in_where_it_is_known() {
+        let kinds = [SlotKind::parse("gpu=a,b").unwrap()];
+        let words = ["{slot:gpu}", "x{slot:gpu}{}", "{slot:"].map(OsString::from);
+        let template = Template::parse(&words, true);
+        assert!(template.slots().eq(["gpu", "gpu"]) && !template.is_of_item());
+        let fill = |slot| {
+            let values = Values {
+                item: b"i",
+                number: 1,
+                place: 1,
+                slots: (&kinds, slot),
+            };
+            template.fill(values).unwrap()
+        };
+        assert_eq!(fill(2), ["b", "xbi", "{slot:"]);
+        assert_eq!(fill(0), ["{slot:gpu}", "x{slot:gpu}i", "{slot:"]);
+    }
+
+    #[test]
     fn members_of_json_are_filled_in_as_text() {
         let item = r#"{"s":"a \"b\"","n":1.50,"t":true,"z":null,"l":[1,"x"],"a-b":2}"#;
         let words = ["{s}", "{n}", "{t}", "{z}", "{l}", "{a-b}"];
@@ -432,7 +493,8 @@ mod tests {
         let values = Values {
             item: b"\xfd",
             number: 1,
-            slot: 1,
+            place: 1,
+            slots: (&[], 0),
         };
         let template = Template::parse(&words, false);
         let filled = template.fill(values).unwrap();

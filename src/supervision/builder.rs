@@ -1,6 +1,7 @@
 //! The description of a supervisor: the kind of its workers, its rules, and the work.
 
 mod copies;
+mod limits;
 #[cfg(not(feature = "tasks"))]
 mod no_tasks;
 mod start;
@@ -27,7 +28,7 @@ use crate::queue::destination::{Destination, going};
 use crate::sys::priority::IoPriority;
 use crate::sys::program::Image;
 use crate::sys::stderr::{self, Outlet};
-use dishrack_core::ledger::{AdmissionRules, Copies};
+use dishrack_core::ledger::{AdmissionRules, Copies, Rate};
 use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart};
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
@@ -55,6 +56,10 @@ pub struct Builder {
     files: Vec<Arc<OwnedFd>>,
     copies: Option<Copies>,
     admission: Option<AdmissionRules>,
+    slots: Option<u32>,
+    keys: Option<limits::Keys>,
+    priority: Option<limits::Priorities>,
+    rate: Option<Rate>,
     comparison: Option<(&'static str, Arc<Comparison>)>,
 }
 
@@ -94,6 +99,10 @@ impl Builder {
             files: Vec::new(),
             copies: None,
             admission: None,
+            slots: None,
+            keys: None,
+            priority: None,
+            rate: None,
             comparison: None,
         }
     }

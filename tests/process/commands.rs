@@ -7,6 +7,7 @@ mod endings;
 mod inherited;
 mod intruders;
 mod kept;
+mod limits;
 mod older_journals;
 mod output;
 mod persistent;
@@ -40,6 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         intruders::trials(),
         inherited::trials(),
         kept::trials(),
+        limits::trials(),
         older_journals::trials(),
         output::trials(),
         persistent::trials(),

@@ -61,6 +61,7 @@ mod handing;
 mod item_run;
 mod leases;
 mod options;
+mod order;
 mod outbox;
 mod outcome;
 mod pace;
@@ -68,6 +69,7 @@ mod pausing;
 mod places;
 mod policy;
 mod quantiles;
+mod rate;
 mod record;
 mod refusal;
 mod report;
@@ -75,6 +77,7 @@ mod rests;
 mod run;
 mod shared;
 mod shortage;
+mod slots;
 mod stopping;
 mod turn;
 mod view;
@@ -82,6 +85,7 @@ mod waiting;
 mod withdrawn;
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use hashbrown::HashMap;
@@ -105,16 +109,20 @@ pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
 pub use options::{Capacity, Options, Weight};
+pub use order::{OrderRules, Rank, WaitsFor};
 use outbox::Outbox;
 pub use outcome::Outcome;
 pub use places::{FoundItem, Place, PlaceKind};
 pub use policy::{Ballot, Copies, Hedge};
+pub use rate::Rate;
+use rate::Rated;
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
 pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Stale};
 pub use run::DoneRun;
 pub use shortage::Notice;
 use shortage::Shortage;
+use slots::Slots;
 use waiting::{UnfinishedItem, Waiting};
 pub use withdrawn::Fate;
 
@@ -169,6 +177,8 @@ pub struct Ledger<P, R = ()> {
     ends: EndNotes,
     alone: Alone,
     admitting: Option<Admitting>,
+    slots: Option<Slots>,
+    rated: Option<Rated>,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -216,6 +226,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             ends: EndNotes::default(),
             alone: Alone::default(),
             admitting: None,
+            slots: None,
+            rated: None,
         }
     }
 
@@ -338,6 +350,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let handed = token.handed(&lease);
         let weight = lease.entry.payload.weight();
         self.consumers.release(token, weight, service);
+        self.end_running(token, lease.entry.line);
         if let Some(service) = service {
             self.durations.done.observe(service, 1);
             self.ends.done(|| handed, service);
@@ -414,13 +427,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let look = |lease: &Lease<P>| {
             ends.done(|| token.handed(lease), service);
             let payload = &lease.entry.payload;
-            (payload.weight(), look(payload))
+            (payload.weight(), lease.entry.line, look(payload))
         };
-        let Some((weight, seen)) = self.leases.end(token, look) else {
+        let Some((weight, line, seen)) = self.leases.end(token, look) else {
             self.handle_late(token);
             return Err(Stale);
         };
         self.consumers.release(token, weight, Some(service));
+        self.end_running(token, line);
         self.durations.done.observe(service, 1);
         self.done += 1;
         self.note_over(1);
@@ -489,11 +503,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let mut held = self.leases.take_all(holder);
         // In the order of the items, so that their reports do not depend on their holders.
         held.sort_by_key(|(_, lease)| lease.entry.id);
-        self.revoked.retain(|token, _| token.holder != holder);
+        let revoked = self.revoked.extract_if(|token, _| token.holder == holder);
+        for (token, lease) in revoked.collect::<Vec<_>>() {
+            self.end_running(token, lease.entry.line);
+        }
         self.consumers.leave(holder);
         let mut charged = 0;
         for (ordinal, lease) in held {
             let handed = Token { holder, ordinal }.handed(&lease);
+            self.end_running(handed.token, lease.entry.line);
             let is_copy = self.copies.has(handed.id);
             let blame = blame.filter(|_| started.includes(ordinal));
             if let Some(blame) = blame {
@@ -516,6 +534,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Lets items whose rest is over by `now` wait again.
     pub fn handle_timeout(&mut self, now: Duration) {
         self.note_time(now);
+        self.tell_rate(now);
         self.waiting.wake(now);
         self.end_suspicions(now);
         self.retry_after_shortage(now);
@@ -531,6 +550,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             self.waiting.next_end_of_suspicion(),
             of_shortage,
             self.copies.poll_timeout(),
+            self.next_by_rate(),
         ];
         wakes.into_iter().flatten().min()
     }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use super::{joblog, program, results};
 use crate::Supervisor;
-use crate::cli::args::{Format, JobArgs};
+use crate::cli::args::{Format, JobArgs, LimitArgs};
 use crate::cli::halt::Halt;
 use crate::cli::input::{self, InputLine, ItemSource};
 use crate::cli::screen;
 use crate::jobs::shell::Script;
+use crate::jobs::slots::SlotKind;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::Template;
-use crate::jobs::{ItemInput, Setup};
+use crate::jobs::{ItemInput, Setup, priority_of};
 
 /// The word in front of items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
@@ -35,6 +36,10 @@ pub(in crate::cli) struct JobConfig {
     pub(super) results: Option<results::ResultsFolder>,
     pub(super) joblog: Option<joblog::JoblogFile>,
     pub(super) halt: Option<Halt>,
+    /// The text of which an item's key is made, and how many of one key may run.
+    pub(super) key: Option<(Template, u32)>,
+    /// The text that is an item's priority.
+    pub(super) priority: Option<Template>,
 }
 
 /// Returns the items that follow `:::`, if it is there.
@@ -54,7 +59,7 @@ pub(in crate::cli) fn given(command: &[OsString]) -> Result<Option<Vec<Vec<u8>>>
 impl JobConfig {
     /// Returns the configuration and the number of items, if it is known.
     pub(in crate::cli) fn validate(
-        args: &JobArgs,
+        (args, limits): (&JobArgs, &LimitArgs),
         source: &ItemSource,
         format: Format,
         is_resumable: bool,
@@ -77,9 +82,13 @@ impl JobConfig {
                 word.display()
             ));
         }
-        let setup = setup(args, &words)?;
+        let mut setup = setup(args, &words)?;
+        setup.slots = slots(limits, &setup.template)?;
+        let key = key(limits, args.json)?;
+        let priority = priority(limits, args.json)?;
         let separator = if args.null { 0 } else { b'\n' };
-        let total = check_items(source, separator, args.json.then_some(&setup.template))?;
+        let check = ItemCheck::new(&setup.template, key.as_ref(), priority.as_ref(), args.json);
+        let total = check_items(source, separator, &check)?;
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         // A dry run writes nothing.
         let results = args.results.as_deref().filter(|_| !args.dry_run);
@@ -100,18 +109,31 @@ impl JobConfig {
             results,
             joblog,
             halt,
+            key,
+            priority,
         };
         Ok((config, total))
+    }
+
+    /// Returns what each item must have.
+    pub(super) fn check(&self) -> ItemCheck {
+        let (key, priority) = (self.key.as_ref(), self.priority.as_ref());
+        ItemCheck::new(&self.setup.template, key, priority, self.is_json)
     }
 }
 
 impl JobConfig {
     /// Returns the configuration for items that are commands of their own. `is_begin_synced` says that
     /// no power failure makes a command that was begun look as if it was not.
-    pub(in crate::cli) fn of_commands(is_begin_synced: bool) -> Result<Self, String> {
+    pub(in crate::cli) fn of_commands(
+        is_begin_synced: bool,
+        limits: &LimitArgs,
+    ) -> Result<Self, String> {
         Supervisor::check_system().map_err(|lacking| lacking.to_string())?;
+        let template = Template::parse(&[], false);
         let setup = Setup {
-            template: Template::parse(&[], false),
+            slots: slots(limits, &template)?,
+            template,
             program: None,
             server: None,
             script: None,
@@ -135,7 +157,102 @@ impl JobConfig {
             results: None,
             joblog: None,
             halt: None,
+            key: key(limits, true)?,
+            priority: priority(limits, true)?,
         })
+    }
+}
+
+/// Checks the slots together, and with the command's places.
+fn slots(limits: &LimitArgs, template: &Template) -> Result<Vec<SlotKind>, String> {
+    let kinds = &limits.slot;
+    for (at, kind) in kinds.iter().enumerate() {
+        let is_same = |other: &SlotKind| other.variable == kind.variable;
+        if kinds[..at].iter().any(is_same) {
+            return Err(format!("--slot {}: it is there twice", kind.name));
+        }
+    }
+    let is_unknown = |name: &&str| kinds.iter().all(|kind| kind.name != *name);
+    match template.slots().find(is_unknown) {
+        Some(name) => Err(format!(
+            "{{slot:{name}}}: no --slot {name}=... says what there is"
+        )),
+        None => Ok(kinds.clone()),
+    }
+}
+
+/// Reads the text of which keys are made.
+fn key(limits: &LimitArgs, is_json: bool) -> Result<Option<(Template, u32)>, String> {
+    let Some(text) = &limits.key else {
+        return Ok(None);
+    };
+    let template = Template::parse(std::slice::from_ref(text), is_json);
+    let why = match (template.has_place(), template.is_of_item()) {
+        (true, true) => return Ok(Some((template, limits.per_key.unwrap_or(1)))),
+        (false, _) => {
+            "all items would have the same key: a place such as {} or {//} makes it \
+                       theirs; for fewer at a time use --workers"
+        }
+        (true, false) => "{#}, {%} and {slot:NAME} make no key: it must follow from the item",
+    };
+    Err(format!("--key {}: {why}", text.display()))
+}
+
+/// Reads the text that is an item's priority.
+fn priority(limits: &LimitArgs, is_json: bool) -> Result<Option<Template>, String> {
+    let Some(text) = &limits.priority else {
+        return Ok(None);
+    };
+    let template = Template::parse(std::slice::from_ref(text), is_json);
+    match template.has_place() && template.is_of_item() {
+        true => Ok(Some(template)),
+        false => Err(format!(
+            "--priority {}: it must follow from the item, by a place such as {{}} or, with --json, \
+             {{name}}",
+            text.display()
+        )),
+    }
+}
+
+/// What each item must have.
+#[derive(Debug)]
+pub(super) struct ItemCheck {
+    /// The places that need members, where items are JSON.
+    members: Option<Template>,
+    priority: Option<Template>,
+}
+
+impl ItemCheck {
+    fn new(
+        template: &Template,
+        key: Option<&(Template, u32)>,
+        priority: Option<&Template>,
+        is_json: bool,
+    ) -> Self {
+        let of_key = key.map(|(key, _)| key);
+        let all = of_key.into_iter().chain(priority);
+        let members = is_json.then(|| all.fold(template.clone(), |all, one| all.and(one)));
+        ItemCheck {
+            members,
+            priority: priority.cloned(),
+        }
+    }
+
+    /// Checks the item of a line.
+    pub(super) fn line(&self, line: &InputLine, source: &ItemSource) -> Result<(), String> {
+        let checked = self.text(&line.bytes);
+        checked.map_err(|why| format!("{}: {why}", source.place(line.number)))
+    }
+
+    /// Checks the text of an item.
+    pub(super) fn text(&self, text: &[u8]) -> Result<(), String> {
+        if let Some(members) = &self.members {
+            check_item(members, text)?;
+        }
+        match &self.priority {
+            Some(template) => priority_of(text, template).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -181,6 +298,7 @@ fn setup(args: &JobArgs, words: &[OsString]) -> Result<Setup, String> {
         workdir: workdir.map(PathBuf::into_os_string),
         spool: Spool::default(),
         is_compared: false,
+        slots: Vec::new(),
         grace: Duration::ZERO,
     })
 }
@@ -238,28 +356,19 @@ fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
 fn check_items(
     source: &ItemSource,
     separator: u8,
-    json: Option<&Template>,
+    check: &ItemCheck,
 ) -> Result<Option<u64>, String> {
-    let Some(template) = json else {
+    if check.members.is_none() {
         return match source {
             ItemSource::Given(items) => Ok(Some(items.len() as u64)),
             _ => input::is_there(source).map(|_| None),
         };
-    };
-    input::check(source, separator, |line| check_json(template, line, source))
+    }
+    input::check(source, separator, |line| check.line(line, source))
 }
 
-pub(super) fn check_json(
-    template: &Template,
-    line: &InputLine,
-    source: &ItemSource,
-) -> Result<(), String> {
-    let checked = check_item(template, &line.bytes);
-    checked.map_err(|why| format!("{}: {why}", source.place(line.number)))
-}
-
-/// Checks the text of one item.
-pub(super) fn check_item(template: &Template, text: &[u8]) -> Result<(), String> {
+/// Checks that the text of an item is JSON, and has the members that are to be filled in.
+fn check_item(template: &Template, text: &[u8]) -> Result<(), String> {
     match serde_json::from_slice::<serde::de::IgnoredAny>(text) {
         // The message must not name the line within the item, which is always 1.
         Err(error) => {

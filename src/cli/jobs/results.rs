@@ -219,7 +219,8 @@ impl Results {
             self.setup.shown(Values {
                 item: ended.item.as_bytes(),
                 number: ended.id.0,
-                slot: ended.slot(),
+                place: ended.slot(),
+                slots: (&[], 0),
             })
         });
         let (code, signal) = match ended.exit {

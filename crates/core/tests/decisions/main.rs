@@ -30,7 +30,9 @@ fn main() {
         ledger::copies::trials(),
         ledger::ended::trials(),
         ledger::journal::trials(),
+        ledger::order::trials(),
         ledger::pausing::trials(),
+        ledger::rate::trials(),
         memory::trials(),
         watchdog::trials(),
     ];
