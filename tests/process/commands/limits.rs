@@ -95,12 +95,13 @@ fn the_environment_of_the_run_gives_way_to_what_was_asked_for() {
 
 fn items_of_a_key_run_one_at_a_time_and_in_their_order() {
     let place = Place::new();
+    place.gate("never");
     // Some fail at their first attempt, and some have their worker killed.
     let script = "k=${0%%-*} n=${0##*-}
         mkdir busy-$k || exit 9
         sleep 0.01
         test -e $0-tried || test $n != 2 || { > $0-tried; rmdir busy-$k; exit 1; }
-        test -e $0-tried || test $n != 3 || { > $0-tried; rmdir busy-$k; kill -9 $PPID; }
+        test -e $0-tried || test $n != 3 || { > $0-tried; rmdir busy-$k; kill -9 $PPID; read x < never; }
         echo $n >> $k.seen
         rmdir busy-$k";
     let mut items = Vec::new();
@@ -235,7 +236,7 @@ fn a_journal_goes_on_with_keys_and_slots() {
     let options = "-w 3 --journal j --key {//} --slot board=a,b --max-attempts 2";
     let line = "{} {slot:board} ::: k/1 k/2 k/3 k/4";
     let mut run = place.watch(&sh(options, script, line));
-    run.await_event("running");
+    until("it has begun", || !place.text("first").is_empty());
     run.kill();
     place.write("second", b"");
     place.run(&sh(options, script, line), b"").ends(0);
