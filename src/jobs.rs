@@ -28,7 +28,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use parking_lot::Mutex;
@@ -41,7 +41,7 @@ use crate::worker::{self, Roles, current};
 use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
 use output::CommandOutput;
-use own::OwnCommand;
+use own::{OwnCommand, OwnTerms};
 use persistent::ServerSlot;
 use shell::Script;
 use slots::SlotKind;
@@ -84,27 +84,64 @@ pub(crate) fn name_of_own(body: &[u8]) -> String {
     }
 }
 
-/// Returns the key of a serialized job: this text with the item's places filled in. An item that lacks
+/// Returns the key of an item with this text: the template with its places filled in. An item that lacks
 /// a member has none.
-pub(crate) fn key_of(body: &[u8], template: &Template) -> Option<Vec<u8>> {
-    filled(text_of(body)?, template).ok()
-}
-
-/// Returns the priority of a serialized job, if it has one.
-pub(crate) fn priority_in(body: &[u8], template: &Template) -> Option<i8> {
-    priority_of(text_of(body)?, template).ok()
+pub(crate) fn key_of(text: &[u8], template: &Template) -> Option<Vec<u8>> {
+    filled(text, template).ok()
 }
 
 /// Returns the priority of an item with this text.
 ///
 /// # Errors
-/// What this template makes of it is none; in words.
+/// This template makes none of it; in words.
 pub(crate) fn priority_of(text: &[u8], template: &Template) -> Result<i8, String> {
     let filled = filled(text, template).map_err(|why| why.to_string())?;
     let filled = String::from_utf8_lossy(&filled);
     filled.trim().parse().map_err(|_| {
         format!("its priority {filled:?} is no whole number from -128 to 127 (--priority)")
     })
+}
+
+/// Returns the time that this template makes of an item with this text, if it makes one.
+pub(crate) fn time_in(text: &[u8], template: &Template) -> Option<SystemTime> {
+    time_of(text, template).ok()?.and_then(at)
+}
+
+/// Returns the time that is so long after 1970.
+pub(crate) fn at(since: Duration) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+/// Returns the time since 1970 of an item with this text; none for an empty text.
+///
+/// # Errors
+/// This template makes none of it; in words.
+pub(crate) fn time_of(text: &[u8], template: &Template) -> Result<Option<Duration>, String> {
+    let filled = filled(text, template).map_err(|why| why.to_string())?;
+    let filled = String::from_utf8_lossy(&filled);
+    match filled.trim() {
+        "" => Ok(None),
+        time => moment(time).map(Some),
+    }
+}
+
+/// Reads `2026-12-01T08:00:00Z`, or a number of seconds since 1970.
+pub(crate) fn moment(text: &str) -> Result<Duration, String> {
+    let expected = || {
+        format!(
+            "{text:?} is no time such as 2026-12-01T08:00:00Z, or a number of seconds since 1970"
+        )
+    };
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| expected());
+    }
+    let time: jiff::Timestamp = text.parse().map_err(|_| expected())?;
+    Duration::try_from(time.as_duration()).map_err(|_| expected())
+}
+
+/// Returns when an item that is a command of its own is to be run.
+pub(crate) fn own_terms(text: &[u8]) -> OwnTerms {
+    OwnCommand::read(text).map_or_else(|_| OwnTerms::default(), |own| own.terms)
 }
 
 /// Returns a text with the places filled in that follow from an item.
@@ -166,7 +203,7 @@ pub(crate) struct Setup {
     pub(crate) spool: Spool,
     /// True if what copies of an item print is compared.
     pub(crate) is_compared: bool,
-    /// What each command that runs has for itself.
+    /// The things of which each command that runs has one for itself.
     pub(crate) slots: Vec<SlotKind>,
     /// The time that a serving process may take to end.
     pub(crate) grace: Duration,
@@ -245,7 +282,7 @@ struct CurrentAttempt {
     copy: u16,
     /// The worker's place.
     place: u64,
-    /// The number of what it has for itself; 0 for nothing.
+    /// The number of the slot that it was lent; 0 for none.
     slot: u16,
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn keys(order: &Order) -> Measured {
     let mut how = Supervisor::builder().processes(order.workers);
     if order.contender == "keys" {
         how = how
-            .per_key(1, |item: &Item| number_of(item) % KEYS)
+            .per_key(1, |item: &Item| Some(number_of(item) % KEYS))
             .priority(|item: &Item| i8::try_from(number_of(item) / KEYS % PRIORITIES).unwrap_or(0));
     }
     let queue = JoinableQueue::unbounded();

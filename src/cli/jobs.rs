@@ -83,7 +83,8 @@ pub(super) struct Jobs {
 impl Jobs {
     /// Makes the run. `grace` is the time in which a process that serves items must end.
     pub(super) fn new(config: JobConfig, workers: usize, grace: Duration) -> Self {
-        let pass_by = config.key.is_some() || config.priority.is_some();
+        let has_times = config.times.iter().any(Option::is_some);
+        let pass_by = config.key.is_some() || config.priority.is_some() || has_times;
         let items_max = match config.keeps_order || pass_by {
             true => UNSHOWN_MAX_IN_ORDER,
             false => UNSHOWN_MAX.max(workers * 4),
@@ -273,11 +274,22 @@ impl Work for Jobs {
             builder = builder.slots(count);
         }
         if let Some((template, per_key)) = self.config.key.clone() {
-            builder = builder.per_raw_key(per_key, move |item| jobs::key_of(item, &template));
+            let key = move |job: &Job| jobs::key_of(&job.text, &template);
+            builder = builder.per_key(per_key, key);
         }
         if let Some(template) = self.config.priority.clone() {
-            let priority = move |item: &[u8]| jobs::priority_in(item, &template);
-            builder = builder.raw_priority(priority);
+            let priority = move |job: &Job| jobs::priority_of(&job.text, &template).unwrap_or(0);
+            builder = builder.priority(priority);
+        }
+        let [not_before, deadline] = self.config.times.clone();
+        if let Some(template) = not_before {
+            builder = builder.not_before(move |job: &Job| jobs::time_in(&job.text, &template));
+        }
+        if let Some(template) = deadline {
+            builder = builder.deadline(move |job: &Job| jobs::time_in(&job.text, &template));
+        }
+        if self.config.setup.is_own {
+            builder = with_own_terms(builder);
         }
         if self.config.setup.is_compared {
             builder = builder.compare_ends(ComparedOutput::failure);
@@ -372,6 +384,15 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+/// Has commands of their own be run when they say.
+fn with_own_terms(builder: Builder) -> Builder {
+    let terms = |job: &Job| jobs::own_terms(&job.text);
+    builder
+        .priority(move |job| terms(job).priority)
+        .not_before(move |job| terms(job).not_before.and_then(jobs::at))
+        .deadline(move |job| terms(job).deadline.and_then(jobs::at))
 }
 
 /// Makes an item of a line of JSON: of a string its text, of `{"base64": ...}` the bytes that it

@@ -18,7 +18,9 @@ const NEEDS_URL: &str = "needs {url}";
 const ONE_HOLDER: &str = "with {shared} an item has one holder at a time, and so no copies";
 
 const RUNS_ONCE: &str =
-    "an item that has a slot, a key or a priority runs once: copies are not for it";
+    "an item that has a slot, a key, a priority or a time runs once: copies are not for it";
+
+const STREAM_ORDER: &str = "with {shared} items are handed out in the order of the stream";
 
 // A group without a name of its own has the name of its struct.
 const RULES: &[Rule] = &[
@@ -77,15 +79,23 @@ const RULES: &[Rule] = &[
         "needs a COMMAND, after --",
     ),
     (
+        "not_before",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "deadline",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    ("not_before", |typed| typed.is_shared(), STREAM_ORDER),
+    ("deadline", |typed| typed.is_shared(), STREAM_ORDER),
+    (
         "key",
         |typed| typed.is_shared(),
         "with {shared} nobody knows which keys run elsewhere",
     ),
-    (
-        "priority",
-        |typed| typed.is_shared(),
-        "with {shared} items are handed out in the order of the stream",
-    ),
+    ("priority", |typed| typed.is_shared(), STREAM_ORDER),
     ("copies", |typed| typed.runs_once(), RUNS_ONCE),
     ("hedge_after", |typed| typed.runs_once(), RUNS_ONCE),
     (
@@ -132,7 +142,8 @@ impl Typed<'_> {
 
     /// Returns `true` if items have what each of them has once.
     fn runs_once(&self) -> bool {
-        ["slot", "key", "priority"].iter().any(|id| self.has(id))
+        let once = ["slot", "key", "priority", "not_before", "deadline"];
+        once.iter().any(|id| self.has(id))
     }
 
     fn is_shared(&self) -> bool {

@@ -9,7 +9,7 @@ pub(crate) struct SlotKind {
     pub(crate) name: String,
     /// The variable by which a command is told.
     pub(crate) variable: String,
-    /// What the numbers from 1 on stand for.
+    /// The things that the numbers from 1 on stand for.
     values: Vec<String>,
 }
 

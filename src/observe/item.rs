@@ -64,7 +64,7 @@ pub struct ItemInfo {
     pub holders: Vec<ItemHolder>,
     /// The time at which its rest is over, if it rests.
     pub due: Option<SystemTime>,
-    /// What it waits for, if it waits and is not simply behind others.
+    /// The thing that it waits for, if it waits and is not simply behind others.
     pub waits_for: Option<WaitsFor>,
     /// Its failed attempts, oldest first.
     pub history: Vec<Failure>,

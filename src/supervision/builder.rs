@@ -28,7 +28,7 @@ use crate::queue::destination::{Destination, going};
 use crate::sys::priority::IoPriority;
 use crate::sys::program::Image;
 use crate::sys::stderr::{self, Outlet};
-use dishrack_core::ledger::{AdmissionRules, Copies, Rate};
+use dishrack_core::ledger::{AdmissionRules, Copies};
 use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart};
 
 /// Describes a [`Supervisor`](crate::Supervisor); made by
@@ -56,10 +56,7 @@ pub struct Builder {
     files: Vec<Arc<OwnedFd>>,
     copies: Option<Copies>,
     admission: Option<AdmissionRules>,
-    slots: Option<u32>,
-    keys: Option<limits::Keys>,
-    priority: Option<limits::Priorities>,
-    rate: Option<Rate>,
+    rules: limits::RunRules,
     comparison: Option<(&'static str, Arc<Comparison>)>,
 }
 
@@ -99,10 +96,7 @@ impl Builder {
             files: Vec::new(),
             copies: None,
             admission: None,
-            slots: None,
-            keys: None,
-            priority: None,
-            rate: None,
+            rules: limits::RunRules::default(),
             comparison: None,
         }
     }

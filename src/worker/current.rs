@@ -9,11 +9,11 @@ use dishrack_core::ledger::ItemId;
 
 thread_local! {
     static CURRENT: RefCell<Option<(Arc<Session>, &'static str)>> = const { RefCell::new(None) };
-    static DELIVERY: Cell<Option<Delivery>> = const { Cell::new(None) };
+    static DELIVERY: Cell<Option<HandledDelivery>> = const { Cell::new(None) };
 }
 
 /// The item, the attempt and the copy that a handler works on, and its slot.
-type Delivery = (ItemId, u32, (u16, u16));
+type HandledDelivery = (ItemId, u32, (u16, u16));
 
 static SESSION: OnceLock<Arc<Session>> = OnceLock::new();
 
@@ -53,7 +53,7 @@ pub(super) fn begin(id: ItemId, attempt: u32, (copy, slot): (u16, u16)) {
 
 /// Returns the item, the attempt, the copy and the slot that this thread's handler works on in a
 /// worker process.
-pub(crate) fn delivery() -> Option<Delivery> {
+pub(crate) fn delivery() -> Option<HandledDelivery> {
     DELIVERY.with(Cell::get)
 }
 

@@ -52,6 +52,7 @@ mod cause;
 mod consumers;
 mod copies;
 mod credit;
+mod deadlines;
 mod delivery;
 mod durations;
 mod ended;
@@ -80,6 +81,7 @@ mod shortage;
 mod slots;
 mod stopping;
 mod turn;
+mod unfinished;
 mod view;
 mod waiting;
 mod withdrawn;
@@ -109,6 +111,7 @@ pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
 pub use options::{Capacity, Options, Weight};
+use order::ItemTimes;
 pub use order::{OrderRules, Rank, WaitsFor};
 use outbox::Outbox;
 pub use outcome::Outcome;
@@ -122,8 +125,9 @@ pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Sta
 pub use run::DoneRun;
 pub use shortage::Notice;
 use shortage::Shortage;
-use slots::Slots;
-use waiting::{UnfinishedItem, Waiting};
+use slots::LentSlots;
+use unfinished::UnfinishedItem;
+use waiting::Waiting;
 pub use withdrawn::Fate;
 
 slotmap::new_key_type! {
@@ -177,7 +181,7 @@ pub struct Ledger<P, R = ()> {
     ends: EndNotes,
     alone: Alone,
     admitting: Option<Admitting>,
-    slots: Option<Slots>,
+    slots: Option<LentSlots>,
     rated: Option<Rated>,
 }
 
@@ -551,6 +555,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             of_shortage,
             self.copies.poll_timeout(),
             self.next_by_rate(),
+            self.waiting.times().and_then(ItemTimes::next_deadline),
         ];
         wakes.into_iter().flatten().min()
     }

@@ -34,6 +34,15 @@ pub(in crate::cli) struct LimitArgs {
     #[arg(long, value_name = "TEMPLATE", allow_hyphen_values = true)]
     pub(in crate::cli) priority: Option<OsString>,
 
+    /// Begin no item before its time: this text with the item's places filled in, as with --json {name},
+    /// is a time such as 2026-12-01T08:00:00Z, or the number of seconds since 1970; or nothing
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(in crate::cli) not_before: Option<OsString>,
+
+    /// Begin no item at this time or later, in the same form: it is given up then
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(in crate::cli) deadline: Option<OsString>,
+
     /// Begin no more than so many items a second, a minute or an hour, evenly, such as 10/s; each
     /// attempt counts
     #[arg(long, value_name = "N/s|N/m|N/h", value_parser = rate)]

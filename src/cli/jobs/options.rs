@@ -16,7 +16,7 @@ use crate::jobs::shell::Script;
 use crate::jobs::slots::SlotKind;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::Template;
-use crate::jobs::{ItemInput, Setup, priority_of};
+use crate::jobs::{ItemInput, Setup, priority_of, time_of};
 
 /// The word in front of items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
@@ -40,6 +40,8 @@ pub(in crate::cli) struct JobConfig {
     pub(super) key: Option<(Template, u32)>,
     /// The text that is an item's priority.
     pub(super) priority: Option<Template>,
+    /// The texts that are the times before which, and until which, an item is begun.
+    pub(super) times: [Option<Template>; 2],
 }
 
 /// Returns the items that follow `:::`, if it is there.
@@ -86,8 +88,14 @@ impl JobConfig {
         setup.slots = slots(limits, &setup.template)?;
         let key = key(limits, args.json)?;
         let priority = priority(limits, args.json)?;
+        let times = times(limits, args.json)?;
         let separator = if args.null { 0 } else { b'\n' };
-        let check = ItemCheck::new(&setup.template, key.as_ref(), priority.as_ref(), args.json);
+        let check = ItemCheck::new(
+            &setup.template,
+            key.as_ref(),
+            (&priority, &times),
+            args.json,
+        );
         let total = check_items(source, separator, &check)?;
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         // A dry run writes nothing.
@@ -111,14 +119,15 @@ impl JobConfig {
             halt,
             key,
             priority,
+            times,
         };
         Ok((config, total))
     }
 
-    /// Returns what each item must have.
+    /// Returns the properties that each item must have.
     pub(super) fn check(&self) -> ItemCheck {
-        let (key, priority) = (self.key.as_ref(), self.priority.as_ref());
-        ItemCheck::new(&self.setup.template, key, priority, self.is_json)
+        let terms = (&self.priority, &self.times);
+        ItemCheck::new(&self.setup.template, self.key.as_ref(), terms, self.is_json)
     }
 }
 
@@ -159,6 +168,7 @@ impl JobConfig {
             halt: None,
             key: key(limits, true)?,
             priority: priority(limits, true)?,
+            times: times(limits, true)?,
         })
     }
 }
@@ -200,41 +210,62 @@ fn key(limits: &LimitArgs, is_json: bool) -> Result<Option<(Template, u32)>, Str
 
 /// Reads the text that is an item's priority.
 fn priority(limits: &LimitArgs, is_json: bool) -> Result<Option<Template>, String> {
-    let Some(text) = &limits.priority else {
-        return Ok(None);
+    limits
+        .priority
+        .as_ref()
+        .map(|text| of_item("priority", text, is_json))
+        .transpose()
+}
+
+/// Reads the texts that are an item's times.
+fn times(limits: &LimitArgs, is_json: bool) -> Result<[Option<Template>; 2], String> {
+    let read = |option, text: &Option<OsString>| {
+        let text = text.as_ref();
+        text.map(|text| of_item(option, text, is_json)).transpose()
     };
-    let template = Template::parse(std::slice::from_ref(text), is_json);
+    let not_before = read("not-before", &limits.not_before)?;
+    Ok([not_before, read("deadline", &limits.deadline)?])
+}
+
+/// Reads a text that must follow from the item.
+fn of_item(option: &str, text: &OsStr, is_json: bool) -> Result<Template, String> {
+    let template = Template::parse(&[text.to_owned()], is_json);
     match template.has_place() && template.is_of_item() {
-        true => Ok(Some(template)),
+        true => Ok(template),
         false => Err(format!(
-            "--priority {}: it must follow from the item, by a place such as {{}} or, with --json, \
+            "--{option} {}: it must follow from the item, by a place such as {{}} or, with --json, \
              {{name}}",
             text.display()
         )),
     }
 }
 
-/// What each item must have.
+/// The properties that each item must have.
 #[derive(Debug)]
 pub(super) struct ItemCheck {
     /// The places that need members, where items are JSON.
     members: Option<Template>,
     priority: Option<Template>,
+    times: [Option<Template>; 2],
 }
 
 impl ItemCheck {
     fn new(
         template: &Template,
         key: Option<&(Template, u32)>,
-        priority: Option<&Template>,
+        (priority, times): (&Option<Template>, &[Option<Template>; 2]),
         is_json: bool,
     ) -> Self {
         let of_key = key.map(|(key, _)| key);
-        let all = of_key.into_iter().chain(priority);
+        let all = of_key
+            .into_iter()
+            .chain(priority)
+            .chain(times.iter().flatten());
         let members = is_json.then(|| all.fold(template.clone(), |all, one| all.and(one)));
         ItemCheck {
             members,
-            priority: priority.cloned(),
+            priority: priority.clone(),
+            times: times.clone(),
         }
     }
 
@@ -249,10 +280,11 @@ impl ItemCheck {
         if let Some(members) = &self.members {
             check_item(members, text)?;
         }
-        match &self.priority {
-            Some(template) => priority_of(text, template).map(drop),
-            None => Ok(()),
+        if let Some(template) = &self.priority {
+            priority_of(text, template)?;
         }
+        let mut times = self.times.iter().flatten();
+        times.try_for_each(|template| time_of(text, template).map(drop))
     }
 }
 

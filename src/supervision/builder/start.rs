@@ -173,8 +173,7 @@ impl Builder {
     }
 
     pub(super) fn credit(&self, broker: &Broker) -> Credit {
-        let is_counted = self.admission.is_some() || self.slots.is_some() || self.rate.is_some();
-        let is_single = self.is_direct || is_counted;
+        let is_single = self.is_direct || self.admission.is_some() || self.counts_starts();
         if is_single || broker.read(|core| core.dispatcher.ledger.is_rendezvous()) {
             Credit::single()
         } else {

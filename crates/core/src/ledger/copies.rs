@@ -21,7 +21,7 @@ use super::leases::Lease;
 use super::policy::{Ballot, Copies, Hedge};
 use super::quantiles::Quantiles;
 use super::report::{CopyEnd, CopyReport};
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{Blame, Handed, HolderId, ItemId, Ledger, Notice, Report, Scene, Token, Weight};
 use group::{Decision, Ended, Group};
 

@@ -2,7 +2,7 @@
 //! is, `consumers` knows; `turn` hands out many in one go.
 
 use super::leases::Lease;
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{Ballot, Handed, HolderId, Ledger, Token, Weight};
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {

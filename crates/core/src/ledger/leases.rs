@@ -12,7 +12,7 @@ use core::ops::RangeInclusive;
 
 use slotmap::SecondaryMap;
 
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{Handed, HolderId, Token};
 
 /// The number of a copy and of its attempt, kept with its delivery.

@@ -13,9 +13,9 @@ use super::{Handed, ItemId};
 
 /// The slots, each with the delivery that it is lent to.
 #[derive(Debug, Default)]
-pub(super) struct Slots(Vec<Option<Token>>);
+pub(super) struct LentSlots(Vec<Option<Token>>);
 
-impl Slots {
+impl LentSlots {
     fn has_free(&self) -> bool {
         self.0.iter().any(Option::is_none)
     }

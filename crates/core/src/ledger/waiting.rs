@@ -9,118 +9,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use super::order::{LineId, Order, OrderRules};
+use super::order::{ItemOrder, ItemTimes, LineId, OrderRules};
 use super::rests::Rests;
-use super::{Blame, Cause, Failure, ItemId, Options, Unfinished, Weight};
-
-/// An accepted item that has no terminal state.
-#[derive(Debug)]
-pub(super) struct UnfinishedItem<P> {
-    pub(super) id: ItemId,
-    pub(super) payload: P,
-    /// The item's past; almost every item has none, and needs no allocation.
-    past: Option<Box<Past>>,
-    /// Its line, where there is an order; else 0.
-    pub(super) line: LineId,
-}
-
-#[derive(Debug, Default)]
-struct Past {
-    failures: Vec<Failure>,
-    /// The number of failures that no longer count, because it was a dead letter and is tried
-    /// again.
-    forgiven: u32,
-}
-
-impl<P> UnfinishedItem<P> {
-    pub(super) fn new(id: ItemId, payload: P) -> Self {
-        UnfinishedItem {
-            id,
-            payload,
-            past: None,
-            line: 0,
-        }
-    }
-
-    /// Makes an item of this line.
-    pub(super) fn in_line(id: ItemId, payload: P, line: LineId) -> Self {
-        UnfinishedItem {
-            line,
-            ..UnfinishedItem::new(id, payload)
-        }
-    }
-
-    /// Makes an item with failures, of which this many no longer count.
-    pub(super) fn after(id: ItemId, payload: P, failures: Vec<Failure>, forgiven: u32) -> Self {
-        let past = Past { failures, forgiven };
-        let is_new = past.failures.is_empty() && forgiven == 0;
-        UnfinishedItem {
-            past: (!is_new).then(|| Box::new(past)),
-            ..UnfinishedItem::new(id, payload)
-        }
-    }
-
-    pub(super) fn note(&mut self, failure: Failure) {
-        self.past.get_or_insert_default().failures.push(failure);
-    }
-
-    pub(super) fn history(&self) -> &[Failure] {
-        self.past.as_ref().map_or(&[], |past| &past.failures)
-    }
-
-    pub(super) fn into_history(self) -> Vec<Failure> {
-        self.past.map_or_else(Vec::new, |past| past.failures)
-    }
-
-    /// Returns `true` if its last attempt was killed for memory, and counts.
-    pub(super) fn was_killed(&self) -> bool {
-        self.past.as_ref().is_some_and(|past| {
-            let forgiven = usize::try_from(past.forgiven).unwrap_or(usize::MAX);
-            let counting = past.failures.get(forgiven..).unwrap_or_default();
-            counting
-                .last()
-                .is_some_and(|last| last.cause.asks_for_room())
-        })
-    }
-
-    /// Returns the number of the attempt that is under way or comes next.
-    pub(super) fn attempt(&self) -> u32 {
-        let failed = self.past.as_ref().map_or(0, |past| past.failures.len());
-        u32::try_from(failed).unwrap_or(u32::MAX - 1) + 1
-    }
-
-    /// Returns `true` if no other attempt follows the one under way if it ends for this cause.
-    pub(super) fn is_given_up_after(&self, cause: &Cause, options: &Options) -> bool {
-        let max_attempts = options.max_attempts.max(1);
-        let (counted, bound) = match (options.max_lost_attempts, cause.is_loss()) {
-            (None, _) => (self.counted(|_| true), max_attempts),
-            (Some(_), false) => (self.counted(|cause| !cause.is_loss()), max_attempts),
-            (Some(max), true) => (self.counted(Cause::is_loss), max.max(1)),
-        };
-        cause.is_final() || counted.saturating_add(1) >= bound
-    }
-
-    /// Returns the number of its failures of this kind that still count.
-    fn counted(&self, is_one: impl Fn(&Cause) -> bool) -> u32 {
-        let Some(past) = &self.past else {
-            return 0;
-        };
-        let forgiven = usize::try_from(past.forgiven).unwrap_or(usize::MAX);
-        let counting = past.failures.iter().skip(forgiven);
-        let count = counting.filter(|failure| is_one(&failure.cause)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
-}
-
-impl<P> From<Unfinished<P>> for UnfinishedItem<P> {
-    fn from(item: Unfinished<P>) -> Self {
-        UnfinishedItem::after(item.id, item.payload, item.history, item.forgiven)
-    }
-}
+use super::unfinished::UnfinishedItem;
+use super::{Blame, ItemId, Weight};
 
 #[derive(Debug)]
 pub(super) struct Waiting<P> {
@@ -140,7 +35,7 @@ pub(super) struct Waiting<P> {
     /// asked about that.
     has_killed: bool,
     /// The order of those that wait, where there are keys. Then fresh items are there, and not above.
-    order: Option<Box<Order<P>>>,
+    order: Option<Box<ItemOrder<P>>>,
 }
 
 /// The later charge of an item, and its rest if one was asked for.
@@ -164,7 +59,7 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Puts all in an order by these rules from now on.
     pub(super) fn set_order(&mut self, rules: OrderRules<P>) {
-        let mut order = Box::new(Order::new(rules));
+        let mut order = Box::new(ItemOrder::new(rules));
         let first = self.first_fresh();
         let waiting = self.fresh.len() - self.staged;
         for ((id, payload), place) in (first..).zip(self.fresh.drain(..)).zip(0..) {
@@ -173,13 +68,51 @@ impl<P: Weight + Clone> Waiting<P> {
         for id in core::mem::take(&mut self.skipped) {
             order.remove(id, waiting);
         }
-        self.returned
-            .values_mut()
-            .for_each(|one| order.put_back(one));
-        self.delayed.each(|one| order.rest(one, true));
-        self.suspended.each(|(one, _)| order.rest(one, true));
+        for (_, mut one) in core::mem::take(&mut self.returned) {
+            match order.times_of(&one) {
+                None => {
+                    order.put_back(&mut one);
+                    self.returned.insert(one.id, one);
+                }
+                Some(until) => {
+                    order.rest(&mut one, false);
+                    self.delayed.insert(one.id, until, one);
+                }
+            }
+        }
+        self.delayed.each(|one| {
+            // Those from just above have their line.
+            if one.line == 0 {
+                order.times_of(one);
+                order.rest(one, true);
+            }
+        });
+        self.suspended.each(|(one, _)| {
+            order.times_of(one);
+            order.rest(one, true);
+        });
         order.shorten(self.staged, &mut self.returned);
         self.order = Some(order);
+        self.rest_early_ones();
+    }
+
+    /// Lets items rest that are not to be handed out yet.
+    fn rest_early_ones(&mut self) {
+        let Some(order) = self.order.as_mut().filter(|order| order.times.has_early()) else {
+            return;
+        };
+        while let Some((entry, until)) = order.pop_early(order.rows() - self.staged) {
+            self.delayed.insert(entry.id, until, entry);
+        }
+        order.shorten(self.staged, &mut self.returned);
+    }
+
+    pub(super) fn times_mut(&mut self) -> Option<&mut ItemTimes> {
+        self.order.as_mut().map(|order| &mut order.times)
+    }
+
+    pub(super) fn times(&self) -> Option<&ItemTimes> {
+        self.order.as_ref().map(|order| &order.times)
     }
 
     pub(super) fn has_order(&self) -> bool {
@@ -212,7 +145,10 @@ impl<P: Weight + Clone> Waiting<P> {
         self.accepted += 1;
         match &mut self.order {
             None => self.fresh.push_back(payload),
-            Some(order) => order.accept(self.accepted, payload, false),
+            Some(order) => {
+                order.accept(self.accepted, payload, false);
+                self.rest_early_ones();
+            }
         }
         ItemId(self.accepted)
     }
@@ -263,6 +199,7 @@ impl<P: Weight + Clone> Waiting<P> {
             order.unstage(count, self.staged);
         }
         self.staged -= count;
+        self.rest_early_ones();
     }
 
     /// Drops the staged items, which were never accepted.
@@ -412,6 +349,11 @@ impl<P: Weight + Clone> Waiting<P> {
     pub(super) fn put_back(&mut self, mut entry: UnfinishedItem<P>) {
         self.has_killed |= entry.was_killed();
         if let Some(order) = &mut self.order {
+            if order.times.comes_back_late(entry.id) {
+                order.rest(&mut entry, false);
+                self.delayed.insert(entry.id, Duration::MAX, entry);
+                return;
+            }
             order.put_back(&mut entry);
         }
         self.returned.insert(entry.id, entry);
@@ -440,9 +382,15 @@ impl<P: Weight + Clone> Waiting<P> {
         rest: Duration,
     ) {
         if let Some(order) = &mut self.order {
-            match rest.is_zero() {
+            // It does not come to its next attempt.
+            let is_late = order.times.comes_back_late(entry.id);
+            match rest.is_zero() && !is_late {
                 true => order.retry_next(&mut entry),
                 false => order.rest(&mut entry, true),
+            }
+            if is_late {
+                self.delayed.insert(entry.id, Duration::MAX, entry);
+                return;
             }
         }
         if rest.is_zero() {
@@ -479,6 +427,7 @@ impl<P: Weight + Clone> Waiting<P> {
         until: Duration,
     ) {
         if let Some(order) = &mut self.order {
+            order.times.comes_back_late(entry.id);
             order.rest(&mut entry, true);
         }
         self.suspended.insert(entry.id, until, (entry, suspicion));

@@ -2,7 +2,7 @@
 //! settles such an item it counts as busy and may read it; its acknowledgement comes too late.
 
 use super::leases::Lease;
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{
     Ballot, Blame, Cancelled, Cause, Failure, Handed, ItemId, Ledger, Scene, Token, Weight,
 };

@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::planted::Plant;
 use crate::process::{Job, Up};
 use crate::slot::Slot;
-use crate::world::limits::order_of;
+use crate::world::limits::limit;
 
 /// Items with consecutive numbers that are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,15 +130,7 @@ impl Life {
             ledger.handle_keep_attempts();
         }
         let knows_keys = is_first || plant != Some(Plant::KeysForgotten);
-        if let Some(rules) = order_of(plan).filter(|_| knows_keys) {
-            ledger.handle_order(rules);
-        }
-        if let Some((rate, _)) = plan.limits.rate {
-            ledger.handle_rate(rate, now);
-        }
-        if plan.limits.slots > 0 {
-            ledger.handle_slots(plan.limits.slots);
-        }
+        limit(&mut ledger, plan, knows_keys, now);
         let slot = |index: usize| {
             let jitter = seed.wrapping_add(index as u64);
             Slot::new(plan.spec, jitter, index >= plan.handlers)

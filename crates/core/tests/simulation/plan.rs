@@ -75,7 +75,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
 }
 
-/// What may run at the same time, and how fast.
+/// The bounds of what runs at the same time, and how fast.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
     /// The number of items of a key that may run, if they have keys.
@@ -146,7 +146,17 @@ impl Plan {
         plan.takes_turns = !plan.steps.is_multiple_of(3);
         plan.let_clients_come();
         plan.tells_at_once = !is_journaled && plan.steps % 5 > 1;
-        plan.options.copies = match plan.steps % 32 {
+        plan.options.copies = plan.drawn_copies();
+        if plan.options.copies.is_some() {
+            plan.handlers += 2;
+        } else {
+            plan.bound_what_runs();
+        }
+        plan
+    }
+
+    fn drawn_copies(&self) -> Option<Copies> {
+        match self.steps % 32 {
             3 => Some(Copies::first(2)),
             11 => Some(Copies::first(2).hedge_after(Hedge::After(ms(20)))),
             19 => Some(Copies::agree(2, 3)),
@@ -156,13 +166,7 @@ impl Plan {
                     .pressing(),
             ),
             _ => None,
-        };
-        if plan.options.copies.is_some() {
-            plan.handlers += 2;
-        } else {
-            plan.bound_what_runs();
         }
-        plan
     }
 
     /// Decides about keys, slots and rates, which items with copies do not have.

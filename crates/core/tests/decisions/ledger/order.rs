@@ -1,12 +1,12 @@
 //! Keys, priorities and slots: which item is next, and which must wait. The random runs compare each
 //! choice with that of a model that looks at all items each time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    Backoff, Blame, Cancelled, Cause, Credit, Handed, HolderId, ItemId, Ledger, Options,
-    OrderRules, Rank, Scene, Started, WaitsFor,
+    Backoff, Blame, Cancelled, Cause, Credit, Failure, Handed, HolderId, ItemId, Ledger, Options,
+    OrderRules, Rank, Recovered, Report, Scene, Started, Unfinished, WaitsFor,
 };
 use proptest::prelude::*;
 
@@ -27,6 +27,10 @@ crate::trials! {
     an_item_with_copies_runs_once_where_there_are_slots,
     every_choice_is_that_of_a_model,
     items_that_are_not_durable_are_not_chosen,
+    an_item_rests_until_its_time,
+    an_item_is_given_up_at_its_deadline_unless_it_has_begun,
+    times_are_kept_by_a_ledger_that_goes_on,
+    deadlines_of_what_is_over_are_forgotten,
 }
 
 /// An item of this priority, with a key if it is not 0.
@@ -34,12 +38,27 @@ fn item(key: u8, priority: i8) -> Vec<u8> {
     vec![key, priority.cast_unsigned()]
 }
 
+/// The same with times in milliseconds, before which and until which it may begin.
+fn timed(key: u8, priority: i8, not_before: Option<u64>, deadline: Option<u64>) -> Vec<u8> {
+    let mut item = item(key, priority);
+    for time in [not_before, deadline] {
+        item.extend(time.unwrap_or(u64::MAX).to_le_bytes());
+    }
+    item
+}
+
 fn rank(item: &[u8]) -> Rank {
-    let [key, priority] = item[..] else {
+    let [key, priority, times @ ..] = item else {
         return Rank::default();
     };
-    let key = Some(u64::from(key)).filter(|key| *key > 0);
-    Rank::of_key(key).priority(priority.cast_signed())
+    let key = Some(u64::from(*key)).filter(|key| *key > 0);
+    let rank = Rank::of_key(key).priority(priority.cast_signed());
+    let mut times = times.chunks_exact(8).map(|time| {
+        let time = u64::from_le_bytes(time.try_into().expect("eight bytes"));
+        (time < u64::MAX).then(|| Duration::from_millis(time))
+    });
+    let not_before = times.next().flatten();
+    rank.not_before(not_before).deadline(times.next().flatten())
 }
 
 fn ordered(per_key: u32) -> (Bytes, HolderId) {
@@ -310,6 +329,116 @@ fn items_that_are_not_durable_are_not_chosen() {
     assert_eq!((ledger.counts().accepted, ledger.check()), (2, Ok(())));
 }
 
+/// Tells the time, and gives up what is overdue.
+fn pass(ledger: &mut Bytes, now: u64) -> Vec<u64> {
+    let now = Duration::from_millis(now);
+    ledger.handle_timeout(now);
+    let mut overdue = Vec::new();
+    while let Some(id) = ledger.poll_overdue(now) {
+        let given_up = ledger.handle_condemned(id, Cause::DeadlinePassed, Scene::default());
+        assert_eq!(given_up, Cancelled::Waiting);
+        overdue.push(id.0);
+    }
+    assert_eq!(ledger.check(), Ok(()));
+    overdue
+}
+
+fn an_item_rests_until_its_time() {
+    let (mut ledger, threads) = ordered(1);
+    ledger
+        .put(timed(1, 0, Some(30), None), false)
+        .expect("room");
+    ledger.put(timed(1, 0, None, None), false).expect("room");
+    assert_eq!((ledger.counts().delayed, ledger.counts().waiting), (1, 1));
+    assert_eq!(ledger.poll_timeout(), Some(Duration::from_millis(30)));
+    // It does not hold up its key before its time.
+    let second = get_all(&mut ledger, threads);
+    assert_eq!(ids(&second), [2]);
+    assert_eq!(pass(&mut ledger, 30), [0; 0]);
+    assert_eq!(get_all(&mut ledger, threads), []);
+    end(&mut ledger, second[0]);
+    assert_eq!(ids(&get_all(&mut ledger, threads)), [1]);
+}
+
+fn an_item_is_given_up_at_its_deadline_unless_it_has_begun() {
+    let (mut ledger, threads) = ordered(1);
+    for key in [1, 1, 0, 0] {
+        ledger
+            .put(timed(key, 0, None, Some(10)), false)
+            .expect("room");
+    }
+    ledger
+        .put(timed(0, 0, Some(5), Some(10)), false)
+        .expect("room");
+    assert!(ledger.is_timed());
+    let begun = get_all(&mut ledger, threads);
+    assert_eq!(ids(&begun), [1, 3, 4]);
+    assert_eq!(pass(&mut ledger, 9), [0; 0]);
+    assert_eq!(ledger.poll_timeout(), Some(Duration::from_millis(10)));
+    assert_eq!(pass(&mut ledger, 10), [2, 5]);
+    end(&mut ledger, begun[0]);
+    // What comes back does not begin again.
+    nack(&mut ledger, begun[1], 0, 11);
+    ledger.handle_return(begun[2].token).expect("held");
+    assert_eq!(get_all(&mut ledger, threads), []);
+    assert_eq!(pass(&mut ledger, 11), [3, 4]);
+    let counts = ledger.counts();
+    assert_eq!((counts.done, counts.dead, counts.unfinished()), (1, 4, 0));
+    let letters = std::iter::from_fn(|| ledger.poll_report()).filter_map(|report| match report {
+        Report::Dead(letter) => Some((letter.id.0, letter.history)),
+        _ => None,
+    });
+    let letters: BTreeMap<u64, Vec<Failure>> = letters.collect();
+    let causes = |id| -> Vec<(u32, Cause)> {
+        let history = letters[&id].iter();
+        history
+            .map(|one| (one.attempt, one.cause.clone()))
+            .collect()
+    };
+    assert_eq!(causes(2), [(0, Cause::DeadlinePassed)]);
+    assert_eq!(causes(3), [(1, Cause::Dropped), (0, Cause::DeadlinePassed)]);
+}
+
+fn times_are_kept_by_a_ledger_that_goes_on() {
+    let unfinished = |id, payload| Unfinished {
+        id: ItemId(id),
+        payload,
+        history: Vec::new(),
+        forgiven: 0,
+    };
+    let recovered = Recovered {
+        accepted: 3,
+        dead: 0,
+        unfinished: vec![
+            unfinished(1, timed(0, 0, Some(20), None)),
+            unfinished(2, timed(0, 0, None, Some(10))),
+            unfinished(3, timed(0, 0, None, None)),
+        ],
+    };
+    let mut ledger = Bytes::resume(Options::default(), recovered);
+    ledger.handle_order(OrderRules::new(|item: &Vec<u8>| rank(item)));
+    let threads = ledger.handle_join(None, u64::MAX);
+    assert_eq!(pass(&mut ledger, 10), [2]);
+    assert_eq!(ids(&get_all(&mut ledger, threads)), [3]);
+    assert_eq!(pass(&mut ledger, 20), [0; 0]);
+    assert_eq!(ids(&get_all(&mut ledger, threads)), [1]);
+}
+
+fn deadlines_of_what_is_over_are_forgotten() {
+    let (mut ledger, threads) = ordered(1);
+    for _ in 0..20_000 {
+        ledger
+            .put(timed(0, 0, None, Some(1 << 40)), false)
+            .expect("room");
+        let handed = get(&mut ledger, threads).expect("ready");
+        end(&mut ledger, handed);
+        assert!(ledger.poll_report().is_some());
+        assert_eq!(ledger.poll_overdue(NO_TIME), None);
+    }
+    let size = format!("{ledger:?}").len();
+    assert!(size < 200_000, "{size} letters are kept of deadlines");
+}
+
 /// An item in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Where {
@@ -326,6 +455,9 @@ struct Model {
     items: Vec<(Rank, Where)>,
     turns: BTreeMap<u64, u64>,
     passed_over: BTreeMap<i8, u32>,
+    /// Items that were held at their deadlines, and those that have come back since.
+    overdue: BTreeSet<u64>,
+    late: BTreeSet<u64>,
     now: u64,
 }
 
@@ -353,7 +485,8 @@ impl Model {
         let running = same.filter(|(_, _, place)| held(*place)).count();
         let is_its_turn = self.turns.get(&key).is_none_or(|turn| {
             let waits = self.items[usize::try_from(*turn).unwrap() - 1].1 == Where::Waits;
-            waits && self.rank(*turn) == rank
+            let turn = self.rank(*turn);
+            waits && (turn.priority, turn.key) == (rank.priority, rank.key)
         });
         running < self.per_key && is_its_turn
     }
@@ -390,11 +523,27 @@ impl Model {
         self.turns.retain(|_, turn| *turn != id);
     }
 
-    fn fail(&mut self, id: u64, rest: u64) {
+    fn put(&mut self, rank: Rank) {
+        let until = rank.not_before.map(|time| time.as_millis());
+        let until = until.map(|time| u64::try_from(time).expect("they are small"));
+        let place = until.map_or(Where::Waits, Where::Rests);
+        self.items.push((rank, place));
+    }
+
+    fn come_back(&mut self, id: u64, rest: u64) {
+        let is_late = self.overdue.remove(&id);
+        if is_late {
+            self.late.insert(id);
+        }
         *self.place(id) = match rest {
+            _ if is_late => Where::Rests(u64::MAX),
             0 => Where::Waits,
             rest => Where::Rests(self.now + rest),
         };
+    }
+
+    fn fail(&mut self, id: u64, rest: u64) {
+        self.come_back(id, rest);
         if let (1, Some(key)) = (self.per_key, self.rank(id).key) {
             let turn = self.turns.entry(key).or_insert(id);
             *turn = (*turn).min(id);
@@ -409,11 +558,31 @@ impl Model {
             }
         }
     }
+
+    /// Gives up what is overdue.
+    fn give_up(&mut self) -> BTreeSet<u64> {
+        let now = Duration::from_millis(self.now);
+        let mut overdue = std::mem::take(&mut self.late);
+        for (id, rank, place) in self.all().collect::<Vec<_>>() {
+            match place {
+                _ if rank.deadline.is_none_or(|time| time > now) => {}
+                Where::Waits | Where::Rests(_) => drop(overdue.insert(id)),
+                Where::Held(_) => drop(self.overdue.insert(id)),
+                Where::Over => {}
+            }
+        }
+        overdue.retain(|id| *self.place(*id) != Where::Over);
+        for id in &overdue {
+            self.leave(*id);
+            *self.place(*id) = Where::Over;
+        }
+        overdue
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Put(u8, i8),
+    Put(u8, i8, u64, u64),
     Get,
     Done(usize),
     Nack(usize, u64),
@@ -424,7 +593,8 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        6 => (0..4_u8, -1..3_i8).prop_map(|(key, priority)| Step::Put(key, priority)),
+        6 => (0..4_u8, -1..3_i8, 0..60_u64, 0..60_u64)
+            .prop_map(|(key, priority, early, late)| Step::Put(key, priority, early, late)),
         6 => Just(Step::Get),
         3 => any::<usize>().prop_map(Step::Done),
         2 => (any::<usize>(), 0..20_u64).prop_map(|(at, rest)| Step::Nack(at, rest / 2)),
@@ -446,9 +616,11 @@ fn step(ledger: &mut Bytes, threads: HolderId, model: &mut Model, step: Step) {
         (!held.is_empty()).then(|| held[at % held.len()])
     };
     match step {
-        Step::Put(key, priority) => {
-            let item = item(key, priority);
-            model.items.push((rank(&item), Where::Waits));
+        Step::Put(key, priority, early, late) => {
+            // Most have no times, and some are there too early or too late already.
+            let time = |from: u64| (from < 20).then(|| (model.now + from).saturating_sub(3));
+            let item = timed(key, priority, time(early), time(late));
+            model.put(rank(&item));
             ledger.put(item, false).expect("there is room");
         }
         Step::Get => {
@@ -479,7 +651,7 @@ fn step(ledger: &mut Bytes, threads: HolderId, model: &mut Model, step: Step) {
         Step::Return(at) => {
             if let Some((id, handed)) = held(model, at) {
                 ledger.handle_return(handed.token).expect("held");
-                *model.place(id) = Where::Waits;
+                model.come_back(id, 0);
             }
         }
         Step::Withdraw(at) => {
@@ -494,7 +666,8 @@ fn step(ledger: &mut Bytes, threads: HolderId, model: &mut Model, step: Step) {
         }
         Step::Pass(time) => {
             model.pass(model.now + time);
-            ledger.handle_timeout(Duration::from_millis(model.now));
+            let overdue = pass(ledger, model.now);
+            assert_eq!(BTreeSet::from_iter(overdue), model.give_up());
         }
     }
 }
@@ -507,6 +680,8 @@ fn every_choice_is_that_of_a_model() {
             items: Vec::new(),
             turns: BTreeMap::new(),
             passed_over: BTreeMap::new(),
+            overdue: BTreeSet::new(),
+            late: BTreeSet::new(),
             now: 0,
         };
         for one in all {

@@ -1,7 +1,9 @@
 //! Checks of what may run at the same time: no two of a slot, no more of a key than may, and a key's
 //! items in their order where one runs at a time.
 
-use dishrack_core::ledger::{Handed, ItemId, OrderRules, Rank, Rate};
+use std::time::Duration;
+
+use dishrack_core::ledger::{Handed, ItemId, Ledger, OrderRules, Rank, Rate};
 
 use super::World;
 use crate::envelope::Envelope;
@@ -18,10 +20,28 @@ pub(crate) fn rank_of(number: u64) -> Rank {
 }
 
 /// Returns the rules of this plan's order, if there is one.
-pub(crate) fn order_of(plan: &Plan) -> Option<OrderRules<Envelope>> {
+fn order_of(plan: &Plan) -> Option<OrderRules<Envelope>> {
     let per_key = plan.limits.per_key?;
     let rank = |one: &Envelope| rank_of(one.number);
     Some(OrderRules::new(rank).per_key(per_key))
+}
+
+/// Has a ledger keep to the limits of this plan.
+pub(crate) fn limit(
+    ledger: &mut Ledger<Envelope, u64>,
+    plan: &Plan,
+    knows_keys: bool,
+    now: Duration,
+) {
+    if let Some(rules) = order_of(plan).filter(|_| knows_keys) {
+        ledger.handle_order(rules);
+    }
+    if let Some((rate, _)) = plan.limits.rate {
+        ledger.handle_rate(rate, now);
+    }
+    if plan.limits.slots > 0 {
+        ledger.handle_slots(plan.limits.slots);
+    }
 }
 
 impl World {
