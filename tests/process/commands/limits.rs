@@ -1,6 +1,7 @@
 //! What may run at the same time: slots and keys of commands, whatever is killed.
 
 use std::process::Stdio;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::place::Place;
 use crate::said::{sh, words};
@@ -21,6 +22,9 @@ crate::trials!(
     a_priority_that_is_none_is_refused,
     starts_keep_to_the_rate_and_retries_count,
     a_rate_that_makes_no_sense_is_refused,
+    an_item_begins_at_its_time_and_not_after_its_deadline,
+    times_that_are_none_are_refused,
+    a_journal_keeps_times_and_priorities,
 );
 
 /// Takes the lock of its slot, or fails.
@@ -191,7 +195,7 @@ fn slots_and_keys_that_make_no_sense_are_refused() {
     refused(
         "--slot gpu=0 --copies 2",
         "::: a",
-        "--copies: an item that has a slot, a key or a priority runs once",
+        "--copies: an item that has a slot, a key, a priority or a time runs once",
     );
     refused(
         "--key {} --hedge-after 1s",
@@ -334,4 +338,87 @@ fn a_rate_that_makes_no_sense_is_refused() {
     place
         .run(&inline, b"")
         .is_refused("--rate: in --mode sequential nobody is held back");
+}
+
+/// Returns the time that is so many milliseconds from now, in seconds since 1970.
+fn in_ms(ms: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let then = i64::try_from(now.as_millis()).unwrap() + ms;
+    format!("{}.{:03}", then / 1000, then % 1000)
+}
+
+fn an_item_begins_at_its_time_and_not_after_its_deadline() {
+    let place = Place::new();
+    let (early, late) = (in_ms(400), in_ms(-1000));
+    let items = format!(
+        "{{\"n\":\"early\",\"t\":{early},\"d\":null}}
+{{\"n\":\"late\",\"t\":null,\"d\":{late}}}
+{{\"n\":\"usual\",\"t\":\"\",\"d\":\"2999-01-01T00:00:00Z\"}}
+"
+    );
+    let script = "echo \"$0 $(date +%s.%N)\" >> seen";
+    place.write("items", items.as_bytes());
+    let options = "-w 1 --json --not-before {t} --deadline {d} --input items --max-attempts 3";
+    let events = place.watch(&sh(options, script, "{n}")).ends(1);
+    let dead = named(&events, "dead");
+    assert_eq!(dead.len(), 1, "{events:?}");
+    assert_eq!(dead[0]["cause"], "its deadline came before it was begun");
+    assert_eq!(dead[0]["attempts"], 0);
+    let seen = place.text("seen");
+    let seen: Vec<(&str, f64)> = seen
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(name, time)| (name, time.parse().unwrap()))
+        .collect();
+    let names: Vec<&str> = seen.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["usual", "early"]);
+    assert!(
+        seen[1].1 >= early.parse().unwrap(),
+        "{seen:?}, not before {early}"
+    );
+}
+
+fn times_that_are_none_are_refused() {
+    let place = Place::new();
+    let why = "\"soon\" is no time such as 2026-12-01T08:00:00Z";
+    for option in ["--not-before", "--deadline"] {
+        let options = format!("{option} {{}}");
+        place
+            .run(&sh(&options, "true", "::: soon"), b"")
+            .ends(2)
+            .tells(why);
+        let options = format!("{option} 12:00");
+        let why = format!("{option} 12:00: it must follow from the item");
+        place
+            .run(&sh(&options, "true", "::: a"), b"")
+            .is_refused(&why);
+    }
+}
+
+fn a_journal_keeps_times_and_priorities() {
+    let place = Place::new();
+    place.gate("never");
+    let deadline = in_ms(1500);
+    let items = format!(
+        "{{\"n\":\"first\",\"p\":9,\"d\":\"\"}}
+{{\"n\":\"low\",\"p\":-1,\"d\":\"\"}}
+{{\"n\":\"late\",\"p\":5,\"d\":{deadline}}}
+{{\"n\":\"high\",\"p\":7,\"d\":\"\"}}
+"
+    );
+    place.write("items", items.as_bytes());
+    let script = "test -e second || { echo > begun; read x < never; }; echo $0 >> seen";
+    let options = "-w 1 --json --priority {p} --deadline {d} --input items --journal j";
+    let mut run = place.watch(&sh(options, script, "{n}"));
+    until("the first one has begun", || {
+        !place.text("begun").is_empty()
+    });
+    run.kill();
+    place.write("second", b"");
+    until("the deadline has come", || in_ms(0) > deadline);
+    let said = place.run(&sh(options, script, "{n}"), b"");
+    said.ends(1).tells("its deadline came before it was begun");
+    let seen = place.text("seen");
+    let seen: Vec<&str> = seen.lines().filter(|name| *name != "first").collect();
+    assert_eq!(seen, ["high", "low"]);
 }

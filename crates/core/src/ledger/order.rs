@@ -1,4 +1,4 @@
-//! The order of the items that wait, where they have keys: at most so many of one key are with holders
+//! The order of the items that wait, where they have ranks: at most so many of one key are with holders
 //! at a time, and others pass by.
 //!
 //! Items of one rank (a priority and a key) wait in one line, the lowest number first; a line's next
@@ -10,8 +10,8 @@
 //! tried again keeps its key's turn until then, also while it rests.
 //!
 //! Items that were never handed out lie in a row, as they do without keys. Each names its line and the
-//! next item of that, so that it costs 8 bytes more. It knows neither holders nor times, and of an
-//! item nothing but its rank.
+//! next item of that, so that it costs 8 bytes more. It knows no holder and no clock, and of an item
+//! nothing but its rank.
 
 mod lines;
 mod rank;
