@@ -22,6 +22,7 @@ mod doorbells;
 mod ends;
 mod gets_many;
 mod items;
+mod limits;
 mod locals;
 mod mailboxes;
 mod monitor;

@@ -19,6 +19,7 @@ pub(crate) mod persistent;
 pub(crate) mod room;
 mod setback;
 pub(crate) mod shell;
+pub(crate) mod slots;
 pub(crate) mod spool;
 mod stderr;
 pub(crate) mod template;
@@ -27,10 +28,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, IntoRawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use parking_lot::Mutex;
@@ -45,9 +46,10 @@ use command::{CommandWords, Surroundings, while_at_work};
 use dishrack_core::ledger::{Cause, ItemId};
 use numbering::Numbering;
 use output::CommandOutput;
-use own::OwnCommand;
+use own::{OwnCommand, OwnTerms};
 use persistent::ServerSlot;
 use shell::Script;
+use slots::SlotKind;
 use spool::{CommandRun, OutputStream, Spool};
 use template::{Template, UnfitItem, Values};
 
@@ -85,6 +87,79 @@ pub(crate) fn name_of_own(body: &[u8]) -> String {
         // It is the beginning of a long one.
         Err(_) => name_of_text(text),
     }
+}
+
+/// Returns the key of an item with this text: the template with its places filled in. An item that lacks
+/// a member has none.
+pub(crate) fn key_of(text: &[u8], template: &Template) -> Option<Vec<u8>> {
+    filled(text, template).ok()
+}
+
+/// Returns the priority of an item with this text.
+///
+/// # Errors
+/// This template makes none of it; in words.
+pub(crate) fn priority_of(text: &[u8], template: &Template) -> Result<i8, String> {
+    let filled = filled(text, template).map_err(|why| why.to_string())?;
+    let filled = String::from_utf8_lossy(&filled);
+    filled.trim().parse().map_err(|_| {
+        format!("its priority {filled:?} is no whole number from -128 to 127 (--priority)")
+    })
+}
+
+/// Returns the time that this template makes of an item with this text, if it makes one.
+pub(crate) fn time_in(text: &[u8], template: &Template) -> Option<SystemTime> {
+    time_of(text, template).ok()?.and_then(at)
+}
+
+/// Returns the time that is so long after 1970.
+pub(crate) fn at(since: Duration) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+/// Returns the time since 1970 of an item with this text; none for an empty text.
+///
+/// # Errors
+/// This template makes none of it; in words.
+pub(crate) fn time_of(text: &[u8], template: &Template) -> Result<Option<Duration>, String> {
+    let filled = filled(text, template).map_err(|why| why.to_string())?;
+    let filled = String::from_utf8_lossy(&filled);
+    match filled.trim() {
+        "" => Ok(None),
+        time => moment(time).map(Some),
+    }
+}
+
+/// Reads `2026-12-01T08:00:00Z`, or a number of seconds since 1970.
+pub(crate) fn moment(text: &str) -> Result<Duration, String> {
+    let expected = || {
+        format!(
+            "{text:?} is no time such as 2026-12-01T08:00:00Z, or a number of seconds since 1970"
+        )
+    };
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| expected());
+    }
+    let time: jiff::Timestamp = text.parse().map_err(|_| expected())?;
+    Duration::try_from(time.as_duration()).map_err(|_| expected())
+}
+
+/// Returns when an item that is a command of its own is to be run.
+pub(crate) fn own_terms(text: &[u8]) -> OwnTerms {
+    OwnCommand::read(text).map_or_else(|_| OwnTerms::default(), |own| own.terms)
+}
+
+/// Returns a text with the places filled in that follow from an item.
+fn filled(item: &[u8], template: &Template) -> Result<Vec<u8>, UnfitItem> {
+    let values = Values {
+        item,
+        number: 0,
+        place: 0,
+        slots: (&[], 0),
+    };
+    let words = template.fill(values)?;
+    let words = words.into_iter().map(OsStringExt::into_vec);
+    Ok(words.collect::<Vec<_>>().concat())
 }
 
 /// Returns the text of a serialized job, as far as it is there.
@@ -138,6 +213,8 @@ pub(crate) struct Setup {
     pub(crate) spool: Spool,
     /// True if what copies of an item print is compared.
     pub(crate) is_compared: bool,
+    /// The things of which each command that runs has one for itself.
+    pub(crate) slots: Vec<SlotKind>,
     /// The time that a serving process may take to end.
     pub(crate) grace: Duration,
 }
@@ -213,17 +290,21 @@ struct CurrentAttempt {
     id: ItemId,
     attempt: u32,
     copy: u16,
-    slot: u64,
+    /// The worker's place.
+    place: u64,
+    /// The number of the slot that it was lent; 0 for none.
+    slot: u16,
 }
 
 impl CurrentAttempt {
     fn current() -> Option<Self> {
-        let (id, attempt, copy) = current::delivery()?;
-        let slot = current::slot()?;
+        let (id, attempt, (copy, slot)) = current::delivery()?;
+        let place = current::place()?;
         Some(CurrentAttempt {
             id,
             attempt,
             copy,
+            place,
             slot,
         })
     }
@@ -242,15 +323,16 @@ impl CurrentAttempt {
             ("SUPERVISOR_ITEM", setup.numbering.place_of(self.id)),
             ("SUPERVISOR_ATTEMPT", u64::from(self.attempt)),
             ("SUPERVISOR_COPY", u64::from(self.copy)),
-            ("SUPERVISOR_SLOT", self.slot),
+            ("SUPERVISOR_SLOT", self.place),
         ]
     }
 
-    fn values<'a>(self, setup: &Setup, item: &'a [u8]) -> Values<'a> {
+    fn values<'a>(self, setup: &'a Setup, item: &'a [u8]) -> Values<'a> {
         Values {
             item,
             number: setup.numbering.place_of(self.id),
-            slot: self.slot,
+            place: self.place,
+            slots: (&setup.slots, self.slot),
         }
     }
 }
@@ -288,10 +370,17 @@ impl Setup {
     fn surroundings(
         &self,
         given: impl IntoIterator<Item = (&'static str, u64)>,
+        slot: u16,
     ) -> Surroundings<'_> {
         let given = given
             .into_iter()
             .map(|(name, value)| (OsStr::new(name), value.to_string().into()));
+        let slots = self.slots.iter().filter(|_| slot > 0).flat_map(|kind| {
+            let value = OsStr::new(kind.value(slot));
+            let told = kind.variables();
+            told.map(move |name| (OsStr::new(name), value.to_owned()))
+        });
+        let given = given.chain(slots);
         let inherited = inherited_jobserver(&self.jobserver).iter();
         let asked_for = inherited.chain(&self.environment);
         let asked_for = asked_for.map(|(name, value)| (name.as_os_str(), value.clone()));
@@ -338,7 +427,8 @@ fn serve_item(
         program: setup.program.as_deref(),
         words: server,
     };
-    let surroundings = setup.surroundings([("SUPERVISOR_SLOT", attempt.slot)]);
+    // The process stays, and what it has for itself is another thing for each item.
+    let surroundings = setup.surroundings([("SUPERVISOR_SLOT", attempt.place)], 0);
     let mut post = POST.lock();
     let post = post.get_or_insert_default();
     let served = while_at_work(|| post.serve(&words, &surroundings, &arguments))?;
@@ -388,7 +478,7 @@ fn run_command(
         program: setup.program.as_deref(),
         words: &words,
     };
-    let surroundings = setup.surroundings(attempt.environment(setup));
+    let surroundings = setup.surroundings(attempt.environment(setup), attempt.slot);
     execute(setup, attempt, &words, &surroundings, (setup.feed, item))
 }
 
@@ -402,7 +492,7 @@ fn run_own(
         program: None,
         words: &command.words,
     };
-    let mut surroundings = setup.surroundings(attempt.environment(setup));
+    let mut surroundings = setup.surroundings(attempt.environment(setup), attempt.slot);
     let own = command.environment.iter();
     let own = own.map(|(name, value)| (name.as_os_str(), value.clone()));
     surroundings.environment.extend(own);

@@ -80,7 +80,7 @@ pub use broker::Disagreement;
 pub use control::{Control, Controlled};
 pub use dishrack_core::ledger::{
     AdmissionRules, Backoff, Capacity, Cause, Copies, CopyEnd, CopySaid, Counts, DeadLetter, Exit,
-    Failure, Hedge, ItemId, Options, Scene,
+    Failure, Hedge, ItemId, Options, Rate, Scene, WaitsFor,
 };
 pub use dishrack_core::pool::restart::{RestartCause, RestartCounts};
 pub use dishrack_core::pool::spec::Restart;
@@ -100,7 +100,7 @@ pub use supervision::{
 pub use sys::priority::IoPriority;
 #[cfg(feature = "web")]
 pub use web::{WEB_ADDRESS, Web, WebOptions};
-pub use worker::{Roles, context, describe, serve, take_context_file};
+pub use worker::{Roles, context, describe, serve, slot, take_context_file};
 #[cfg(feature = "journal")]
 pub use {
     queue::backed::salvage,

@@ -22,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use context::{context, take_context_file};
+pub use current::slot;
 pub use roles::Roles;
 use session::Session;
 

@@ -159,6 +159,14 @@ ROWS = [
         "All items of 8 B are put first, then 2 workers are started and do them.",
     ),
     Row(
+        "keys",
+        "Keys and priorities",
+        "items/s",
+        "more",
+        "1,000,000 items of 100 B wait; from then on until 2 workers have done them. Of each of 1,000 keys one "
+        "item runs at a time, and there are 5 priorities.",
+    ),
+    Row(
         "scale",
         "1,000 workers",
         "s",
@@ -358,6 +366,9 @@ def many():
         label = f"dishrack, {items // 1_000_000} M items"
         options = dict(items=items, workers=2, bytes=8, ours=None, rounds=3)
         yield case("drain", name, label, "rust", None, "dishrack", **options)
+    for name, label in (("keys", "dishrack, with keys and priorities"), ("plain", "dishrack, without")):
+        options = dict(items=1_000_000, workers=2, bytes=100, ours="keys")
+        yield case("keys", name, label, "rust", None, name, **options)
     label = "multiprocessing.JoinableQueue, 1 M items"
     options = dict(items=1_000_000, workers=2, bytes=8, ours="1m", rounds=2)
     yield case("drain", "joinable", label, "python", "joinable.py", "joinable-queue", **options)
@@ -510,6 +521,8 @@ def targets(cpus):
     for name, text in (("1m", "1 M of 100 B"), ("1m-8", "1 M of 8 B"), ("10m", "10 M of 100 B")):
         yield one("waiting", f"bytes beyond the payload, {text}", name, None, 1, at_most(64))
     yield one("drain", "time for 10 M / 1 M items", "10m", "1m", 2, between(9, 11))
+    yield one("keys", "1,000 keys and 5 priorities / none", "keys", "plain", 2, at_least(0.8))
+    yield one("keys", "bytes more for each item with keys", "keys", None, 2, at_most(24), "bytes")
     yield one("idle", "system calls when idle", "dishrack", None, 8, at_most(0))
     what = "by way of Redis / raw streams, batches of 256"
     yield one("redis", what, "dishrack", "raw-256", 2, at_least(0.65))

@@ -86,6 +86,7 @@ fn measure(order: &Order) -> Measured {
         "hedging" => hedging::measure(order),
         "waiting" => waiting::memory(order),
         "drain" => waiting::drain(order),
+        "keys" => waiting::keys(order),
         "scale" => scale::measure(order),
         "idle" => scale::idle(order, |line| println!("{line}")),
         "redis" => redis_queue::throughput(order),

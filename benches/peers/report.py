@@ -18,6 +18,7 @@ EXPLAINING = {
     "p99_us": ("99 % within", "us"),
     "median_ms": ("half within", "ms"),
     "runs": ("runs of an item", ""),
+    "bytes": ("more memory of an item", "B"),
     "busy_s": ("workers busy", "s"),
     "replaced": ("workers replaced", ""),
     "elapsed_s": ("all done in", "s"),

@@ -52,6 +52,8 @@ const ALL: &[(&str, &str, usize, usize, usize)] = &[
     ("waiting", "dishrack", 1, 500, 100),
     ("drain", "dishrack", 2, 500, 8),
     ("drain", "dishrack-threads", 2, 500, 8),
+    ("keys", "plain", 2, 500, 8),
+    ("keys", "keys", 2, 500, 8),
     ("scale", "dishrack-spawn", 8, 80, 100),
     ("scale", "dishrack-fork", 8, 80, 100),
     ("redis", "dishrack", 2, 500, 100),

@@ -3,16 +3,16 @@
 use std::fs;
 use std::time::Instant;
 
-use dishrack::JoinableQueue;
+use dishrack::{JoinableQueue, Supervisor};
 
-use crate::item::{Maker, look};
+use crate::item::{Item, Maker, look};
 use crate::order::{Measured, Order};
-use crate::pool::how;
+use crate::pool::{await_ready, how};
 
 /// Measures the memory of the process with the queue, while no worker takes the items.
 pub(crate) fn memory(order: &Order) -> Measured {
     let maker = Maker::new(order.bytes);
-    let queue = JoinableQueue::<crate::item::Item>::unbounded();
+    let queue = JoinableQueue::<Item>::unbounded();
     queue.put(&maker.make()).expect("it is open");
     let before = status_bytes("RssAnon");
     for _ in 1..order.items {
@@ -40,6 +40,45 @@ pub(crate) fn drain(order: &Order) -> Measured {
     let elapsed_s = began.elapsed().as_secs_f64();
     assert_eq!((joined.done, joined.dead), (order.items as u64, 0));
     Measured::new("s", elapsed_s).with("put_s", put_s)
+}
+
+/// The number of keys, and of priorities.
+const KEYS: u64 = 1000;
+const PRIORITIES: u64 = 5;
+
+/// Puts all items and starts the workers, while the queue is paused, and measures the time from then on
+/// until all are done. With keys one item of each of a thousand runs at a time, and there are five
+/// priorities; so much more memory the items have.
+pub(crate) fn keys(order: &Order) -> Measured {
+    let mut maker = Maker::new(order.bytes.max(8));
+    let mut how = Supervisor::builder().processes(order.workers);
+    if order.contender == "keys" {
+        how = how
+            .per_key(1, |item: &Item| Some(number_of(item) % KEYS))
+            .priority(|item: &Item| i8::try_from(number_of(item) / KEYS % PRIORITIES).unwrap_or(0));
+    }
+    let queue = JoinableQueue::unbounded();
+    queue.pause().expect("it is here");
+    for number in 0..order.items as u64 {
+        maker.0[..8].copy_from_slice(&number.to_le_bytes());
+        queue.put(&maker.make()).expect("it is open");
+    }
+    let before = status_bytes("RssAnon");
+    let pool = how.handler(&queue, look).expect("workers start");
+    await_ready(&pool, order.workers);
+    let more = (status_bytes("RssAnon") - before) / order.items as f64;
+    let began = Instant::now();
+    queue.unpause().expect("it is here");
+    let joined = queue.join().expect("workers are there");
+    let elapsed_s = began.elapsed().as_secs_f64();
+    assert_eq!((joined.done, joined.dead), (order.items as u64, 0));
+    Measured::new("items/s", order.items as f64 / elapsed_s).with("bytes", more)
+}
+
+/// Returns the number at the beginning of an item.
+fn number_of(item: &Item) -> u64 {
+    let number = item.0.first_chunk().copied();
+    u64::from_le_bytes(number.unwrap_or_default())
 }
 
 /// Returns a size of this process in bytes; the kernel gives it in KiB.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::product::{Comparison, Disagreement};
 use crate::observe::EventKind;
-use dishrack_core::ledger::Copies;
+use dishrack_core::ledger::{Cause, Copies, Scene};
 
 /// The reason why a queue on a stream has no copies.
 pub(crate) const NONE_ON_A_STREAM: &str = "cannot be made of items on Redis, where each has one \
@@ -36,11 +36,16 @@ impl Core {
         std::mem::take(&mut self.disagreements).into()
     }
 
-    /// Tells the ledger the time, where that matters for what it hands out.
+    /// Tells the ledger the time, where that matters for what it hands out, and gives up what is overdue.
     pub(super) fn note_time(&mut self) {
-        if self.dispatcher.ledger.needs_time() {
+        let ledger = &mut self.dispatcher.ledger;
+        if ledger.needs_time() || ledger.is_timed() {
             let now = self.emitter.now();
-            self.dispatcher.ledger.handle_timeout(now);
+            ledger.handle_timeout(now);
+            while let Some(id) = ledger.poll_overdue(now) {
+                let scene = Scene::ended_at(self.emitter.now_unix());
+                ledger.handle_condemned(id, Cause::DeadlinePassed, scene);
+            }
         }
     }
 

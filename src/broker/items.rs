@@ -222,7 +222,7 @@ impl Core {
             ..ItemInfo::new(found.id, ItemState::Waiting)
         };
         match found.place {
-            Place::Waiting => {}
+            Place::Waiting => info.waits_for = self.dispatcher.ledger.waits_for(info.number),
             Place::Resting(until) => {
                 info.state = ItemState::Resting;
                 info.due = moment(self.emitter.unix_at(until));

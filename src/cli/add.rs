@@ -8,19 +8,21 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use hyper::Method;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::args::{AtArgs, Format, SERVED};
+use super::args::{AtArgs, Format, SERVED, duration};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
 use super::orders::await_end;
 use super::{detached_log, jobs, serving, state};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
-use crate::jobs::own::OwnCommand;
+use crate::jobs::moment;
+use crate::jobs::own::{OwnCommand, OwnTerms};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -48,6 +50,23 @@ pub(super) struct Add {
     /// Run the command in this folder [default: this one]
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
+
+    /// Run it before others with a smaller number: -128 to 127
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_hyphen_values = true
+    )]
+    priority: i8,
+
+    /// Do not begin it before this time, such as 2026-12-01T08:00:00Z, or so long after now, such as 2h
+    #[arg(long, value_name = "TIME|DUR", value_parser = when)]
+    not_before: Option<Duration>,
+
+    /// Give it up if it has not begun by this time, in the same form
+    #[arg(long, value_name = "TIME|DUR", value_parser = when)]
+    deadline: Option<Duration>,
 
     /// Add it once: repeated with the same key, this prints the number of the same item
     #[arg(long, value_name = "KEY")]
@@ -101,9 +120,28 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
         workdir: Some(workdir.into_os_string()),
         environment: environment.collect::<Result<_, _>>()?,
         name: command.name.clone(),
+        terms: OwnTerms {
+            priority: command.priority,
+            not_before: command.not_before,
+            deadline: command.deadline,
+        },
     };
     // What the queue would refuse is refused before it is started.
     OwnCommand::read(own.line().as_bytes()).map_err(|why| why.to_string())
+}
+
+/// Reads a time, or how long after now it is. Returns it since 1970.
+fn when(text: &str) -> Result<Duration, String> {
+    if let Ok(time) = moment(text)
+        && text.parse::<f64>().is_err()
+    {
+        return Ok(time);
+    }
+    let after = duration(text).map_err(|_| {
+        "expected a time such as 2026-12-01T08:00:00Z, or a time from now such as 2h".to_owned()
+    })?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Ok(now.unwrap_or_default() + after)
 }
 
 /// Reads `NAME=VALUE`, or `NAME` with the value that it has here.

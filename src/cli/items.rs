@@ -128,9 +128,10 @@ pub(super) fn list(command: &ListItems) -> Result<u8, RunError> {
 fn line(item: &Value) -> String {
     let workers = values(&item["workers"]).iter();
     let workers: Vec<&str> = workers.map(text).collect();
-    let more = match workers.is_empty() {
-        true => text(&item["cause"]).to_owned(),
-        false => workers.join(", "),
+    let more = match (workers.is_empty(), item["waits_for"].as_str()) {
+        (true, Some(what)) => format!("waits for {}", its(what)),
+        (true, None) => text(&item["cause"]).to_owned(),
+        (false, _) => workers.join(", "),
     };
     let fields = [
         number_of(item),
@@ -140,6 +141,16 @@ fn line(item: &Value) -> String {
         printable(&more).into_owned(),
     ];
     fields.join("\t").trim_end().to_owned() + "\n"
+}
+
+/// Returns what an item waits for, in words.
+fn its(what: &str) -> &str {
+    match what {
+        "key" => "its key",
+        "slot" => "a slot",
+        "rate" => "the rate",
+        other => other,
+    }
 }
 
 /// Returns the number of an item; one on a stream may have none yet.
@@ -172,6 +183,9 @@ pub(super) fn page(item: &Value) -> String {
     // Of an item that is done nothing else may be known any more.
     if item["state"] != "done" || !ended.is_null() {
         let _ = writeln!(page, "  attempts: {}", number(&item["attempts"]));
+    }
+    if let Some(what) = item["waits_for"].as_str() {
+        let _ = writeln!(page, "  waits for: {}", its(what));
     }
     if !item["due_us"].is_null() {
         let _ = writeln!(page, "  due:      {}", when(&item["due_us"]));

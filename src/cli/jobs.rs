@@ -28,8 +28,8 @@ pub(super) use self::dry::dry_run;
 use self::history::History;
 use self::joblog::JobLog;
 use self::kept::{BOUNDS_OF_RUN, BOUNDS_OF_SERVED, OutputKeeper};
+use self::options::ItemCheck;
 pub(super) use self::options::{GIVEN, JobConfig, folder};
-use self::options::{check_item, check_json};
 use self::output::{Outputs, Shape};
 use self::results::Results;
 use self::unanswered::Unanswered;
@@ -44,8 +44,8 @@ use super::{pictures, scratch, screen};
 use crate::control::ItemOutputs;
 use crate::jobs::digest::ComparedOutput;
 use crate::jobs::own::OwnCommand;
+use crate::jobs::slots;
 use crate::jobs::spool::Spool;
-use crate::jobs::template::Template;
 use crate::jobs::{self, Job, Setup};
 use crate::observe::spans::Labels;
 use crate::observe::text::Wording;
@@ -64,7 +64,8 @@ static WORDS: Wording = Wording {
 /// The number of items that may be under way, or ended and not shown.
 const UNSHOWN_MAX: usize = 1000;
 
-/// The same with `--keep-order`, where they wait for the slowest.
+/// The same with `--keep-order`, where they wait for the slowest, and with keys or priorities, where later
+/// ones pass by.
 const UNSHOWN_MAX_IN_ORDER: usize = 100_000;
 
 /// The words for a job server of make's that is not open to this run.
@@ -88,7 +89,9 @@ pub(super) struct Jobs {
 impl Jobs {
     /// Makes the run. `grace` is the time in which a process that serves items must end.
     pub(super) fn new(config: JobConfig, workers: usize, grace: Duration) -> Self {
-        let items_max = match config.keeps_order {
+        let has_times = config.times.iter().any(Option::is_some);
+        let pass_by = config.key.is_some() || config.priority.is_some() || has_times;
+        let items_max = match config.keeps_order || pass_by {
             true => UNSHOWN_MAX_IN_ORDER,
             false => UNSHOWN_MAX.max(workers * 4),
         };
@@ -162,10 +165,7 @@ impl Work for Jobs {
     }
 
     fn reader(&self) -> ReadItem<Job> {
-        let template = self
-            .config
-            .is_json
-            .then(|| self.config.setup.template.clone());
+        let check = self.config.check();
         if self.config.setup.is_own {
             return Box::new(|line| {
                 let own = OwnCommand::read(line).map_err(|why| why.to_string())?;
@@ -174,7 +174,7 @@ impl Work for Jobs {
                 Ok(Job { text })
             });
         }
-        Box::new(move |line| read_item(line, template.as_ref()))
+        Box::new(move |line| read_item(line, &check))
     }
 
     fn lost(&self) -> &[ItemId] {
@@ -296,6 +296,27 @@ impl Work for Jobs {
             // A command that was handed out in advance would be begun before it can be stopped.
             builder = builder.without_prefetch();
         }
+        if let Some(count) = slots::at_once(&self.config.setup.slots) {
+            builder = builder.slots(count);
+        }
+        if let Some((template, per_key)) = self.config.key.clone() {
+            let key = move |job: &Job| jobs::key_of(&job.text, &template);
+            builder = builder.per_key(per_key, key);
+        }
+        if let Some(template) = self.config.priority.clone() {
+            let priority = move |job: &Job| jobs::priority_of(&job.text, &template).unwrap_or(0);
+            builder = builder.priority(priority);
+        }
+        let [not_before, deadline] = self.config.times.clone();
+        if let Some(template) = not_before {
+            builder = builder.not_before(move |job: &Job| jobs::time_in(&job.text, &template));
+        }
+        if let Some(template) = deadline {
+            builder = builder.deadline(move |job: &Job| jobs::time_in(&job.text, &template));
+        }
+        if self.config.setup.is_own {
+            builder = with_own_terms(builder);
+        }
         if self.config.setup.is_compared {
             builder = builder.compare_ends(ComparedOutput::failure);
         }
@@ -355,11 +376,9 @@ impl Jobs {
         let source = producer.source();
         say_if_terminal(source);
         let mut is_first = true;
+        let check = self.config.check();
         while let Some(line) = producer.next()? {
-            if self.config.is_json {
-                let template = &self.config.setup.template;
-                check_json(template, &line, source).map_err(RunError::Usage)?;
-            }
+            check.line(&line, source).map_err(RunError::Usage)?;
             if self.config.setup.numbering.leaves_out(line.number) {
                 producer.expected.pass_over();
                 continue;
@@ -397,9 +416,18 @@ impl Jobs {
     }
 }
 
+/// Has commands of their own be run when they say.
+fn with_own_terms(builder: Builder) -> Builder {
+    let terms = |job: &Job| jobs::own_terms(&job.text);
+    builder
+        .priority(move |job| terms(job).priority)
+        .not_before(move |job| terms(job).not_before.and_then(jobs::at))
+        .deadline(move |job| terms(job).deadline.and_then(jobs::at))
+}
+
 /// Makes an item of a line of JSON: of a string its text, of `{"base64": ...}` the bytes that it
 /// stands for, and of anything else the line as it is written.
-fn read_item(line: &[u8], template: Option<&Template>) -> Result<Job, String> {
+fn read_item(line: &[u8], check: &ItemCheck) -> Result<Job, String> {
     let value: Value = serde_json::from_slice(line).map_err(|why| why.to_string())?;
     let text = match &value {
         Value::String(text) => text.clone().into_bytes(),
@@ -411,9 +439,7 @@ fn read_item(line: &[u8], template: Option<&Template>) -> Result<Job, String> {
         }
         _ => line.to_vec(),
     };
-    if let Some(template) = template {
-        check_item(template, &text)?;
-    }
+    check.text(&text)?;
     let text = ByteBuf::from(text);
     Ok(Job { text })
 }

@@ -135,6 +135,10 @@ const ENVIRONMENT: &Terms = &[
         "What a COMMAND is told: the number of its item, which attempt this is, which copy of it \
          (1 without --copies), and its worker's slot.",
     ),
+    (
+        "SUPERVISOR_SLOT_NAME, CUDA_VISIBLE_DEVICES",
+        "What a COMMAND has for itself of --slot NAME=...; the second one for the name gpu.",
+    ),
     ("TERM", "No bars are drawn where it is not set, or dumb."),
 ];
 

@@ -21,6 +21,11 @@ const BY_TEXT: &str = "a --journal goes on by itself: use one of the two";
 
 const ONE_HOLDER: &str = "with {shared} an item has one holder at a time, and so no copies";
 
+const RUNS_ONCE: &str =
+    "an item that has a slot, a key, a priority or a time runs once: copies are not for it";
+
+const STREAM_ORDER: &str = "with {shared} items are handed out in the order of the stream";
+
 // A group without a name of its own has the name of its struct.
 const RULES: &[Rule] = &[
     (
@@ -72,6 +77,41 @@ const RULES: &[Rule] = &[
     ("copies", |typed| typed.is_shared(), ONE_HOLDER),
     ("hedge_after", |typed| typed.is_shared(), ONE_HOLDER),
     (
+        "slot",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "key",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "priority",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "not_before",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    (
+        "deadline",
+        |typed| !typed.runs_commands(),
+        "needs a COMMAND, after --",
+    ),
+    ("not_before", |typed| typed.is_shared(), STREAM_ORDER),
+    ("deadline", |typed| typed.is_shared(), STREAM_ORDER),
+    (
+        "key",
+        |typed| typed.is_shared(),
+        "with {shared} nobody knows which keys run elsewhere",
+    ),
+    ("priority", |typed| typed.is_shared(), STREAM_ORDER),
+    ("copies", |typed| typed.runs_once(), RUNS_ONCE),
+    ("hedge_after", |typed| typed.runs_once(), RUNS_ONCE),
+    (
         "line_buffer",
         |typed| typed.has("copies") || typed.has("hedge_after"),
         "with copies it is not known before the end whose output counts",
@@ -107,6 +147,16 @@ impl Typed<'_> {
 
     fn lacks_url(&self) -> bool {
         !self.has(URL) && stream::variable().is_none()
+    }
+
+    fn runs_commands(&self) -> bool {
+        self.has(COMMAND) || self.is_serve
+    }
+
+    /// Returns `true` if items have what each of them has once.
+    fn runs_once(&self) -> bool {
+        let once = ["slot", "key", "priority", "not_before", "deadline"];
+        once.iter().any(|id| self.has(id))
     }
 
     fn is_shared(&self) -> bool {

@@ -50,7 +50,7 @@ pub(super) fn work(command: Command) -> Command {
     const HELP: &str = "Run COMMAND for each item of the stream, with the item in place of {} or as \
                         the last argument; {.} is the item without extension, {/} its file name, \
                         {//} its folder, {/.} its file name without extension, {#} its number, {%} \
-                        the worker's slot";
+                        the worker's slot, {slot:NAME} what it has of --slot";
     let hidden = [
         "keep_order",
         "delay",

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::args::{
-    ArgumentArgs, ControlArgs, Format, ItemArgs, JobArgs, PoolArgs, Promise, ServeArgs, ShownArgs,
+    ArgumentArgs, ControlArgs, Format, ItemArgs, JobArgs, LimitArgs, PoolArgs, Promise, ServeArgs,
+    ShownArgs,
 };
 use super::config::{Config, Purpose};
 use super::input::ItemSource;
@@ -78,7 +79,7 @@ pub(super) fn of_run(args: RunArgs) -> Result<(Config, WorkConfig), String> {
     let is_resumable = items.journal.is_some();
     let (work, total) = match jobs.are_meant() {
         true => WorkConfig::jobs(
-            (&jobs, &arguments),
+            (&jobs, &arguments, &pool.limits),
             &source,
             shown.format,
             is_resumable,
@@ -161,14 +162,8 @@ pub(super) fn of_work(args: WorkArgs) -> Result<(Config, WorkConfig), String> {
     let mut taken = Vec::new();
     let work = match jobs.are_meant() {
         true => {
-            WorkConfig::jobs(
-                (&jobs, &arguments),
-                &ItemSource::Others,
-                shown.format,
-                false,
-                &mut taken,
-            )?
-            .0
+            let jobs = (&jobs, &arguments, &pool.limits);
+            WorkConfig::jobs(jobs, &ItemSource::Others, shown.format, false, &mut taken)?.0
         }
         false => WorkConfig::Kitchen(DishConfig::new(&WashArgs::default(), &kitchen)),
     };
@@ -225,16 +220,10 @@ pub(super) fn of_serve(args: ServeArgs) -> Result<(Config, WorkConfig), String> 
     taken.extend(own_files(&journal));
     let work = match jobs.are_meant() {
         true => {
-            JobConfig::validate(
-                (&jobs, &arguments),
-                &ItemSource::Others,
-                shown.format,
-                true,
-                &mut taken,
-            )?
-            .0
+            let jobs = (&jobs, &arguments, &pool.limits);
+            JobConfig::validate(jobs, &ItemSource::Others, shown.format, true, &mut taken)?.0
         }
-        false => JobConfig::of_commands(durability == Promise::Full)?,
+        false => JobConfig::of_commands(durability == Promise::Full, &pool.limits)?,
     };
     let from = RunSource {
         purpose: Purpose::Serve,
@@ -337,7 +326,7 @@ struct RunSource {
 impl WorkConfig {
     /// Makes the work of a COMMAND. Also returns the number of items, if it is known.
     fn jobs(
-        jobs: (&JobArgs, &ArgumentArgs),
+        jobs: (&JobArgs, &ArgumentArgs, &LimitArgs),
         source: &ItemSource,
         format: Format,
         is_resumable: bool,
@@ -429,6 +418,9 @@ fn check(pool: &PoolArgs) -> Result<usize, String> {
             "--memory-free, --load, --pressure: in --mode sequential one item runs at a time anyway"
                 .into(),
         );
+    }
+    if pool.limits.rate.is_some() && pool.mode == Mode::Sequential {
+        return Err("--rate: in --mode sequential nobody is held back; use another mode".into());
     }
     if (pool.nice.is_some() || pool.ionice.is_some()) && pool.mode != Mode::Processes {
         let mode = pool.mode.name();

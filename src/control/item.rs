@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::output::{AttemptEnding, exit_of};
 use crate::observe::{self, last_cause, micros};
 use crate::{ItemInfo, ItemState};
-use dishrack_core::ledger::{Exit, Failure};
+use dishrack_core::ledger::{Exit, Failure, WaitsFor};
 
 /// The longest name in a list, in letters.
 const NAME_MAX: usize = 200;
@@ -22,6 +22,7 @@ pub(super) fn line(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
         "item": name(item, ending).map(clipped),
         "attempts": attempts(item, ending),
         "workers": workers,
+        "waits_for": item.waits_for.map(WaitsFor::word),
         "cause": cause.as_deref().map(clipped),
     })
 }
@@ -80,6 +81,7 @@ pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>, is_command: 
         "attempts": attempts(item, ending),
         "holders": holders(item),
         "due_us": item.due.map(since_1970),
+        "waits_for": item.waits_for.map(WaitsFor::word),
         "history": item.history.iter().map(entry).collect::<Value>(),
         "ended": ending.map(AttemptEnding::object),
         "exit": is_command.then(|| exit(item)).flatten(),

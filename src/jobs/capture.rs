@@ -257,7 +257,8 @@ mod tests {
             id: ItemId(id),
             attempt: 1,
             copy: 1,
-            slot: 1,
+            place: 1,
+            slot: 0,
         }
     }
 

@@ -3,10 +3,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::Duration;
 
 use base64::prelude::BASE64_STANDARD;
 use base64::{DecodeError, Engine};
 use serde::{Deserialize, Serialize};
+
+use crate::observe::micros;
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,16 @@ pub(crate) struct OwnCommand {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Its name for people, if it was given one.
     pub(crate) name: Option<String>,
+    pub(crate) terms: OwnTerms,
+}
+
+/// The place of a command among others, and its times, since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct OwnTerms {
+    /// Greater ones go first.
+    pub(crate) priority: i8,
+    pub(crate) not_before: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// A command as it is written. The name comes first, so that the beginning of a long item has it.
@@ -32,6 +45,17 @@ struct OwnCommandLine {
     workdir: Option<CommandWord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     env: Vec<CommandWord>,
+    #[serde(default, skip_serializing_if = "is_usual")]
+    priority: i8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before_us: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deadline_us: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_usual(priority: &i8) -> bool {
+    *priority == 0
 }
 
 /// The reason why a line is no command.
@@ -39,7 +63,7 @@ struct OwnCommandLine {
 pub(crate) enum NoCommand {
     #[error(
         "a command is {{\"command\": [WORD...], \"workdir\": DIR, \"env\": [\"NAME=VALUE\"...], \
-         \"name\": NAME}}: {0}"
+         \"name\": NAME, \"priority\": N, \"not_before_us\": TIME, \"deadline_us\": TIME}}: {0}"
     )]
     Form(FormFault),
     #[error("base64: {0}")]
@@ -116,6 +140,11 @@ impl OwnCommand {
             workdir,
             environment: environment.collect::<Result<_, _>>()?,
             name: line.name.filter(|name| !name.is_empty()),
+            terms: OwnTerms {
+                priority: line.priority,
+                not_before: line.not_before_us.map(Duration::from_micros),
+                deadline: line.deadline_us.map(Duration::from_micros),
+            },
         })
     }
 
@@ -134,6 +163,9 @@ impl OwnCommand {
                 .collect(),
             workdir: self.workdir.as_deref().map(CommandWord::of),
             env: self.environment.iter().map(variable).collect(),
+            priority: self.terms.priority,
+            not_before_us: self.terms.not_before.map(micros),
+            deadline_us: self.terms.deadline.map(micros),
         };
         // Texts and lists can always be written as JSON.
         serde_json::to_string(&line).unwrap_or_default()
@@ -162,6 +194,7 @@ mod tests {
             workdir: Some("/home/anna".into()),
             environment: vec![("A".into(), "b=c".into())],
             name: None,
+            terms: OwnTerms::default(),
         }
     }
 
@@ -176,7 +209,15 @@ mod tests {
             environment: Vec::new(),
             ..command()
         };
-        for command in [command(), named, plain] {
+        let timed = OwnCommand {
+            terms: OwnTerms {
+                priority: -7,
+                not_before: Some(Duration::from_micros(1)),
+                deadline: Some(Duration::from_secs(1 << 32)),
+            },
+            ..command()
+        };
+        for command in [command(), named, plain, timed] {
             assert_eq!(
                 OwnCommand::read(command.line().as_bytes()).unwrap(),
                 command
@@ -198,6 +239,7 @@ mod tests {
             ("{\"command\": [\"a\"], \"workdir\": \"b\"}", "root"),
             ("{\"command\": [\"a\"], \"env\": [\"B\"]}", "NAME=VALUE"),
             ("{\"command\": [\"a\"], \"shell\": true}", "unknown field"),
+            ("{\"command\": [\"a\"], \"priority\": 128}", "i8"),
         ] {
             let why = OwnCommand::read(line.as_bytes()).unwrap_err().to_string();
             assert!(why.contains(expected), "{line}: {why}");

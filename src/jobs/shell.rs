@@ -348,7 +348,8 @@ mod tests {
         Values {
             item,
             number: 7,
-            slot: 2,
+            place: 2,
+            slots: (&[], 0),
         }
     }
 

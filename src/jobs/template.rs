@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::arguments::{ArgumentForm, ItemsOfCommand, NoWords};
 use super::room::WordSizes;
+use super::slots::SlotKind;
 
 /// The words of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +45,10 @@ pub(super) enum Placeholder {
     Argument(WhichArguments, ArgumentPart),
     /// `{#}`: the item's number.
     Number,
-    /// `{%}`: the worker's slot.
-    Slot,
+    /// `{%}`: the worker's place in its pool.
+    Place,
+    /// `{slot:name}`: what the item has for itself of this kind.
+    Slot(String),
     /// `{name}`: a member of a JSON object.
     Member(String),
 }
@@ -90,7 +93,10 @@ const NUMBER_DIGITS: usize = 20;
 pub(crate) struct Values<'a> {
     pub(crate) item: &'a [u8],
     pub(crate) number: u64,
-    pub(crate) slot: u64,
+    /// The place of its worker.
+    pub(crate) place: u64,
+    /// The kinds of slots, and the number of what it has of each; 0 where that is not known.
+    pub(crate) slots: (&'a [SlotKind], u16),
 }
 
 /// The reason why an item does not have what is to be filled in.
@@ -134,7 +140,7 @@ impl Template {
         self
     }
 
-    pub(super) fn has_place(&self) -> bool {
+    pub(crate) fn has_place(&self) -> bool {
         self.places().any(|_| true)
     }
 
@@ -163,6 +169,29 @@ impl Template {
             }
         }
         Some(OsString::from_vec(program))
+    }
+
+    /// Returns the kinds of slots that it has places for.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &str> {
+        self.places().filter_map(|place| match place {
+            Placeholder::Slot(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Returns `true` if what is filled in follows from the item alone.
+    pub(crate) fn is_of_item(&self) -> bool {
+        let mut places = self.places();
+        places.all(|place| !place.is_number() && !matches!(place, Placeholder::Slot(_)))
+    }
+
+    /// Returns the words of both, of which this one says how items are taken apart.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let words = [&self.words[..], &other.words[..]].concat();
+        Template {
+            words,
+            form: self.form.clone(),
+        }
     }
 
     /// Returns the pieces of each word.
@@ -258,7 +287,10 @@ impl Template {
         };
         self.places().try_for_each(|place| match place {
             Placeholder::Member(name) => member(&object, name).map(drop),
-            Placeholder::Argument(..) | Placeholder::Number | Placeholder::Slot => Ok(()),
+            Placeholder::Argument(..)
+            | Placeholder::Number
+            | Placeholder::Place
+            | Placeholder::Slot(_) => Ok(()),
         })
     }
 }
@@ -331,7 +363,8 @@ impl<'a> Filling<'a> {
             }
             Placeholder::Argument(WhichArguments::All, _)
             | Placeholder::Number
-            | Placeholder::Slot
+            | Placeholder::Place
+            | Placeholder::Slot(_)
             | Placeholder::Member(_) => true,
         }
     }
@@ -351,7 +384,15 @@ impl<'a> Filling<'a> {
                 part.of(argument.map_or(b"", |argument| argument)).into()
             }
             Placeholder::Number => self.values.number.to_string().into_bytes().into(),
-            Placeholder::Slot => self.values.slot.to_string().into_bytes().into(),
+            Placeholder::Place => self.values.place.to_string().into_bytes().into(),
+            Placeholder::Slot(name) => {
+                let (kinds, number) = self.values.slots;
+                let kind = kinds.iter().find(|kind| kind.name == *name);
+                match kind.filter(|_| number > 0) {
+                    Some(kind) => kind.value(number).as_bytes().into(),
+                    None => place.sign().into(),
+                }
+            }
             Placeholder::Member(name) => {
                 let object = self.object.as_ref();
                 let value = object.map(|object| member(object, name)).transpose()?;
@@ -397,7 +438,7 @@ impl ArgumentPart {
 
 impl Placeholder {
     pub(super) fn is_number(&self) -> bool {
-        matches!(self, Placeholder::Number | Placeholder::Slot)
+        matches!(self, Placeholder::Number | Placeholder::Place)
     }
 
     /// Returns its written form.
@@ -408,7 +449,8 @@ impl Placeholder {
                 format!("{{{number}{}}}", part.sign())
             }
             Placeholder::Number => "{#}".to_owned(),
-            Placeholder::Slot => "{%}".to_owned(),
+            Placeholder::Place => "{%}".to_owned(),
+            Placeholder::Slot(name) => format!("{{slot:{name}}}"),
             Placeholder::Member(name) => format!("{{{name}}}"),
         };
         sign.into_bytes()
@@ -475,8 +517,9 @@ impl Places {
         let inside = str::from_utf8(&inside[..length]).ok()?;
         let place = match inside {
             "#" => Placeholder::Number,
-            "%" => Placeholder::Slot,
+            "%" => Placeholder::Place,
             "" if self.item.is_some() => return None,
+            _ if inside.starts_with("slot:") => Placeholder::Slot(inside[5..].to_owned()),
             _ => argument(inside)
                 .filter(|(which, _)| self.has(*which))
                 .map(|(which, part)| Placeholder::Argument(which, part))
@@ -585,7 +628,8 @@ mod tests {
         let values = Values {
             item: item.as_bytes(),
             number: 7,
-            slot: 2,
+            place: 2,
+            slots: (&[], 0),
         };
         let filled = Template::parse(&words, is_json).with_item().fill(values)?;
         Ok(filled
@@ -661,7 +705,8 @@ mod tests {
         let values = Values {
             item: item.as_bytes(),
             number: 7,
-            slot: 2,
+            place: 2,
+            slots: (&[], 0),
         };
         let filled = template.fill(values).unwrap().into_iter();
         filled.map(|word| word.into_string().unwrap()).collect()
@@ -741,7 +786,8 @@ mod tests {
         let values = Values {
             item: b"a.b",
             number: 7,
-            slot: 2,
+            place: 2,
+            slots: (&[], 0),
         };
         let filled = Template::parse_places(&words, &places).fill(values);
         assert_eq!(filled.unwrap(), ["a.b.old", "{}", "a"]);
@@ -770,7 +816,8 @@ mod tests {
                 let values = Values {
                     item: &item,
                     number: u64::MAX,
-                    slot: 1,
+                    place: 1,
+                    slots: (&[], 0),
                 };
                 let filled = template.fill(values).unwrap();
                 let sizes = filled.iter().map(|word| WordSizes::of_word(word.len()));
@@ -778,6 +825,25 @@ mod tests {
                 assert!(taken.texts <= reckoned.texts && taken.words <= reckoned.words);
             }
         }
+    }
+
+    #[test]
+    fn what_an_item_has_for_itself_is_filled_in_where_it_is_known() {
+        let kinds = [SlotKind::parse("gpu=a,b").unwrap()];
+        let words = ["{slot:gpu}", "x{slot:gpu}{}", "{slot:"].map(OsString::from);
+        let template = Template::parse(&words, true);
+        assert!(template.slots().eq(["gpu", "gpu"]) && !template.is_of_item());
+        let fill = |slot| {
+            let values = Values {
+                item: b"i",
+                number: 1,
+                place: 1,
+                slots: (&kinds, slot),
+            };
+            template.fill(values).unwrap()
+        };
+        assert_eq!(fill(2), ["b", "xbi", "{slot:"]);
+        assert_eq!(fill(0), ["{slot:gpu}", "x{slot:gpu}i", "{slot:"]);
     }
 
     #[test]
@@ -802,7 +868,8 @@ mod tests {
         let values = Values {
             item: b"\xfd",
             number: 1,
-            slot: 1,
+            place: 1,
+            slots: (&[], 0),
         };
         let template = Template::parse(&words, false);
         let filled = template.fill(values).unwrap();

@@ -381,6 +381,7 @@ mod tests {
             attempt: 1,
             copy: 1,
             of: 1,
+            slot: 0,
         }
     }
 

@@ -116,6 +116,7 @@ impl Link for ProcessLink {
             id: handed.id,
             attempt: handed.attempt,
             copy: u16::try_from(handed.copy).unwrap_or(u16::MAX),
+            slot: u16::try_from(handed.slot).unwrap_or(u16::MAX),
             is_awaited,
         };
         let Payload::Shared(part) = payload else {
@@ -131,6 +132,7 @@ impl Link for ProcessLink {
             id: header.id,
             attempt: header.attempt,
             copy: header.copy,
+            slot: header.slot,
             is_awaited,
             segment,
             start: part.start(),

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::payload::Payload;
-use dishrack_core::ledger::{Failure, ItemId};
+use dishrack_core::ledger::{Failure, ItemId, WaitsFor};
 
 /// The state of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub struct ItemInfo {
     pub holders: Vec<ItemHolder>,
     /// The time at which its rest is over, if it rests.
     pub due: Option<SystemTime>,
+    /// The thing that it waits for, if it waits and is not simply behind others.
+    pub waits_for: Option<WaitsFor>,
     /// Its failed attempts, oldest first.
     pub history: Vec<Failure>,
     pub(crate) body: ItemBody,
@@ -101,6 +103,7 @@ impl ItemInfo {
             attempts: 0,
             holders: Vec::new(),
             due: None,
+            waits_for: None,
             history: Vec::new(),
             body: ItemBody::Gone,
         }

@@ -14,7 +14,7 @@ use super::peer_error::PeerError;
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 12;
+pub(crate) const PROTOCOL: u32 = 13;
 
 /// The greatest number of items that one request brings, and of deliveries that one record
 /// acknowledges.
@@ -212,6 +212,7 @@ pub(crate) enum Down<'a> {
         id: ItemId,
         attempt: u32,
         copy: u16,
+        slot: u16,
         is_awaited: bool,
         segment: u32,
         start: usize,
@@ -336,9 +337,16 @@ pub(crate) struct CompletionHeader {
     pub(crate) attempt: u32,
     /// The number of this copy of the attempt, as far as it can be told.
     pub(crate) copy: u16,
+    /// The slot that it was lent; 0 if none. Where there are slots, items have no copies.
+    pub(crate) slot: u16,
     /// True if its end must be told by a record of its own, with the result.
     pub(crate) is_awaited: bool,
 }
+
+/// The bits of the second byte of a delivery: its end must be told; it has a slot, in the place of the
+/// number of its copy.
+const AWAITED: u8 = 1;
+const SLOTTED: u8 = 2;
 
 impl CompletionHeader {
     /// Returns the length of the record of a delivery with this payload.
@@ -350,8 +358,12 @@ impl CompletionHeader {
     pub(crate) fn encode(&self, payload: &[u8], space: &mut [u8]) -> usize {
         let (header, body) = space.split_at_mut(HEADER_BYTES);
         header[0] = PLAIN;
-        header[1] = u8::from(self.is_awaited);
-        header[2..4].copy_from_slice(&self.copy.to_ne_bytes());
+        let (slotted, number) = match self.slot {
+            0 => (0, self.copy),
+            slot => (SLOTTED, slot),
+        };
+        header[1] = u8::from(self.is_awaited) | slotted;
+        header[2..4].copy_from_slice(&number.to_ne_bytes());
         header[4..8].copy_from_slice(&self.attempt.to_ne_bytes());
         header[8..16].copy_from_slice(&self.ordinal.to_ne_bytes());
         header[16..24].copy_from_slice(&self.id.0.to_ne_bytes());
@@ -362,10 +374,15 @@ impl CompletionHeader {
     /// Reads a header, and returns it with the payload's offset; `None` for another record.
     pub(crate) fn decode(record: &[u8]) -> Option<(Self, usize)> {
         let header = record.first_chunk::<HEADER_BYTES>()?;
-        let [PLAIN, is_awaited, copy @ ..] = header else {
+        let [PLAIN, bits, rest @ ..] = header else {
             return None;
         };
-        let (copy, rest) = copy.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let number = u16::from_ne_bytes(*number);
+        let (copy, slot) = match bits & SLOTTED {
+            0 => (number, 0),
+            _ => (1, number),
+        };
         let (attempt, rest) = rest.split_first_chunk()?;
         let (ordinal, rest) = rest.split_first_chunk()?;
         let (id, _) = rest.split_first_chunk()?;
@@ -373,8 +390,9 @@ impl CompletionHeader {
             ordinal: u64::from_ne_bytes(*ordinal),
             id: ItemId(u64::from_ne_bytes(*id)),
             attempt: u32::from_ne_bytes(*attempt),
-            copy: u16::from_ne_bytes(*copy),
-            is_awaited: *is_awaited != 0,
+            copy,
+            slot,
+            is_awaited: bits & AWAITED != 0,
         };
         Some((header, HEADER_BYTES))
     }
@@ -457,6 +475,7 @@ mod tests {
             id: ItemId(u64::MAX),
             attempt: u32::MAX,
             copy: u16::MAX,
+            slot: u16::MAX,
             is_awaited: true,
             segment: u32::MAX,
             start: usize::MAX,
@@ -534,17 +553,20 @@ mod tests {
 
     #[test]
     fn a_delivery_comes_back_as_it_was() {
-        let header = CompletionHeader {
-            ordinal: 7,
-            id: ItemId(70),
-            attempt: 3,
-            copy: 2,
-            is_awaited: true,
-        };
         let mut record = vec![0; CompletionHeader::record_bytes(b"item-1")];
-        assert_eq!(header.encode(b"item-1", &mut record), record.len());
-        let (back, start) = CompletionHeader::decode(&record).unwrap();
-        assert_eq!((back, &record[start..]), (header, &b"item-1"[..]));
+        for (copy, slot, is_awaited) in [(2, 0, true), (1, u16::MAX, true), (1, 3, false)] {
+            let header = CompletionHeader {
+                ordinal: 7,
+                id: ItemId(70),
+                attempt: 3,
+                copy,
+                slot,
+                is_awaited,
+            };
+            assert_eq!(header.encode(b"item-1", &mut record), record.len());
+            let (back, start) = CompletionHeader::decode(&record).unwrap();
+            assert_eq!((back, &record[start..]), (header, &b"item-1"[..]));
+        }
         assert!(decode::<Down<'_>>(&record).is_err());
         assert_eq!(CompletionHeader::decode(&record[..HEADER_BYTES - 1]), None);
     }

@@ -10,7 +10,7 @@ use super::side::Side;
 use super::{JoinableQueue, serialized_for};
 use crate::broker::{Deadline, Disagreement, Envelope, NONE_ON_A_STREAM, current};
 use crate::error::{Error, Kind};
-use dishrack_core::ledger::{Copies, ItemId};
+use dishrack_core::ledger::{Copies, ItemId, Ledger};
 
 /// The choices of a single item. There may be more of them one day, so they are made from the
 /// defaults, which are the queue's.
@@ -119,6 +119,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         if broker.storage.local().is_some() {
             return Err(refused(IN_A_JOURNAL));
         }
+        let has_limits = |ledger: &Ledger<_, _>| ledger.has_order() || ledger.has_slots();
+        if broker.read(|core| has_limits(&core.dispatcher.ledger)) {
+            return Err(refused(RUNS_ONCE));
+        }
         let cannot = |copies| broker.read(|core| core.cannot_agree(copies));
         if let Some(why) = copies.and_then(cannot) {
             return Err(refused(&why));
@@ -132,6 +136,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 
 const IN_A_WORKER: &str =
     "are chosen for single items only where the queue is: here an item has what the queue has";
+
+const RUNS_ONCE: &str = "are not made of items that have keys or slots, each of which runs once";
 
 const IN_A_JOURNAL: &str = "of single items are not kept by a journal, and the next run would \
                             forget them: choose them for the queue, by Options::copies";

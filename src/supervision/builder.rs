@@ -1,6 +1,7 @@
 //! The description of a supervisor: the kind of its workers, its rules, and the work.
 
 mod copies;
+mod limits;
 #[cfg(not(feature = "tasks"))]
 mod no_tasks;
 mod start;
@@ -57,6 +58,7 @@ pub struct Builder {
     copies: Option<Copies>,
     admission: Option<AdmissionRules>,
     jobserver: Option<Jobserver>,
+    rules: limits::RunRules,
     comparison: Option<(&'static str, Arc<Comparison>)>,
 }
 
@@ -97,6 +99,7 @@ impl Builder {
             copies: None,
             admission: None,
             jobserver: None,
+            rules: limits::RunRules::default(),
             comparison: None,
         }
     }

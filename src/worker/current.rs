@@ -9,8 +9,11 @@ use dishrack_core::ledger::ItemId;
 
 thread_local! {
     static CURRENT: RefCell<Option<(Arc<Session>, &'static str)>> = const { RefCell::new(None) };
-    static DELIVERY: Cell<Option<(ItemId, u32, u16)>> = const { Cell::new(None) };
+    static DELIVERY: Cell<Option<HandledDelivery>> = const { Cell::new(None) };
 }
+
+/// The item, the attempt and the copy that a handler works on, and its slot.
+type HandledDelivery = (ItemId, u32, (u16, u16));
 
 static SESSION: OnceLock<Arc<Session>> = OnceLock::new();
 
@@ -38,18 +41,49 @@ pub(crate) fn get(item_type: &str) -> Option<Arc<Session>> {
     })
 }
 
-/// Returns the slot of the worker process that this thread works in: its number, from 1.
-pub(crate) fn slot() -> Option<u64> {
+/// Returns the place of the worker process that this thread works in, in its pool: its number, from 1.
+pub(crate) fn place() -> Option<u64> {
     CURRENT.with(|current| current.borrow().as_ref().map(|(session, _)| session.slot))
 }
 
-/// Notes that this thread's handler begins this copy of this attempt at this item.
-pub(super) fn begin(id: ItemId, attempt: u32, copy: u16) {
-    DELIVERY.with(|delivery| delivery.set(Some((id, attempt, copy))));
+/// Notes that this thread's handler begins this copy of this attempt at this item, with this slot.
+pub(super) fn begin(id: ItemId, attempt: u32, (copy, slot): (u16, u16)) {
+    DELIVERY.with(|delivery| delivery.set(Some((id, attempt, (copy, slot)))));
 }
 
-/// Returns the item, the attempt and the copy that this thread's handler works on in a worker
-/// process.
-pub(crate) fn delivery() -> Option<(ItemId, u32, u16)> {
+/// Returns the item, the attempt, the copy and the slot that this thread's handler works on in a
+/// worker process.
+pub(crate) fn delivery() -> Option<HandledDelivery> {
     DELIVERY.with(Cell::get)
+}
+
+/// Returns the slot that the item of this thread's handler was lent, from 1, and that no other item
+/// has meanwhile: see [`Builder::slots`](crate::Builder::slots). Returns `None` outside of a handler in
+/// a worker process, and where there are no slots.
+///
+/// # Example
+///
+/// ```no_run
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// fn dry(dish: String) -> Result<(), String> {
+///     let towel = dishrack::slot().ok_or("there is no towel")?;
+///     println!("{dish} is dried with towel {towel}");
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<(), dishrack::Error> {
+///     dishrack::serve(|roles| roles.handler(dry));
+///     let rack = JoinableQueue::unbounded();
+///     let pool = Supervisor::builder().processes(8).slots(3).handler(&rack, dry)?;
+///     rack.put("cup")?;
+///     rack.join()?;
+///     pool.stop();
+///     Ok(())
+/// }
+/// ```
+#[must_use]
+pub fn slot() -> Option<u32> {
+    let (_, _, (_, slot)) = delivery()?;
+    (slot > 0).then_some(slot.into())
 }

@@ -26,7 +26,7 @@ where
     let mut arrival = Received::none();
     let mut watch = StopWatch::default();
     while session.begin_next(&mut arrival, &mut watch) {
-        current::begin(arrival.id, arrival.attempt, arrival.copy);
+        current::begin(arrival.id, arrival.attempt, (arrival.copy, arrival.slot));
         fail::point("worker: started");
         let wanted = match arrival.is_awaited {
             true => Wanted::Elsewhere,

@@ -23,6 +23,8 @@ pub(crate) struct Received {
     pub(crate) attempt: u32,
     /// The number of this copy of the attempt.
     pub(super) copy: u16,
+    /// The slot that it was lent; 0 if none.
+    pub(super) slot: u16,
     pub(super) is_awaited: bool,
     record: Vec<u8>,
     place: BodyPlace,
@@ -52,6 +54,7 @@ impl Received {
             id: ItemId(0),
             attempt: 0,
             copy: 1,
+            slot: 0,
             is_awaited: false,
             record: Vec::new(),
             place: BodyPlace::NONE,
@@ -65,6 +68,7 @@ impl Received {
         self.id = header.id;
         self.attempt = header.attempt;
         self.copy = header.copy;
+        self.slot = header.slot;
         self.is_awaited = header.is_awaited;
         self.place = place;
         self.lender = None;
@@ -244,6 +248,7 @@ impl Inbox {
                 id,
                 attempt,
                 copy,
+                slot,
                 is_awaited,
                 segment,
                 start,
@@ -258,6 +263,7 @@ impl Inbox {
                     id,
                     attempt,
                     copy,
+                    slot,
                     is_awaited,
                 };
                 arrival.become_next(header, BodyPlace::Shared(view));

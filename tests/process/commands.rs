@@ -8,6 +8,7 @@ mod inherited;
 mod intruders;
 mod jobserver;
 mod kept;
+mod limits;
 mod lots;
 mod older_journals;
 mod output;
@@ -44,6 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         inherited::trials(),
         jobserver::trials(),
         kept::trials(),
+        limits::trials(),
         lots::trials(),
         older_journals::trials(),
         output::trials(),

@@ -10,6 +10,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 use crate::control::{Started, finish};
@@ -18,6 +20,7 @@ use crate::support::{is_alive, send, until};
 
 crate::trials! {
     an_added_command_keeps_its_words_its_folder_and_its_variables,
+    added_commands_are_run_when_they_say,
     a_wait_ends_with_the_commands_own_code,
     several_adds_that_start_a_server_start_one,
     a_server_that_cannot_be_started_says_why,
@@ -114,6 +117,55 @@ fn detached(place: &Place) -> Detached {
 fn kill(mut run: Started) {
     send(run.0.id(), Signal::SIGKILL);
     run.0.wait().unwrap();
+}
+
+fn added_commands_are_run_when_they_say() {
+    let place = Place::new();
+    let server = serve(&place, &["-w", "1"]);
+    mkfifo(&place.path("gate"), Mode::S_IRWXU).unwrap();
+    let add = |options: &[&str], script: &str| {
+        let folder = place.path("").display().to_string();
+        let to = ["add", "--workdir", &folder];
+        let item = ask(
+            &place,
+            &[&to, options, &["--", "sh", "-c", script]].concat(),
+        );
+        item.trim().to_owned()
+    };
+    add(&[], "read x < gate");
+    let low = add(&["--priority", "-1"], "echo low >> order");
+    let high = add(&["--priority", "5"], "echo high >> order");
+    let late = add(&["--deadline", "20ms"], "echo late >> order");
+    let early = add(&["--not-before", "1h"], "echo early >> order");
+    until("its deadline has come", || {
+        show(&place, &late)["state"] == "dead"
+    });
+    let letter = show(&place, &late);
+    let cause = "its deadline came before it was begun";
+    assert_eq!(
+        (&letter["attempts"], &letter["history"][0]["cause"]),
+        (&0.into(), &cause.into())
+    );
+    fs::write(place.path("gate"), "go\n").unwrap();
+    ask(&place, &["wait", &low, &high]);
+    assert_eq!(
+        fs::read_to_string(place.path("order")).unwrap(),
+        "high\nlow\n"
+    );
+    let rests = |item: &Value| item["state"] == "resting" && item["due_us"].is_u64();
+    let before = show(&place, &early);
+    assert!(rests(&before), "{before}");
+    assert_eq!(ask(&place, &["stop"]), "stopped\n");
+    drop(server);
+    // What was to be run later still is.
+    let _server = serve(&place, &["-w", "1"]);
+    let after = show(&place, &early);
+    assert!(rests(&after), "{after}");
+    let due = |item: &Value| item["due_us"].as_u64().unwrap();
+    assert!(
+        due(&after).abs_diff(due(&before)) < 1_000_000,
+        "{before}, {after}"
+    );
 }
 
 fn an_added_command_keeps_its_words_its_folder_and_its_variables() {

@@ -52,6 +52,7 @@ mod cause;
 mod consumers;
 mod copies;
 mod credit;
+mod deadlines;
 mod delivery;
 mod durations;
 mod ended;
@@ -61,6 +62,7 @@ mod handing;
 mod item_run;
 mod leases;
 mod options;
+mod order;
 mod outbox;
 mod outcome;
 mod pace;
@@ -68,6 +70,7 @@ mod pausing;
 mod places;
 mod policy;
 mod quantiles;
+mod rate;
 mod record;
 mod refusal;
 mod report;
@@ -75,14 +78,17 @@ mod rests;
 mod run;
 mod shared;
 mod shortage;
+mod slots;
 mod stopping;
 mod tokens;
 mod turn;
+mod unfinished;
 mod view;
 mod waiting;
 mod withdrawn;
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use hashbrown::HashMap;
@@ -106,18 +112,24 @@ pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
 pub use options::{Capacity, Options, Weight};
+use order::ItemTimes;
+pub use order::{OrderRules, Rank, WaitsFor};
 use outbox::Outbox;
 pub use outcome::Outcome;
 pub use places::{FoundItem, Place, PlaceKind};
 pub use policy::{Ballot, Copies, Hedge};
+pub use rate::Rate;
+use rate::Rated;
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
 pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Stale};
 pub use run::DoneRun;
 pub use shortage::Notice;
 use shortage::Shortage;
+use slots::LentSlots;
 use tokens::TokenCounts;
-use waiting::{UnfinishedItem, Waiting};
+use unfinished::UnfinishedItem;
+use waiting::Waiting;
 pub use withdrawn::Fate;
 
 slotmap::new_key_type! {
@@ -172,6 +184,8 @@ pub struct Ledger<P, R = ()> {
     alone: Alone,
     admitting: Option<Admitting>,
     tokens: Option<TokenCounts>,
+    slots: Option<LentSlots>,
+    rated: Option<Rated>,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -220,6 +234,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             alone: Alone::default(),
             admitting: None,
             tokens: None,
+            slots: None,
+            rated: None,
         }
     }
 
@@ -342,6 +358,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let handed = token.handed(&lease);
         let weight = lease.entry.payload.weight();
         self.consumers.release(token, weight, service);
+        self.end_running(token, lease.entry.line);
         if let Some(service) = service {
             self.durations.done.observe(service, 1);
             self.ends.done(|| handed, service);
@@ -418,13 +435,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let look = |lease: &Lease<P>| {
             ends.done(|| token.handed(lease), service);
             let payload = &lease.entry.payload;
-            (payload.weight(), look(payload))
+            (payload.weight(), lease.entry.line, look(payload))
         };
-        let Some((weight, seen)) = self.leases.end(token, look) else {
+        let Some((weight, line, seen)) = self.leases.end(token, look) else {
             self.handle_late(token);
             return Err(Stale);
         };
         self.consumers.release(token, weight, Some(service));
+        self.end_running(token, line);
         self.durations.done.observe(service, 1);
         self.done += 1;
         self.note_over(1);
@@ -493,11 +511,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let mut held = self.leases.take_all(holder);
         // In the order of the items, so that their reports do not depend on their holders.
         held.sort_by_key(|(_, lease)| lease.entry.id);
-        self.revoked.retain(|token, _| token.holder != holder);
+        let revoked = self.revoked.extract_if(|token, _| token.holder == holder);
+        for (token, lease) in revoked.collect::<Vec<_>>() {
+            self.end_running(token, lease.entry.line);
+        }
         self.consumers.leave(holder);
         let mut charged = 0;
         for (ordinal, lease) in held {
             let handed = Token { holder, ordinal }.handed(&lease);
+            self.end_running(handed.token, lease.entry.line);
             let is_copy = self.copies.has(handed.id);
             let blame = blame.filter(|_| started.includes(ordinal));
             if let Some(blame) = blame {
@@ -520,6 +542,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Lets items whose rest is over by `now` wait again.
     pub fn handle_timeout(&mut self, now: Duration) {
         self.note_time(now);
+        self.tell_rate(now);
         self.waiting.wake(now);
         self.end_suspicions(now);
         self.retry_after_shortage(now);
@@ -535,6 +558,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             self.waiting.next_end_of_suspicion(),
             of_shortage,
             self.copies.poll_timeout(),
+            self.next_by_rate(),
+            self.waiting.times().and_then(ItemTimes::next_deadline),
         ];
         wakes.into_iter().flatten().min()
     }

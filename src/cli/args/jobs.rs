@@ -17,10 +17,10 @@ use super::{duration, groups};
 pub(in crate::cli) struct JobArgs {
     /// Run COMMAND for each item, with the item in place of {} or as the last argument; {.} is the
     /// item without extension, {/} its file name, {//} its folder, {/.} its file name without
-    /// extension, {#} its number, {%} the worker's slot. Items are the lines of --input (stdin
-    /// where it is not given), what follows :::, or the lines of the files that follow ::::. Several
-    /// lists make all combinations, with {1} and {2} for the item of each; one after :::+ or ::::+
-    /// goes along with the list before it
+    /// extension, {#} its number, {%} the worker's slot, {slot:NAME} what it has of --slot. Items are
+    /// the lines of --input (stdin where it is not given), what follows :::, or the lines of the files
+    /// that follow ::::. Several lists make all combinations, with {1} and {2} for the item of each;
+    /// one after :::+ or ::::+ goes along with the list before it
     #[arg(last = true, value_name = "COMMAND", help_heading = "Arguments", group = groups::COMMAND)]
     pub(in crate::cli) command: Vec<OsString>,
 

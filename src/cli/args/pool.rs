@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::copies::CopyArgs;
+use super::limits::LimitArgs;
 use super::{Format, Method, Mode, Show, duration, size};
 use crate::{AdmissionRules, Builder, IoPriority, StartMethod};
 
@@ -108,6 +109,9 @@ pub(in crate::cli) struct PoolArgs {
 
     #[command(flatten)]
     pub(in crate::cli) copies: CopyArgs,
+
+    #[command(flatten)]
+    pub(in crate::cli) limits: LimitArgs,
 }
 
 impl PoolArgs {
@@ -133,6 +137,7 @@ impl PoolArgs {
             max_attempts: _,
             backoff: _,
             copies: _,
+            limits,
         } = self;
         let mut pool = pool
             .shutdown(*shutdown)
@@ -157,6 +162,9 @@ impl PoolArgs {
         }
         if let Some(priority) = *ionice {
             pool = pool.io_priority(priority);
+        }
+        if let Some(rate) = limits.rate() {
+            pool = pool.rate(rate);
         }
         if *no_poll {
             pool = pool.without_polling();

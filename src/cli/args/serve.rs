@@ -45,7 +45,7 @@ pub(in crate::cli) fn serve(command: Command) -> Command {
     const HELP: &str = "Run COMMAND for each item, with the item in place of {} or as the last \
                         argument; {.} is the item without extension, {/} its file name, {//} its \
                         folder, {/.} its file name without extension, {#} its number, {%} the \
-                        worker's slot. Without COMMAND each item is a command of its own";
+                        worker's slot, {slot:NAME} what it has of --slot. Without COMMAND each item is a command of its own";
     let command = command.mut_arg("command", |arg| arg.help(HELP).long_help(HELP));
     NOT_FOR_IT.iter().fold(command, |command, name| {
         command.mut_arg(name, |arg| arg.hide(true))

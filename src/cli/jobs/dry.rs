@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
-use super::options::{JobConfig, check_json};
+use super::options::JobConfig;
 use crate::cli::config::Config;
 use crate::cli::exit_codes::{RunError, code};
 use crate::cli::gathering::Feed;
@@ -52,18 +52,18 @@ pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, R
     let mut feed = Feed::of(feed, config.gathering.as_ref());
     let mut out = BufWriter::new(StandardStream::Out);
     let mut is_exact = true;
+    let check = jobs.check();
     while let Some(line) = feed.next(&stop) {
         let line = line.map_err(RunError::Usage)?;
-        if jobs.is_json {
-            check_json(&jobs.setup.template, &line, &config.source).map_err(RunError::Usage)?;
-        }
+        check.line(&line, &config.source).map_err(RunError::Usage)?;
         if jobs.setup.numbering.leaves_out(line.number) {
             continue;
         }
         let values = Values {
             item: &line.bytes,
             number: line.number,
-            slot: (line.number - 1) % config.workers as u64 + 1,
+            place: (line.number - 1) % config.workers as u64 + 1,
+            slots: (&[], 0),
         };
         let command = command_line(&jobs.setup, values).map_err(RunError::Usage)?;
         let shown = shown(&command);

@@ -69,7 +69,8 @@ fn values(item: &[u8]) -> Values<'_> {
     Values {
         item,
         number: 7,
-        slot: 2,
+        place: 2,
+        slots: (&[], 0),
     }
 }
 

@@ -239,7 +239,8 @@ impl JobLog {
         let command = self.setup.shown(Values {
             item: row.item.as_bytes(),
             number,
-            slot: row.slot(),
+            place: row.slot(),
+            slots: (&[], 0),
         });
         let host = match copy {
             Some(word) => format!("{}:{word}", row.worker),

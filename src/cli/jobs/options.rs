@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{joblog, program, results};
 use crate::Supervisor;
-use crate::cli::args::{ArgumentArgs, Format, JobArgs};
+use crate::cli::args::{ArgumentArgs, Format, JobArgs, LimitArgs};
 use crate::cli::gathering::{Gathering, LotSize};
 use crate::cli::halt::Halt;
 use crate::cli::input::{self, InputLine, ItemSource};
@@ -16,9 +16,10 @@ use crate::cli::{lists, screen};
 use crate::jobs::arguments::ItemsOfCommand;
 use crate::jobs::numbering::Numbering;
 use crate::jobs::shell::Script;
+use crate::jobs::slots::SlotKind;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::{Places, Template};
-use crate::jobs::{ItemInput, Setup};
+use crate::jobs::{ItemInput, Setup, priority_of, time_of};
 
 /// The word in front of items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
@@ -37,12 +38,18 @@ pub(in crate::cli) struct JobConfig {
     pub(super) results: Option<results::ResultsFolder>,
     pub(super) joblog: Option<joblog::JoblogFile>,
     pub(super) halt: Option<Halt>,
+    /// The text of which an item's key is made, and how many of one key may run.
+    pub(super) key: Option<(Template, u32)>,
+    /// The text that is an item's priority.
+    pub(super) priority: Option<Template>,
+    /// The texts that are the times before which, and until which, an item is begun.
+    pub(super) times: [Option<Template>; 2],
 }
 
 impl JobConfig {
     /// Returns the configuration and the number of items, if it is known.
     pub(in crate::cli) fn validate(
-        (args, arguments): (&JobArgs, &ArgumentArgs),
+        (args, arguments, limits): (&JobArgs, &ArgumentArgs, &LimitArgs),
         source: &ItemSource,
         format: Format,
         is_resumable: bool,
@@ -66,8 +73,18 @@ impl JobConfig {
             ));
         }
         let mut setup = setup(args, words, &places)?;
+        setup.slots = slots(limits, &setup.template)?;
+        let key = key(limits, &places)?;
+        let priority = priority(limits, &places)?;
+        let times = times(limits, &places)?;
         let separator = arguments.separator(args.null);
-        let total = check_items(source, separator, args.json.then_some(&setup.template))?;
+        let check = ItemCheck::new(
+            &setup.template,
+            key.as_ref(),
+            (&priority, &times),
+            args.json,
+        );
+        let total = check_items(source, separator, &check)?;
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         // A dry run writes nothing.
         let results = args.results.as_deref().filter(|_| !args.dry_run);
@@ -94,8 +111,17 @@ impl JobConfig {
             results,
             joblog,
             halt,
+            key,
+            priority,
+            times,
         };
         Ok((config, total))
+    }
+
+    /// Returns the properties that each item must have.
+    pub(super) fn check(&self) -> ItemCheck {
+        let terms = (&self.priority, &self.times);
+        ItemCheck::new(&self.setup.template, self.key.as_ref(), terms, self.is_json)
     }
 }
 
@@ -113,10 +139,19 @@ impl JobConfig {
 
     /// Returns the configuration for items that are commands of their own. `is_begin_synced` says that
     /// no power failure makes a command that was begun look as if it was not.
-    pub(in crate::cli) fn of_commands(is_begin_synced: bool) -> Result<Self, String> {
+    pub(in crate::cli) fn of_commands(
+        is_begin_synced: bool,
+        limits: &LimitArgs,
+    ) -> Result<Self, String> {
         Supervisor::check_system().map_err(|lacking| lacking.to_string())?;
+        let template = Template::parse(&[], false);
+        let places = Places {
+            is_json: true,
+            ..Places::default()
+        };
         let setup = Setup {
-            template: Template::parse(&[], false),
+            slots: slots(limits, &template)?,
+            template,
             program: None,
             server: None,
             script: None,
@@ -143,7 +178,125 @@ impl JobConfig {
             results: None,
             joblog: None,
             halt: None,
+            key: key(limits, &places)?,
+            priority: priority(limits, &places)?,
+            times: times(limits, &places)?,
         })
+    }
+}
+
+/// Checks the slots together, and with the command's places.
+fn slots(limits: &LimitArgs, template: &Template) -> Result<Vec<SlotKind>, String> {
+    let kinds = &limits.slot;
+    for (at, kind) in kinds.iter().enumerate() {
+        let is_same = |other: &SlotKind| other.variable == kind.variable;
+        if kinds[..at].iter().any(is_same) {
+            return Err(format!("--slot {}: it is there twice", kind.name));
+        }
+    }
+    let is_unknown = |name: &&str| kinds.iter().all(|kind| kind.name != *name);
+    match template.slots().find(is_unknown) {
+        Some(name) => Err(format!(
+            "{{slot:{name}}}: no --slot {name}=... says what there is"
+        )),
+        None => Ok(kinds.clone()),
+    }
+}
+
+/// Reads the text of which keys are made.
+fn key(limits: &LimitArgs, places: &Places) -> Result<Option<(Template, u32)>, String> {
+    let Some(text) = &limits.key else {
+        return Ok(None);
+    };
+    let template = Template::parse_places(std::slice::from_ref(text), places);
+    let why = match (template.has_place(), template.is_of_item()) {
+        (true, true) => return Ok(Some((template, limits.per_key.unwrap_or(1)))),
+        (false, _) => {
+            "all items would have the same key: a place such as {} or {//} makes it \
+                       theirs; for fewer at a time use --workers"
+        }
+        (true, false) => "{#}, {%} and {slot:NAME} make no key: it must follow from the item",
+    };
+    Err(format!("--key {}: {why}", text.display()))
+}
+
+/// Reads the text that is an item's priority.
+fn priority(limits: &LimitArgs, places: &Places) -> Result<Option<Template>, String> {
+    limits
+        .priority
+        .as_ref()
+        .map(|text| of_item("priority", text, places))
+        .transpose()
+}
+
+/// Reads the texts that are an item's times.
+fn times(limits: &LimitArgs, places: &Places) -> Result<[Option<Template>; 2], String> {
+    let read = |option, text: &Option<OsString>| {
+        let text = text.as_ref();
+        text.map(|text| of_item(option, text, places)).transpose()
+    };
+    let not_before = read("not-before", &limits.not_before)?;
+    Ok([not_before, read("deadline", &limits.deadline)?])
+}
+
+/// Reads a text that must follow from the item.
+fn of_item(option: &str, text: &OsStr, places: &Places) -> Result<Template, String> {
+    let template = Template::parse_places(&[text.to_owned()], places);
+    match template.has_place() && template.is_of_item() {
+        true => Ok(template),
+        false => Err(format!(
+            "--{option} {}: it must follow from the item, by a place such as {{}} or, with --json, \
+             {{name}}",
+            text.display()
+        )),
+    }
+}
+
+/// The properties that each item must have.
+#[derive(Debug)]
+pub(super) struct ItemCheck {
+    /// The places that need members, where items are JSON.
+    members: Option<Template>,
+    priority: Option<Template>,
+    times: [Option<Template>; 2],
+}
+
+impl ItemCheck {
+    fn new(
+        template: &Template,
+        key: Option<&(Template, u32)>,
+        (priority, times): (&Option<Template>, &[Option<Template>; 2]),
+        is_json: bool,
+    ) -> Self {
+        let of_key = key.map(|(key, _)| key);
+        let all = of_key
+            .into_iter()
+            .chain(priority)
+            .chain(times.iter().flatten());
+        let members = is_json.then(|| all.fold(template.clone(), |all, one| all.and(one)));
+        ItemCheck {
+            members,
+            priority: priority.clone(),
+            times: times.clone(),
+        }
+    }
+
+    /// Checks the item of a line.
+    pub(super) fn line(&self, line: &InputLine, source: &ItemSource) -> Result<(), String> {
+        let checked = self.text(&line.bytes);
+        checked.map_err(|why| format!("{}: {why}", source.place(line.number)))
+    }
+
+    /// Checks the text of an item.
+    pub(super) fn text(&self, text: &[u8]) -> Result<(), String> {
+        if let Some(members) = &self.members {
+            check_item(members, text)?;
+        }
+        if let Some(template) = &self.priority {
+            priority_of(text, template)?;
+        }
+        let mut times = self.times.iter().flatten();
+        times.try_for_each(|template| time_of(text, template).map(drop))
     }
 }
 
@@ -191,6 +344,7 @@ fn setup(args: &JobArgs, words: &[OsString], places: &Places) -> Result<Setup, S
         workdir: workdir.map(PathBuf::into_os_string),
         spool: Spool::default(),
         is_compared: false,
+        slots: Vec::new(),
         grace: Duration::ZERO,
     })
 }
@@ -242,28 +396,19 @@ fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
 fn check_items(
     source: &ItemSource,
     separator: u8,
-    json: Option<&Template>,
+    check: &ItemCheck,
 ) -> Result<Option<u64>, String> {
-    let Some(template) = json else {
+    if check.members.is_none() {
         return match source {
             ItemSource::Given(_) | ItemSource::Combined(_) => Ok(source.count()),
             _ => input::is_there(source).map(|_| None),
         };
-    };
-    input::check(source, separator, |line| check_json(template, line, source))
+    }
+    input::check(source, separator, |line| check.line(line, source))
 }
 
-pub(super) fn check_json(
-    template: &Template,
-    line: &InputLine,
-    source: &ItemSource,
-) -> Result<(), String> {
-    let checked = check_item(template, &line.bytes);
-    checked.map_err(|why| format!("{}: {why}", source.place(line.number)))
-}
-
-/// Checks the text of one item.
-pub(super) fn check_item(template: &Template, text: &[u8]) -> Result<(), String> {
+/// Checks that the text of an item is JSON, and has the members that are to be filled in.
+fn check_item(template: &Template, text: &[u8]) -> Result<(), String> {
     match serde_json::from_slice::<serde::de::IgnoredAny>(text) {
         // The message must not name the line within the item, which is always 1.
         Err(error) => {

@@ -223,7 +223,8 @@ impl Results {
             self.setup.shown(Values {
                 item: ended.item.as_bytes(),
                 number: self.number(ended),
-                slot: ended.slot(),
+                place: ended.slot(),
+                slots: (&[], 0),
             })
         });
         let (code, signal) = match ended.exit {

@@ -51,6 +51,7 @@ impl Builder {
         let (broker, mode) = (Arc::clone(queue.broker()?), self.mode);
         self.check_bounds()?;
         self.check_copies(&broker, Some(type_name::<R>()))?;
+        self.check_limits(&broker, false)?;
         let credit = self.credit(&broker);
         let run = move |body: &[u8], wanted| attempt(&handler, body, wanted);
         let pool: Box<dyn Pool> = match self.mode {
@@ -91,6 +92,7 @@ impl Builder {
         let (broker, mode) = (Arc::clone(queue.broker()?), self.mode);
         self.check_bounds()?;
         self.check_copies(&broker, None)?;
+        self.check_limits(&broker, true)?;
         let handle = queue.clone();
         let pool: Box<dyn Pool> = match self.mode {
             Mode::Processes => {
@@ -173,7 +175,8 @@ impl Builder {
     }
 
     pub(super) fn credit(&self, broker: &Broker) -> Credit {
-        let is_single = self.is_direct || self.admission.is_some() || self.jobserver.is_some();
+        let is_held_back = self.admission.is_some() || self.jobserver.is_some();
+        let is_single = self.is_direct || is_held_back || self.counts_starts();
         if is_single || broker.read(|core| core.dispatcher.ledger.is_rendezvous()) {
             Credit::single()
         } else {
@@ -303,6 +306,7 @@ impl Builder {
             broker.with(|core| core.set_name_items(Arc::clone(name_items)));
         }
         self.choose_copies(broker);
+        self.choose_limits(broker);
         let started = EventKind::Started {
             pid: std::process::id(),
             mode: self.mode,

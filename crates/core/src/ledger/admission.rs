@@ -190,6 +190,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Notes that a worker begins this delivery.
     pub(super) fn note_admitted(&mut self, token: Token) {
+        if self.rated.is_some() && self.consumers.is_worker(token.holder) {
+            self.count_by_rate();
+        }
         if let Some(admitting) = &mut self.admitting
             && self.consumers.is_worker(token.holder)
         {

@@ -91,6 +91,8 @@ pub enum Cause {
     /// It was killed for memory, also when nothing ran beside it: by the kernel, or because it used
     /// more than this many bytes.
     OutOfMemoryAlone(Option<u64>),
+    /// Its deadline came before it was begun, or begun again.
+    DeadlinePassed,
 }
 
 /// The word of one of several copies of an item.
@@ -136,7 +138,8 @@ macro_rules! text_in {
             | Cause::Copies { .. }
             | Cause::Disconnected
             | Cause::MemoryLimit(_)
-            | Cause::OutOfMemoryAlone(_) => None,
+            | Cause::OutOfMemoryAlone(_)
+            | Cause::DeadlinePassed => None,
         }
     };
 }
@@ -169,6 +172,7 @@ impl Cause {
             | Cause::AskedToEnd { .. }
             | Cause::CommandFailed { .. }
             | Cause::CommandUnrunnable { .. }
+            | Cause::DeadlinePassed
             | Cause::Unanswered { .. } => false,
         }
     }
@@ -182,6 +186,7 @@ impl Cause {
             | Cause::CommandUnrunnable { .. }
             | Cause::Cancelled
             | Cause::LostTooOften(_)
+            | Cause::DeadlinePassed
             | Cause::OutOfMemoryAlone(_) => true,
             Cause::WorkerDied(_)
             | Cause::Nack(_)
@@ -233,6 +238,7 @@ impl Cause {
             | Cause::LostTooOften(_)
             | Cause::NoRoom(_)
             | Cause::Unrunnable(_)
+            | Cause::DeadlinePassed
             | Cause::Disconnected => None,
         }
     }
@@ -264,6 +270,7 @@ impl Cause {
             | Cause::Copies { .. }
             | Cause::Disconnected
             | Cause::MemoryLimit(_)
+            | Cause::DeadlinePassed
             | Cause::OutOfMemoryAlone(_) => false,
         }
     }
@@ -310,6 +317,7 @@ impl Cause {
             | Cause::Undeliverable(_)
             | Cause::TimedOut(_)
             | Cause::OutOfMemory
+            | Cause::DeadlinePassed
             | Cause::Cancelled
             | Cause::LostTooOften(_)
             | Cause::NoRoom(_)
@@ -372,6 +380,7 @@ impl fmt::Display for Cause {
                 })
             }
             Cause::Cancelled => f.write_str("cancelled"),
+            Cause::DeadlinePassed => f.write_str("its deadline came before it was begun"),
             Cause::Disconnected => f.write_str("the process that got it is gone"),
             Cause::LostTooOften(losses) => write!(f, "was lost with its supervisor {losses} times"),
             Cause::Killed { what, .. } | Cause::AskedToEnd { what, .. } => f.write_str(what),

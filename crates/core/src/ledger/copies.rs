@@ -12,6 +12,7 @@
 
 mod group;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -20,7 +21,7 @@ use super::leases::Lease;
 use super::policy::{Ballot, Copies, Hedge};
 use super::quantiles::Quantiles;
 use super::report::{CopyEnd, CopyReport};
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{Blame, Handed, HolderId, ItemId, Ledger, Notice, Report, Scene, Token, Weight};
 use group::{Decision, Ended, Group};
 
@@ -188,13 +189,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if !self.copies.is_used {
             return None;
         }
-        self.waiting.skip();
+        self.waiting.front_weight();
         self.policy_of(self.waiting.peek()?)
     }
 
     pub(super) fn policy_of(&self, payload: &P) -> Option<Copies> {
         let policy = payload.copies().or(self.options.copies);
-        policy.filter(|policy| policy.count() > 1)
+        policy.filter(|policy| policy.count() > 1 && self.allows_copies())
     }
 
     /// Hands out the next copy that is due to a worker that is idle.
@@ -299,7 +300,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let token = Token::of(holder, ordinal);
         let lease = Lease {
             entry: UnfinishedItem::new(id, payload),
-            copy: Some(mark),
+            copy: Some(Box::new(mark)),
         };
         let handed = token.handed(&lease);
         group.begin(handed);

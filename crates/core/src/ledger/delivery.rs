@@ -47,6 +47,8 @@ pub struct Handed {
     pub copy: u32,
     /// The greatest number of copies of the attempt.
     pub of: u32,
+    /// The slot that it was lent when it was handed out, from 1; 0 if there are none.
+    pub slot: u32,
 }
 
 impl Handed {

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{
     Attempt, Ballot, Blame, Cause, DeadLetter, Failure, ItemId, Ledger, Record, Report, Weight,
 };

@@ -2,7 +2,7 @@
 //! is, `consumers` knows; `turn` hands out many in one go.
 
 use super::leases::Lease;
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{Ballot, Handed, HolderId, Ledger, Token, Weight};
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -55,7 +55,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let token = Token::of(holder, ordinal);
         self.note_alone(token, entry.was_killed());
         let lease = Lease { entry, copy: None };
-        let handed = token.handed(&lease);
+        let mut handed = token.handed(&lease);
+        self.lend_slot(&mut handed);
         self.leases.insert(token, lease);
         self.note_begun(token);
         handed
@@ -63,6 +64,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Returns `true` if no worker gets anything now, though others may.
     pub(super) fn holds_back(&mut self) -> bool {
-        self.waits_for_reading() || self.lacks_token() || self.keeps_apart()
+        self.waits_for_slot()
+            || self.waits_for_rate()
+            || self.waits_for_reading()
+            || self.lacks_token()
+            || self.keeps_apart()
     }
 }

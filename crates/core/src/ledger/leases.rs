@@ -5,13 +5,14 @@
 //! and go is laid aside, so a row is never much longer than its content. It knows nothing of
 //! credits or of the meaning of a delivery's end.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque, vec_deque};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use slotmap::SecondaryMap;
 
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{Handed, HolderId, Token};
 
 /// The number of a copy and of its attempt, kept with its delivery.
@@ -30,7 +31,7 @@ const GAPS: usize = 64;
 pub(super) struct Lease<P> {
     pub(super) entry: UnfinishedItem<P>,
     /// `Some` for one of several copies. Its item is in their group, and here is only its payload.
-    pub(super) copy: Option<CopyMark>,
+    pub(super) copy: Option<Box<CopyMark>>,
 }
 
 impl Token {
@@ -42,9 +43,11 @@ impl Token {
             id: lease.entry.id,
             attempt: lease
                 .copy
+                .as_ref()
                 .map_or_else(|| lease.entry.attempt(), |copy| copy.attempt),
-            copy: lease.copy.map_or(1, |copy| copy.number),
-            of: lease.copy.map_or(1, |copy| copy.of),
+            copy: lease.copy.as_ref().map_or(1, |copy| copy.number),
+            of: lease.copy.as_ref().map_or(1, |copy| copy.of),
+            slot: 0,
         }
     }
 }

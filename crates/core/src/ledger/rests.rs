@@ -30,6 +30,10 @@ impl<V> Rests<V> {
         self.by_id.insert(id, until);
     }
 
+    pub(super) fn each(&mut self, change: impl FnMut(&mut V)) {
+        self.by_time.values_mut().for_each(change);
+    }
+
     pub(super) fn remove(&mut self, id: ItemId) -> Option<V> {
         let until = self.by_id.remove(&id)?;
         self.by_time.remove(&(until, id))

@@ -6,6 +6,7 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::leases::Lease;
+use super::order::LineId;
 use super::outbox::Outbox;
 use super::{
     Ballot, BegunItems, EndedAttempts, Handed, HolderId, ItemId, Ledger, Scene, Token, Weight,
@@ -20,6 +21,10 @@ struct EndedRun {
     weight: usize,
     /// Those of copies, whose ends depend on each other.
     copies: Vec<Handed>,
+    /// True if it counts who runs, because of keys or slots.
+    is_counted: bool,
+    /// Those that ran, then, each with the line of its item.
+    running: Vec<(Token, LineId)>,
     /// True if somebody wants to know what follows.
     is_noted: bool,
     /// The items with the lowest and the highest number.
@@ -30,13 +35,15 @@ struct EndedRun {
 }
 
 impl EndedRun {
-    fn after(known: u64, is_noted: bool) -> Self {
+    fn after(known: u64, is_noted: bool, is_counted: bool) -> Self {
         EndedRun {
             count: 0,
             known,
             begun: 0,
             weight: 0,
             copies: Vec::new(),
+            is_counted,
+            running: Vec::new(),
             is_noted,
             ids: (ItemId(u64::MAX), ItemId(0)),
             last: (0, 0),
@@ -51,6 +58,9 @@ impl EndedRun {
         outbox: &mut Outbox<P, R>,
     ) {
         self.count += 1;
+        if self.is_counted {
+            self.running.push((token, lease.entry.line));
+        }
         self.begun += u64::from(token.ordinal <= self.known);
         self.weight += lease.entry.payload.weight();
         if self.is_noted {
@@ -76,7 +86,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         service: Duration,
     ) -> Vec<u64> {
         self.note_settled(Token::of(holder, *run.end()));
-        let mut ended = EndedRun::after(self.consumers.begun(holder), self.ends.are_wanted());
+        let mut ended = self.begin_run(holder);
         let mut late = Vec::new();
         for ordinal in run {
             let token = Token { holder, ordinal };
@@ -98,7 +108,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let Some(run) = self.consumers.settle_through(holder, through) else {
             return;
         };
-        let mut ended = EndedRun::after(self.consumers.begun(holder), self.ends.are_wanted());
+        let mut ended = self.begin_run(holder);
         let mut late = Vec::new();
         self.consumers.begin(holder, through, 0);
         self.leases.remove_run(holder, run, |ordinal, lease| {
@@ -117,18 +127,28 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.end_run(holder, ended, service);
     }
 
+    fn begin_run(&self, holder: HolderId) -> EndedRun {
+        let known = self.consumers.begun(holder);
+        EndedRun::after(known, self.ends.are_wanted(), !self.allows_copies())
+    }
+
     fn end_run(&mut self, holder: HolderId, ended: EndedRun, service: Duration) {
         let EndedRun {
             count,
             begun,
             weight,
             copies,
+            running,
             known: _,
+            is_counted: _,
             is_noted: _,
             ids: (first, last),
             last: (ordinal, attempt),
             begun_items,
         } = ended;
+        for (token, line) in running {
+            self.end_running(token, line);
+        }
         let items = count - copies.len() as u64;
         self.done += items;
         self.note_over(items);

@@ -4,7 +4,7 @@
 //! Its changes leave records as with a journal, for the stream. But puts do not pass through it: an
 //! item is accepted here when it has come from the stream, where it is durable already.
 
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{Ballot, ItemId, Ledger, Options, Recovered, Report, Unfinished, Weight};
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {

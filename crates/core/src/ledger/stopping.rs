@@ -8,7 +8,7 @@
 
 use core::time::Duration;
 
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{Ballot, Blame, Failure, ItemId, Ledger, Weight};
 
 /// The time within which a stop that has ended an item's attempt is noticed: signals to several

@@ -47,7 +47,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands out all that [`poll_delivery`](Self::poll_delivery) would go on to hand to the same
     /// worker.
     pub fn poll_turn(&mut self, mut deliver: impl FnMut(&Handed, &mut P)) {
-        if self.gives_nothing() || self.holds_back() {
+        // Where there are slots, each worker gets one item at a time.
+        if self.gives_nothing() || self.holds_back() || self.slots.is_some() {
             return;
         }
         let Some(mut turn) = self.consumers.take_turn() else {
@@ -55,7 +56,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         };
         let holder = turn.id;
         // Those with copies are handed out one by one.
-        let is_free = self.shortage.is_none() && self.admitting.is_none() && self.tokens.is_none();
+        let is_admitted = self.admitting.is_none() && self.rated.is_none() && self.tokens.is_none();
+        let is_free = self.shortage.is_none() && is_admitted;
         if is_free && !self.copies.is_used() {
             self.hand_out_fresh(&mut turn, &mut deliver);
         }
@@ -87,6 +89,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             attempt: 1,
             copy: 1,
             of: 1,
+            slot: 0,
         };
         let entries = self.waiting.pop_fresh(|weight| turn.takes(weight));
         for (ordinal, lease) in (first..).zip(self.leases.extend(holder, first, entries)) {

@@ -34,7 +34,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns the number of items that holders would take now beyond those that wait.
     #[must_use]
     pub fn appetite(&self) -> usize {
-        if self.gives_nothing() || self.is_kept_apart() {
+        if self.gives_nothing() || self.is_kept_apart() || self.waits_for_rate() {
             return 0;
         }
         self.room_of_takers().saturating_sub(self.waiting.ready())
@@ -428,6 +428,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             let held = leases.chain(revoked.map(|one| one.ordinal()));
             held.filter(|ordinal| *ordinal <= last).count() as u64
         };
+        if !self.check_slots() {
+            return Err("a slot is lent to a delivery that nobody has".into());
+        }
         if let Some((known, held)) = self.consumers.check_begun(held_up_to) {
             return Err(format!("a worker is at {held} deliveries, not {known}"));
         }

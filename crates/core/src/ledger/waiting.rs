@@ -9,106 +9,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
+use super::order::{ItemOrder, ItemTimes, LineId, OrderRules};
 use super::rests::Rests;
-use super::{Blame, Cause, Failure, ItemId, Options, Unfinished, Weight};
-
-/// An accepted item that has no terminal state.
-#[derive(Debug)]
-pub(super) struct UnfinishedItem<P> {
-    pub(super) id: ItemId,
-    pub(super) payload: P,
-    /// The item's past; almost every item has none, and needs no allocation.
-    past: Option<Box<Past>>,
-}
-
-#[derive(Debug, Default)]
-struct Past {
-    failures: Vec<Failure>,
-    /// The number of failures that no longer count, because it was a dead letter and is tried
-    /// again.
-    forgiven: u32,
-}
-
-impl<P> UnfinishedItem<P> {
-    pub(super) fn new(id: ItemId, payload: P) -> Self {
-        UnfinishedItem {
-            id,
-            payload,
-            past: None,
-        }
-    }
-
-    /// Makes an item with failures, of which this many no longer count.
-    pub(super) fn after(id: ItemId, payload: P, failures: Vec<Failure>, forgiven: u32) -> Self {
-        let past = Past { failures, forgiven };
-        let is_new = past.failures.is_empty() && forgiven == 0;
-        UnfinishedItem {
-            past: (!is_new).then(|| Box::new(past)),
-            ..UnfinishedItem::new(id, payload)
-        }
-    }
-
-    pub(super) fn note(&mut self, failure: Failure) {
-        self.past.get_or_insert_default().failures.push(failure);
-    }
-
-    pub(super) fn history(&self) -> &[Failure] {
-        self.past.as_ref().map_or(&[], |past| &past.failures)
-    }
-
-    pub(super) fn into_history(self) -> Vec<Failure> {
-        self.past.map_or_else(Vec::new, |past| past.failures)
-    }
-
-    /// Returns `true` if its last attempt was killed for memory, and counts.
-    pub(super) fn was_killed(&self) -> bool {
-        self.past.as_ref().is_some_and(|past| {
-            let forgiven = usize::try_from(past.forgiven).unwrap_or(usize::MAX);
-            let counting = past.failures.get(forgiven..).unwrap_or_default();
-            counting
-                .last()
-                .is_some_and(|last| last.cause.asks_for_room())
-        })
-    }
-
-    /// Returns the number of the attempt that is under way or comes next.
-    pub(super) fn attempt(&self) -> u32 {
-        let failed = self.past.as_ref().map_or(0, |past| past.failures.len());
-        u32::try_from(failed).unwrap_or(u32::MAX - 1) + 1
-    }
-
-    /// Returns `true` if no other attempt follows the one under way if it ends for this cause.
-    pub(super) fn is_given_up_after(&self, cause: &Cause, options: &Options) -> bool {
-        let max_attempts = options.max_attempts.max(1);
-        let (counted, bound) = match (options.max_lost_attempts, cause.is_loss()) {
-            (None, _) => (self.counted(|_| true), max_attempts),
-            (Some(_), false) => (self.counted(|cause| !cause.is_loss()), max_attempts),
-            (Some(max), true) => (self.counted(Cause::is_loss), max.max(1)),
-        };
-        cause.is_final() || counted.saturating_add(1) >= bound
-    }
-
-    /// Returns the number of its failures of this kind that still count.
-    fn counted(&self, is_one: impl Fn(&Cause) -> bool) -> u32 {
-        let Some(past) = &self.past else {
-            return 0;
-        };
-        let forgiven = usize::try_from(past.forgiven).unwrap_or(usize::MAX);
-        let counting = past.failures.iter().skip(forgiven);
-        let count = counting.filter(|failure| is_one(&failure.cause)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
-}
-
-impl<P> From<Unfinished<P>> for UnfinishedItem<P> {
-    fn from(item: Unfinished<P>) -> Self {
-        UnfinishedItem::after(item.id, item.payload, item.history, item.forgiven)
-    }
-}
+use super::unfinished::UnfinishedItem;
+use super::{Blame, ItemId, Weight};
 
 #[derive(Debug)]
 pub(super) struct Waiting<P> {
@@ -127,6 +34,8 @@ pub(super) struct Waiting<P> {
     /// True once an item has come back that was killed for memory. While it is false nothing is
     /// asked about that.
     has_killed: bool,
+    /// The order of those that wait, where there are keys. Then fresh items are there, and not above.
+    order: Option<Box<ItemOrder<P>>>,
 }
 
 /// The later charge of an item, and its rest if one was asked for.
@@ -144,18 +53,115 @@ impl<P: Weight + Clone> Waiting<P> {
             delayed: Rests::new(),
             suspended: Rests::new(),
             has_killed: false,
+            order: None,
         }
     }
 
+    /// Puts all in an order by these rules from now on.
+    pub(super) fn set_order(&mut self, rules: OrderRules<P>) {
+        let mut order = Box::new(ItemOrder::new(rules));
+        let first = self.first_fresh();
+        let waiting = self.fresh.len() - self.staged;
+        for ((id, payload), place) in (first..).zip(self.fresh.drain(..)).zip(0..) {
+            order.accept(id, payload, place >= waiting);
+        }
+        for id in core::mem::take(&mut self.skipped) {
+            order.remove(id, waiting);
+        }
+        for (_, mut one) in core::mem::take(&mut self.returned) {
+            match order.times_of(&one) {
+                None => {
+                    order.put_back(&mut one);
+                    self.returned.insert(one.id, one);
+                }
+                Some(until) => {
+                    order.rest(&mut one, false);
+                    self.delayed.insert(one.id, until, one);
+                }
+            }
+        }
+        self.delayed.each(|one| {
+            // Those from just above have their line.
+            if one.line == 0 {
+                order.times_of(one);
+                order.rest(one, true);
+            }
+        });
+        self.suspended.each(|(one, _)| {
+            order.times_of(one);
+            order.rest(one, true);
+        });
+        order.shorten(self.staged, &mut self.returned);
+        self.order = Some(order);
+        self.rest_early_ones();
+    }
+
+    /// Lets items rest that are not to be handed out yet.
+    fn rest_early_ones(&mut self) {
+        let Some(order) = self.order.as_mut().filter(|order| order.times.has_early()) else {
+            return;
+        };
+        while let Some((entry, until)) = order.pop_early(order.rows() - self.staged) {
+            self.delayed.insert(entry.id, until, entry);
+        }
+        order.shorten(self.staged, &mut self.returned);
+    }
+
+    pub(super) fn times_mut(&mut self) -> Option<&mut ItemTimes> {
+        self.order.as_mut().map(|order| &mut order.times)
+    }
+
+    pub(super) fn times(&self) -> Option<&ItemTimes> {
+        self.order.as_ref().map(|order| &order.times)
+    }
+
+    pub(super) fn has_order(&self) -> bool {
+        self.order.is_some()
+    }
+
+    /// Notes that holders have one item of this line less.
+    #[inline]
+    pub(super) fn release(&mut self, line: LineId) {
+        if line != 0 {
+            self.release_line(line);
+        }
+    }
+
+    #[inline(never)]
+    fn release_line(&mut self, line: LineId) {
+        if let Some(order) = &mut self.order {
+            order.release(line);
+        }
+    }
+
+    /// Returns `true` if an item that waits is kept back because of its key.
+    pub(super) fn is_kept_back(&self, id: ItemId) -> bool {
+        let line = self.returned.get(&id).map(|entry| entry.line);
+        let order = self.order.as_ref();
+        order.is_some_and(|order| order.is_kept_back(id, line))
+    }
+
     pub(super) fn accept(&mut self, payload: P) -> ItemId {
-        self.fresh.push_back(payload);
         self.accepted += 1;
+        match &mut self.order {
+            None => self.fresh.push_back(payload),
+            Some(order) => {
+                order.accept(self.accepted, payload, false);
+                self.rest_early_ones();
+            }
+        }
         ItemId(self.accepted)
     }
 
     /// Accepts this many items from the front of `payloads`, and returns the last one's number.
     pub(super) fn accept_many(&mut self, payloads: &mut VecDeque<P>, count: usize) -> ItemId {
         let count = count.min(payloads.len());
+        if self.order.is_some() {
+            for payload in payloads.drain(..count) {
+                self.accept(payload);
+            }
+            return ItemId(self.accepted);
+        }
         if count == payloads.len() {
             self.fresh.append(payloads);
         } else {
@@ -179,17 +185,29 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Accepts an item that must be durable before it can be handed out.
     pub(super) fn stage(&mut self, payload: P) -> ItemId {
         self.staged += 1;
-        self.accept(payload)
+        let Some(order) = &mut self.order else {
+            return self.accept(payload);
+        };
+        self.accepted += 1;
+        order.accept(self.accepted, payload, true);
+        ItemId(self.accepted)
     }
 
     /// Notes that the oldest `count` staged items are durable.
     pub(super) fn unstage(&mut self, count: usize) {
+        if let Some(order) = &mut self.order {
+            order.unstage(count, self.staged);
+        }
         self.staged -= count;
+        self.rest_early_ones();
     }
 
     /// Drops the staged items, which were never accepted.
     pub(super) fn discard_staged(&mut self) {
-        self.fresh.truncate(self.fresh.len() - self.staged);
+        match &mut self.order {
+            None => self.fresh.truncate(self.fresh.len() - self.staged),
+            Some(order) => order.discard(self.staged),
+        }
         self.accepted -= self.staged as u64;
         self.staged = 0;
     }
@@ -197,10 +215,23 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Returns the number of the first item that was never handed out, if there is one, else of the
     /// next one to come.
     pub(super) fn first_fresh(&self) -> u64 {
-        self.accepted - self.fresh.len() as u64 + 1
+        self.accepted - self.rows() as u64 + 1
+    }
+
+    /// Returns the number of places of items that were never handed out, gaps among them.
+    fn rows(&self) -> usize {
+        match &self.order {
+            None => self.fresh.len(),
+            Some(order) => order.rows(),
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<UnfinishedItem<P>> {
+        if let Some(order) = &mut self.order {
+            let (id, entry) = order.pop()?;
+            order.shorten(self.staged, &mut self.returned);
+            return entry.or_else(|| self.returned.remove(&id));
+        }
         self.skip();
         if self.is_returned_first() {
             return self.returned.pop_first().map(|(_, entry)| entry);
@@ -230,7 +261,8 @@ impl<P: Weight + Clone> Waiting<P> {
         &mut self,
         mut will_do: impl FnMut(usize) -> bool,
     ) -> impl Iterator<Item = UnfinishedItem<P>> {
-        let ready = match self.returned.is_empty() && self.skipped.is_empty() {
+        let is_plain = self.order.is_none() && self.skipped.is_empty();
+        let ready = match self.returned.is_empty() && is_plain {
             true => self.fresh.len() - self.staged,
             false => 0,
         };
@@ -259,13 +291,22 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Takes this item out, wherever it is, except a staged one.
     pub(super) fn remove(&mut self, id: ItemId) -> Option<UnfinishedItem<P>> {
         if let Some(entry) = self.returned.remove(&id) {
+            if let Some(order) = &mut self.order {
+                order.remove_returned(id, entry.line);
+            }
             return Some(entry);
         }
         if let Some(entry) = self.delayed.remove(id) {
+            self.end_rest(&entry, false);
             return Some(entry);
         }
         if let Some((entry, _)) = self.remove_suspended(id) {
             return Some(entry);
+        }
+        if let Some(order) = &mut self.order {
+            let entry = order.remove(id, order.rows() - self.staged);
+            order.shorten(self.staged, &mut self.returned);
+            return entry;
         }
         let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
         if place >= self.fresh.len() - self.staged || !self.skipped.insert(id) {
@@ -278,12 +319,20 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Returns the weight of the next item, if one waits.
     pub(super) fn front_weight(&mut self) -> Option<usize> {
+        if let Some(order) = &mut self.order {
+            order.peek_mut();
+        }
         self.skip();
         self.peek().map(Weight::weight)
     }
 
     /// Returns the next item, if one waits and no cancelled one is before it.
     pub(super) fn peek(&self) -> Option<&P> {
+        if let Some(order) = &self.order {
+            let id = order.peek()?;
+            let returned = self.returned.get(&id).map(|entry| &entry.payload);
+            return returned.or_else(|| order.get(id, order.rows()));
+        }
         if self.skipped.contains(&ItemId(self.first_fresh())) {
             return None;
         }
@@ -297,8 +346,16 @@ impl<P: Weight + Clone> Waiting<P> {
         }
     }
 
-    pub(super) fn put_back(&mut self, entry: UnfinishedItem<P>) {
+    pub(super) fn put_back(&mut self, mut entry: UnfinishedItem<P>) {
         self.has_killed |= entry.was_killed();
+        if let Some(order) = &mut self.order {
+            if order.times.comes_back_late(entry.id) {
+                order.rest(&mut entry, false);
+                self.delayed.insert(entry.id, Duration::MAX, entry);
+                return;
+            }
+            order.put_back(&mut entry);
+        }
         self.returned.insert(entry.id, entry);
     }
 
@@ -309,19 +366,33 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Returns the next item, if it was killed for memory at its last attempt.
     pub(super) fn next_killed(&self) -> Option<&P> {
-        if !self.is_returned_first() {
-            return None;
-        }
-        let (_, entry) = self.returned.first_key_value()?;
+        let entry = match &self.order {
+            Some(order) => self.returned.get(&order.peek()?)?,
+            None if !self.is_returned_first() => return None,
+            None => self.returned.first_key_value()?.1,
+        };
         entry.was_killed().then_some(&entry.payload)
     }
 
+    /// Lets an item whose attempt has failed wait again after its rest.
     pub(super) fn put_back_after(
         &mut self,
-        entry: UnfinishedItem<P>,
+        mut entry: UnfinishedItem<P>,
         now: Duration,
         rest: Duration,
     ) {
+        if let Some(order) = &mut self.order {
+            // It does not come to its next attempt.
+            let is_late = order.times.comes_back_late(entry.id);
+            match rest.is_zero() && !is_late {
+                true => order.retry_next(&mut entry),
+                false => order.rest(&mut entry, true),
+            }
+            if is_late {
+                self.delayed.insert(entry.id, Duration::MAX, entry);
+                return;
+            }
+        }
         if rest.is_zero() {
             self.put_back(entry);
         } else {
@@ -332,7 +403,15 @@ impl<P: Weight + Clone> Waiting<P> {
 
     pub(super) fn wake(&mut self, now: Duration) {
         while let Some(entry) = self.delayed.pop(now) {
+            self.end_rest(&entry, true);
             self.put_back(entry);
+        }
+    }
+
+    /// Notes that an item does not rest any more. `keeps_turn`: it waits again.
+    fn end_rest(&mut self, entry: &UnfinishedItem<P>, keeps_turn: bool) {
+        if let Some(order) = &mut self.order {
+            order.end_rest(entry.id, entry.line, keeps_turn);
         }
     }
 
@@ -343,10 +422,14 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Keeps an item until it is known if it is charged.
     pub(super) fn suspend(
         &mut self,
-        entry: UnfinishedItem<P>,
+        mut entry: UnfinishedItem<P>,
         suspicion: Suspicion,
         until: Duration,
     ) {
+        if let Some(order) = &mut self.order {
+            order.times.comes_back_late(entry.id);
+            order.rest(&mut entry, true);
+        }
         self.suspended.insert(entry.id, until, (entry, suspicion));
     }
 
@@ -355,7 +438,9 @@ impl<P: Weight + Clone> Waiting<P> {
         &mut self,
         id: ItemId,
     ) -> Option<(UnfinishedItem<P>, Suspicion)> {
-        self.suspended.remove(id)
+        let (entry, suspicion) = self.suspended.remove(id)?;
+        self.end_rest(&entry, false);
+        Some((entry, suspicion))
     }
 
     /// Takes an item whose suspicion is over at this time.
@@ -363,7 +448,9 @@ impl<P: Weight + Clone> Waiting<P> {
         &mut self,
         now: Duration,
     ) -> Option<(UnfinishedItem<P>, Suspicion)> {
-        self.suspended.pop(now)
+        let (entry, suspicion) = self.suspended.pop(now)?;
+        self.end_rest(&entry, false);
+        Some((entry, suspicion))
     }
 
     pub(super) fn next_end_of_suspicion(&self) -> Option<Duration> {
@@ -373,7 +460,7 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Returns all items that wait or rest, including those that are not durable yet.
     pub(super) fn ids(&self) -> BTreeSet<ItemId> {
         let fresh = (self.first_fresh()..=self.accepted).map(ItemId);
-        let fresh = fresh.filter(|id| !self.skipped.contains(id));
+        let fresh = fresh.filter(|id| self.is_fresh(*id));
         let delayed = self.delayed.ids().chain(self.suspended.ids());
         fresh
             .chain(self.returned.keys().copied())
@@ -383,9 +470,20 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Returns the payload of an item that was never handed out and is durable.
     pub(super) fn fresh(&self, id: ItemId) -> Option<&P> {
+        if let Some(order) = &self.order {
+            return order.get(id, order.rows() - self.staged);
+        }
         let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
         let is_there = place < self.fresh.len() - self.staged && !self.skipped.contains(&id);
         is_there.then(|| self.fresh.get(place))?
+    }
+
+    /// Returns `true` if this item, whose place is among those that were never handed out, is there.
+    fn is_fresh(&self, id: ItemId) -> bool {
+        match &self.order {
+            None => !self.skipped.contains(&id),
+            Some(order) => order.get(id, order.rows()).is_some(),
+        }
     }
 
     /// Returns an item that was handed out or came from elsewhere, and may be handed out now.
@@ -412,7 +510,7 @@ impl<P: Weight + Clone> Waiting<P> {
         let first = numbers.start().0.max(self.first_fresh());
         let last = numbers.end().0.min(self.accepted - self.staged as u64);
         let fresh = (first..=last).map(ItemId);
-        let fresh = fresh.filter(|id| !self.skipped.contains(id));
+        let fresh = fresh.filter(|id| self.is_fresh(*id));
         let returned = self.returned.range(numbers.clone()).map(|(id, _)| *id);
         let resting = self.delayed.ids_in(numbers.clone());
         let suspended = self.suspended.ids_in(numbers.clone());
@@ -442,8 +540,14 @@ impl<P: Weight + Clone> Waiting<P> {
         numbers: RangeInclusive<ItemId>,
     ) -> impl Iterator<Item = ItemId> {
         let first = ItemId(self.first_fresh());
+        // What has left the row out of turn may have an end as well.
+        let order = self.order.as_ref().into_iter();
+        let gaps = order.flat_map({
+            let numbers = numbers.clone();
+            move |order| order.gaps_in(numbers.clone())
+        });
         let cancelled = self.skipped.range(numbers).copied();
-        cancelled.filter(move |id| *id >= first)
+        cancelled.filter(move |id| *id >= first).chain(gaps)
     }
 
     /// Returns the items that were handed out or came from elsewhere, and may be handed out now.
@@ -451,13 +555,26 @@ impl<P: Weight + Clone> Waiting<P> {
         self.returned.keys().copied()
     }
 
+    /// Returns the number of items that may be handed out now.
     pub(super) fn ready(&self) -> usize {
-        self.fresh.len() - self.staged - self.skipped.len() + self.returned.len()
+        match &self.order {
+            None => self.waiting(),
+            Some(order) => order.ready(),
+        }
     }
 
-    /// Returns the number of items that are ready or staged.
+    /// Returns the number of durable items that wait.
+    fn waiting(&self) -> usize {
+        let fresh = match &self.order {
+            None => self.fresh.len() - self.skipped.len(),
+            Some(order) => order.fresh(),
+        };
+        fresh - self.staged + self.returned.len()
+    }
+
+    /// Returns the number of items that wait or are staged.
     pub(super) fn len(&self) -> usize {
-        self.ready() + self.staged
+        self.waiting() + self.staged
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -2,7 +2,7 @@
 //! settles such an item it counts as busy and may read it; its acknowledgement comes too late.
 
 use super::leases::Lease;
-use super::waiting::UnfinishedItem;
+use super::unfinished::UnfinishedItem;
 use super::{
     Ballot, Blame, Cancelled, Cause, Failure, Handed, ItemId, Ledger, Scene, Token, Weight,
 };
@@ -66,7 +66,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         };
         let handed = token.handed(&lease);
         let kept = Lease {
-            entry: UnfinishedItem::new(id, lease.entry.payload.clone()),
+            entry: UnfinishedItem::in_line(id, lease.entry.payload.clone(), lease.entry.line),
             copy: lease.copy,
         };
         self.revoked.insert(token, kept);
@@ -145,6 +145,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if let Some(lease) = self.revoked.remove(&token) {
             let weight = lease.entry.payload.weight();
             self.consumers.release(token, weight, None);
+            self.end_running(token, lease.entry.line);
         }
     }
 }

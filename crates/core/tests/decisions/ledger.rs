@@ -9,8 +9,10 @@ pub(crate) mod copies;
 pub(crate) mod ended;
 pub(crate) mod journal;
 mod model;
+pub(crate) mod order;
 pub(crate) mod pausing;
 mod properties;
+pub(crate) mod rate;
 pub(crate) mod tokens;
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dishrack_core::book::Book;
 use dishrack_core::ledger::{Credit, DeadLetter, Handed, HolderId, ItemId, Ledger, Record};
@@ -15,6 +16,7 @@ use crate::plan::Plan;
 use crate::planted::Plant;
 use crate::process::{Job, Up};
 use crate::slot::Slot;
+use crate::world::limits::limit;
 
 /// Items with consecutive numbers that are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,8 @@ pub(crate) struct Life {
     /// The holder of the consumer's deliveries, once it had one.
     pub(crate) threads: Option<HolderId>,
     pub(crate) is_joined: bool,
+    /// The times of deliveries to workers, if they have a rate.
+    pub(crate) begun: Vec<Duration>,
     pub(crate) scaler: Scaler,
     /// Wishes that were not answered, and the step of the last reload.
     pub(crate) scales: u64,
@@ -89,7 +93,12 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) fn begin(plan: &Plan, disk: &Disk, seed: u64, plant: Option<Plant>) -> (Self, u64) {
+    pub(crate) fn begin(
+        (plan, now): (&Plan, Duration),
+        disk: &Disk,
+        seed: u64,
+        plant: Option<Plant>,
+    ) -> (Self, u64) {
         let (book, mut found) = disk.recover();
         let histories = found.recovered.unfinished.iter();
         let histories = histories.filter(|item| !item.history.is_empty()).count() as u64;
@@ -109,6 +118,7 @@ impl Life {
         }
         let form = |body: Arc<[u8]>| Envelope::of_body(&body);
         let recovered = found.recovered.map_payloads(form);
+        let is_first = recovered.accepted == 0;
         let unfinished = recovered.unfinished.iter();
         let numbers = unfinished.map(|item| (item.id, item.payload.number));
         let numbers = numbers.collect();
@@ -119,6 +129,8 @@ impl Life {
         if plan.keeps_attempts {
             ledger.handle_keep_attempts();
         }
+        let knows_keys = is_first || plant != Some(Plant::KeysForgotten);
+        limit(&mut ledger, plan, knows_keys, now);
         let slot = |index: usize| {
             let jitter = seed.wrapping_add(index as u64);
             Slot::new(plan.spec, jitter, index >= plan.handlers)
@@ -137,6 +149,7 @@ impl Life {
             clients: Vec::new(),
             threads: None,
             is_joined: false,
+            begun: Vec::new(),
             scaler: Scaler::new(plan.handlers + plan.loops),
             scales: 0,
             reloads: 0,

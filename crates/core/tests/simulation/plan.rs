@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dishrack_core::ledger::{Backoff, Capacity, Copies, Hedge, Options};
+use dishrack_core::ledger::{Backoff, Capacity, Copies, Hedge, Options, Rate};
 use dishrack_core::pool::spec::ChildSpec;
 
 use crate::chance::Chance;
@@ -72,6 +72,18 @@ pub(crate) struct Plan {
     pub(crate) takes_turns: bool,
     /// True if nobody looks at single items, so that results are told at once where no journal is.
     pub(crate) tells_at_once: bool,
+    pub(crate) limits: Limits,
+}
+
+/// The bounds of what runs at the same time, and how fast.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    /// The number of items of a key that may run, if they have keys.
+    pub(crate) per_key: Option<u32>,
+    /// The number of slots; 0 for none.
+    pub(crate) slots: u32,
+    /// The rate of deliveries to workers, and its burst.
+    pub(crate) rate: Option<(Rate, u32)>,
 }
 
 fn ms(ms: u64) -> Duration {
@@ -125,6 +137,7 @@ impl Plan {
             puts_many: false,
             takes_turns: false,
             tells_at_once: false,
+            limits: Limits::default(),
         };
         // These are not drawn, so that the same seed still gives the same plan.
         plan.is_steered = plan.steps % 8 < 4;
@@ -133,7 +146,17 @@ impl Plan {
         plan.takes_turns = !plan.steps.is_multiple_of(3);
         plan.let_clients_come();
         plan.tells_at_once = !is_journaled && plan.steps % 5 > 1;
-        plan.options.copies = match plan.steps % 32 {
+        plan.options.copies = plan.drawn_copies();
+        if plan.options.copies.is_some() {
+            plan.handlers += 2;
+        } else {
+            plan.bound_what_runs();
+        }
+        plan
+    }
+
+    fn drawn_copies(&self) -> Option<Copies> {
+        match self.steps % 32 {
             3 => Some(Copies::first(2)),
             11 => Some(Copies::first(2).hedge_after(Hedge::After(ms(20)))),
             19 => Some(Copies::agree(2, 3)),
@@ -143,11 +166,26 @@ impl Plan {
                     .pressing(),
             ),
             _ => None,
-        };
-        if plan.options.copies.is_some() {
-            plan.handlers += 2;
         }
-        plan
+    }
+
+    /// Decides about keys, slots and rates, which items with copies do not have.
+    fn bound_what_runs(&mut self) {
+        self.limits.per_key = match self.steps % 7 {
+            0 | 1 => Some(1),
+            2 => Some(2),
+            _ => None,
+        };
+        self.limits.rate = match self.steps % 11 {
+            4 => Some((Rate::new(40, ms(1000)), 1)),
+            8 => Some((Rate::new(100, ms(1000)).burst(3), 3)),
+            _ => None,
+        };
+        self.limits.slots = match self.steps % 9 {
+            2 => 1,
+            5 => 2,
+            _ => 0,
+        };
     }
 
     /// Decides about clients, and about kills for memory. Where items have copies there are no clients.

@@ -65,6 +65,10 @@ pub(crate) enum Plant {
     MemoryKillMistold,
     /// A worker's word about an item that runs alone is heard when it begins it.
     AloneSettledEarly,
+    /// A worker is told another slot than it was lent.
+    SlotMistold,
+    /// A supervisor that begins again does not know the keys of items.
+    KeysForgotten,
 }
 
 /// The bugs for a fleet.

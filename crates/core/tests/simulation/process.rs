@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) token: Token,
     pub(crate) ordinal: u64,
     pub(crate) number: u64,
+    /// The slot that it was lent; 0 if none.
+    pub(crate) slot: u32,
 }
 
 impl Job {
@@ -28,6 +30,7 @@ impl Job {
             token: handed.token,
             ordinal: handed.ordinal,
             number,
+            slot: handed.slot,
         }
     }
 }

@@ -99,6 +99,8 @@ crate::trials! {
         expect_caught_in_a_world(Plant::MemoryKillMistold),
     an_item_that_runs_alone_and_is_settled_early_is_caught =>
         expect_caught_in_a_world(Plant::AloneSettledEarly),
+    a_slot_that_is_mistold_is_caught => expect_caught_in_a_world(Plant::SlotMistold),
+    keys_that_are_forgotten_are_caught => expect_caught_in_a_world(Plant::KeysForgotten),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.

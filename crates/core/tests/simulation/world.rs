@@ -3,6 +3,7 @@
 
 mod clients;
 mod copies;
+pub(crate) mod limits;
 mod pool;
 mod queue;
 mod rest;
@@ -70,7 +71,7 @@ impl World {
         let mut chance = Chance::of_seed(seed);
         let plan = Plan::draw(&mut chance);
         let disk = Disk::default();
-        let (life, _) = Life::begin(&plan, &disk, seed, plant);
+        let (life, _) = Life::begin((&plan, Duration::ZERO), &disk, seed, plant);
         World {
             seed,
             rates: plan.rates,
@@ -220,7 +221,8 @@ impl World {
         if has_lost_power {
             self.truth.synced = self.step + 1;
         }
-        let (life, histories) = Life::begin(&self.plan, &self.disk, self.seed, self.plant);
+        let (life, histories) =
+            Life::begin((&self.plan, self.now), &self.disk, self.seed, self.plant);
         self.life = life;
         self.coverage.recoveries += 1;
         self.coverage.recovered_items += self.life.dispatcher.ledger.counts().unfinished();

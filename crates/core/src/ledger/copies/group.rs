@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::ledger::leases::CopyMark;
 use crate::ledger::policy::{Ballot, Copies};
 use crate::ledger::report::CopyEnd;
-use crate::ledger::waiting::UnfinishedItem;
+use crate::ledger::unfinished::UnfinishedItem;
 use crate::ledger::{Blame, Cause, CopySaid, Handed, HolderId, Scene, Token};
 
 /// The end of a copy.

@@ -386,7 +386,12 @@ impl World {
                 living.find(|job| job.number == number && !self.truth.is_revoked(job.token));
             assert_eq!(other, None, "put {number} has two living holders");
         }
-        Job::new(handed, number)
+        self.check_limits(handed, number);
+        let slot = self.told_slot(handed.slot);
+        Job {
+            slot,
+            ..Job::new(handed, number)
+        }
     }
 
     /// Carries out all effects.

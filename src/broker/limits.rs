@@ -1,0 +1,24 @@
+//! What may run when: tells the ledger the rules of a pool. The ledger decides.
+
+use super::{Broker, Envelope};
+use dishrack_core::ledger::{OrderRules, Rate};
+
+impl Broker {
+    /// Puts items in an order by these rules from now on.
+    pub(crate) fn order_by(&self, rules: OrderRules<Envelope>) {
+        self.with(|core| core.dispatcher.ledger.handle_order(rules));
+    }
+
+    /// Lends each delivery to a worker one of so many slots from now on.
+    pub(crate) fn lend_slots(&self, count: u32) {
+        self.with(|core| core.dispatcher.ledger.handle_slots(count));
+    }
+
+    /// Hands out no faster than this from now on.
+    pub(crate) fn keep_to(&self, rate: Rate) {
+        self.with(|core| {
+            let now = core.emitter.now();
+            core.dispatcher.ledger.handle_rate(rate, now);
+        });
+    }
+}
