@@ -76,8 +76,8 @@ fn options_called(page: &str) -> BTreeSet<String> {
         let is_ours = |word: &&str| !["--", "|", ">", "2>", "<-", "&&", "&", ";"].contains(word);
         Some(
             words[at + 1..]
-                .to_vec()
-                .into_iter()
+                .iter()
+                .copied()
                 .take_while(is_ours)
                 .collect::<Vec<_>>(),
         )
