@@ -1,4 +1,4 @@
-//! What may run when: tells the ledger the rules of a pool. The ledger decides.
+//! Tells the ledger the rules of a pool about what runs when. The ledger decides.
 
 use super::{Broker, Envelope};
 use dishrack_core::ledger::{OrderRules, Rate};

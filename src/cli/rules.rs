@@ -136,6 +136,8 @@ struct Typed<'a> {
     is_work: bool,
     /// True if the queue stays.
     is_serve: bool,
+    /// True if a command is added to one.
+    is_add: bool,
 }
 
 impl Typed<'_> {
@@ -150,7 +152,7 @@ impl Typed<'_> {
     }
 
     fn runs_commands(&self) -> bool {
-        self.has(COMMAND) || self.is_serve
+        self.has(COMMAND) || self.is_serve || self.is_add
     }
 
     /// Returns `true` if items have what each of them has once.
@@ -198,6 +200,7 @@ pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), Strin
         matches,
         is_work: false,
         is_serve: false,
+        is_add: false,
     };
     if let Some((name, matches)) = matches.subcommand() {
         let Some(command) = command.find_subcommand(name) else {
@@ -208,6 +211,7 @@ pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), Strin
             matches,
             is_work: name == "work",
             is_serve: name == "serve",
+            is_add: name == "add",
         };
     }
     if typed.is_serve

@@ -112,7 +112,6 @@ pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
 pub use options::{Capacity, Options, Weight};
-use order::ItemTimes;
 pub use order::{OrderRules, Rank, WaitsFor};
 use outbox::Outbox;
 pub use outcome::Outcome;
@@ -559,7 +558,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             of_shortage,
             self.copies.poll_timeout(),
             self.next_by_rate(),
-            self.waiting.times().and_then(ItemTimes::next_deadline),
+            self.next_deadline(),
         ];
         wakes.into_iter().flatten().min()
     }

@@ -35,6 +35,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.has_rate() || times.is_some_and(ItemTimes::has_deadlines)
     }
 
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.waiting.times().and_then(ItemTimes::next_deadline)
+    }
+
     fn is_leased(&self, id: ItemId) -> bool {
         let mut leases = self.leases.iter();
         leases.any(|(_, lease)| lease.entry.id == id)

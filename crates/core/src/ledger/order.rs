@@ -41,7 +41,7 @@ struct RowPlace<P> {
 }
 
 #[derive(Debug)]
-pub(super) struct ItemOrder<P> {
+pub(super) struct RankOrder<P> {
     rules: OrderRules<P>,
     rows: VecDeque<RowPlace<P>>,
     /// The number of the item in the first row.
@@ -51,9 +51,9 @@ pub(super) struct ItemOrder<P> {
     pub(super) times: ItemTimes,
 }
 
-impl<P> ItemOrder<P> {
+impl<P> RankOrder<P> {
     pub(super) fn new(rules: OrderRules<P>) -> Self {
-        ItemOrder {
+        RankOrder {
             lines: RankLines::new(rules.per_key),
             rules,
             rows: VecDeque::new(),
@@ -143,7 +143,7 @@ impl<P> ItemOrder<P> {
 }
 
 /// Items.
-impl<P: Weight + Clone> ItemOrder<P> {
+impl<P: Weight + Clone> RankOrder<P> {
     /// Adds the next item, which has this number. One that is staged waits for
     /// [`unstage`](Self::unstage).
     pub(super) fn accept(&mut self, id: u64, payload: P, is_staged: bool) {

@@ -12,7 +12,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use super::order::{ItemOrder, ItemTimes, LineId, OrderRules};
+use super::order::{ItemTimes, LineId, OrderRules, RankOrder};
 use super::rests::Rests;
 use super::unfinished::UnfinishedItem;
 use super::{Blame, ItemId, Weight};
@@ -35,7 +35,7 @@ pub(super) struct Waiting<P> {
     /// asked about that.
     has_killed: bool,
     /// The order of those that wait, where there are keys. Then fresh items are there, and not above.
-    order: Option<Box<ItemOrder<P>>>,
+    order: Option<Box<RankOrder<P>>>,
 }
 
 /// The later charge of an item, and its rest if one was asked for.
@@ -59,7 +59,7 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Puts all in an order by these rules from now on.
     pub(super) fn set_order(&mut self, rules: OrderRules<P>) {
-        let mut order = Box::new(ItemOrder::new(rules));
+        let mut order = Box::new(RankOrder::new(rules));
         let first = self.first_fresh();
         let waiting = self.fresh.len() - self.staged;
         for ((id, payload), place) in (first..).zip(self.fresh.drain(..)).zip(0..) {
