@@ -159,7 +159,7 @@ fn filled(item: &[u8], template: &Template) -> Result<Vec<u8>, UnfitItem> {
     };
     let words = template.fill(values)?;
     let words = words.into_iter().map(OsStringExt::into_vec);
-    Ok(words.collect::<Vec<_>>().concat())
+    Ok(words.collect::<Vec<_>>().join(&b' '))
 }
 
 /// Returns the text of a serialized job, as far as it is there.

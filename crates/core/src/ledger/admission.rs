@@ -155,7 +155,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub(super) fn is_any_to_begin(&self) -> bool {
         let is_any = self.waiting.ready() > 0 || !self.copies.is_empty();
         let is_wanted = is_any && self.consumers.idle() > 0;
-        is_wanted && !self.gives_nothing() && !self.is_kept_apart()
+        let is_its_turn = !self.waits_for_slot() && !self.waits_for_rate();
+        is_wanted && is_its_turn && !self.gives_nothing() && !self.is_kept_apart()
     }
 
     /// Lets as many items begin as these readings admit, until [`handle_admitted`](Self::handle_admitted).
