@@ -158,6 +158,10 @@ impl Work for Jobs {
         Box::new(move |line| read_item(line, template.as_ref()))
     }
 
+    fn writer(&self) -> fn(Job) -> Vec<u8> {
+        |job| job.text.into_vec()
+    }
+
     fn lost(&self) -> &[ItemId] {
         &self.lost
     }
