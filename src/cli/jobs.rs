@@ -177,6 +177,10 @@ impl Work for Jobs {
         Box::new(move |line| read_item(line, &check))
     }
 
+    fn writer(&self) -> fn(Job) -> Vec<u8> {
+        |job| job.text.into_vec()
+    }
+
     fn lost(&self) -> &[ItemId] {
         &self.lost
     }

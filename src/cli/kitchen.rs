@@ -141,6 +141,10 @@ impl Work for KitchenWork {
         })
     }
 
+    fn writer(&self) -> fn(Dish) -> Vec<u8> {
+        |dish| dish.name.into_bytes()
+    }
+
     fn layout(&self) -> Box<dyn Layout> {
         Box::new(DishText {
             dry: self.config.dry,

@@ -97,6 +97,7 @@ pub(super) fn controlled<W: Work>(
     };
     let controlled = Controlled::new(queue, pool)
         .read_items(work.reader())
+        .write_items(work.writer())
         .with_outputs(work.outputs())
         .of_commands(work.takes_commands())
         .on_stop(end_run)

@@ -63,6 +63,9 @@ pub(super) trait Work {
     /// says what is wrong with the line.
     fn reader(&self) -> ReadItem<Self::Item>;
 
+    /// Returns what writes an item out whole, for those who want to see all of it.
+    fn writer(&self) -> fn(Self::Item) -> Vec<u8>;
+
     /// Returns the output of its items, as far as it is kept, once its views are made.
     fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {
         None

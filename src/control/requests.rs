@@ -39,6 +39,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/items", get(list).post(put))
         .route("/v1/items/{number}", get(show))
+        .route("/v1/items/{number}/text", get(text))
         .route("/v1/items/{number}/output", get(output))
         .route("/v1/items/{number}/cancel", post(cancel))
         .route("/v1/items/{number}/retry", post(retry))
@@ -143,6 +144,24 @@ async fn show(
         }
         None => Err(RequestFailure::unknown_item(id.0)),
     }
+}
+
+/// Tells all of an item, of which elsewhere only the beginning is told.
+async fn text(State(api): SharedApi, Number(id): Number) -> ApiAnswer {
+    let found = api.block(move |api| -> Result<_, RequestFailure> {
+        let item = api.target.item(id)?;
+        let item = item.ok_or_else(|| RequestFailure::unknown_item(id.0))?;
+        Ok(api.target.text(&item))
+    });
+    let text = found.await??.ok_or_else(|| {
+        let message =
+            format!("item {id} has ended, or cannot be read here, so its text is not kept");
+        RequestFailure::new(StatusCode::GONE, "item_gone", message)
+    })?;
+    let mut response = Response::new(Body::from(text));
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 /// The number of failures that are asked for.

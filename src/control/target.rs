@@ -56,6 +56,8 @@ pub struct Controlled<T, R> {
     /// `None` where there are only clients.
     pool: Option<Weak<Supervisor<T, R>>>,
     read: Read<T>,
+    /// Writes an item out whole.
+    write: fn(T) -> Vec<u8>,
     end_run: Option<EndRun>,
     is_process_ended: bool,
     object: ToObject,
@@ -89,6 +91,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             queue: queue.clone(),
             pool,
             read: Arc::new(|line| serde_json::from_slice(line).map_err(|why| why.to_string())),
+            write: |item| serde_json::to_vec(&item).unwrap_or_default(),
             end_run: None,
             is_process_ended: false,
             object: Arc::new(|event| serde_json::to_value(event).unwrap_or_default()),
@@ -108,6 +111,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
         read: impl Fn(&[u8]) -> Result<T, String> + Send + Sync + 'static,
     ) -> Self {
         self.read = Arc::new(read);
+        self
+    }
+
+    /// Sets how an item is written out whole. Default: as JSON.
+    #[must_use]
+    pub(crate) fn write_items(mut self, write: fn(T) -> Vec<u8>) -> Self {
+        self.write = write;
         self
     }
 
@@ -219,6 +229,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     ) -> Result<Vec<ItemInfo>, Error>;
 
     fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error>;
+
+    /// Writes out all of an item, unless it is not kept any more.
+    fn text(&self, item: &ItemInfo) -> Option<Vec<u8>>;
 
     /// Waits for the end of an item, for this time.
     fn wait_item(&self, id: ItemId, time: Duration) -> Result<Option<ItemInfo>, Error>;
@@ -368,6 +381,10 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
     fn item(&self, id: ItemId) -> Result<Option<ItemInfo>, Error> {
         let found = self.queue.item(id)?;
         Ok(found.or_else(|| self.done_here(id)))
+    }
+
+    fn text(&self, item: &ItemInfo) -> Option<Vec<u8>> {
+        postcard::from_bytes(item.raw()?).ok().map(self.write)
     }
 
     fn wait_item(&self, id: ItemId, time: Duration) -> Result<Option<ItemInfo>, Error> {

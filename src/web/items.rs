@@ -13,7 +13,7 @@ use super::frame::{WebPage, button_for, table};
 use super::output;
 use super::place::ItemSearch;
 use super::site::Site;
-use super::words::{badge, count, grouped, moment, printable, text, values, visible};
+use super::words::{badge, count, moment, printable, text, values, visible};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
 use crate::observe::text::attempts_in_words;
@@ -129,8 +129,9 @@ pub(super) async fn single(
 fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
     let state = text(&item["state"]);
     let ended = &item["ended"];
+    let whole = format!("/items/{number}/text");
     html! {
-        (cut("name", item["item"].as_str().unwrap_or("Its name is not kept."), number))
+        (cut("name", item["item"].as_str().unwrap_or("Its name is not kept."), &whole))
         p.facts {
             (badge(state)) ", "
             (attempts_in_words(count(&item["attempts"])))
@@ -159,7 +160,7 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
 
 fn attempts(item: &Value) -> Markup {
     let history = values(&item["history"]);
-    let number = count(&item["number"]);
+    let whole = format!("/items/{}/json", count(&item["number"]));
     html! {
         @if !history.is_empty() {
             h2 { "Failed attempts" }
@@ -175,7 +176,7 @@ fn attempts(item: &Value) -> Markup {
                             @if let Some(at) = moment(&failed["ended_us"]) { "to " (at) }
                         }
                         @let stderr = text(&failed["stderr"]);
-                        @if !stderr.is_empty() { (cut("stderr", stderr, number)) }
+                        @if !stderr.is_empty() { (cut("stderr", stderr, &whole)) }
                     }
                 }
             }
@@ -184,16 +185,26 @@ fn attempts(item: &Value) -> Markup {
 }
 
 /// A text as it is, or its beginning and the way to the whole.
-fn cut(class: &str, text: &str, number: u64) -> Markup {
+fn cut(class: &str, text: &str, whole: &str) -> Markup {
     let end = text.char_indices().nth(SHOWN_MAX).map(|(end, _)| end);
     html! {
         pre class=(class) tabindex="0" role="region" aria-label=(class) {
             (visible(&text[..end.unwrap_or(text.len())]))
         }
         @if end.is_some() {
-            p { "Of " (grouped(text.len() as u64)) " bytes this is the beginning: "
-                a href=(format!("/items/{number}/json")) { "all of it" } }
+            p { "This is the beginning: " a href=(whole) { "all of it" } }
         }
+    }
+}
+
+/// Answers with all of an item, as plain text.
+pub(super) async fn whole(State(site): SharedSite, Path(number): Path<u64>) -> Response {
+    match site.run.pieces(&format!("/v1/items/{number}/text")).await {
+        Ok(text) => {
+            let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+            (kind, text).into_response()
+        }
+        Err(why) => (StatusCode::NOT_FOUND, format!("{why}\n")).into_response(),
     }
 }
 
@@ -229,9 +240,13 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_at_a_letter_and_leads_to_the_whole() {
         let long = "ä".repeat(SHOWN_MAX + 1);
-        let markup = cut("name", &long, 7).into_string();
+        let markup = cut("name", &long, "/items/7/text").into_string();
         assert_eq!(markup.matches('ä').count(), SHOWN_MAX);
-        assert!(markup.contains("/items/7/json"), "{markup}");
-        assert!(!cut("name", "short", 7).into_string().contains("json"));
+        assert!(markup.contains("/items/7/text"), "{markup}");
+        assert!(
+            !cut("name", "short", "/whole")
+                .into_string()
+                .contains("whole")
+        );
     }
 }

@@ -25,6 +25,7 @@ use crate::control::client::NoAnswer;
 pub(super) fn routes(site: Arc<Site>) -> Router {
     Router::new()
         .route("/live", get(live::stream))
+        .route("/items/{number}/text", get(items::whole))
         .route("/items/{number}/output", get(output::whole))
         .route("/items/{number}/follow", get(output::follow))
         .route("/items/{number}/json", get(items::raw))

@@ -31,6 +31,7 @@ crate::trials! {
     items_are_listed_by_pages,
     items_are_found_by_their_text,
     an_item_is_shown_and_waited_for,
+    all_of_an_item_is_told_as_long_as_it_is_kept,
     one_worker_is_replaced_and_no_thread_is_ended,
     the_time_that_items_wait_is_told,
     attempts_are_the_bars_of_their_workers,
@@ -396,6 +397,20 @@ fn an_item_is_shown_and_waited_for() {
         run.ask("GET", "/v1/items/1?wait=true", "").json()["state"],
         "done"
     );
+}
+
+fn all_of_an_item_is_told_as_long_as_it_is_kept() {
+    let run = Run::new();
+    run.put("1\n2");
+    assert_eq!(run.next_begun(), 1);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 2);
+    let text = run.ask("GET", "/v1/items/2/text", "");
+    assert_eq!((text.status, &*text.body), (200, &b"2"[..]));
+    let gone = run.ask("GET", "/v1/items/1/text", "");
+    assert_eq!((gone.status, &*gone.code()), (410, "item_gone"));
+    let unknown = run.ask("GET", "/v1/items/9/text", "");
+    assert_eq!((unknown.status, &*unknown.code()), (404, "unknown_item"));
 }
 
 fn one_worker_is_replaced_and_no_thread_is_ended() {

@@ -78,7 +78,8 @@ fn what_is_large_is_cut_and_all_of_it_can_be_had() {
     }
     browser.go(&run.page("/items/2"));
     browser.wait_for("nnn");
-    browser.wait_for("this is the beginning");
+    browser.wait_for("This is the beginning");
+    assert!(length(&browser, "/items/2/text") >= LARGE as i64);
     // A run keeps the beginning of a name, and says so.
     let item: Value = run.get("/v1/items/2");
     assert!(item["item"].as_str().unwrap().ends_with("nnn…"), "{item}");

@@ -139,6 +139,7 @@ pub(super) fn routes(place: Address) -> Router {
         .route("/v1/workers", put(scale))
         .route("/v1/stop", post(stop))
         .route("/metrics", get(numbers))
+        .fallback(not_told)
         .with_state(Arc::new(gateway))
 }
 
@@ -284,6 +285,10 @@ impl StreamGateway {
         look.status["oldest_waiting_us"] = json!(oldest.map(micros));
         Ok(Arc::new(look))
     }
+}
+
+async fn not_told() -> NotAnswered {
+    refused("not_possible", &"a stream does not tell that")
 }
 
 async fn status(State(gateway): Gateway) -> StreamAnswer {
