@@ -105,15 +105,15 @@ pub(crate) struct HeardClient<S> {
 
 /// The places of the clients of a server.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub(crate) struct ClientPlaces {
     all: usize,
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
 }
 
-impl Places {
+impl ClientPlaces {
     pub(crate) fn new(all: usize) -> Self {
-        Places {
+        ClientPlaces {
             all,
             places: Arc::new(Semaphore::new(all)),
             refusals: Arc::new(Semaphore::new(REFUSED_MAX)),

@@ -19,7 +19,7 @@ use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
-use super::clients::{HeardClient, Places, REFUSED_TIME, clients_max};
+use super::clients::{ClientPlaces, HeardClient, REFUSED_TIME, clients_max};
 use super::connection::{ClientStream, WriteCount};
 use super::failure::RequestFailure;
 use crate::sys::threads::CONTROL;
@@ -92,7 +92,7 @@ impl Drop for ControlServer {
 }
 
 async fn serve(listener: UnixListener, routes: Router, mut ends: watch::Receiver<bool>) {
-    let places = Places::new(clients_max(CLIENTS_MAX));
+    let places = ClientPlaces::new(clients_max(CLIENTS_MAX));
     let writes = WriteCount::default();
     let admit = {
         let (writes, ends) = (writes.clone(), ends.clone());

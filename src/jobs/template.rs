@@ -4,6 +4,8 @@
 //! object. An item may stand for several arguments: `{1}` is the first of them, `{-1}` the last, and
 //! `{}` all. All text is bytes, like the arguments of a Unix process. Nothing is run here.
 
+mod paths;
+
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,6 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::paths::{base, folder, stem};
 use super::arguments::{ArgumentForm, ItemsOfCommand, NoWords};
 use super::room::WordSizes;
 use super::slots::SlotKind;
@@ -583,39 +586,6 @@ fn text_of(value: &Value) -> Vec<u8> {
         Value::Null => Vec::new(),
         other => other.to_string().into_bytes(),
     }
-}
-
-fn base(path: &[u8]) -> &[u8] {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => &path[slash + 1..],
-        None => path,
-    }
-}
-
-/// Returns a path without the last dot after its last slash, and without the part behind that dot.
-fn stem(path: &[u8]) -> &[u8] {
-    let begin = path.len() - base(path).len();
-    match path[begin..].iter().rposition(|byte| *byte == b'.') {
-        Some(dot) => &path[..begin + dot],
-        None => path,
-    }
-}
-
-fn folder(path: &[u8]) -> &[u8] {
-    let named = without_slashes(path);
-    let above = without_slashes(&named[..named.len() - base(named).len()]);
-    match (path.first(), above.is_empty()) {
-        (_, false) => above,
-        (Some(b'/'), true) => b"/",
-        (_, true) => b".",
-    }
-}
-
-fn without_slashes(mut path: &[u8]) -> &[u8] {
-    while let Some(shorter) = path.strip_suffix(b"/") {
-        path = shorter;
-    }
-    path
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::control::clients::{HeardClient, Places, REFUSED_TIME, clients_max};
+use crate::control::clients::{ClientPlaces, HeardClient, REFUSED_TIME, clients_max};
 use crate::control::serve_connection;
 use crate::sys::signals;
 
@@ -80,7 +80,7 @@ impl Drop for WebServer {
 }
 
 async fn serve(listener: TcpListener, routes: Router, mut ends: watch::Receiver<bool>) {
-    let places = Places::new(clients_max(CLIENTS_MAX));
+    let places = ClientPlaces::new(clients_max(CLIENTS_MAX));
     let admit = {
         let ends = ends.clone();
         move |spoken| admit(spoken, &routes, ends.clone())

@@ -596,9 +596,4 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             _ => None,
         }
     }
-
-    /// Returns the next worker that has had all the deliveries it may get.
-    pub fn poll_worn(&mut self) -> Option<HolderId> {
-        self.consumers.poll_worn()
-    }
 }

@@ -349,7 +349,8 @@ fn in_ms(ms: i64) -> String {
 
 fn an_item_begins_at_its_time_and_not_after_its_deadline() {
     let place = Place::new();
-    let (early, late) = (in_ms(400), in_ms(-1000));
+    // Far enough away for the other one to have begun on a busy machine.
+    let (early, late) = (in_ms(5000), in_ms(-1000));
     let items = format!(
         "{{\"n\":\"early\",\"t\":{early},\"d\":null}}
 {{\"n\":\"late\",\"t\":null,\"d\":{late}}}

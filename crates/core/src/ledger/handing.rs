@@ -70,4 +70,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             || self.lacks_token()
             || self.keeps_apart()
     }
+    /// Returns the next worker that has had all the deliveries it may get.
+    pub fn poll_worn(&mut self) -> Option<HolderId> {
+        self.consumers.poll_worn()
+    }
 }
