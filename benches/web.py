@@ -2,8 +2,8 @@
 """The cost of the page: benches/web.py [PROGRAM [ROW...]], on a machine with nothing else to do.
 
 It prints a row for each promise: what was measured, and the target. PROGRAM is a release build of
-`supervisor` (target/release/supervisor). The first row needs chromium and chromedriver. What a page
-costs is measured in one run, seconds with open pages and seconds without them by turns.
+`supervisor` (target/release/supervisor). It needs chromium and
+chromedriver.
 """
 
 import contextlib
@@ -11,10 +11,8 @@ import json
 import os
 import pathlib
 import re
-import selectors
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -79,33 +77,6 @@ class Run:
         after = self.status()
         ended = after["counts"]["done"] - before["counts"]["done"]
         return ended / (after["uptime_us"] - before["uptime_us"]) * 1e6
-
-
-@contextlib.contextmanager
-def open_pages(host, path, count):
-    """Reads what keeps so many open pages true, as browsers do, and draws nothing."""
-    place, port = host.rsplit(":", 1)
-    query = urllib.parse.urlencode({"page": path})
-    request = f"GET /live?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    selector, is_over, came = selectors.DefaultSelector(), threading.Event(), [0]
-    for _ in range(count):
-        client = socket.create_connection((place, int(port)))
-        client.sendall(request)
-        selector.register(client, selectors.EVENT_READ)
-
-    def read():
-        while not is_over.is_set():
-            for key, _ in selector.select(0.1):
-                came[0] += len(key.fileobj.recv(1 << 20))
-
-    reading = threading.Thread(target=read)
-    reading.start()
-    yield
-    is_over.set()
-    reading.join()
-    assert came[0] >= count, "the pages are kept true"
-    for key in list(selector.get_map().values()):
-        key.fileobj.close()
 
 
 def row(what, found, target, is_met):
@@ -195,55 +166,7 @@ def page_of_a_large_run(seconds=30):
             row(f"{what}: memory", found, "300 MB", page * 1.048576 < 300)
 
 
-def busy_run(workers):
-    """Begins a run that has a million items waiting while it works."""
-    words = ["--workers", workers, "--dishes", 10**11, "--capacity", ITEMS, "--wash", 0, "--dry", 0, "-q"]
-    run = Run(*words)
-    run.until(lambda status: status["counts"]["waiting"] >= ITEMS // 2 and all(
-        one["state"] in ("busy", "idle") for one in status["workers"]))
-    return run
-
-
-def cost_of_open_pages(rounds=15, seconds=3):
-    for workers in (2, WORKERS):
-        with busy_run(workers) as run:
-            run.rate(seconds)
-            for path, count, target in [("/", 1, 3), ("/workers", 1, 3), ("/timeline", 1, 3), ("/", 100, 10)]:
-                costs = []
-                for one in range(rounds):
-                    rates = {}
-                    for is_open in (one % 2 == 0, one % 2 != 0):
-                        with open_pages(run.host, path, count if is_open else 0):
-                            rates[is_open] = run.rate(seconds)
-                    costs.append(1 - rates[True] / rates[False])
-                cost = statistics.median(costs) * 100
-                spread = f"{min(costs) * 100:+.1f} to {max(costs) * 100:+.1f} %"
-                what = f"`{path}` open {count} times, {workers:,} workers, of {rounds} pairs"
-                row(what, f"{cost:+.1f} % ({spread}) of {rates[False]:,.0f}/s", f"{target} %", cost <= target)
-
-
-def cost_of_a_page_that_nobody_opens(dishes=10_000_000, rounds=11):
-    """Compares runs with the page, without it, and without the control API for which it keeps bars."""
-    forms = {"with the page": [], "without it": [], "without a control API": ["--no-control"]}
-    times = {name: [] for name in forms}
-    for one in range(rounds + 1):
-        for name in sorted(forms, reverse=one % 2 == 0):
-            words = ["--workers", 2, "-q", "--dishes", dishes, "--wash", 0, "--dry", 0, *forms[name]]
-            began = time.monotonic()
-            with Run(*words, is_served=name == "with the page") as run:
-                run.process.wait()
-            # The first round warms up.
-            if one > 0:
-                times[name].append(time.monotonic() - began)
-    for one, other in [("with the page", "without it"), ("without it", "without a control API")]:
-        costs = [a / b - 1 for a, b in zip(times[one], times[other])]
-        cost = statistics.median(costs) * 100
-        spread = f"{min(costs) * 100:+.1f} to {max(costs) * 100:+.1f} %"
-        what = f"{dishes:,} dishes {one}, {other}, of {rounds} pairs"
-        row(what, f"{cost:+.1f} % ({spread})", "0", cost <= 1)
-
-
-ROWS = [page_of_a_large_run, cost_of_open_pages, cost_of_a_page_that_nobody_opens]
+ROWS = [page_of_a_large_run]
 if __name__ == "__main__":
     print("| | found | target | |\n| --- | --- | --- | --- |", flush=True)
     for one in ROWS:
