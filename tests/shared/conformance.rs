@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::place;
+use crate::timely::in_time;
 
 /// The time after which a hanging test is ended.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -59,7 +60,7 @@ fn on_each_link(tests: &[Named]) -> Vec<Trial> {
         tests.iter().map(move |&(name, test)| {
             let name = format!("conformance::{link:?}::{name}");
             Trial::test(name, move || {
-                test(link);
+                in_time(move || test(link));
                 Ok(())
             })
         })

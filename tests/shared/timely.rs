@@ -23,7 +23,7 @@ macro_rules! timely_trials {
 const TIME: Duration = Duration::from_secs(300);
 
 /// Runs a test in a thread of its own. One that hangs has failed, and its thread is left behind.
-pub(crate) fn in_time(test: fn()) {
+pub(crate) fn in_time(test: impl FnOnce() + Send + 'static) {
     let (sender, end) = channel();
     let running = std::thread::spawn(move || {
         test();

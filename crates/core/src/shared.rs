@@ -383,9 +383,7 @@ impl<P: Clone> Shared<P> {
         if let Some(why) = admission.refusal {
             self.refusal = why;
         }
-        if admission.stream_state != StreamState::default() {
-            self.stream_state = admission.stream_state;
-        }
+        self.handle_state(admission.stream_state);
         self.is_full = false;
         let (mut answers, mut kept) = (Vec::new(), VecDeque::new());
         for (place, (mut one, number)) in under_way.into_iter().zip(numbers).enumerate() {
@@ -426,6 +424,18 @@ impl<P: Clone> Shared<P> {
             }
         }
         None
+    }
+
+    /// Notes how the stream stands, if that is known. The doorbell may have been rung since the last
+    /// time: whoever waits for it would wait for the next ring, which need not come.
+    pub fn handle_state(&mut self, state: StreamState) {
+        if state == StreamState::default() {
+            return;
+        }
+        if state.ring != self.stream_state.ring {
+            self.handle_ring();
+        }
+        self.stream_state = state;
     }
 
     /// Notes that there may be room, because the doorbell was rung or time has passed.
@@ -540,6 +550,28 @@ mod tests {
         assert!(shared.is_through(1) && !shared.is_through(2));
         shared.handle_ring();
         assert_eq!(shared.poll_puts(9)[0].ticket, 2);
+    }
+
+    #[test]
+    fn a_ring_that_another_answer_shows_is_not_missed() {
+        let state = |ring: &str| StreamState {
+            ring: ring.into(),
+            ..StreamState::default()
+        };
+        let mut shared = with_puts(1);
+        shared.poll_puts(9);
+        let stream_state = state("1-0");
+        shared.handle_admission(Admission {
+            stream_state,
+            ..admission(1, 0, 0)
+        });
+        shared.handle_state(state("1-0"));
+        assert!(!shared.has_puts(), "nothing has rung");
+        shared.handle_state(StreamState::default());
+        assert!(!shared.has_puts(), "nothing is known");
+        // Somebody took an item, and an end that was told after that is answered first.
+        shared.handle_state(state("2-0"));
+        assert!(shared.has_puts());
     }
 
     #[test]

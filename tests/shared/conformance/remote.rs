@@ -14,7 +14,7 @@ use super::{DEADLINE, bounded};
 use crate::deadline::until;
 use crate::place;
 
-crate::trials!(
+crate::timely_trials!(
     a_handle_in_a_worker_process_behaves_as_one_in_a_thread,
     an_attached_handle_behaves_as_one_in_a_thread,
     a_worker_process_waits_for_room_until_there_is_some,

@@ -227,9 +227,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             return;
         };
         shared.telling.clear();
-        if answered.stream_state != StreamState::default() {
-            shared.stream_state = answered.stream_state;
-        }
+        shared.handle_state(answered.stream_state);
     }
 
     /// Handles the stream's answer to the chunk of puts.
