@@ -61,6 +61,7 @@ mod failing;
 mod handing;
 mod item_run;
 mod leases;
+mod limits;
 mod options;
 mod order;
 mod outbox;
@@ -87,13 +88,13 @@ mod view;
 mod waiting;
 mod withdrawn;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use hashbrown::HashMap;
 
-use admission::Admitting;
 pub use admission::{AdmissionRules, Readings};
 use alone::Alone;
 pub use backoff::Backoff;
@@ -111,6 +112,7 @@ pub use exit::Exit;
 pub use item_run::{ItemRun, Items};
 pub(crate) use item_run::{put_varint, take_bytes, take_varint};
 use leases::{Lease, Leases};
+use limits::Limits;
 pub use options::{Capacity, Options, Weight};
 pub use order::{OrderRules, Rank, WaitsFor};
 use outbox::Outbox;
@@ -118,15 +120,12 @@ pub use outcome::Outcome;
 pub use places::{FoundItem, Place, PlaceKind};
 pub use policy::{Ballot, Copies, Hedge};
 pub use rate::Rate;
-use rate::Rated;
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
 pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Stale};
 pub use run::DoneRun;
 pub use shortage::Notice;
 use shortage::Shortage;
-use slots::LentSlots;
-use tokens::TokenCounts;
 use unfinished::UnfinishedItem;
 use waiting::Waiting;
 pub use withdrawn::Fate;
@@ -181,10 +180,7 @@ pub struct Ledger<P, R = ()> {
     durations: Durations,
     ends: EndNotes,
     alone: Alone,
-    admitting: Option<Admitting>,
-    tokens: Option<TokenCounts>,
-    slots: Option<LentSlots>,
-    rated: Option<Rated>,
+    limits: Option<Box<Limits>>,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -231,10 +227,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             durations: Durations::default(),
             ends: EndNotes::default(),
             alone: Alone::default(),
-            admitting: None,
-            tokens: None,
-            slots: None,
-            rated: None,
+            limits: None,
         }
     }
 

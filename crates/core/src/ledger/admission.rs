@@ -127,7 +127,7 @@ impl Admitting {
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands workers an item only by readings from now on.
     pub fn handle_admission(&mut self, rules: AdmissionRules) {
-        self.admitting = Some(Admitting {
+        self.limits_mut().admitting = Some(Admitting {
             rules,
             allowance: 0,
             now: Duration::ZERO,
@@ -140,7 +140,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns the time at which a reading is due, if an item waits for one.
     #[must_use]
     pub fn poll_reading(&self) -> Option<Duration> {
-        let admitting = self.admitting.as_ref()?;
+        let admitting = self.admitting()?;
         if !self.is_any_to_begin() || self.lacks_token() {
             return None;
         }
@@ -162,7 +162,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Lets as many items begin as these readings admit, until [`handle_admitted`](Self::handle_admitted).
     pub fn handle_readings(&mut self, readings: Readings, now: Duration) {
         let is_any_at_work = self.consumers.is_any_at_work();
-        let Some(admitting) = &mut self.admitting else {
+        let limits = self.limits.as_mut();
+        let Some(admitting) = limits.and_then(|limits| limits.admitting.as_mut()) else {
             return;
         };
         admitting.now = now;
@@ -176,7 +177,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Lets nothing begin before the next reading, because this one is out of date.
     pub fn handle_admitted(&mut self) {
-        if let Some(admitting) = &mut self.admitting {
+        if let Some(limits) = &mut self.limits
+            && let Some(admitting) = &mut limits.admitting
+        {
             admitting.allowance = 0;
             admitting.next = admitting.now.saturating_add(PAUSE);
             admitting.leased = self.leases.len();
@@ -185,17 +188,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Returns `true` if no worker gets anything before the next reading.
     pub(super) fn waits_for_reading(&self) -> bool {
-        let admitting = self.admitting.as_ref();
+        let admitting = self.admitting();
         admitting.is_some_and(|admitting| admitting.allowance == 0)
     }
 
-    /// Notes that a worker begins this delivery.
+    /// Counts a delivery to a worker.
     pub(super) fn note_admitted(&mut self, token: Token) {
-        if self.rated.is_some() && self.consumers.is_worker(token.holder) {
-            self.count_by_rate();
-        }
-        if let Some(admitting) = &mut self.admitting
-            && self.consumers.is_worker(token.holder)
+        if let Some(limits) = &mut self.limits
+            && let Some(admitting) = &mut limits.admitting
         {
             admitting.allowance = admitting.allowance.saturating_sub(1);
             admitting.young.push((token, admitting.now));

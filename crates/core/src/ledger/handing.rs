@@ -64,12 +64,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Returns `true` if no worker gets anything now, though others may.
     pub(super) fn holds_back(&mut self) -> bool {
-        self.waits_for_slot()
-            || self.waits_for_rate()
-            || self.waits_for_reading()
-            || self.lacks_token()
-            || self.keeps_apart()
+        self.is_at_limit() || self.keeps_apart()
     }
+
     /// Returns the next worker that has had all the deliveries it may get.
     pub fn poll_worn(&mut self) -> Option<HolderId> {
         self.consumers.poll_worn()

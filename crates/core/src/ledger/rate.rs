@@ -74,42 +74,39 @@ impl Rated {
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Hands workers no more items than this rate allows, from now on.
     pub fn handle_rate(&mut self, rate: Rate, now: Duration) {
-        let due = self
-            .rated
-            .as_ref()
-            .map_or(Duration::ZERO, |rated| rated.due);
-        self.rated = Some(Rated { rate, now, due });
+        let due = self.rated().map_or(Duration::ZERO, |rated| rated.due);
+        self.limits_mut().rated = Some(Rated { rate, now, due });
     }
 
     /// Returns `true` if there is a rate, so that [`handle_timeout`](Self::handle_timeout) must be
     /// called before items are handed out.
     #[must_use]
     pub fn has_rate(&self) -> bool {
-        self.rated.is_some()
+        self.rated().is_some()
     }
 
     pub(super) fn tell_rate(&mut self, now: Duration) {
-        if let Some(rated) = &mut self.rated {
+        if let Some(rated) = self.rated_mut() {
             rated.now = rated.now.max(now);
         }
     }
 
     /// Returns `true` if workers get nothing before a later time.
     pub(super) fn waits_for_rate(&self) -> bool {
-        let rated = self.rated.as_ref();
+        let rated = self.rated();
         rated.is_some_and(|rated| rated.next() > rated.now)
     }
 
     /// Returns that time, if an item waits for it.
     pub(super) fn next_by_rate(&self) -> Option<Duration> {
-        let rated = self.rated.as_ref().filter(|_| self.waits_for_rate())?;
+        let rated = self.rated().filter(|_| self.waits_for_rate())?;
         let is_any = self.waiting.ready() > 0 || !self.copies.is_empty();
         (is_any && self.consumers.idle() > 0).then(|| rated.next())
     }
 
     /// Counts a delivery to a worker.
     pub(super) fn count_by_rate(&mut self) {
-        if let Some(rated) = &mut self.rated {
+        if let Some(rated) = self.rated_mut() {
             rated.take();
         }
     }

@@ -137,9 +137,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         shortage.is_some_and(|shortage| shortage.allowance == 0)
     }
 
+    /// Counts a delivery against what limits them.
     pub(super) fn note_begun(&mut self, token: Token) {
-        self.note_admitted(token);
-        self.note_token(token);
+        if self.limits.is_some() && self.consumers.is_worker(token.holder) {
+            self.count_by_rate();
+            self.note_admitted(token);
+            self.note_token();
+        }
         if let Some(shortage) = &mut self.shortage {
             shortage.allowance = shortage.allowance.saturating_sub(1);
             shortage.has_begun = true;

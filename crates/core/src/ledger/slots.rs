@@ -45,10 +45,9 @@ impl LentSlots {
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Lends each delivery to a worker one of so many slots from now on. Items have no copies then.
     pub fn handle_slots(&mut self, count: u32) {
-        let mut slots = self.slots.take().unwrap_or_default();
+        let slots = self.limits_mut().slots.get_or_insert_default();
         // Those that are lent stay lent.
         slots.0.resize(slots.0.len().max(count as usize), None);
-        self.slots = Some(slots);
     }
 
     /// Puts the items in an order by these rules from now on. Items have no copies then. Those that
@@ -68,24 +67,24 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns `true` if deliveries are lent slots.
     #[must_use]
     pub fn has_slots(&self) -> bool {
-        self.slots.is_some()
+        self.slots().is_some()
     }
 
     /// Returns `true` if items may have copies: not where each holds its slot or its key's turn.
     pub(super) fn allows_copies(&self) -> bool {
-        self.slots.is_none() && !self.waiting.has_order()
+        self.slots().is_none() && !self.waiting.has_order()
     }
 
     /// Returns `true` if all slots are lent.
     pub(super) fn waits_for_slot(&self) -> bool {
-        let slots = self.slots.as_ref();
+        let slots = self.slots();
         slots.is_some_and(|slots| !slots.has_free())
     }
 
     /// Lends a worker's delivery a slot, if there are some.
     pub(super) fn lend_slot(&mut self, handed: &mut Handed) {
-        if let Some(slots) = &mut self.slots
-            && self.consumers.is_worker(handed.holder)
+        if self.consumers.is_worker(handed.holder)
+            && let Some(slots) = self.slots_mut()
         {
             handed.slot = slots.lend(handed.token);
         }
@@ -95,7 +94,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     #[inline]
     pub(super) fn end_running(&mut self, token: Token, line: LineId) {
         self.waiting.release(line);
-        if let Some(slots) = &mut self.slots {
+        if let Some(slots) = self.slots_mut() {
             slots.give_back(token);
         }
     }
@@ -113,7 +112,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Checks that slots are lent to deliveries that holders have, and to all that workers have.
     pub(super) fn check_slots(&self) -> bool {
-        let Some(slots) = &self.slots else {
+        let Some(slots) = self.slots() else {
             return true;
         };
         let lent = slots.0.iter().flatten();

@@ -8,7 +8,7 @@
 //! ([`handle_token`](Ledger::handle_token)), and takes back what is not needed
 //! ([`poll_token_back`](Ledger::poll_token_back)).
 
-use super::{Ballot, Ledger, Token, Weight};
+use super::{Ballot, Ledger, Weight};
 
 /// The tokens of this queue's workers.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(super) struct TokenCounts {
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Has each item but one need a token from now on, or none any more.
     pub fn handle_tokens(&mut self, are_needed: bool) {
-        self.tokens = are_needed.then(TokenCounts::default);
+        self.limits_mut().tokens = are_needed.then(TokenCounts::default);
     }
 
     /// Returns `true` if an item would begin with one token more.
@@ -32,7 +32,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Notes that there is one token more.
     pub fn handle_token(&mut self) {
-        if let Some(tokens) = &mut self.tokens {
+        if let Some(tokens) = self.tokens_mut() {
             tokens.held += 1;
             tokens.unspent += 1;
         }
@@ -43,7 +43,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if !self.has_token_back() {
             return false;
         }
-        if let Some(tokens) = &mut self.tokens {
+        if let Some(tokens) = self.tokens_mut() {
             tokens.held -= 1;
             tokens.unspent = tokens.unspent.min(tokens.held);
         }
@@ -53,7 +53,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns `true` if there is a token that nothing needs.
     #[must_use]
     pub fn has_token_back(&self) -> bool {
-        let Some(tokens) = self.tokens.as_ref().filter(|tokens| tokens.held > 0) else {
+        let Some(tokens) = self.token_counts().filter(|tokens| tokens.held > 0) else {
             return false;
         };
         let spent = self.consumers.at_work().saturating_sub(1);
@@ -67,20 +67,19 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns the number of tokens that are held.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        self.tokens.as_ref().map_or(0, |tokens| tokens.held)
+        self.token_counts().map_or(0, |tokens| tokens.held)
     }
 
     /// Returns `true` if no worker gets anything before there is a token.
     pub(super) fn lacks_token(&self) -> bool {
-        let tokens = self.tokens.as_ref();
+        let tokens = self.token_counts();
         tokens.is_some_and(|tokens| tokens.unspent == 0) && self.consumers.is_any_at_work()
     }
 
-    /// Notes that a worker begins this delivery.
-    pub(super) fn note_token(&mut self, token: Token) {
-        if let Some(tokens) = &mut self.tokens
-            && self.consumers.is_worker(token.holder)
-            && self.consumers.at_work() > 1
+    /// Counts a delivery to a worker.
+    pub(super) fn note_token(&mut self) {
+        if self.consumers.at_work() > 1
+            && let Some(tokens) = self.tokens_mut()
         {
             tokens.unspent = tokens.unspent.saturating_sub(1);
         }

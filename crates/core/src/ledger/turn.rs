@@ -48,7 +48,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// worker.
     pub fn poll_turn(&mut self, mut deliver: impl FnMut(&Handed, &mut P)) {
         // Where there are slots, each worker gets one item at a time.
-        if self.gives_nothing() || self.holds_back() || self.slots.is_some() {
+        if self.gives_nothing() || self.holds_back() || self.has_slots() {
             return;
         }
         let Some(mut turn) = self.consumers.take_turn() else {
@@ -56,8 +56,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         };
         let holder = turn.id;
         // Those with copies are handed out one by one.
-        let is_admitted = self.admitting.is_none() && self.rated.is_none() && self.tokens.is_none();
-        let is_free = self.shortage.is_none() && is_admitted;
+        let is_free = self.shortage.is_none() && self.limits.is_none();
         if is_free && !self.copies.is_used() {
             self.hand_out_fresh(&mut turn, &mut deliver);
         }
