@@ -15,6 +15,8 @@ type Rule = (&'static str, fn(&Typed<'_>) -> bool, &'static str);
 
 const NEEDS_URL: &str = "needs {url}";
 
+const NEEDS_COMMAND: &str = "needs a COMMAND, after --";
+
 const BY_NUMBER: &str = "it goes by the numbers of items, which are others' too with {shared}";
 
 const BY_TEXT: &str = "a --journal goes on by itself: use one of the two";
@@ -28,16 +30,8 @@ const STREAM_ORDER: &str = "with {shared} items are handed out in the order of t
 
 // A group without a name of its own has the name of its struct.
 const RULES: &[Rule] = &[
-    (
-        "JobArgs",
-        |typed| !typed.has(COMMAND),
-        "needs a COMMAND, after --",
-    ),
-    (
-        "ArgumentArgs",
-        |typed| !typed.has(COMMAND),
-        "needs a COMMAND, after --",
-    ),
+    ("JobArgs", |typed| !typed.has(COMMAND), NEEDS_COMMAND),
+    ("ArgumentArgs", |typed| !typed.has(COMMAND), NEEDS_COMMAND),
     (
         kitchen::GROUP,
         |typed| typed.has(COMMAND),
@@ -76,31 +70,11 @@ const RULES: &[Rule] = &[
     ("resume_failed", |typed| typed.has("journal"), BY_TEXT),
     ("copies", |typed| typed.is_shared(), ONE_HOLDER),
     ("hedge_after", |typed| typed.is_shared(), ONE_HOLDER),
-    (
-        "slot",
-        |typed| !typed.runs_commands(),
-        "needs a COMMAND, after --",
-    ),
-    (
-        "key",
-        |typed| !typed.runs_commands(),
-        "needs a COMMAND, after --",
-    ),
-    (
-        "priority",
-        |typed| !typed.runs_commands(),
-        "needs a COMMAND, after --",
-    ),
-    (
-        "not_before",
-        |typed| !typed.runs_commands(),
-        "needs a COMMAND, after --",
-    ),
-    (
-        "deadline",
-        |typed| !typed.runs_commands(),
-        "needs a COMMAND, after --",
-    ),
+    ("slot", |typed| !typed.runs_commands(), NEEDS_COMMAND),
+    ("key", |typed| !typed.runs_commands(), NEEDS_COMMAND),
+    ("priority", |typed| !typed.runs_commands(), NEEDS_COMMAND),
+    ("not_before", |typed| !typed.runs_commands(), NEEDS_COMMAND),
+    ("deadline", |typed| !typed.runs_commands(), NEEDS_COMMAND),
     ("not_before", |typed| typed.is_shared(), STREAM_ORDER),
     ("deadline", |typed| typed.is_shared(), STREAM_ORDER),
     (

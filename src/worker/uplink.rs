@@ -31,13 +31,12 @@ use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::{exit, signals, stderr, stream};
 
-/// The time between two looks of the thread for records that wait. It wakes the supervisor where
-/// it saw some the last time, too: an item of a millisecond should not pay for a wake-up of its own.
-/// So the supervisor does not see a record for at most two of these while a handler runs.
-const TICK: Duration = Duration::from_millis(2);
+/// The longest time in which the supervisor does not see a record while a handler runs. An item of
+/// a millisecond should not pay for a wake-up of its own.
+const DELAY: Duration = Duration::from_millis(4);
 
-/// The number of looks in vain, one after the other, after which the thread sleeps until it is woken.
-const TICKS_IN_VAIN: u32 = 16;
+/// The number of looks in vain, [`DELAY`] apart, after which the thread sleeps until it is woken.
+const LOOKS_IN_VAIN: u32 = 8;
 
 #[derive(Debug)]
 struct UplinkState {
@@ -262,7 +261,7 @@ impl Uplink {
         }
     }
 
-    /// Wakes a sleeping supervisor; one that looks often, only if it does not within two [`TICK`]s.
+    /// Wakes a sleeping supervisor; one that looks often, only if it does not within [`DELAY`].
     pub(super) fn ring(&self) {
         let doorbell = self.ring_pair.up_doorbell();
         if doorbell.take() {
@@ -297,7 +296,7 @@ impl Uplink {
         }
     }
 
-    /// Lets the thread wake the supervisor within two [`TICK`]s, because a handler goes on working.
+    /// Lets the thread wake the supervisor within [`DELAY`], because a handler goes on working.
     pub(super) fn watch(&self) {
         if self.unrung.load(Ordering::Relaxed) == 0 || self.is_watched.load(Ordering::SeqCst) {
             return;
@@ -314,17 +313,16 @@ impl Uplink {
         let mut in_vain = 0;
         let mut state = self.state.lock();
         loop {
-            while !state.is_watched && in_vain == TICKS_IN_VAIN {
+            while !state.is_watched && in_vain == LOOKS_IN_VAIN {
                 state.is_asleep = true;
                 self.watch.wait(&mut state);
                 state.is_asleep = false;
             }
-            let was_watched = state.is_watched;
             drop(state);
-            std::thread::sleep(TICK);
+            std::thread::sleep(DELAY);
             state = self.state.lock();
-            if !was_watched {
-                in_vain = TICKS_IN_VAIN.min(in_vain + 1);
+            if !state.is_watched {
+                in_vain = LOOKS_IN_VAIN.min(in_vain + 1);
                 continue;
             }
             in_vain = 0;

@@ -7,12 +7,14 @@
 //! last of them are staged: accepted, but not durable, and not to be handed out. It knows nothing
 //! of holders or of the reasons for which an item came back.
 
+mod in_order;
+
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use super::order::{ItemTimes, LineId, OrderRules, RankOrder};
+use super::order::{ItemTimes, LineId, RankOrder};
 use super::rests::Rests;
 use super::unfinished::UnfinishedItem;
 use super::{Blame, ItemId, Weight};
@@ -57,56 +59,6 @@ impl<P: Weight + Clone> Waiting<P> {
         }
     }
 
-    /// Puts all in an order by these rules from now on.
-    pub(super) fn set_order(&mut self, rules: OrderRules<P>) {
-        let mut order = Box::new(RankOrder::new(rules));
-        let first = self.first_fresh();
-        let waiting = self.fresh.len() - self.staged;
-        for ((id, payload), place) in (first..).zip(self.fresh.drain(..)).zip(0..) {
-            order.accept(id, payload, place >= waiting);
-        }
-        for id in core::mem::take(&mut self.skipped) {
-            order.remove(id, waiting);
-        }
-        for (_, mut one) in core::mem::take(&mut self.returned) {
-            match order.times_of(&one) {
-                None => {
-                    order.put_back(&mut one);
-                    self.returned.insert(one.id, one);
-                }
-                Some(until) => {
-                    order.rest(&mut one, false);
-                    self.delayed.insert(one.id, until, one);
-                }
-            }
-        }
-        self.delayed.each(|one| {
-            // Those from just above have their line.
-            if one.line == 0 {
-                order.times_of(one);
-                order.rest(one, true);
-            }
-        });
-        self.suspended.each(|(one, _)| {
-            order.times_of(one);
-            order.rest(one, true);
-        });
-        order.shorten(self.staged, &mut self.returned);
-        self.order = Some(order);
-        self.rest_early_ones();
-    }
-
-    /// Lets items rest that are not to be handed out yet.
-    fn rest_early_ones(&mut self) {
-        let Some(order) = self.order.as_mut().filter(|order| order.times.has_early()) else {
-            return;
-        };
-        while let Some((entry, until)) = order.pop_early(order.rows() - self.staged) {
-            self.delayed.insert(entry.id, until, entry);
-        }
-        order.shorten(self.staged, &mut self.returned);
-    }
-
     pub(super) fn times_mut(&mut self) -> Option<&mut ItemTimes> {
         self.order.as_mut().map(|order| &mut order.times)
     }
@@ -127,13 +79,6 @@ impl<P: Weight + Clone> Waiting<P> {
         }
     }
 
-    #[inline(never)]
-    fn release_line(&mut self, line: LineId) {
-        if let Some(order) = &mut self.order {
-            order.release(line);
-        }
-    }
-
     /// Returns `true` if an item that waits is kept back because of its key.
     pub(super) fn is_kept_back(&self, id: ItemId) -> bool {
         let line = self.returned.get(&id).map(|entry| entry.line);
@@ -142,14 +87,11 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     pub(super) fn accept(&mut self, payload: P) -> ItemId {
-        self.accepted += 1;
-        match &mut self.order {
-            None => self.fresh.push_back(payload),
-            Some(order) => {
-                order.accept(self.accepted, payload, false);
-                self.rest_early_ones();
-            }
+        if self.order.is_some() {
+            return self.accept_in_order(payload, false);
         }
+        self.fresh.push_back(payload);
+        self.accepted += 1;
         ItemId(self.accepted)
     }
 
@@ -185,12 +127,10 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Accepts an item that must be durable before it can be handed out.
     pub(super) fn stage(&mut self, payload: P) -> ItemId {
         self.staged += 1;
-        let Some(order) = &mut self.order else {
-            return self.accept(payload);
-        };
-        self.accepted += 1;
-        order.accept(self.accepted, payload, true);
-        ItemId(self.accepted)
+        match self.order.is_some() {
+            true => self.accept_in_order(payload, true),
+            false => self.accept(payload),
+        }
     }
 
     /// Notes that the oldest `count` staged items are durable.
@@ -227,10 +167,8 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     pub(super) fn pop(&mut self) -> Option<UnfinishedItem<P>> {
-        if let Some(order) = &mut self.order {
-            let (id, entry) = order.pop()?;
-            order.shorten(self.staged, &mut self.returned);
-            return entry.or_else(|| self.returned.remove(&id));
+        if self.order.is_some() {
+            return self.pop_in_order();
         }
         self.skip();
         if self.is_returned_first() {
@@ -329,9 +267,7 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Returns the next item, if one waits and no cancelled one is before it.
     pub(super) fn peek(&self) -> Option<&P> {
         if let Some(order) = &self.order {
-            let id = order.peek()?;
-            let returned = self.returned.get(&id).map(|entry| &entry.payload);
-            return returned.or_else(|| order.get(id, order.rows()));
+            return self.peek_in(order);
         }
         if self.skipped.contains(&ItemId(self.first_fresh())) {
             return None;

@@ -3,7 +3,7 @@
 use std::iter;
 use std::time::Duration;
 
-use dishrack_core::ledger::{Cause, EndedAttempts, ItemId, Scene};
+use dishrack_core::ledger::{Cause, EndedAttempts, Handed, HolderId, ItemId, Scene};
 
 use super::{Bytes, NO_TIME, SHORT, crash, deliver, done, nack, put, running, seasoned, unbounded};
 
@@ -17,6 +17,16 @@ crate::trials! {
 
 fn notes(ledger: &mut Bytes) -> Vec<EndedAttempts> {
     iter::from_fn(|| ledger.poll_ended()).collect()
+}
+
+/// Makes a ledger that notes ends, and a worker with so many rounds behind it that was handed what it may have of so many items.
+fn handed_out(rounds: u32, items: usize) -> (Bytes, HolderId, Vec<Handed>) {
+    let mut ledger = unbounded();
+    let worker = seasoned(&mut ledger, 1, rounds)[0];
+    ledger.handle_note_ends(true);
+    put(&mut ledger, items);
+    let held = deliver(&mut ledger);
+    (ledger, worker, held)
 }
 
 fn nothing_is_noted_before_somebody_wants_it() {
@@ -38,11 +48,7 @@ fn nothing_is_noted_before_somebody_wants_it() {
 }
 
 fn a_run_that_is_done_is_one_note() {
-    let mut ledger = unbounded();
-    let worker = seasoned(&mut ledger, 1, 3)[0];
-    ledger.handle_note_ends(true);
-    put(&mut ledger, 6);
-    let held = deliver(&mut ledger);
+    let (mut ledger, worker, held) = handed_out(3, 6);
     let first = held[0];
     // One has failed meanwhile, and is none of them.
     ledger
@@ -65,11 +71,7 @@ fn a_run_that_is_done_is_one_note() {
 }
 
 fn each_failed_attempt_has_a_note_with_its_cause() {
-    let mut ledger = unbounded();
-    let worker = seasoned(&mut ledger, 1, 2)[0];
-    ledger.handle_note_ends(true);
-    put(&mut ledger, 3);
-    let held = deliver(&mut ledger);
+    let (mut ledger, worker, held) = handed_out(2, 3);
     ledger
         .handle_nack(held[0].token, nack("no"), None, NO_TIME)
         .unwrap();
@@ -91,11 +93,7 @@ fn each_failed_attempt_has_a_note_with_its_cause() {
 }
 
 fn what_goes_back_uncounted_has_none() {
-    let mut ledger = unbounded();
-    let worker = seasoned(&mut ledger, 1, 2)[0];
-    ledger.handle_note_ends(true);
-    put(&mut ledger, 4);
-    let held = deliver(&mut ledger);
+    let (mut ledger, worker, held) = handed_out(2, 4);
     ledger.handle_return(held[2].token).unwrap();
     ledger.handle_leave(worker, running(held[0]), None, NO_TIME);
     // One that nobody had in hand is cancelled without one, too.
@@ -104,11 +102,7 @@ fn what_goes_back_uncounted_has_none() {
 }
 
 fn an_item_is_begun_once() {
-    let mut ledger = unbounded();
-    let worker = seasoned(&mut ledger, 1, 3)[0];
-    ledger.handle_note_ends(true);
-    put(&mut ledger, 3);
-    let held = deliver(&mut ledger);
+    let (mut ledger, worker, held) = handed_out(3, 3);
     ledger
         .handle_nack(held[0].token, nack("no"), None, NO_TIME)
         .unwrap();

@@ -1,0 +1,95 @@
+//! The steps of waiting items where they have an order. They are apart from the others, and not compiled
+//! into them: where there is no order, an item should take a few nanoseconds.
+
+use alloc::boxed::Box;
+
+use super::Waiting;
+use crate::ledger::order::{LineId, OrderRules, RankOrder};
+use crate::ledger::unfinished::UnfinishedItem;
+use crate::ledger::{ItemId, Weight};
+
+impl<P: Weight + Clone> Waiting<P> {
+    /// Puts all in an order by these rules from now on.
+    pub(in crate::ledger) fn set_order(&mut self, rules: OrderRules<P>) {
+        let mut order = Box::new(RankOrder::new(rules));
+        let first = self.first_fresh();
+        let waiting = self.fresh.len() - self.staged;
+        for ((id, payload), place) in (first..).zip(self.fresh.drain(..)).zip(0..) {
+            order.accept(id, payload, place >= waiting);
+        }
+        for id in core::mem::take(&mut self.skipped) {
+            order.remove(id, waiting);
+        }
+        for (_, mut one) in core::mem::take(&mut self.returned) {
+            match order.times_of(&one) {
+                None => {
+                    order.put_back(&mut one);
+                    self.returned.insert(one.id, one);
+                }
+                Some(until) => {
+                    order.rest(&mut one, false);
+                    self.delayed.insert(one.id, until, one);
+                }
+            }
+        }
+        self.delayed.each(|one| {
+            // Those from just above have their line.
+            if one.line == 0 {
+                order.times_of(one);
+                order.rest(one, true);
+            }
+        });
+        self.suspended.each(|(one, _)| {
+            order.times_of(one);
+            order.rest(one, true);
+        });
+        order.shorten(self.staged, &mut self.returned);
+        self.order = Some(order);
+        self.rest_early_ones();
+    }
+
+    /// Lets items rest that are not to be handed out yet.
+    pub(super) fn rest_early_ones(&mut self) {
+        let Some(order) = self.order.as_mut().filter(|order| order.times.has_early()) else {
+            return;
+        };
+        while let Some((entry, until)) = order.pop_early(order.rows() - self.staged) {
+            self.delayed.insert(entry.id, until, entry);
+        }
+        order.shorten(self.staged, &mut self.returned);
+    }
+
+    #[inline(never)]
+    pub(super) fn accept_in_order(&mut self, payload: P, is_staged: bool) -> ItemId {
+        self.accepted += 1;
+        if let Some(order) = &mut self.order {
+            order.accept(self.accepted, payload, is_staged);
+        }
+        if !is_staged {
+            self.rest_early_ones();
+        }
+        ItemId(self.accepted)
+    }
+
+    #[inline(never)]
+    pub(super) fn pop_in_order(&mut self) -> Option<UnfinishedItem<P>> {
+        let order = self.order.as_mut()?;
+        let (id, entry) = order.pop()?;
+        order.shorten(self.staged, &mut self.returned);
+        entry.or_else(|| self.returned.remove(&id))
+    }
+
+    #[inline(never)]
+    pub(super) fn peek_in<'a>(&'a self, order: &'a RankOrder<P>) -> Option<&'a P> {
+        let id = order.peek()?;
+        let returned = self.returned.get(&id).map(|entry| &entry.payload);
+        returned.or_else(|| order.get(id, order.rows()))
+    }
+
+    #[inline(never)]
+    pub(super) fn release_line(&mut self, line: LineId) {
+        if let Some(order) = &mut self.order {
+            order.release(line);
+        }
+    }
+}
