@@ -259,14 +259,6 @@ impl Member {
 
 impl Worker {
     /// Returns `true` if it waits for an answer, or will.
-    /// Returns `true` if it is a loop that waits for something else than an item.
-    pub(super) fn waits_elsewhere(&self) -> bool {
-        let asked = self.waits_for.map(|(_, asked, _)| asked);
-        let is_heard = matches!(asked, Some(Asked::Put(_) | Asked::End));
-        let is_else = |word: &Word| matches!(word, Word::Put(_) | Word::Join);
-        self.is_loop && (is_heard || self.words.iter().any(is_else))
-    }
-
     pub(super) fn is_asking(&self) -> bool {
         let asks = |word: &Word| matches!(word, Word::Get(_) | Word::Put(_) | Word::Join);
         self.waits_for.is_some() || self.words.iter().any(asks)

@@ -76,8 +76,8 @@ impl Fleet {
             let rest = std::mem::take(&mut worker.inbox);
             return worker.words.extend(rest.into_iter().map(Word::Returned));
         }
-        // Where it is not in a `get`, it begins nothing of what it has in advance.
-        let next = match worker.waits_elsewhere() {
+        // A loop that has asked waits for the answer, and begins nothing of what came in advance meanwhile.
+        let next = match worker.is_loop && worker.is_asking() {
             true => None,
             false => worker.inbox.pop_front(),
         };
