@@ -77,7 +77,10 @@ impl WorkerProcess {
         if pid == 0 || !is_started {
             let end = status.ended.first();
             let why = end.and_then(|end| end.complaint.clone());
-            let why = why.unwrap_or_else(|| "no process was made in time".into());
+            let why = why.unwrap_or_else(|| match is_started {
+                true => "it ended before its pid was known, maybe with the fork server".into(),
+                false => format!("no process was made within {START_TIME:?}"),
+            });
             return Err(PyOSError::new_err(why));
         }
         Ok(WorkerProcess {
