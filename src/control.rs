@@ -85,6 +85,25 @@ impl Reserved {
 /// A socket on which a queue and its workers can be seen and steered, until it is dropped.
 ///
 /// `docs/api.md` has the requests. Whoever has the same user, or is root, may make them; nobody else.
+///
+/// # Example
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+/// use std::sync::Arc;
+/// use dishrack::{Control, Controlled, JoinableQueue, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(2).handler(&queue, |n: u32| Ok::<_, String>(n + 1))?;
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("numbers.sock");
+/// let control = Control::serve_at(&path, Controlled::new(&queue, &Arc::new(pool)))?;
+/// assert_eq!((control.name(), control.path()), ("numbers", &*path));
+/// assert!(UnixStream::connect(&path).is_ok());
+/// drop(control);
+/// assert!(!path.exists());
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Control {

@@ -14,6 +14,19 @@ use dishrack_core::ledger::{ItemId, Refusal};
 ///
 /// `Debug` gives the same sentence as `Display`, because a program shows that if its `main` returns
 /// the error.
+///
+/// # Example
+///
+/// ```
+/// let queue = dishrack::JoinableQueue::<u32>::bounded(1);
+/// assert!(queue.try_get().is_err_and(|error| error.is_empty()));
+/// queue.try_put(&1)?;
+/// let error = queue.try_put(&2).unwrap_err();
+/// assert!(error.is_full() && !error.is_closed());
+/// // So a `main` that returns it shows it.
+/// assert_eq!(format!("Error: {error:?}"), "Error: the queue is full");
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(#[from] pub(crate) Kind);

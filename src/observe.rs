@@ -30,6 +30,17 @@ use dishrack_core::ledger::{Cause, CopyEnd, Counts, Exit, Failure, ItemId};
 
 /// An event and its time. As JSON it is what the command prints, but for the chapter's words of
 /// dishes; `docs/events.md` has the names and fields.
+///
+/// ```
+/// # use dishrack::{JoinableQueue, observe::{Event, Observer}};
+/// # #[derive(Debug)] struct Passing(std::sync::mpsc::Sender<Event>);
+/// # impl Observer for Passing { fn observe(&self, event: Event) { drop(self.0.send(event)); } }
+/// # let (sender, events) = std::sync::mpsc::channel();
+/// # let queue = JoinableQueue::<u32>::unbounded();
+/// # queue.set_observer(std::sync::Arc::new(Passing(sender))).and_then(|()| queue.pause()).unwrap();
+/// let event: Event = events.recv().unwrap(); // An observer has passed it on.
+/// assert!(serde_json::to_string(&event).unwrap().starts_with(r#"{"event":"paused","t_us":"#));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Event {
@@ -42,6 +53,17 @@ pub struct Event {
 }
 
 /// The kinds of events. An `item` is named by the supervisor's `name_items`, or `item-` and number.
+///
+/// ```
+/// # use dishrack::observe::EventKind;
+/// fn log_line(kind: &EventKind) -> Option<String> {
+///     match kind {
+///         EventKind::ItemDone { item, worker, .. } => Some(format!("{worker} has done {item}")),
+///         EventKind::Dead { item, history, .. } => Some(format!("{item}: {} failures", history.len())),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -386,6 +408,24 @@ impl EventKind {
 }
 
 /// Gets every event. It is called with the queue's lock held: pass the event on and return.
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}};
+/// use dishrack::{JoinableQueue, observe::{Event, EventKind, Observer}};
+/// #[derive(Debug, Default)]
+/// struct Ended(AtomicU64);
+/// impl Observer for Ended {
+///     fn observe(&self, event: Event) {
+///         let is_end = matches!(event.kind, EventKind::ItemDone { .. } | EventKind::Dead { .. });
+///         self.0.fetch_add(is_end.into(), Relaxed);
+///     }
+/// }
+/// let (ended, queue) = (Arc::new(Ended::default()), JoinableQueue::<u32>::unbounded());
+/// queue.set_observer(ended.clone())?;
+/// queue.put(&7).and_then(|_| queue.get()?.task_done())?;
+/// assert_eq!(ended.0.load(Relaxed), 1);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 pub trait Observer: Send + Sync + fmt::Debug {
     /// Returns `true` to get the events of single items: `Producing`, `Produced`, `NotProduced`,
     /// `ItemStarted`, `CopyEnded` and `ItemDone`. They cost time for every item.

@@ -116,6 +116,21 @@ impl<T> fmt::Debug for JoinableQueue<T> {
 
 /// The counts that a [`join`](JoinableQueue::join) saw: all items that were ever put are one of
 /// these.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// let rack = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(2).handler(&rack, |dish: String| {
+///     if dish == "cup" { Err("it has a crack") } else { Ok(()) }
+/// })?;
+/// rack.put_many(["cup", "plate", "bowl"].map(String::from)).into_result()?;
+/// let joined = rack.join()?;
+/// assert_eq!((joined.done, joined.dead), (2, 1));
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Joined {

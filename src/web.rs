@@ -75,6 +75,21 @@ pub struct Web {
 }
 
 /// The page of a run, before it is served.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::Web;
+///
+/// // Others could reach this address, and it would know nobody.
+/// let open = Web::of("numbers.sock").serve("0.0.0.0:0");
+/// assert!(open.is_err_and(|error| error.is_setup()));
+///
+/// let page = Web::of("numbers.sock").token("a secret").reading_token("for those who look");
+/// let page = page.host("numbers.example.org").serve("127.0.0.1:0")?;
+/// assert_ne!(page.address().port(), 0);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "it is not served yet"]
 pub struct WebOptions {

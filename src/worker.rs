@@ -66,6 +66,25 @@ pub fn serve(register: impl FnOnce(&mut Roles)) {
 /// Shows in the process title what this worker is doing: `ps` prints its name and this text.
 ///
 /// The title stays until the worker is idle. It costs no system call. Elsewhere this does nothing.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, Supervisor, describe};
+///
+/// fn dry(dishes: Vec<String>) -> Result<(), String> {
+///     for (n, dish) in (1..).zip(&dishes) {
+///         // `ps` shows of a process: dryer-1 dries the cup, 1 of 2
+///         describe(format_args!("dries the {dish}, {n} of {}", dishes.len()));
+///     }
+///     Ok(())
+/// }
+/// let rack = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(1).name("dryer").handler(&rack, dry)?;
+/// rack.put(&vec!["cup".to_owned(), "plate".to_owned()])?;
+/// assert_eq!(rack.join()?.done, 1);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 pub fn describe(activity: impl fmt::Display) {
     title::set_activity(&activity);
 }

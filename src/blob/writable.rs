@@ -11,6 +11,18 @@ use crate::sys::memory::PrivateMapping;
 const MAPPED_BYTES_MIN: usize = 64 * 1024;
 
 /// The bytes of a [`Blob`], to be written to: see [`Blob::into_mut`].
+///
+/// # Example
+///
+/// ```
+/// use dishrack::Blob;
+///
+/// let row = Blob::from(vec![1, 2, 3]);
+/// let mut own = row.clone().into_mut();
+/// own[0] = 7;
+/// own.reverse();
+/// assert_eq!((&*own, &*row), (&[3, 2, 7][..], &[1, 2, 3][..]));
+/// ```
 pub struct BlobMut(WritableBytes);
 
 enum WritableBytes {

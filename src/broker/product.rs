@@ -19,6 +19,26 @@ pub(crate) struct Product {
 }
 
 /// A copy of an item that came to another result than the one that counts. One of the two is wrong.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use std::time::Duration;
+/// use dishrack::{Copies, JoinableQueue, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// // Two are asked, and a third one where they disagree. One is wrong, the first time.
+/// let copies = Copies::agree(2, 3).hedge_after(Duration::from_secs(3600));
+/// let is_first = AtomicBool::new(true);
+/// let square = move |n: u32| Ok::<_, String>(if is_first.swap(false, Ordering::Relaxed) { 0 } else { n * n });
+/// let pool = Supervisor::builder().threads(3).copies(copies).compare(u32::eq).handler(&queue, square)?;
+/// assert_eq!(pool.map([4]).next().unwrap().unwrap(), 16);
+/// let wrong = &queue.take_disagreements()?[0];
+/// assert_eq!((&*wrong.said, &*wrong.counted), ("0", "16"));
+/// println!("look at {} (pid {})", wrong.worker, wrong.pid);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disagreement {

@@ -11,6 +11,22 @@ use crate::payload::Payload;
 use dishrack_core::ledger::{Failure, ItemId, WaitsFor};
 
 /// The state of an item.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{ItemState, JoinableQueue, Options};
+///
+/// let queue = JoinableQueue::<String>::with(Options::default().max_attempts(1));
+/// let cup = queue.put("cup")?;
+/// let state = || queue.item(cup).map(|item| item.unwrap().state);
+/// assert_eq!(state()?, ItemState::Waiting);
+/// let delivery = queue.get()?;
+/// assert_eq!(state()?, ItemState::Running);
+/// delivery.nack("it has a crack")?;
+/// assert_eq!(state()?, ItemState::Dead);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -49,6 +65,20 @@ impl fmt::Display for ItemState {
 
 /// An item, as [`JoinableQueue::item`](crate::JoinableQueue::item) finds it. Of one that is done,
 /// nothing but its number is kept.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::JoinableQueue;
+///
+/// let queue = JoinableQueue::<String>::unbounded();
+/// let id = queue.put("cup")?;
+/// queue.get()?.nack("no towel is dry")?;
+/// let cup = queue.item(id)?.expect("it was put");
+/// assert_eq!((cup.state.to_string(), cup.attempts), ("waiting".into(), 1));
+/// assert_eq!(cup.history[0].cause.to_string(), "no towel is dry");
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ItemInfo {
@@ -72,6 +102,26 @@ pub struct ItemInfo {
 }
 
 /// A worker that has an item.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::{Arc, Barrier};
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// let (rack, meeting) = (JoinableQueue::unbounded(), Arc::new(Barrier::new(2)));
+/// let dryer = Arc::clone(&meeting);
+/// let pool = Supervisor::builder().threads(1).name("dryer").handler(&rack, move |_: String| {
+///     dryer.wait();
+///     Ok::<bool, String>(dryer.wait().is_leader())
+/// })?;
+/// let id = rack.put("cup")?;
+/// meeting.wait(); // It has begun.
+/// let holder = &rack.item(id)?.unwrap().holders[0];
+/// assert_eq!((&*holder.worker, holder.pid), ("dryer-1", std::process::id()));
+/// meeting.wait(); // It goes on.
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ItemHolder {

@@ -17,6 +17,19 @@ use crate::protocol::frame::Wait;
 use dishrack_core::ledger::{ItemId, Outcome, Token};
 
 /// The outcome of a [`task_done_many`](JoinableQueue::task_done_many).
+///
+/// # Example
+///
+/// ```
+/// let queue = dishrack::JoinableQueue::<u64>::unbounded();
+/// queue.put_many(0..3).into_result()?;
+/// let deliveries = queue.get_many(3)?;
+/// let cancelled = deliveries[1].id();
+/// queue.cancel(cancelled)?;
+/// let outcome = queue.task_done_many(deliveries);
+/// assert_eq!((outcome.done, outcome.stale), (2, vec![cancelled]));
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "deliveries may have been stale"]
 #[non_exhaustive]

@@ -7,6 +7,20 @@ use crate::broker::Deadline;
 use crate::error::Error;
 
 /// A queue of whatever items, to be joined with others by [`join_all`]. Only this crate's queues are.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{AnyQueue, JoinableQueue, join_all};
+///
+/// let (names, numbers) = (JoinableQueue::<String>::unbounded(), JoinableQueue::<u64>::unbounded());
+/// let queues: [&dyn AnyQueue; 2] = [&names, &numbers];
+/// numbers.put(&7)?;
+/// numbers.get()?.task_done()?;
+/// let joined = join_all(&queues)?;
+/// assert_eq!((joined[0].done, joined[1].done), (0, 1));
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 pub trait AnyQueue: sealed::Join {}
 
 impl<T> AnyQueue for JoinableQueue<T> {}
@@ -60,6 +74,22 @@ pub fn join_all(queues: &[&dyn AnyQueue]) -> Result<Vec<Joined>, Error> {
 ///
 /// # Errors
 /// As [`join_timeout`](JoinableQueue::join_timeout) of any of them.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use dishrack::{JoinableQueue, Supervisor, join_all_timeout};
+///
+/// let (wet, dry) = (JoinableQueue::unbounded(), JoinableQueue::<String>::unbounded());
+/// let next = dry.clone();
+/// let pool = Supervisor::builder().threads(1).handler(&wet, move |dish: String| next.put(&dish).map(drop))?;
+/// wet.put("cup")?;
+/// // Nobody takes it from the second queue.
+/// let late = join_all_timeout(&[&wet, &dry], Duration::from_millis(5));
+/// assert!(late.is_err_and(|error| error.is_timeout()));
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 pub fn join_all_timeout(queues: &[&dyn AnyQueue], time: Duration) -> Result<Vec<Joined>, Error> {
     // A time that is too long for the clock never ends.
     join_all_until(queues, Instant::now().checked_add(time))

@@ -18,6 +18,18 @@ use dishrack_core::ledger::ItemId;
 /// The outcome of a [`put_many`](JoinableQueue::put_many): each item that the iterator gave was
 /// accepted, or is given back in [`refused`](Self::refused), or was [`lost`](Self::lost) with the
 /// journal.
+///
+/// # Example
+///
+/// ```
+/// let queue = dishrack::JoinableQueue::<u64>::bounded(2);
+/// let put = queue.put_many([7, 8]);
+/// assert_eq!((put.accepted, put.refused.len()), (2, 0));
+/// queue.close();
+/// let put = queue.put_many([9]);
+/// assert!(put.is_cut_short && put.refused[0].item == 9);
+/// assert!(put.into_result().is_err_and(|error| error.is_closed()));
+/// ```
 #[derive(Debug)]
 #[must_use = "items may have been refused"]
 #[non_exhaustive]
@@ -36,6 +48,23 @@ pub struct PutMany<Item> {
 }
 
 /// An item that a [`put_many`](JoinableQueue::put_many) gives back.
+///
+/// # Example
+///
+/// ```
+/// use std::ffi::OsStr;
+/// use std::os::unix::ffi::OsStrExt;
+/// use std::path::PathBuf;
+///
+/// let files = dishrack::JoinableQueue::<PathBuf>::unbounded();
+/// let latin = PathBuf::from(OsStr::from_bytes(b"caf\xe9.txt"));
+/// let put = files.put_many(["tea.txt".into(), latin.clone(), "water.txt".into()]);
+/// assert_eq!((put.accepted, put.is_cut_short), (2, false));
+/// let refused = &put.refused[0];
+/// assert_eq!((refused.index, &refused.item), (1, &latin));
+/// assert!(refused.error.is_not_serializable());
+/// println!("{}: {}", refused.item.display(), refused.error);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RefusedItem<Item> {

@@ -14,6 +14,23 @@ use dishrack_core::ledger::{Copies, ItemId, Ledger};
 
 /// The choices of a single item. There may be more of them one day, so they are made from the
 /// defaults, which are the queue's.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{Copies, JoinableQueue, PutOptions, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(3).handler(&queue, |_: u32| Ok::<(), String>(()))?;
+/// let checked = PutOptions::default().copies(Copies::agree(2, 3));
+/// queue.put_with(&7, checked)?;
+/// queue.put_with(&8, PutOptions::default())?;
+/// assert_eq!(queue.join()?.done, 2);
+/// // Three workers cannot agree four times.
+/// let refused = queue.put_with(&9, checked.copies(Copies::agree(4, 4)));
+/// assert!(refused.is_err_and(|error| error.is_setup()));
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PutOptions {

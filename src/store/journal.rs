@@ -64,6 +64,15 @@ const ITEM_BYTES_MAX: usize = 999_999_900;
 /// | a commit is | synced to the disk | in the kernel's hands |
 /// | any process is killed, the supervisor too | nothing is lost | nothing is lost |
 /// | power is cut, the kernel crashes | nothing is lost | the last commits may be lost, together: items put in them were never put, and items done in them are done again |
+///
+/// ```
+/// use dishrack::{Durability, JoinableQueue, Options};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("jobs.journal");
+/// let queue = JoinableQueue::<u32>::journaled(path, Durability::Normal, Options::default())?;
+/// assert_eq!(queue.put(&7)?.0, 1); // Now no kill loses it.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {

@@ -93,6 +93,19 @@ pub(crate) enum Opening {
 
 /// A place at which several supervisors share a queue, for
 /// [`JoinableQueue::shared`](crate::JoinableQueue::shared): the options of a server.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{Error, JoinableQueue, Options, RedisOptions, SharedPlace};
+///
+/// /// Puts a dish on a rack that others share, wherever that is.
+/// fn put_on(rack: &impl SharedPlace, dish: &str) -> Result<(), Error> {
+///     JoinableQueue::<String>::shared(rack, Options::default())?.put(dish).map(drop)
+/// }
+/// let nowhere = RedisOptions::new("redis+unix:///nowhere/redis.sock", "dishes");
+/// assert!(put_on(&nowhere, "cup").is_err_and(|error| error.is_shared()));
+/// ```
 pub trait SharedPlace: sealed::OpenPlace {}
 
 /// The part of a place that only this crate can fulfil.

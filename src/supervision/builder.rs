@@ -37,6 +37,24 @@ use dishrack_core::pool::spec::{Bounds, ChildSpec, PoolName, Restart};
 ///
 /// Defaults: one process for each CPU, spawned, named `worker-1` and so on, restarted always, given
 /// up on after 10 restarts within 10 s, 8 s to stop, 30 s to boot.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// let rack = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder()
+///     .threads(2)
+///     .name("dryer")
+///     .intensity(3, Duration::from_secs(60))
+///     .shutdown(Duration::from_secs(5))
+///     .handler(&rack, |dish: String| Ok::<usize, String>(dish.len()))?;
+/// let lengths: Result<Vec<usize>, _> = pool.map(["cup", "plate"].map(String::from)).collect();
+/// assert_eq!(lengths.unwrap(), [3, 5]);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Builder {
     mode: Mode,

@@ -45,6 +45,20 @@ where
 
 /// The results of a [`map`](Supervisor::map). If it is dropped early, it puts no more items, but
 /// those already put are still worked on.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// let queue = JoinableQueue::bounded(10);
+/// let pool = Supervisor::builder().threads(2).handler(&queue, |n: u64| Ok::<_, String>(n * n))?;
+/// // There is no end of items, and no more are read than workers are kept busy by.
+/// let squares = pool.map(1..).map(Result::unwrap);
+/// let sum: u64 = squares.take_while(|square| *square < 100).sum();
+/// assert_eq!(sum, 285);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 pub struct Map<'a, I: Iterator, R> {
     broker: &'a Arc<Broker>,
     items: I,

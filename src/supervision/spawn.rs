@@ -28,6 +28,23 @@ use crate::sys::program::{Handover, Image, Program};
 use crate::sys::{memory, title};
 
 /// The way in which worker processes are made.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, StartMethod, Supervisor};
+///
+/// fn dry(dish: String) -> Result<usize, String> {
+///     Ok(dish.len())
+/// }
+///
+/// dishrack::serve(|roles| roles.handler(dry));
+/// let rack = JoinableQueue::unbounded();
+/// let builder = Supervisor::builder().processes(2).start_method(StartMethod::Fork);
+/// let pool = builder.handler(&rack, dry)?;
+/// assert_eq!(pool.map(["cup".to_owned()]).next().unwrap().unwrap(), 3);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StartMethod {

@@ -14,6 +14,21 @@ use dishrack_core::ledger::{Cause, Exit, HolderId, ItemId};
 use dishrack_core::pool::restart::RestartCounts;
 
 /// The state of a worker.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, Supervisor, WorkerState};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(3).handler(&queue, |_: u32| Ok::<_, String>(()))?;
+/// queue.put(&7)?;
+/// queue.join()?;
+/// let workers = pool.workers();
+/// let idle = workers.iter().filter(|one| one.state == WorkerState::Idle);
+/// assert_eq!(idle.count(), 3);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -41,6 +56,19 @@ impl fmt::Display for WorkerState {
 }
 
 /// The state of a pool.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, RunState, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(2).handler(&queue, |_: u32| Ok::<_, String>(()))?;
+/// assert_eq!(pool.status().state, RunState::Running);
+/// pool.stop();
+/// assert_eq!(pool.status().state.to_string(), "over");
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -68,6 +96,20 @@ impl fmt::Display for RunState {
 }
 
 /// One worker.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// let rack = JoinableQueue::unbounded();
+/// let builder = Supervisor::builder().threads(2).name("dryer");
+/// let pool = builder.handler(&rack, |_: String| Ok::<_, String>(()))?;
+/// let first = &pool.workers()[0];
+/// assert_eq!((&*first.name, first.pid), ("dryer-1", std::process::id()));
+/// assert!(first.restarts == 0 && first.last_death.is_none());
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerInfo {
@@ -90,6 +132,25 @@ pub struct WorkerInfo {
 }
 
 /// The death of a worker that was not asked to end.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use dishrack::{JoinableQueue, Supervisor, WorkerDeath};
+///
+/// let has_panicked = AtomicBool::new(false);
+/// let queue = JoinableQueue::<u32>::unbounded();
+/// let pool = Supervisor::builder().threads(1).worker(&queue, move |queue| {
+///     assert!(has_panicked.swap(true, Ordering::Relaxed), "the first time it fails");
+///     while queue.get().is_ok_and(|item| item.task_done().is_ok()) {}
+/// })?;
+/// queue.put(&7)?;
+/// queue.join()?;
+/// let death: WorkerDeath = pool.workers()[0].last_death.clone().unwrap();
+/// assert!(death.cause.to_string() == "its loop panicked" && death.at.elapsed().is_ok());
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerDeath {
@@ -100,6 +161,22 @@ pub struct WorkerDeath {
 }
 
 /// The cause of a worker's death.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{DeathCause, JoinableQueue, Restart, Supervisor};
+///
+/// let queue = JoinableQueue::<u32>::unbounded();
+/// // Its loop returns after each item, and is run again.
+/// let builder = Supervisor::builder().threads(1).restart(Restart::Permanent);
+/// let pool = builder.worker(&queue, |queue| drop(queue.get().map(|item| item.task_done())))?;
+/// queue.put_many([7, 8]).into_result()?;
+/// queue.join()?;
+/// let death = pool.workers()[0].last_death.clone().unwrap();
+/// assert_eq!(death.cause, DeathCause::LoopReturned);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeathCause {
@@ -135,6 +212,23 @@ impl fmt::Display for DeathCause {
 }
 
 /// A pool, as [`Supervisor::status`](crate::Supervisor::status) sees it.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{JoinableQueue, PoolStatus, Supervisor, WorkerState};
+///
+/// /// Says how a pool is, in a line for a log.
+/// fn line(status: &PoolStatus) -> String {
+///     let PoolStatus { state, wanted, restarts, .. } = status;
+///     let busy = status.workers.iter().filter(|one| one.state == WorkerState::Busy);
+///     format!("{state}, {} of {wanted} busy, {restarts} restarts", busy.count())
+/// }
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(4).handler(&queue, |_: u32| Ok::<_, String>(()))?;
+/// assert_eq!(line(&pool.status()), "running, 0 of 4 busy, 0 restarts");
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStatus {
@@ -153,6 +247,26 @@ pub struct PoolStatus {
 }
 
 /// The end of a worker process that is not started again.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use dishrack::{Exit, JoinableQueue, Restart, Supervisor};
+///
+/// fn leave(_: JoinableQueue<u32>) {
+///     std::process::exit(3);
+/// }
+///
+/// dishrack::serve(|roles| roles.worker(leave));
+/// let queue = JoinableQueue::unbounded();
+/// let builder = Supervisor::builder().processes(1).restart(Restart::Temporary);
+/// let pool = builder.worker(&queue, leave)?;
+/// assert!(pool.wait_timeout(Duration::from_secs(60)));
+/// let ended = &pool.status().ended[0];
+/// assert_eq!((&*ended.name, ended.exit), ("worker-1", Exit::Exited(3)));
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndedWorker {

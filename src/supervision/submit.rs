@@ -84,6 +84,21 @@ pub struct Submitter<T, R, C> {
 }
 
 /// The end of an item that was submitted.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{ItemEnded, JoinableQueue, Supervisor};
+///
+/// let queue = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().threads(2).handler(&queue, |n: u32| Ok::<_, String>(2 * n))?;
+/// let submitter = pool.submitter();
+/// submitter.submit(&21, "the answer")?;
+/// for ItemEnded { tag, result, .. } in submitter.ends(None)? {
+///     assert_eq!((tag, result.unwrap()), ("the answer", 42));
+/// }
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ItemEnded<R, C> {

@@ -7,6 +7,24 @@ use nix::libc;
 
 /// A priority for a disk, as `ionice(1)` has them. A level is 0 for the first to be served, to 7 for
 /// the last.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{IoPriority, JoinableQueue, Supervisor};
+///
+/// fn shrink(picture: String) -> Result<usize, String> {
+///     Ok(picture.len())
+/// }
+///
+/// dishrack::serve(|roles| roles.handler(shrink));
+/// let queue = JoinableQueue::unbounded();
+/// // Whoever works on this machine has the disk first.
+/// let builder = Supervisor::builder().processes(2).nice(10).io_priority(IoPriority::Idle);
+/// let pool = builder.handler(&queue, shrink)?;
+/// assert_eq!(pool.map(["cat.png".to_owned()]).next().unwrap().unwrap(), 7);
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IoPriority {

@@ -42,6 +42,26 @@ type AroundFork = Arc<dyn Fn(&mut dyn FnMut() -> bool) + Send + Sync>;
 static AROUND_FORK: RwLock<Option<AroundFork>> = RwLock::new(None);
 
 /// Collects the functions that worker processes may run; see [`serve`](super::serve).
+///
+/// # Example
+///
+/// ```
+/// use std::sync::OnceLock;
+/// use dishrack::{JoinableQueue, Supervisor};
+///
+/// static TOWEL: OnceLock<String> = OnceLock::new();
+/// fn dry(dish: String) -> Result<String, String> {
+///     Ok(format!("{dish}, dried with {}", TOWEL.get().ok_or("nothing")?))
+/// }
+/// dishrack::serve(|roles| {
+///     roles.preload(|| drop(TOWEL.set("linen".into())));
+///     roles.handler(dry);
+/// });
+/// let rack = JoinableQueue::unbounded();
+/// let pool = Supervisor::builder().processes(1).handler(&rack, dry)?;
+/// assert_eq!(pool.map(["cup".to_owned()]).next().unwrap().unwrap(), "cup, dried with linen");
+/// # Ok::<(), dishrack::Error>(())
+/// ```
 pub struct Roles {
     named: HashMap<&'static str, Role>,
     preloads: Vec<Preload>,

@@ -59,6 +59,7 @@ fn main() {
         threads::trials(),
         tidy::trials(),
         tidy::circles::trials(),
+        tidy::examples::trials(),
         tidy::faces::trials(),
         tidy::layers::trials(),
         tidy::names::trials(),

@@ -2,6 +2,7 @@
 //! to findings, so that it can be tried on a made-up file that breaks it.
 
 pub(crate) mod circles;
+pub(crate) mod examples;
 pub(crate) mod faces;
 pub(crate) mod layers;
 pub(crate) mod names;

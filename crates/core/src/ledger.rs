@@ -136,6 +136,13 @@ slotmap::new_key_type! {
 }
 
 /// The number of an item: 1 for the first that was accepted, then counting up without gaps.
+///
+/// ```
+/// # use dishrack_core::ledger::ItemId;
+/// let (first, second) = (ItemId(1), ItemId(2));
+/// assert!(first < second);
+/// assert_eq!(format!("item {second}"), "item 2");
+/// ```
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]

@@ -22,6 +22,26 @@ use dishrack_core::book::{Recovery, Salvaged, Table};
 use dishrack_core::ledger::ItemId;
 
 /// The numbers of what was saved, and what was not.
+///
+/// # Example
+///
+/// ```
+/// use dishrack::{Durability, JoinableQueue, Options, salvage};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+/// # let queue = JoinableQueue::<u32>::journaled(&old, Durability::Full, Options::default())?;
+/// # queue.put_many(1..=3).into_result()?;
+/// # queue.get()?.task_done()?;
+/// # drop(queue);
+/// let saved = salvage(&old, &new)?;
+/// println!("{} items are left, {} are done", saved.unfinished, saved.done);
+/// if saved.lost > 0 || !saved.incomplete.is_empty() {
+///     println!("{} are lost; incomplete: {}", saved.lost, saved.incomplete.join(", "));
+/// }
+/// # assert_eq!((saved.unfinished, saved.done, saved.lost, saved.rows_lost), (2, 1, 0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Saved {

@@ -8,6 +8,20 @@
 use core::time::Duration;
 
 /// The rest after the n-th failure in a row.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use std::time::Duration;
+///
+/// use dishrack::{Backoff, Options};
+///
+/// let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(1));
+/// // Its second rest takes 100 to 200 ms, its fifth half a second to a second.
+/// assert!((100..=200).contains(&backoff.delay(2, 7).as_millis()));
+/// assert!((500..=1000).contains(&backoff.delay(5, 7).as_millis()));
+/// let options = Options::default().max_attempts(6).backoff(backoff);
+/// assert_eq!(options.backoff, backoff);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     base: Duration,

@@ -11,6 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::exit::{Exit, SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 /// The cause of a failed attempt at an item. Journals keep it, so new cases go to the end.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use dishrack::{Cause, Exit};
+/// let killed = Cause::WorkerDied(Exit::Signaled(9));
+/// assert!(killed.is_loss() && killed.to_string() == "killed by SIGKILL");
+/// let refused = Cause::Nack("it has a crack".into());
+/// assert!(!refused.is_loss() && !refused.is_final());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
@@ -96,6 +105,15 @@ pub enum Cause {
 }
 
 /// The word of one of several copies of an item.
+///
+/// ```
+/// # let copies = r#"[{"copy": 1, "worker": "adder-1", "pid": 41, "said": {"Ok": "4"}},
+/// #     {"copy": 2, "worker": "adder-2", "pid": 42, "said": {"Err": "Dropped"}}]"#;
+/// # let copies: Vec<dishrack_core::ledger::CopySaid> = serde_json::from_str(copies).unwrap();
+/// let answered = copies.iter().filter(|copy| copy.said.is_ok()).map(|copy| &*copy.worker);
+/// assert_eq!(answered.collect::<Vec<_>>(), ["adder-1"]);
+/// assert_eq!(copies[0].to_string(), "adder-1 (pid 41) says 4");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CopySaid {
@@ -459,6 +477,14 @@ impl fmt::Display for CopySaid {
 
 /// The place and the time of an attempt, filled in by the code that reports a failure; empty where
 /// they are not known.
+///
+/// ```
+/// # use std::time::Duration;
+/// # let (started, ended) = (Duration::from_secs(100), Duration::from_secs(102));
+/// # let scene = dishrack_core::ledger::Scene::of_worker("dryer-1".into(), 4711, started, ended);
+/// let line = format!("{} (pid {}), {:?}", scene.worker, scene.pid, scene.ended - scene.started);
+/// assert_eq!(line, "dryer-1 (pid 4711), 2s");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Scene {
@@ -475,6 +501,16 @@ pub struct Scene {
 }
 
 /// One failed attempt in an item's history.
+///
+/// ```
+/// # use dishrack_core::ledger::{Cause, Failure};
+/// # let failed = |attempt, cause| Failure::new(attempt, cause, Default::default());
+/// # let history = [failed(1, Cause::OutOfMemory), failed(2, Cause::Nack("it has a crack".into()))];
+/// let lines = history.iter().map(|failure| format!("{}: {}", failure.attempt, failure.cause));
+/// assert_eq!(lines.last().unwrap(), "2: it has a crack");
+/// let losses = history.iter().filter(|failure| failure.cause.is_loss());
+/// assert_eq!(losses.count(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Failure {

@@ -50,6 +50,22 @@ const SIGNALS: [(i32, &str); 31] = [
 ];
 
 /// The end of a process. A kernel knows no other one, so it can be matched in full.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use dishrack::Exit;
+///
+/// /// Returns the exit code that a shell has for it.
+/// fn code(exit: Exit) -> i32 {
+///     match exit {
+///         Exit::Exited(code) => code,
+///         Exit::Signaled(signal) => 128 + signal,
+///         Exit::Unknown => 1,
+///     }
+/// }
+/// assert_eq!((code(Exit::Exited(3)), code(Exit::Signaled(9))), (3, 137));
+/// assert_eq!(Exit::Signaled(9).to_string(), "killed by SIGKILL");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
     /// It ended by itself with this exit code.

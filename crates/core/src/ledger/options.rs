@@ -8,6 +8,16 @@ use super::Cause;
 use super::policy::Copies;
 
 /// The number of items that may wait before a put is refused.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use dishrack::{Capacity, Options};
+///
+/// let options = Options::default().capacity(Capacity::Rendezvous);
+/// assert_eq!(options.capacity.bound(), Some(0));
+/// assert_eq!(Capacity::Bounded(100).bound(), Some(100));
+/// assert_eq!(Options::default().capacity.bound(), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Capacity {

@@ -66,6 +66,20 @@ pub struct Copies {
 }
 
 /// The time after which more copies are made than are needed.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use std::time::Duration;
+///
+/// use dishrack::{Copies, Hedge};
+///
+/// // The second copy is made when the first has taken longer than 19 of 20 items did.
+/// let slowest = Copies::first(2).hedge_after(Hedge::quantile(0.95));
+/// assert_eq!(slowest.hedging(), Some(Hedge::Quantile(950)));
+/// // A time is one as well.
+/// let late = Copies::first(2).hedge_after(Duration::from_secs(2));
+/// assert_eq!(late.hedging(), Some(Hedge::After(Duration::from_secs(2))));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Hedge {

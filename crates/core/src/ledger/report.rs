@@ -7,6 +7,22 @@ use core::time::Duration;
 use super::{Cause, Failure, Handed, ItemId, Scene};
 
 /// An item given up on, with its whole history.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use dishrack::DeadLetter;
+///
+/// /// Says what has become of a dish.
+/// fn line(letter: &DeadLetter<String>) -> String {
+///     let last = letter.history.last().map(|failure| failure.cause.to_string());
+///     let (dish, attempts) = (&letter.payload, letter.history.len());
+///     format!("{dish}, attempt {attempts}: {}", last.unwrap_or_default())
+/// }
+/// # use dishrack::{Cause, Failure, ItemId, Scene};
+/// # let failed = |attempt| Failure::new(attempt, Cause::Nack("it has a crack".into()), Scene::default());
+/// # let letter = DeadLetter::new(ItemId(7), "cup".to_owned(), (1..=3).map(failed).collect());
+/// assert_eq!(line(&letter), "cup, attempt 3: it has a crack");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter<P> {
@@ -82,6 +98,22 @@ pub struct CopyReport<P> {
 
 /// The end of a copy, as far as its item goes. Whoever counts copies needs to know what each came to, so it
 /// can be matched in full.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use dishrack::CopyEnd;
+///
+/// /// Returns `true` if the copy's worker is one to be looked at.
+/// fn is_suspect(end: &CopyEnd) -> bool {
+///     match end {
+///         CopyEnd::Disagreed { .. } | CopyEnd::Failed => true,
+///         CopyEnd::Counted | CopyEnd::Agreed | CopyEnd::Cancelled | CopyEnd::Void => false,
+///     }
+/// }
+/// let (said, counted) = ("41".into(), "42".into());
+/// let end = CopyEnd::Disagreed { said, counted };
+/// assert!(is_suspect(&end) && end.word() == "disagreed");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyEnd {
     /// Its result is the item's; or it failed, and that is how the attempt has ended.
@@ -134,6 +166,22 @@ pub enum Cancelled {
 }
 
 /// The places of all accepted items.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use dishrack::Counts;
+///
+/// /// Says how far a run is.
+/// fn line(counts: &Counts) -> String {
+///     let ended = counts.done + counts.dead;
+///     format!("{ended} of {} ended, {} of them dead", counts.accepted, counts.dead)
+/// }
+/// # let mut counts = Counts::default();
+/// # (counts.accepted, counts.waiting, counts.leased) = (9, 3, 2);
+/// # (counts.done, counts.dead) = (3, 1);
+/// assert_eq!(line(&counts), "4 of 9 ended, 1 of them dead");
+/// assert_eq!(counts.unfinished(), 5);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counts {

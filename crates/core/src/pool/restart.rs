@@ -37,6 +37,16 @@ impl Window {
 }
 
 /// The reason for which a worker was started again.
+///
+/// ```
+/// # mod dishrack { pub use dishrack_core::{ledger::*, pool::restart::*}; }
+/// use dishrack::{Cause, Exit, RestartCause};
+///
+/// let cause = RestartCause::of_death(&Cause::WorkerDied(Exit::Signaled(11)));
+/// assert_eq!((cause, cause.word()), (RestartCause::Signal, "signal"));
+/// let words = RestartCause::ALL.map(RestartCause::word);
+/// assert_eq!(words, ["oom", "signal", "timeout", "exit", "recycled", "memory"]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RestartCause {
@@ -92,6 +102,23 @@ impl RestartCause {
 }
 
 /// The number of restarts by their causes.
+///
+/// ```
+/// # use dishrack_core::pool::restart as dishrack;
+/// use dishrack::{RestartCause, RestartCounts};
+///
+/// /// Says how many restarts there were for each cause.
+/// fn line(counts: &RestartCounts) -> String {
+///     let seen = RestartCause::ALL.into_iter().filter(|cause| counts.of(*cause) > 0);
+///     let parts = seen.map(|cause| format!("{} {}", counts.of(cause), cause.word()));
+///     parts.collect::<Vec<_>>().join(", ")
+/// }
+/// # let mut counts = RestartCounts::default();
+/// # let causes = [RestartCause::Recycled, RestartCause::OutOfMemory, RestartCause::OutOfMemory];
+/// # causes.into_iter().for_each(|cause| counts.note(cause));
+/// assert_eq!(line(&counts), "2 oom, 1 recycled");
+/// assert_eq!(counts.accidents(), 2);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RestartCounts([u64; RestartCause::ALL.len()]);
 

@@ -10,6 +10,22 @@ use crate::ledger::{Backoff, mix};
 
 /// The ends after which a worker is started again. They are the three of Erlang/OTP, so there will be no
 /// other one.
+///
+/// ```
+/// # use dishrack_core::pool::spec as dishrack;
+/// use dishrack::Restart;
+///
+/// /// Reads the words of Docker's restart policies.
+/// fn policy(word: &str) -> Option<Restart> {
+///     match word {
+///         "always" => Some(Restart::Permanent),
+///         "on-failure" => Some(Restart::Transient),
+///         "no" => Some(Restart::Temporary),
+///         _ => None,
+///     }
+/// }
+/// assert_eq!(policy("on-failure"), Some(Restart::Transient));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
     /// Any end.

@@ -87,6 +87,21 @@ impl<P> fmt::Debug for OrderRules<P> {
 }
 
 /// The cause for which an item is not handed out, though it could be.
+///
+/// ```
+/// # use dishrack_core::ledger as dishrack;
+/// use dishrack::WaitsFor;
+///
+/// /// Says for people why an item has not begun.
+/// fn reason(waits_for: Option<WaitsFor>) -> String {
+///     match waits_for {
+///         Some(cause) => format!("waits for its {}", cause.word()),
+///         None => "waits its turn".into(),
+///     }
+/// }
+/// assert_eq!(reason(Some(WaitsFor::Key)), "waits for its key");
+/// assert_eq!(reason(None), "waits its turn");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitsFor {
