@@ -22,7 +22,7 @@ use super::site::Site;
 use super::words::{cause_of, printable, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::counted;
+use crate::observe::words::counted;
 
 /// The greatest size of a form in bytes.
 const FORM_BYTES_MAX: usize = 1024 * 1024;

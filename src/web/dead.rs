@@ -15,7 +15,7 @@ use super::site::Site;
 use super::words::{cause_of, count, grouped, printable, text, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::counted;
+use crate::observe::words::counted;
 
 /// The letters that are looked at for one page.
 const LOOKED: usize = 1000;

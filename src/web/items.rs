@@ -16,7 +16,7 @@ use super::site::Site;
 use super::words::{badge, count, moment, printable, text, values, visible};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::attempts_in_words;
+use crate::observe::words::attempts_in_words;
 
 /// The items of one page.
 const PAGE: usize = 100;

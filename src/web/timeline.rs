@@ -12,7 +12,7 @@ use super::place::{ChartView, LENGTHS_S};
 use super::site::Site;
 use super::words::{badge, count, duration, grouped, moment, printable, text, values};
 use crate::control::client::NoAnswer;
-use crate::observe::text::counted;
+use crate::observe::words::counted;
 
 /// The workers of one page, and the bars in all of their rows.
 const ROWS: u64 = 50;
