@@ -2,8 +2,8 @@
 """The cost of the page: benches/web.py [PROGRAM [ROW...]], on a machine with nothing else to do.
 
 It prints a row for each promise: what was measured, and the target. PROGRAM is a release build of
-`supervisor` (target/release/supervisor). It needs chromium and
-chromedriver.
+`supervisor` (target/release/supervisor). The rows of a browser need chromium and chromedriver. What pages
+cost is measured by turns: some seconds with them, and as many without.
 """
 
 import contextlib
@@ -11,8 +11,10 @@ import json
 import os
 import pathlib
 import re
+import selectors
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -77,6 +79,14 @@ class Run:
         after = self.status()
         ended = after["counts"]["done"] - before["counts"]["done"]
         return ended / (after["uptime_us"] - before["uptime_us"]) * 1e6
+
+    def page_time(self):
+        """Returns the processor time in seconds of the threads that serve the page and answer it."""
+        spent = 0
+        for thread in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            if (thread / "comm").read_text().strip() in ("web", "control"):
+                spent += int((thread / "schedstat").read_text().split()[0])
+        return spent / 1e9
 
 
 def row(what, found, target, is_met):
@@ -150,23 +160,132 @@ def large_run():
 def page_of_a_large_run(seconds=30):
     if not shutil.which("chromedriver"):
         return print("| a page in a browser | not tried: there is no chromedriver | | |")
-    with large_run() as run, Browser() as browser:
-        browser.ask("/url", {"url": "about:blank"})
-        bare, _ = browser.memory_mb()
+    with large_run() as run:
         for path in PAGES:
-            paint = browser.paint_ms(f"http://{run.host}{path}")
-            most = page = 0
-            for _ in range(seconds):
-                time.sleep(1)
-                whole, renderer = browser.memory_mb()
-                most, page = max(most, whole), max(page, renderer)
+            # Each has a browser of its own: what one page leaves is not the next one's.
+            with Browser() as browser:
+                browser.ask("/url", {"url": "about:blank"})
+                bare, _ = browser.memory_mb()
+                paint = browser.paint_ms(f"http://{run.host}{path}")
+                most = page = 0
+                for _ in range(seconds):
+                    time.sleep(1)
+                    whole, renderer = browser.memory_mb()
+                    most, page = max(most, whole), max(page, renderer)
             what = f"`{path}` of {ITEMS:,} items and {WORKERS:,} workers, open for {seconds} s"
             row(f"{what}: first paint", f"{paint:.0f} ms", "1 s", paint < 1000)
             found = f"{page:.0f} MiB for the page; all of chromium {most:.0f} MiB, {bare:.0f} MiB without a page"
             row(f"{what}: memory", found, "300 MB", page * 1.048576 < 300)
 
 
-ROWS = [page_of_a_large_run]
+@contextlib.contextmanager
+def open_pages(host, paths):
+    """Reads what keeps open pages of these paths true, as browsers do, and draws nothing."""
+    place, port = host.rsplit(":", 1)
+    selector, is_over, came = selectors.DefaultSelector(), threading.Event(), {}
+    for path in paths:
+        query = urllib.parse.urlencode({"page": path})
+        client = socket.create_connection((place, int(port)))
+        client.sendall(f"GET /live?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        selector.register(client, selectors.EVENT_READ)
+        came[client] = 0
+
+    def read():
+        while not is_over.is_set():
+            for key, _ in selector.select(0.1):
+                came[key.fileobj] += len(key.fileobj.recv(1 << 20))
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        reading.join()
+        for client in came:
+            client.close()
+    # A refusal would be shorter.
+    assert all(size > 1000 for size in came.values()), "each page is kept true"
+
+
+def busy_run(workers):
+    """Begins a run that does not end: it has so many items waiting while it works."""
+    words = ["--workers", workers, "--dishes", 10**11, "--capacity", ITEMS, "--wash", 0, "--dry", 0, "-q"]
+    run = Run(*words)
+    run.until(lambda status: status["counts"]["done"] > 0 and all(
+        one["state"] in ("busy", "idle") for one in status["workers"]))
+    return run
+
+
+def in_words(ratios):
+    """Says the median of ratios, and their range, as what was lost."""
+    lost = sorted(100 * (1 - ratio) for ratio in ratios)
+    return statistics.median(lost), f"{statistics.median(lost):+.1f} % ({lost[0]:+.1f} to {lost[-1]:+.1f})"
+
+
+def cost_of_open_pages(rounds=12, seconds=3):
+    cases = [("`/` open once", ["/"], 3), ("`/workers` open once", ["/workers"], 3),
+             ("`/timeline` open once", ["/timeline"], 3), ("`/` open 100 times", ["/"] * 100, 10),
+             ("100 pages, 20 of each kind", PAGES * 20, 10)]
+    for workers in (2, WORKERS):
+        with busy_run(workers) as run:
+            run.rate(seconds)
+            for name, paths, target in cases:
+                ratios, spent = [], []
+                for one in range(rounds):
+                    rates = {}
+                    for is_open in (one % 2 == 0, one % 2 != 0):
+                        with open_pages(run.host, paths if is_open else []):
+                            before = run.page_time()
+                            rates[is_open] = run.rate(seconds)
+                            if is_open:
+                                spent.append((run.page_time() - before) / seconds)
+                    ratios.append(rates[True] / rates[False])
+                lost, words = in_words(ratios)
+                found = f"{words} of {rates[False]:,.0f} items/s; {1000 * statistics.median(spent):.1f} ms a " \
+                        "second of processor time"
+                row(f"{name}, {workers:,} workers, of {rounds} pairs", found, f"{target} %", lost <= target)
+
+
+def cost_of_a_page_in_a_browser(rounds=12, seconds=3):
+    """A browser draws on the same processors, which is no cost of the run, and is told apart."""
+    if not shutil.which("chromedriver"):
+        return print("| a page in a browser | not tried: there is no chromedriver | | |")
+    with busy_run(2) as run, Browser() as browser:
+        run.rate(seconds)
+        ratios, spent = [], []
+        for one in range(rounds):
+            rates = {}
+            for is_open in (one % 2 == 0, one % 2 != 0):
+                browser.ask("/url", {"url": f"http://{run.host}/" if is_open else "about:blank"})
+                time.sleep(1)
+                before = run.page_time()
+                rates[is_open] = run.rate(seconds)
+                if is_open:
+                    spent.append((run.page_time() - before) / seconds)
+            ratios.append(rates[True] / rates[False])
+        lost, words = in_words(ratios)
+        found = f"{words} of {rates[False]:,.0f} items/s, what chromium takes included; " \
+                f"{1000 * statistics.median(spent):.1f} ms a second of the run's processor time"
+        row(f"`/` open in chromium, 2 workers, of {rounds} pairs", found, "3 %", lost <= 3)
+
+
+def cost_of_a_page_that_nobody_opens(rounds=12, seconds=4):
+    ratios = []
+    for one in range(rounds):
+        rates = {}
+        for is_served in (one % 2 == 0, one % 2 != 0):
+            words = ["--workers", 2, "--dishes", 10**11, "--capacity", ITEMS, "--wash", 0, "--dry", 0, "-q"]
+            with Run(*words, is_served=is_served) as run:
+                run.until(lambda status: status["counts"]["done"] > 0)
+                run.rate(1)
+                rates[is_served] = run.rate(seconds)
+        ratios.append(rates[True] / rates[False])
+    lost, words = in_words(ratios)
+    row(f"`--web`, and no page open, of {rounds} pairs", f"{words} of {rates[False]:,.0f} items/s", "0", lost <= 1)
+
+
+ROWS = [page_of_a_large_run, cost_of_a_page_that_nobody_opens, cost_of_open_pages, cost_of_a_page_in_a_browser]
 if __name__ == "__main__":
     print("| | found | target | |\n| --- | --- | --- | --- |", flush=True)
     for one in ROWS:

@@ -46,5 +46,10 @@ pub(super) fn events<F: Future<Output = ()> + Send + 'static>(
 
 /// Returns an event as it is sent.
 pub(super) fn event(name: &str, data: &Value) -> Bytes {
+    json_event(name, &data.to_string())
+}
+
+/// Returns an event whose data is JSON in one line already.
+pub(super) fn json_event(name: &str, data: &str) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }

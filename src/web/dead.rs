@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use super::access::Visitor;
 use super::actions::Chosen;
-use super::frame::{FORM, WebPage, button, button_for};
-use super::items::form;
+use super::frame::{FORM, WebPage, button, button_for, search_form};
 use super::place::ItemSearch;
 use super::site::Site;
 use super::words::{cause_of, count, grouped, printable, text, values};
@@ -34,7 +33,7 @@ pub(super) async fn page(
     };
     let target = format!("{}&limit={LOOKED}", of_dead.address("/v1/items"));
     let found = site.run.get(&target).await?;
-    let page = WebPage::new("Dead letters").head(form("/dead", search, false));
+    let page = WebPage::new("Dead letters").head(search_form("/dead", &search.text, html! {}));
     Ok(page.part("letters", letters(search, &found, visitor)))
 }
 

@@ -1,15 +1,36 @@
 //! The frame of each page: its head, the links to the others, and the parts that stay true while
 //! somebody looks.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
 
 use super::access::Visitor;
 
-/// A part of a page, which is replaced when it has changed.
+/// A part of a page, which is sent again when it has changed.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) id: &'static str,
     pub(super) markup: String,
+    /// The markup as JSON, which is the same for all to whom it is sent.
+    pub(super) sent: String,
+    /// A print of it.
+    pub(super) print: u64,
+}
+
+impl Part {
+    fn new(id: &'static str, markup: Markup) -> Self {
+        let markup = markup.into_string();
+        let mut hasher = DefaultHasher::new();
+        markup.hash(&mut hasher);
+        Part {
+            id,
+            sent: Value::from(&*markup).to_string(),
+            print: hasher.finish(),
+            markup,
+        }
+    }
 }
 
 /// A page, without its frame.
@@ -36,8 +57,7 @@ impl WebPage {
     }
 
     pub(super) fn part(mut self, id: &'static str, markup: Markup) -> Self {
-        let markup = markup.into_string();
-        self.parts.push(Part { id, markup });
+        self.parts.push(Part::new(id, markup));
         self
     }
 }
@@ -148,6 +168,18 @@ pub(super) fn button_for(words: &str, path: &str, what: &str, about: &str) -> Ma
         button type="submit" form=(FORM) formaction=(path) name="what" value=(what)
             aria-label={ (words) " (" (about) ")" } {
             (words)
+        }
+    }
+}
+
+/// The form by which something is looked for: a text, and what `more` asks.
+pub(super) fn search_form(path: &str, text: &str, more: Markup) -> Markup {
+    html! {
+        form.search method="get" action=(path) role="search" {
+            (more)
+            label for="text" { "Text" }
+            input id="text" name="text" type="search" value=(text);
+            button type="submit" { "Show" }
         }
     }
 }

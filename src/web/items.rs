@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::access::Visitor;
 use super::answer::SharedSite;
-use super::frame::{WebPage, button_for, table};
+use super::frame::{WebPage, button_for, search_form, table};
 use super::output;
 use super::place::ItemSearch;
 use super::site::Site;
@@ -35,26 +35,20 @@ const STATES: [ItemState; 5] = [
 pub(super) async fn list(site: &Site, search: &ItemSearch) -> Result<WebPage, NoAnswer> {
     let target = format!("{}&limit={PAGE}", search.address("/v1/items"));
     let found = site.run.get(&target).await?;
-    let page = WebPage::new("Items").head(form("/items", search, true));
+    let page =
+        WebPage::new("Items").head(search_form("/items", &search.text, states(search.state)));
     Ok(page.part("items-list", listed(search, &found)))
 }
 
-/// The form by which items are looked for.
-pub(super) fn form(path: &str, search: &ItemSearch, has_states: bool) -> Markup {
+/// The field by which a state is chosen.
+fn states(chosen: Option<ItemState>) -> Markup {
     html! {
-        form.search method="get" action=(path) role="search" {
-            @if has_states {
-                label for="state" { "State" }
-                select id="state" name="state" {
-                    option value="" { "any" }
-                    @for state in STATES {
-                        option value=(state) selected[search.state == Some(state)] { (state) }
-                    }
-                }
+        label for="state" { "State" }
+        select id="state" name="state" {
+            option value="" { "any" }
+            @for state in STATES {
+                option value=(state) selected[chosen == Some(state)] { (state) }
             }
-            label for="text" { "Text" }
-            input id="text" name="text" type="search" value=(search.text);
-            button type="submit" { "Show" }
         }
     }
 }

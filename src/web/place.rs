@@ -11,10 +11,18 @@ use crate::ItemState;
 pub(super) enum WebPlace {
     Overview,
     Timeline(ChartView),
-    Workers,
+    Workers(WorkerSearch),
     Items(ItemSearch),
     Item(u64),
     Dead(ItemSearch),
+}
+
+/// The workers that are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct WorkerSearch {
+    pub(super) text: String,
+    /// The number of those before the first one that is shown.
+    pub(super) after: usize,
 }
 
 /// The items that are looked for.
@@ -85,11 +93,32 @@ impl WebPlace {
         Some(match path {
             "/" => WebPlace::Overview,
             "/timeline" => WebPlace::Timeline(ChartView::of(query)?),
-            "/workers" => WebPlace::Workers,
+            "/workers" => WebPlace::Workers(WorkerSearch::of(query)?),
             "/items" => WebPlace::Items(search()?),
             "/dead" => WebPlace::Dead(search()?),
             path => WebPlace::Item(path.strip_prefix("/items/")?.parse().ok()?),
         })
+    }
+}
+
+impl WorkerSearch {
+    fn of(query: &str) -> Option<Self> {
+        let mut fields: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
+        let after = fields.remove("after").map(|after| after.parse());
+        Some(WorkerSearch {
+            text: fields.remove("text").unwrap_or_default().into_owned(),
+            after: after.transpose().ok()?.unwrap_or(0),
+        })
+    }
+
+    /// Returns the address of the page that begins after so many of these.
+    pub(super) fn address(&self, after: usize) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if !self.text.is_empty() {
+            query.append_pair("text", &self.text);
+        }
+        query.append_pair("after", &after.to_string());
+        format!("/workers?{}", query.finish())
     }
 }
 
@@ -171,8 +200,16 @@ mod tests {
         let address = view.address();
         assert_eq!(address, "/timeline?seconds=15&until=1000&after=50");
         assert_eq!(WebPlace::of(&address), Some(WebPlace::Timeline(view)));
+        let search = WorkerSearch {
+            text: "a b".into(),
+            after: 100,
+        };
+        let address = search.address(100);
+        assert_eq!(address, "/workers?text=a+b&after=100");
+        assert_eq!(WebPlace::of(&address), Some(WebPlace::Workers(search)));
         for address in [
             "",
+            "/workers?after=-1",
             "/timeline?seconds=7",
             "/timeline?until=-1",
             "/items/x",

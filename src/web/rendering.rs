@@ -40,7 +40,7 @@ async fn render(site: &Site, place: &WebPlace, visitor: &Visitor) -> Result<WebP
     match place {
         WebPlace::Overview => overview::page(site, visitor).await,
         WebPlace::Timeline(view) => timeline::page(site, view).await,
-        WebPlace::Workers => workers::page(site, visitor).await,
+        WebPlace::Workers(search) => workers::page(site, search, visitor).await,
         WebPlace::Items(search) => items::list(site, search).await,
         WebPlace::Item(number) => items::single(site, *number, visitor).await,
         WebPlace::Dead(search) => dead::page(site, search, visitor).await,

@@ -8,6 +8,7 @@ crate::trials! {
     one_worker_is_ended_and_another_one_replaced,
     dead_letters_are_chosen_and_dealt_with,
     what_changes_is_shown_until_it_is_switched_off,
+    what_is_shown_is_changed_in_its_place,
     the_time_chart_is_moved_and_zoomed_and_leads_to_items,
 }
 
@@ -155,6 +156,34 @@ fn what_changes_is_shown_until_it_is_switched_off() {
     assert!(!browser.seen().contains("later"));
     browser.press("#live-switch");
     browser.wait_for("later");
+}
+
+fn what_is_shown_is_changed_in_its_place() {
+    let run = ShownRun::of(&["long-1"]);
+    run.until("it runs", |status| status["counts"]["leased"] == 1);
+    let browser = Browser::open();
+    browser.go(&run.page("/workers?text=long-1"));
+    browser.wait_for("1 with this text");
+    // The row, and the button that has the focus, are the same ones when its time is another one.
+    browser.run(
+        "window.row = document.querySelector('tbody tr');
+         window.time = row.innerText;
+         row.querySelector('button').focus();",
+    );
+    let began = std::time::Instant::now();
+    while browser.run("return document.querySelector('tbody tr').innerText === time") == true {
+        assert!(began.elapsed() < crate::deadline::DEADLINE);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(browser.run("return row.isConnected"), true);
+    assert_eq!(
+        browser.run("return row.contains(document.activeElement)"),
+        true
+    );
+    // What is gone leaves the page.
+    crate::http::ask(run.socket(), "POST", "/v1/items/1/cancel", b"");
+    browser.wait_for("There is none here.");
+    assert_eq!(browser.run("return row.isConnected"), false);
 }
 
 fn the_time_chart_is_moved_and_zoomed_and_leads_to_items() {
