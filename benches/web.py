@@ -260,7 +260,7 @@ def by_turns(rounds, measure):
     return pairs
 
 
-def cost_of_open_pages(rounds=10, seconds=2):
+def cost_of_open_pages(rounds=6, seconds=2):
     cases = [("`/` open once", ["/"], 3), ("`/workers` open once", ["/workers"], 3),
              ("`/timeline` open once", ["/timeline"], 3), ("`/` open 100 times", ["/"] * 100, 10),
              ("100 pages, 20 of each kind", PAGES * 20, 10)]
@@ -283,7 +283,7 @@ def cost_of_open_pages(rounds=10, seconds=2):
                 pairs_row(f"{name}, {workers:,} workers", pairs, target, more)
 
 
-def cost_of_a_page_in_a_browser(rounds=10, seconds=2):
+def cost_of_a_page_in_a_browser(rounds=6, seconds=2):
     """A browser draws on the same processors, which is in the rate by time alone."""
     if not shutil.which("chromedriver"):
         return print("| a page in a browser | not tried: there is no chromedriver | | |")
@@ -298,7 +298,7 @@ def cost_of_a_page_in_a_browser(rounds=10, seconds=2):
         pairs_row("`/` open in chromium, 2 workers", by_turns(rounds, measure), 3)
 
 
-def cost_of_a_page_that_nobody_opens(rounds=10, seconds=2):
+def cost_of_a_page_that_nobody_opens(rounds=6, seconds=2):
     def measure(is_served):
         words = ["--workers", 2, "--dishes", 10**11, "--capacity", ITEMS, "--wash", 0, "--dry", 0, "-q"]
         with Run(*words, is_served=is_served) as run:

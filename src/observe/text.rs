@@ -1,9 +1,11 @@
 //! Events as lines of text: the steps of an item on stdout, faults on stderr.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use super::words::{attempts_in_words, counted, harmless, printable};
+use super::words::escaped;
+pub(crate) use super::words::{attempts_in_words, counted, printable};
 use super::{Event, EventKind, last_cause};
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
 
@@ -184,6 +186,11 @@ fn given_up(item: &str, history: &[Failure]) -> String {
     let cause = last_cause(history);
     let (item, cause) = (printable(item), printable(&cause));
     format!("{item}: given up on after {attempts} ({cause})")
+}
+
+/// Escapes characters that would control a terminal; line ends and tabs stay.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c.is_control() && c != '\n' && c != '\t')
 }
 
 /// Returns the line with the final counts of all items, under this name for them.

@@ -17,14 +17,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, char::is_control)
 }
 
-/// Escapes characters that would control a terminal; line ends and tabs stay.
-#[cfg(feature = "cli")]
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| c.is_control() && c != '\n' && c != '\t')
-}
-
-/// Writes such characters as Rust writes them in a literal.
-fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+/// Writes the characters that are meant as Rust writes them in a literal.
+pub(super) fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_escaped) {
         return text.into();
     }

@@ -35,8 +35,7 @@ const STATES: [ItemState; 5] = [
 pub(super) async fn list(site: &Site, search: &ItemSearch) -> Result<WebPage, NoAnswer> {
     let target = format!("{}&limit={PAGE}", search.address("/v1/items"));
     let found = site.run.get(&target).await?;
-    let page =
-        WebPage::new("Items").head(search_form("/items", &search.text, states(search.state)));
+    let page = WebPage::new("Items").head(search_form("items", &search.text, states(search.state)));
     Ok(page.part("items-list", listed(search, &found)))
 }
 
@@ -82,7 +81,7 @@ fn listed(search: &ItemSearch, found: &Value) -> Markup {
             (table("Items", &columns, rows))
         }
         @if let Some(next) = search.next(&found["after"]) {
-            p { a href=(next.address("/items")) rel="next" { "Further items" } }
+            p { a href=(next.address("items")) rel="next" { "Further items" } }
         }
     }
 }
@@ -91,7 +90,7 @@ fn listed(search: &ItemSearch, found: &Value) -> Markup {
 pub(super) fn numbered(item: &Value) -> Markup {
     html! {
         @if let Some(number) = item["number"].as_u64() {
-            a href=(format!("/items/{number}")) { (number) }
+            a href=(format!("items/{number}")) { (number) }
         } @else {
             "–"
         }
@@ -123,7 +122,7 @@ pub(super) async fn single(
 fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
     let state = text(&item["state"]);
     let ended = &item["ended"];
-    let whole = format!("/items/{number}/text");
+    let whole = format!("items/{number}/text");
     html! {
         (cut("name", item["item"].as_str().unwrap_or("Its name is not kept."), &whole))
         p.facts {
@@ -142,10 +141,10 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
         @if visitor.may_change() {
             p.buttons {
                 @if state == "dead" {
-                    (button_for("Try again", "/act/retry", &number.to_string(), "this item"))
-                    (button_for("Drop …", "/act/drop", &number.to_string(), "this item"))
+                    (button_for("Try again", "act/retry", &number.to_string(), "this item"))
+                    (button_for("Drop …", "act/drop", &number.to_string(), "this item"))
                 } @else if state != "done" {
-                    (button_for("Cancel …", "/act/cancel", &number.to_string(), "this item"))
+                    (button_for("Cancel …", "act/cancel", &number.to_string(), "this item"))
                 }
             }
         }
@@ -154,7 +153,7 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
 
 fn attempts(item: &Value) -> Markup {
     let history = values(&item["history"]);
-    let whole = format!("/items/{}/json", count(&item["number"]));
+    let whole = format!("items/{}/json", count(&item["number"]));
     html! {
         @if !history.is_empty() {
             h2 { "Failed attempts" }

@@ -14,9 +14,11 @@ use serde_json::Value;
 use super::access::Visitor;
 use super::answer::{SharedSite, event, events, json_event};
 use super::frame::WebPage;
+use super::index::{self, SharedSites};
 use super::place::WebPlace;
 use super::rendering;
-use super::site::Site;
+use super::site::{Site, Sites};
+use crate::control::client::NoAnswer;
 
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -33,15 +35,39 @@ pub(super) async fn stream(
     let Some(place) = address.and_then(|(_, address)| WebPlace::of(&address)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let shown = Arc::clone(&site);
-    events(&shown, |sender| keep_true(site, place, visitor, sender))
+    let ends = site.door.ends.clone();
+    let page = OpenPage::OfQueue(site, place, visitor);
+    events(ends, |sender| keep_true(page, sender))
 }
 
-async fn keep_true(site: Arc<Site>, place: WebPlace, visitor: Visitor, mut sender: Sender<Bytes>) {
+/// Sends what changes of the list of several queues.
+pub(super) async fn list(State(sites): SharedSites) -> Response {
+    let ends = sites.door.ends.clone();
+    events(ends, |sender| keep_true(OpenPage::List(sites), sender))
+}
+
+/// A page that somebody looks at.
+#[derive(Debug)]
+enum OpenPage {
+    OfQueue(Arc<Site>, WebPlace, Visitor),
+    List(Arc<Sites>),
+}
+
+impl OpenPage {
+    async fn render(&self) -> Result<Arc<WebPage>, NoAnswer> {
+        match self {
+            OpenPage::OfQueue(site, place, visitor) => rendering::page(site, place, visitor).await,
+            OpenPage::List(sites) => Ok(index::listed(sites).await),
+        }
+    }
+}
+
+/// Sends what changes of a page, as long as somebody reads it.
+async fn keep_true(page: OpenPage, mut sender: Sender<Bytes>) {
     let mut sent = HashMap::new();
     let mut was_lost = false;
     loop {
-        let next = match rendering::page(&site, &place, &visitor).await {
+        let next = match page.render().await {
             Ok(page) => {
                 was_lost = false;
                 changed(&page, &mut sent).map(|parts| json_event("parts", &parts))

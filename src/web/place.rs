@@ -71,7 +71,7 @@ impl ChartView {
         LENGTHS_S[self.length]
     }
 
-    /// Returns its address.
+    /// Returns its address, within those of its queue.
     pub(super) fn address(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("seconds", &self.length_s().to_string());
@@ -81,7 +81,7 @@ impl ChartView {
         if self.after > 0 {
             query.append_pair("after", &self.after.to_string());
         }
-        format!("/timeline?{}", query.finish())
+        format!("timeline?{}", query.finish())
     }
 }
 
@@ -111,14 +111,14 @@ impl WorkerSearch {
         })
     }
 
-    /// Returns the address of the page that begins after so many of these.
+    /// Returns the address of the page that begins after so many of these, within those of their queue.
     pub(super) fn address(&self, after: usize) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         if !self.text.is_empty() {
             query.append_pair("text", &self.text);
         }
         query.append_pair("after", &after.to_string());
-        format!("/workers?{}", query.finish())
+        format!("workers?{}", query.finish())
     }
 }
 
@@ -166,6 +166,13 @@ impl ItemSearch {
     }
 }
 
+/// Writes a name as a part of a path.
+pub(super) fn in_path(name: &str) -> String {
+    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    // In a path a space is no plus, and in a route a star is none.
+    name.replace('+', "%20").replace('*', "%2A")
+}
+
 /// Returns an address of ours to which a form leads back, and the overview for any other.
 pub(super) fn way_back(address: &str) -> &str {
     match WebPlace::of(address) {
@@ -197,14 +204,14 @@ mod tests {
             until_ms: Some(1_000),
             after: 50,
         };
-        let address = view.address();
+        let address = format!("/{}", view.address());
         assert_eq!(address, "/timeline?seconds=15&until=1000&after=50");
         assert_eq!(WebPlace::of(&address), Some(WebPlace::Timeline(view)));
         let search = WorkerSearch {
             text: "a b".into(),
             after: 100,
         };
-        let address = search.address(100);
+        let address = format!("/{}", search.address(100));
         assert_eq!(address, "/workers?text=a+b&after=100");
         assert_eq!(WebPlace::of(&address), Some(WebPlace::Workers(search)));
         for address in [

@@ -67,7 +67,7 @@ pub(super) async fn page(
     };
     let head = html! {
         @if visitor.may_change() { (scaling(&status, is_stream)) }
-        (search_form("/workers", &search.text, html! {}))
+        (search_form("workers", &search.text, html! {}))
     };
     let list = list(&status, search, RowForm { is_stream, orders });
     Ok(WebPage::new("Workers")
@@ -85,8 +85,8 @@ fn scaling(status: &Value, is_stream: bool) -> Markup {
         p.buttons {
             label for="workers" { (words) }
             input id="workers" name="count" form=(FORM) type="number" min="0" max="100000" value=[shown];
-            (button("Change", "/act/scale"))
-            (button("Replace all …", "/act/reload"))
+            (button("Change", "act/scale"))
+            (button("Replace all …", "act/reload"))
         }
     }
 }
@@ -146,7 +146,7 @@ fn row(worker: &Value, RowForm { is_stream, orders }: RowForm) -> Markup {
             td { (badge(text(&worker["state"]))) }
             td {
                 @if let Some(number) = worker["number"].as_u64() {
-                    a href=(format!("/items/{number}")) { (number) } " "
+                    a href=(format!("items/{number}")) { (number) } " "
                 }
                 (printable(text(&worker["item"])))
             }
@@ -162,9 +162,9 @@ fn row(worker: &Value, RowForm { is_stream, orders }: RowForm) -> Markup {
             @if orders != WorkerOrders::None {
                 td.number {
                     @if is_ready {
-                        (button_for("Replace …", "/act/replace-worker", name, &printable(name)))
+                        (button_for("Replace …", "act/replace-worker", name, &printable(name)))
                         @if orders == WorkerOrders::All {
-                            " " (button_for("End …", "/act/end-worker", name, &printable(name)))
+                            " " (button_for("End …", "act/end-worker", name, &printable(name)))
                         }
                     }
                 }
@@ -208,11 +208,11 @@ mod tests {
                 break;
             };
             let (_, next) = before.rsplit_once("href=\"").unwrap();
-            address = next.replace("&amp;", "&");
+            address = format!("/{}", next.replace("&amp;", "&"));
         }
         let wanted: Vec<_> = (1..=250).map(|n| format!("worker-{n}")).collect();
         assert_eq!(seen, wanted);
-        assert!(shown(&address).contains("/workers?after=100\" rel=\"prev\""));
+        assert!(shown(&address).contains("\"workers?after=100\" rel=\"prev\""));
     }
 
     #[test]

@@ -76,7 +76,9 @@ function follow() {
 
 function listen() {
   if (source || !pressed || pressed.getAttribute("aria-pressed") !== "true" || document.hidden) return;
-  source = new EventSource("/live?page=" + encodeURIComponent(location.pathname + location.search));
+  // Each of several queues has addresses of its own, which begin with the base of its pages.
+  const page = (location.pathname + location.search).slice(new URL(document.baseURI).pathname.length);
+  source = new EventSource("live?page=" + encodeURIComponent("/" + page));
   source.addEventListener("parts", (event) => {
     lost.hidden = true;
     for (const [id, markup] of Object.entries(JSON.parse(event.data))) replace(id, markup);
@@ -98,6 +100,7 @@ addEventListener("click", (event) => {
   if (!link || !source || event.button || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   history.pushState(null, "", link.href);
+  document.querySelector(".skip").href = link.href + "#main";
   silence();
   listen();
 });
