@@ -1,4 +1,4 @@
-//! What keeps items from workers besides their credit: readings of the machine, tokens, slots and a rate.
+//! All that keeps items from workers besides their credit: readings of the machine, tokens, slots and a rate.
 //!
 //! Most queues have none of them, so all are in one place, and a queue without them looks there once. What
 //! each one allows, `admission`, `tokens`, `slots` and `rate` know.
