@@ -169,7 +169,7 @@ impl ItemSearch {
 /// Writes a name as a part of a path.
 pub(super) fn in_path(name: &str) -> String {
     let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    // In a path a space is no plus, and in a route a star is none.
+    // A plus is a space in forms alone, and a star has a meaning in routes.
     name.replace('+', "%20").replace('*', "%2A")
 }
 
