@@ -16,6 +16,8 @@ pub(crate) mod text;
 pub(crate) mod timeline;
 #[cfg(feature = "cli")]
 pub(crate) mod trace;
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) mod words;
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -13,6 +13,7 @@ mod dead;
 mod frame;
 mod guard;
 mod history;
+mod index;
 mod items;
 mod live;
 mod metrics;
@@ -30,6 +31,7 @@ mod timeline;
 mod words;
 mod workers;
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +43,7 @@ use self::access::Access;
 pub(crate) use self::access::random_token;
 use self::server::WebServer;
 use self::shown::ShownRun;
-use self::site::Site;
+use self::site::{Door, Sites};
 use crate::error::{Error, Kind};
 
 /// Where the page is, where nothing else is said.
@@ -93,7 +95,7 @@ pub struct Web {
 #[derive(Debug)]
 #[must_use = "it is not served yet"]
 pub struct WebOptions {
-    run: ShownRun,
+    runs: Vec<ShownRun>,
     access: Access,
 }
 
@@ -101,7 +103,7 @@ impl Web {
     /// Describes the page of the run whose control socket is at this path.
     pub fn of(path: impl AsRef<Path>) -> WebOptions {
         WebOptions {
-            run: ShownRun::at(path.as_ref()),
+            runs: vec![ShownRun::at(path.as_ref())],
             access: Access::default(),
         }
     }
@@ -114,6 +116,33 @@ impl Web {
 }
 
 impl WebOptions {
+    /// Shows one more queue on the same page: that of the control socket at this path. The first page is a
+    /// list of all queues then, and each has its own at `/q/NAME/`, where NAME is that of its socket without
+    /// `.sock`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use dishrack::{Control, Controlled, JoinableQueue, Supervisor, Web};
+    ///
+    /// let (mails, images) = (JoinableQueue::unbounded(), JoinableQueue::unbounded());
+    /// let senders = Supervisor::builder().threads(4).handler(&mails, |_: String| Ok::<_, String>(()))?;
+    /// let resizers = Supervisor::builder().threads(1).handler(&images, |_: u64| Ok::<_, String>(()))?;
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = |name: &str| folder.path().join(name);
+    /// let mails = Control::serve_at(path("mails.sock"), Controlled::new(&mails, &Arc::new(senders)))?;
+    /// let images = Control::serve_at(path("images.sock"), Controlled::new(&images, &Arc::new(resizers)))?;
+    /// let page = Web::of(mails.path()).and(images.path()).serve("127.0.0.1:0")?;
+    /// println!("look at http://{0}/ and http://{0}/q/images/", page.address());
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    pub fn and(mut self, path: impl AsRef<Path>) -> Self {
+        self.runs.push(ShownRun::at(path.as_ref()));
+        self
+    }
+
     /// Lets only those in who have this token: by a form, or as `Authorization: Bearer TOKEN`.
     pub fn token(mut self, token: &str) -> Self {
         self.access.set_token(token);
@@ -143,8 +172,10 @@ impl WebOptions {
     /// Serves it at this address. Port 0 is any that is free.
     ///
     /// # Errors
-    /// `is_setup`: the address cannot be used, or others can reach it and there is no token.
+    /// `is_setup`: the address cannot be used, or others can reach it and there is no token; or two of several
+    /// queues have the same name.
     pub fn serve(self, address: impl ToSocketAddrs) -> Result<Web, Error> {
+        self.check_names()?;
         let listener = TcpListener::bind(address);
         let opened = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (bound, listener) = opened.map_err(Kind::io("opening the address of the page"))?;
@@ -155,9 +186,28 @@ impl WebOptions {
             return Err(Error(Kind::invalid("web", why)));
         }
         let (ending, ends) = watch::channel(false);
-        let site = Arc::new(Site::new(self.run, self.access, bound, ends));
-        let server = WebServer::start(listener, bound, routes::routes(site), ending);
+        let door = Door::new(self.access, bound, ends);
+        let sites = Arc::new(Sites::new(self.runs, door));
+        let server = WebServer::start(listener, bound, routes::routes(&sites), ending);
         let server = server.map_err(Kind::io("starting the thread of the page"))?;
         Ok(Web { server })
+    }
+
+    /// Checks that each of several queues has an address of its own.
+    fn check_names(&self) -> Result<(), Error> {
+        let mut names = BTreeSet::new();
+        for run in self.runs.iter().filter(|_| self.runs.len() > 1) {
+            let name = run.name();
+            let path = run.path.display();
+            if !name.bytes().any(|letter| letter != b'.') {
+                let why = format!("{path}: a queue beside others needs a name");
+                return Err(Error(Kind::invalid("web", why)));
+            }
+            if !names.insert(name.clone()) {
+                let why = format!("{path}: another queue has the name {name} already");
+                return Err(Error(Kind::invalid("web", why)));
+            }
+        }
+        Ok(())
     }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use super::words::escaped;
+pub(crate) use super::words::{attempts_in_words, counted, printable};
 use super::{Event, EventKind, last_cause};
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
 
@@ -186,39 +188,9 @@ fn given_up(item: &str, history: &[Failure]) -> String {
     format!("{item}: given up on after {attempts} ({cause})")
 }
 
-/// Returns a number of attempts, in words.
-pub(crate) fn attempts_in_words(attempts: u64) -> String {
-    counted(attempts, "attempt", "attempts")
-}
-
-/// Returns a number of things, in words: of one, or of many.
-pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
-/// Escapes characters that would end a line or control a terminal.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, char::is_control)
-}
-
 /// Escapes characters that would control a terminal; line ends and tabs stay.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c.is_control() && c != '\n' && c != '\t')
-}
-
-/// Writes such characters as Rust writes them in a literal.
-fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.contains(&is_escaped) {
-        return text.into();
-    }
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_escaped(c) {
-            true => escaped.extend(c.escape_default()),
-            false => escaped.push(c),
-        }
-    }
-    escaped.into()
 }
 
 /// Returns the line with the final counts of all items, under this name for them.

@@ -19,8 +19,6 @@ use std::time::Duration;
 
 use super::spans::{Labels, Mark, Span, SpanOutput, Spans};
 use super::{Event, EventKind, text};
-#[cfg(feature = "web")]
-pub(crate) use canvas::grouped_by;
 pub(crate) use canvas::{BEGINNING, grouped};
 use dishrack_core::ledger::Counts;
 use row::Row;

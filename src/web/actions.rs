@@ -16,13 +16,13 @@ use serde_json::json;
 
 use super::access::Visitor;
 use super::answer::{SharedSite, shown};
-use super::frame::frame;
-use super::place::{ItemSearch, way_back};
+use super::frame::Frame;
+use super::place::{ItemSearch, in_path, way_back};
 use super::site::Site;
 use super::words::{cause_of, printable, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::counted;
+use crate::observe::words::counted;
 
 /// The greatest size of a form in bytes.
 const FORM_BYTES_MAX: usize = 1024 * 1024;
@@ -119,9 +119,7 @@ fn worker_of(what: &[String]) -> String {
 /// Returns the path of a request about this worker.
 fn path_of(what: &[String], verb: &str) -> String {
     let name = what.first().map_or("", String::as_str);
-    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    // In a path a space is no plus.
-    format!("/v1/workers/{}/{verb}", name.replace('+', "%20"))
+    format!("/v1/workers/{}/{verb}", in_path(name))
 }
 
 /// Says which letters are meant.
@@ -245,8 +243,9 @@ pub(super) async fn act(
         .to_owned();
     let is_sure = all("sure").iter().any(|sure| sure == "yes");
     if let Some(question) = act.question(&what).filter(|_| !is_sure) {
-        let asked = confirmation(act, &question, &what, &back, &visitor);
-        return shown(StatusCode::OK, frame("Are you sure?", asked, None, None));
+        let asked = confirmation(&site, act, &question, &what, &back, &visitor);
+        let frame = Frame::default().around("Are you sure?", asked);
+        return shown(StatusCode::OK, frame);
     }
     let count = all("count").first().and_then(|count| count.parse().ok());
     let done = carry_out(&site, act, &what, count).await;
@@ -258,13 +257,14 @@ pub(super) async fn act(
     match &visitor.form_token {
         Some(_) => {
             visitor.say(said);
-            Redirect::to(&back).into_response()
+            Redirect::to(&site.address(&back)).into_response()
         }
         None => format!("{said}\n").into_response(),
     }
 }
 
 fn confirmation(
+    site: &Site,
     act: VisitorAction,
     question: &str,
     what: &[String],
@@ -272,7 +272,7 @@ fn confirmation(
     visitor: &Visitor,
 ) -> Markup {
     html! {
-        form method="post" action=(format!("/act/{}", act.word())) {
+        form method="post" action=(site.address(&format!("act/{}", act.word()))) {
             p { (question) }
             @for one in what { input type="hidden" name="what" value=(one); }
             @if let Some(token) = &visitor.form_token {
@@ -281,7 +281,7 @@ fn confirmation(
             input type="hidden" name="back" value=(back);
             p.buttons {
                 button.sure type="submit" name="sure" value="yes" autofocus { "Yes" }
-                a.button href=(back) { "No, go back" }
+                a.button href=(site.address(back)) { "No, go back" }
             }
         }
     }

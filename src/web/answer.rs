@@ -11,6 +11,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use maud::Markup;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::site::Site;
 
@@ -27,11 +28,11 @@ pub(super) fn shown(status: StatusCode, markup: Markup) -> Response {
 
 /// Answers with events that a task sends, until it or the page ends.
 pub(super) fn events<F: Future<Output = ()> + Send + 'static>(
-    site: &Site,
+    mut ends: watch::Receiver<bool>,
     send: impl FnOnce(Sender<Bytes>) -> F,
 ) -> Response {
     let (sender, body) = Channel::new(EVENTS_MAX);
-    let (sent, mut ends) = (send(sender), site.ends.clone());
+    let sent = send(sender);
     tokio::spawn(async move {
         tokio::select! {
             () = sent => {}
@@ -46,5 +47,10 @@ pub(super) fn events<F: Future<Output = ()> + Send + 'static>(
 
 /// Returns an event as it is sent.
 pub(super) fn event(name: &str, data: &Value) -> Bytes {
+    json_event(name, &data.to_string())
+}
+
+/// Returns an event whose data is JSON in one line already.
+pub(super) fn json_event(name: &str, data: &str) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }

@@ -8,14 +8,13 @@ use serde_json::Value;
 
 use super::access::Visitor;
 use super::actions::Chosen;
-use super::frame::{FORM, WebPage, button, button_for};
-use super::items::form;
+use super::frame::{FORM, WebPage, button, button_for, search_form};
 use super::place::ItemSearch;
 use super::site::Site;
 use super::words::{cause_of, count, grouped, printable, text, values};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::counted;
+use crate::observe::words::counted;
 
 /// The letters that are looked at for one page.
 const LOOKED: usize = 1000;
@@ -34,7 +33,7 @@ pub(super) async fn page(
     };
     let target = format!("{}&limit={LOOKED}", of_dead.address("/v1/items"));
     let found = site.run.get(&target).await?;
-    let page = WebPage::new("Dead letters").head(form("/dead", search, false));
+    let page = WebPage::new("Dead letters").head(search_form("dead", &search.text, html! {}));
     Ok(page.part("letters", letters(search, &found, visitor)))
 }
 
@@ -52,18 +51,18 @@ fn letters(search: &ItemSearch, found: &Value, visitor: &Visitor) -> Markup {
             p { "There is none." }
         } @else if may_change {
             p.buttons {
-                (button("Try the chosen again", "/act/retry"))
-                (button("Drop the chosen …", "/act/drop"))
+                (button("Try the chosen again", "act/retry"))
+                (button("Drop the chosen …", "act/drop"))
                 @let all = Chosen::Text(&search.text).to_string();
-                (button_for("Try all again …", "/act/retry-all", &all, "with this text"))
-                (button_for("Drop all …", "/act/drop-all", &all, "with this text"))
+                (button_for("Try all again …", "act/retry-all", &all, "with this text"))
+                (button_for("Drop all …", "act/drop-all", &all, "with this text"))
             }
         }
         @for (cause, letters) in &causes {
             (group(cause, letters, may_change))
         }
         @if let Some(next) = search.next(&found["after"]) {
-            p { a href=(next.address("/dead")) rel="next" { "Further dead letters" } }
+            p { a href=(next.address("dead")) rel="next" { "Further dead letters" } }
         }
     }
 }
@@ -78,8 +77,8 @@ fn group(cause: &str, letters: &[&Value], may_change: bool) -> Markup {
             p { (words) }
             @if may_change {
                 p.buttons {
-                    (button_for("Try these again …", "/act/retry-all", &all, &printable(cause)))
-                    (button_for("Drop these …", "/act/drop-all", &all, &printable(cause)))
+                    (button_for("Try these again …", "act/retry-all", &all, &printable(cause)))
+                    (button_for("Drop these …", "act/drop-all", &all, &printable(cause)))
                 }
             }
             ul.letters {
@@ -90,7 +89,7 @@ fn group(cause: &str, letters: &[&Value], may_change: bool) -> Markup {
                             input type="checkbox" id=(format!("chosen-{number}")) name="what" value=(number)
                                 form=(FORM) aria-label=(format!("choose item {number}"));
                         }
-                        a href=(format!("/items/{number}")) { (number) } " "
+                        a href=(format!("items/{number}")) { (number) } " "
                         (printable(text(&letter["item"])))
                     }
                 }

@@ -18,11 +18,11 @@ use hyper::header::{
 use hyper::{Method, StatusCode};
 
 use super::access::{Visitor, VisitorRole};
-use super::site::Site;
+use super::site::Door;
 
 /// The scripts, styles and pictures of a page are its own, and nobody else shows it in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'self'";
 
 /// The reason for which a request is not answered.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl IntoResponse for NotAdmitted {
 
 /// Lets a request in, or answers it; and makes every answer strict.
 pub(super) async fn guard(
-    State(site): State<Arc<Site>>,
+    State(door): State<Arc<Door>>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -69,7 +69,7 @@ pub(super) async fn guard(
     let is_open = path.starts_with("/health") || path.starts_with("/assets/");
     let mut response = match is_open {
         true => next.run(request).await,
-        false => match site.admit(&request) {
+        false => match door.admit(&request) {
             Err(refusal) => refusal.into_response(),
             Ok((visitor, cookie)) => {
                 if let Some(visitor) = visitor {
@@ -112,7 +112,7 @@ fn harden(headers: &mut HeaderMap) {
 
 type Admitted = (Option<Visitor>, Option<HeaderValue>);
 
-impl Site {
+impl Door {
     /// Decides on a request. Returns the visitor, who is unknown on the way to the login alone, and the
     /// cookie of a new session.
     fn admit(&self, request: &Request) -> Result<Admitted, NotAdmitted> {

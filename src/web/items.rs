@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::access::Visitor;
 use super::answer::SharedSite;
-use super::frame::{WebPage, button_for, table};
+use super::frame::{WebPage, button_for, search_form, table};
 use super::output;
 use super::place::ItemSearch;
 use super::site::Site;
 use super::words::{badge, count, moment, printable, text, values, visible};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::text::attempts_in_words;
+use crate::observe::words::attempts_in_words;
 
 /// The items of one page.
 const PAGE: usize = 100;
@@ -35,26 +35,19 @@ const STATES: [ItemState; 5] = [
 pub(super) async fn list(site: &Site, search: &ItemSearch) -> Result<WebPage, NoAnswer> {
     let target = format!("{}&limit={PAGE}", search.address("/v1/items"));
     let found = site.run.get(&target).await?;
-    let page = WebPage::new("Items").head(form("/items", search, true));
+    let page = WebPage::new("Items").head(search_form("items", &search.text, states(search.state)));
     Ok(page.part("items-list", listed(search, &found)))
 }
 
-/// The form by which items are looked for.
-pub(super) fn form(path: &str, search: &ItemSearch, has_states: bool) -> Markup {
+/// The field by which a state is chosen.
+fn states(chosen: Option<ItemState>) -> Markup {
     html! {
-        form.search method="get" action=(path) role="search" {
-            @if has_states {
-                label for="state" { "State" }
-                select id="state" name="state" {
-                    option value="" { "any" }
-                    @for state in STATES {
-                        option value=(state) selected[search.state == Some(state)] { (state) }
-                    }
-                }
+        label for="state" { "State" }
+        select id="state" name="state" {
+            option value="" { "any" }
+            @for state in STATES {
+                option value=(state) selected[chosen == Some(state)] { (state) }
             }
-            label for="text" { "Text" }
-            input id="text" name="text" type="search" value=(search.text);
-            button type="submit" { "Show" }
         }
     }
 }
@@ -88,7 +81,7 @@ fn listed(search: &ItemSearch, found: &Value) -> Markup {
             (table("Items", &columns, rows))
         }
         @if let Some(next) = search.next(&found["after"]) {
-            p { a href=(next.address("/items")) rel="next" { "Further items" } }
+            p { a href=(next.address("items")) rel="next" { "Further items" } }
         }
     }
 }
@@ -97,7 +90,7 @@ fn listed(search: &ItemSearch, found: &Value) -> Markup {
 pub(super) fn numbered(item: &Value) -> Markup {
     html! {
         @if let Some(number) = item["number"].as_u64() {
-            a href=(format!("/items/{number}")) { (number) }
+            a href=(format!("items/{number}")) { (number) }
         } @else {
             "–"
         }
@@ -129,7 +122,7 @@ pub(super) async fn single(
 fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
     let state = text(&item["state"]);
     let ended = &item["ended"];
-    let whole = format!("/items/{number}/text");
+    let whole = format!("items/{number}/text");
     html! {
         (cut("name", item["item"].as_str().unwrap_or("Its name is not kept."), &whole))
         p.facts {
@@ -148,10 +141,10 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
         @if visitor.may_change() {
             p.buttons {
                 @if state == "dead" {
-                    (button_for("Try again", "/act/retry", &number.to_string(), "this item"))
-                    (button_for("Drop …", "/act/drop", &number.to_string(), "this item"))
+                    (button_for("Try again", "act/retry", &number.to_string(), "this item"))
+                    (button_for("Drop …", "act/drop", &number.to_string(), "this item"))
                 } @else if state != "done" {
-                    (button_for("Cancel …", "/act/cancel", &number.to_string(), "this item"))
+                    (button_for("Cancel …", "act/cancel", &number.to_string(), "this item"))
                 }
             }
         }
@@ -160,7 +153,7 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
 
 fn attempts(item: &Value) -> Markup {
     let history = values(&item["history"]);
-    let whole = format!("/items/{}/json", count(&item["number"]));
+    let whole = format!("items/{}/json", count(&item["number"]));
     html! {
         @if !history.is_empty() {
             h2 { "Failed attempts" }

@@ -1,7 +1,6 @@
 //! Keeps a page true while it is open: sends the parts that have changed, as server-sent events.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +9,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::channel::Sender;
 use hyper::StatusCode;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::access::Visitor;
-use super::answer::{SharedSite, event, events};
+use super::answer::{SharedSite, event, events, json_event};
 use super::frame::WebPage;
+use super::index::{self, SharedSites};
 use super::place::WebPlace;
 use super::rendering;
-use super::site::Site;
+use super::site::{Site, Sites};
+use crate::control::client::NoAnswer;
 
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -34,18 +35,42 @@ pub(super) async fn stream(
     let Some(place) = address.and_then(|(_, address)| WebPlace::of(&address)) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let shown = Arc::clone(&site);
-    events(&shown, |sender| keep_true(site, place, visitor, sender))
+    let ends = site.door.ends.clone();
+    let page = OpenPage::OfQueue(site, place, visitor);
+    events(ends, |sender| keep_true(page, sender))
 }
 
-async fn keep_true(site: Arc<Site>, place: WebPlace, visitor: Visitor, mut sender: Sender<Bytes>) {
+/// Sends what changes of the list of several queues.
+pub(super) async fn list(State(sites): SharedSites) -> Response {
+    let ends = sites.door.ends.clone();
+    events(ends, |sender| keep_true(OpenPage::List(sites), sender))
+}
+
+/// A page that somebody looks at.
+#[derive(Debug)]
+enum OpenPage {
+    OfQueue(Arc<Site>, WebPlace, Visitor),
+    List(Arc<Sites>),
+}
+
+impl OpenPage {
+    async fn render(&self) -> Result<Arc<WebPage>, NoAnswer> {
+        match self {
+            OpenPage::OfQueue(site, place, visitor) => rendering::page(site, place, visitor).await,
+            OpenPage::List(sites) => Ok(index::listed(sites).await),
+        }
+    }
+}
+
+/// Sends what changes of a page, as long as somebody reads it.
+async fn keep_true(page: OpenPage, mut sender: Sender<Bytes>) {
     let mut sent = HashMap::new();
     let mut was_lost = false;
     loop {
-        let next = match rendering::page(&site, &place, &visitor).await {
+        let next = match page.render().await {
             Ok(page) => {
                 was_lost = false;
-                changed(&page, &mut sent).map(|parts| event("parts", &parts))
+                changed(&page, &mut sent).map(|parts| json_event("parts", &parts))
             }
             // It is said once, and what comes back is sent whole.
             Err(_) if was_lost => Some(Bytes::from_static(b": no answer\n\n")),
@@ -64,18 +89,14 @@ async fn keep_true(site: Arc<Site>, place: WebPlace, visitor: Visitor, mut sende
     }
 }
 
-/// Returns the parts that are not as they were sent.
-fn changed(page: &WebPage, sent: &mut HashMap<&'static str, u64>) -> Option<Value> {
-    let mut parts = Map::new();
-    for part in &page.parts {
-        let mut hasher = DefaultHasher::new();
-        part.markup.hash(&mut hasher);
-        let hash = hasher.finish();
-        if sent.insert(part.id, hash) != Some(hash) {
-            parts.insert(part.id.to_owned(), part.markup.as_str().into());
-        }
-    }
-    (!parts.is_empty()).then(|| parts.into())
+/// Returns the parts that are not as they were sent, as a JSON object.
+fn changed(page: &WebPage, sent: &mut HashMap<&'static str, u64>) -> Option<String> {
+    let parts = page.parts.iter();
+    let new = parts.filter(|part| sent.insert(part.id, part.print) != Some(part.print));
+    let new: Vec<_> = new
+        .map(|part| format!("\"{}\":{}", part.id, part.sent))
+        .collect();
+    (!new.is_empty()).then(|| format!("{{{}}}", new.join(",")))
 }
 
 #[cfg(test)]
@@ -91,7 +112,7 @@ mod tests {
             page.part("new", html! { (words) })
         };
         let mut sent = HashMap::new();
-        let mut next = |words| changed(&page(words), &mut sent).map(|parts| parts.to_string());
+        let mut next = |words| changed(&page(words), &mut sent);
         assert_eq!(
             next("1").as_deref(),
             Some(r#"{"same":"as ever","new":"1"}"#)

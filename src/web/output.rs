@@ -100,7 +100,7 @@ pub(super) async fn beginning(site: &Site, number: u64) -> Result<OutputHead, No
 
 /// Shows it.
 pub(super) fn markup(number: u64, output: Result<OutputHead, NoAnswer>) -> Markup {
-    let whole = format!("/items/{number}/output");
+    let whole = format!("items/{number}/output");
     html! {
         h2 { "Output" }
         @match output {
@@ -128,9 +128,9 @@ pub(super) fn markup(number: u64, output: Result<OutputHead, NoAnswer>) -> Marku
 pub(super) fn followed(number: u64) -> Markup {
     html! {
         h2 { "Output" }
-        p { "It runs: " a href=(format!("/items/{number}/output")) { "what it has written so far, as plain text" } }
+        p { "It runs: " a href=(format!("items/{number}/output")) { "what it has written so far, as plain text" } }
         pre.output tabindex="0" role="log" aria-label="output" aria-live="off"
-            data-follow=(format!("/items/{number}/follow")) {}
+            data-follow=(format!("items/{number}/follow")) {}
     }
 }
 
@@ -159,8 +159,8 @@ async fn send_whole(mut pieces: Pieces, mut sender: Sender<Bytes>) {
 
 /// Sends what is written from now on, and that the item has ended.
 pub(super) async fn follow(State(site): SharedSite, Path(number): Path<u64>) -> Response {
-    let shown = Arc::clone(&site);
-    events(&shown, async move |sender| {
+    let ends = site.door.ends.clone();
+    events(ends, async move |sender| {
         follow_to_end(site, number, sender).await
     })
 }

@@ -15,12 +15,12 @@ use crate::control::client::NoAnswer;
 
 /// The counts, their words, and the list that has them.
 const COUNTS: [(&str, &str, Option<&str>); 8] = [
-    ("accepted", "Accepted", Some("/items")),
-    ("waiting", "Waiting", Some("/items?state=waiting")),
-    ("leased", "With workers", Some("/items?state=running")),
-    ("delayed", "Resting", Some("/items?state=resting")),
-    ("done", "Done", Some("/items?state=done")),
-    ("dead", "Dead letters", Some("/dead")),
+    ("accepted", "Accepted", Some("items")),
+    ("waiting", "Waiting", Some("items?state=waiting")),
+    ("leased", "With workers", Some("items?state=running")),
+    ("delayed", "Resting", Some("items?state=resting")),
+    ("done", "Done", Some("items?state=done")),
+    ("dead", "Dead letters", Some("dead")),
     ("retries", "Tried again", None),
     ("restarts", "Workers restarted", None),
 ];
@@ -90,12 +90,12 @@ fn orders(status: &Value) -> Markup {
     html! {
         p.buttons {
             @if status["state"] == "paused" {
-                (button("Resume", "/act/resume"))
+                (button("Resume", "act/resume"))
             } @else {
-                (button("Pause", "/act/pause"))
+                (button("Pause", "act/pause"))
             }
-            (button("Stop …", "/act/stop"))
-            (button("Stop at once …", "/act/stop-now"))
+            (button("Stop …", "act/stop"))
+            (button("Stop at once …", "act/stop-now"))
         }
     }
 }
@@ -137,7 +137,7 @@ fn pace(status: &Value) -> Markup {
                 div { dt { "Oldest waits for" } dd { (age) } }
             }
             div {
-                dt { a href="/workers" { "Workers at work" } }
+                dt { a href="workers" { "Workers at work" } }
                 dd {
                     (grouped(busy)) " of " (grouped(all)) " "
                     meter min="0" max=(all.max(1)) value=(busy) aria-label="workers at work" {}

@@ -11,10 +11,18 @@ use crate::ItemState;
 pub(super) enum WebPlace {
     Overview,
     Timeline(ChartView),
-    Workers,
+    Workers(WorkerSearch),
     Items(ItemSearch),
     Item(u64),
     Dead(ItemSearch),
+}
+
+/// The workers that are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct WorkerSearch {
+    pub(super) text: String,
+    /// The number of those before the first one that is shown.
+    pub(super) after: usize,
 }
 
 /// The items that are looked for.
@@ -63,7 +71,7 @@ impl ChartView {
         LENGTHS_S[self.length]
     }
 
-    /// Returns its address.
+    /// Returns its address, within those of its queue.
     pub(super) fn address(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("seconds", &self.length_s().to_string());
@@ -73,7 +81,7 @@ impl ChartView {
         if self.after > 0 {
             query.append_pair("after", &self.after.to_string());
         }
-        format!("/timeline?{}", query.finish())
+        format!("timeline?{}", query.finish())
     }
 }
 
@@ -85,11 +93,32 @@ impl WebPlace {
         Some(match path {
             "/" => WebPlace::Overview,
             "/timeline" => WebPlace::Timeline(ChartView::of(query)?),
-            "/workers" => WebPlace::Workers,
+            "/workers" => WebPlace::Workers(WorkerSearch::of(query)?),
             "/items" => WebPlace::Items(search()?),
             "/dead" => WebPlace::Dead(search()?),
             path => WebPlace::Item(path.strip_prefix("/items/")?.parse().ok()?),
         })
+    }
+}
+
+impl WorkerSearch {
+    fn of(query: &str) -> Option<Self> {
+        let mut fields: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
+        let after = fields.remove("after").map(|after| after.parse());
+        Some(WorkerSearch {
+            text: fields.remove("text").unwrap_or_default().into_owned(),
+            after: after.transpose().ok()?.unwrap_or(0),
+        })
+    }
+
+    /// Returns the address of the page that begins after so many of these, within those of their queue.
+    pub(super) fn address(&self, after: usize) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if !self.text.is_empty() {
+            query.append_pair("text", &self.text);
+        }
+        query.append_pair("after", &after.to_string());
+        format!("workers?{}", query.finish())
     }
 }
 
@@ -137,6 +166,13 @@ impl ItemSearch {
     }
 }
 
+/// Writes a name as a part of a path.
+pub(super) fn in_path(name: &str) -> String {
+    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    // A plus is a space in forms alone, and a star has a meaning in routes.
+    name.replace('+', "%20").replace('*', "%2A")
+}
+
 /// Returns an address of ours to which a form leads back, and the overview for any other.
 pub(super) fn way_back(address: &str) -> &str {
     match WebPlace::of(address) {
@@ -168,11 +204,19 @@ mod tests {
             until_ms: Some(1_000),
             after: 50,
         };
-        let address = view.address();
+        let address = format!("/{}", view.address());
         assert_eq!(address, "/timeline?seconds=15&until=1000&after=50");
         assert_eq!(WebPlace::of(&address), Some(WebPlace::Timeline(view)));
+        let search = WorkerSearch {
+            text: "a b".into(),
+            after: 100,
+        };
+        let address = format!("/{}", search.address(100));
+        assert_eq!(address, "/workers?text=a+b&after=100");
+        assert_eq!(WebPlace::of(&address), Some(WebPlace::Workers(search)));
         for address in [
             "",
+            "/workers?after=-1",
             "/timeline?seconds=7",
             "/timeline?until=-1",
             "/items/x",

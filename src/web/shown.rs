@@ -33,6 +33,12 @@ impl ShownRun {
         }
     }
 
+    /// Returns its name, which is that of its socket.
+    pub(super) fn name(&self) -> String {
+        let name = self.path.file_stem().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// Returns `true` if it is a stream, which several supervisors may share.
     pub(super) fn is_stream(&self) -> bool {
         self.routes.is_some()

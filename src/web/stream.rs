@@ -12,10 +12,10 @@ impl Web {
     /// Describes the page of the stream of this name. `routes` answers the requests of the control API for it.
     pub(crate) fn of_stream(name: &str, routes: Router) -> WebOptions {
         WebOptions {
-            run: ShownRun {
+            runs: vec![ShownRun {
                 path: Path::new(name).into(),
                 routes: Some(routes),
-            },
+            }],
             access: Access::default(),
         }
     }

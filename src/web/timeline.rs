@@ -12,7 +12,7 @@ use super::place::{ChartView, LENGTHS_S};
 use super::site::Site;
 use super::words::{badge, count, duration, grouped, moment, printable, text, values};
 use crate::control::client::NoAnswer;
-use crate::observe::text::counted;
+use crate::observe::words::counted;
 
 /// The workers of one page, and the bars in all of their rows.
 const ROWS: u64 = 50;
@@ -206,8 +206,8 @@ fn kind(bar: &Value) -> &'static str {
 fn address(bar: &Value) -> String {
     let (first, last) = (count(&bar["first"]), count(&bar["last"]));
     match first == last {
-        true => format!("/items/{first}"),
-        false => format!("/items?after={}", first.saturating_sub(1)),
+        true => format!("items/{first}"),
+        false => format!("items?after={}", first.saturating_sub(1)),
     }
 }
 
@@ -317,7 +317,7 @@ mod tests {
     fn a_bar_lies_at_its_time_and_leads_to_its_item() {
         let markup = drawn(&bar(7, 7, 0, 1_250_000, Some(1_500_000)), &CHART).into_string();
         for part in [
-            "href=\"/items/7\"",
+            "href=\"items/7\"",
             "x=\"250\"",
             "width=\"250\"",
             "bar done wide",
@@ -326,7 +326,7 @@ mod tests {
         }
         let markup = drawn(&bar(7, 9, 1, 0, None), &CHART).into_string();
         for part in [
-            "href=\"/items?after=6\"",
+            "href=\"items?after=6\"",
             "x=\"0\"",
             "width=\"1000\"",
             "under way",

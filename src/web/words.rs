@@ -5,8 +5,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 pub(super) use crate::control::answers::{number as count, text, values};
-use crate::observe::text::printable as in_one_line;
-use crate::observe::timeline::grouped_by;
+use crate::observe::words::{grouped_by, printable as in_one_line};
 
 /// The cause of an item that was given up on before any attempt had failed.
 const NO_ATTEMPT: &str = "given up on before any attempt";

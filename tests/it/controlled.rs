@@ -28,6 +28,10 @@ impl Run {
     }
 
     pub(crate) fn with(options: Options) -> Self {
+        Run::named("run", options)
+    }
+
+    pub(crate) fn named(name: &str, options: Options) -> Self {
         let queue = JoinableQueue::with(options);
         let (begins, begun) = unbounded();
         let (ends, end) = unbounded::<Result<(), String>>();
@@ -38,7 +42,7 @@ impl Run {
         });
         let pool = Arc::new(pool.unwrap());
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("run.sock");
+        let socket = folder.path().join(format!("{name}.sock"));
         let control = Control::serve_at(&socket, Controlled::new(&queue, &pool)).unwrap();
         Run {
             control: Some(control),

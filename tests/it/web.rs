@@ -34,6 +34,12 @@ crate::trials! {
     the_end_of_the_run_is_told,
     an_open_page_does_not_delay_the_end,
     the_document_has_every_address,
+    several_queues_have_one_page,
+    what_is_done_to_one_of_several_queues_is_done_to_no_other,
+    the_numbers_of_several_queues_have_their_names,
+    a_queue_that_is_gone_leaves_the_others,
+    one_login_is_for_all_queues,
+    two_queues_of_one_name_are_refused,
 }
 
 /// The number of clients that are served at a time.
@@ -189,12 +195,12 @@ fn workers_items_and_dead_letters_have_pages() {
     let (_page, mut browser) = plain(&run);
     let workers = browser.load("/workers");
     assert!(
-        workers.contains("busy") && workers.contains("/items/2"),
+        workers.contains("busy") && workers.contains("\"items/2\""),
         "{workers}"
     );
     let waiting = browser.load("/items?state=waiting");
     assert!(
-        waiting.contains("/items/3") && !waiting.contains("\"/items/1\""),
+        waiting.contains("\"items/3\"") && !waiting.contains("\"items/1\""),
         "{waiting}"
     );
     let dead = browser.load("/dead");
@@ -225,11 +231,11 @@ fn the_timeline_has_a_bar_for_each_attempt_that_leads_to_its_item() {
     let (_page, mut browser) = plain(&run);
     let page = browser.load("/timeline");
     for words in [
-        "<a href=\"/items/1\" tabindex=\"-1\"><rect class=\"bar done",
-        "<a href=\"/items/2\" tabindex=\"-1\"><rect class=\"bar failed",
-        "<a href=\"/items/3\" tabindex=\"-1\"><rect class=\"bar begun",
+        "<a href=\"items/1\" tabindex=\"-1\"><rect class=\"bar done",
+        "<a href=\"items/2\" tabindex=\"-1\"><rect class=\"bar failed",
+        "<a href=\"items/3\" tabindex=\"-1\"><rect class=\"bar begun",
         "item 2: attempt 1 has failed: it is &lt;twenty&gt;",
-        "<td class=\"number\"><a href=\"/items/2\">item 2</a></td><td>worker-1</td>",
+        "<td class=\"number\"><a href=\"items/2\">item 2</a></td><td>worker-1</td>",
         "seconds=15\"",
         "seconds=300\"",
     ] {
@@ -757,4 +763,168 @@ fn the_document_has_every_address() {
             .replace("{name}", "FILE");
         assert!(text.contains(&format!("`{route}`")), "{route}");
     }
+}
+
+/// Two queues, the second one with a name that a path cannot have as it is, and their page.
+fn two_queues(options: impl FnOnce(WebOptions) -> WebOptions) -> (Run, Run, Web, Browser) {
+    let mails = Run::named("mails", Options::default().max_attempts(1));
+    let images = Run::named("images & co", Options::default().max_attempts(1));
+    images.put("1\n2\n3");
+    assert_eq!(images.next_begun(), 1);
+    let both = options(Web::of(&mails.socket).and(&images.socket));
+    let page = both.serve("127.0.0.1:0").unwrap();
+    let browser = Browser::at(&page);
+    (mails, images, page, browser)
+}
+
+const IMAGES: &str = "/q/images%20%26%20co";
+
+fn several_queues_have_one_page() {
+    let (_mails, images, page, mut browser) = two_queues(|options| options);
+    let list = browser.load("/");
+    for words in [
+        "<a href=\"/q/mails/\">mails</a>",
+        "<a href=\"/q/images%20%26%20co/\">images &amp; co</a>",
+        "<td class=\"number\">2</td><td class=\"number\">1</td>",
+    ] {
+        assert!(list.contains(words), "{words}: {list}");
+    }
+    // Each has all the pages of a run, as its own addresses.
+    for path in [
+        "",
+        "/",
+        "/timeline",
+        "/workers",
+        "/items",
+        "/items/1",
+        "/dead",
+    ] {
+        let page = browser.load(&format!("{IMAGES}{path}"));
+        for words in [
+            "<base href=\"/q/images%20%26%20co/\">",
+            "<a href=\"workers\"",
+            "<a href=\"/\">All queues</a>",
+            "supervisor – images &amp; co",
+        ] {
+            assert!(page.contains(words), "{path}: {words}: {page}");
+        }
+    }
+    let workers = browser.load(&format!("{IMAGES}/workers"));
+    assert!(workers.contains("busy") && workers.contains("\"items/1\""));
+    assert!(
+        browser
+            .load("/q/mails/items")
+            .contains("There is none here.")
+    );
+    for path in [
+        "/workers",
+        "/q/",
+        "/q/others/",
+        "/q/mails/none",
+        "/items/1/json",
+    ] {
+        assert_eq!(browser.get(path).status, 404, "{path}");
+    }
+    let stream = open_live(&page, &mut browser);
+    let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
+    images.let_go(1);
+    assert_eq!(images.next_begun(), 2);
+    let counts = "<td class=\\\"number\\\">1</td><td class=\\\"number\\\">1</td>\
+                  <td class=\\\"number\\\">1</td>";
+    assert!(lines.any(|line| line.contains(counts)));
+}
+
+fn what_is_done_to_one_of_several_queues_is_done_to_no_other() {
+    let (mails, images, _page, mut browser) = two_queues(|options| options);
+    let token = browser.token();
+    let mut post = |path: &str, fields: &str| {
+        let body = format!("token={token}&back=%2Fworkers&{fields}");
+        browser.ask("POST", path, "", &body)
+    };
+    let answer = post(&format!("{IMAGES}/act/pause"), "");
+    assert_eq!(answer.head["location"], format!("{IMAGES}/workers"));
+    assert!(images.queue.is_paused().unwrap() && !mails.queue.is_paused().unwrap());
+    let asked = post("/q/mails/act/stop", "");
+    assert!(
+        asked.body.contains("action=\"/q/mails/act/stop\"")
+            && asked.body.contains("href=\"/q/mails/workers\""),
+        "{}",
+        asked.body
+    );
+    post("/q/mails/act/stop", "sure=yes");
+    assert!(mails.queue.is_closed() && !images.queue.is_closed());
+    assert_eq!(post("/act/stop", "sure=yes").status, 404);
+}
+
+fn the_numbers_of_several_queues_have_their_names() {
+    let (_mails, _images, _page, mut browser) = two_queues(|options| options);
+    let numbers = browser.get("/metrics").body;
+    for line in [
+        "dishrack_items_accepted_total{queue=\"mails\"} 0",
+        "dishrack_items_accepted_total{queue=\"images & co\"} 3",
+        "dishrack_items{queue=\"images & co\",state=\"waiting\"} 2",
+        "dishrack_workers{queue=\"mails\",state=\"idle\"} 1",
+    ] {
+        assert!(numbers.lines().any(|one| one == line), "{line}: {numbers}");
+    }
+    // Each is declared once, though both have it.
+    let declared = "# TYPE dishrack_items_accepted_total counter";
+    assert_eq!(numbers.matches(declared).count(), 1);
+    let own = browser.get("/q/mails/metrics").body;
+    assert!(own.contains("dishrack_items_accepted_total 0\n"), "{own}");
+}
+
+fn a_queue_that_is_gone_leaves_the_others() {
+    let (mails, mut images, _page, mut browser) = two_queues(|options| options);
+    mails.put("7");
+    assert_eq!(mails.next_begun(), 7);
+    assert_eq!(browser.get("/health/ready").status, 200);
+    images.control = None;
+    assert_eq!(browser.get("/health/ready").status, 503);
+    // What was shown a moment ago may be shown once more.
+    let began = Instant::now();
+    let list = loop {
+        let list = browser.load("/");
+        if list.contains("nobody serves it") {
+            break list;
+        }
+        assert!(began.elapsed() < DEADLINE, "{list}");
+    };
+    assert!(list.contains("<a href=\"/q/mails/\">"), "{list}");
+    assert_eq!(browser.get(&format!("{IMAGES}/workers")).status, 502);
+    assert!(browser.load("/q/mails/workers").contains("busy"));
+    let numbers = browser.get("/metrics").body;
+    assert!(numbers.contains("mails") && !numbers.contains("images"));
+}
+
+fn one_login_is_for_all_queues() {
+    let token = "0123456789abcdef";
+    let (_mails, _images, _page, mut browser) = two_queues(|options| options.token(token));
+    let shown = browser.get("/q/mails/items");
+    assert_eq!(shown.head["location"], "/login?to=%2Fq%2Fmails%2Fitems");
+    assert_eq!(browser.get("/").status, 303);
+    let mut log_in = |to: &str| {
+        let body = format!("token={token}&to={to}");
+        browser.ask("POST", "/login", "", &body).head["location"].clone()
+    };
+    assert_eq!(log_in("%2Fq%2Fmails%2Fitems"), "/q/mails/items");
+    for to in [
+        "%2F%2Fevil.example",
+        "%2Fq%2Fothers%2F",
+        "%2Fq%2Fmails%2F..%2F..",
+    ] {
+        assert_eq!(log_in(to), "/", "{to}");
+    }
+    browser.load(&format!("{IMAGES}/"));
+}
+
+fn two_queues_of_one_name_are_refused() {
+    let (one, other) = (Run::new(), Run::new());
+    let both = Web::of(&one.socket).and(&other.socket);
+    let refused = both.serve("127.0.0.1:0").unwrap_err();
+    assert!(refused.is_setup(), "{refused}");
+    assert!(
+        refused.to_string().contains("the name run already"),
+        "{refused}"
+    );
 }

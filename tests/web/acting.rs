@@ -8,6 +8,7 @@ crate::trials! {
     one_worker_is_ended_and_another_one_replaced,
     dead_letters_are_chosen_and_dealt_with,
     what_changes_is_shown_until_it_is_switched_off,
+    what_is_shown_is_changed_in_its_place,
     the_time_chart_is_moved_and_zoomed_and_leads_to_items,
 }
 
@@ -16,16 +17,16 @@ fn each_button_does_what_it_says() {
     run.until("two run", |status| status["counts"]["leased"] == 2);
     let browser = Browser::open();
     browser.go(&run.page("/"));
-    browser.press("button[formaction='/act/pause']");
+    browser.press("button[formaction='act/pause']");
     browser.wait_for("The run is paused.");
     assert_eq!(run.get("/v1/status")["state"], "paused");
-    browser.press("button[formaction='/act/resume']");
+    browser.press("button[formaction='act/resume']");
     browser.wait_for("The run goes on.");
     assert_eq!(run.get("/v1/status")["state"], "running");
 
     browser.go(&run.page("/workers"));
     browser.type_in("#workers", "3");
-    browser.press("button[formaction='/act/scale']");
+    browser.press("button[formaction='act/scale']");
     browser.wait_for("There are 3 workers now.");
     run.until("a third one works", |status| status["workers_wanted"] == 3);
     // It works off what waited.
@@ -34,18 +35,18 @@ fn each_button_does_what_it_says() {
     });
 
     browser.go(&run.page("/items/1"));
-    browser.press("button[formaction='/act/cancel']");
+    browser.press("button[formaction='act/cancel']");
     browser.wait_for("Cancel item 1?");
     browser.press("a.button");
     browser.wait_for("Item 1");
     assert_eq!(run.get("/v1/items/1")["state"], "running");
-    browser.press("button[formaction='/act/cancel']");
+    browser.press("button[formaction='act/cancel']");
     browser.press("button.sure");
     browser.wait_for("Item 1 is cancelled.");
     assert_eq!(run.get("/v1/items/1")["state"], "dead");
 
     browser.go(&run.page("/"));
-    browser.press("button[formaction='/act/stop-now']");
+    browser.press("button[formaction='act/stop-now']");
     browser.wait_for("What is begun is broken off.");
     browser.press("button.sure");
     // The run ends, and its page with it.
@@ -71,7 +72,7 @@ fn one_worker_is_ended_and_another_one_replaced() {
     let browser = Browser::open();
     browser.go(&run.page("/workers"));
     browser.press(&format!(
-        "button[formaction='/act/end-worker'][value='{busy}']"
+        "button[formaction='act/end-worker'][value='{busy}']"
     ));
     browser.wait_for(&format!("End {busy}?"));
     browser.press("button.sure");
@@ -85,7 +86,7 @@ fn one_worker_is_ended_and_another_one_replaced() {
     run.until("one is idle", |_| worker_in("idle").is_some());
     let idle = worker_in("idle").unwrap();
     browser.press(&format!(
-        "button[formaction='/act/replace-worker'][value='{idle}']"
+        "button[formaction='act/replace-worker'][value='{idle}']"
     ));
     browser.wait_for(&format!("Replace {idle}?"));
     browser.press("button.sure");
@@ -104,7 +105,7 @@ fn dead_letters_are_chosen_and_dealt_with() {
     browser.press("#chosen-3");
     // A look of the page at the run does not take the choice back.
     browser.run_to_end("setTimeout(arguments[arguments.length - 1], 2500)");
-    browser.press("button[formaction='/act/retry']");
+    browser.press("button[formaction='act/retry']");
     browser.wait_for("2 items are tried again.");
     run.until("they have failed again", |status| {
         status["counts"]["dead"] == 4 && status["counts"]["retries"] == 6
@@ -112,14 +113,14 @@ fn dead_letters_are_chosen_and_dealt_with() {
     browser.go(&run.page("/dead?text=fail-2"));
     browser.wait_for("1 dead letter");
     browser.press("#chosen-2");
-    browser.press("button[formaction='/act/drop']");
+    browser.press("button[formaction='act/drop']");
     browser.wait_for("Drop item 2?");
     browser.press("button.sure");
     browser.wait_for("Item 2 is dropped.");
     let left = run.get("/v1/items?state=dead");
     assert_eq!(left["items"].as_array().unwrap().len(), 3);
     browser.go(&run.page("/dead"));
-    browser.press("section.cause button[formaction='/act/drop-all']");
+    browser.press("section.cause button[formaction='act/drop-all']");
     browser.press("button.sure");
     browser.wait_for("3 items are dropped.");
     browser.wait_for("There is none.");
@@ -155,6 +156,34 @@ fn what_changes_is_shown_until_it_is_switched_off() {
     assert!(!browser.seen().contains("later"));
     browser.press("#live-switch");
     browser.wait_for("later");
+}
+
+fn what_is_shown_is_changed_in_its_place() {
+    let run = ShownRun::of(&["long-1"]);
+    run.until("it runs", |status| status["counts"]["leased"] == 1);
+    let browser = Browser::open();
+    browser.go(&run.page("/workers?text=long-1"));
+    browser.wait_for("1 with this text");
+    // The row, and the button that has the focus, are the same ones when its time is another one.
+    browser.run(
+        "window.row = document.querySelector('tbody tr');
+         window.time = row.innerText;
+         row.querySelector('button').focus();",
+    );
+    let began = std::time::Instant::now();
+    while browser.run("return document.querySelector('tbody tr').innerText === time") == true {
+        assert!(began.elapsed() < crate::deadline::DEADLINE);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(browser.run("return row.isConnected"), true);
+    assert_eq!(
+        browser.run("return row.contains(document.activeElement)"),
+        true
+    );
+    // What is gone leaves the page.
+    crate::http::ask(run.socket(), "POST", "/v1/items/1/cancel", b"");
+    browser.wait_for("There is none here.");
+    assert_eq!(browser.run("return row.isConnected"), false);
 }
 
 fn the_time_chart_is_moved_and_zoomed_and_leads_to_items() {

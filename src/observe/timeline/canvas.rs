@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::observe::words::grouped_by;
+
 /// The colours of the main text, and of the text beside it.
 pub(super) const INK: &str = "#1b2733";
 pub(super) const GREY: &str = "#56626e";
@@ -127,19 +129,6 @@ pub(super) fn escaped(text: &str) -> String {
 /// Returns a number with a comma between thousands.
 pub(crate) fn grouped(number: u64) -> String {
     grouped_by(number, ',')
-}
-
-/// Does the same with this letter between them.
-pub(crate) fn grouped_by(number: u64, between: char) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(between);
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 /// The drawing, from the back to the front.

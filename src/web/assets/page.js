@@ -1,4 +1,4 @@
-// Keeps what is shown true while somebody looks: replaces parts that have changed, and adds output as it
+// Keeps what is shown true while somebody looks: changes what has changed, and adds output as it
 // comes. Without it each page is as true as when it was loaded.
 "use strict";
 
@@ -6,22 +6,48 @@ const pressed = document.getElementById("live-switch");
 const lost = document.getElementById("lost");
 let source = null;
 
-// Replaces a part, and leaves the focus and what was chosen as they were.
+const FOCUSED = "a, button, input, [tabindex]";
+
+// Returns what tells a node from another of its kind. What is pressed just now is not made to mean something else.
+function key(node) {
+  const named = (name) => (node.getAttribute && node.getAttribute(name)) || "";
+  return [node.nodeName, named("id"), named("value"), named("href"), named("data-follow")].join(" ");
+}
+
+// Makes a node like another one, and touches what differs alone: a page that is drawn anew each second takes
+// much memory, and loses what was chosen and how far it was scrolled.
+function patch(node, wanted) {
+  for (const { name } of [...node.attributes]) if (!wanted.hasAttribute(name)) node.removeAttribute(name);
+  for (const { name, value } of wanted.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  patchChildren(node, wanted);
+}
+
+function patchChildren(node, wanted) {
+  const now = [...node.childNodes], next = [...wanted.childNodes];
+  for (const extra of now.slice(next.length)) extra.remove();
+  next.forEach((one, at) => {
+    const old = now[at];
+    if (!old) node.append(one);
+    else if (key(old) !== key(one) || old.dataset?.follow) old.replaceWith(one);
+    else if (old.nodeType === Node.ELEMENT_NODE) patch(old, one);
+    else if (old.data !== one.data) old.data = one.data;
+  });
+}
+
+// Brings a part up to date, and leaves the focus and what was chosen as they were.
 function replace(id, markup) {
   const part = document.getElementById(id);
   if (!part) return;
   const focused = part.contains(document.activeElement) ? document.activeElement : null;
-  const place = focused && [...part.querySelectorAll("a, button, input, [tabindex]")].indexOf(focused);
-  const chosen = new Set([...part.querySelectorAll("input:checked")].map((box) => box.id));
-  const scrolled = [...part.querySelectorAll(".scroll, pre")].map((one) => [one.scrollLeft, one.scrollTop]);
-  part.innerHTML = markup;
-  for (const box of part.querySelectorAll("input[type=checkbox]")) box.checked = chosen.has(box.id);
-  [...part.querySelectorAll(".scroll, pre")].forEach((one, at) => {
-    if (scrolled[at]) [one.scrollLeft, one.scrollTop] = scrolled[at];
-  });
-  if (focused) {
+  const place = focused && [...part.querySelectorAll(FOCUSED)].indexOf(focused);
+  const chosen = [...part.querySelectorAll("input:checked")].map((box) => box.id);
+  const wanted = document.createElement("template");
+  wanted.innerHTML = markup;
+  patchChildren(part, wanted.content);
+  for (const box of chosen.map((one) => document.getElementById(one))) if (box) box.checked = true;
+  if (focused && document.activeElement !== focused) {
     const same = focused.id && document.getElementById(focused.id);
-    const next = same || part.querySelectorAll("a, button, input, [tabindex]")[place];
+    const next = same || part.querySelectorAll(FOCUSED)[place];
     if (next) next.focus({ preventScroll: true });
   }
 }
@@ -50,7 +76,9 @@ function follow() {
 
 function listen() {
   if (source || !pressed || pressed.getAttribute("aria-pressed") !== "true" || document.hidden) return;
-  source = new EventSource("/live?page=" + encodeURIComponent(location.pathname + location.search));
+  // Each of several queues has addresses of its own, which begin with the base of its pages.
+  const page = (location.pathname + location.search).slice(new URL(document.baseURI).pathname.length);
+  source = new EventSource("live?page=" + encodeURIComponent("/" + page));
   source.addEventListener("parts", (event) => {
     lost.hidden = true;
     for (const [id, markup] of Object.entries(JSON.parse(event.data))) replace(id, markup);
@@ -72,6 +100,7 @@ addEventListener("click", (event) => {
   if (!link || !source || event.button || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   history.pushState(null, "", link.href);
+  document.querySelector(".skip").href = link.href + "#main";
   silence();
   listen();
 });
