@@ -5,6 +5,7 @@
 pub(crate) mod blocking;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
+pub(crate) mod delegated;
 pub(crate) mod descriptors;
 #[cfg(feature = "cli")]
 pub(crate) mod dispositions;

@@ -255,7 +255,9 @@ impl Builder {
     /// killed with what it has started; the attempt is lost ([`Cause::MemoryLimit`](crate::Cause::MemoryLimit)),
     /// and the worker is replaced. Nobody says that a process has grown, so it is measured again and
     /// again while it has items, more often the less is left, and may be over the limit for a moment.
-    /// What has left the worker's tree, as a daemon does, is not seen. Default: none.
+    /// What has left the worker's tree, as a daemon does, is not seen. Where a control group (version 2) was
+    /// delegated to this process, as systemd does by `Delegate=`, each worker has a group in it instead, and
+    /// the kernel kills: exactly, and also what has left the tree. Default: none.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.bounds.memory_limit = Some(bytes);

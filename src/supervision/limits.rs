@@ -17,6 +17,7 @@ use rustix::process::{
 use super::reap;
 use crate::error::Kind;
 use crate::protocol::ring_pair::RingPair;
+use crate::sys::delegated::DelegatedGroup;
 use crate::sys::{machine, signals, usage};
 
 /// Open files for one worker process: two channel ends, a pidfd, the socket and its stderr stay;
@@ -184,9 +185,10 @@ fn errno_now() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Checks that the memory of a worker and of what it has started can be measured.
+/// Checks that the memory of a worker and of what it has started is bounded by the kernel, or can be
+/// measured.
 pub(crate) fn check_memory_is_told() -> Result<(), Kind> {
-    match usage::can_be_measured() {
+    match DelegatedGroup::get().is_some() || usage::can_be_measured() {
         true => Ok(()),
         false => Err(Kind::Lacking {
             what: "/proc/PID/task/TID/children",

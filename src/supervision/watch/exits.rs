@@ -32,6 +32,8 @@ impl Watch {
             is_sound: true,
         });
         let holding = holder.and_then(|holder| self.broker.name_of_started(holder, found.started));
+        let current = found.started.current;
+        self.note_group_kill(index, pid, current, holding.as_deref());
         self.hear_last_words(index);
         match holder {
             Some(_) => self.report_exit(index, pid, exit, holding),

@@ -1,11 +1,13 @@
-//! Measures the memory of workers that have an item, where items have a limit of it, and kills those
-//! that are over it. When to look and who is over it is for the core.
+//! Holds workers to the limit of memory that items have, if they have one: by a control group each where one
+//! was delegated, and the kernel kills. Else it measures the memory of those that have an item, and kills
+//! those that are over it. When to look and who is over it is for the core.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Watch, key_of};
 use crate::observe::EventKind;
+use crate::sys::delegated::{BoundedGroup, DelegatedGroup};
 use crate::sys::usage;
 use dishrack_core::ledger::Started;
 use dishrack_core::pool::child::ChildEvent;
@@ -14,9 +16,40 @@ use dishrack_core::pool::memory::{MemoryEffect, MemoryLimiter, MemorySample};
 impl Watch {
     /// Begins to hold a ready worker's items to their limit of memory, if they have one.
     pub(super) fn begin_memory_watch(&mut self, index: usize) {
-        let limit = self.plan.bounds.memory_limit;
+        let Some(limit) = self.plan.bounds.memory_limit else {
+            return;
+        };
         let now = self.now();
-        self.slots[index].memory = limit.map(|limit| MemoryLimiter::new(limit, now));
+        let slot = &mut self.slots[index];
+        let bound = |pid| DelegatedGroup::get()?.bound(pid, limit).ok();
+        slot.group = slot.pid.and_then(bound);
+        slot.memory = Some(match slot.group {
+            Some(_) => MemoryLimiter::held(limit),
+            None => MemoryLimiter::new(limit, now),
+        });
+    }
+
+    /// Notes whether the kernel has killed a worker because of its limit, and what that worker was at.
+    pub(super) fn note_group_kill(
+        &mut self,
+        index: usize,
+        pid: Option<u32>,
+        current: u64,
+        item: Option<&str>,
+    ) {
+        let slot = &mut self.slots[index];
+        if !slot.group.as_ref().is_some_and(BoundedGroup::was_killed) {
+            return;
+        }
+        let Some(memory) = &mut slot.memory else {
+            return;
+        };
+        memory.handle_killed(current);
+        let bytes = memory.limit();
+        self.happen(index, ChildEvent::Excused);
+        if let Some(item) = item {
+            self.tell_memory_limit(index, item.to_owned(), pid, bytes);
+        }
     }
 
     /// Notes that a worker that had nothing was given something.
@@ -98,12 +131,16 @@ impl Watch {
         let holder = slot.registration.holder();
         let item = holder.and_then(|holder| self.broker.name_of_started(holder, started));
         if let Some(item) = item {
-            self.report(EventKind::MemoryLimit {
-                item,
-                worker: Arc::clone(&slot.name),
-                pid: slot.pid.unwrap_or(0),
-                bytes: sample.bytes,
-            });
+            self.tell_memory_limit(index, item, slot.pid, sample.bytes);
         }
+    }
+
+    fn tell_memory_limit(&self, index: usize, item: String, pid: Option<u32>, bytes: u64) {
+        self.report(EventKind::MemoryLimit {
+            item,
+            worker: Arc::clone(&self.slots[index].name),
+            pid: pid.unwrap_or(0),
+            bytes,
+        });
     }
 }

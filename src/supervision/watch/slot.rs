@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::protocol::ring_pair::RingPair;
 use crate::supervision::notes::{ChangeSender, Life, Registration};
 use crate::supervision::status::{DeathCause, EndedWorker, Stage, WorkerDeath};
+use crate::sys::delegated::BoundedGroup;
 use crate::sys::stderr::Stderr;
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::child::Child;
@@ -33,6 +34,8 @@ pub(super) struct Slot {
     pub(super) watchdog: Option<Watchdog>,
     /// Its limit of memory, if it has one; `None` until it is ready.
     pub(super) memory: Option<MemoryLimiter>,
+    /// Its group, where the kernel holds it to that limit.
+    pub(super) group: Option<BoundedGroup>,
     pub(super) stderr: Option<Arc<Stderr>>,
     /// True if this supervisor killed it, so that the SIGKILL is not the kernel's.
     pub(super) is_killed: bool,
@@ -68,6 +71,7 @@ impl Slot {
             has_begun: false,
             watchdog: None,
             memory: None,
+            group: None,
             stderr: None,
             is_killed: false,
             stage: Stage::Starting,
@@ -105,6 +109,7 @@ impl Slot {
         // It was ended for an item that is cancelled, a copy that is not needed, or on an order: no accident.
         let is_wished = matches!(fault, Some(Fault::Revoked(_) | Fault::Ordered));
         self.memory = None;
+        self.group = None;
         self.is_killed = false;
         let is_recycled = std::mem::take(&mut self.is_recycled);
         let is_restart = std::mem::replace(&mut self.has_begun, true);

@@ -4,7 +4,8 @@
 //! Nobody says that a process has grown, so it is looked at again and again, but only while it has
 //! items: the sooner the less is left of the limit, and the more seldom the more a look costs. A
 //! worker whose item is over the limit is killed at once, because a process that was asked to end
-//! may grow on. It names no clock and no process: samples come in, orders go out.
+//! may grow on. Where the kernel holds a worker to the limit, nobody looks, and its kill is noted. It names
+//! no clock and no process: samples come in, orders go out.
 
 use core::time::Duration;
 
@@ -43,6 +44,8 @@ const COST_SHARE: u32 = 50;
 #[derive(Debug, Clone)]
 pub struct MemoryLimiter {
     limit: u64,
+    /// True if somebody else holds it to the limit, so that nobody looks.
+    is_held: bool,
     /// The time of the next look; `None` while it has nothing.
     next: Option<Duration>,
     /// The delivery for which it is killed.
@@ -55,9 +58,27 @@ impl MemoryLimiter {
     pub fn new(limit: u64, now: Duration) -> Self {
         MemoryLimiter {
             limit,
+            is_held: false,
             next: Some(now),
             over: None,
         }
+    }
+
+    /// Makes one for a worker that the kernel holds to the limit.
+    #[must_use]
+    pub fn held(limit: u64) -> Self {
+        MemoryLimiter {
+            limit,
+            is_held: true,
+            next: None,
+            over: None,
+        }
+    }
+
+    /// Notes that the kernel killed the worker for its limit, at this delivery; 0 for none.
+    pub fn handle_killed(&mut self, current: u64) {
+        self.over = self.over.or((current != 0).then_some(current));
+        self.next = None;
     }
 
     /// Returns the limit in bytes.
@@ -80,7 +101,7 @@ impl MemoryLimiter {
 
     /// Notes that the worker, which had nothing, was given something.
     pub fn handle_given(&mut self, now: Duration) {
-        if self.over.is_none() {
+        if self.over.is_none() && !self.is_held {
             self.next.get_or_insert(now);
         }
     }

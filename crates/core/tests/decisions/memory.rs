@@ -12,6 +12,7 @@ crate::trials! {
     it_is_looked_at_sooner_the_less_is_left,
     looks_that_cost_more_are_fewer,
     whoever_stays_over_the_limit_is_ended_by_the_next_look,
+    nobody_looks_where_the_kernel_holds_the_limit,
 }
 
 const LIMIT: u64 = 1 << 30;
@@ -112,4 +113,17 @@ fn whoever_stays_over_the_limit_is_ended_by_the_next_look() {
             watch.handle_given(now);
         }
     });
+}
+
+fn nobody_looks_where_the_kernel_holds_the_limit() {
+    let mut watch = MemoryLimiter::held(LIMIT);
+    watch.handle_given(ms(10));
+    assert_eq!((watch.poll_timeout(), watch.limit()), (None, LIMIT));
+    // It was at nothing, which is nobody's fault.
+    watch.handle_killed(0);
+    assert_eq!(watch.over(), None);
+    watch.handle_killed(7);
+    assert_eq!(watch.over(), Some(7));
+    watch.handle_killed(8);
+    assert_eq!(watch.over(), Some(7));
 }
