@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Event, EventKind, last_cause};
+use super::{Event, EventKind, begun, last_cause};
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
 
 /// A line, and the stream it goes to.
@@ -180,10 +180,27 @@ fn disagreed(ended: &EventKind) -> Option<Line> {
 }
 
 fn given_up(item: &str, history: &[Failure]) -> String {
-    let attempts = attempts_in_words(history.len() as u64);
     let cause = last_cause(history);
     let (item, cause) = (printable(item), printable(&cause));
-    format!("{item}: given up on after {attempts} ({cause})")
+    match begun(history) {
+        0 => format!("{item}: given up on, not begun ({cause})"),
+        begun => {
+            let attempts = attempts_in_words(begun);
+            format!("{item}: given up on after {attempts} ({cause})")
+        }
+    }
+}
+
+/// Returns what an item waits for, of which this is the word, in words.
+pub(crate) fn waited_for(word: &str) -> &str {
+    match word {
+        "key" => "its key",
+        "slot" => "a slot",
+        "rate" => "the rate",
+        "time" => "its time",
+        "items" => "other items",
+        other => other,
+    }
 }
 
 /// Returns a number of attempts, in words.
