@@ -197,6 +197,12 @@ fn in_words(refusal: Refusal, why: &str) -> String {
             format!("the journal failed, so nothing more is accepted or told: {why}")
         }
         Refusal::StreamFailed | Refusal::NotTaken => why.to_owned(),
+        Refusal::UnknownItem(id) => {
+            format!("there is no item {id}, so nothing can begin after it")
+        }
+        Refusal::DeadItem(id) => {
+            format!("item {id} is a dead letter, so what is to begin after it never would")
+        }
     }
 }
 
@@ -205,6 +211,17 @@ impl Error {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.0.is_full()
+    }
+
+    /// Returns `true` if an item was not put because what it is to begin
+    /// [after](crate::Builder::after) is a dead letter, or was never put.
+    #[must_use]
+    pub fn is_dependency(&self) -> bool {
+        let refusal = self.0.refusal();
+        matches!(
+            refusal,
+            Some(Refusal::UnknownItem(_) | Refusal::DeadItem(_))
+        )
     }
 
     /// Returns `true` if a get found no item, at once or in the time given.
@@ -380,8 +397,10 @@ impl<T> fmt::Display for ItemError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ItemError::Dead { id, history } => {
-                let attempts = history.len();
-                write!(f, "item {id} failed {attempts} times")?;
+                match history.iter().filter(|one| one.attempt > 0).count() {
+                    0 => write!(f, "item {id} was not begun")?,
+                    attempts => write!(f, "item {id} failed {attempts} times")?,
+                }
                 match history.last() {
                     Some(failure) => write!(f, ", at last: {}", failure.cause),
                     None => Ok(()),

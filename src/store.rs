@@ -112,6 +112,11 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
         Ok(ids)
     }
 
+    /// Returns the numbers of all dead letters, if they are at hand: not those of a stream.
+    fn dead_ids(&self) -> Vec<ItemId> {
+        Vec::new()
+    }
+
     /// Hands these dead letters out, oldest first, and forgets them.
     fn take_dead(
         &self,

@@ -206,11 +206,14 @@ impl Core {
     ) -> (Option<Accepted>, Result<(), Kind>) {
         let mut accepted: Option<Accepted> = None;
         while let Some(first) = batch.front() {
-            if let Err(kind) = self.check_put(first.body.len(), is_beyond_bound) {
+            if let Err(kind) = self.check_put(first, is_beyond_bound) {
                 return (accepted, Err(kind));
             }
             let is_small_enough = |one: &&Envelope| self.storage.limit_size(one.body.len()).is_ok();
-            let fitting = batch.iter().take_while(is_small_enough).count();
+            let fitting = match self.dispatcher.ledger.has_dependencies() {
+                true => 1,
+                false => batch.iter().take_while(is_small_enough).count(),
+            };
             let before = batch.len();
             let last = self.dispatcher.accept_many(batch, fitting, is_beyond_bound);
             // No other caller can put meanwhile, so the numbers follow each other.
@@ -222,11 +225,17 @@ impl Core {
         (accepted, Ok(()))
     }
 
-    /// Checks that an item of this size is accepted now.
-    pub(super) fn check_put(&mut self, bytes: usize, is_beyond_bound: bool) -> Result<(), Kind> {
-        self.check_size(bytes)?;
+    /// Checks that an item is accepted now.
+    pub(super) fn check_put(
+        &mut self,
+        envelope: &Envelope,
+        is_beyond_bound: bool,
+    ) -> Result<(), Kind> {
+        self.check_size(envelope.body.len())?;
         self.look_for_room();
-        match self.dispatcher.refusal(is_beyond_bound) {
+        let ledger = &self.dispatcher.ledger;
+        let depends = ledger.check_dependencies(envelope);
+        match self.dispatcher.refusal(is_beyond_bound).or(depends.err()) {
             Some(refusal) => Err(self.kind_of(refusal)),
             None => Ok(()),
         }
@@ -284,6 +293,8 @@ impl Core {
             | Refusal::Closed
             | Refusal::TimedOut { .. }
             | Refusal::WaitsForItself
+            | Refusal::UnknownItem(_)
+            | Refusal::DeadItem(_)
             | Refusal::TooLarge { .. } => "",
         }
     }

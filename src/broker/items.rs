@@ -224,8 +224,14 @@ impl Core {
         match found.place {
             Place::Waiting => info.waits_for = self.dispatcher.ledger.waits_for(info.number),
             Place::Resting(until) => {
+                let ledger = &self.dispatcher.ledger;
                 info.state = ItemState::Resting;
-                info.due = moment(self.emitter.unix_at(until));
+                info.waits_for = ledger.waits_for(info.number);
+                info.after = ledger.dependencies_of(info.number).to_vec();
+                // One that is to begin after others has no time.
+                if info.after.is_empty() {
+                    info.due = moment(self.emitter.unix_at(until));
+                }
             }
             Place::Held(held) => {
                 info.state = ItemState::Running;

@@ -6,7 +6,12 @@ use dishrack_core::ledger::{OrderRules, Rate};
 impl Broker {
     /// Puts items in an order by these rules from now on.
     pub(crate) fn order_by(&self, rules: OrderRules<Envelope>) {
-        self.with(|core| core.dispatcher.ledger.handle_order(rules));
+        let dead = self.storage.backend().dead_ids();
+        self.with(|core| {
+            let now = core.emitter.now_unix();
+            core.dispatcher.ledger.handle_known_dead(dead, now);
+            core.dispatcher.ledger.handle_order(rules);
+        });
     }
 
     /// Lends each delivery to a worker one of so many slots from now on.

@@ -136,7 +136,7 @@ impl Broker {
         let mut core = self.lock();
         loop {
             let is_beyond_bound = is_holding && !matches!(deadline, Deadline::None);
-            let refused = match core.check_put(envelope.body.len(), is_beyond_bound) {
+            let refused = match core.check_put(&envelope, is_beyond_bound) {
                 Err(kind) if kind.is_full() && !matches!(deadline, Deadline::None) => {
                     core = self.await_room(core, &mut wait)?;
                     continue;

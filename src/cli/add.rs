@@ -35,6 +35,8 @@ Examples:
       adds a command to the queue named serve, and starts that if it is not there
   supervisor add --key nightly-7 --env LANG=C -- ./job 7
       the same command once, however often this is repeated, with a variable set
+  supervisor add --after $(supervisor add -- ./build) -- ./deploy
+      the second command begins when the first one is done, and never if that fails
   supervisor wait $(supervisor add -- make) && echo made
       waits for its end, with its own exit code; `supervisor logs -f ITEM` follows it")]
 pub(super) struct Add {
@@ -67,6 +69,10 @@ pub(super) struct Add {
     /// Give it up if it has not begun by this time, in the same form
     #[arg(long, value_name = "TIME|DUR", value_parser = when)]
     deadline: Option<Duration>,
+
+    /// Begin it when these items are done; if one of them is given up, so is this
+    #[arg(long, value_name = "ITEM[,ITEM]...", value_delimiter = ',')]
+    after: Vec<u64>,
 
     /// Add it once: repeated with the same key, this prints the number of the same item
     #[arg(long, value_name = "KEY")]
@@ -124,6 +130,7 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
             priority: command.priority,
             not_before: command.not_before,
             deadline: command.deadline,
+            after: command.after.clone(),
         },
     };
     // What the queue would refuse is refused before it is started.

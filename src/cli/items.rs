@@ -13,7 +13,7 @@ use super::asking::{Asked, WantedItems, connect, left_of, number, print, text, v
 use super::exit_codes::{RunError, code};
 use super::letter::UtcTime;
 use crate::ItemState;
-use crate::observe::text::{attempts_in_words, harmless, printable};
+use crate::observe::text::{attempts_in_words, harmless, printable, waited_for};
 use crate::store::stream::Opening;
 
 impl ValueEnum for ItemState {
@@ -129,7 +129,7 @@ fn line(item: &Value) -> String {
     let workers = values(&item["workers"]).iter();
     let workers: Vec<&str> = workers.map(text).collect();
     let more = match (workers.is_empty(), item["waits_for"].as_str()) {
-        (true, Some(what)) => format!("waits for {}", its(what)),
+        (true, Some(_)) => format!("waits for {}", awaited(item)),
         (true, None) => text(&item["cause"]).to_owned(),
         (false, _) => workers.join(", "),
     };
@@ -144,12 +144,15 @@ fn line(item: &Value) -> String {
 }
 
 /// Returns what an item waits for, in words.
-fn its(what: &str) -> &str {
-    match what {
-        "key" => "its key",
-        "slot" => "a slot",
-        "rate" => "the rate",
-        other => other,
+fn awaited(item: &Value) -> String {
+    let after: Vec<String> = values(&item["after"])
+        .iter()
+        .map(Value::to_string)
+        .collect();
+    match after.as_slice() {
+        [] => waited_for(text(&item["waits_for"])).to_owned(),
+        [one] => format!("item {one}"),
+        all => format!("items {}", all.join(", ")),
     }
 }
 
@@ -184,8 +187,8 @@ pub(super) fn page(item: &Value) -> String {
     if item["state"] != "done" || !ended.is_null() {
         let _ = writeln!(page, "  attempts: {}", number(&item["attempts"]));
     }
-    if let Some(what) = item["waits_for"].as_str() {
-        let _ = writeln!(page, "  waits for: {}", its(what));
+    if !item["waits_for"].is_null() {
+        let _ = writeln!(page, "  waits for: {}", awaited(item));
     }
     if !item["due_us"].is_null() {
         let _ = writeln!(page, "  due:      {}", when(&item["due_us"]));
@@ -210,7 +213,10 @@ pub(super) fn page(item: &Value) -> String {
     }
     for one in values(&item["history"]) {
         let cause = printable(text(&one["cause"]));
-        let _ = writeln!(page, "  attempt {}: {cause}", one["attempt"]);
+        let _ = match number(&one["attempt"]) {
+            0 => writeln!(page, "  not begun: {cause}"),
+            attempt => writeln!(page, "  attempt {attempt}: {cause}"),
+        };
         if let Some(worker) = one["worker"].as_str() {
             let _ = writeln!(
                 page,

@@ -427,6 +427,7 @@ fn with_own_terms(builder: Builder) -> Builder {
         .priority(move |job| terms(job).priority)
         .not_before(move |job| terms(job).not_before.and_then(jobs::at))
         .deadline(move |job| terms(job).deadline.and_then(jobs::at))
+        .after(move |job| terms(job).after.into_iter().map(ItemId).collect())
 }
 
 /// Makes an item of a line of JSON: of a string its text, of `{"base64": ...}` the bytes that it

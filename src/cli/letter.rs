@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::control::item::failed_attempt;
-use crate::observe::last_cause;
 use crate::observe::text::{attempts_in_words, harmless, printable};
+use crate::observe::{begun, last_cause};
 use crate::{Failure, ItemId};
 
 /// A dead letter, with the name of its item.
@@ -23,7 +23,10 @@ impl Letter {
     /// Returns the number, name, attempts, last cause and time, with tabs between them.
     pub(super) fn line(&self) -> String {
         let (id, name) = (self.id, printable(&self.name));
-        let attempts = attempts_in_words(self.history.len() as u64);
+        let attempts = match begun(&self.history) {
+            0 => "not begun".to_owned(),
+            begun => attempts_in_words(begun),
+        };
         let cause = last_cause(&self.history);
         let cause = printable(&cause);
         let when = self.died().map_or("-".into(), |at| at.to_string());
@@ -55,7 +58,10 @@ impl fmt::Display for Letter {
                 ..
             } = failure;
             let cause = cause.to_string();
-            writeln!(f, "  attempt {attempt}: {}", printable(&cause))?;
+            match attempt {
+                0 => writeln!(f, "  not begun: {}", printable(&cause))?,
+                attempt => writeln!(f, "  attempt {attempt}: {}", printable(&cause))?,
+            }
             if !scene.worker.is_empty() {
                 let worker = printable(&scene.worker);
                 writeln!(f, "    worker:  {worker}, pid {}", scene.pid)?;
@@ -79,7 +85,7 @@ pub(super) fn dead_letter_line(name: &str, history: &[Failure]) -> Value {
 
 fn add_history(object: &mut Value, name: &str, history: &[Failure]) {
     object["item"] = name.into();
-    object["attempts"] = history.len().into();
+    object["attempts"] = begun(history).into();
     object["cause"] = last_cause(history).into();
     object["history"] = history.iter().map(entry).collect();
 }

@@ -87,6 +87,7 @@ impl From<Error> for RequestFailure {
             () if error.is_not_changed() => (StatusCode::CONFLICT, "not_changed"),
             () if error.is_full() => (StatusCode::SERVICE_UNAVAILABLE, "full"),
             () if error.is_not_serializable() => (StatusCode::BAD_REQUEST, "bad_item"),
+            () if error.is_dependency() => (StatusCode::CONFLICT, "dependency"),
             () if error.is_setup() => (StatusCode::CONFLICT, "not_possible"),
             () => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };

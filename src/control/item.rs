@@ -23,6 +23,7 @@ pub(super) fn line(item: &ItemInfo, ending: Option<&AttemptEnding>) -> Value {
         "attempts": attempts(item, ending),
         "workers": workers,
         "waits_for": item.waits_for.map(WaitsFor::word),
+        "after": item.after.iter().map(|one| one.0).collect::<Value>(),
         "cause": cause.as_deref().map(clipped),
     })
 }
@@ -82,6 +83,7 @@ pub(super) fn page(item: &ItemInfo, ending: Option<&AttemptEnding>, is_command: 
         "holders": holders(item),
         "due_us": item.due.map(since_1970),
         "waits_for": item.waits_for.map(WaitsFor::word),
+        "after": item.after.iter().map(|one| one.0).collect::<Value>(),
         "history": item.history.iter().map(entry).collect::<Value>(),
         "ended": ending.map(AttemptEnding::object),
         "exit": is_command.then(|| exit(item)).flatten(),

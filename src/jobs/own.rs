@@ -26,12 +26,14 @@ pub(crate) struct OwnCommand {
 }
 
 /// The place of a command among others, and its times, since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct OwnTerms {
     /// Greater ones go first.
     pub(crate) priority: i8,
     pub(crate) not_before: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
+    /// The items that are to be done before.
+    pub(crate) after: Vec<u64>,
 }
 
 /// A command as it is written. The name comes first, so that the beginning of a long item has it.
@@ -51,6 +53,8 @@ struct OwnCommandLine {
     not_before_us: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deadline_us: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    after: Vec<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -63,7 +67,8 @@ fn is_usual(priority: &i8) -> bool {
 pub(crate) enum NoCommand {
     #[error(
         "a command is {{\"command\": [WORD...], \"workdir\": DIR, \"env\": [\"NAME=VALUE\"...], \
-         \"name\": NAME, \"priority\": N, \"not_before_us\": TIME, \"deadline_us\": TIME}}: {0}"
+         \"name\": NAME, \"priority\": N, \"not_before_us\": TIME, \"deadline_us\": TIME, \
+         \"after\": [ITEM...]}}: {0}"
     )]
     Form(FormFault),
     #[error("base64: {0}")]
@@ -144,6 +149,7 @@ impl OwnCommand {
                 priority: line.priority,
                 not_before: line.not_before_us.map(Duration::from_micros),
                 deadline: line.deadline_us.map(Duration::from_micros),
+                after: line.after,
             },
         })
     }
@@ -166,6 +172,7 @@ impl OwnCommand {
             priority: self.terms.priority,
             not_before_us: self.terms.not_before.map(micros),
             deadline_us: self.terms.deadline.map(micros),
+            after: self.terms.after.clone(),
         };
         // Texts and lists can always be written as JSON.
         serde_json::to_string(&line).unwrap_or_default()
@@ -214,6 +221,7 @@ mod tests {
                 priority: -7,
                 not_before: Some(Duration::from_micros(1)),
                 deadline: Some(Duration::from_secs(1 << 32)),
+                after: vec![1, 7],
             },
             ..command()
         };

@@ -35,7 +35,7 @@ pub enum ItemState {
     Waiting,
     /// A worker has it.
     Running,
-    /// It rests after a failed attempt.
+    /// It rests: after a failed attempt, or until it may begin.
     Resting,
     /// It is a dead letter: it was given up on.
     Dead,
@@ -94,8 +94,10 @@ pub struct ItemInfo {
     pub holders: Vec<ItemHolder>,
     /// The time at which its rest is over, if it rests.
     pub due: Option<SystemTime>,
-    /// The thing that it waits for, if it waits and is not simply behind others.
+    /// The thing that it waits for, if it has not begun and is not simply behind others.
     pub waits_for: Option<WaitsFor>,
+    /// The items that are to be done before it begins, and are not.
+    pub after: Vec<ItemId>,
     /// Its failed attempts, oldest first.
     pub history: Vec<Failure>,
     pub(crate) body: ItemBody,
@@ -154,6 +156,7 @@ impl ItemInfo {
             holders: Vec::new(),
             due: None,
             waits_for: None,
+            after: Vec::new(),
             history: Vec::new(),
             body: ItemBody::Gone,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::words::escaped;
 pub(crate) use super::words::{attempts_in_words, counted, printable};
-use super::{Event, EventKind, last_cause};
+use super::{Event, EventKind, begun, last_cause};
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
 
 /// A line, and the stream it goes to.
@@ -182,10 +182,15 @@ fn disagreed(ended: &EventKind) -> Option<Line> {
 }
 
 fn given_up(item: &str, history: &[Failure]) -> String {
-    let attempts = attempts_in_words(history.len() as u64);
     let cause = last_cause(history);
     let (item, cause) = (printable(item), printable(&cause));
-    format!("{item}: given up on after {attempts} ({cause})")
+    match begun(history) {
+        0 => format!("{item}: given up on, not begun ({cause})"),
+        begun => {
+            let attempts = attempts_in_words(begun);
+            format!("{item}: given up on after {attempts} ({cause})")
+        }
+    }
 }
 
 /// Escapes characters that would control a terminal; line ends and tabs stay.

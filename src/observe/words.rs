@@ -12,6 +12,19 @@ pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+/// Returns what an item waits for, of which this is the word, in words.
+#[cfg(feature = "web")]
+pub(crate) fn waited_for(word: &str) -> &str {
+    match word {
+        "key" => "its key",
+        "slot" => "a slot",
+        "rate" => "the rate",
+        "time" => "its time",
+        "items" => "other items",
+        other => other,
+    }
+}
+
 /// Escapes characters that would end a line or control a terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, char::is_control)

@@ -438,6 +438,10 @@ impl Backend for Journal {
         Ok(ids)
     }
 
+    fn dead_ids(&self) -> Vec<ItemId> {
+        self.writer().book.dead().collect()
+    }
+
     fn take_dead(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,

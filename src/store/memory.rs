@@ -41,6 +41,10 @@ impl Backend for Letters {
         Ok(ids)
     }
 
+    fn dead_ids(&self) -> Vec<ItemId> {
+        self.dead().keys().copied().collect()
+    }
+
     fn take_dead(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,

@@ -16,7 +16,7 @@ use super::site::Site;
 use super::words::{badge, count, moment, printable, text, values, visible};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::words::attempts_in_words;
+use crate::observe::words::{attempts_in_words, waited_for};
 
 /// The items of one page.
 const PAGE: usize = 100;
@@ -128,6 +128,9 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
         p.facts {
             (badge(state)) ", "
             (attempts_in_words(count(&item["attempts"])))
+            @if let Some(what) = item["waits_for"].as_str() {
+                ", waits for " (waited_for(what))
+            }
             @for holder in values(&item["holders"]) {
                 ", with " (printable(text(&holder["worker"])))
                 " (process " (count(&holder["pid"])) ")"

@@ -21,6 +21,8 @@ use crate::support::{is_alive, send, until};
 crate::trials! {
     an_added_command_keeps_its_words_its_folder_and_its_variables,
     added_commands_are_run_when_they_say,
+    what_is_added_after_others_begins_when_they_are_done,
+    what_is_added_after_one_that_fails_never_begins,
     a_wait_ends_with_the_commands_own_code,
     several_adds_that_start_a_server_start_one,
     a_server_that_cannot_be_started_says_why,
@@ -166,6 +168,93 @@ fn added_commands_are_run_when_they_say() {
         due(&after).abs_diff(due(&before)) < 1_000_000,
         "{before}, {after}"
     );
+}
+
+fn what_is_added_after_others_begins_when_they_are_done() {
+    let place = Place::new();
+    let server = serve(&place, &["-w", "2"]);
+    mkfifo(&place.path("gate"), Mode::S_IRWXU).unwrap();
+    let folder = place.path("").display().to_string();
+    let add = |options: &[&str], script: &str| {
+        let to = ["add", "--workdir", &folder];
+        let words = [&to, options, &["--", "sh", "-c", script]].concat();
+        ask(&place, &words).trim().to_owned()
+    };
+    ask(&place, &["pause"]);
+    let first = add(&[], "read x < gate; echo first >> order");
+    let second = add(&["--after", &first], "echo second >> order");
+    let both = format!("{first},{second}");
+    let third = add(&["--after", &both], "echo third >> order");
+    let waits = || {
+        let item = show(&place, &second);
+        assert_eq!(item["waits_for"], "items", "{item}");
+        assert_eq!(item["after"].to_string(), format!("[{first}]"));
+        assert_eq!(
+            (&item["state"], &item["due_us"]),
+            (&"resting".into(), &Value::Null)
+        );
+        let list = ask(&place, &["list"]);
+        assert!(
+            list.contains(&format!("waits for items {first}, {second}")),
+            "{list}"
+        );
+    };
+    waits();
+    kill(server);
+    let _server = serve(&place, &["-w", "2"]);
+    waits();
+    fs::write(place.path("gate"), "go\n").unwrap();
+    ask(&place, &["wait", &third]);
+    let order = fs::read_to_string(place.path("order")).unwrap();
+    assert_eq!(order, "first\nsecond\nthird\n");
+    // What is done counts as done.
+    let later = add(&["--after", &both], "true");
+    ask(&place, &["wait", &later]);
+}
+
+fn what_is_added_after_one_that_fails_never_begins() {
+    let place = Place::new();
+    let _server = serve(&place, &["-w", "2"]);
+    mkfifo(&place.path("gate"), Mode::S_IRWXU).unwrap();
+    let folder = place.path("").display().to_string();
+    let add = |options: &[&str], script: &str| {
+        let to = ["add", "--workdir", &folder];
+        run(
+            &place,
+            &[&to, options, &["--", "sh", "-c", script]].concat(),
+        )
+    };
+    let number = |added: Output| String::from_utf8(added.stdout).unwrap().trim().to_owned();
+    let first = number(add(&[], "read x < gate; exit 3"));
+    let second = number(add(&["--after", &first], "touch begun"));
+    let third = number(add(&["--after", &second], "touch begun"));
+    fs::write(place.path("gate"), "go\n").unwrap();
+    assert_eq!(run(&place, &["wait", &third]).status.code(), Some(1));
+    for (item, on) in [(&second, &first), (&third, &second)] {
+        let letter = show(&place, item);
+        let cause =
+            format!("dependency failed: item {on}, after which it was to begin, is a dead letter");
+        assert_eq!(
+            (&letter["attempts"], &letter["history"][0]["cause"]),
+            (&0.into(), &cause.into())
+        );
+    }
+    assert!(!place.path("begun").exists());
+    for (item, why) in [
+        (&*first, "is a dead letter"),
+        ("999", "there is no item 999"),
+    ] {
+        let refused = add(&["--after", item], "true");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            refused.status.code() == Some(2) && said.contains(why),
+            "{said}"
+        );
+    }
+    // Whoever tries it again alone wants it to begin.
+    ask(&place, &["retry", &second]);
+    ask(&place, &["wait", &second]);
+    assert!(place.path("begun").exists());
 }
 
 fn an_added_command_keeps_its_words_its_folder_and_its_variables() {

@@ -222,6 +222,11 @@ impl Book {
         self.dead.contains(&id.0)
     }
 
+    /// Returns the dead letters whose rows exist.
+    pub fn dead(&self) -> impl Iterator<Item = ItemId> {
+        self.dead.iter().copied().map(ItemId)
+    }
+
     /// Returns the number of items and rows.
     #[must_use]
     pub fn tally(&self) -> Tally {

@@ -123,7 +123,10 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     pub fn put(&mut self, payload: P, is_beyond_bound: bool) -> Result<ItemId, Refusal> {
         match self.refusal(is_beyond_bound) {
             Some(refusal) => Err(refusal),
-            None => Ok(self.accept(payload)),
+            None => {
+                self.ledger.check_dependencies(&payload)?;
+                Ok(self.accept(payload))
+            }
         }
     }
 

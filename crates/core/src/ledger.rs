@@ -54,6 +54,7 @@ mod copies;
 mod credit;
 mod deadlines;
 mod delivery;
+mod dependencies;
 mod durations;
 mod ended;
 mod exit;
@@ -105,6 +106,7 @@ pub use consumers::WORTH_WAKING;
 use copies::Groups;
 pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
+use dependencies::{DeadLetters, Dependencies};
 pub use durations::{BOUNDS, Durations, Histogram};
 use ended::EndNotes;
 pub use ended::{BegunItems, EndedAttempts};
@@ -188,6 +190,8 @@ pub struct Ledger<P, R = ()> {
     ends: EndNotes,
     alone: Alone,
     limits: Option<Box<Limits>>,
+    dependencies: Option<Box<Dependencies<P>>>,
+    dead_letters: DeadLetters,
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
@@ -235,17 +239,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             ends: EndNotes::default(),
             alone: Alone::default(),
             limits: None,
+            dependencies: None,
+            dead_letters: DeadLetters::default(),
         }
-    }
-
-    /// Tries a dead letter again: it waits in its old place, and its failed attempts no longer
-    /// count.
-    pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
-        self.dead = self.dead.saturating_sub(1);
-        self.note_policy(&letter.payload);
-        let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
-        let entry = UnfinishedItem::after(letter.id, letter.payload, letter.history, forgiven);
-        self.waiting.put_back(entry);
     }
 
     /// Keeps the ends of attempts in the journal from now on, each in the write that reports it,
@@ -400,6 +396,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.done += 1;
         self.note_over(1);
         self.outbox.done(handed.id);
+        self.note_done(handed.id);
         let attempt = Attempt {
             number: handed.attempt,
             cause: None,
@@ -434,9 +431,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let look = |lease: &Lease<P>| {
             ends.done(|| token.handed(lease), service);
             let payload = &lease.entry.payload;
-            (payload.weight(), lease.entry.line, look(payload))
+            let entry = &lease.entry;
+            (payload.weight(), (entry.id, entry.line), look(payload))
         };
-        let Some((weight, line, seen)) = self.leases.end(token, look) else {
+        let Some((weight, (id, line), seen)) = self.leases.end(token, look) else {
             self.handle_late(token);
             return Err(Stale);
         };
@@ -445,6 +443,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.durations.done.observe(service, 1);
         self.done += 1;
         self.note_over(1);
+        self.note_done(id);
         Ok(seen)
     }
 
@@ -579,6 +578,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub fn handle_written(&mut self, number: u64) {
         let staged = self.outbox.written(number);
         self.waiting.unstage(staged);
+        self.give_up_doomed();
     }
 
     /// Notes that the write under way cannot be made durable. Nothing more is accepted, handed out

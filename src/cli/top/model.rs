@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cli::asking::{number, text, time, values};
 use crate::cli::items;
 use crate::cli::steering::{SteeringOrder, WantedWorkers};
-use crate::observe::text::{attempts_in_words, printable};
+use crate::observe::text::{attempts_in_words, printable, waited_for};
 
 /// The number of looks whose rates are kept for the chart.
 const RATES_MAX: usize = 240;
@@ -520,6 +520,9 @@ fn worker_line(worker: &Value) -> WorkerLine {
 fn waiting_line(item: &Value) -> ItemLine {
     let attempts = number(&item["attempts"]);
     let note = match (text(&item["state"]), attempts) {
+        _ if !item["waits_for"].is_null() => {
+            format!("waits for {}", waited_for(text(&item["waits_for"])))
+        }
         ("resting", _) => format!("rests after: {}", text(&item["cause"])),
         (_, 0) => String::new(),
         (_, attempts) => attempts_in_words(attempts),

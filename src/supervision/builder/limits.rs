@@ -12,7 +12,7 @@ use crate::error::Kind;
 use crate::handler::attempt::decode;
 use crate::observe::Mode;
 use crate::payload::envelope::Envelope;
-use dishrack_core::ledger::{OrderRules, Rank, Rate};
+use dishrack_core::ledger::{ItemId, OrderRules, Rank, Rate};
 
 use super::Builder;
 
@@ -32,6 +32,7 @@ pub(super) struct RunRules {
     /// Times since 1970.
     not_before: Option<Saying<Duration>>,
     deadline: Option<Saying<Duration>>,
+    after: Option<Saying<Vec<ItemId>>>,
 }
 
 /// The greatest number of slots: more than there can be workers.
@@ -92,7 +93,7 @@ impl Builder {
     }
 
     /// Hands items with a greater priority out first, of the same one in their order. So that none waits
-    /// for ever, a priority that was passed over 32 times in a row by higher ones is served once. The
+    /// for ever, a priority that was passed over 32 times in a row, while an item of it waited, is served once. The
     /// priorities stay with the queue when the supervisor is gone.
     ///
     /// `priority` is called as the key of [`per_key`](Self::per_key) is. Items for which it panics have
@@ -162,6 +163,43 @@ impl Builder {
         time: impl Fn(&T) -> Option<SystemTime> + Send + Sync + 'static,
     ) -> Self {
         self.rules.deadline = Some(saying(move |item| Some(since_1970(time(item)?))));
+        self
+    }
+
+    /// Begins an item only when these others are done, which were put before it. If one of them is given
+    /// up, cancelled ones too, so is the item
+    /// ([`Cause::DependencyFailed`](crate::Cause::DependencyFailed)), and what is to begin after that; a put
+    /// after a dead letter, or after an item that there never was, is refused
+    /// ([`is_dependency`](crate::Error::is_dependency)). What was done counts as done, however long ago. A dead letter that was dropped
+    /// counts as dead in the process that had it, and as done in later ones. `after` is called as the key
+    /// of [`per_key`](Self::per_key) is.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use dishrack::{ItemId, JoinableQueue, Supervisor};
+    ///
+    /// let rack = JoinableQueue::<(String, Vec<ItemId>)>::unbounded();
+    /// let pool = Supervisor::builder()
+    ///     .threads(2)
+    ///     .after(|(_, after): &(String, Vec<ItemId>)| after.clone())
+    ///     .handler(&rack, |(dish, _): (String, Vec<ItemId>)| match dish.as_str() {
+    ///         "broken cup" => Err("it is broken".to_owned()),
+    ///         _ => Ok(()),
+    ///     })?;
+    /// let plate = rack.put(&("plate".into(), Vec::new()))?;
+    /// let cup = rack.put(&("broken cup".into(), vec![plate]))?;
+    /// rack.join()?;
+    /// let refused = rack.put(&("saucer".into(), vec![plate, cup])).unwrap_err();
+    /// assert!(refused.is_dependency());
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    #[must_use]
+    pub fn after<T: DeserializeOwned>(
+        mut self,
+        after: impl Fn(&T) -> Vec<ItemId> + Send + Sync + 'static,
+    ) -> Self {
+        self.rules.after = Some(saying(move |item| Some(after(item))));
         self
     }
 
@@ -238,7 +276,7 @@ impl Builder {
             (
                 ordering.unwrap_or_default(),
                 ordering.is_some() && has_order,
-                "this queue's items have keys, priorities or times already",
+                "this queue's items have keys, priorities, times or dependencies already",
             ),
         ])
     }
@@ -253,9 +291,14 @@ impl Builder {
         let rules = &self.rules;
         if rules.ordering().is_some() {
             let start = broker.read(|core| core.emitter.unix_at(Duration::ZERO));
-            let (per_key, rules) = (rules.per_key, rules.clone());
+            let (per_key, after) = (rules.per_key, rules.after.clone());
+            let rules = rules.clone();
             let order = OrderRules::new(move |item: &Envelope| rules.rank(&item.body, start));
-            broker.order_by(order.per_key(per_key.unwrap_or(u32::MAX)));
+            let mut order = order.per_key(per_key.unwrap_or(u32::MAX));
+            if let Some(after) = after {
+                order = order.after(move |item| after(&item.body).unwrap_or_default());
+            }
+            broker.order_by(order);
         }
         if let Some(rate) = rules.rate {
             broker.keep_to(rate);
@@ -274,6 +317,7 @@ impl RunRules {
             ("priority", self.priority.is_some()),
             ("not_before", self.not_before.is_some()),
             ("deadline", self.deadline.is_some()),
+            ("after", self.after.is_some()),
         ];
         let (option, _) = options.into_iter().find(|(_, is_there)| *is_there)?;
         Some(option)

@@ -9,10 +9,28 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
     pub fn accept(&mut self, payload: P) -> ItemId {
         self.note_policy(&payload);
-        if !self.outbox.is_journaled() {
-            return self.waiting.accept(payload);
+        if self.has_dependencies() {
+            return self.accept_dependent(payload);
         }
-        self.stage(payload)
+        self.accept_next(payload)
+    }
+
+    fn accept_next(&mut self, payload: P) -> ItemId {
+        match self.outbox.is_journaled() {
+            true => self.stage(payload),
+            false => self.waiting.accept(payload),
+        }
+    }
+
+    /// Accepts an item that may be to begin after others. Most queues have none, so it is apart.
+    #[inline(never)]
+    fn accept_dependent(&mut self, payload: P) -> ItemId {
+        let next = ItemId(self.waiting.accepted() + 1);
+        let unmet = self.unmet(next, &payload, &[]);
+        let id = self.accept_next(payload);
+        self.note_dependencies(id, unmet);
+        self.give_up_doomed();
+        id
     }
 
     /// Accepts this many items from the front of `payloads`, in their order, after
@@ -21,11 +39,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         for payload in payloads.iter().take(count) {
             self.note_policy(payload);
         }
-        if !self.outbox.is_journaled() {
+        let has_dependencies = self.has_dependencies();
+        if !self.outbox.is_journaled() && !has_dependencies {
             return self.waiting.accept_many(payloads, count);
         }
         for payload in payloads.drain(..count.min(payloads.len())) {
-            self.stage(payload);
+            match has_dependencies {
+                true => self.accept_dependent(payload),
+                false => self.stage(payload),
+            };
         }
         ItemId(self.waiting.accepted())
     }

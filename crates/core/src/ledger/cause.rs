@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ItemId;
 use super::exit::{Exit, SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 /// The cause of a failed attempt at an item. Journals keep it, so new cases go to the end.
@@ -102,6 +103,8 @@ pub enum Cause {
     OutOfMemoryAlone(Option<u64>),
     /// Its deadline came before it was begun, or begun again.
     DeadlinePassed,
+    /// It was to begin after this item, which is a dead letter.
+    DependencyFailed(ItemId),
 }
 
 /// The word of one of several copies of an item.
@@ -157,7 +160,8 @@ macro_rules! text_in {
             | Cause::Disconnected
             | Cause::MemoryLimit(_)
             | Cause::OutOfMemoryAlone(_)
-            | Cause::DeadlinePassed => None,
+            | Cause::DeadlinePassed
+            | Cause::DependencyFailed(_) => None,
         }
     };
 }
@@ -191,6 +195,7 @@ impl Cause {
             | Cause::CommandFailed { .. }
             | Cause::CommandUnrunnable { .. }
             | Cause::DeadlinePassed
+            | Cause::DependencyFailed(_)
             | Cause::Unanswered { .. } => false,
         }
     }
@@ -205,6 +210,7 @@ impl Cause {
             | Cause::Cancelled
             | Cause::LostTooOften(_)
             | Cause::DeadlinePassed
+            | Cause::DependencyFailed(_)
             | Cause::OutOfMemoryAlone(_) => true,
             Cause::WorkerDied(_)
             | Cause::Nack(_)
@@ -257,6 +263,7 @@ impl Cause {
             | Cause::NoRoom(_)
             | Cause::Unrunnable(_)
             | Cause::DeadlinePassed
+            | Cause::DependencyFailed(_)
             | Cause::Disconnected => None,
         }
     }
@@ -289,6 +296,7 @@ impl Cause {
             | Cause::Disconnected
             | Cause::MemoryLimit(_)
             | Cause::DeadlinePassed
+            | Cause::DependencyFailed(_)
             | Cause::OutOfMemoryAlone(_) => false,
         }
     }
@@ -336,6 +344,7 @@ impl Cause {
             | Cause::TimedOut(_)
             | Cause::OutOfMemory
             | Cause::DeadlinePassed
+            | Cause::DependencyFailed(_)
             | Cause::Cancelled
             | Cause::LostTooOften(_)
             | Cause::NoRoom(_)
@@ -399,6 +408,12 @@ impl fmt::Display for Cause {
             }
             Cause::Cancelled => f.write_str("cancelled"),
             Cause::DeadlinePassed => f.write_str("its deadline came before it was begun"),
+            Cause::DependencyFailed(on) => {
+                write!(
+                    f,
+                    "dependency failed: item {on}, after which it was to begin, is a dead letter"
+                )
+            }
             Cause::Disconnected => f.write_str("the process that got it is gone"),
             Cause::LostTooOften(losses) => write!(f, "was lost with its supervisor {losses} times"),
             Cause::Killed { what, .. } | Cause::AskedToEnd { what, .. } => f.write_str(what),

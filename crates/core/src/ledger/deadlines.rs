@@ -18,7 +18,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.drop_deadlines();
         loop {
             let id = self.waiting.times_mut()?.pop_deadline(now)?;
-            if self.copies.has(id) || self.is_leased(id) {
+            // What is not durable yet is given up once it is.
+            let is_staged = self.waiting.is_staged(id);
+            if is_staged || self.copies.has(id) || self.is_leased(id) {
                 self.waiting.times_mut()?.note_overdue(id);
             } else if self.is_here(id) {
                 return Some(id);

@@ -47,6 +47,21 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         true
     }
 
+    /// Tries a dead letter again: it waits in its old place, and its failed attempts no longer
+    /// count.
+    pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
+        self.dead = self.dead.saturating_sub(1);
+        self.note_policy(&letter.payload);
+        self.note_revived(letter.id);
+        let unmet = self.unmet(letter.id, &letter.payload, &letter.history);
+        let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
+        let id = letter.id;
+        let entry = UnfinishedItem::after(id, letter.payload, letter.history, forgiven);
+        self.waiting.put_back(entry);
+        self.note_dependencies(id, unmet);
+        self.give_up_doomed();
+    }
+
     pub(super) fn try_again(
         &mut self,
         entry: UnfinishedItem<P>,
@@ -97,8 +112,20 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
+    /// Makes an item a dead letter, and all that depend on it.
     pub(super) fn give_up(&mut self, entry: UnfinishedItem<P>) {
+        self.bury(entry);
+        self.give_up_doomed();
+    }
+
+    /// Makes an item a dead letter.
+    pub(super) fn bury(&mut self, entry: UnfinishedItem<P>) {
         self.dead += 1;
+        let last = entry.history().last();
+        self.note_dead(
+            entry.id,
+            last.map_or(Duration::ZERO, |last| last.scene.ended),
+        );
         let (id, payload) = (entry.id, entry.payload.clone());
         self.outbox.record(|| Record::Dead { id, payload });
         let payload = entry.payload.clone();

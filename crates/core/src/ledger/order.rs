@@ -4,7 +4,7 @@
 //! Items of one rank (a priority and a key) wait in one line, the lowest number first; a line's next
 //! item is *offered* while its key has room. Of what is offered the highest priority goes first, and
 //! in it the lowest number. So that nothing waits for ever, a priority that was passed over
-//! 32 times in a row is served once.
+//! 32 times in a row, while an item of it waited, is served once. Lower ones are looked at only then.
 //!
 //! Where one item of a key runs at a time, a key's items keep their order: an item that failed and is
 //! tried again keeps its key's turn until then, also while it rests.
@@ -61,6 +61,11 @@ impl<P> RankOrder<P> {
             gaps: 0,
             times: ItemTimes::default(),
         }
+    }
+
+    /// Makes room for so many items.
+    pub(super) fn reserve(&mut self, items: usize) {
+        self.rows.reserve(items);
     }
 
     /// Returns the number of rows, with gaps.
@@ -175,6 +180,13 @@ impl<P: Weight + Clone> RankOrder<P> {
             return None;
         }
         self.times.early.pop_front();
+        let until = match self.times.blocked.get_mut(&id) {
+            None => until,
+            Some(later) => {
+                *later = until;
+                Duration::MAX
+            }
+        };
         let Some(mut entry) = self.remove(id, rows) else {
             return self.pop_early(rows);
         };
@@ -213,8 +225,10 @@ impl<P: Weight + Clone> RankOrder<P> {
         let begin = self.rows.len() - staged;
         for place in begin..begin + count {
             let line = self.rows[place].line;
+            let id = self.first + place as u64;
             self.lines.change(line, |line, _| line.aside -= 1);
-            self.link(self.first + place as u64, line);
+            self.link(id, line);
+            self.times.comes_back_late(ItemId(id));
         }
     }
 
@@ -286,7 +300,7 @@ impl<P: Weight + Clone> RankOrder<P> {
         returned: &mut BTreeMap<ItemId, UnfinishedItem<P>>,
     ) {
         while self.rows.len() > staged {
-            let is_long = self.rows.len() > 2 * self.fresh() + GAPS;
+            let is_long = self.rows.len() > 4 * self.fresh() + GAPS;
             let front = self.rows.front();
             let is_gap = front.is_some_and(|row| row.payload.is_none());
             if !is_gap && !is_long {

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ItemId;
+
 /// The reason why a put, a get or a join was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
@@ -40,4 +42,8 @@ pub enum Refusal {
     StreamFailed,
     /// The stream does not take this item.
     NotTaken,
+    /// It was to begin after an item that was never accepted.
+    UnknownItem(ItemId),
+    /// It was to begin after an item that is a dead letter.
+    DeadItem(ItemId),
 }

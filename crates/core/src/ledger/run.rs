@@ -23,8 +23,8 @@ struct EndedRun {
     copies: Vec<Handed>,
     /// True if it counts who runs, because of keys or slots.
     is_counted: bool,
-    /// Those that ran, then, each with the line of its item.
-    running: Vec<(Token, LineId)>,
+    /// Those that ran, then, each with its item and the line of that.
+    running: Vec<(Token, ItemId, LineId)>,
     /// True if somebody wants to know what follows.
     is_noted: bool,
     /// The items with the lowest and the highest number.
@@ -59,7 +59,7 @@ impl EndedRun {
     ) {
         self.count += 1;
         if self.is_counted {
-            self.running.push((token, lease.entry.line));
+            self.running.push((token, lease.entry.id, lease.entry.line));
         }
         self.begun += u64::from(token.ordinal <= self.known);
         self.weight += lease.entry.payload.weight();
@@ -146,8 +146,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             last: (ordinal, attempt),
             begun_items,
         } = ended;
-        for (token, line) in running {
+        for (token, id, line) in running {
             self.end_running(token, line);
+            self.note_done(id);
         }
         let items = count - copies.len() as u64;
         self.done += items;

@@ -54,7 +54,11 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// holders have are not counted.
     pub fn handle_order(&mut self, rules: OrderRules<P>) {
         if !self.waiting.has_order() {
+            let after = rules.after.clone();
             self.waiting.set_order(rules);
+            if let Some(after) = after {
+                self.begin_dependencies(after);
+            }
         }
     }
 
@@ -99,10 +103,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
-    /// Returns the cause for which an item is not handed out that waits, if it is its key, a slot or the
-    /// rate.
+    /// Returns the cause for which an item is not handed out that waits or rests.
     #[must_use]
     pub fn waits_for(&self, id: ItemId) -> Option<WaitsFor> {
+        if !self.dependencies_of(id).is_empty() {
+            return Some(WaitsFor::Items);
+        }
+        if let Some((_, entry)) = self.waiting.resting(id) {
+            return entry.history().is_empty().then_some(WaitsFor::Time);
+        }
         if self.waiting.is_kept_back(id) {
             return Some(WaitsFor::Key);
         }

@@ -228,6 +228,12 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Takes this item out, wherever it is, except a staged one.
     pub(super) fn remove(&mut self, id: ItemId) -> Option<UnfinishedItem<P>> {
+        if self.is_staged(id) {
+            return None;
+        }
+        if let Some(times) = self.times_mut() {
+            times.blocked.remove(&id);
+        }
         if let Some(entry) = self.returned.remove(&id) {
             if let Some(order) = &mut self.order {
                 order.remove_returned(id, entry.line);
@@ -352,7 +358,7 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     pub(super) fn next_wake(&self) -> Option<Duration> {
-        self.delayed.next()
+        self.delayed.next().filter(|time| *time < Duration::MAX)
     }
 
     /// Keeps an item until it is known if it is charged.
@@ -412,6 +418,17 @@ impl<P: Weight + Clone> Waiting<P> {
         let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
         let is_there = place < self.fresh.len() - self.staged && !self.skipped.contains(&id);
         is_there.then(|| self.fresh.get(place))?
+    }
+
+    /// Returns `true` if this item was accepted and is not durable yet.
+    pub(super) fn is_staged(&self, id: ItemId) -> bool {
+        id.0 <= self.accepted && id.0 + self.staged as u64 > self.accepted
+    }
+
+    /// Returns the payload of an item that was never handed out, durable or not.
+    pub(super) fn accepted_payload(&self, id: ItemId) -> Option<&P> {
+        let order = self.order.as_ref()?;
+        order.get(id, order.rows())
     }
 
     /// Returns `true` if this item, whose place is among those that were never handed out, is there.

@@ -6,6 +6,7 @@ pub(crate) mod alone;
 pub(crate) mod batches;
 pub(crate) mod charges;
 pub(crate) mod copies;
+pub(crate) mod dependencies;
 pub(crate) mod ended;
 pub(crate) mod journal;
 mod model;

@@ -28,6 +28,7 @@ fn main() {
         ledger::batches::trials(),
         ledger::charges::trials(),
         ledger::copies::trials(),
+        ledger::dependencies::trials(),
         ledger::ended::trials(),
         ledger::journal::trials(),
         ledger::order::trials(),

@@ -34,6 +34,8 @@ pub(super) struct RankLine {
     pub(super) running: usize,
     /// The item that is offered; 0 if none is.
     offered: u64,
+    /// True if it is offered again only when its key has room.
+    is_parked: bool,
     /// True if it is among those that had nothing left when it was last looked.
     is_noted: bool,
 }
@@ -65,18 +67,22 @@ struct KeyTurn {
 #[derive(Debug, Default)]
 pub(super) struct KeyState {
     lines: Vec<LineId>,
+    /// Those of its lines that are offered again when it has room.
+    parked: Vec<LineId>,
     pub(super) waiting: usize,
     pub(super) running: usize,
     turn: Option<KeyTurn>,
 }
 
-/// One priority: the first items of its lines, as far as their keys have room. Some are out of date.
+/// One priority: the first items of its lines, as far as their keys have room. Some are out of date, and
+/// dropped when they come to the front.
 #[derive(Debug)]
 struct Level {
     priority: i8,
     offers: BinaryHeap<Reverse<(u64, LineId)>>,
-    /// True if one was ready when the next item was found last.
-    is_ready: bool,
+    waiting: usize,
+    /// The number of items of other priorities that were handed out since the last of this one, while
+    /// some of it waited.
     passed_over: u32,
 }
 
@@ -154,13 +160,12 @@ impl RankLines {
     pub(super) fn take(&mut self, front: Front) -> bool {
         let Front { id, line, level } = front;
         self.levels[level].offers.pop();
-        self.levels[level].passed_over = 0;
-        let priority = self.levels[level].priority;
         for other in &mut self.levels {
-            if other.priority < priority && other.is_ready {
-                other.passed_over += 1;
-            }
+            other.passed_over = other
+                .passed_over
+                .saturating_add(u32::from(other.waiting > 0));
         }
+        self.levels[level].passed_over = 0;
         let line = &mut self.lines[line as usize];
         line.offered = 0;
         line.returned.remove(&ItemId(id))
@@ -230,7 +235,7 @@ impl RankLines {
             self.levels.push(Level {
                 priority,
                 offers: BinaryHeap::new(),
-                is_ready: false,
+                waiting: 0,
                 passed_over: 0,
             });
             let before = |one: &usize| self.levels[*one].priority > priority;
@@ -254,6 +259,7 @@ impl RankLines {
             self.free_lines.push(line);
             let state = &mut self.keys[key];
             state.lines.retain(|one| *one != line);
+            state.parked.retain(|one| *one != line);
             if let Some(print) = rank.1.filter(|_| state.lines.is_empty()) {
                 *state = KeyState::default();
                 self.key_of.remove(&print);
@@ -292,33 +298,51 @@ impl RankLines {
         change: impl FnOnce(&mut RankLine, &mut KeyState),
     ) {
         let at = line as usize;
-        let key = self.lines[at].key;
-        let before = self.ready_of(key);
+        let (key, level) = (self.lines[at].key, self.lines[at].level);
+        let before = (self.ready_of(key), self.lines[at].waiting);
         change(&mut self.lines[at], &mut self.keys[key]);
-        let after = self.ready_of(key);
-        self.ready = self.ready + after - before;
+        let after = (self.ready_of(key), self.lines[at].waiting);
+        self.ready = self.ready + after.0 - before.0;
+        let waiting = &mut self.levels[level].waiting;
+        *waiting = *waiting + after.1 - before.1;
         self.front = None;
         if self.lines[at].is_spent() && !core::mem::replace(&mut self.lines[at].is_noted, true) {
             self.spent.push(line);
         }
-        if key == 0 || self.keys[key].lines.len() == 1 {
-            return self.offer(line);
+        self.offer(line);
+        self.unpark(key);
+    }
+
+    /// Offers the first item of a line, if it is not offered yet: now, or when its key has room.
+    fn offer(&mut self, line: LineId) {
+        let has_room = self.has_room(line);
+        let one = &mut self.lines[line as usize];
+        let first = one.first();
+        if first == 0 || first == one.offered {
+            return;
         }
-        for place in 0..self.keys[key].lines.len() {
-            self.offer(self.keys[key].lines[place]);
+        if has_room {
+            one.offered = first;
+            let offers = &mut self.levels[one.level].offers;
+            offers.push(Reverse((first, line)));
+        } else if !core::mem::replace(&mut one.is_parked, true) {
+            self.keys[one.key].parked.push(line);
         }
     }
 
-    /// Offers the first item of a line, if its key has room and it is not offered yet.
-    fn offer(&mut self, line: LineId) {
-        let first = self.lines[line as usize].first();
-        if first == 0 || first == self.lines[line as usize].offered || !self.has_room(line) {
+    /// Offers the lines that have waited for room of this key, if it has some.
+    fn unpark(&mut self, key: usize) {
+        let state = &self.keys[key];
+        let is_resting = state.turn.is_some_and(|turn| turn.is_resting);
+        if state.parked.is_empty() || state.running >= self.per_key as usize || is_resting {
             return;
         }
-        let one = &mut self.lines[line as usize];
-        one.offered = first;
-        let level = &mut self.levels[one.level];
-        level.offers.push(Reverse((first, line)));
+        // Where it is another line's turn, some of them are parked again.
+        for place in (0..state.parked.len()).rev() {
+            let line = self.keys[key].parked.swap_remove(place);
+            self.lines[line as usize].is_parked = false;
+            self.offer(line);
+        }
     }
 
     /// Returns `true` if this is still the first item of this line, and may be handed out.
@@ -333,21 +357,19 @@ impl RankLines {
                 return Some((id, line));
             }
             self.levels[level].offers.pop();
-            let line = &mut self.lines[line as usize];
-            if line.offered == id {
-                line.offered = 0;
+            if self.lines[line as usize].offered == id {
+                self.lines[line as usize].offered = 0;
+                self.offer(line);
             }
         }
         None
     }
 
-    /// Chooses between the first offers of two levels, the higher priority first: that, unless the
-    /// other was passed over for too long.
-    fn choose(&self, chosen: Option<Front>, offer: Front) -> Front {
-        let passed_over = |offer: Front| self.levels[offer.level].passed_over;
-        let is_patient =
-            |chosen: &Front| passed_over(offer) < PATIENCE.max(passed_over(*chosen) + 1);
-        chosen.filter(is_patient).unwrap_or(offer)
+    /// Returns `true` if a level is looked at although one of a higher priority has an item ready, of
+    /// which it may take the turn.
+    fn is_overdue(&self, level: usize, ready: Front) -> bool {
+        let passed_over = self.levels[level].passed_over;
+        passed_over >= PATIENCE && passed_over > self.levels[ready.level].passed_over
     }
 
     /// Finds the next item.
@@ -355,11 +377,14 @@ impl RankLines {
         if self.front.is_none() && self.ready > 0 {
             for place in 0..self.by_priority.len() {
                 let level = self.by_priority[place];
-                let top = self.top(level);
-                self.levels[level].is_ready = top.is_some();
-                if let Some((id, line)) = top {
-                    let offer = Front { id, line, level };
-                    self.front = Some(self.choose(self.front, offer));
+                if self
+                    .front
+                    .is_some_and(|ready| !self.is_overdue(level, ready))
+                {
+                    continue;
+                }
+                if let Some((id, line)) = self.top(level) {
+                    self.front = Some(Front { id, line, level });
                 }
             }
         }
@@ -371,15 +396,18 @@ impl RankLines {
         if self.front.is_some() || self.ready == 0 {
             return self.front;
         }
-        let first = |level: &usize| {
-            let offers = self.levels[*level].offers.iter();
+        let mut front = None;
+        for level in self.by_priority.iter().copied() {
+            if front.is_some_and(|ready| !self.is_overdue(level, ready)) {
+                continue;
+            }
+            let offers = self.levels[level].offers.iter();
             let offers = offers.map(|Reverse(offer)| *offer);
-            let (id, line) = offers.filter(|offer| self.is_good(*offer)).min()?;
-            let level = *level;
-            Some(Front { id, line, level })
-        };
-        let firsts = self.by_priority.iter().filter_map(first);
-        firsts.fold(None, |chosen, offer| Some(self.choose(chosen, offer)))
+            if let Some((id, line)) = offers.filter(|offer| self.is_good(*offer)).min() {
+                front = Some(Front { id, line, level });
+            }
+        }
+        front
     }
 
     /// Notes that holders have one item of this line less.

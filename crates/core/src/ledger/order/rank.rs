@@ -1,8 +1,12 @@
 //! The rank of an item, and the rules of the order. It does not know the items.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+
+use crate::ledger::ItemId;
+use crate::ledger::dependencies::After;
 
 /// The properties of an item from which its place in the order follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -58,6 +62,7 @@ impl Rank {
 pub struct OrderRules<P> {
     pub(super) rank: Arc<dyn Fn(&P) -> Rank + Send + Sync>,
     pub(super) per_key: u32,
+    pub(in crate::ledger) after: Option<After<P>>,
 }
 
 impl<P> OrderRules<P> {
@@ -67,6 +72,7 @@ impl<P> OrderRules<P> {
         OrderRules {
             rank: Arc::new(rank),
             per_key: u32::MAX,
+            after: None,
         }
     }
 
@@ -74,6 +80,14 @@ impl<P> OrderRules<P> {
     #[must_use]
     pub fn per_key(mut self, most: u32) -> Self {
         self.per_key = most.max(1);
+        self
+    }
+
+    /// Has items begin only when others are done: this function says which, always the same of the same
+    /// item.
+    #[must_use]
+    pub fn after(mut self, after: impl Fn(&P) -> Vec<ItemId> + Send + Sync + 'static) -> Self {
+        self.after = Some(Arc::new(after));
         self
     }
 }
@@ -111,6 +125,10 @@ pub enum WaitsFor {
     Slot,
     /// It is too soon after others.
     Rate,
+    /// The time has not come before which it does not begin.
+    Time,
+    /// Others, after which it is to begin, are not done.
+    Items,
 }
 
 impl WaitsFor {
@@ -121,6 +139,8 @@ impl WaitsFor {
             WaitsFor::Key => "key",
             WaitsFor::Slot => "slot",
             WaitsFor::Rate => "rate",
+            WaitsFor::Time => "time",
+            WaitsFor::Items => "items",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The times of items: before which they rest, and from which on they are given up. Times are since any
 //! fixed start. It does not know where an item is.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
 
 use super::rank::Rank;
@@ -10,7 +10,9 @@ use crate::ledger::ItemId;
 #[derive(Debug, Default)]
 pub(in crate::ledger) struct ItemTimes {
     /// Items in the row that are to rest until this time.
-    pub(super) early: VecDeque<(ItemId, Duration)>,
+    pub(in crate::ledger) early: VecDeque<(ItemId, Duration)>,
+    /// Items that rest until they are unblocked, and the time until which they rest then.
+    pub(in crate::ledger) blocked: BTreeMap<ItemId, Duration>,
     /// The deadlines of items, of which some may be over.
     deadlines: BTreeSet<(Duration, ItemId)>,
     /// Items that holders had at their deadlines.
@@ -47,7 +49,7 @@ impl ItemTimes {
         self.overdue.insert(id);
     }
 
-    /// Notes that an item comes back. Returns `true` if its deadline came meanwhile: then it is to be
+    /// Notes that an item comes back, or is durable. Returns `true` if its deadline came meanwhile: then it is to be
     /// given up at once.
     pub(in crate::ledger) fn comes_back_late(&mut self, id: ItemId) -> bool {
         let is_late = !self.overdue.is_empty() && self.overdue.remove(&id);

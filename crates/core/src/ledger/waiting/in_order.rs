@@ -2,6 +2,7 @@
 //! into them: where there is no order, an item should take a few nanoseconds.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use super::Waiting;
 use crate::ledger::order::{LineId, OrderRules, RankOrder};
@@ -14,7 +15,9 @@ impl<P: Weight + Clone> Waiting<P> {
         let mut order = Box::new(RankOrder::new(rules));
         let first = self.first_fresh();
         let waiting = self.fresh.len() - self.staged;
-        for ((id, payload), place) in (first..).zip(self.fresh.drain(..)).zip(0..) {
+        order.reserve(self.fresh.len());
+        let fresh = core::mem::take(&mut self.fresh);
+        for ((id, payload), place) in (first..).zip(fresh).zip(0..) {
             order.accept(id, payload, place >= waiting);
         }
         for id in core::mem::take(&mut self.skipped) {
@@ -57,6 +60,47 @@ impl<P: Weight + Clone> Waiting<P> {
             self.delayed.insert(entry.id, until, entry);
         }
         order.shorten(self.staged, &mut self.returned);
+    }
+
+    /// Lets an item rest until it is [unblocked](Self::unblock), and then until its own time.
+    pub(in crate::ledger) fn block(&mut self, id: ItemId) {
+        let is_staged = self.is_staged(id);
+        let resting = self.delayed.get(id).map(|(until, _)| until);
+        let entry = match resting {
+            Some(_) => self.delayed.remove(id),
+            None => self.remove(id),
+        };
+        let Some(order) = &mut self.order else {
+            return;
+        };
+        let until = resting.unwrap_or(Duration::ZERO);
+        if let Some(mut entry) = entry {
+            if resting.is_none() {
+                order.rest(&mut entry, false);
+            }
+            order.times.blocked.insert(id, until);
+            self.delayed.insert(id, Duration::MAX, entry);
+        } else if is_staged {
+            order.times.blocked.insert(id, until);
+            if order.times.early.back().is_none_or(|(last, _)| *last < id) {
+                order.times.early.push_back((id, until));
+            }
+        }
+    }
+
+    /// Lets an item wait or rest as if it had never been blocked.
+    pub(in crate::ledger) fn unblock(&mut self, id: ItemId) {
+        let until = self.times_mut().and_then(|times| times.blocked.remove(&id));
+        // One that is not durable yet is still in its row, and rests for a moment once it is.
+        let Some((until, entry)) = until.zip(self.delayed.remove(id)) else {
+            return;
+        };
+        if until.is_zero() {
+            self.end_rest(&entry, true);
+            self.put_back(entry);
+        } else {
+            self.delayed.insert(id, until, entry);
+        }
     }
 
     #[inline(never)]

@@ -18,6 +18,7 @@ crate::trials! {
     so_many_of_a_key_run_as_may,
     an_item_that_rests_keeps_its_keys_turn,
     a_higher_priority_goes_first_and_none_is_passed_over_for_ever,
+    of_many_priorities_none_starves,
     what_waits_already_gets_its_place,
     an_item_that_waits_says_for_what,
     a_worker_gets_no_two_of_a_key_in_advance,
@@ -30,6 +31,7 @@ crate::trials! {
     an_item_rests_until_its_time,
     an_item_is_given_up_at_its_deadline_unless_it_has_begun,
     times_are_kept_by_a_ledger_that_goes_on,
+    an_item_that_is_durable_after_its_deadline_is_given_up,
     deadlines_of_what_is_over_are_forgotten,
 }
 
@@ -163,7 +165,24 @@ fn a_higher_priority_goes_first_and_none_is_passed_over_for_ever() {
     };
     assert_eq!(ids(&handed[..3]), [4, 5, 6]);
     // Each of the two lower ones is passed over 32 times in a row at most, but for the other's turn.
-    assert_eq!((place(2), place(1), place(3)), (32, 33, 66));
+    assert_eq!((place(2), place(1), place(3)), (32, 33, 65));
+}
+
+fn of_many_priorities_none_starves() {
+    let (mut ledger, threads) = ordered(1);
+    // Items of all priorities wait at any time, and each but one is due again and again.
+    for priority in i8::MIN..=i8::MAX {
+        ledger.put(item(0, priority), false).expect("there is room");
+    }
+    let mut last = [0; 256];
+    for turn in 1..=2000 {
+        let handed = ledger.handle_get(threads).expect("ready");
+        let item = ledger.payload(handed.token).expect("held").clone();
+        last[usize::from(item[1])] = turn;
+        end(&mut ledger, handed);
+        ledger.put(item, false).expect("there is room");
+    }
+    assert!(last.iter().all(|turn| *turn > 2000 - 300), "{last:?}");
 }
 
 fn what_waits_already_gets_its_place() {
@@ -424,6 +443,20 @@ fn times_are_kept_by_a_ledger_that_goes_on() {
     assert_eq!(ids(&get_all(&mut ledger, threads)), [1]);
 }
 
+fn an_item_that_is_durable_after_its_deadline_is_given_up() {
+    let mut ledger = Bytes::resume(Options::default(), Default::default());
+    ledger.handle_order(OrderRules::new(|item: &Vec<u8>| rank(item)));
+    let threads = ledger.handle_join(None, u64::MAX);
+    ledger
+        .put(timed(0, 0, None, Some(10)), false)
+        .expect("room");
+    let write = ledger.poll_write().expect("it was put");
+    assert_eq!(pass(&mut ledger, 11), [0; 0], "it is not accepted yet");
+    ledger.handle_written(write.number);
+    assert_eq!(pass(&mut ledger, 12), [1]);
+    assert_eq!(get(&mut ledger, threads), None);
+}
+
 fn deadlines_of_what_is_over_are_forgotten() {
     let (mut ledger, threads) = ordered(1);
     for _ in 0..20_000 {
@@ -510,8 +543,9 @@ impl Model {
                 chosen = *priority;
             }
         }
-        for priority in firsts.keys().filter(|one| **one < chosen) {
-            *self.passed_over.entry(*priority).or_default() += 1;
+        let waiting: BTreeSet<i8> = self.waiting().map(|(_, rank)| rank.priority).collect();
+        for priority in waiting {
+            *self.passed_over.entry(priority).or_default() += 1;
         }
         self.passed_over.insert(chosen, 0);
         let id = firsts[&chosen];
