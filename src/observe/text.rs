@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::words::escaped;
-pub(crate) use super::words::{attempts_in_words, counted, printable};
+pub(crate) use super::words::{attempts_in_words, counted, printable, waited_for};
 use super::{Event, EventKind, begun, last_cause};
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
 

@@ -13,7 +13,6 @@ pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
 }
 
 /// Returns what an item waits for, of which this is the word, in words.
-#[cfg(feature = "web")]
 pub(crate) fn waited_for(word: &str) -> &str {
     match word {
         "key" => "its key",
