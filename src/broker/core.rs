@@ -233,12 +233,11 @@ impl Core {
     ) -> Result<(), Kind> {
         self.check_size(envelope.body.len())?;
         self.look_for_room();
-        let ledger = &self.dispatcher.ledger;
-        let depends = ledger.check_dependencies(envelope);
-        match self.dispatcher.refusal(is_beyond_bound).or(depends.err()) {
-            Some(refusal) => Err(self.kind_of(refusal)),
-            None => Ok(()),
+        if let Some(refusal) = self.dispatcher.refusal(is_beyond_bound) {
+            return Err(self.kind_of(refusal));
         }
+        let depends = self.dispatcher.ledger.check_dependencies(envelope);
+        depends.map_err(|refusal| self.kind_of(refusal))
     }
 
     /// Looks whether there is room by now, if there seems to be none: what a loop takes of the items

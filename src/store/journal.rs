@@ -35,7 +35,7 @@ use self::file::Claim;
 use self::intrusion::{Files, FilesFound};
 use self::prints::Prints;
 use self::rows::Statements;
-use self::trouble::{JournalFailure, JournalTrouble};
+use self::trouble::{JournalFailure, JournalTrouble, unusable};
 use super::{Backend, Store, StoreError, StoredLetter};
 use crate::error::Kind;
 use crate::payload::Payload;
@@ -584,12 +584,6 @@ impl Drop for Journal {
 /// copy is another journal, and must not end processes of the first one.
 fn process_mark(prints: &Prints, (device, inode): (u64, u64)) -> u128 {
     prints.of(&[MARK, &device.to_le_bytes(), &inode.to_le_bytes()].concat())
-}
-
-fn unusable(path: &Path, trouble: JournalTrouble) -> Kind {
-    let why = trouble.to_string();
-    let path = path.display().to_string();
-    Kind::JournalUnusable { path, why }
 }
 
 fn check_item_type(kept: &str, wanted: &str) -> Result<(), JournalTrouble> {

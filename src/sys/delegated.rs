@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::cgroup::{self, value_of};
 
-/// What the groups of this program are called, so that those of one that was killed are known.
+/// The beginning of the names of our groups, by which those of a run that was killed are known.
 const PREFIX: &str = "dishrack-";
 
 /// The marks of a delegated group, as systemd sets them.

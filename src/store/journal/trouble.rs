@@ -1,11 +1,12 @@
 //! The faults of a journal's file, in words that say what to do about them.
 
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use rusqlite::ErrorCode;
 
+use crate::error::Kind;
 use dishrack_core::book::Damage;
 use dishrack_core::ledger::ItemId;
 
@@ -216,4 +217,11 @@ pub(super) fn words(error: &rusqlite::Error) -> String {
         _ => return error.to_string(),
     };
     format!("{error}; {advice}")
+}
+
+/// Returns a fault of the journal at this path, as the program is told of it.
+pub(super) fn unusable(path: &Path, trouble: JournalTrouble) -> Kind {
+    let why = trouble.to_string();
+    let path = path.display().to_string();
+    Kind::JournalUnusable { path, why }
 }

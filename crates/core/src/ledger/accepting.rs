@@ -9,25 +9,29 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
     pub fn accept(&mut self, payload: P) -> ItemId {
         self.note_policy(&payload);
-        if self.has_dependencies() {
-            return self.accept_dependent(payload);
+        if !self.outbox.is_journaled() && !self.has_dependencies() {
+            return self.waiting.accept(payload);
         }
-        self.accept_next(payload)
+        self.accept_with_care(payload)
     }
 
-    fn accept_next(&mut self, payload: P) -> ItemId {
-        match self.outbox.is_journaled() {
-            true => self.stage(payload),
-            false => self.waiting.accept(payload),
-        }
-    }
-
-    /// Accepts an item that may be to begin after others. Most queues have none, so it is apart.
+    /// Accepts an item that must be durable first, or may be to begin after others: apart, because a payload
+    /// should not be moved more often than it must.
     #[inline(never)]
+    fn accept_with_care(&mut self, payload: P) -> ItemId {
+        match self.has_dependencies() {
+            true => self.accept_dependent(payload),
+            false => self.stage(payload),
+        }
+    }
+
     fn accept_dependent(&mut self, payload: P) -> ItemId {
         let next = ItemId(self.waiting.accepted() + 1);
         let unmet = self.unmet(next, &payload, &[]);
-        let id = self.accept_next(payload);
+        let id = match self.outbox.is_journaled() {
+            true => self.stage(payload),
+            false => self.waiting.accept(payload),
+        };
         self.note_dependencies(id, unmet);
         self.give_up_doomed();
         id
@@ -39,15 +43,11 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         for payload in payloads.iter().take(count) {
             self.note_policy(payload);
         }
-        let has_dependencies = self.has_dependencies();
-        if !self.outbox.is_journaled() && !has_dependencies {
+        if !self.outbox.is_journaled() && !self.has_dependencies() {
             return self.waiting.accept_many(payloads, count);
         }
         for payload in payloads.drain(..count.min(payloads.len())) {
-            match has_dependencies {
-                true => self.accept_dependent(payload),
-                false => self.stage(payload),
-            };
+            self.accept_with_care(payload);
         }
         ItemId(self.waiting.accepted())
     }

@@ -116,6 +116,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Returns `true` if items say after which others they are to begin.
     #[must_use]
+    #[inline]
     pub fn has_dependencies(&self) -> bool {
         self.dependencies.is_some()
     }
@@ -131,7 +132,17 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     ///
     /// # Errors
     /// [`Refusal::UnknownItem`] or [`Refusal::DeadItem`].
+    #[inline]
     pub fn check_dependencies(&self, payload: &P) -> Result<(), Refusal> {
+        // Nearly no queue has any, and each put comes by here.
+        match self.dependencies.is_some() {
+            true => self.check_each_dependency(payload),
+            false => Ok(()),
+        }
+    }
+
+    #[inline(never)]
+    fn check_each_dependency(&self, payload: &P) -> Result<(), Refusal> {
         for id in self.after(payload) {
             if id.0 == 0 || id.0 > self.waiting.accepted() {
                 return Err(Refusal::UnknownItem(id));
@@ -231,7 +242,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Gives up the items that depend on one that was given up, one by one, since others may depend on
     /// them. Those that are not durable yet follow when they are.
+    #[inline]
     pub(super) fn give_up_doomed(&mut self) {
+        if self.dependencies.is_some() {
+            self.give_up_each_doomed();
+        }
+    }
+
+    #[inline(never)]
+    fn give_up_each_doomed(&mut self) {
         let mut staged = VecDeque::new();
         while let Some(doom) = self.next_doomed() {
             let Some(mut entry) = self.waiting.remove(doom.id) else {
