@@ -83,6 +83,7 @@ mod shared;
 mod shortage;
 mod slots;
 mod stopping;
+mod timing;
 mod tokens;
 mod turn;
 mod unfinished;
@@ -537,31 +538,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             }
         }
         charged
-    }
-
-    /// Lets items whose rest is over by `now` wait again.
-    pub fn handle_timeout(&mut self, now: Duration) {
-        self.note_time(now);
-        self.tell_rate(now);
-        self.waiting.wake(now);
-        self.end_suspicions(now);
-        self.retry_after_shortage(now);
-    }
-
-    /// Returns the time at which [`handle_timeout`](Self::handle_timeout) is due next.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Duration> {
-        let shortage = self.shortage.as_ref();
-        let of_shortage = shortage.and_then(|shortage| shortage.poll_timeout());
-        let wakes = [
-            self.waiting.next_wake(),
-            self.waiting.next_end_of_suspicion(),
-            of_shortage,
-            self.copies.poll_timeout(),
-            self.next_by_rate(),
-            self.next_deadline(),
-        ];
-        wakes.into_iter().flatten().min()
     }
 
     /// Returns the next report that may be made and was not made yet.

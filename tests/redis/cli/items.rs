@@ -360,7 +360,7 @@ fn what_nobody_has_is_cancelled_at_once() {
     );
     let letters = stage.say("dead list", &[]);
     assert!(
-        letters.ends(0).out.contains("1\ta\t1 attempt\tcancelled"),
+        letters.ends(0).out.contains("1\ta\tnot begun\tcancelled"),
         "{}",
         letters.out
     );

@@ -114,7 +114,7 @@ fn a_stream_is_shown_with_its_supervisors_and_steered() {
         ],
     );
     let names = works.each_ref().map(|run| format!("-{}</td>", run.pid()));
-    page.shows("/workers", &[&names[0], &names[1], "/items/1", "/items/2"]);
+    page.shows("/workers", &[&names[0], &names[1], "items/1", "items/2"]);
     let numbers = page.load("/metrics");
     for line in [
         "dishrack_items{state=\"waiting\"} 2\n",
@@ -126,7 +126,7 @@ fn a_stream_is_shown_with_its_supervisors_and_steered() {
     let said = page.press("pause", "");
     assert_eq!(said, "paused: nothing more is begun.");
     assert_eq!(stage.status()["paused"], true);
-    page.shows("/", &["paused</span>", "/act/resume"]);
+    page.shows("/", &["paused</span>", "act/resume"]);
     assert_eq!(page.press("resume", ""), "resumed.");
     assert_eq!(stage.status()["paused"], false);
     assert_eq!(page.press("scale", "count=2"), "4 workers.");
@@ -154,16 +154,16 @@ fn items_of_a_stream_are_listed_cancelled_tried_again_and_dropped() {
     stage.put(&["first", "<b>second</b>", "third"]);
     let _work = work(&stage, &WAIT, 0);
     let page = StreamPage::of(&stage);
-    page.shows("/items?state=running", &["/items/1\"", "first"]);
+    page.shows("/items?state=running", &["items/1\"", "first"]);
     let waiting = page.load("/items?state=waiting");
     assert!(
         waiting.contains("&lt;b&gt;second") && !waiting.contains("<b>second"),
         "{waiting}"
     );
-    assert!(!waiting.contains("/items/1\""), "{waiting}");
+    assert!(!waiting.contains("items/1\""), "{waiting}");
     let found = page.load("/items?text=THIRD");
     assert!(
-        found.contains("/items/3\"") && !found.contains("/items/2\""),
+        found.contains("items/3\"") && !found.contains("items/2\""),
         "{found}"
     );
     page.shows("/items/1", &["running", "first", ", at "]);
@@ -198,7 +198,7 @@ fn a_long_list_goes_on_where_it_ended() {
         let list = page.load(&path);
         let rows = list.split("scope=\"row\">").skip(1);
         seen.extend(rows.map(|row| row.split('<').next().unwrap().to_owned()));
-        let Some((_, next)) = list.split_once("<a href=\"/items?") else {
+        let Some((_, next)) = list.split_once("<a href=\"items?") else {
             break;
         };
         let next = next.split_once('"').unwrap().0.replace("&amp;", "&");
@@ -218,10 +218,7 @@ fn the_chart_has_the_workers_of_all_supervisors() {
     let rows = works
         .each_ref()
         .map(|run| format!("-{} worker-1", run.pid()));
-    page.shows(
-        "/timeline",
-        &[&rows[0], &rows[1], "/items/1\"", "/items/2\""],
-    );
+    page.shows("/timeline", &[&rows[0], &rows[1], "items/1\"", "items/2\""]);
 }
 
 fn the_output_of_an_item_is_that_of_its_run() {
@@ -243,7 +240,7 @@ fn the_output_of_an_item_is_that_of_its_run() {
             .1
             .ends_with("it has said\n")
     });
-    page.shows("/items/1", &["data-follow=\"/items/1/follow\""]);
+    page.shows("/items/1", &["data-follow=\"items/1/follow\""]);
 }
 
 fn where_nobody_works_that_is_said() {

@@ -136,6 +136,12 @@ fn a_long_item_costs_only_renewals() {
     let (pool, gate) = held(&queue);
     queue.put("item").unwrap();
     pool.await_begun(1);
+    // From the first renewal on its connection is there, and the scripts are.
+    until("the lease is renewed", || {
+        server
+            .cli(&["info", "commandstats"])
+            .contains("cmdstat_xclaim:")
+    });
     // Two or three renewals, of some ten calls each: XPENDING, XCLAIM, XINFO and so on.
     assert_quiet(&server, 60);
     gate.open();
