@@ -6,7 +6,11 @@ use dishrack_core::ledger::{OrderRules, Rate};
 impl Broker {
     /// Puts items in an order by these rules from now on.
     pub(crate) fn order_by(&self, rules: OrderRules<Envelope>) {
-        let dead = self.storage.backend().dead_ids();
+        // Which items are dead letters matters to those alone that begin after others.
+        let dead = match rules.has_dependencies() {
+            true => self.storage.backend().dead_ids(),
+            false => Vec::new(),
+        };
         self.with(|core| {
             let now = core.emitter.now_unix();
             core.dispatcher.ledger.handle_known_dead(dead, now);
