@@ -6,8 +6,8 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::leases::Lease;
-use super::order::LineId;
 use super::outbox::Outbox;
+use super::waiting::Waiting;
 use super::{
     Ballot, BegunItems, EndedAttempts, Handed, HolderId, ItemId, Ledger, Scene, Token, Weight,
 };
@@ -21,10 +21,8 @@ struct EndedRun {
     weight: usize,
     /// Those of copies, whose ends depend on each other.
     copies: Vec<Handed>,
-    /// True if it counts who runs, because of keys or slots.
-    is_counted: bool,
-    /// Those that ran, then, each with its item and the line of that.
-    running: Vec<(Token, ItemId, LineId)>,
+    /// Those whose slots are free now, or for which others may wait, with their items.
+    running: Option<Vec<(Token, ItemId)>>,
     /// True if somebody wants to know what follows.
     is_noted: bool,
     /// The items with the lowest and the highest number.
@@ -42,8 +40,7 @@ impl EndedRun {
             begun: 0,
             weight: 0,
             copies: Vec::new(),
-            is_counted,
-            running: Vec::new(),
+            running: is_counted.then(Vec::new),
             is_noted,
             ids: (ItemId(u64::MAX), ItemId(0)),
             last: (0, 0),
@@ -55,11 +52,13 @@ impl EndedRun {
         &mut self,
         token: Token,
         lease: &Lease<P>,
+        waiting: &mut Waiting<P>,
         outbox: &mut Outbox<P, R>,
     ) {
         self.count += 1;
-        if self.is_counted {
-            self.running.push((token, lease.entry.id, lease.entry.line));
+        waiting.release(lease.entry.line);
+        if let Some(running) = &mut self.running {
+            running.push((token, lease.entry.id));
         }
         self.begun += u64::from(token.ordinal <= self.known);
         self.weight += lease.entry.payload.weight();
@@ -90,7 +89,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let mut late = Vec::new();
         for ordinal in run {
             let token = Token { holder, ordinal };
-            let look = |lease: &Lease<P>| ended.add(token, lease, &mut self.outbox);
+            let look =
+                |lease: &Lease<P>| ended.add(token, lease, &mut self.waiting, &mut self.outbox);
             if self.leases.end(token, look).is_none() {
                 late.push(ordinal);
             }
@@ -114,7 +114,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.leases.remove_run(holder, run, |ordinal, lease| {
             let token = Token { holder, ordinal };
             if let Some(lease) = lease {
-                ended.add(token, lease, &mut self.outbox);
+                ended.add(token, lease, &mut self.waiting, &mut self.outbox);
             } else if !self.revoked.is_empty() {
                 late.push(token);
             }
@@ -129,7 +129,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     fn begin_run(&self, holder: HolderId) -> EndedRun {
         let known = self.consumers.begun(holder);
-        EndedRun::after(known, self.ends.are_wanted(), !self.allows_copies())
+        let is_counted = self.has_slots() || self.has_dependencies();
+        EndedRun::after(known, self.ends.are_wanted(), is_counted)
     }
 
     fn end_run(&mut self, holder: HolderId, ended: EndedRun, service: Duration) {
@@ -140,14 +141,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             copies,
             running,
             known: _,
-            is_counted: _,
             is_noted: _,
             ids: (first, last),
             last: (ordinal, attempt),
             begun_items,
         } = ended;
-        for (token, id, line) in running {
-            self.end_running(token, line);
+        for (token, id) in running.into_iter().flatten() {
+            self.give_slot_back(token);
             self.note_done(id);
         }
         let items = count - copies.len() as u64;

@@ -98,6 +98,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     #[inline]
     pub(super) fn end_running(&mut self, token: Token, line: LineId) {
         self.waiting.release(line);
+        self.give_slot_back(token);
+    }
+
+    /// Notes that nobody needs the slot of this delivery any more, if it has one.
+    #[inline]
+    pub(super) fn give_slot_back(&mut self, token: Token) {
         if let Some(slots) = self.slots_mut() {
             slots.give_back(token);
         }

@@ -4,6 +4,7 @@
 //! one; a test compares the two. It does not know which holder is next; `consumers` does.
 
 use super::leases::Lease;
+use super::unfinished::UnfinishedItem;
 use super::{Ballot, Credit, Handed, HolderId, ItemId, Ledger, Token, Weight};
 
 #[derive(Debug)]
@@ -76,25 +77,45 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.give_turn_back(turn);
     }
 
-    /// Hands out items that were never handed out, as long as no others are among them. Nearly all
-    /// are, so they cost as little as can be.
+    /// Hands out items that were never handed out, as long as no others are among them, or with an order all
+    /// that are next. Nearly all are such, so they cost as little as can be.
     fn hand_out_fresh(&mut self, turn: &mut Turn, deliver: &mut impl FnMut(&Handed, &mut P)) {
         let (holder, first) = (turn.id, turn.ordinal + 1);
-        let mut handed = Handed {
-            holder,
-            token: Token::of(holder, first),
-            ordinal: first,
-            id: ItemId(0),
-            attempt: 1,
-            copy: 1,
-            of: 1,
-            slot: 0,
-        };
-        let entries = self.waiting.pop_fresh(|weight| turn.takes(weight));
-        for (ordinal, lease) in (first..).zip(self.leases.extend(holder, first, entries)) {
-            // Only what differs is written: the rest is the same for all of them.
-            (handed.token.ordinal, handed.ordinal, handed.id) = (ordinal, ordinal, lease.entry.id);
-            deliver(&handed, &mut lease.entry.payload);
+        let will_do = |weight| turn.takes(weight);
+        if !self.waiting.has_order() {
+            let entries = self.waiting.pop_fresh(will_do);
+            let leases = self.leases.extend(holder, first, entries);
+            hand_out((holder, first), leases, |_| 1, deliver);
+        } else if !self.waiting.has_killed() {
+            let entries = self.waiting.pop_in_order(will_do);
+            let leases = self.leases.extend(holder, first, entries);
+            hand_out((holder, first), leases, UnfinishedItem::attempt, deliver);
         }
+    }
+}
+
+/// Tells of deliveries to one holder, the first of which has this ordinal.
+#[inline]
+fn hand_out<'a, P: 'a>(
+    (holder, first): (HolderId, u64),
+    leases: impl Iterator<Item = &'a mut Lease<P>>,
+    attempt: impl Fn(&UnfinishedItem<P>) -> u32,
+    deliver: &mut impl FnMut(&Handed, &mut P),
+) {
+    let mut handed = Handed {
+        holder,
+        token: Token::of(holder, first),
+        ordinal: first,
+        id: ItemId(0),
+        attempt: 1,
+        copy: 1,
+        of: 1,
+        slot: 0,
+    };
+    for (ordinal, lease) in (first..).zip(leases) {
+        // Only what differs is written: the rest is the same for all of them.
+        (handed.token.ordinal, handed.ordinal, handed.id) = (ordinal, ordinal, lease.entry.id);
+        handed.attempt = attempt(&lease.entry);
+        deliver(&handed, &mut lease.entry.payload);
     }
 }

@@ -168,7 +168,7 @@ impl<P: Weight + Clone> Waiting<P> {
 
     pub(super) fn pop(&mut self) -> Option<UnfinishedItem<P>> {
         if self.order.is_some() {
-            return self.pop_in_order();
+            return self.pop_first_in_order();
         }
         self.skip();
         if self.is_returned_first() {
@@ -249,7 +249,7 @@ impl<P: Weight + Clone> Waiting<P> {
         }
         if let Some(order) = &mut self.order {
             let entry = order.remove(id, order.rows() - self.staged);
-            order.shorten(self.staged, &mut self.returned);
+            order.shorten();
             return entry;
         }
         let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
@@ -263,8 +263,8 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Returns the weight of the next item, if one waits.
     pub(super) fn front_weight(&mut self) -> Option<usize> {
-        if let Some(order) = &mut self.order {
-            order.peek_mut();
+        if self.order.is_some() {
+            return self.front_weight_in_order();
         }
         self.skip();
         self.peek().map(Weight::weight)
@@ -309,7 +309,7 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Returns the next item, if it was killed for memory at its last attempt.
     pub(super) fn next_killed(&self) -> Option<&P> {
         let entry = match &self.order {
-            Some(order) => self.returned.get(&order.peek()?)?,
+            Some(order) => self.returned.get(&order.peek()?.id())?,
             None if !self.is_returned_first() => return None,
             None => self.returned.first_key_value()?.1,
         };

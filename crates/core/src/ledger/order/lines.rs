@@ -1,57 +1,56 @@
 //! Lines of items: one for each rank, and what is offered of them. It knows numbers of items, and nothing
-//! of what they are or where they lie.
+//! of what they are.
+//!
+//! A new item is in the list of its priority, and costs nothing until it comes to the front of that.
+//! Then it is handed out if its key has room, and else it waits in its line. A line's first item is offered
+//! when its key has room again. So an item is looked at once, and once more if its key was full.
 
-use alloc::collections::{BTreeSet, BinaryHeap};
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use hashbrown::HashMap;
 
+use super::level::{Level, Offer};
 use super::rank::Rank;
+use super::row::{Row, RowList};
 use crate::ledger::ItemId;
-
-/// The number of times in a row for which a priority is passed over by higher ones.
-const PATIENCE: u32 = 32;
 
 /// The number of a line, from 1; 0 for an item that is in none.
 pub(in crate::ledger) type LineId = u32;
 
-/// The items of one rank.
+/// The items of one rank. It fills a cache line.
 #[derive(Debug, Default)]
 pub(super) struct RankLine {
-    level: usize,
-    key: usize,
-    /// The priority and the key.
-    rank: (i8, Option<u64>),
-    /// The first and the last of its items in the row; 0 if there is none.
-    pub(super) head: u64,
-    pub(super) tail: u64,
-    /// Those that wait elsewhere: they have come back.
-    pub(super) returned: BTreeSet<ItemId>,
-    /// The number of its items that wait, that rest or are not durable yet, and that holders have.
-    pub(super) waiting: usize,
-    pub(super) aside: usize,
-    pub(super) running: usize,
-    /// The item that is offered; 0 if none is.
-    offered: u64,
+    level: u16,
     /// True if it is offered again only when its key has room.
     is_parked: bool,
     /// True if it is among those that had nothing left when it was last looked.
     is_noted: bool,
+    key: u32,
+    /// The number of its items that wait, and of all of it: those that rest, that are not durable yet
+    /// and that holders have, too.
+    pub(super) waiting: u32,
+    pub(super) items: u32,
+    /// Those in the row whose turn had come when their key was full.
+    passed_by: RowList,
+    /// Those that wait elsewhere: they have come back.
+    pub(super) returned: BTreeSet<ItemId>,
+    /// The item that is offered; 0 if none is.
+    offered: u64,
 }
 
+const _: () = assert!(size_of::<RankLine>() <= 64);
+
 impl RankLine {
-    /// Returns the number of its first item; 0 if none waits.
+    /// Returns the number of the first item that it may offer; 0 if there is none.
+    #[inline]
     fn first(&self) -> u64 {
-        match (self.returned.first(), self.head) {
+        match (self.returned.first(), self.passed_by.head) {
             (None, head) => head,
             (Some(one), 0) => one.0,
             (Some(one), head) => one.0.min(head),
         }
-    }
-
-    fn is_spent(&self) -> bool {
-        self.waiting + self.aside + self.running == 0
     }
 }
 
@@ -66,32 +65,57 @@ struct KeyTurn {
 /// The state of a key.
 #[derive(Debug, Default)]
 pub(super) struct KeyState {
-    lines: Vec<LineId>,
+    pub(super) waiting: u32,
+    pub(super) running: u32,
+    /// The item that is tried again, where that keeps the key's turn.
+    turn: Option<Box<KeyTurn>>,
     /// Those of its lines that are offered again when it has room.
     parked: Vec<LineId>,
-    pub(super) waiting: usize,
-    pub(super) running: usize,
-    turn: Option<KeyTurn>,
+    /// The number of its lines.
+    lines: u32,
+    /// The key itself.
+    number: Option<u64>,
 }
 
-/// One priority: the first items of its lines, as far as their keys have room. Some are out of date, and
-/// dropped when they come to the front.
-#[derive(Debug)]
-struct Level {
-    priority: i8,
-    offers: BinaryHeap<Reverse<(u64, LineId)>>,
-    waiting: usize,
-    /// The number of items of other priorities that were handed out since the last of this one, while
-    /// some of it waited.
-    passed_over: u32,
-}
+const _: () = assert!(size_of::<KeyState>() <= 64);
 
 /// The next item, and where it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Front {
+pub(in crate::ledger) struct Front {
     pub(super) id: u64,
     pub(super) line: LineId,
-    level: usize,
+    level: u16,
+    place: FrontPlace,
+}
+
+/// The place of the next item: in the list of its priority, in its line in the row, or among those that
+/// came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FrontPlace {
+    New,
+    PassedBy,
+    Returned,
+}
+
+impl Front {
+    /// Makes that of a new item.
+    fn new(level: u16, (id, line): Offer) -> Self {
+        Front {
+            id,
+            line,
+            level,
+            place: FrontPlace::New,
+        }
+    }
+
+    pub(in crate::ledger) fn id(self) -> ItemId {
+        ItemId(self.id)
+    }
+
+    /// Returns `true` if it is among the items that came back.
+    pub(super) fn is_returned(self) -> bool {
+        self.place == FrontPlace::Returned
+    }
 }
 
 #[derive(Debug)]
@@ -105,13 +129,17 @@ pub(super) struct RankLines {
     spent: Vec<LineId>,
     /// The keys; the first one is that of items without a key, which is not bounded.
     keys: Vec<KeyState>,
-    key_of: HashMap<u64, usize>,
-    free_keys: Vec<usize>,
+    key_of: HashMap<u64, u32>,
+    free_keys: Vec<u32>,
     levels: Vec<Level>,
     /// The levels, highest priority first.
-    by_priority: Vec<usize>,
+    by_priority: Vec<u16>,
     /// The number of items that may be handed out.
     ready: usize,
+    /// The number of items that were handed out.
+    served: u64,
+    /// No level is overdue before so many items were handed out.
+    patient_until: u64,
     front: Option<Front>,
 }
 
@@ -129,6 +157,8 @@ impl RankLines {
             levels: Vec::new(),
             by_priority: Vec::new(),
             ready: 0,
+            served: 0,
+            patient_until: 0,
             front: None,
         }
     }
@@ -137,50 +167,62 @@ impl RankLines {
         self.ready
     }
 
-    /// Returns the first and the last item of a line in the row; 0 if there is none.
-    pub(super) fn ends(&self, line: LineId) -> (u64, u64) {
-        let line = &self.lines[line as usize];
-        (line.head, line.tail)
+    /// Notes that a line has one item more, which does not wait yet.
+    #[inline]
+    pub(super) fn enter(&mut self, line: LineId) {
+        self.lines[line as usize].items += 1;
     }
 
-    /// Notes that a line begins with this item in the row; 0 for none.
-    pub(super) fn begin_with(&mut self, line: LineId, head: u64) {
-        self.lines[line as usize].head = head;
+    /// Adds an item of the row, which waits from now on.
+    pub(super) fn add<P>(&mut self, row: &mut Row<P>, id: u64, line: LineId) {
+        let level = usize::from(self.lines[line as usize].level);
+        row.append(&mut self.levels[level].new, id);
+        self.change(line, |line, key| {
+            line.waiting += 1;
+            key.waiting += 1;
+        });
     }
 
-    /// Notes that the first item of a line in the row is laid aside, among those that came back.
-    pub(super) fn lay_aside(&mut self, line: LineId, id: ItemId, head: u64) {
-        let line = &mut self.lines[line as usize];
-        line.head = head;
-        line.returned.insert(id);
-    }
-
-    /// Takes the next item out of what is offered, and notes whom it has passed over. Returns `true` if
-    /// it is among those that came back.
-    pub(super) fn take(&mut self, front: Front) -> bool {
-        let Front { id, line, level } = front;
-        self.levels[level].offers.pop();
-        for other in &mut self.levels {
-            other.passed_over = other
-                .passed_over
-                .saturating_add(u32::from(other.waiting > 0));
+    /// Lets the list that begins with this item of the row begin with its next one.
+    pub(super) fn pass<P>(&mut self, row: &Row<P>, id: u64, line: LineId) {
+        let one = &mut self.lines[line as usize];
+        let new = &mut self.levels[usize::from(one.level)].new;
+        if new.head == id {
+            row.pass(new);
+        } else if one.passed_by.head == id {
+            row.pass(&mut one.passed_by);
         }
-        self.levels[level].passed_over = 0;
-        let line = &mut self.lines[line as usize];
-        line.offered = 0;
-        line.returned.remove(&ItemId(id))
     }
 
-    /// Returns `true` if an item of this line that waits is kept back because of its key.
-    pub(super) fn is_kept_back(&self, id: ItemId, line: LineId) -> bool {
-        let key = self.lines[line as usize].key;
-        let is_first = || {
-            let lines = self.keys[key].lines.iter();
-            let first = lines.map(|line| self.lines[*line as usize].first());
-            first.filter(|first| *first > 0).min() == Some(id.0)
-        };
-        // One that is behind others of its key waits for them, too.
-        key != 0 && (!self.has_room(line) || (self.per_key == 1 && !is_first()))
+    /// Notes that the first item of the row is laid aside, among those that came back.
+    pub(super) fn lay_aside<P>(&mut self, row: &Row<P>, id: u64, line: LineId) {
+        self.pass(row, id, line);
+        self.lines[line as usize].returned.insert(ItemId(id));
+        self.front = None;
+        self.offer(line);
+    }
+
+    /// Takes the next item out of what is offered, and notes whom it has passed over. One that is in the row
+    /// stays there.
+    pub(super) fn take<P>(&mut self, row: &Row<P>, front: Front) {
+        self.served += 1;
+        let level = &mut self.levels[usize::from(front.level)];
+        level.serve(self.served);
+        let line = &mut self.lines[front.line as usize];
+        match front.place {
+            FrontPlace::New => return row.pass(&mut level.new),
+            FrontPlace::PassedBy => row.pass(&mut line.passed_by),
+            FrontPlace::Returned => {
+                line.returned.remove(&ItemId(front.id));
+            }
+        }
+        level.offers.pop();
+        line.offered = 0;
+    }
+
+    /// Returns `true` if items of this line that wait are kept back because of its key.
+    pub(super) fn is_kept_back(&self, line: LineId) -> bool {
+        line != 0 && !self.has_room(line)
     }
 
     /// Returns the line of this rank, which may be new.
@@ -190,31 +232,23 @@ impl RankLines {
             return *line;
         }
         self.drop_spent();
-        let key = self.key(rank.key);
-        let level = self.level(rank.priority);
-        let fresh = RankLine {
-            level,
-            key,
-            rank: of_line,
+        let new = RankLine {
+            key: self.key(rank.key),
+            level: self.level(rank.priority),
             ..RankLine::default()
         };
-        let line = match self.free_lines.pop() {
-            Some(line) => {
-                self.lines[line as usize] = fresh;
-                line
-            }
-            None => {
-                self.lines.push(fresh);
-                LineId::try_from(self.lines.len() - 1).unwrap_or(LineId::MAX)
-            }
-        };
-        self.keys[key].lines.push(line);
+        self.keys[new.key as usize].lines += 1;
+        let line = self.free_lines.pop().unwrap_or_else(|| {
+            self.lines.push(RankLine::default());
+            LineId::try_from(self.lines.len() - 1).unwrap_or(LineId::MAX)
+        });
+        self.lines[line as usize] = new;
         self.line_of.insert(of_line, line);
         line
     }
 
-    fn key(&mut self, key: Option<u64>) -> usize {
-        let Some(key) = key else {
+    fn key(&mut self, number: Option<u64>) -> u32 {
+        let Some(key) = number else {
             return 0;
         };
         if let Some(place) = self.key_of.get(&key) {
@@ -222,60 +256,62 @@ impl RankLines {
         }
         let place = self.free_keys.pop().unwrap_or_else(|| {
             self.keys.push(KeyState::default());
-            self.keys.len() - 1
+            u32::try_from(self.keys.len() - 1).unwrap_or(u32::MAX)
         });
+        self.keys[place as usize].number = number;
         self.key_of.insert(key, place);
         place
     }
 
-    fn level(&mut self, priority: i8) -> usize {
-        let known = self.levels.iter().position(|one| one.priority == priority);
-        known.unwrap_or_else(|| {
-            let level = self.levels.len();
-            self.levels.push(Level {
-                priority,
-                offers: BinaryHeap::new(),
-                waiting: 0,
-                passed_over: 0,
-            });
-            let before = |one: &usize| self.levels[*one].priority > priority;
-            let place = self.by_priority.partition_point(before);
-            self.by_priority.insert(place, level);
-            level
-        })
+    fn level(&mut self, priority: i8) -> u16 {
+        let known = (0..).zip(&self.levels);
+        let mut known = known.filter(|(_, one)| one.priority == priority);
+        if let Some((level, _)) = known.next() {
+            return level;
+        }
+        let before = |one: &u16| self.levels[usize::from(*one)].priority > priority;
+        let place = self.by_priority.partition_point(before);
+        // There are as many as an `i8` has values.
+        let level = u16::try_from(self.levels.len()).unwrap_or(u16::MAX);
+        self.by_priority.insert(place, level);
+        self.levels.push(Level::new(priority));
+        level
     }
 
     /// Drops the lines and keys that no item has any more.
     fn drop_spent(&mut self) {
         while let Some(line) = self.spent.pop() {
-            let at = line as usize;
-            let (rank, key) = (self.lines[at].rank, self.lines[at].key);
-            self.lines[at].is_noted = false;
-            if !self.lines[at].is_spent() {
+            let one = &mut self.lines[line as usize];
+            one.is_noted = false;
+            if one.items > 0 {
                 continue;
             }
-            self.line_of.remove(&rank);
-            self.lines[at] = RankLine::default();
+            let RankLine { level, key, .. } = core::mem::take(one);
+            let priority = self.levels[usize::from(level)].priority;
+            let state = &mut self.keys[key as usize];
+            self.line_of.remove(&(priority, state.number));
             self.free_lines.push(line);
-            let state = &mut self.keys[key];
-            state.lines.retain(|one| *one != line);
             state.parked.retain(|one| *one != line);
-            if let Some(print) = rank.1.filter(|_| state.lines.is_empty()) {
+            state.lines -= 1;
+            if state.lines == 0
+                && let Some(number) = state.number
+            {
                 *state = KeyState::default();
-                self.key_of.remove(&print);
+                self.key_of.remove(&number);
                 self.free_keys.push(key);
             }
         }
     }
 
     /// Returns the number of items of a key that may be handed out.
-    fn ready_of(&self, key: usize) -> usize {
-        let state = &self.keys[key];
+    #[inline]
+    fn ready_of(&self, key: u32) -> u32 {
+        let state = &self.keys[key as usize];
         if key == 0 {
             return state.waiting;
         }
-        let room = (self.per_key as usize).saturating_sub(state.running);
-        let waiting = match state.turn {
+        let room = self.per_key.saturating_sub(state.running);
+        let waiting = match &state.turn {
             None => state.waiting,
             Some(turn) if turn.is_resting => 0,
             Some(turn) => self.lines[turn.line as usize].waiting,
@@ -283,80 +319,93 @@ impl RankLines {
         room.min(waiting)
     }
 
-    /// Returns `true` if the first item of this line may be handed out, if there is one.
-    pub(super) fn has_room(&self, line: LineId) -> bool {
+    /// Returns `true` if an item of this line may be handed out.
+    #[inline]
+    fn has_room(&self, line: LineId) -> bool {
         let key = self.lines[line as usize].key;
-        let state = &self.keys[key];
-        let is_its_turn = |turn: KeyTurn| turn.line == line && !turn.is_resting;
-        key == 0 || (state.running < self.per_key as usize && state.turn.is_none_or(is_its_turn))
+        let state = &self.keys[key as usize];
+        let has_turn = |turn: &KeyTurn| turn.line == line && !turn.is_resting;
+        key == 0 || (state.running < self.per_key && state.turn.as_deref().is_none_or(has_turn))
     }
 
     /// Changes a line and its key, and offers what may be handed out then.
+    #[inline]
     pub(super) fn change(
         &mut self,
         line: LineId,
         change: impl FnOnce(&mut RankLine, &mut KeyState),
     ) {
-        let at = line as usize;
-        let (key, level) = (self.lines[at].key, self.lines[at].level);
-        let before = (self.ready_of(key), self.lines[at].waiting);
-        change(&mut self.lines[at], &mut self.keys[key]);
-        let after = (self.ready_of(key), self.lines[at].waiting);
-        self.ready = self.ready + after.0 - before.0;
-        let waiting = &mut self.levels[level].waiting;
-        *waiting = *waiting + after.1 - before.1;
-        self.front = None;
-        if self.lines[at].is_spent() && !core::mem::replace(&mut self.lines[at].is_noted, true) {
+        let one = &self.lines[line as usize];
+        let (key, level) = (one.key, one.level);
+        let before = (self.ready_of(key), one.waiting);
+        let one = &mut self.lines[line as usize];
+        change(one, &mut self.keys[key as usize]);
+        let is_spent = one.items == 0 && !core::mem::replace(&mut one.is_noted, true);
+        let waiting = one.waiting;
+        if is_spent {
             self.spent.push(line);
         }
+        self.ready = self.ready + self.ready_of(key) as usize - before.0 as usize;
+        let level = &mut self.levels[usize::from(level)];
+        if level.change_waiting(before.1, waiting, self.served) {
+            let until = level.patient_until().unwrap_or(u64::MAX);
+            self.patient_until = self.patient_until.min(until);
+        }
+        self.front = None;
         self.offer(line);
         self.unpark(key);
     }
 
     /// Offers the first item of a line, if it is not offered yet: now, or when its key has room.
+    #[inline]
     fn offer(&mut self, line: LineId) {
-        let has_room = self.has_room(line);
-        let one = &mut self.lines[line as usize];
+        let one = &self.lines[line as usize];
         let first = one.first();
         if first == 0 || first == one.offered {
             return;
         }
+        let has_room = self.has_room(line);
+        let one = &mut self.lines[line as usize];
         if has_room {
             one.offered = first;
-            let offers = &mut self.levels[one.level].offers;
-            offers.push(Reverse((first, line)));
+            let level = &mut self.levels[usize::from(one.level)];
+            level.offers.push((first, line));
         } else if !core::mem::replace(&mut one.is_parked, true) {
-            self.keys[one.key].parked.push(line);
+            self.keys[one.key as usize].parked.push(line);
         }
     }
 
     /// Offers the lines that have waited for room of this key, if it has some.
-    fn unpark(&mut self, key: usize) {
-        let state = &self.keys[key];
-        let is_resting = state.turn.is_some_and(|turn| turn.is_resting);
-        if state.parked.is_empty() || state.running >= self.per_key as usize || is_resting {
+    #[inline]
+    fn unpark(&mut self, key: u32) {
+        let state = &self.keys[key as usize];
+        if state.parked.is_empty() || state.running >= self.per_key {
+            return;
+        }
+        if state.turn.as_ref().is_some_and(|turn| turn.is_resting) {
             return;
         }
         // Where it is another line's turn, some of them are parked again.
         for place in (0..state.parked.len()).rev() {
-            let line = self.keys[key].parked.swap_remove(place);
+            let line = self.keys[key as usize].parked.swap_remove(place);
             self.lines[line as usize].is_parked = false;
             self.offer(line);
         }
     }
 
     /// Returns `true` if this is still the first item of this line, and may be handed out.
-    fn is_good(&self, (id, line): (u64, LineId)) -> bool {
+    fn is_good(&self, (id, line): Offer) -> bool {
         self.lines[line as usize].first() == id && self.has_room(line)
     }
 
     /// Returns what is offered first at this level, after it has dropped what is out of date.
-    fn top(&mut self, level: usize) -> Option<(u64, LineId)> {
-        while let Some(Reverse((id, line))) = self.levels[level].offers.peek().copied() {
+    #[inline]
+    fn top(&mut self, level: u16) -> Option<Offer> {
+        while let Some((id, line)) = self.levels[usize::from(level)].offers.peek() {
             if self.is_good((id, line)) {
                 return Some((id, line));
             }
-            self.levels[level].offers.pop();
+            self.levels[usize::from(level)].offers.pop();
             if self.lines[line as usize].offered == id {
                 self.lines[line as usize].offered = 0;
                 self.offer(line);
@@ -365,55 +414,108 @@ impl RankLines {
         None
     }
 
-    /// Returns `true` if a level is looked at although one of a higher priority has an item ready, of
-    /// which it may take the turn.
-    fn is_overdue(&self, level: usize, ready: Front) -> bool {
-        let passed_over = self.levels[level].passed_over;
-        passed_over >= PATIENCE && passed_over > self.levels[ready.level].passed_over
+    /// Returns `true` if this level may take the turn of a higher one, which has an item ready.
+    fn is_overdue(&self, level: u16, ready: Front) -> bool {
+        let ready = &self.levels[usize::from(ready.level)];
+        self.levels[usize::from(level)].is_overdue(ready, self.served)
+    }
+
+    /// Makes a front of what a line offers.
+    fn front_of_line(&self, level: u16, (id, line): Offer) -> Front {
+        let is_passed_by = self.lines[line as usize].passed_by.head == id;
+        let place = match is_passed_by {
+            true => FrontPlace::PassedBy,
+            false => FrontPlace::Returned,
+        };
+        Front {
+            id,
+            line,
+            level,
+            place,
+        }
+    }
+
+    /// Returns the first item of a level that may be handed out. New ones before it whose keys are full wait
+    /// in their lines from now on.
+    fn first_of_level<P>(&mut self, row: &mut Row<P>, level: u16) -> Option<Front> {
+        let offered = self.top(level);
+        let offered = offered.map(|offer| self.front_of_line(level, offer));
+        let before = offered.map_or(u64::MAX, |offered| offered.id);
+        loop {
+            let id = self.levels[usize::from(level)].new.head;
+            if id == 0 || id > before {
+                return offered;
+            }
+            let line = row.line(id);
+            if self.has_room(line) {
+                return Some(Front::new(level, (id, line)));
+            }
+            row.unlink(&mut self.levels[usize::from(level)].new);
+            row.append(&mut self.lines[line as usize].passed_by, id);
+            self.offer(line);
+        }
     }
 
     /// Finds the next item.
-    pub(super) fn settle(&mut self) -> Option<Front> {
+    #[inline]
+    pub(super) fn settle<P>(&mut self, row: &mut Row<P>) -> Option<Front> {
         if self.front.is_none() && self.ready > 0 {
-            for place in 0..self.by_priority.len() {
-                let level = self.by_priority[place];
-                if self
-                    .front
-                    .is_some_and(|ready| !self.is_overdue(level, ready))
-                {
-                    continue;
-                }
-                if let Some((id, line)) = self.top(level) {
-                    self.front = Some(Front { id, line, level });
-                }
-            }
+            self.front = self.find_mut(row);
         }
         self.front
     }
 
+    fn find_mut<P>(&mut self, row: &mut Row<P>) -> Option<Front> {
+        let mut front: Option<Front> = None;
+        for place in 0..self.by_priority.len() {
+            let level = self.by_priority[place];
+            match front {
+                None => front = self.first_of_level(row, level),
+                Some(_) if self.served < self.patient_until => return front,
+                Some(ready) if self.is_overdue(level, ready) => {
+                    front = self.first_of_level(row, level).or(front);
+                }
+                Some(_) => {}
+            }
+        }
+        let until = self.levels.iter().filter_map(Level::patient_until).min();
+        self.patient_until = until.unwrap_or(u64::MAX);
+        front
+    }
+
     /// Finds the next item without a change, which may take longer.
-    pub(super) fn find(&self) -> Option<Front> {
+    pub(super) fn find<P>(&self, row: &Row<P>) -> Option<Front> {
         if self.front.is_some() || self.ready == 0 {
             return self.front;
         }
         let mut front = None;
         for level in self.by_priority.iter().copied() {
-            if front.is_some_and(|ready| !self.is_overdue(level, ready)) {
-                continue;
-            }
-            let offers = self.levels[level].offers.iter();
-            let offers = offers.map(|Reverse(offer)| *offer);
-            if let Some((id, line)) = offers.filter(|offer| self.is_good(*offer)).min() {
-                front = Some(Front { id, line, level });
+            if front.is_none_or(|ready| self.is_overdue(level, ready)) {
+                front = self.find_in_level(row, level).or(front);
             }
         }
         front
     }
 
+    fn find_in_level<P>(&self, row: &Row<P>, level: u16) -> Option<Front> {
+        let level_now = &self.levels[usize::from(level)];
+        let offers = level_now.offers.iter();
+        let offered = offers.filter(|offer| self.is_good(*offer)).min();
+        let mut list = level_now.new;
+        while list.head != 0 && offered.is_none_or(|(id, _)| list.head < id) {
+            let line = row.line(list.head);
+            if self.has_room(line) {
+                return Some(Front::new(level, (list.head, line)));
+            }
+            row.pass(&mut list);
+        }
+        offered.map(|offer| self.front_of_line(level, offer))
+    }
+
     /// Notes that holders have one item of this line less.
     pub(super) fn release(&mut self, line: LineId) {
         self.change(line, |line, key| {
-            line.running -= 1;
+            line.items -= 1;
             key.running -= 1;
         });
     }
@@ -422,11 +524,11 @@ impl RankLines {
     /// key's turn if it had that.
     pub(super) fn end_rest(&mut self, id: ItemId, line: LineId, keeps_turn: bool) {
         self.change(line, |line, key| {
-            line.aside -= 1;
-            let turn = key.turn.filter(|turn| turn.id == id);
-            if let Some(turn) = turn {
-                let is_resting = false;
-                key.turn = keeps_turn.then_some(KeyTurn { is_resting, ..turn });
+            line.items -= 1;
+            match &mut key.turn {
+                Some(turn) if turn.id == id && keeps_turn => turn.is_resting = false,
+                Some(turn) if turn.id == id => key.turn = None,
+                _ => {}
             }
         });
     }
@@ -435,6 +537,7 @@ impl RankLines {
     pub(super) fn remove_returned(&mut self, id: ItemId, line: LineId) {
         self.change(line, |line, key| {
             line.returned.remove(&id);
+            line.items -= 1;
             leave(id, line, key);
         });
     }
@@ -448,8 +551,8 @@ impl RankLines {
                 is_resting,
             };
             self.change(line, |_, key| {
-                if key.turn.is_none_or(|other| id <= other.id) {
-                    key.turn = Some(turn);
+                if key.turn.as_ref().is_none_or(|other| id <= other.id) {
+                    key.turn = Some(Box::new(turn));
                 }
             });
         }
@@ -460,7 +563,7 @@ impl RankLines {
 pub(super) fn leave(id: ItemId, line: &mut RankLine, key: &mut KeyState) {
     line.waiting -= 1;
     key.waiting -= 1;
-    if key.turn.is_some_and(|turn| turn.id == id) {
+    if key.turn.as_ref().is_some_and(|turn| turn.id == id) {
         key.turn = None;
     }
 }

@@ -125,7 +125,7 @@ impl<P> fmt::Debug for OrderRules<P> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitsFor {
-    /// Others of its key run, or are before it.
+    /// Others of its key run, or are tried again before it.
     Key,
     /// All slots are taken.
     Slot,

@@ -46,7 +46,7 @@ impl<P: Weight + Clone> Waiting<P> {
             order.times_of(one);
             order.rest(one, true);
         });
-        order.shorten(self.staged, &mut self.returned);
+        order.shorten();
         self.order = Some(order);
         self.rest_early_ones();
     }
@@ -59,7 +59,7 @@ impl<P: Weight + Clone> Waiting<P> {
         while let Some((entry, until)) = order.pop_early(order.rows() - self.staged) {
             self.delayed.insert(entry.id, until, entry);
         }
-        order.shorten(self.staged, &mut self.returned);
+        order.shorten();
     }
 
     /// Lets an item rest until it is [unblocked](Self::unblock), and then until its own time.
@@ -107,6 +107,7 @@ impl<P: Weight + Clone> Waiting<P> {
     pub(super) fn accept_in_order(&mut self, payload: P, is_staged: bool) -> ItemId {
         self.accepted += 1;
         if let Some(order) = &mut self.order {
+            order.thin_out(self.staged, &mut self.returned);
             order.accept(self.accepted, payload, is_staged);
         }
         if !is_staged {
@@ -115,19 +116,40 @@ impl<P: Weight + Clone> Waiting<P> {
         ItemId(self.accepted)
     }
 
+    /// Takes the next items, up to the first whose weight is not accepted.
+    pub(in crate::ledger) fn pop_in_order(
+        &mut self,
+        mut will_do: impl FnMut(usize) -> bool,
+    ) -> impl Iterator<Item = UnfinishedItem<P>> {
+        core::iter::from_fn(move || {
+            let order = self.order.as_mut()?;
+            let front = order.peek_mut()?;
+            if !will_do(order.front(front, &self.returned)?.weight()) {
+                return None;
+            }
+            let entry = order.take(front, &mut self.returned);
+            order.shorten();
+            entry
+        })
+    }
+
+    /// Takes the next item.
     #[inline(never)]
-    pub(super) fn pop_in_order(&mut self) -> Option<UnfinishedItem<P>> {
+    pub(super) fn pop_first_in_order(&mut self) -> Option<UnfinishedItem<P>> {
+        self.pop_in_order(|_| true).next()
+    }
+
+    /// Returns the weight of the next item.
+    #[inline(never)]
+    pub(super) fn front_weight_in_order(&mut self) -> Option<usize> {
         let order = self.order.as_mut()?;
-        let (id, entry) = order.pop()?;
-        order.shorten(self.staged, &mut self.returned);
-        entry.or_else(|| self.returned.remove(&id))
+        let front = order.peek_mut()?;
+        Some(order.front(front, &self.returned)?.weight())
     }
 
     #[inline(never)]
     pub(super) fn peek_in<'a>(&'a self, order: &'a RankOrder<P>) -> Option<&'a P> {
-        let id = order.peek()?;
-        let returned = self.returned.get(&id).map(|entry| &entry.payload);
-        returned.or_else(|| order.get(id, order.rows()))
+        order.front(order.peek()?, &self.returned)
     }
 
     #[inline(never)]

@@ -204,8 +204,9 @@ fn what_waits_already_gets_its_place() {
 fn an_item_that_waits_says_for_what() {
     let (mut ledger, threads) = ordered(1);
     put_keys(&mut ledger, &[1, 1, 0]);
+    // One that only waits behind others of its key waits its turn.
     assert_eq!(ledger.waits_for(ItemId(1)), None);
-    assert_eq!(ledger.waits_for(ItemId(2)), Some(WaitsFor::Key));
+    assert_eq!(ledger.waits_for(ItemId(2)), None);
     let first = get(&mut ledger, threads).expect("ready");
     assert_eq!(ledger.waits_for(ItemId(2)), Some(WaitsFor::Key));
     assert_eq!(ledger.waits_for(ItemId(3)), None);

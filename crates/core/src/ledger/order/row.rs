@@ -1,0 +1,248 @@
+//! The row of items that were never handed out, by their numbers, and lists of them. It knows no ranks and
+//! no holders.
+//!
+//! An item that is taken out of the middle leaves a gap, which goes when it comes to the front. Each item
+//! names the next one of the list that it is in, so that this costs 4 bytes, and its line, which costs 4
+//! more. A list begins with an item, never with a gap.
+
+use alloc::collections::VecDeque;
+use core::ops::RangeInclusive;
+
+use super::lines::LineId;
+use crate::ledger::ItemId;
+
+/// The number of gaps that the row may have besides those for which it has room.
+const GAPS: usize = 64;
+
+/// An item that was never handed out, or the gap that it has left.
+#[derive(Debug)]
+struct RowPlace<P> {
+    payload: Option<P>,
+    line: LineId,
+    /// The distance to the next item of its list; 0 if there is none.
+    next: u32,
+}
+
+/// The first and the last item of a list; 0 if there is none. The last one may be a gap.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RowList {
+    pub(super) head: u64,
+    tail: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Row<P> {
+    places: VecDeque<RowPlace<P>>,
+    /// The number of the item in the first place.
+    first: u64,
+    gaps: usize,
+}
+
+impl<P> Row<P> {
+    pub(super) fn new() -> Self {
+        Row {
+            places: VecDeque::new(),
+            first: 1,
+            gaps: 0,
+        }
+    }
+
+    /// Makes room for so many items.
+    pub(super) fn reserve(&mut self, items: usize) {
+        self.places.reserve(items);
+    }
+
+    /// Returns the number of places, with gaps.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Returns the number of items.
+    pub(super) fn items(&self) -> usize {
+        self.places.len() - self.gaps
+    }
+
+    /// Returns `true` if it would have to grow although there is little in it.
+    #[inline]
+    pub(super) fn is_long(&self) -> bool {
+        self.places.len() == self.places.capacity() && self.places.len() > 4 * self.items() + GAPS
+    }
+
+    /// Returns the place of a number, counted from 0.
+    pub(super) fn place(&self, id: u64) -> Option<usize> {
+        usize::try_from(id.checked_sub(self.first)?).ok()
+    }
+
+    fn at(&self, id: u64) -> Option<&RowPlace<P>> {
+        self.places.get(self.place(id)?)
+    }
+
+    /// Returns the number of the item in a place.
+    pub(super) fn number(&self, place: usize) -> u64 {
+        self.first + place as u64
+    }
+
+    pub(super) fn payload(&self, id: u64) -> Option<&P> {
+        self.at(id)?.payload.as_ref()
+    }
+
+    /// Returns the line of an item; 0 if it is not here.
+    pub(super) fn line(&self, id: u64) -> LineId {
+        self.at(id).map_or(0, |place| place.line)
+    }
+
+    /// Returns the gaps with these numbers.
+    pub(super) fn gaps_in(
+        &self,
+        numbers: RangeInclusive<ItemId>,
+    ) -> impl Iterator<Item = ItemId> + '_ {
+        let last = self.number(self.places.len()).saturating_sub(1);
+        let numbers = numbers.start().0.max(self.first)..=numbers.end().0.min(last);
+        let is_gap = |id: &u64| self.at(*id).is_some_and(|place| place.payload.is_none());
+        numbers.filter(is_gap).map(ItemId)
+    }
+
+    /// Adds the next item, which has this number and is in no list.
+    pub(super) fn push(&mut self, id: u64, payload: P, line: LineId) {
+        if self.places.is_empty() {
+            self.first = id;
+        }
+        self.places.push_back(RowPlace {
+            payload: Some(payload),
+            line,
+            next: 0,
+        });
+    }
+
+    /// Drops the last item, which is in no list, and returns its line.
+    pub(super) fn pop_last(&mut self) -> Option<LineId> {
+        self.places.pop_back().map(|place| place.line)
+    }
+
+    /// Takes an item, and leaves a gap. The list that begins with it must [`pass`](Self::pass) it.
+    pub(super) fn take(&mut self, id: u64) -> Option<(P, LineId)> {
+        let place = self.place(id)?;
+        let place = self.places.get_mut(place)?;
+        let payload = place.payload.take()?;
+        self.gaps += 1;
+        Some((payload, place.line))
+    }
+
+    /// Takes the first item out of the row, or drops a gap there. No list may begin with that gap.
+    pub(super) fn pop_first(&mut self) -> Option<P> {
+        let place = self.places.pop_front()?;
+        self.first += 1;
+        if place.payload.is_none() {
+            self.gaps -= 1;
+        }
+        place.payload
+    }
+
+    /// Returns the number and the line of the item in the first place, if that is not a gap.
+    #[inline]
+    pub(super) fn front(&self) -> Option<(u64, LineId)> {
+        let front = self.places.front()?;
+        let is_gap = front.payload.is_none();
+        (!is_gap).then_some((self.first, front.line))
+    }
+
+    /// Adds an item to the end of a list, behind lower numbers.
+    pub(super) fn append(&mut self, list: &mut RowList, id: u64) {
+        if list.head == 0 {
+            list.head = id;
+        } else if let Some(place) = self.place(list.tail)
+            && let Some(tail) = self.places.get_mut(place)
+        {
+            tail.next = u32::try_from(id - list.tail).unwrap_or(0);
+        }
+        list.tail = id;
+    }
+
+    /// Lets a list begin with its next item.
+    #[inline]
+    pub(super) fn pass(&self, list: &mut RowList) {
+        let mut head = list.head;
+        loop {
+            let next = self.at(head).map_or(0, |place| place.next);
+            head = match next {
+                0 => 0,
+                next => head + u64::from(next),
+            };
+            if head == 0 || self.payload(head).is_some() {
+                list.head = head;
+                return;
+            }
+        }
+    }
+
+    /// Takes the first item out of a list. It stays in the row.
+    pub(super) fn unlink(&mut self, list: &mut RowList) {
+        let head = list.head;
+        self.pass(list);
+        if let Some(place) = self.place(head)
+            && let Some(place) = self.places.get_mut(place)
+        {
+            place.next = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
+
+    /// Two lists over one row agree with two sets, whatever is taken, moved and dropped.
+    #[test]
+    fn lists_agree_with_sets() {
+        proptest::proptest!(|(steps: Vec<(u8, u8)>)| {
+            let mut row = Row::new();
+            let mut lists = [RowList::default(); 2];
+            let mut sets = [BTreeSet::new(), BTreeSet::new()];
+            let mut next = 1;
+            for (what, pick) in steps {
+                let at = usize::from(pick % 2);
+                match what % 4 {
+                    0 | 1 => {
+                        row.push(next, next, 1);
+                        row.append(&mut lists[at], next);
+                        sets[at].insert(next);
+                        next += 1;
+                    }
+                    2 => {
+                        let id = u64::from(pick) % next;
+                        let taken = row.take(id).map(|(payload, _)| payload);
+                        let was_there = sets.iter_mut().any(|set| set.remove(&id));
+                        proptest::prop_assert_eq!(taken, was_there.then_some(id));
+                        for list in lists.iter_mut().filter(|list| list.head == id && id > 0) {
+                            row.pass(list);
+                        }
+                    }
+                    _ => {
+                        while row.len() > 0 && row.front().is_none() {
+                            proptest::prop_assert_eq!(row.pop_first(), None);
+                        }
+                        if let Some((first, _)) = row.front() {
+                            for list in lists.iter_mut().filter(|list| list.head == first) {
+                                row.pass(list);
+                            }
+                            sets.iter_mut().for_each(|set| { set.remove(&first); });
+                            proptest::prop_assert_eq!(row.pop_first(), Some(first));
+                        }
+                    }
+                }
+                proptest::prop_assert_eq!(row.items(), sets.iter().map(BTreeSet::len).sum::<usize>());
+                for (list, set) in lists.iter().zip(&sets) {
+                    let mut list = *list;
+                    let mut seen = Vec::new();
+                    while list.head > 0 {
+                        seen.push(list.head);
+                        row.pass(&mut list);
+                    }
+                    proptest::prop_assert!(seen.iter().eq(set));
+                }
+            }
+        });
+    }
+}
