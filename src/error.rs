@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use dishrack_core::ledger::{ItemId, Refusal};
+use dishrack_core::ledger::{Failure, ItemId, Refusal};
 
 /// The error of a call; the `is_*` predicates tell its cases apart.
 ///
@@ -378,7 +378,7 @@ pub enum ItemError<T> {
         /// The item's number; see [`retry_dead_letter`](crate::JoinableQueue::retry_dead_letter).
         id: crate::ItemId,
         /// Every failed attempt, oldest first.
-        history: Vec<crate::Failure>,
+        history: Vec<Failure>,
     },
     /// It was not accepted.
     NotAccepted {
@@ -397,7 +397,7 @@ impl<T> fmt::Display for ItemError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ItemError::Dead { id, history } => {
-                match history.iter().filter(|one| one.attempt > 0).count() {
+                match Failure::begun(history) {
                     0 => write!(f, "item {id} was not begun")?,
                     attempts => write!(f, "item {id} failed {attempts} times")?,
                 }

@@ -466,12 +466,6 @@ pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Returns the number of attempts that were begun. What is given up on before an attempt has an entry
-/// of number 0.
-pub(crate) fn begun(history: &[Failure]) -> u64 {
-    history.iter().filter(|one| one.attempt > 0).count() as u64
-}
-
 /// Returns the reason why an item was given up on, in words.
 pub(crate) fn last_cause(history: &[Failure]) -> String {
     let last = history.last().map(|failure| failure.cause.to_string());

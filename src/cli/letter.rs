@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::control::item::failed_attempt;
+use crate::observe::last_cause;
 use crate::observe::text::{attempts_in_words, harmless, printable};
-use crate::observe::{begun, last_cause};
 use crate::{Failure, ItemId};
 
 /// A dead letter, with the name of its item.
@@ -23,7 +23,7 @@ impl Letter {
     /// Returns the number, name, attempts, last cause and time, with tabs between them.
     pub(super) fn line(&self) -> String {
         let (id, name) = (self.id, printable(&self.name));
-        let attempts = match begun(&self.history) {
+        let attempts = match Failure::begun(&self.history) {
             0 => "not begun".to_owned(),
             begun => attempts_in_words(begun),
         };
@@ -85,7 +85,7 @@ pub(super) fn dead_letter_line(name: &str, history: &[Failure]) -> Value {
 
 fn add_history(object: &mut Value, name: &str, history: &[Failure]) {
     object["item"] = name.into();
-    object["attempts"] = begun(history).into();
+    object["attempts"] = Failure::begun(history).into();
     object["cause"] = last_cause(history).into();
     object["history"] = history.iter().map(entry).collect();
 }

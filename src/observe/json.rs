@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
-use super::{begun, last_cause, micros};
+use super::{last_cause, micros};
 use dishrack_core::ledger::{Cause, CopyEnd, Counts, Exit, Failure};
 
 pub(super) fn micros_of<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
@@ -24,7 +24,7 @@ pub(super) fn failure<S: Serializer>(failed: &Arc<Failure>, to: S) -> Result<S::
 
 pub(super) fn history<S: Serializer>(history: &Arc<[Failure]>, to: S) -> Result<S::Ok, S::Error> {
     let mut fields = to.serialize_map(Some(2))?;
-    fields.serialize_entry("attempts", &begun(history))?;
+    fields.serialize_entry("attempts", &Failure::begun(history))?;
     fields.serialize_entry("cause", &last_cause(history))?;
     fields.end()
 }

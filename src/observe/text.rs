@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::words::escaped;
 pub(crate) use super::words::{attempts_in_words, counted, printable, waited_for};
-use super::{Event, EventKind, begun, last_cause};
+use super::{Event, EventKind, last_cause};
 use dishrack_core::ledger::{CopyEnd, Counts, Exit, Failure};
 
 /// A line, and the stream it goes to.
@@ -184,7 +184,7 @@ fn disagreed(ended: &EventKind) -> Option<Line> {
 fn given_up(item: &str, history: &[Failure]) -> String {
     let cause = last_cause(history);
     let (item, cause) = (printable(item), printable(&cause));
-    match begun(history) {
+    match Failure::begun(history) {
         0 => format!("{item}: given up on, not begun ({cause})"),
         begun => {
             let attempts = attempts_in_words(begun);

@@ -100,6 +100,13 @@ impl Failure {
         Failure::new(0, Cause::Cancelled, Scene::ended_at(time))
     }
 
+    /// Returns the number of these attempts that were begun: what is given up on before any has an entry of
+    /// number 0.
+    #[must_use]
+    pub fn begun(history: &[Failure]) -> u64 {
+        history.iter().filter(|one| one.attempt > 0).count() as u64
+    }
+
     pub(super) fn of(attempt: u32, blame: Blame) -> Self {
         Failure::new(attempt, blame.cause, blame.scene)
     }
