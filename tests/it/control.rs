@@ -335,6 +335,14 @@ fn a_run_tells_how_it_stands() {
         (&json!("busy"), &json!("item-2"))
     );
     assert!(workers[0]["for_us"].is_u64());
+    let states = json!({"starting": 0, "idle": 0, "busy": 1, "stopping": 0});
+    assert_eq!(status["worker_states"], states);
+    let without = run.ask("GET", "/v1/status?workers=false", "").json();
+    assert_eq!(without["worker_states"], states);
+    assert!(without.get("workers").is_none(), "{without}");
+    assert_eq!(without["counts"], counts);
+    let odd = run.ask("GET", "/v1/status?workers=some", "");
+    assert_eq!((odd.status, odd.code()), (400, "bad_query".into()));
     run.queue.close();
     assert_eq!(run.ask("GET", "/v1/status", "").json()["state"], "draining");
 }
