@@ -86,10 +86,16 @@ impl Core {
         }
     }
 
-    /// Notes when the items were put that are new since the last time.
+    /// Tells of the items that were put since the last time, by whomever, and notes when that was. Those of a
+    /// stream were put elsewhere.
     pub(super) fn note_puts(&mut self) {
+        let accepted = self.dispatcher.ledger.accepted();
+        if accepted <= self.puts_told || self.dispatcher.shared.is_some() {
+            return;
+        }
+        self.emitter.emit_puts(self.puts_told + 1..=accepted);
+        self.puts_told = accepted;
         if let Some(puts) = self.times.as_mut().and_then(|times| times.puts.as_mut()) {
-            let accepted = self.dispatcher.ledger.accepted();
             puts.note(accepted, || self.emitter.now_unix());
         }
     }
