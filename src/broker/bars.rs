@@ -9,7 +9,8 @@ use super::Broker;
 use super::core::Core;
 use super::times::{PutTimes, RunTimes};
 use crate::observe::clipped;
-use dishrack_core::ledger::{EndedAttempts, Histogram, HolderId, ItemId};
+use dishrack_core::dispatcher::inflight::Arrival;
+use dishrack_core::ledger::{BegunNaming, EndedAttempts, Failure, Histogram, HolderId, ItemId};
 use dishrack_core::timeline::{AttemptBar, LatestBars};
 
 /// The longest cause that is kept, in letters.
@@ -64,7 +65,7 @@ impl Broker {
     /// Returns the waits of items, if they are kept. `oldest` is the first of those that wait.
     pub(crate) fn waits(&self, oldest: Option<ItemId>) -> Option<KeptWaits> {
         let core = self.lock_seeing();
-        let waits = &core.times.as_ref()?.puts.as_ref()?.waits;
+        let waits = &core.times.as_ref()?.puts.waits;
         let put = oldest.and_then(|oldest| waits.put_at(oldest));
         Some(KeptWaits {
             begun: waits.histogram().clone(),
@@ -76,21 +77,67 @@ impl Broker {
 impl Core {
     fn keep_bars(&mut self, is_wanted: bool) {
         if is_wanted != self.times.is_some() {
-            self.dispatcher.ledger.handle_note_ends(is_wanted);
             let now = self.emitter.now_unix();
-            let is_own = self.dispatcher.shared.is_none();
+            let (naming, puts) = match self.dispatcher.shared {
+                None => {
+                    let accepted = self.dispatcher.ledger.accepted();
+                    (BegunNaming::Together, PutTimes::after(accepted, now))
+                }
+                Some(_) => (BegunNaming::Singly, PutTimes::default()),
+            };
+            let wanted = is_wanted.then_some(naming);
+            self.dispatcher.ledger.handle_note_ends(wanted);
             self.times = is_wanted.then(|| RunTimes {
                 bars: LatestBars::new(now),
-                puts: is_own.then(|| PutTimes::after(self.dispatcher.ledger.accepted(), now)),
+                puts,
             });
         }
     }
 
-    /// Notes when the items were put that are new since the last time.
+    /// Tells of the items that were put since the last time, by whomever, and notes when that was. Those of a
+    /// stream were put elsewhere.
     pub(super) fn note_puts(&mut self) {
-        if let Some(puts) = self.times.as_mut().and_then(|times| times.puts.as_mut()) {
-            let accepted = self.dispatcher.ledger.accepted();
-            puts.note(accepted, || self.emitter.now_unix());
+        let accepted = self.dispatcher.ledger.accepted();
+        if accepted <= self.puts_told || self.dispatcher.shared.is_some() {
+            return;
+        }
+        self.emitter.emit_puts(self.puts_told + 1..=accepted);
+        self.puts_told = accepted;
+        if let Some(times) = &mut self.times {
+            times.puts.note(accepted, || self.emitter.now_unix());
+        }
+    }
+
+    /// Notes since when items wait that have come from a stream.
+    pub(super) fn note_arrivals<P>(&mut self, arrivals: &[Arrival<P>]) {
+        if let Some(times) = &mut self.times {
+            for arrival in arrivals {
+                let waits = &mut times.puts.waits;
+                waits.handle_waiting(arrival.item.id, arrival.since);
+            }
+        }
+    }
+
+    /// Notes since when an item waits whose attempt has failed.
+    pub(super) fn note_again(&mut self, id: ItemId, failure: &Failure, rest: Duration) {
+        // Else it would be seen as begun by the attempt that has failed.
+        self.draw_ended();
+        if let Some(times) = &mut self.times {
+            let ended = match failure.scene.ended {
+                Duration::ZERO => self.emitter.now_unix(),
+                ended => ended,
+            };
+            times
+                .puts
+                .waits
+                .handle_waiting(id, ended.saturating_add(rest));
+        }
+    }
+
+    /// Forgets since when these wait, which are not here any more.
+    pub(super) fn forget_waits(&mut self, ids: &[ItemId]) {
+        if let Some(times) = &mut self.times {
+            ids.iter().for_each(|id| times.puts.waits.handle_gone(*id));
         }
     }
 
@@ -105,10 +152,10 @@ impl Core {
             if let Some(bar) = self.bar_of(&ended, heard)
                 && let Some(times) = &mut self.times
             {
-                if let Some(puts) = &mut times.puts {
-                    let last_at = bar.ended.saturating_sub(ended.service).max(bar.started);
-                    puts.waits.handle_begun(&ended.begun, bar.started, last_at);
-                }
+                let last_at = bar.ended.saturating_sub(ended.service).max(bar.started);
+                let (waits, began) = (&mut times.puts.waits, bar.started);
+                waits.handle_begun(&ended.begun, began, last_at);
+                waits.handle_begun_singly(&ended.begun_singly, began, last_at);
                 times.bars.handle_ended(ended.holder, bar);
             }
         }

@@ -78,6 +78,8 @@ pub(crate) struct Core {
     pub(super) comes_by: bool,
     /// The number of puts that had no effect at once, since the workers were last looked at.
     pub(super) puts_quiet: usize,
+    /// The number of items that observers know to be put.
+    pub(super) puts_told: u64,
     /// Workers that items wait for, and their progress when that was noted.
     pub(super) relied_on: Vec<Reliance>,
     /// The number of workers of this process that have a board.
@@ -154,6 +156,7 @@ impl Core {
         writer: WriterDoorbell,
     ) -> Self {
         Core {
+            puts_told: ledger.accepted(),
             dispatcher: Dispatcher::new(ledger),
             emitter: Emitter::new(),
             storage,
@@ -220,7 +223,6 @@ impl Core {
             let count = (before - batch.len()) as u64;
             let first = accepted.map_or(ItemId(last.0 + 1 - count), |accepted| accepted.first);
             accepted = Some(Accepted { first, last });
-            self.emitter.emit_puts(last.0 + 1 - count..=last.0);
         }
         (accepted, Ok(()))
     }

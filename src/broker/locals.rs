@@ -21,14 +21,14 @@ impl Core {
         let Some(local) = attachment.and_then(|attachment| attachment.local.as_mut()) else {
             return false;
         };
-        let Some((through, service)) = local.advance() else {
+        let Some((through, served)) = local.advance() else {
             return false;
         };
         local.queue.end_asking();
         self.awaits_locals = true;
         fail::point("done by a thread's store: received");
         let ledger = &mut self.dispatcher.ledger;
-        ledger.handle_done_through(holder, through, service);
+        ledger.handle_done_through(holder, through, served);
         fail::point("done by a thread's store: settled");
         true
     }

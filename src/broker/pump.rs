@@ -35,6 +35,8 @@ impl Core {
         self.draw_ended();
         let mut last = None;
         while let Some(said) = self.dispatcher.poll() {
+            // Whoever gets one of them may begin it at once.
+            self.note_puts();
             match said {
                 Effect::Deliver(handed) => {
                     self.deliver(&handed);

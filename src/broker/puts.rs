@@ -145,9 +145,6 @@ impl Broker {
             };
             // It is moved only now, so that a caller that waits for room still has it.
             let result = refused.map(|()| core.dispatcher.accept(envelope));
-            if let Ok(id) = result {
-                core.emitter.emit_puts(id.0..=id.0);
-            }
             core.follow_puts(1);
             fail::point("put: accepted, not durable");
             drop(core);

@@ -118,13 +118,20 @@ impl Core {
             Report::Retry {
                 id,
                 failure,
+                rest,
                 payload,
-            } => self.emitter.emit(EventKind::Retry {
-                id,
-                item: self.name(id, &payload),
-                failure: Arc::new(failure),
-            }),
-            Report::Dead(letter) => self.conclude(letter),
+            } => {
+                self.note_again(id, &failure, rest);
+                self.emitter.emit(EventKind::Retry {
+                    id,
+                    item: self.name(id, &payload),
+                    failure: Arc::new(failure),
+                });
+            }
+            Report::Dead(letter) => {
+                self.forget_waits(&[letter.id]);
+                self.conclude(letter);
+            }
             Report::Copy(copy) => self.report_copy(copy),
         }
     }

@@ -109,13 +109,13 @@ impl Core {
             .attachments
             .get(holder)
             .map_or(0, |attachment| attachment.link.handed());
-        let Some((ordinal, service_ns)) = uplink.advance(through, handed)? else {
+        let Some((ordinal, served_ns)) = uplink.advance(through, handed)? else {
             return Ok(());
         };
         fail::point("done by a store: received");
-        let service = Duration::from_nanos(service_ns);
+        let served = Duration::from_nanos(served_ns);
         let ledger = &mut self.dispatcher.ledger;
-        ledger.handle_done_through(holder, ordinal, service);
+        ledger.handle_done_through(holder, ordinal, served);
         fail::point("done by a store: settled");
         Ok(())
     }

@@ -12,12 +12,12 @@ use dishrack_core::waits::Waits;
 #[derive(Debug)]
 pub(super) struct RunTimes {
     pub(super) bars: LatestBars,
-    /// `None` for a stream, whose items were put elsewhere.
-    pub(super) puts: Option<PutTimes>,
+    pub(super) puts: PutTimes,
 }
 
-/// The times of puts, a tick apart, and how long items have waited since then.
-#[derive(Debug)]
+/// The times of puts, a tick apart, and how long items have waited. By default those of a stream, where each item
+/// has its own.
+#[derive(Debug, Default)]
 pub(super) struct PutTimes {
     pub(super) waits: Waits,
     /// The number of items whose time is noted, or is that of others.

@@ -190,6 +190,31 @@ pub(super) fn stop_supervisors(client: &StreamClient, now: bool) -> Result<Carri
     })
 }
 
+/// The orders about one worker of a supervisor of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WorkerOrder {
+    End,
+    Replace,
+}
+
+/// Orders something about a worker of the supervisor that is meant, and waits until it has happened.
+pub(super) fn order_worker(
+    client: &StreamClient,
+    order: WorkerOrder,
+    worker: &str,
+) -> Result<CarriedOut, RunError> {
+    let (verb, is_so, words) = match order {
+        WorkerOrder::End => ("end-worker", "ended", "has ended, and is started again"),
+        WorkerOrder::Replace => ("replace-worker", "replaced", "is replaced"),
+    };
+    let body = json!({"worker": worker}).to_string();
+    CarriedOut::by_supervisors(client, (verb, &body), AS_LONG_AS_IT_LIVES, |done| {
+        let by = done.first().map_or("", |(name, _)| name);
+        let said = format!("{} of {} {words}", printable(worker), printable(by));
+        (json!({"worker": worker, is_so: true}), said)
+    })
+}
+
 fn of_item(client: &mut Client, number: u64, verb: &str) -> Result<Value, RunError> {
     let target = format!("/v1/items/{number}/{verb}");
     Ok(client.ask(Method::POST, &target, None, "")?)

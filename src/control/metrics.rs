@@ -176,7 +176,7 @@ impl RunNumbers {
         let Some(waits) = &self.0.waits else {
             return Ok(());
         };
-        let help = "The time for which items have waited until their first attempts began";
+        let help = "The time for which items have waited until an attempt began";
         let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
         histogram(
             encoder.encode_descriptor("item_wait", help, unit, kind)?,

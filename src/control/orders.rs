@@ -40,6 +40,13 @@ struct StopOrder {
     now: bool,
 }
 
+/// The worker that an order is about.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedWorkerOrder {
+    worker: String,
+}
+
 /// Returns what carries out orders on this target, as long as it is there.
 pub(super) fn obey(name: &str, target: &Arc<dyn ControlTarget>) -> ObeyOrder {
     let (name, target) = (name.to_owned(), Arc::downgrade(target));
@@ -77,10 +84,25 @@ fn carry_out(
             there(target)?.reload().map_err(words)?;
             Ok(json!({"reloaded": true}))
         }
+        "end-worker" => {
+            let NamedWorkerOrder { worker } = worker_of(body)?;
+            there(target)?.end_worker(&worker).map_err(words)?;
+            Ok(json!({"worker": worker, "ended": true}))
+        }
+        "replace-worker" => {
+            let NamedWorkerOrder { worker } = worker_of(body)?;
+            there(target)?.replace_worker(&worker).map_err(words)?;
+            Ok(json!({"worker": worker, "replaced": true}))
+        }
         verb => Err(format!(
             "it does not know the order {verb:?}: it is of another version"
         )),
     }
+}
+
+fn worker_of(body: &str) -> Result<NamedWorkerOrder, String> {
+    let order = serde_json::from_str(body);
+    order.map_err(|why| format!("the order about a worker is not understood: {why}"))
 }
 
 /// Returns the items that are here, as far as the stream does not know them.

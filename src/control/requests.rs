@@ -79,11 +79,24 @@ async fn explain(response: Response) -> Response {
     RequestFailure::new(status, "bad_request", message).into_response()
 }
 
+/// The part of a status that may be left out.
+#[derive(Debug, Deserialize)]
+struct StatusQuery {
+    workers: Option<bool>,
+}
+
 /// Tells how the run stands.
-async fn status(State(api): SharedApi) -> ApiAnswer {
+async fn status(
+    State(api): SharedApi,
+    query: Result<Query<StatusQuery>, QueryRejection>,
+) -> ApiAnswer {
+    let has_workers = read_query(query)?.workers.unwrap_or(true);
     let facts = api.block(|api| api.target.facts()).await??;
     let facts = facts.ok_or_else(RequestFailure::closed)?;
-    let status = RunStatus::new(&api.name, facts);
+    let status = match has_workers {
+        true => RunStatus::new(&api.name, facts),
+        false => RunStatus::without_workers(&api.name, facts),
+    };
     let text = serde_json::to_string(&status).map_err(|why| RequestFailure::internal(&why))?;
     Ok(answer(StatusCode::OK, text))
 }

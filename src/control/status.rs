@@ -30,7 +30,34 @@ pub(super) struct RunStatus {
     pub(super) oldest_waiting_us: Option<u64>,
     /// The number of workers that there are to be.
     pub(super) workers_wanted: usize,
-    pub(super) workers: Vec<WorkerStatus>,
+    pub(super) worker_states: WorkerStates,
+    /// `None` if they are not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workers: Option<Vec<WorkerStatus>>,
+}
+
+/// The number of workers in each state.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct WorkerStates {
+    starting: u64,
+    idle: u64,
+    busy: u64,
+    stopping: u64,
+}
+
+impl WorkerStates {
+    fn of(workers: &[WorkerInfo]) -> Self {
+        let mut states = WorkerStates::default();
+        for worker in workers {
+            *match worker.state {
+                WorkerState::Starting => &mut states.starting,
+                WorkerState::Idle => &mut states.idle,
+                WorkerState::Busy => &mut states.busy,
+                WorkerState::Stopping => &mut states.stopping,
+            } += 1;
+        }
+        states
+    }
 }
 
 /// The places of all items.
@@ -94,13 +121,27 @@ pub(super) struct Facts {
 }
 
 impl RunStatus {
-    pub(super) fn new(name: &str, facts: Facts) -> Self {
+    /// Tells of all workers, whose memory is asked of the kernel one by one.
+    pub(super) fn new(name: &str, mut facts: Facts) -> Self {
         let own = std::process::id();
+        let workers = std::mem::take(&mut facts.pool.workers);
+        let states = WorkerStates::of(&workers);
+        let workers = workers.into_iter();
+        let workers = workers.map(|one| WorkerStatus::new(one, own)).collect();
+        RunStatus {
+            worker_states: states,
+            workers: Some(workers),
+            ..RunStatus::without_workers(name, facts)
+        }
+    }
+
+    /// Tells of workers only how many are in which state.
+    pub(super) fn without_workers(name: &str, facts: Facts) -> Self {
         let counts = facts.counts;
         let thousandth = |value: f64| (value * 1_000.0).round() / 1_000.0;
         RunStatus {
             name: name.to_owned(),
-            pid: own,
+            pid: std::process::id(),
             mode: facts.mode,
             state: state(&facts),
             uptime_us: micros(facts.uptime),
@@ -118,12 +159,8 @@ impl RunStatus {
             eta_s: facts.left.map(|left| thousandth(left.as_secs_f64())),
             oldest_waiting_us: facts.waits.and_then(|waits| waits.oldest).map(micros),
             workers_wanted: facts.pool.wanted,
-            workers: facts
-                .pool
-                .workers
-                .into_iter()
-                .map(|one| WorkerStatus::new(one, own))
-                .collect(),
+            worker_states: WorkerStates::of(&facts.pool.workers),
+            workers: None,
         }
     }
 }

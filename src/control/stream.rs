@@ -149,6 +149,12 @@ impl StreamClient {
         self.one.as_deref()
     }
 
+    /// Makes it a client that is about the supervisor of this name alone, which may be gone.
+    pub(crate) fn about(mut self, name: String) -> Self {
+        self.one = Some(name);
+        self
+    }
+
     /// Makes it a client that is about one supervisor: that of this name, of the run of this name, or of this
     /// process.
     ///

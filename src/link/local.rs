@@ -354,14 +354,14 @@ impl LocalReader {
     }
 
     /// Reads the board. If there is news, returns the ordinal of the delivery up to which the
-    /// worker is through, and the mean time of one.
+    /// worker is through, and the time of those that it did not settle otherwise.
     pub(crate) fn advance(&mut self) -> Option<(u64, Duration)> {
         let (through, served_ns) = self.queue.board.through();
-        let count = through.checked_sub(self.through).filter(|news| *news > 0)?;
-        let service_ns = served_ns.saturating_sub(self.served_ns) / count;
+        through.checked_sub(self.through).filter(|news| *news > 0)?;
+        let new_ns = served_ns.saturating_sub(self.served_ns);
         (self.through, self.served_ns) = (through, served_ns);
         self.queue.words.seen.store(through, Ordering::Relaxed);
-        Some((through, Duration::from_nanos(service_ns)))
+        Some((through, Duration::from_nanos(new_ns)))
     }
 }
 
@@ -446,7 +446,7 @@ mod tests {
         queue.board().set_through(3, 200);
         assert!(reader.has_news() && reader.is_worth_reading(10));
         assert!(!reader.is_worth_reading(100));
-        assert_eq!(reader.advance(), Some((3, Duration::from_nanos(100))));
+        assert_eq!(reader.advance(), Some((3, Duration::from_nanos(300))));
         assert_eq!((reader.advance(), queue.seen()), (None, 3));
     }
 

@@ -311,7 +311,7 @@ impl UplinkReader {
     }
 
     /// Stores what [`peek_through`](Self::peek_through) returned. If it is news, returns the
-    /// ordinal and the mean time of a delivery in nanoseconds.
+    /// ordinal and the time, in nanoseconds, of the deliveries that were not settled otherwise.
     ///
     /// # Errors
     /// The value is impossible for a worker that was handed deliveries up to this one.
@@ -329,10 +329,9 @@ impl UplinkReader {
         if through.ordinal > through.begun || through.ordinal < self.through {
             return Err(PeerError::NotBegun);
         }
-        let count = through.ordinal.wrapping_sub(self.through).max(1);
-        let service_ns = through.served_ns.wrapping_sub(self.served_ns) / count;
+        let new_ns = through.served_ns.wrapping_sub(self.served_ns);
         (self.through, self.served_ns) = (through.ordinal, through.served_ns);
-        Ok(Some((through.ordinal, service_ns)))
+        Ok(Some((through.ordinal, new_ns)))
     }
 
     /// Returns the bytes of a payload, in the record or in shared memory.

@@ -78,10 +78,14 @@ impl VisitorAction {
     }
 
     /// Returns the question that comes first; `None` for what throws nothing away.
-    fn question(self, what: &[String]) -> Option<String> {
+    fn question(self, what: &[String], is_stream: bool) -> Option<String> {
         let items = || match what {
             [one] => format!("item {one}"),
             all => counted(all.len() as u64, "item", "items"),
+        };
+        let all = match is_stream {
+            true => "all supervisors of the stream",
+            false => "the run",
         };
         Some(match self {
             VisitorAction::Pause
@@ -92,16 +96,18 @@ impl VisitorAction {
             VisitorAction::ReplaceWorker => {
                 format!(
                     "Replace {}? It finishes what it has begun.",
-                    worker_of(what)
+                    MeantWorker::of(what, is_stream)
                 )
             }
             VisitorAction::EndWorker => format!(
                 "End {}? What it is at is broken off, and counts as a failed attempt of its item. A new process \
                  takes its place.",
-                worker_of(what)
+                MeantWorker::of(what, is_stream)
             ),
-            VisitorAction::Stop => "Stop the run when what is begun is finished?".into(),
-            VisitorAction::StopNow => "Stop the run at once? What is begun is broken off.".into(),
+            VisitorAction::Stop => format!("Stop {all} when what is begun is finished?"),
+            VisitorAction::StopNow => {
+                format!("Stop {all} at once? What is begun is broken off.")
+            }
             VisitorAction::Cancel => format!("Cancel {}? Nobody works on it any more.", items()),
             VisitorAction::Drop => format!("Drop {}? Nothing is left of it.", items()),
             VisitorAction::RetryAll => format!("Try {} again?", of_all(what)),
@@ -110,16 +116,48 @@ impl VisitorAction {
     }
 }
 
-/// Returns the name of the worker that is meant.
-fn worker_of(what: &[String]) -> String {
-    let name = what.first().map_or("", String::as_str);
-    printable(name)
+/// The worker that is meant: of the run, or of this supervisor of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MeantWorker<'a> {
+    supervisor: Option<&'a str>,
+    name: &'a str,
 }
 
-/// Returns the path of a request about this worker.
-fn path_of(what: &[String], verb: &str) -> String {
-    let name = what.first().map_or("", String::as_str);
-    format!("/v1/workers/{}/{verb}", in_path(name))
+impl<'a> MeantWorker<'a> {
+    /// Reads the value of a button.
+    fn of(what: &'a [String], is_stream: bool) -> Self {
+        let what = what.first().map_or("", String::as_str);
+        // No machine has a slash in its name, with which that of a supervisor begins.
+        match what.split_once('/').filter(|_| is_stream) {
+            Some((supervisor, name)) => MeantWorker {
+                supervisor: Some(supervisor),
+                name,
+            },
+            None => MeantWorker {
+                supervisor: None,
+                name: what,
+            },
+        }
+    }
+
+    /// Returns the path of a request about it.
+    fn path(self, verb: &str) -> String {
+        let of = self
+            .supervisor
+            .map(|name| format!("/supervisors/{}", in_path(name)));
+        let of = of.unwrap_or_default();
+        format!("/v1{of}/workers/{}/{verb}", in_path(self.name))
+    }
+}
+
+impl fmt::Display for MeantWorker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(self.name))?;
+        match self.supervisor {
+            Some(supervisor) => write!(f, " of {}", printable(supervisor)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Says which letters are meant.
@@ -242,7 +280,8 @@ pub(super) async fn act(
         .map_or("/", |back| way_back(back))
         .to_owned();
     let is_sure = all("sure").iter().any(|sure| sure == "yes");
-    if let Some(question) = act.question(&what).filter(|_| !is_sure) {
+    let question = act.question(&what, site.run.is_stream());
+    if let Some(question) = question.filter(|_| !is_sure) {
         let asked = confirmation(&site, act, &question, &what, &back, &visitor);
         let frame = Frame::default().around("Are you sure?", asked);
         return shown(StatusCode::OK, frame);
@@ -307,12 +346,13 @@ async fn carry_out(
         VisitorAction::Resume => post("/v1/resume", "The run goes on.").await,
         VisitorAction::Reload => post("/v1/reload", "All workers are replaced.").await,
         VisitorAction::ReplaceWorker => {
-            let said = format!("{} is replaced.", worker_of(what));
-            post(&path_of(what, "replace"), &said).await
+            let worker = MeantWorker::of(what, site.run.is_stream());
+            post(&worker.path("replace"), &format!("{worker} is replaced.")).await
         }
         VisitorAction::EndWorker => {
-            let said = format!("{} has ended, and is started again.", worker_of(what));
-            post(&path_of(what, "end"), &said).await
+            let worker = MeantWorker::of(what, site.run.is_stream());
+            let said = format!("{worker} has ended, and is started again.");
+            post(&worker.path("end"), &said).await
         }
         VisitorAction::Stop => post("/v1/stop", "The run is stopped.").await,
         VisitorAction::StopNow => {
@@ -397,7 +437,10 @@ mod tests {
 
     #[test]
     fn what_throws_something_away_asks_first() {
-        let asks = |word| VisitorAction::of(word).unwrap().question(&["7".into()]);
+        let asks = |word| {
+            let act = VisitorAction::of(word).unwrap();
+            act.question(&["7".into()], false)
+        };
         for word in [
             "stop",
             "stop-now",
@@ -420,9 +463,28 @@ mod tests {
 
     #[test]
     fn a_worker_is_named_in_a_path_whatever_its_name() {
-        let path = |name: &str| path_of(&[name.to_owned()], "end");
-        assert_eq!(path("worker-3"), "/v1/workers/worker-3/end");
-        assert_eq!(path("a b/+?"), "/v1/workers/a%20b%2F%2B%3F/end");
+        let path = |what: &str, is_stream: bool| {
+            let what = [what.to_owned()];
+            let worker = MeantWorker::of(&what, is_stream);
+            (worker.path("end"), worker.to_string())
+        };
+        let said = |path: &str, words: &str| (path.to_owned(), words.to_owned());
+        assert_eq!(
+            path("worker-3", false),
+            said("/v1/workers/worker-3/end", "worker-3")
+        );
+        assert_eq!(
+            path("a b/+?", false),
+            said("/v1/workers/a%20b%2F%2B%3F/end", "a b/+?")
+        );
+        assert_eq!(
+            path("host-7-ab/a b/1", true),
+            said(
+                "/v1/supervisors/host-7-ab/workers/a%20b%2F1/end",
+                "a b/1 of host-7-ab"
+            )
+        );
+        assert_eq!(path("odd", true).0, "/v1/workers/odd/end");
     }
 
     #[test]

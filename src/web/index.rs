@@ -12,8 +12,9 @@ use super::access::Visitor;
 use super::answer::shown;
 use super::frame::{Frame, WebPage, table};
 use super::site::{Site, Sites};
-use super::words::{badge, count, grouped, printable, text, values};
+use super::words::{badge, count, grouped, printable, text, workers_in_all};
 use crate::control::client::NoAnswer;
+use crate::observe::words::counted;
 
 pub(super) type SharedSites = State<Arc<Sites>>;
 
@@ -56,10 +57,11 @@ pub(super) async fn listed(sites: &Sites) -> Arc<WebPage> {
 async fn list(sites: &Sites) -> WebPage {
     let mut rows = Vec::new();
     for site in &sites.queues {
-        rows.push(row(site, site.run.get("/v1/status").await));
+        rows.push(row(site, site.run.get("/v1/status?workers=false").await));
     }
+    let label = counted(rows.len() as u64, "queue", "queues");
     let rows = html! { @for row in &rows { (row) } };
-    WebPage::new("Queues").part("queues", table("Queues", &COLUMNS, rows))
+    WebPage::new("Queues").part("queues", table(&label, &COLUMNS, rows))
 }
 
 fn row(site: &Site, status: Result<Value, NoAnswer>) -> Markup {
@@ -74,7 +76,7 @@ fn row(site: &Site, status: Result<Value, NoAnswer>) -> Markup {
                         td.number { (grouped(count(&counts[name]))) }
                     }
                     td.number { (format!("{:.1}", status["rate_per_s"].as_f64().unwrap_or(0.0))) }
-                    td.number { (grouped(values(&status["workers"]).len() as u64)) }
+                    td.number { (grouped(workers_in_all(&status))) }
                 },
                 // A queue that is gone does not take the others with it.
                 Err(why) => { td colspan=(COLUMNS.len() - 1) { (printable(&why.to_string())) } },

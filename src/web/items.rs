@@ -24,6 +24,7 @@ const PAGE: usize = 100;
 /// The greatest length in letters of a text that is shown here; a link leads to the whole.
 const SHOWN_MAX: usize = 4000;
 
+/// The states in which items are known. A stream keeps none that is done.
 const STATES: [ItemState; 5] = [
     ItemState::Waiting,
     ItemState::Running,
@@ -35,17 +36,20 @@ const STATES: [ItemState; 5] = [
 pub(super) async fn list(site: &Site, search: &ItemSearch) -> Result<WebPage, NoAnswer> {
     let target = format!("{}&limit={PAGE}", search.address("/v1/items"));
     let found = site.run.get(&target).await?;
-    let page = WebPage::new("Items").head(search_form("items", &search.text, states(search.state)));
+    let states = states(search.state, site.run.is_stream());
+    let page = WebPage::new("Items").head(search_form("items", &search.text, states));
     Ok(page.part("items-list", listed(search, &found)))
 }
 
 /// The field by which a state is chosen.
-fn states(chosen: Option<ItemState>) -> Markup {
+fn states(chosen: Option<ItemState>, is_stream: bool) -> Markup {
+    let known = STATES.into_iter();
+    let known = known.filter(|state| !is_stream || *state != ItemState::Done);
     html! {
         label for="state" { "State" }
         select id="state" name="state" {
             option value="" { "any" }
-            @for state in STATES {
+            @for state in known {
                 option value=(state) selected[chosen == Some(state)] { (state) }
             }
         }

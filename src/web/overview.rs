@@ -10,8 +10,10 @@ use super::frame::{WebPage, button, table};
 use super::site::Site;
 use super::words::{
     badge, cause_of, count, duration, grouped, micros, percent, printable, text, values,
+    workers_in_all,
 };
 use crate::control::client::NoAnswer;
+use crate::observe::words::counted;
 
 /// The counts, their words, and the list that has them.
 const COUNTS: [(&str, &str, Option<&str>); 8] = [
@@ -29,7 +31,7 @@ const COUNTS: [(&str, &str, Option<&str>); 8] = [
 const CAUSES_MAX: usize = 12;
 
 pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<WebPage, NoAnswer> {
-    let status = site.run.get("/v1/status").await?;
+    let status = site.run.get("/v1/status?workers=false").await?;
     let failures = site.run.get("/v1/failures").await?;
     let chart = {
         let mut history = site.history.lock();
@@ -42,7 +44,7 @@ pub(super) async fn page(site: &Site, visitor: &Visitor) -> Result<WebPage, NoAn
         // A part of its own, because the one before changes with each look.
         page = page.part("orders", orders(&status));
     }
-    page = page.part("counts", counts(&status["counts"]));
+    page = page.part("counts", counts(&status["counts"], site.run.is_stream()));
     page = page.part("pace", pace(&status)).part("rate", chart);
     if site.run.is_stream() {
         page = page.part("supervisors", supervisors(values(&status["supervisors"])));
@@ -68,7 +70,8 @@ fn supervisors(all: &[Value]) -> Markup {
         @if all.is_empty() {
             p { "Nobody works on the stream." }
         } @else {
-            (table("Supervisors", &["Name", "State", "Run", "Workers", "For"], rows))
+            @let label = counted(all.len() as u64, "supervisor", "supervisors");
+            (table(&label, &["Name", "State", "Run", "Workers", "For"], rows))
         }
     }
 }
@@ -81,7 +84,10 @@ fn state(status: &Value) -> Markup {
             @if let Some(at) = status["at"].as_str() { ", a stream at " (printable(at)) }
             @if let Some(pid) = status["pid"].as_u64() { ", process " (pid) }
             @if let Some(mode) = status["mode"].as_str() { ", " (mode) }
-            @if let Some(age) = micros(&status["uptime_us"]) { ", for " (age) }
+            // That of a stream counts from the first look.
+            @if let Some(age) = micros(&status["uptime_us"]).filter(|_| status["at"].is_null()) {
+                ", for " (age)
+            }
         }
     }
 }
@@ -100,13 +106,15 @@ fn orders(status: &Value) -> Markup {
     }
 }
 
-fn counts(counts: &Value) -> Markup {
+fn counts(counts: &Value, is_stream: bool) -> Markup {
+    // A stream does not keep what is done.
+    let is_kept = |name: &str| !is_stream || name != "done";
     html! {
         dl.tiles {
             @for (name, words, list) in COUNTS {
                 div {
                     dt {
-                        @match list {
+                        @match list.filter(|_| is_kept(name)) {
                             Some(list) => { a href=(list) { (words) } },
                             None => { (words) },
                         }
@@ -121,9 +129,10 @@ fn counts(counts: &Value) -> Markup {
 fn pace(status: &Value) -> Markup {
     let counts = &status["counts"];
     let ended = count(&counts["done"]) + count(&counts["dead"]);
-    let workers = values(&status["workers"]);
-    let busy = workers.iter().filter(|one| one["state"] == "busy").count() as u64;
-    let all = workers.len() as u64;
+    let (busy, all) = (
+        count(&status["worker_states"]["busy"]),
+        workers_in_all(status),
+    );
     let seconds = |name: &str| status[name].as_f64();
     html! {
         dl.tiles {

@@ -14,7 +14,15 @@ pub(super) enum WebPlace {
     Workers(WorkerSearch),
     Items(ItemSearch),
     Item(u64),
-    Dead(ItemSearch),
+    Dead(LetterSearch),
+}
+
+/// The dead letters that are looked for, and those of their causes that are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct LetterSearch {
+    pub(super) items: ItemSearch,
+    /// The number of causes before the first one that is shown.
+    pub(super) causes: usize,
 }
 
 /// The workers that are looked for.
@@ -95,7 +103,7 @@ impl WebPlace {
             "/timeline" => WebPlace::Timeline(ChartView::of(query)?),
             "/workers" => WebPlace::Workers(WorkerSearch::of(query)?),
             "/items" => WebPlace::Items(search()?),
-            "/dead" => WebPlace::Dead(search()?),
+            "/dead" => WebPlace::Dead(LetterSearch::of(query)?),
             path => WebPlace::Item(path.strip_prefix("/items/")?.parse().ok()?),
         })
     }
@@ -119,6 +127,26 @@ impl WorkerSearch {
         }
         query.append_pair("after", &after.to_string());
         format!("workers?{}", query.finish())
+    }
+}
+
+impl LetterSearch {
+    fn of(query: &str) -> Option<Self> {
+        let mut fields = form_urlencoded::parse(query.as_bytes());
+        let causes = fields.find(|(name, _)| name == "causes");
+        let causes = causes.map(|(_, causes)| causes.parse());
+        Some(LetterSearch {
+            items: ItemSearch::of(query)?,
+            causes: causes.transpose().ok()?.unwrap_or(0),
+        })
+    }
+
+    /// Returns the address of the page that begins after so many causes of the same letters, within those of
+    /// their queue.
+    pub(super) fn address(&self, causes: usize) -> String {
+        let letters = self.items.address("dead");
+        let and = if letters.ends_with('?') { "" } else { "&" };
+        format!("{letters}{and}causes={causes}")
     }
 }
 
@@ -214,11 +242,22 @@ mod tests {
         let address = format!("/{}", search.address(100));
         assert_eq!(address, "/workers?text=a+b&after=100");
         assert_eq!(WebPlace::of(&address), Some(WebPlace::Workers(search)));
+        let mut search = LetterSearch {
+            causes: 50,
+            ..LetterSearch::default()
+        };
+        for (text, address) in [("", "/dead?causes=50"), ("a", "/dead?text=a&causes=50")] {
+            search.items.text = text.into();
+            assert_eq!(format!("/{}", search.address(50)), address);
+            let place = WebPlace::Dead(search.clone());
+            assert_eq!(WebPlace::of(address), Some(place));
+        }
         for address in [
             "",
             "/workers?after=-1",
             "/timeline?seconds=7",
             "/timeline?until=-1",
+            "/dead?causes=-1",
             "/items/x",
             "/items/7/8",
             "/items?state=odd",

@@ -131,7 +131,7 @@ async fn healthy() -> &'static str {
 /// Tells whether each run takes items and works on them.
 async fn ready(State(sites): SharedSites) -> (StatusCode, &'static str) {
     for site in &sites.queues {
-        match site.run.get("/v1/status").await {
+        match site.run.get("/v1/status?workers=false").await {
             Ok(status) if status["state"] != "stopping" => {}
             _ => return (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         }

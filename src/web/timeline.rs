@@ -263,7 +263,7 @@ fn in_words(told: &Value, chart: &ShownTime) -> Markup {
             @let length_us = end_us.saturating_sub(count(&bar["started_us"]));
             tr {
                 td.number { a href=(address(bar)) { (items(bar)) } }
-                td { (printable(worker)) }
+                td.name { (printable(worker)) }
                 td { (told_outcome(bar)) }
                 td.number { @if let Some(at) = moment(&bar["started_us"]) { (at) } }
                 td.number { (duration(length_us as f64 / 1e6)) }

@@ -37,6 +37,12 @@ pub(super) fn grouped(number: u64) -> String {
     grouped_by(number, '\u{202f}')
 }
 
+/// Returns the number of workers that a status tells of, in any state.
+pub(super) fn workers_in_all(status: &Value) -> u64 {
+    let states = status["worker_states"].as_object();
+    states.map_or(0, |states| states.values().map(count).sum())
+}
+
 /// Returns the cause of an item or an attempt.
 pub(super) fn cause_of(failed: &Value) -> &str {
     failed["cause"].as_str().unwrap_or(NO_ATTEMPT)

@@ -33,18 +33,31 @@ enum WorkerOrders {
     All,
 }
 
+impl WorkerOrders {
+    /// Returns those about a worker of a pool of this kind.
+    fn of(mode: &Value, may_change: bool) -> Self {
+        match mode.as_str() {
+            _ if !may_change => WorkerOrders::None,
+            Some("processes") => WorkerOrders::All,
+            Some(_) => WorkerOrders::Replace,
+            // A supervisor that does not say it is not heard.
+            None => WorkerOrders::None,
+        }
+    }
+}
+
 /// The form of a row, beside the columns that all have.
 #[derive(Debug, Clone, Copy)]
 struct RowForm {
     /// True if workers belong to several supervisors.
     is_stream: bool,
-    orders: WorkerOrders,
+    may_change: bool,
 }
 
 impl RowForm {
     fn columns(self) -> Vec<&'static str> {
         let supervisor = self.is_stream.then_some("Supervisor");
-        let orders = (self.orders != WorkerOrders::None).then_some("Orders");
+        let orders = self.may_change.then_some("Orders");
         supervisor
             .into_iter()
             .chain(COLUMNS)
@@ -60,16 +73,16 @@ pub(super) async fn page(
 ) -> Result<WebPage, NoAnswer> {
     let status = site.run.get("/v1/status").await?;
     let is_stream = site.run.is_stream();
-    let orders = match (visitor.may_change() && !is_stream, text(&status["mode"])) {
-        (false, _) => WorkerOrders::None,
-        (true, "processes") => WorkerOrders::All,
-        (true, _) => WorkerOrders::Replace,
-    };
+    let may_change = visitor.may_change();
     let head = html! {
-        @if visitor.may_change() { (scaling(&status, is_stream)) }
+        @if may_change { (scaling(&status, is_stream)) }
         (search_form("workers", &search.text, html! {}))
     };
-    let list = list(&status, search, RowForm { is_stream, orders });
+    let form = RowForm {
+        is_stream,
+        may_change,
+    };
+    let list = list(&status, search, form);
     Ok(WebPage::new("Workers")
         .head(head)
         .part("workers-list", list))
@@ -100,7 +113,16 @@ fn list(status: &Value, search: &WorkerSearch, form: RowForm) -> Markup {
     let from = search.after.min(found.len());
     let until = (from + PAGE).min(found.len());
     let shown = &found[from..until];
-    let rows = html! { @for worker in shown { (row(worker, form)) } };
+    // On a stream each worker has that of its supervisor.
+    let mode = |worker: &Value| match form.is_stream {
+        true => worker["mode"].clone(),
+        false => status["mode"].clone(),
+    };
+    let rows = html! {
+        @for worker in shown {
+            (row(worker, form, WorkerOrders::of(&mode(worker), form.may_change)))
+        }
+    };
     html! {
         p {
             (grouped(all.len() as u64)) " workers, " (grouped(count(&status["workers_wanted"]))) " wanted"
@@ -135,8 +157,22 @@ fn has(worker: &Value, text: &str) -> bool {
         || number.is_some_and(|number| text.parse() == Ok(number))
 }
 
-fn row(worker: &Value, RowForm { is_stream, orders }: RowForm) -> Markup {
+fn row(worker: &Value, form: RowForm, orders: WorkerOrders) -> Markup {
+    let RowForm {
+        is_stream,
+        may_change,
+    } = form;
     let (death, name) = (&worker["last_death"], text(&worker["worker"]));
+    let (what, about) = match is_stream {
+        false => (name.to_owned(), printable(name)),
+        true => {
+            let about = format!("{name} of {}", text(&worker["supervisor"]));
+            (
+                format!("{}/{name}", text(&worker["supervisor_name"])),
+                printable(&about),
+            )
+        }
+    };
     let is_ready = worker["state"] == "idle" || worker["state"] == "busy";
     html! {
         tr {
@@ -144,7 +180,7 @@ fn row(worker: &Value, RowForm { is_stream, orders }: RowForm) -> Markup {
             th scope="row" { (printable(name)) }
             td.number { @if let Some(pid) = worker["pid"].as_u64() { (pid) } }
             td { (badge(text(&worker["state"]))) }
-            td {
+            td.name {
                 @if let Some(number) = worker["number"].as_u64() {
                     a href=(format!("items/{number}")) { (number) } " "
                 }
@@ -159,12 +195,12 @@ fn row(worker: &Value, RowForm { is_stream, orders }: RowForm) -> Markup {
                     @if let Some(at) = moment(&death["at_us"]) { ", " (at) }
                 }
             }
-            @if orders != WorkerOrders::None {
+            @if may_change {
                 td.number {
-                    @if is_ready {
-                        (button_for("Replace …", "act/replace-worker", name, &printable(name)))
+                    @if is_ready && orders != WorkerOrders::None {
+                        (button_for("Replace …", "act/replace-worker", &what, &about))
                         @if orders == WorkerOrders::All {
-                            " " (button_for("End …", "act/end-worker", name, &printable(name)))
+                            " " (button_for("End …", "act/end-worker", &what, &about))
                         }
                     }
                 }
@@ -188,7 +224,7 @@ mod tests {
         };
         let form = RowForm {
             is_stream: false,
-            orders: WorkerOrders::All,
+            may_change: true,
         };
         list(&status, &search, form).into_string()
     }

@@ -6,10 +6,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use dishrack::{Control, Controlled, Options};
+use dishrack::{Backoff, Control, Controlled, Options};
 use serde_json::{Value, json};
 
 use crate::controlled::Run;
@@ -34,6 +34,7 @@ crate::trials! {
     all_of_an_item_is_told_as_long_as_it_is_kept,
     one_worker_is_replaced_and_no_thread_is_ended,
     the_time_that_items_wait_is_told,
+    a_later_attempt_waits_since_the_end_of_its_rest,
     attempts_are_the_bars_of_their_workers,
     bars_are_those_of_a_time,
     nothing_is_begun_in_a_pause,
@@ -335,6 +336,14 @@ fn a_run_tells_how_it_stands() {
         (&json!("busy"), &json!("item-2"))
     );
     assert!(workers[0]["for_us"].is_u64());
+    let states = json!({"starting": 0, "idle": 0, "busy": 1, "stopping": 0});
+    assert_eq!(status["worker_states"], states);
+    let without = run.ask("GET", "/v1/status?workers=false", "").json();
+    assert_eq!(without["worker_states"], states);
+    assert!(without.get("workers").is_none(), "{without}");
+    assert_eq!(without["counts"], counts);
+    let odd = run.ask("GET", "/v1/status?workers=some", "");
+    assert_eq!((odd.status, odd.code()), (400, "bad_query".into()));
     run.queue.close();
     assert_eq!(run.ask("GET", "/v1/status", "").json()["state"], "draining");
 }
@@ -453,6 +462,13 @@ fn the_time_that_items_wait_is_told() {
     until("it has waited", || oldest() > Some(WAIT_US));
     run.let_go(2);
     assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 2);
+    let (count, waited) = waits(&run);
+    assert_eq!(count, 2.0);
+    assert!(waited * 1e6 >= WAIT_US as f64, "{waited} s");
+}
+
+/// Returns the number of waits until an attempt, and their sum in seconds.
+fn waits(run: &Run) -> (f64, f64) {
     let numbers = run.ask("GET", "/metrics", "").body;
     let numbers = String::from_utf8(numbers).unwrap();
     let number = |name: &str| -> f64 {
@@ -460,9 +476,43 @@ fn the_time_that_items_wait_is_told() {
         let line = lines.find(|line| line.starts_with(name)).unwrap();
         line.rsplit_once(' ').unwrap().1.parse().unwrap()
     };
-    assert_eq!(number("dishrack_item_wait_seconds_count"), 2.0, "{numbers}");
-    let waited = number("dishrack_item_wait_seconds_sum") * 1e6;
-    assert!(waited >= WAIT_US as f64, "{waited} us: {numbers}");
+    (
+        number("dishrack_item_wait_seconds_count"),
+        number("dishrack_item_wait_seconds_sum"),
+    )
+}
+
+fn a_later_attempt_waits_since_the_end_of_its_rest() {
+    const WAIT: Duration = Duration::from_millis(50);
+    // A time is told too long by a tick of the kernel's clock.
+    const TICK: Duration = Duration::from_millis(20);
+    let backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(1));
+    let rest = backoff.delay(1, 1);
+    let run = Run::with(Options::default().max_attempts(2).backoff(backoff));
+    let is = |state: &str| run.ask("GET", "/v1/items/1", "").json()["state"] == state;
+    let put = |item: u32| -> Duration {
+        let before = Instant::now();
+        run.put(&item.to_string());
+        assert_eq!(run.next_begun(), item);
+        before.elapsed()
+    };
+    let mut waited = put(1);
+    let failed = Instant::now();
+    run.ends.send(Err("no".into())).unwrap();
+    until("it rests", || is("resting"));
+    waited += put(2);
+    until("it has rested", || is("waiting"));
+    let since = Instant::now();
+    until("it has waited", || since.elapsed() > WAIT);
+    run.let_go(1);
+    assert_eq!(run.next_begun(), 1);
+    waited += failed.elapsed().saturating_sub(rest);
+    run.let_go(1);
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 2);
+    let (count, sum) = waits(&run);
+    assert_eq!(count, 3.0);
+    let bounds = WAIT.as_secs_f64()..=(waited + 3 * TICK).as_secs_f64();
+    assert!(bounds.contains(&sum), "{sum} is not in {bounds:?}");
 }
 
 /// Returns the bars of a run's only worker, in their order.

@@ -235,7 +235,7 @@ fn the_timeline_has_a_bar_for_each_attempt_that_leads_to_its_item() {
         "<a href=\"items/2\" tabindex=\"-1\"><rect class=\"bar failed",
         "<a href=\"items/3\" tabindex=\"-1\"><rect class=\"bar begun",
         "item 2: attempt 1 has failed: it is &lt;twenty&gt;",
-        "<td class=\"number\"><a href=\"items/2\">item 2</a></td><td>worker-1</td>",
+        "<td class=\"number\"><a href=\"items/2\">item 2</a></td><td class=\"name\">worker-1</td>",
         "seconds=15\"",
         "seconds=300\"",
     ] {

@@ -9,8 +9,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dishrack::observe::{Event, EventKind, Observer};
@@ -36,6 +36,8 @@ crate::trials!(
     what_a_dead_consumer_held_is_charged_to_its_item,
     a_worker_that_waits_at_another_queue_ends_when_it_is_stopped,
     a_workers_own_queue_comes_to_it_as_a_handle,
+    what_workers_put_is_told_before_it_begins,
+    what_attached_programs_put_is_told_before_it_begins,
     what_a_worker_does_before_it_is_ready_reaches_any_queue,
     a_handle_of_another_process_is_not_passed_on,
     clients_leave_neither_threads_nor_files,
@@ -490,6 +492,69 @@ fn a_workers_own_queue_comes_to_it_as_a_handle() {
         let joined = queue.join_timeout(DEADLINE).unwrap();
         assert_eq!((joined.done, joined.dead), (51, 0), "{method:?}");
     }
+}
+
+/// Notes the items that were put, and those that were begun before that was told.
+#[derive(Debug, Default)]
+struct PutNotes(Mutex<(Vec<u64>, Vec<u64>)>);
+
+impl PutNotes {
+    fn of<T>(queue: &JoinableQueue<T>) -> Arc<Self> {
+        let notes = Arc::<PutNotes>::default();
+        queue.set_observer(Arc::clone(&notes) as _).unwrap();
+        notes
+    }
+
+    /// Returns the items that were put, and of which none was begun before.
+    fn put(&self) -> Vec<u64> {
+        let (put, early) = &*self.0.lock().unwrap();
+        assert!(early.is_empty(), "{early:?} of {put:?}");
+        put.clone()
+    }
+}
+
+impl Observer for PutNotes {
+    fn wants_puts(&self) -> bool {
+        true
+    }
+
+    fn observe(&self, event: Event) {
+        let (put, early) = &mut *self.0.lock().unwrap();
+        match event.kind {
+            EventKind::Put { id, .. } => put.push(id.0),
+            EventKind::ItemStarted { id, .. } if !put.contains(&id.0) => early.push(id.0),
+            _ => {}
+        }
+    }
+}
+
+fn what_workers_put_is_told_before_it_begins() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let queue = JoinableQueue::<u64>::unbounded();
+        let notes = PutNotes::of(&queue);
+        let builder = Supervisor::builder().processes(2).start_method(method);
+        let builder = builder.context(&queue).unwrap();
+        let _pool = builder.handler(&queue, count_down).unwrap();
+        queue.put(&50).unwrap();
+        let joined = queue.join_timeout(DEADLINE).unwrap();
+        assert_eq!((joined.done, joined.dead), (51, 0), "{method:?}");
+        assert_eq!(notes.put(), Vec::from_iter(1..=51), "{method:?}");
+    }
+}
+
+fn what_attached_programs_put_is_told_before_it_begins() {
+    // The second item waits until there is room.
+    let table = Table::with(Options::default().capacity(Capacity::Bounded(1)));
+    let notes = PutNotes::of(&table.queue);
+    let mut producer = attached(table.control.path(), Task::PutAndExit);
+    let mut consumer = attached(table.control.path(), Task::Loop);
+    until("both are put", || notes.put().len() == 2);
+    table.queue.put(&Work::Nothing).unwrap();
+    assert_eq!(table.join().done, 3);
+    table.queue.close();
+    assert!(consumer.exit().success());
+    producer.exit();
+    assert_eq!(notes.put(), [1, 2, 3]);
 }
 
 /// What a worker does before it is ready: tells its pid, and waits for a word.

@@ -1,7 +1,7 @@
 //! Every action, done by the mouse, and its effect, seen over the control API.
 
 use crate::browser::Browser;
-use crate::shown::ShownRun;
+use crate::shown::{ShownRun, TWO_LOOKS};
 
 crate::trials! {
     each_button_does_what_it_says,
@@ -104,7 +104,7 @@ fn dead_letters_are_chosen_and_dealt_with() {
     browser.press("#chosen-1");
     browser.press("#chosen-3");
     // A look of the page at the run does not take the choice back.
-    browser.run_to_end("setTimeout(arguments[arguments.length - 1], 2500)");
+    browser.run_to_end(TWO_LOOKS);
     browser.press("button[formaction='act/retry']");
     browser.wait_for("2 items are tried again.");
     run.until("they have failed again", |status| {
@@ -152,7 +152,7 @@ fn what_changes_is_shown_until_it_is_switched_off() {
     assert_eq!(browser.run(pressed), "false");
     crate::http::ask(run.socket(), "POST", "/v1/items", b"\"later\"");
     run.until("it is done", |status| status["counts"]["done"] == 1);
-    browser.run_to_end("setTimeout(arguments[arguments.length - 1], 2500)");
+    browser.run_to_end(TWO_LOOKS);
     assert!(!browser.seen().contains("later"));
     browser.press("#live-switch");
     browser.wait_for("later");

@@ -3,18 +3,33 @@
 use serde_json::Value;
 
 use crate::browser::{Browser, axe};
+use crate::several::ShownQueues;
 use crate::shown::ShownRun;
+use crate::streamed::ShownStream;
 use crate::tell;
 
 crate::trials! {
     every_page_is_seen_well_at_two_sizes_light_and_dark,
+    the_pages_of_several_queues_are_seen_well,
+}
+
+/// Those that need a Redis.
+pub(crate) fn trials_of_streams() -> Vec<libtest_mimic::Trial> {
+    let seen = || {
+        the_pages_of_a_stream_are_seen_well();
+        Ok(())
+    };
+    let name = "web::looking::the_pages_of_a_stream_are_seen_well";
+    vec![libtest_mimic::Trial::test(name, seen)]
 }
 
 /// The sizes in pixels: a small telephone, and a usual screen.
 const SIZES: [(u32, u32); 2] = [(360, 740), (1280, 900)];
 
-/// The pages, with words that are seen there.
-const PAGES: [(&str, &str, &str); 7] = [
+/// The name of a page, its address, and words that are seen there.
+type ShownPage = (&'static str, &'static str, &'static str);
+
+const PAGES: [ShownPage; 7] = [
     ("overview", "/", "Failures by cause"),
     ("timeline", "/timeline", "under way"),
     ("workers", "/workers", "worker-1"),
@@ -24,16 +39,53 @@ const PAGES: [(&str, &str, &str); 7] = [
     ("running", "/items/3", "tick"),
 ];
 
+const PAGES_OF_STREAMS: [ShownPage; 7] = [
+    ("stream-overview", "/", "Supervisors"),
+    ("stream-timeline", "/timeline", "under way"),
+    ("stream-workers", "/workers", "worker-1"),
+    ("stream-items", "/items", "Last cause"),
+    ("stream-dead", "/dead", "exited with code 3"),
+    ("stream-failed", "/items/1", "it ␛[31mcracked"),
+    ("stream-running", "/items/3", "tick"),
+];
+
+const PAGES_OF_SEVERAL: [ShownPage; 4] = [
+    ("queues", "/", "images & sounds"),
+    ("queue-overview", "/q/mails/", "Failures by cause"),
+    ("queue-workers", "/q/mails/workers", "worker-1"),
+    ("queue-dead", "/q/mails/dead", "exited with code 3"),
+];
+
 fn every_page_is_seen_well_at_two_sizes_light_and_dark() {
     let run = ShownRun::of(&["fail-1", "fail-2", "long-1", "long-2", "waits"]);
     run.until("both have failed", |status| status["counts"]["dead"] == 2);
     run.until("two run", |status| status["counts"]["leased"] == 2);
+    look_at_all(&PAGES, |path| run.page(path));
+}
+
+fn the_pages_of_several_queues_are_seen_well() {
+    let queues = ShownQueues::of(&["fail-1", "long-1", "b"], &["c"]);
+    queues.mails.until("one has failed", |status| {
+        status["counts"]["dead"] == 1 && status["counts"]["done"] == 1
+    });
+    look_at_all(&PAGES_OF_SEVERAL, |path| queues.page(path));
+}
+
+fn the_pages_of_a_stream_are_seen_well() {
+    let items = ["fail-1", "fail-2", "long-1", "long-2", "waits"];
+    let stream = ShownStream::of(&items, 2);
+    stream.await_leased_and_dead(2);
+    look_at_all(&PAGES_OF_STREAMS, |path| stream.page(path));
+}
+
+/// Looks at each of these pages in each form, and leaves a picture of it.
+fn look_at_all(pages: &[ShownPage], address: impl Fn(&str) -> String) {
     let (browser, axe) = (Browser::open(), axe());
     for is_dark in [false, true] {
         for size in SIZES {
             browser.look_like(size, is_dark);
-            for (name, path, words) in PAGES {
-                browser.go(&run.page(path));
+            for (name, path, words) in pages {
+                browser.go(&address(path));
                 browser.wait_for(words);
                 let place = format!(
                     "{name}-{}-{}",

@@ -2,14 +2,22 @@
 //! without serious findings of axe-core; and each action, with its effect seen over the control API.
 //!
 //! It needs chromium with chromedriver, and axe-core of npm, which `tests/run` installs. Pictures of all
-//! pages are left in `target/web/shots`.
+//! pages are left in `target/web/shots`. A stream needs `redis-server`.
 
+#[path = "../shared/certificate.rs"]
+mod certificate;
 #[path = "../shared/deadline.rs"]
 #[allow(dead_code, reason = "each suite uses what it needs")]
 mod deadline;
+#[path = "../shared/dependants.rs"]
+mod dependants;
 #[path = "../shared/http.rs"]
 #[allow(dead_code, reason = "each suite uses what it needs")]
 mod http;
+#[path = "../shared/port.rs"]
+mod port;
+#[path = "../shared/redis_server.rs"]
+mod redis_server;
 #[path = "../shared/trials.rs"]
 mod trials;
 
@@ -18,7 +26,10 @@ mod browser;
 mod hostile;
 mod looking;
 mod scraped;
+mod several;
 mod shown;
+mod streamed;
+mod streams;
 
 use std::process::Command;
 
@@ -29,6 +40,11 @@ fn main() {
         trials.extend(acting::trials());
         trials.extend(hostile::trials());
         trials.extend(looking::trials());
+        trials.extend(several::trials());
+        if is_here("redis-server") {
+            trials.extend(looking::trials_of_streams());
+            trials.extend(streams::trials());
+        }
     }
     if is_here("prometheus") {
         trials.extend(scraped::trials());

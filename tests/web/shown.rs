@@ -12,7 +12,7 @@ use crate::http::ask;
 
 /// What is done for each item: one that begins with `fail` fails, and one with `long` goes on until it is
 /// ended.
-const COMMAND: &str = r#"
+pub(crate) const COMMAND: &str = r#"
 echo "working on $1"
 echo "<script>document.title = 'broken in'</script>" >&2
 case $1 in
@@ -23,8 +23,11 @@ case $1 in
 esac
 "#;
 
+/// The time in which nothing happens to a page that is not kept true, and two looks of one that is.
+pub(crate) const TWO_LOOKS: &str = "setTimeout(arguments[arguments.length - 1], 2500)";
+
 /// Returns the program, which `cargo build` has made.
-fn supervisor() -> PathBuf {
+pub(crate) fn supervisor() -> PathBuf {
     let named = std::env::var_os("SUPERVISOR").map(PathBuf::from);
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/supervisor");
     named.unwrap_or_else(built)
@@ -41,8 +44,13 @@ pub(crate) struct ShownRun {
 impl ShownRun {
     /// Begins a run with these items, which ends when it is dropped.
     pub(crate) fn of(items: &[&str]) -> Self {
+        ShownRun::named("run", items)
+    }
+
+    /// Does the same for one of several that differ by their names.
+    pub(crate) fn named(name: &str, items: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("run.sock");
+        let socket = folder.path().join(format!("{name}.sock"));
         let child = Command::new(supervisor())
             .args([
                 "--workers",
@@ -63,14 +71,7 @@ impl ShownRun {
             .stderr(Stdio::piped())
             .spawn();
         let mut child = child.unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("it says its address").unwrap();
-            if let Some((_, address)) = line.split_once("the page is at ") {
-                break address.to_owned();
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop));
+        let address = address_of(&mut child);
         let mut input = child.stdin.as_ref().unwrap();
         writeln!(input, "{}", items.join("\n")).unwrap();
         ShownRun {
@@ -112,6 +113,23 @@ impl ShownRun {
             std::thread::yield_now();
         }
     }
+}
+
+/// Returns the address of a page, once it is served.
+pub(crate) fn address_of(child: &mut Child) -> String {
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let address = loop {
+        let line = lines.next();
+        let line = line.unwrap_or_else(|| panic!("no address: {said:?}"));
+        let line = line.unwrap();
+        if let Some((_, address)) = line.split_once("the page is at ") {
+            break address.to_owned();
+        }
+        said.push(line);
+    };
+    std::thread::spawn(move || lines.for_each(drop));
+    address
 }
 
 impl Drop for ShownRun {

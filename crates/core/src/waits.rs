@@ -1,17 +1,22 @@
-//! The waits of items, from their put until their first attempt began.
+//! The waits of items, until an attempt began: from their put, or from the end of the attempt before and the
+//! rest after it.
 //!
-//! No item has a time of its own. What is noted is which number was the first to be put at a moment, for
+//! No item has a time of its own that was put here and not yet begun. What is noted is which number was the first to be put at a moment, for
 //! moments that are a short time apart; those in between count as put at the earlier one. So many moments are
 //! kept, and of more those are forgotten that are missed least: a wait is told too long by a small part of
-//! itself at most. It knows neither a clock nor who looks.
+//! itself at most. Those that are tried again, and those of a stream, do have one, as many as are kept. It knows
+//! neither a clock nor who looks.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
 use crate::ledger::{BegunItems, Histogram, ItemId};
 
 /// The number of moments that are kept.
 const MOMENTS_MAX: usize = 256;
+
+/// The number of times that are kept of single items. Those of the oldest items are forgotten first.
+const TIMES_MAX: usize = 100_000;
 
 /// A moment at which items were put, up to the next one.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +29,8 @@ struct PutMoment {
 #[derive(Debug, Default)]
 pub struct Waits {
     moments: VecDeque<PutMoment>,
+    /// The times since when single items wait.
+    singly: BTreeMap<ItemId, Duration>,
     histogram: Histogram,
 }
 
@@ -47,6 +54,29 @@ impl Waits {
         {
             self.histogram.observe((first + last) / 2, items.count);
         }
+    }
+
+    /// Notes that this item waits since a time of its own: it was put on a stream then, or may be tried again.
+    pub fn handle_waiting(&mut self, id: ItemId, since: Duration) {
+        self.singly.insert(id, since);
+        if self.singly.len() > TIMES_MAX {
+            self.singly.pop_first();
+        }
+    }
+
+    /// Counts the waits of such items, of which the first was begun at the one time and the last at the other.
+    pub fn handle_begun_singly(&mut self, ids: &[ItemId], first_at: Duration, last_at: Duration) {
+        let begun = (first_at + last_at) / 2;
+        for id in ids {
+            if let Some(since) = self.singly.remove(id) {
+                self.histogram.observe(begun.saturating_sub(since), 1);
+            }
+        }
+    }
+
+    /// Forgets an item that waits no more, and was not begun.
+    pub fn handle_gone(&mut self, id: ItemId) {
+        self.singly.remove(&id);
     }
 
     /// Returns when this item was put; `None` if that was before anything was noted.
@@ -127,6 +157,47 @@ mod tests {
         waits.handle_begun(&begun(1, 1), ms(9), ms(9));
         assert_eq!(waits.histogram().sum, Duration::ZERO);
         assert_eq!(waits.histogram().total(), 1);
+    }
+
+    #[test]
+    fn what_is_tried_again_waits_anew() {
+        let mut waits = Waits::default();
+        waits.handle_put(ItemId(1), ms(10));
+        waits.handle_begun(&begun(1, 2), ms(20), ms(20));
+        waits.handle_waiting(ItemId(2), ms(120));
+        // Of the other one nothing is known.
+        waits.handle_begun_singly(&[ItemId(1), ItemId(2)], ms(130), ms(170));
+        assert_eq!(waits.histogram().sum, ms(2 * 10 + 30));
+        assert_eq!(waits.histogram().total(), 3);
+        // It has begun, and waits no more.
+        waits.handle_begun_singly(&[ItemId(2)], ms(500), ms(500));
+        waits.handle_waiting(ItemId(1), ms(600));
+        waits.handle_gone(ItemId(1));
+        waits.handle_begun_singly(&[ItemId(1)], ms(700), ms(700));
+        assert_eq!(waits.histogram().total(), 3);
+        // By another clock it may seem begun before it was put.
+        waits.handle_waiting(ItemId(3), ms(900));
+        waits.handle_begun_singly(&[ItemId(3)], ms(800), ms(800));
+        assert_eq!(
+            (waits.histogram().total(), waits.histogram().sum),
+            (4, ms(50))
+        );
+    }
+
+    #[test]
+    fn so_many_times_are_kept_and_those_of_the_oldest_items_forgotten() {
+        let mut waits = Waits::default();
+        let all = TIMES_MAX as u64 + 10;
+        for number in 1..=all {
+            waits.handle_waiting(ItemId(number), ms(0));
+        }
+        let ids = |numbers: core::ops::RangeInclusive<u64>| -> alloc::vec::Vec<ItemId> {
+            numbers.map(ItemId).collect()
+        };
+        waits.handle_begun_singly(&ids(1..=10), ms(1), ms(1));
+        assert_eq!(waits.histogram().total(), 0);
+        waits.handle_begun_singly(&ids(11..=all), ms(1), ms(1));
+        assert_eq!(waits.histogram().total(), TIMES_MAX as u64);
     }
 
     #[test]

@@ -108,6 +108,7 @@ fn give_back(post: &StreamContext, surplus: &[ItemId]) {
 impl Core {
     fn took(&mut self, arrivals: Vec<Arrival>, question: u64) {
         let (arrivals, now) = (self.envelopes(arrivals), self.emitter.now_unix());
+        self.note_arrivals(&arrivals);
         if self.dispatcher.took(arrivals, question, now) {
             self.wake_getters();
         }
@@ -122,7 +123,10 @@ impl Core {
         let now = self.emitter.now_unix();
         let maintained = maintained.map_arrivals(|arrivals| self.envelopes(arrivals));
         let cancelled = maintained.cancelled.clone();
+        self.forget_waits(&maintained.lost);
+        self.note_arrivals(&maintained.arrivals);
         let surplus = self.dispatcher.maintained(maintained, now);
+        self.forget_waits(&surplus);
         for id in cancelled {
             // Its end may be on its way already, and counts then.
             self.cancel(id);

@@ -23,7 +23,9 @@ use crate::cli::address::Address;
 use crate::cli::asking::{self, Asked};
 use crate::cli::exit_codes::RunError;
 use crate::cli::logs;
-use crate::cli::steering::{CarriedOut, SteeringOrder, WantedWorkers, stop_supervisors};
+use crate::cli::steering::{
+    CarriedOut, SteeringOrder, WantedWorkers, WorkerOrder, order_worker, stop_supervisors,
+};
 use crate::control::client::{self, NoAnswer};
 use crate::control::stream::list::ListPlace;
 use crate::control::stream::watch::{StreamLook, StreamWatch};
@@ -138,6 +140,14 @@ pub(super) fn routes(place: Address) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/workers", put(scale))
         .route("/v1/stop", post(stop))
+        .route(
+            "/v1/supervisors/{name}/workers/{worker}/end",
+            post(end_worker),
+        )
+        .route(
+            "/v1/supervisors/{name}/workers/{worker}/replace",
+            post(replace_worker),
+        )
         .route("/metrics", get(numbers))
         .fallback(not_told)
         .with_state(Arc::new(gateway))
@@ -229,6 +239,15 @@ impl StreamGateway {
 
     async fn steer(self: &Arc<Self>, order: SteeringOrder) -> StreamAnswer {
         self.order(move |client| Asked::Stream(Box::new(client)).carry_out(order))
+            .await
+    }
+
+    async fn order_worker(
+        self: &Arc<Self>,
+        order: WorkerOrder,
+        (name, worker): (String, String),
+    ) -> StreamAnswer {
+        self.order(move |client| order_worker(&client.about(name), order, &worker))
             .await
     }
 
@@ -443,6 +462,17 @@ async fn scale(State(gateway): Gateway, body: Bytes) -> StreamAnswer {
         serde_json::from_slice(&body).map_err(|why| refused("bad_body", &why))?;
     let order = SteeringOrder::Scale(WantedWorkers::To(count));
     gateway.steer(order).await
+}
+
+/// A supervisor, and one of its workers.
+type NamedWorker = Path<(String, String)>;
+
+async fn end_worker(State(gateway): Gateway, Path(named): NamedWorker) -> StreamAnswer {
+    gateway.order_worker(WorkerOrder::End, named).await
+}
+
+async fn replace_worker(State(gateway): Gateway, Path(named): NamedWorker) -> StreamAnswer {
+    gateway.order_worker(WorkerOrder::Replace, named).await
 }
 
 /// True if what is begun is broken off.

@@ -1,7 +1,7 @@
 //! Looks at a stream and at all of its supervisors again and again, in the form in which a run tells how
 //! it stands. It does not know who shows that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -110,6 +110,7 @@ impl StreamWatch {
             "rate_per_s": rate,
             "eta_s": left.map(|left| left.as_secs_f64()),
             "workers_wanted": view.wanted,
+            "worker_states": view.worker_states,
             "workers": view.workers,
             "supervisors": view.supervisors,
         });
@@ -199,6 +200,8 @@ impl StreamWatch {
 struct SupervisorsView {
     supervisors: Vec<Value>,
     workers: Vec<Value>,
+    /// The number of workers in each state.
+    worker_states: BTreeMap<String, u64>,
     resting: Vec<Value>,
     failures: Vec<Value>,
     not_waiting: BTreeSet<u64>,
@@ -215,7 +218,7 @@ impl SupervisorsView {
         let short = format!("{host}-{pid}");
         let told = said.done.iter().find(|(by, _)| *by == member.name);
         match told {
-            Some((_, told)) => self.add_told(&short, told),
+            Some((_, told)) => self.add_told(&member.name, &short, told),
             None => {
                 self.leased += member.pending;
                 let taken = format!("has taken {}", member.pending);
@@ -227,13 +230,18 @@ impl SupervisorsView {
         self.supervisors.push(row);
     }
 
-    fn add_told(&mut self, short: &str, told: &Value) {
+    fn add_told(&mut self, name: &str, short: &str, told: &Value) {
         let status = &told["status"];
         self.restarts += number(&status["counts"]["restarts"]);
         self.wanted += number(&status["workers_wanted"]);
         for worker in values(&status["workers"]) {
             let mut worker = worker.clone();
             worker["supervisor"] = short.into();
+            worker["supervisor_name"] = name.into();
+            worker["mode"] = status["mode"].clone();
+            if let Some(state) = worker["state"].as_str() {
+                *self.worker_states.entry(state.to_owned()).or_default() += 1;
+            }
             self.workers.push(worker);
         }
         // The counts that it tells are those of the whole stream.

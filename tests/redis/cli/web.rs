@@ -11,6 +11,7 @@ use crate::redis_server::Options;
 
 crate::timely_trials!(
     a_stream_is_shown_with_its_supervisors_and_steered,
+    a_worker_is_ended_and_replaced_where_its_supervisor_is,
     items_of_a_stream_are_listed_cancelled_tried_again_and_dropped,
     a_long_list_goes_on_where_it_ended,
     the_chart_has_the_workers_of_all_supervisors,
@@ -146,6 +147,52 @@ fn a_stream_is_shown_with_its_supervisors_and_steered() {
     );
     page.run.signal(Signal::SIGTERM);
     assert_eq!(page.run.end().0, Some(143));
+}
+
+fn a_worker_is_ended_and_replaced_where_its_supervisor_is() {
+    let stage = Stage::new();
+    let gate = stage.gate();
+    stage.put(&["a", "b"]);
+    let works = [work(&stage, &WAIT, 0), work(&stage, &WAIT, 1)];
+    let page = StreamPage::of(&stage);
+    let names = works.each_ref().map(|run| format!("-{}-", run.pid()));
+    page.shows("/workers", &[&names[0], &names[1], "act/end-worker"]);
+    // The value of the button of this supervisor's worker.
+    let worker = |name: &str| -> String {
+        let list = page.load("/workers");
+        let mut values = list.split("value=\"").skip(1);
+        let value = values.find(|value| value.contains(name)).expect(&list);
+        value.split_once('"').unwrap().0.to_owned()
+    };
+    let ended = worker(&names[1]);
+    let (supervisor, _) = ended.split_once('/').unwrap();
+    let said = page.press("end-worker", &format!("what={ended}"));
+    assert_eq!(
+        said,
+        format!("worker-1 of {supervisor} has ended, and is started again.")
+    );
+    stage.await_status("retries", 1);
+
+    for (what, why) in [
+        (format!("{supervisor}/worker-7"), "there is no such worker"),
+        (
+            "gone-1-ab/worker-1".to_owned(),
+            "gone-1-ab: it is gone, or not heard of any more",
+        ),
+        ("worker-1".to_owned(), "a stream does not tell that"),
+    ] {
+        let said = page.press("end-worker", &format!("what={what}"));
+        assert!(said.contains("Not done:") && said.contains(why), "{said}");
+    }
+
+    gate.open();
+    stage.say("join", &[]).ends(0);
+    let replaced = worker(&names[0]);
+    let said = page.press("replace-worker", &format!("what={replaced}"));
+    let (supervisor, _) = replaced.split_once('/').unwrap();
+    assert_eq!(said, format!("worker-1 of {supervisor} is replaced."));
+    let status = stage.status();
+    assert_eq!((&status["done"], &status["dead"]), (&2.into(), &0.into()));
 }
 
 fn items_of_a_stream_are_listed_cancelled_tried_again_and_dropped() {

@@ -109,6 +109,9 @@ pub struct Arrival<P> {
     pub fault: Option<Cause>,
     /// True if a caller elsewhere waits for its result.
     pub is_awaited: bool,
+    /// The time since when it waits, since 1970: its put by the clock of the stream, or the end of its last
+    /// attempt.
+    pub since: Duration,
 }
 
 /// The result of renewing the lease.
@@ -146,6 +149,7 @@ impl<P> Arrival<P> {
             bytes: self.bytes,
             fault: self.fault,
             is_awaited: self.is_awaited,
+            since: self.since,
         }
     }
 }

@@ -3,12 +3,22 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Ballot, Blame, Failure, Handed, HolderId, ItemId, Ledger, Weight};
 
 /// The number of notes that are kept for a caller that does not come.
 const NOTES_MAX: usize = 10_000;
+
+/// The form in which the items are told that were begun by attempts that have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BegunNaming {
+    /// Those of first attempts together, because they were put in the order of their numbers.
+    Together,
+    /// Each by its number.
+    Singly,
+}
 
 /// Items that one holder has begun for the first time, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,24 +32,42 @@ pub struct BegunItems {
 }
 
 impl BegunItems {
-    pub(super) const NONE: Self = BegunItems {
+    const NONE: Self = BegunItems {
         first: ItemId(u64::MAX),
         last: ItemId(0),
         count: 0,
     };
 
-    fn of(handed: &Handed) -> Self {
-        let mut begun = BegunItems::NONE;
-        begun.add(handed);
-        begun
+    fn add(&mut self, id: ItemId) {
+        self.first = self.first.min(id);
+        self.last = self.last.max(id);
+        self.count += 1;
+    }
+}
+
+/// The items that were begun by attempts.
+#[derive(Debug)]
+pub(super) struct BegunNames {
+    naming: BegunNaming,
+    pub(super) together: BegunItems,
+    pub(super) singly: Vec<ItemId>,
+}
+
+impl BegunNames {
+    pub(super) fn new(naming: BegunNaming) -> Self {
+        BegunNames {
+            naming,
+            together: BegunItems::NONE,
+            singly: Vec::new(),
+        }
     }
 
-    /// Adds the item of a delivery, unless it was begun before or is another copy.
+    /// Adds the item of a delivery, unless that is another copy.
     pub(super) fn add(&mut self, handed: &Handed) {
-        if handed.attempt == 1 && handed.copy == 1 {
-            self.first = self.first.min(handed.id);
-            self.last = self.last.max(handed.id);
-            self.count += 1;
+        match (handed.copy, handed.attempt, self.naming) {
+            (1, 1, BegunNaming::Together) => self.together.add(handed.id),
+            (1, ..) => self.singly.push(handed.id),
+            _ => {}
         }
     }
 }
@@ -60,8 +88,10 @@ pub struct EndedAttempts {
     pub count: u64,
     /// The number of the last attempt of its item.
     pub attempt: u32,
-    /// The items of which these were the first attempts.
+    /// The items of which these were the first attempts, where they are told together.
     pub begun: BegunItems,
+    /// The items of the other attempts.
+    pub begun_singly: Vec<ItemId>,
     /// The mean time of one that is done. A failure knows its own times.
     pub service: Duration,
     /// The failure of a single attempt; `None` if all are done.
@@ -69,7 +99,9 @@ pub struct EndedAttempts {
 }
 
 impl EndedAttempts {
-    fn of(handed: &Handed, service: Duration) -> Self {
+    fn of(handed: &Handed, service: Duration, naming: BegunNaming) -> Self {
+        let mut begun = BegunNames::new(naming);
+        begun.add(handed);
         EndedAttempts {
             holder: handed.holder,
             ordinal: handed.ordinal,
@@ -77,54 +109,57 @@ impl EndedAttempts {
             last: handed.id,
             count: 1,
             attempt: handed.attempt,
-            begun: BegunItems::of(handed),
+            begun: begun.together,
+            begun_singly: begun.singly,
             service,
             failure: None,
         }
     }
 }
 
-/// The notes of ends, if somebody wants them.
+/// The notes of ends, if somebody wants them, and how their items are named.
 #[derive(Debug, Default)]
-pub(super) struct EndNotes(Option<VecDeque<EndedAttempts>>);
+pub(super) struct EndNotes(Option<(BegunNaming, VecDeque<EndedAttempts>)>);
 
 impl EndNotes {
-    /// Returns `true` if somebody wants them.
-    pub(super) fn are_wanted(&self) -> bool {
-        self.0.is_some()
+    /// Returns how items are named, if somebody wants the notes.
+    pub(super) fn wanted(&self) -> Option<BegunNaming> {
+        self.0.as_ref().map(|(naming, _)| *naming)
     }
 
-    pub(super) fn note(&mut self, ended: impl FnOnce() -> EndedAttempts) {
-        if let Some(notes) = &mut self.0 {
+    pub(super) fn note(&mut self, ended: impl FnOnce(BegunNaming) -> EndedAttempts) {
+        if let Some((naming, notes)) = &mut self.0 {
             if notes.len() == NOTES_MAX {
                 notes.pop_front();
             }
-            notes.push_back(ended());
+            notes.push_back(ended(*naming));
         }
     }
 
     /// Notes a delivery that is done.
     pub(super) fn done(&mut self, handed: impl FnOnce() -> Handed, service: Duration) {
-        self.note(|| EndedAttempts::of(&handed(), service));
+        self.note(|naming| EndedAttempts::of(&handed(), service, naming));
     }
 
     /// Notes a delivery that has failed.
     pub(super) fn failed(&mut self, handed: &Handed, blame: &Blame) {
-        self.note(|| EndedAttempts {
+        self.note(|naming| EndedAttempts {
             failure: Some(Box::new(Failure::of(handed.attempt, blame.clone()))),
-            ..EndedAttempts::of(handed, Duration::ZERO)
+            ..EndedAttempts::of(handed, Duration::ZERO, naming)
         });
     }
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
-    /// Notes the ends of attempts from now on, for [`poll_ended`](Self::poll_ended), or does so no more.
-    pub fn handle_note_ends(&mut self, is_wanted: bool) {
-        self.ends.0 = is_wanted.then(VecDeque::new);
+    /// Notes the ends of attempts from now on, for [`poll_ended`](Self::poll_ended), and names items in this
+    /// way; or does so no more.
+    pub fn handle_note_ends(&mut self, wanted: Option<BegunNaming>) {
+        self.ends.0 = wanted.map(|naming| (naming, VecDeque::new()));
     }
 
     /// Returns the next attempts that have ended. Of 10,000 that nobody has asked for the oldest are forgotten.
     pub fn poll_ended(&mut self) -> Option<EndedAttempts> {
-        self.ends.0.as_mut()?.pop_front()
+        let (_, notes) = self.ends.0.as_mut()?;
+        notes.pop_front()
     }
 }

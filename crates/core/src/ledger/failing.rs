@@ -71,13 +71,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     ) {
         let attempt = failure.attempt;
         self.retries += 1;
+        let usual = || self.options.backoff.delay(attempt, entry.id.0);
+        let rest = rest.unwrap_or_else(usual);
         self.outbox.report(Report::Retry {
             id: entry.id,
             failure,
+            rest,
             payload: entry.payload.clone(),
         });
-        let usual = || self.options.backoff.delay(attempt, entry.id.0);
-        let rest = rest.unwrap_or_else(usual);
         self.waiting.put_back_after(entry, now, rest);
     }
 

@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
+use super::ended::BegunNames;
 use super::leases::Lease;
 use super::outbox::Outbox;
 use super::waiting::Waiting;
 use super::{
-    Ballot, BegunItems, EndedAttempts, Handed, HolderId, ItemId, Ledger, Scene, Token, Weight,
+    Ballot, BegunNaming, EndedAttempts, Handed, HolderId, ItemId, Ledger, Scene, Token, Weight,
 };
 
 /// The deliveries of a run that are done, as their leases end one by one.
@@ -23,17 +24,16 @@ struct EndedRun {
     copies: Vec<Handed>,
     /// Those whose slots are free now, or for which others may wait, with their items.
     running: Option<Vec<(Token, ItemId)>>,
-    /// True if somebody wants to know what follows.
-    is_noted: bool,
+    /// The items that were begun, if somebody wants to know them, and what follows.
+    begun_names: Option<BegunNames>,
     /// The items with the lowest and the highest number.
     ids: (ItemId, ItemId),
     /// The last delivery, and the number of its attempt.
     last: (u64, u32),
-    begun_items: BegunItems,
 }
 
 impl EndedRun {
-    fn after(known: u64, is_noted: bool, is_counted: bool) -> Self {
+    fn after(known: u64, noted: Option<BegunNaming>, is_counted: bool) -> Self {
         EndedRun {
             count: 0,
             known,
@@ -41,10 +41,9 @@ impl EndedRun {
             weight: 0,
             copies: Vec::new(),
             running: is_counted.then(Vec::new),
-            is_noted,
+            begun_names: noted.map(BegunNames::new),
             ids: (ItemId(u64::MAX), ItemId(0)),
             last: (0, 0),
-            begun_items: BegunItems::NONE,
         }
     }
 
@@ -62,11 +61,11 @@ impl EndedRun {
         }
         self.begun += u64::from(token.ordinal <= self.known);
         self.weight += lease.entry.payload.weight();
-        if self.is_noted {
+        if let Some(names) = &mut self.begun_names {
             let handed = token.handed(lease);
             self.ids = (self.ids.0.min(handed.id), self.ids.1.max(handed.id));
             self.last = (token.ordinal, handed.attempt);
-            self.begun_items.add(&handed);
+            names.add(&handed);
         }
         match lease.copy {
             Some(_) => self.copies.push(token.handed(lease)),
@@ -103,8 +102,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Handles a worker's report that it is through with all deliveries up to this ordinal: those
-    /// that it did not settle otherwise are done. `service` is the mean time of one.
-    pub fn handle_done_through(&mut self, holder: HolderId, through: u64, service: Duration) {
+    /// that it did not settle otherwise are done. `served` is the time that those took together.
+    pub fn handle_done_through(&mut self, holder: HolderId, through: u64, served: Duration) {
         let Some(run) = self.consumers.settle_through(holder, through) else {
             return;
         };
@@ -124,13 +123,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
                 self.handle_late(token);
             }
         }
-        self.end_run(holder, ended, service);
+        let count = u32::try_from(ended.count).unwrap_or(u32::MAX);
+        self.end_run(holder, ended, served / count.max(1));
     }
 
     fn begin_run(&self, holder: HolderId) -> EndedRun {
         let known = self.consumers.begun(holder);
         let is_counted = self.has_slots() || self.has_dependencies();
-        EndedRun::after(known, self.ends.are_wanted(), is_counted)
+        EndedRun::after(known, self.ends.wanted(), is_counted)
     }
 
     fn end_run(&mut self, holder: HolderId, ended: EndedRun, service: Duration) {
@@ -141,10 +141,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             copies,
             running,
             known: _,
-            is_noted: _,
+            begun_names,
             ids: (first, last),
             last: (ordinal, attempt),
-            begun_items,
         } = ended;
         for (token, id) in running.into_iter().flatten() {
             self.give_slot_back(token);
@@ -156,15 +155,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers
             .release_many(holder, (count, begun), weight, Some(service));
         self.durations.done.observe(service, count);
-        if count > 0 {
-            self.ends.note(|| EndedAttempts {
+        if let Some(names) = begun_names.filter(|_| count > 0) {
+            self.ends.note(|_| EndedAttempts {
                 holder,
                 ordinal,
                 first,
                 last,
                 count,
                 attempt,
-                begun: begun_items,
+                begun: names.together,
+                begun_singly: names.singly,
                 service,
                 failure: None,
             });

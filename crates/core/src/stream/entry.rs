@@ -16,6 +16,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
+use core::time::Duration;
 
 use crate::dispatcher::inflight::Arrival;
 use crate::ledger::{Cause, Failure, ItemId, Unfinished};
@@ -174,16 +175,19 @@ impl Entry {
         };
         let forgiven = self.fields.number("forgiven").unwrap_or(0);
         let body = body.unwrap_or_default();
+        let history = history_in(&self.history);
+        let ended = history.iter().map(|failure| failure.scene.ended).max();
         Arrival {
             item: Unfinished {
                 id,
                 payload: keep(&body),
-                history: history_in(&self.history),
+                history,
                 forgiven: u32::try_from(forgiven).unwrap_or(u32::MAX),
             },
             bytes: body.len(),
             fault,
             is_awaited: self.reply().is_some(),
+            since: Duration::from_millis(self.id.0).max(ended.unwrap_or_default()),
         }
     }
 }
@@ -241,6 +245,16 @@ mod tests {
         let strange = arrival(&entry(&[("colour", "red")]));
         let fault = strange.fault.unwrap().to_string();
         assert_eq!(fault, "does not decode: it has no field `item`");
+    }
+
+    #[test]
+    fn it_waits_since_its_put_or_its_last_attempt() {
+        let mut one = entry(&[("item", "x")]);
+        one.id = EntryId(7_000, 3);
+        assert_eq!(arrival(&one).since, Duration::from_secs(7));
+        let scene = crate::ledger::Scene::ended_at(Duration::from_secs(9));
+        one.history = line_of(&Failure::new(1, Cause::Nack("no".into()), scene));
+        assert_eq!(arrival(&one).since, Duration::from_secs(9));
     }
 
     #[test]

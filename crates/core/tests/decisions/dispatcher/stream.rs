@@ -47,6 +47,7 @@ fn arrival(id: u64) -> Arrival<Vec<u8>> {
         bytes: 1,
         fault: None,
         is_awaited: false,
+        since: Duration::ZERO,
     }
 }
 

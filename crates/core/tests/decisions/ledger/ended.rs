@@ -3,7 +3,7 @@
 use std::iter;
 use std::time::Duration;
 
-use dishrack_core::ledger::{Cause, EndedAttempts, Handed, HolderId, ItemId, Scene};
+use dishrack_core::ledger::{BegunNaming, Cause, EndedAttempts, Handed, HolderId, ItemId, Scene};
 
 use super::{Bytes, NO_TIME, SHORT, crash, deliver, done, nack, put, running, seasoned, unbounded};
 
@@ -13,6 +13,7 @@ crate::trials! {
     each_failed_attempt_has_a_note_with_its_cause,
     what_goes_back_uncounted_has_none,
     an_item_is_begun_once,
+    items_of_a_stream_are_named_singly,
 }
 
 fn notes(ledger: &mut Bytes) -> Vec<EndedAttempts> {
@@ -23,7 +24,7 @@ fn notes(ledger: &mut Bytes) -> Vec<EndedAttempts> {
 fn handed_out(rounds: u32, items: usize) -> (Bytes, HolderId, Vec<Handed>) {
     let mut ledger = unbounded();
     let worker = seasoned(&mut ledger, 1, rounds)[0];
-    ledger.handle_note_ends(true);
+    ledger.handle_note_ends(Some(BegunNaming::Together));
     put(&mut ledger, items);
     let held = deliver(&mut ledger);
     (ledger, worker, held)
@@ -33,14 +34,14 @@ fn nothing_is_noted_before_somebody_wants_it() {
     let mut ledger = unbounded();
     seasoned(&mut ledger, 1, 1);
     assert_eq!(notes(&mut ledger), []);
-    ledger.handle_note_ends(true);
+    ledger.handle_note_ends(Some(BegunNaming::Together));
     put(&mut ledger, 1);
     let held = deliver(&mut ledger);
     done(&mut ledger, &held);
     let noted = notes(&mut ledger);
     assert_eq!((noted.len(), noted[0].first), (1, held[0].id));
     assert_eq!((noted[0].count, noted[0].service), (1, SHORT));
-    ledger.handle_note_ends(false);
+    ledger.handle_note_ends(None);
     put(&mut ledger, 1);
     let held = deliver(&mut ledger);
     done(&mut ledger, &held);
@@ -54,10 +55,12 @@ fn a_run_that_is_done_is_one_note() {
     ledger
         .handle_nack(held[1].token, nack("no"), None, NO_TIME)
         .unwrap();
-    ledger.handle_done_through(worker, held[3].ordinal, SHORT);
+    ledger.handle_done_through(worker, held[3].ordinal, 3 * SHORT);
     let noted = notes(&mut ledger);
     assert_eq!(noted.len(), 2);
     let run = &noted[1];
+    // They took that long together, and the one that has failed is none of them.
+    assert_eq!(run.service, SHORT);
     assert_eq!((run.first, run.last, run.count), (first.id, held[3].id, 3));
     assert_eq!((run.holder, run.ordinal), (worker, held[3].ordinal));
     assert!(run.failure.is_none());
@@ -118,4 +121,23 @@ fn an_item_is_begun_once() {
     // The item that was begun before is none of those.
     let run = noted[1].begun;
     assert_eq!((run.first, run.last), (held[1].id, held[2].id));
+    // It is named, because it waits since a time of its own.
+    let singly: Vec<&[ItemId]> = noted.iter().map(|one| &*one.begun_singly).collect();
+    assert_eq!(singly, [&[][..], &[held[0].id]]);
+}
+
+fn items_of_a_stream_are_named_singly() {
+    let mut ledger = unbounded();
+    let worker = seasoned(&mut ledger, 1, 3)[0];
+    ledger.handle_note_ends(Some(BegunNaming::Singly));
+    put(&mut ledger, 3);
+    let held = deliver(&mut ledger);
+    ledger
+        .handle_nack(held[0].token, nack("no"), None, NO_TIME)
+        .unwrap();
+    ledger.handle_done_through(worker, held[2].ordinal, SHORT);
+    let noted = notes(&mut ledger);
+    assert!(noted.iter().all(|one| one.begun.count == 0));
+    let singly: Vec<&[ItemId]> = noted.iter().map(|one| &*one.begun_singly).collect();
+    assert_eq!(singly, [&[held[0].id][..], &[held[1].id, held[2].id]]);
 }

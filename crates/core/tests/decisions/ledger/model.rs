@@ -357,6 +357,7 @@ impl Model {
         self.expect_report(Report::Retry {
             id,
             failure,
+            rest,
             payload: load,
         });
     }
