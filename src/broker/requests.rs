@@ -276,6 +276,9 @@ impl Core {
             Ok(()) => {
                 let waits = wait == Wait::UntilCancelled;
                 self.look_for_room();
+                if self.dispatcher.ledger.has_relations() {
+                    self.note_time();
+                }
                 self.dispatcher.ask_put(request, Envelope::of(body), waits);
             }
             Err(refusal) => self.refuse(request, refusal),

@@ -21,9 +21,9 @@ struct EndedRun {
     weight: usize,
     /// Those of copies, whose ends depend on each other.
     copies: Vec<Handed>,
-    /// True if it counts who runs, because of keys or slots.
+    /// True if it counts who runs or has run, because of keys, slots or relations.
     is_counted: bool,
-    /// Those that ran, then, each with its item and the line of that.
+    /// Those that ran, then, and are no copies: each with its item and the line of that.
     running: Vec<(Token, ItemId, LineId)>,
     /// True if somebody wants to know what follows.
     is_noted: bool,
@@ -58,7 +58,7 @@ impl EndedRun {
         outbox: &mut Outbox<P, R>,
     ) {
         self.count += 1;
-        if self.is_counted {
+        if self.is_counted && lease.copy.is_none() {
             self.running.push((token, lease.entry.id, lease.entry.line));
         }
         self.begun += u64::from(token.ordinal <= self.known);
@@ -129,7 +129,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     fn begin_run(&self, holder: HolderId) -> EndedRun {
         let known = self.consumers.begun(holder);
-        EndedRun::after(known, self.ends.are_wanted(), !self.allows_copies())
+        let is_counted = !self.allows_copies() || self.has_relations();
+        EndedRun::after(known, self.ends.are_wanted(), is_counted)
     }
 
     fn end_run(&mut self, holder: HolderId, ended: EndedRun, service: Duration) {

@@ -90,12 +90,6 @@ impl<P> OrderRules<P> {
         self.after = Some(Arc::new(after));
         self
     }
-
-    /// Returns `true` if items say after which others they are to begin.
-    #[must_use]
-    pub fn has_dependencies(&self) -> bool {
-        self.after.is_some()
-    }
 }
 
 impl<P> fmt::Debug for OrderRules<P> {
