@@ -70,6 +70,9 @@ impl Broker {
         let (of_items, afterwards) = (rules.clone(), rules.clone());
         let order = OrderRules::new(move |item: &Envelope| of_items.rank(item, start));
         let mut order = order.per_key(rules.per_key.unwrap_or(1));
+        if rules.deadline.is_some() {
+            order = order.with_deadlines();
+        }
         // Which items are dead letters matters to those alone that begin after others.
         let mut dead = Vec::new();
         if rules.after.is_some() {

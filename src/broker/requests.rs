@@ -295,6 +295,8 @@ impl Core {
                 if wait == Wait::No {
                     self.note_begun_by_all();
                 }
+                // Some may be overdue by now.
+                self.note_time();
                 // More would be too much for one go.
                 let at_most = at_most.min(RUN_ITEMS) as usize;
                 self.dispatcher.ask_get(request, at_most, waits(wait));

@@ -57,7 +57,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
         let id = letter.id;
         let entry = UnfinishedItem::after(id, letter.payload, letter.history, forgiven);
-        self.waiting.put_back(entry);
+        self.waiting.put_back_in_time(entry);
         self.note_dependencies(id, unmet);
         self.give_up_doomed();
     }

@@ -62,6 +62,7 @@ impl Rank {
 pub struct OrderRules<P> {
     pub(super) rank: Arc<dyn Fn(&P) -> Rank + Send + Sync>,
     pub(super) per_key: u32,
+    pub(super) has_deadlines: bool,
     pub(in crate::ledger) after: Option<After<P>>,
 }
 
@@ -72,6 +73,7 @@ impl<P> OrderRules<P> {
         OrderRules {
             rank: Arc::new(rank),
             per_key: u32::MAX,
+            has_deadlines: false,
             after: None,
         }
     }
@@ -80,6 +82,13 @@ impl<P> OrderRules<P> {
     #[must_use]
     pub fn per_key(mut self, most: u32) -> Self {
         self.per_key = most.max(1);
+        self
+    }
+
+    /// Says that items may have deadlines, so that the time matters also before one is known that has.
+    #[must_use]
+    pub fn with_deadlines(mut self) -> Self {
+        self.has_deadlines = true;
         self
     }
 
