@@ -59,6 +59,7 @@ use self::consumers::Joining;
 pub(crate) use self::copies::NONE_ON_A_STREAM;
 pub(crate) use self::core::{Core, NameItems, WakerKey};
 use self::doorbells::WriterDoorbell;
+pub(crate) use self::limits::{ItemRules, Saying};
 pub(crate) use self::mailboxes::ItemEnd;
 use self::monitor::{Monitor, sleep};
 pub use self::product::Disagreement;

@@ -152,8 +152,24 @@ impl Kind {
 
     /// Returns `true` if it is about one item alone, so the next one may still be put.
     pub(crate) fn is_of_one_item(&self) -> bool {
-        matches!(self, Kind::NotSerializable { .. } | Kind::NoSharedMemory(_))
-            || matches!(self.refusal(), Some(Refusal::TooLarge { .. }))
+        let is_refused_alone = matches!(
+            self.refusal(),
+            Some(
+                Refusal::TooLarge { .. }
+                    | Refusal::UnknownItem(_)
+                    | Refusal::DeadItem(_)
+                    | Refusal::Duplicate { .. }
+            )
+        );
+        is_refused_alone || matches!(self, Kind::NotSerializable { .. } | Kind::NoSharedMemory(_))
+    }
+
+    /// Returns the item that has the unique key of the one that was refused for that.
+    pub(crate) fn duplicate_of(&self) -> Option<ItemId> {
+        match self.refusal() {
+            Some(Refusal::Duplicate { of }) => Some(of),
+            _ => None,
+        }
     }
 
     pub(crate) fn invalid(option: &'static str, why: impl Into<String>) -> Kind {
@@ -203,6 +219,9 @@ fn in_words(refusal: Refusal, why: &str) -> String {
         Refusal::DeadItem(id) => {
             format!("item {id} is a dead letter, so what is to begin after it never would")
         }
+        Refusal::Duplicate { of } => {
+            format!("it is a duplicate of item {of}, which has its unique key")
+        }
     }
 }
 
@@ -222,6 +241,13 @@ impl Error {
             refusal,
             Some(Refusal::UnknownItem(_) | Refusal::DeadItem(_))
         )
+    }
+
+    /// Returns the item that stands for one that was not put, because it has its
+    /// [unique key](crate::Builder::unique).
+    #[must_use]
+    pub fn duplicate_of(&self) -> Option<ItemId> {
+        self.0.duplicate_of()
     }
 
     /// Returns `true` if a get found no item, at once or in the time given.

@@ -146,6 +146,25 @@ pub(crate) fn moment(text: &str) -> Result<Duration, String> {
     Duration::try_from(time.as_duration()).map_err(|_| expected())
 }
 
+/// The unique key of an item, and for how long it has that; `None`: until its end.
+pub(crate) type UniqueFor = (Vec<u8>, Option<Duration>);
+
+/// Returns the unique key of an item with this text, if it has one: the template with its places filled
+/// in.
+pub(crate) fn unique_of(
+    text: &[u8],
+    (template, time): &(Template, Option<Duration>),
+) -> Option<UniqueFor> {
+    let key = key_of(text, template).filter(|key| !key.is_empty())?;
+    Some((key, *time))
+}
+
+/// Returns the unique key of an item that is a command of its own, if it has one.
+pub(crate) fn own_unique(text: &[u8]) -> Option<UniqueFor> {
+    let terms = own_terms(text);
+    Some((terms.unique?.into_bytes(), terms.unique_for))
+}
+
 /// Returns when an item that is a command of its own is to be run.
 pub(crate) fn own_terms(text: &[u8]) -> OwnTerms {
     OwnCommand::read(text).map_or_else(|_| OwnTerms::default(), |own| own.terms)

@@ -213,7 +213,7 @@ impl Core {
                 return (accepted, Err(kind));
             }
             let is_small_enough = |one: &&Envelope| self.storage.limit_size(one.body.len()).is_ok();
-            let fitting = match self.dispatcher.ledger.has_dependencies() {
+            let fitting = match self.dispatcher.ledger.has_relations() {
                 true => 1,
                 false => batch.iter().take_while(is_small_enough).count(),
             };
@@ -238,8 +238,18 @@ impl Core {
         if let Some(refusal) = self.dispatcher.refusal(is_beyond_bound) {
             return Err(self.kind_of(refusal));
         }
-        let depends = self.dispatcher.ledger.check_dependencies(envelope);
-        depends.map_err(|refusal| self.kind_of(refusal))
+        match self.dispatcher.ledger.has_relations() {
+            true => self.check_relations(envelope),
+            false => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn check_relations(&mut self, envelope: &Envelope) -> Result<(), Kind> {
+        // Keys that others had may be free by now.
+        self.note_time();
+        let checked = self.dispatcher.ledger.check_relations(envelope);
+        checked.map_err(|refusal| self.kind_of(refusal))
     }
 
     /// Looks whether there is room by now, if there seems to be none: what a loop takes of the items
@@ -296,6 +306,7 @@ impl Core {
             | Refusal::WaitsForItself
             | Refusal::UnknownItem(_)
             | Refusal::DeadItem(_)
+            | Refusal::Duplicate { .. }
             | Refusal::TooLarge { .. } => "",
         }
     }

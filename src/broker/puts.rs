@@ -43,9 +43,22 @@ impl Broker {
         if self.is_shared() {
             return self.send(envelope, deadline, is_holding);
         }
-        let id = self.accept(envelope, deadline, is_holding)?;
+        let accepted = self.accept(envelope, deadline, is_holding);
+        if let Err(kind) = &accepted {
+            self.sync_duplicate(kind)?;
+        }
+        let id = accepted?;
         self.sync_and_drive(id)?;
         Ok(id)
+    }
+
+    /// Waits until the item is durable that stands for one which was refused for this reason, if it was for
+    /// that: it is to outlive this process, as the refused one would have.
+    pub(crate) fn sync_duplicate(&self, refused: &Kind) -> Result<(), Kind> {
+        match refused.duplicate_of() {
+            Some(of) => self.sync(of),
+            None => Ok(()),
+        }
     }
 
     /// Waits as [`sync`](Self::sync) does, and then does the inline work: with a journal items may

@@ -26,6 +26,13 @@ impl Broker {
             self.send_many(batch, is_holding, unanswered);
         } else {
             self.accept_many(batch, is_holding, answers);
+            for answer in answers {
+                if let PutAnswer::Refused((), kind) = answer
+                    && let Err(broken) = self.sync_duplicate(kind)
+                {
+                    *kind = broken;
+                }
+            }
         }
     }
 

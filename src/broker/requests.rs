@@ -276,6 +276,9 @@ impl Core {
             Ok(()) => {
                 let waits = wait == Wait::UntilCancelled;
                 self.look_for_room();
+                if self.dispatcher.ledger.has_relations() {
+                    self.note_time();
+                }
                 self.dispatcher.ask_put(request, Envelope::of(body), waits);
             }
             Err(refusal) => self.refuse(request, refusal),
@@ -292,6 +295,8 @@ impl Core {
                 if wait == Wait::No {
                     self.note_begun_by_all();
                 }
+                // Some may be overdue by now.
+                self.note_time();
                 // More would be too much for one go.
                 let at_most = at_most.min(RUN_ITEMS) as usize;
                 self.dispatcher.ask_get(request, at_most, waits(wait));

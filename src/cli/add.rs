@@ -18,7 +18,7 @@ use super::args::{AtArgs, Format, SERVED, duration};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
 use super::orders::await_end;
-use super::{detached_log, jobs, serving, state};
+use super::{detached_log, jobs, screen, serving, state};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
 use crate::jobs::moment;
@@ -35,6 +35,8 @@ Examples:
       adds a command to the queue named serve, and starts that if it is not there
   supervisor add --key nightly-7 --env LANG=C -- ./job 7
       the same command once, however often this is repeated, with a variable set
+  supervisor add --unique reindex -- ./reindex
+      adds nothing while an earlier one waits or runs, and prints the number of that
   supervisor add --after $(supervisor add -- ./build) -- ./deploy
       the second command begins when the first one is done, and never if that fails
   supervisor wait $(supervisor add -- make) && echo made
@@ -74,6 +76,14 @@ pub(super) struct Add {
     #[arg(long, value_name = "ITEM[,ITEM]...", value_delimiter = ',')]
     after: Vec<u64>,
 
+    /// Do not add it while another command with this key has no end: this prints the number of that one
+    #[arg(long, value_name = "KEY")]
+    unique: Option<String>,
+
+    /// Do not add it for so long after the other one was added, such as 1h, done or not, and no longer
+    #[arg(long, value_name = "DUR", requires = "unique", value_parser = duration)]
+    unique_for: Option<Duration>,
+
     /// Add it once: repeated with the same key, this prints the number of the same item
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -109,8 +119,17 @@ pub(super) fn run(command: &Add) -> Result<u8, RunError> {
         )),
         why => why.into(),
     })?;
-    let item = number(&answer["items"][0]["first"]);
-    let answer = serde_json::json!({"number": item});
+    let stands_for_it = answer["duplicates"][0]["of"].as_u64();
+    if let Some(of) = stands_for_it {
+        screen::complain(&format_args!(
+            "it was not added: it is a duplicate of item {of}"
+        ));
+    }
+    let item = stands_for_it.unwrap_or_else(|| number(&answer["items"][0]["first"]));
+    let mut answer = serde_json::json!({"number": item});
+    if stands_for_it.is_some() {
+        answer["duplicate"] = true.into();
+    }
     print(command.format, &answer, |_| format!("{item}\n"))?;
     Ok(code::DONE)
 }
@@ -131,6 +150,8 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
             not_before: command.not_before,
             deadline: command.deadline,
             after: command.after.clone(),
+            unique: command.unique.clone(),
+            unique_for: command.unique_for,
         },
     };
     // What the queue would refuse is refused before it is started.

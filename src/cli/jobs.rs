@@ -318,8 +318,16 @@ impl Work for Jobs {
         if let Some(template) = deadline {
             builder = builder.deadline(move |job: &Job| jobs::time_in(&job.text, &template));
         }
+        let unique = self.config.unique.clone();
         if self.config.setup.is_own {
             builder = with_own_terms(builder);
+        }
+        if unique.is_some() || self.config.setup.is_own {
+            let is_own = self.config.setup.is_own;
+            builder = builder.unique_by(move |job: &Job| {
+                let own = is_own.then(|| jobs::own_unique(&job.text)).flatten();
+                own.or_else(|| jobs::unique_of(&job.text, unique.as_ref()?))
+            });
         }
         if self.config.setup.is_compared {
             builder = builder.compare_ends(ComparedOutput::failure);
@@ -331,6 +339,10 @@ impl Work for Jobs {
         let produced = self.put_lines(producer);
         // The lines before a wrong one are worked on too.
         let put = producer.put_added();
+        self.return_duplicates(producer, ItemId(0));
+        if let Some(words) = producer.buffer.left_out.words() {
+            screen::complain(&words);
+        }
         produced.and(put.map(drop))
     }
 }
@@ -398,7 +410,12 @@ impl Jobs {
             is_first = false;
             let bytes = line.bytes.len();
             // The number of a small one is not asked for.
-            let id = match budget::is_large(bytes) {
+            let is_large = budget::is_large(bytes);
+            if is_large && self.config.unique.is_some() && !producer.put_added()? {
+                break;
+            }
+            self.return_duplicates(producer, ItemId(0));
+            let id = match is_large {
                 true => producer.next_id()?,
                 false => ItemId(0),
             };
@@ -407,6 +424,7 @@ impl Jobs {
                 if !producer.put_added()? {
                     break;
                 }
+                self.return_duplicates(producer, ItemId(0));
                 self.budget.take(id, bytes, producer.stop);
             }
             let job = Job {
@@ -415,8 +433,24 @@ impl Jobs {
             if !producer.add(&job, &job.text)? {
                 break;
             }
+            // A large one is known by its number, which is another's if it is left out.
+            if is_large && self.config.unique.is_some() {
+                let may_go_on = producer.put_added()?;
+                self.return_duplicates(producer, id);
+                if !may_go_on {
+                    break;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Gives back the room that was taken for items that were left out, the last of which would have had
+    /// this number.
+    fn return_duplicates(&self, producer: &mut Producer<'_, Job>, id: ItemId) {
+        for _ in 0..producer.take_left_out() {
+            self.budget.give_back(id);
+        }
     }
 }
 

@@ -147,7 +147,7 @@ fn put_to_run(
     let stop = Stop::new();
     jobs::say_if_terminal(source);
     let (mut lines, mut accepted) = (Vec::new(), 0);
-    let mut items = Vec::new();
+    let (mut items, mut duplicates) = (Vec::new(), Vec::new());
     let put = loop {
         let next = match lines.is_empty() || feed.is_ready() {
             true => feed.next(&stop).transpose().map_err(RunError::Usage),
@@ -164,8 +164,13 @@ fn put_to_run(
         if !lines.is_empty() {
             match client.ask(Method::POST, "/v1/items", None, std::mem::take(&mut lines)) {
                 Ok(answer) => {
+                    let before = accepted + duplicates.len() as u64;
                     accepted += number(&answer["accepted"]);
                     items.extend_from_slice(values(&answer["items"]));
+                    for one in values(&answer["duplicates"]) {
+                        let place = before + number(&one["place"]);
+                        duplicates.push(json!({"place": place, "of": one["of"]}));
+                    }
                 }
                 Err(why) => break Err(why.into()),
             }
@@ -178,10 +183,17 @@ fn put_to_run(
     };
     match command.format {
         Format::Text => {
-            screen::complain(&format_args!("{} put", counted(accepted, "item", "items")))
+            let words = format!("{} put", counted(accepted, "item", "items"));
+            match duplicates.len() as u64 {
+                0 => screen::complain(&words),
+                duplicates => {
+                    let duplicates = counted(duplicates, "duplicate", "duplicates");
+                    screen::complain(&format_args!("{words}, and {duplicates} not"));
+                }
+            }
         }
         Format::Json => {
-            let answer = json!({"accepted": accepted, "items": items});
+            let answer = json!({"accepted": accepted, "items": items, "duplicates": duplicates});
             print(Format::Json, &answer, |_| String::new())?;
         }
     }

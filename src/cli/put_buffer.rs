@@ -6,18 +6,55 @@ use serde::de::DeserializeOwned;
 
 use super::exit_codes::RunError;
 use crate::queue::batch::{BATCH_ITEMS, Batch};
-use crate::{Error, JoinableQueue};
+use crate::{Error, ItemId, JoinableQueue};
 
 /// Items that wait for others to be put with, but only while the next line is there.
 #[derive(Debug)]
 pub(super) struct PutBuffer {
     batch: Batch<()>,
+    pub(super) left_out: LeftOut,
+}
+
+/// The items that were not put because others stand for them.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    count: u64,
+    /// The number of those that were not taken.
+    untaken: u64,
+    /// The item that stands for the last one.
+    of: Option<ItemId>,
+}
+
+impl LeftOut {
+    /// Adds one, for which this item stands.
+    pub(super) fn add(&mut self, of: ItemId) {
+        self.count += 1;
+        self.untaken += 1;
+        self.of = Some(of);
+    }
+
+    /// Returns the number of those that were not taken before.
+    pub(super) fn take(&mut self) -> u64 {
+        std::mem::take(&mut self.untaken)
+    }
+
+    /// Says how many there are, if there are some.
+    pub(super) fn words(&self) -> Option<String> {
+        let of = self.of?;
+        Some(match self.count {
+            1 => format!("1 item was not put: it is a duplicate of item {of}"),
+            count => format!(
+                "{count} items were not put: they are duplicates of others, the last one of item {of}"
+            ),
+        })
+    }
 }
 
 impl PutBuffer {
     pub(super) fn new() -> Self {
         PutBuffer {
             batch: Batch::new(),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -56,7 +93,7 @@ impl PutBuffer {
     ) -> Result<(), Error> {
         match self.batch.is_empty() {
             true => Ok(()),
-            false => queue.put_batch(&mut self.batch),
+            false => queue.put_batch(&mut self.batch, |of| self.left_out.add(of)),
         }
     }
 }

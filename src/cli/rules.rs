@@ -75,6 +75,12 @@ const RULES: &[Rule] = &[
     ("priority", |typed| !typed.runs_commands(), NEEDS_COMMAND),
     ("not_before", |typed| !typed.runs_commands(), NEEDS_COMMAND),
     ("deadline", |typed| !typed.runs_commands(), NEEDS_COMMAND),
+    ("unique", |typed| !typed.runs_commands(), NEEDS_COMMAND),
+    (
+        "unique",
+        |typed| typed.is_shared(),
+        "with {shared} nobody knows which items others put",
+    ),
     ("not_before", |typed| typed.is_shared(), STREAM_ORDER),
     ("deadline", |typed| typed.is_shared(), STREAM_ORDER),
     (

@@ -210,6 +210,13 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
         is_accepted(self.buffer.put(self.queue))
     }
 
+    /// Returns the number of items that were left out since this was last called.
+    pub(super) fn take_left_out(&mut self) -> u64 {
+        let count = self.buffer.left_out.take();
+        (0..count).for_each(|_| self.expected.pass_over());
+        count
+    }
+
     /// Puts an item made from this text. Returns `false` if the queue is closed.
     pub(super) fn put(&mut self, item: &T, key: &[u8]) -> Result<bool, RunError> {
         // With one person who does everything, an item is finished before the next one is put.

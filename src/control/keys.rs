@@ -29,6 +29,9 @@ struct Known {
 pub(super) struct KeyedPut {
     /// Runs of consecutive numbers: the first and the last of each.
     pub(super) runs: Vec<(u64, u64)>,
+    /// Items that were not put because others have their unique keys: the place of each in the body, from 1,
+    /// and the item that stands for it.
+    pub(super) duplicates: Vec<(u64, u64)>,
     /// True if these are all.
     pub(super) is_whole: bool,
 }
@@ -37,6 +40,16 @@ impl KeyedPut {
     /// Returns the number of items.
     pub(super) fn count(&self) -> u64 {
         self.runs.iter().map(|(first, last)| last + 1 - first).sum()
+    }
+
+    /// Returns the number of items that need not be put any more.
+    pub(super) fn handled(&self) -> u64 {
+        self.count() + self.duplicates.len() as u64
+    }
+
+    /// Adds the item that stands for the next one.
+    pub(super) fn add_duplicate(&mut self, of: u64) {
+        self.duplicates.push((self.handled() + 1, of));
     }
 
     /// Adds a run of numbers.
@@ -113,7 +126,11 @@ mod tests {
 
     fn put(runs: &[(u64, u64)], is_whole: bool) -> KeyedPut {
         let runs = runs.to_vec();
-        KeyedPut { runs, is_whole }
+        KeyedPut {
+            runs,
+            is_whole,
+            ..KeyedPut::default()
+        }
     }
 
     #[test]
@@ -138,6 +155,17 @@ mod tests {
         assert_eq!(keys.begin("a", BODY), Begun::From(part.clone()));
         assert_eq!(part.count(), 4);
         assert_eq!(keys.begin("a", BODY), Begun::UnderWay);
+    }
+
+    #[test]
+    fn a_duplicate_has_its_place() {
+        let mut put = KeyedPut::default();
+        put.add(7, 8);
+        put.add_duplicate(3);
+        put.add(9, 9);
+        put.add_duplicate(9);
+        assert_eq!((put.count(), put.handled()), (3, 5));
+        assert_eq!(put.duplicates, [(3, 3), (5, 9)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::failure::RequestFailure;
 use super::keys::{Begun, KeyedPut, PutKeys};
 use super::target::ControlTarget;
-use crate::queue::put_while::Bundle;
+use crate::queue::put_while::{Bundle, BundleAnswer};
 
 /// The longest key of a put, in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -72,14 +72,17 @@ fn put_rest(
     put: &mut KeyedPut,
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<(), RequestFailure> {
-    if put.count() == 0 {
+    if put.handled() == 0 {
         // This process may have forgotten it, or an earlier one has put it.
         for id in target.put_before(bundle)?.ok_or_else(reused)? {
             put.add(id.0, id.0);
         }
     }
-    bundle.skip(usize::try_from(put.count()).unwrap_or(usize::MAX));
-    let mut note = |first, last| put.add(first, last);
+    bundle.skip(usize::try_from(put.handled()).unwrap_or(usize::MAX));
+    let mut note = |answer| match answer {
+        BundleAnswer::Accepted(run) => put.add(run.first.0, run.last.0),
+        BundleAnswer::Duplicate { of } => put.add_duplicate(of.0),
+    };
     target.put(bundle, is_wanted, &mut note).map_err(|error| {
         let mut failure = match error.is_full() {
             // Its client is gone, or the run ends.

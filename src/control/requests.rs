@@ -290,7 +290,13 @@ async fn put(
     let put = put.await?;
     let runs = put.runs.iter();
     let runs = runs.map(|(first, last)| json!({"first": first, "last": last}));
-    done(&json!({"accepted": put.count(), "items": runs.collect::<Value>()}))
+    let duplicates = put.duplicates.iter();
+    let duplicates = duplicates.map(|(place, of)| json!({"place": place, "of": of}));
+    done(&json!({
+        "accepted": put.count(),
+        "items": runs.collect::<Value>(),
+        "duplicates": duplicates.collect::<Value>(),
+    }))
 }
 
 /// The bound of a wait.

@@ -13,7 +13,6 @@ use serde_json::Value;
 
 use super::output::{FoundEnd, ItemOutputs};
 use super::status::{Facts, RunStatus};
-use crate::broker::Accepted;
 use crate::broker::bars::{BarTime, KeptBars};
 use crate::broker::clients::ServedQueue;
 use crate::broker::stream::ObeyOrder;
@@ -21,7 +20,7 @@ use crate::error::{Error, Kind};
 use crate::link::stream::PutListener;
 use crate::observe::progress::Progress;
 use crate::observe::{Event, Observer};
-use crate::queue::put_while::Bundle;
+use crate::queue::put_while::{Bundle, BundleAnswer};
 use crate::queue::{JoinableQueue, Joined};
 use crate::supervision::{PoolStatus, Supervisor};
 use crate::{ItemInfo, ItemState};
@@ -263,13 +262,12 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// used for others.
     fn put_before(&self, bundle: &Bundle) -> Result<Option<Vec<ItemId>>, Error>;
 
-    /// Puts items, and notes the first and last number of those that were accepted one after
-    /// another. What is not put stays in the bundle.
+    /// Puts items, and notes the answers in their order. What is not put stays in the bundle.
     fn put(
         &self,
         bundle: &mut Bundle,
         is_wanted: &dyn Fn() -> bool,
-        note: &mut dyn FnMut(u64, u64),
+        note: &mut dyn FnMut(BundleAnswer),
     ) -> Result<(), Error>;
 
     /// Returns `true` if items are put elsewhere, where several supervisors share them.
@@ -444,11 +442,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         &self,
         bundle: &mut Bundle,
         is_wanted: &dyn Fn() -> bool,
-        note: &mut dyn FnMut(u64, u64),
+        note: &mut dyn FnMut(BundleAnswer),
     ) -> Result<(), Error> {
-        let note = |run: Accepted| {
-            (self.on_put)(run.count());
-            note(run.first.0, run.last.0);
+        let note = |answer: BundleAnswer| {
+            if let BundleAnswer::Accepted(run) = answer {
+                (self.on_put)(run.count());
+            }
+            note(answer);
         };
         self.queue.put_bundle(bundle, is_wanted, note)
     }

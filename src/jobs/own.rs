@@ -25,7 +25,7 @@ pub(crate) struct OwnCommand {
     pub(crate) terms: OwnTerms,
 }
 
-/// The place of a command among others, and its times, since 1970.
+/// The place of a command among others, and its times, since 1970; and the key that it alone has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct OwnTerms {
     /// Greater ones go first.
@@ -34,6 +34,9 @@ pub(crate) struct OwnTerms {
     pub(crate) deadline: Option<Duration>,
     /// The items that are to be done before.
     pub(crate) after: Vec<u64>,
+    pub(crate) unique: Option<String>,
+    /// The time for which it has that; `None`: until its end.
+    pub(crate) unique_for: Option<Duration>,
 }
 
 /// A command as it is written. The name comes first, so that the beginning of a long item has it.
@@ -55,6 +58,10 @@ struct OwnCommandLine {
     deadline_us: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     after: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unique: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unique_for_us: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -68,7 +75,7 @@ pub(crate) enum NoCommand {
     #[error(
         "a command is {{\"command\": [WORD...], \"workdir\": DIR, \"env\": [\"NAME=VALUE\"...], \
          \"name\": NAME, \"priority\": N, \"not_before_us\": TIME, \"deadline_us\": TIME, \
-         \"after\": [ITEM...]}}: {0}"
+         \"after\": [ITEM...], \"unique\": KEY, \"unique_for_us\": TIME}}: {0}"
     )]
     Form(FormFault),
     #[error("base64: {0}")]
@@ -150,6 +157,8 @@ impl OwnCommand {
                 not_before: line.not_before_us.map(Duration::from_micros),
                 deadline: line.deadline_us.map(Duration::from_micros),
                 after: line.after,
+                unique: line.unique.filter(|key| !key.is_empty()),
+                unique_for: line.unique_for_us.map(Duration::from_micros),
             },
         })
     }
@@ -173,6 +182,8 @@ impl OwnCommand {
             not_before_us: self.terms.not_before.map(micros),
             deadline_us: self.terms.deadline.map(micros),
             after: self.terms.after.clone(),
+            unique: self.terms.unique.clone(),
+            unique_for_us: self.terms.unique_for.map(micros),
         };
         // Texts and lists can always be written as JSON.
         serde_json::to_string(&line).unwrap_or_default()
@@ -222,6 +233,8 @@ mod tests {
                 not_before: Some(Duration::from_micros(1)),
                 deadline: Some(Duration::from_secs(1 << 32)),
                 after: vec![1, 7],
+                unique: Some("nightly".into()),
+                unique_for: Some(Duration::from_secs(3600)),
             },
             ..command()
         };

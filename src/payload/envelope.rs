@@ -1,10 +1,32 @@
 //! An item on its way through a queue: its payload and a few rare additions. The ledger orders
 //! envelopes and a store keeps them; neither looks inside.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, SystemTime};
+
 use dishrack_core::book::{Print, Stored};
-use dishrack_core::ledger::{Copies, Weight};
+use dishrack_core::ledger::{Copies, ItemId, UniqueKey, Weight};
 
 use super::{INLINE_BYTES_MAX, Payload};
+
+/// Returns a number for a key, the same in every process of a program.
+pub(crate) fn number_of(key: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Returns a number for a key that no two keys have by chance.
+pub(crate) fn wide_number_of(key: &(impl Hash + ?Sized)) -> u128 {
+    let half = number_of(key);
+    u128::from(half) << 64 | u128::from(number_of(&(half, key)))
+}
+
+/// Returns the time since 1970; one before that is long past.
+pub(crate) fn since_1970(time: SystemTime) -> Duration {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default()
+}
 
 slotmap::new_key_type! {
     /// The mailbox for the outcomes of one running `map`, or of one `Submitter`.
@@ -38,8 +60,22 @@ enum Label {
     Print(Box<Print>),
     /// Its result must be told to the stream that it came from.
     Sent,
-    /// It chooses its copies itself.
-    Copies(Box<Copies>),
+    /// It has terms of its own.
+    Terms(Box<ItemTerms>),
+}
+
+/// The terms that a single item has, in the place of what its queue says of all.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ItemTerms {
+    pub(crate) copies: Option<Copies>,
+    /// Its key, as a number.
+    pub(crate) key: Option<u64>,
+    pub(crate) priority: Option<i8>,
+    /// Times since 1970.
+    pub(crate) not_before: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) after: Vec<ItemId>,
+    pub(crate) unique: Option<UniqueKey>,
 }
 
 // Nearly all items have none, and all have the room for one.
@@ -76,10 +112,18 @@ impl Envelope {
         Envelope { body, label }
     }
 
-    /// Makes an envelope for an item that chooses its copies itself, if it does.
-    pub(crate) fn with_copies(body: Payload, copies: Option<Copies>) -> Self {
-        let label = copies.map_or(Label::None, |copies| Label::Copies(Box::new(copies)));
+    /// Makes an envelope for an item that has terms of its own.
+    pub(crate) fn with_terms(body: Payload, terms: ItemTerms) -> Self {
+        let label = Label::Terms(Box::new(terms));
         Envelope { body, label }
+    }
+
+    /// Returns the terms that the item has of its own, if it has some.
+    pub(crate) fn terms(&self) -> Option<&ItemTerms> {
+        match &self.label {
+            Label::Terms(terms) => Some(terms),
+            Label::None | Label::Reply(_) | Label::Print(_) | Label::Sent => None,
+        }
     }
 
     pub(crate) fn is_sent(&self) -> bool {
@@ -89,7 +133,7 @@ impl Envelope {
     pub(crate) fn reply(&self) -> Option<ReplyTo> {
         match self.label {
             Label::Reply(reply) => Some(reply),
-            Label::None | Label::Print(_) | Label::Sent | Label::Copies(_) => None,
+            Label::None | Label::Print(_) | Label::Sent | Label::Terms(_) => None,
         }
     }
 }
@@ -102,7 +146,7 @@ impl Stored for Envelope {
     fn print(&self) -> Option<Print> {
         match &self.label {
             Label::Print(print) => Some(**print),
-            Label::None | Label::Reply(_) | Label::Sent | Label::Copies(_) => None,
+            Label::None | Label::Reply(_) | Label::Sent | Label::Terms(_) => None,
         }
     }
 }
@@ -122,10 +166,7 @@ impl Weight for Envelope {
     }
 
     fn copies(&self) -> Option<Copies> {
-        match &self.label {
-            Label::Copies(copies) => Some(**copies),
-            Label::None | Label::Reply(_) | Label::Print(_) | Label::Sent => None,
-        }
+        self.terms()?.copies
     }
 
     fn small_body(&self) -> Option<&[u8]> {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{JoinableQueue, serialized_for};
 use crate::broker::bars::{BarTime, KeptBars, KeptWaits};
-use crate::broker::{Accepted, Envelope};
+use crate::broker::{Accepted, Broker, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
 use dishrack_core::book::Print;
@@ -18,6 +18,26 @@ use dishrack_core::ledger::{Durations, ItemId};
 
 /// The number of items that are put under one lock.
 const ITEMS_AT_ONCE: usize = 256;
+
+/// The answer to the next items of a bundle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum BundleAnswer {
+    Accepted(Accepted),
+    /// The next one is not put, because this item stands for it.
+    Duplicate {
+        of: ItemId,
+    },
+}
+
+impl BundleAnswer {
+    /// Returns the last item that must be durable for it to be told.
+    fn last(self) -> ItemId {
+        match self {
+            BundleAnswer::Accepted(run) => run.last,
+            BundleAnswer::Duplicate { of } => of,
+        }
+    }
+}
 
 /// Items that are serialized and not yet put.
 #[derive(Debug, Default)]
@@ -64,9 +84,35 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 }
 
+/// Puts what is in a bundle, and leaves what is not accepted there.
+fn put_each(
+    broker: &Broker,
+    bundle: &mut Bundle,
+    is_wanted: &dyn Fn() -> bool,
+    answers: &mut Vec<BundleAnswer>,
+) -> Result<(), Kind> {
+    let (mut batch, mut accepted) = (VecDeque::new(), Vec::new());
+    let mut end = Ok(());
+    while end.is_ok() && (bundle.len() > 0 || !batch.is_empty()) {
+        let count = (ITEMS_AT_ONCE - batch.len()).min(bundle.len());
+        batch.extend(bundle.envelopes.drain(..count));
+        end = broker.put_while(&mut batch, is_wanted, &mut accepted);
+        answers.extend(accepted.drain(..).map(BundleAnswer::Accepted));
+        if let Err(Some(of)) = end.as_ref().map_err(Kind::duplicate_of) {
+            batch.pop_front();
+            answers.push(BundleAnswer::Duplicate { of });
+            end = Ok(());
+        }
+    }
+    while let Some(left) = batch.pop_back() {
+        bundle.envelopes.push_front(left);
+    }
+    end
+}
+
 impl<T> JoinableQueue<T> {
     /// Puts a bundle, and waits for room as long as it is wanted. It returns when what was accepted
-    /// is durable, and notes the numbers of that also where it fails.
+    /// is durable, and notes the answers in their order, also where it fails.
     ///
     /// # Errors
     /// As [`put`](Self::put), and `is_full` if it is not wanted any more. What is left in the bundle
@@ -75,30 +121,26 @@ impl<T> JoinableQueue<T> {
         &self,
         bundle: &mut Bundle,
         is_wanted: &dyn Fn() -> bool,
-        mut note: impl FnMut(Accepted),
+        mut note: impl FnMut(BundleAnswer),
     ) -> Result<(), Error> {
         let broker = self.broker()?;
-        let (mut batch, mut accepted) = (VecDeque::new(), Vec::new());
-        let mut end = Ok(());
-        while end.is_ok() && bundle.len() > 0 {
-            let count = ITEMS_AT_ONCE.min(bundle.len());
-            batch.extend(bundle.envelopes.drain(..count));
-            end = broker.put_while(&mut batch, is_wanted, &mut accepted);
-        }
-        while let Some(left) = batch.pop_back() {
-            bundle.envelopes.push_front(left);
-        }
-        if let Some(last) = accepted.last() {
-            broker.sync(last.last)?;
+        let mut answers = Vec::new();
+        let end = put_each(broker, bundle, is_wanted, &mut answers);
+        if let Some(last) = answers.iter().map(|answer| answer.last()).max() {
+            broker.sync(last)?;
         }
         let store = broker.storage.local();
-        for run in accepted {
-            for item in run.first.0..=run.last.0 {
+        for answer in answers {
+            let items = match answer {
+                BundleAnswer::Accepted(run) => run.first.0..=run.last.0,
+                BundleAnswer::Duplicate { of } => of.0..=of.0,
+            };
+            for item in items {
                 if let (Some(print), Some(store)) = (bundle.prints.pop_front(), store) {
                     store.note_put(print, ItemId(item));
                 }
             }
-            note(run);
+            note(answer);
         }
         end.map_err(Error)
     }

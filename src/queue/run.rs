@@ -56,16 +56,26 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(())
     }
 
-    /// Puts all items of a batch; they are accepted after [`sync`](Self::sync).
+    /// Puts all items of a batch; they are accepted after [`sync`](Self::sync). Tells of each that is left
+    /// out as a duplicate which item stands for it.
     ///
     /// # Errors
-    /// The reason for which the first was refused, if one was.
-    pub(crate) fn put_batch(&self, batch: &mut Batch<()>) -> Result<(), Error> {
+    /// The reason for which the first was refused otherwise, if one was.
+    pub(crate) fn put_batch(
+        &self,
+        batch: &mut Batch<()>,
+        mut left_out: impl FnMut(ItemId),
+    ) -> Result<(), Error> {
         let broker = self.broker()?;
         let mut outcome = Ok(());
-        batch.put_unsynced(broker, |answer| match answer {
-            PutAnswer::Refused((), kind) if outcome.is_ok() => outcome = Err(Error(kind)),
-            PutAnswer::Accepted(_) | PutAnswer::Sent(_) | PutAnswer::Refused(..) => {}
+        batch.put_unsynced(broker, |answer| {
+            if let PutAnswer::Refused((), kind) = answer {
+                match kind.duplicate_of() {
+                    Some(of) => left_out(of),
+                    None if outcome.is_ok() => outcome = Err(Error(kind)),
+                    None => {}
+                }
+            }
         });
         outcome
     }

@@ -105,14 +105,17 @@ fn items_are_put_by_lines_of_json() {
     let answer = run.put("7\n\n 8 \r\n9");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.head.contains("content-type: application/json"));
-    let expected = json!({"accepted": 3, "items": [{"first": 1, "last": 3}]});
+    let expected = json!({"accepted": 3, "items": [{"first": 1, "last": 3}], "duplicates": []});
     assert_eq!(answer.json(), expected);
     run.let_go(3);
     assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().done, 3);
     let begun: Vec<u32> = run.begun.try_iter().collect();
     assert_eq!(begun, [7, 8, 9]);
     let nothing = run.put("\n");
-    assert_eq!(nothing.json(), json!({"accepted": 0, "items": []}));
+    assert_eq!(
+        nothing.json(),
+        json!({"accepted": 0, "items": [], "duplicates": []})
+    );
 }
 
 fn a_line_that_is_no_item_is_named_and_nothing_is_put() {

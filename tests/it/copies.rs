@@ -205,13 +205,13 @@ fn an_item_that_more_must_agree_on_than_there_are_is_refused() {
     let queue = JoinableQueue::unbounded();
     let vote = PutOptions::default().copies(Copies::agree(3, 3));
     // There are no workers yet, so nobody knows.
-    queue.put_with(&1, vote).unwrap();
+    queue.put_with(&1, vote.clone()).unwrap();
     let pool = |threads| {
         let builder = Supervisor::builder().threads(threads);
         builder.handler(&queue, |n: u64| Ok::<u64, String>(n))
     };
     let few = pool(2).unwrap();
-    let refused = queue.put_with(&2, vote).unwrap_err();
+    let refused = queue.put_with(&2, vote.clone()).unwrap_err();
     assert!(refused.is_setup());
     let why = refused.to_string();
     assert!(
@@ -312,7 +312,7 @@ fn a_queue_without_copies_is_as_it_was() {
         .unwrap();
     let alone = PutOptions::default().copies(Copies::first(1));
     for n in 0..1000 {
-        queue.put_with(&n, alone).unwrap();
+        queue.put_with(&n, alone.clone()).unwrap();
     }
     assert_eq!(join(&queue), (1000, 0));
     assert_eq!(runs.load(Ordering::SeqCst), 1000);

@@ -34,6 +34,7 @@ mod pictures;
 mod place;
 mod threads;
 mod tidy;
+mod unique;
 mod web;
 
 fn main() {
@@ -63,6 +64,7 @@ fn main() {
         tidy::faces::trials(),
         tidy::layers::trials(),
         tidy::names::trials(),
+        unique::trials(),
         web::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

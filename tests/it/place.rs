@@ -8,6 +8,9 @@ pub(crate) fn queue<T: Serialize + DeserializeOwned>(options: Options) -> Joinab
     JoinableQueue::with(options)
 }
 
+/// True if single items may have choices of their own (`put_with`).
+pub(crate) const KEEPS_CHOICES: bool = true;
+
 /// Makes a queue that takes an item only when a worker is there for it, if it is possible.
 pub(crate) fn rendezvous<T: Serialize + DeserializeOwned>() -> Option<JoinableQueue<T>> {
     Some(JoinableQueue::rendezvous())

@@ -139,7 +139,7 @@ fn a_run_is_seen_and_steered_from_another_process() {
     let put = place.ask_json(&["put", ":::", "bad", "c"]);
     assert_eq!(
         put,
-        json!({"accepted": 2, "items": [{"first": 3, "last": 4}]})
+        json!({"accepted": 2, "items": [{"first": 3, "last": 4}], "duplicates": []})
     );
     assert!(place.ask(&["status"]).contains("accepted               4"));
     let listed = place.ask(&["list"]);

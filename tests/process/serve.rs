@@ -23,6 +23,7 @@ crate::trials! {
     added_commands_are_run_when_they_say,
     what_is_added_after_others_begins_when_they_are_done,
     what_is_added_after_one_that_fails_never_begins,
+    what_is_added_as_a_duplicate_is_the_other_one,
     a_wait_ends_with_the_commands_own_code,
     several_adds_that_start_a_server_start_one,
     a_server_that_cannot_be_started_says_why,
@@ -210,6 +211,46 @@ fn what_is_added_after_others_begins_when_they_are_done() {
     // What is done counts as done.
     let later = add(&["--after", &both], "true");
     ask(&place, &["wait", &later]);
+}
+
+fn what_is_added_as_a_duplicate_is_the_other_one() {
+    let place = Place::new();
+    let server = serve(&place, &["-w", "1"]);
+    mkfifo(&place.path("gate"), Mode::S_IRWXU).unwrap();
+    let folder = place.path("").display().to_string();
+    let add = |options: &[&str], script: &str| {
+        let words = ["add", "--workdir", &folder, "--format", "json"];
+        let words = [&words, options, &["--", "sh", "-c", script]].concat();
+        let added: Value = serde_json::from_str(&ask(&place, &words)).unwrap();
+        (
+            added["number"].as_u64().unwrap(),
+            added["duplicate"] == true,
+        )
+    };
+    ask(&place, &["pause"]);
+    let nightly = ["--unique", "nightly"];
+    assert_eq!(add(&nightly, "read x < gate; echo 1 >> seen"), (1, false));
+    assert_eq!(add(&nightly, "echo 2 >> seen"), (1, true));
+    assert_eq!(add(&["--unique", "other"], "true"), (2, false));
+    let text = ["add", "--unique", "other", "--", "true"];
+    let output = run(&place, &text);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("a duplicate of item 2"), "{said}");
+    assert_eq!(
+        (&*output.stdout, output.status.code()),
+        (&b"2\n"[..], Some(0))
+    );
+    kill(server);
+    let server = serve(&place, &["-w", "1"]);
+    assert_eq!(add(&nightly, "echo 3 >> seen"), (1, true));
+    fs::write(place.path("gate"), "go\n").unwrap();
+    ask(&place, &["wait", "1", "2"]);
+    let hourly = ["--unique", "nightly", "--unique-for", "1h"];
+    assert_eq!(add(&hourly, "echo 4 >> seen"), (3, false));
+    ask(&place, &["wait", "3"]);
+    assert_eq!(add(&nightly, "echo 5 >> seen"), (3, true), "it is done");
+    assert_eq!(fs::read_to_string(place.path("seen")).unwrap(), "1\n4\n");
+    drop(server);
 }
 
 fn what_is_added_after_one_that_fails_never_begins() {

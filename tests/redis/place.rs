@@ -31,6 +31,9 @@ pub(crate) fn queue<T: Serialize + DeserializeOwned>(options: Options) -> Joinab
     JoinableQueue::shared(&stream(), options).unwrap()
 }
 
+/// True if single items may have choices of their own (`put_with`).
+pub(crate) const KEEPS_CHOICES: bool = false;
+
 /// Checks that Redis refuses such a queue.
 pub(crate) fn rendezvous<T: Serialize + DeserializeOwned>() -> Option<JoinableQueue<T>> {
     let options = Options::default().capacity(Capacity::Rendezvous);

@@ -10,6 +10,8 @@ macro_rules! suite {
     };
 }
 
+#[path = "conformance/choices.rs"]
+mod choices;
 #[path = "conformance/many.rs"]
 mod many;
 #[path = "conformance/remote.rs"]
@@ -71,6 +73,7 @@ fn on_each_link(tests: &[Named]) -> Vec<Trial> {
 pub(crate) fn trials() -> Vec<Trial> {
     [
         remote::trials(),
+        choices::suite(),
         many::suite(),
         steering::suite(),
         submit::suite(),
@@ -269,6 +272,8 @@ fn careless_loop(queue: JoinableQueue<u64>) {
 pub(crate) fn serve() {
     dishrack::serve(|roles| {
         roles.handler(double);
+        roles.handler(choices::add);
+        roles.handler(choices::choose_here);
         roles.handler(refuse_threes);
         roles.handler(panic_at_three);
         roles.handler(split);

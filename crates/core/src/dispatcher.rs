@@ -70,8 +70,8 @@ pub struct Dispatcher<P, R> {
     pub ledger: Ledger<P, R>,
     /// Requests that could not be answered at once, oldest first.
     puts: VecDeque<(Request, P)>,
-    /// Puts that are not durable yet.
-    staged: VecDeque<(Request, ItemId)>,
+    /// Puts whose item, or the one that stands for it, is not durable yet.
+    staged: VecDeque<(Request, ItemId, Reply)>,
     gets: VecDeque<WaitingGet>,
     /// Each with the question about the stream whose answer it waits for, and true if it waits for
     /// the end.
@@ -124,7 +124,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         match self.refusal(is_beyond_bound) {
             Some(refusal) => Err(refusal),
             None => {
-                self.ledger.check_dependencies(&payload)?;
+                self.ledger.check_relations(&payload)?;
                 Ok(self.accept(payload))
             }
         }
@@ -203,10 +203,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             self.ledger.handle_waiting_elsewhere(holder);
             return;
         }
-        match self.put(payload, is_holding && waits) {
-            Ok(id) => self.staged.push_back((request, id)),
-            Err(refusal) => self.answer(request, Reply::Refused(refusal)),
-        }
+        self.put_for(request, payload, is_holding && waits);
     }
 
     fn send_put(
@@ -490,7 +487,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         now: Duration,
     ) -> usize {
         self.puts.retain(|(request, _)| request.holder != holder);
-        self.staged.retain(|(request, _)| request.holder != holder);
+        self.staged.retain(|(request, ..)| request.holder != holder);
         self.joins.retain(|(request, ..)| request.holder != holder);
         self.leaving.retain(|(request, _)| request.holder != holder);
         self.askers.retain(|(request, _)| request.holder != holder);

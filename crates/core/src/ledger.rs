@@ -76,6 +76,7 @@ mod quantiles;
 mod rate;
 mod record;
 mod refusal;
+mod relations;
 mod report;
 mod rests;
 mod run;
@@ -87,6 +88,7 @@ mod timing;
 mod tokens;
 mod turn;
 mod unfinished;
+mod unique;
 mod view;
 mod waiting;
 mod withdrawn;
@@ -108,7 +110,7 @@ pub use consumers::WORTH_WAKING;
 use copies::Groups;
 pub use credit::Credit;
 pub use delivery::{Finding, Handed, LastWords, Started, Token};
-use dependencies::{DeadLetters, Dependencies};
+use dependencies::DeadLetters;
 pub use durations::{BOUNDS, Durations, Histogram};
 use ended::EndNotes;
 pub use ended::{BegunItems, BegunNaming, EndedAttempts};
@@ -127,11 +129,13 @@ pub use policy::{Ballot, Copies, Hedge};
 pub use rate::Rate;
 pub use record::{Attempt, Record, Recovered, Unfinished, Write};
 pub use refusal::Refusal;
+use relations::Relations;
 pub use report::{Cancelled, CopyEnd, CopyReport, Counts, DeadLetter, Report, Stale};
 pub use run::DoneRun;
 pub use shortage::Notice;
 use shortage::Shortage;
 use unfinished::UnfinishedItem;
+pub use unique::UniqueKey;
 use waiting::Waiting;
 pub use withdrawn::Fate;
 
@@ -193,7 +197,7 @@ pub struct Ledger<P, R = ()> {
     ends: EndNotes,
     alone: Alone,
     limits: Option<Box<Limits>>,
-    dependencies: Option<Box<Dependencies<P>>>,
+    relations: Option<Box<Relations<P>>>,
     dead_letters: DeadLetters,
 }
 
@@ -242,7 +246,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             ends: EndNotes::default(),
             alone: Alone::default(),
             limits: None,
-            dependencies: None,
+            relations: None,
             dead_letters: DeadLetters::default(),
         }
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::duration;
+
 use crate::Rate;
 use crate::jobs::slots::SlotKind;
 
@@ -42,6 +44,16 @@ pub(in crate::cli) struct LimitArgs {
     /// Begin no item at this time or later, in the same form: it is given up then
     #[arg(long, value_name = "TEMPLATE")]
     pub(in crate::cli) deadline: Option<OsString>,
+
+    /// Put no item while another one of the same key has no end; it is left out, and counted. The key is
+    /// this text with the item's places filled in, as {} or with --json {name}; one that makes nothing
+    /// is none. What has failed frees its key
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(in crate::cli) unique: Option<OsString>,
+
+    /// Put none for so long after the other one was put, such as 10m, done or not, and no longer
+    #[arg(long, value_name = "DUR", requires = "unique", value_parser = duration)]
+    pub(in crate::cli) unique_for: Option<Duration>,
 
     /// Begin no more than so many items a second, a minute or an hour, evenly, such as 10/s; each
     /// attempt counts

@@ -80,6 +80,14 @@ impl Budget {
         }
     }
 
+    /// Gives back the room of an item that was not put.
+    pub(super) fn give_back(&self, id: ItemId) {
+        let mut spent = self.spent.lock();
+        spent.items = spent.items.saturating_sub(1);
+        let bytes = spent.by_item.remove(&id);
+        spent.bytes -= bytes.unwrap_or_default();
+    }
+
     /// Takes room for the next item, and returns `true`, if there is some.
     pub(super) fn try_take(&self, id: ItemId, bytes: usize) -> bool {
         let bytes = if is_large(bytes) { bytes } else { 0 };

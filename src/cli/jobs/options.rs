@@ -44,6 +44,8 @@ pub(in crate::cli) struct JobConfig {
     pub(super) priority: Option<Template>,
     /// The texts that are the times before which, and until which, an item is begun.
     pub(super) times: [Option<Template>; 2],
+    /// The text of which an item's unique key is made, and for how long it has that.
+    pub(super) unique: Option<(Template, Option<Duration>)>,
 }
 
 impl JobConfig {
@@ -77,13 +79,13 @@ impl JobConfig {
         let key = key(limits, &places)?;
         let priority = priority(limits, &places)?;
         let times = times(limits, &places)?;
+        let unique = unique(limits, &places)?;
         let separator = arguments.separator(args.null);
-        let check = ItemCheck::new(
-            &setup.template,
-            key.as_ref(),
-            (&priority, &times),
-            args.json,
-        );
+        let texts = [
+            key.as_ref().map(|(key, _)| key),
+            unique.as_ref().map(|(key, _)| key),
+        ];
+        let check = ItemCheck::new(&setup.template, texts, (&priority, &times), args.json);
         let total = check_items(source, separator, &check)?;
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         // A dry run writes nothing.
@@ -114,6 +116,7 @@ impl JobConfig {
             key,
             priority,
             times,
+            unique,
         };
         Ok((config, total))
     }
@@ -121,7 +124,9 @@ impl JobConfig {
     /// Returns the properties that each item must have.
     pub(super) fn check(&self) -> ItemCheck {
         let terms = (&self.priority, &self.times);
-        ItemCheck::new(&self.setup.template, self.key.as_ref(), terms, self.is_json)
+        let (key, unique) = (self.key.as_ref(), self.unique.as_ref());
+        let keys = [key.map(|(key, _)| key), unique.map(|(key, _)| key)];
+        ItemCheck::new(&self.setup.template, keys, terms, self.is_json)
     }
 }
 
@@ -181,6 +186,7 @@ impl JobConfig {
             key: key(limits, &places)?,
             priority: priority(limits, &places)?,
             times: times(limits, &places)?,
+            unique: unique(limits, &places)?,
         })
     }
 }
@@ -239,6 +245,18 @@ fn times(limits: &LimitArgs, places: &Places) -> Result<[Option<Template>; 2], S
     Ok([not_before, read("deadline", &limits.deadline)?])
 }
 
+/// Reads the text of which unique keys are made.
+fn unique(
+    limits: &LimitArgs,
+    places: &Places,
+) -> Result<Option<(Template, Option<Duration>)>, String> {
+    let Some(text) = &limits.unique else {
+        return Ok(None);
+    };
+    let template = of_item("unique", text, places)?;
+    Ok(Some((template, limits.unique_for)))
+}
+
 /// Reads a text that must follow from the item.
 fn of_item(option: &str, text: &OsStr, places: &Places) -> Result<Template, String> {
     let template = Template::parse_places(&[text.to_owned()], places);
@@ -264,13 +282,13 @@ pub(super) struct ItemCheck {
 impl ItemCheck {
     fn new(
         template: &Template,
-        key: Option<&(Template, u32)>,
+        keys: [Option<&Template>; 2],
         (priority, times): (&Option<Template>, &[Option<Template>; 2]),
         is_json: bool,
     ) -> Self {
-        let of_key = key.map(|(key, _)| key);
-        let all = of_key
+        let all = keys
             .into_iter()
+            .flatten()
             .chain(priority)
             .chain(times.iter().flatten());
         let members = is_json.then(|| all.fold(template.clone(), |all, one| all.and(one)));

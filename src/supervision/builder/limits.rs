@@ -1,38 +1,28 @@
-//! Rules about what runs when: keys, priorities, times, slots and a rate. The ledger decides.
+//! Rules about what runs when: keys, priorities, times, slots and a rate; and about what is accepted. The
+//! ledger decides.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, ItemRules, Saying};
 use crate::error::Kind;
 use crate::handler::attempt::decode;
 use crate::observe::Mode;
-use crate::payload::envelope::Envelope;
-use dishrack_core::ledger::{ItemId, OrderRules, Rank, Rate};
+use crate::payload::envelope::{number_of, since_1970, wide_number_of};
+use dishrack_core::ledger::{ItemId, Rate, UniqueKey};
 
 use super::Builder;
-
-/// A function that says something of a serialized item, if there is something.
-type Saying<S> = Arc<dyn Fn(&[u8]) -> Option<S> + Send + Sync>;
 
 /// The rules of a pool.
 #[derive(Clone, Default)]
 pub(super) struct RunRules {
     slots: Option<u32>,
     rate: Option<Rate>,
-    /// The number of items of a key that may run.
-    per_key: Option<u32>,
-    /// The key of an item, as a number.
-    key: Option<Saying<u64>>,
-    priority: Option<Saying<i8>>,
-    /// Times since 1970.
-    not_before: Option<Saying<Duration>>,
-    deadline: Option<Saying<Duration>>,
-    after: Option<Saying<Vec<ItemId>>>,
+    items: ItemRules,
 }
 
 /// The greatest number of slots: more than there can be workers.
@@ -83,12 +73,8 @@ impl Builder {
         T: DeserializeOwned,
         K: Hash,
     {
-        self.rules.per_key = Some(most);
-        self.rules.key = Some(saying(move |item| {
-            let mut hasher = DefaultHasher::new();
-            key(item)?.hash(&mut hasher);
-            Some(hasher.finish())
-        }));
+        self.rules.items.per_key = Some(most);
+        self.rules.items.key = Some(saying(move |item| Some(number_of(&key(item)?))));
         self
     }
 
@@ -119,7 +105,7 @@ impl Builder {
         mut self,
         priority: impl Fn(&T) -> i8 + Send + Sync + 'static,
     ) -> Self {
-        self.rules.priority = Some(saying(move |item| Some(priority(item))));
+        self.rules.items.priority = Some(saying(move |item| Some(priority(item))));
         self
     }
 
@@ -131,7 +117,7 @@ impl Builder {
         mut self,
         time: impl Fn(&T) -> Option<SystemTime> + Send + Sync + 'static,
     ) -> Self {
-        self.rules.not_before = Some(saying(move |item| Some(since_1970(time(item)?))));
+        self.rules.items.not_before = Some(saying(move |item| Some(since_1970(time(item)?))));
         self
     }
 
@@ -162,7 +148,7 @@ impl Builder {
         mut self,
         time: impl Fn(&T) -> Option<SystemTime> + Send + Sync + 'static,
     ) -> Self {
-        self.rules.deadline = Some(saying(move |item| Some(since_1970(time(item)?))));
+        self.rules.items.deadline = Some(saying(move |item| Some(since_1970(time(item)?))));
         self
     }
 
@@ -199,7 +185,68 @@ impl Builder {
         mut self,
         after: impl Fn(&T) -> Vec<ItemId> + Send + Sync + 'static,
     ) -> Self {
-        self.rules.after = Some(saying(move |item| Some(after(item))));
+        self.rules.items.after = Some(saying(move |item| Some(after(item))));
+        self
+    }
+
+    /// Accepts no item whose key another one has: until that one ends, or, with a time, for so long after
+    /// it was accepted, done or not. The put is refused then, and says which item stands for it
+    /// ([`duplicate_of`](crate::Error::duplicate_of)). A dead letter has no key, so what has failed or was
+    /// cancelled can be put again at once; if it is tried again, it takes its key if that is free.
+    ///
+    /// What is known of keys is in memory: a program that goes on with a journal knows those of the items
+    /// without an end, as if they were accepted just then, and not those of items that were done. Of
+    /// items that are there already the first of each key has it. `key` is called as that of
+    /// [`per_key`](Self::per_key) is. A queue on Redis refuses it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use dishrack::{JoinableQueue, Supervisor};
+    ///
+    /// let rack = JoinableQueue::<String>::unbounded();
+    /// let pool = Supervisor::builder()
+    ///     .inline()
+    ///     .unique(None, |dish: &String| Some(dish.clone()))
+    ///     .handler(&rack, |_dish: String| Ok::<(), String>(()))?;
+    /// rack.pause()?;
+    /// let cup = rack.put("cup")?;
+    /// let refused = rack.put("cup").unwrap_err();
+    /// assert_eq!(refused.duplicate_of(), Some(cup));
+    /// rack.unpause()?;
+    /// rack.join()?;
+    /// assert_ne!(rack.put("cup")?, cup);
+    /// # Ok::<(), dishrack::Error>(())
+    /// ```
+    #[must_use]
+    pub fn unique<T, K>(
+        self,
+        time: impl Into<Option<Duration>>,
+        key: impl Fn(&T) -> Option<K> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: DeserializeOwned,
+        K: Hash,
+    {
+        let time = time.into();
+        self.unique_by(move |item| Some((key(item)?, time)))
+    }
+
+    /// The same, where each item says for how long it has its key: `None` until its end.
+    #[must_use]
+    pub fn unique_by<T, K>(
+        mut self,
+        key: impl Fn(&T) -> Option<(K, Option<Duration>)> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: DeserializeOwned,
+        K: Hash,
+    {
+        self.rules.items.unique = Some(saying(move |item| {
+            let (key, time) = key(item)?;
+            let key = wide_number_of(&key);
+            Some(UniqueKey { key, time })
+        }));
         self
     }
 
@@ -241,7 +288,11 @@ impl Builder {
                 rules.slots.is_some() && is_elsewhere,
                 "are lent to a handler in a worker process: use processes and a handler",
             ),
-            ("per_key", rules.per_key == Some(0), "0: nothing could run"),
+            (
+                "per_key",
+                rules.items.per_key == Some(0),
+                "0: nothing could run",
+            ),
             (
                 "rate",
                 rules.rate.is_some() && self.mode == Mode::Sequential,
@@ -274,6 +325,11 @@ impl Builder {
                 "a queue on Redis hands items out in its own order: use a local queue, or a journal",
             ),
             (
+                "unique",
+                self.rules.items.unique.is_some() && is_shared,
+                "nobody knows which items others have put on a queue on Redis: use a local queue, or a journal",
+            ),
+            (
                 ordering.unwrap_or_default(),
                 ordering.is_some() && has_order,
                 "this queue's items have keys, priorities, times or dependencies already",
@@ -290,15 +346,10 @@ impl Builder {
     pub(super) fn choose_limits(&self, broker: &Broker) {
         let rules = &self.rules;
         if rules.ordering().is_some() {
-            let start = broker.read(|core| core.emitter.unix_at(Duration::ZERO));
-            let (per_key, after) = (rules.per_key, rules.after.clone());
-            let rules = rules.clone();
-            let order = OrderRules::new(move |item: &Envelope| rules.rank(&item.body, start));
-            let mut order = order.per_key(per_key.unwrap_or(u32::MAX));
-            if let Some(after) = after {
-                order = order.after(move |item| after(&item.body).unwrap_or_default());
-            }
-            broker.order_by(order);
+            broker.order_by(&rules.items);
+        }
+        if rules.items.unique.is_some() {
+            broker.refuse_duplicates(&rules.items);
         }
         if let Some(rate) = rules.rate {
             broker.keep_to(rate);
@@ -312,29 +363,16 @@ impl Builder {
 impl RunRules {
     /// Returns the first option by which items have ranks.
     fn ordering(&self) -> Option<&'static str> {
+        let rules = &self.items;
         let options = [
-            ("per_key", self.key.is_some()),
-            ("priority", self.priority.is_some()),
-            ("not_before", self.not_before.is_some()),
-            ("deadline", self.deadline.is_some()),
-            ("after", self.after.is_some()),
+            ("per_key", rules.key.is_some()),
+            ("priority", rules.priority.is_some()),
+            ("not_before", rules.not_before.is_some()),
+            ("deadline", rules.deadline.is_some()),
+            ("after", rules.after.is_some()),
         ];
         let (option, _) = options.into_iter().find(|(_, is_there)| *is_there)?;
         Some(option)
-    }
-
-    /// Returns the rank of an item in a queue that began at this time.
-    fn rank(&self, item: &[u8], start: Duration) -> Rank {
-        let time = |of: &Option<Saying<Duration>>| {
-            let time = of.as_ref().and_then(|of| of(item))?;
-            Some(time.saturating_sub(start))
-        };
-        let key = self.key.as_ref().and_then(|of| of(item));
-        let priority = self.priority.as_ref().and_then(|of| of(item));
-        Rank::of_key(key)
-            .priority(priority.unwrap_or(0))
-            .not_before(time(&self.not_before))
-            .deadline(time(&self.deadline))
     }
 }
 
@@ -354,10 +392,4 @@ fn refuse<const N: usize>(faults: [(&'static str, bool, &str); N]) -> Result<(),
         Some((option, _, why)) => Err(Kind::invalid(option, why)),
         None => Ok(()),
     }
-}
-
-/// Returns the time since 1970; one before that is long past.
-fn since_1970(time: SystemTime) -> Duration {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default()
 }

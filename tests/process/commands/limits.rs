@@ -25,6 +25,10 @@ crate::trials!(
     an_item_begins_at_its_time_and_not_after_its_deadline,
     times_that_are_none_are_refused,
     a_journal_keeps_times_and_priorities,
+    duplicates_are_left_out_and_counted,
+    duplicates_take_no_room_from_others,
+    a_run_leaves_out_what_clients_put_twice,
+    unique_keys_that_make_no_sense_are_refused,
 );
 
 /// Takes the lock of its slot, or fails.
@@ -421,4 +425,87 @@ fn a_journal_keeps_times_and_priorities() {
     let seen = place.text("seen");
     let seen: Vec<&str> = seen.lines().filter(|name| *name != "first").collect();
     assert_eq!(seen, ["high", "low"]);
+}
+
+fn duplicates_are_left_out_and_counted() {
+    let place = Place::new();
+    place.gate("go");
+    // The last item lets the first one end.
+    let script = "case $0 in a) read x < go;; end) echo > go;; esac; echo $0 >> seen";
+    let items = b"a\nb-1\na\nb-2\na\nend\n";
+    for options in ["", "--journal j --unique-for 1h"] {
+        place.write("seen", b"");
+        let options = format!("-w 2 --unique {{}} {options}");
+        let said = place.run(&sh(&options, script, "{}"), items);
+        said.ends(0).tells("4 of 4 jobs done");
+        said.tells("2 items were not put: they are duplicates of others, the last one of item 1");
+        let seen = place.text("seen");
+        let mut seen: Vec<&str> = seen.lines().collect();
+        seen.sort_unstable();
+        assert_eq!(seen, ["a", "b-1", "b-2", "end"], "{options}");
+    }
+}
+
+fn duplicates_take_no_room_from_others() {
+    let place = Place::new();
+    place.gate("go");
+    let script = "case $0 in end*) echo > go;; *) read x < go;; esac";
+    // Many small ones, and large ones with more bytes together than may be under way.
+    for (count, bytes) in [(5000, 10), (2200, 16_000)] {
+        let item = "a".repeat(bytes) + "\n";
+        place.write("items", (item.repeat(count) + "end\n").as_bytes());
+        let said = place.run(&sh("-w 2 --unique {} --input items", script, "{}"), b"");
+        said.ends(0).tells("2 of 2 jobs done");
+        said.tells(&format!("{} items were not put", count - 1));
+    }
+}
+
+fn a_run_leaves_out_what_clients_put_twice() {
+    let place = Place::new();
+    place.gate("go-1");
+    place.gate("go-b");
+    let control = place.path("control");
+    let control = control.to_str().unwrap();
+    let options = format!("-w 2 --json --unique {{k}} --input - --control {control}");
+    let mut run = place.supervisor(&sh(&options, "read x < go-$0", "{k}"));
+    run.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut run = run.spawn().unwrap();
+    let put = |format: &str, items: &[&str]| {
+        let words = ["put", "--at", control, "--format", format, ":::"];
+        place.run(&[&words, items].concat(), b"")
+    };
+    let (a, b) = (r#"{"k":1}"#, r#"{"k":"b"}"#);
+    until("it can be asked", || put("text", &[a]).code == Some(0));
+    let said = put("json", &[a, b, a]);
+    said.ends(0);
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let duplicates = serde_json::json!([{"place": 1, "of": 1}, {"place": 3, "of": 1}]);
+    assert_eq!(
+        (&answer["accepted"], &answer["duplicates"]),
+        (&1.into(), &duplicates)
+    );
+    put("text", &[b])
+        .ends(0)
+        .tells("0 items put, and 1 duplicate not");
+    drop(run.stdin.take());
+    for gate in ["go-1", "go-b"] {
+        place.open_gate(gate);
+    }
+    assert!(run.wait().unwrap().success());
+}
+
+fn unique_keys_that_make_no_sense_are_refused() {
+    let place = Place::new();
+    let refused = |options, line, why| {
+        let said = place.run(&sh(options, "true", line), b"");
+        said.ends(2).tells(why);
+    };
+    let follows = "--unique x: it must follow from the item";
+    refused("--unique x", "::: a", follows);
+    refused("--unique-for 1h", "::: a", "--unique");
+    let redis = "--redis redis://127.0.0.1:1 --unique {}";
+    let others = "--unique: with --redis nobody knows which items others put";
+    refused(redis, "::: a", others);
+    let lacks = place.run(&sh("--json --unique {k}", "true", "{n}"), b"{\"n\":1}\n");
+    lacks.is_refused("it has no member \"k\" for {k}");
 }

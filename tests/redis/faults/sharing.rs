@@ -2,9 +2,11 @@
 //! leaves are there for others at once.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use dishrack::{Copies, ItemError, JoinableQueue, Options, PutOptions, RedisOptions, Supervisor};
+use dishrack::{
+    Copies, Error, ItemError, ItemId, JoinableQueue, Options, PutOptions, RedisOptions, Supervisor,
+};
 
 use super::puppet::Part;
 use super::stage::{
@@ -27,6 +29,7 @@ crate::timely_trials! {
     a_lease_is_not_shortened_under_who_renews_seldom,
     inline_work_makes_room_for_what_is_put_in_advance,
     copies_are_refused_wherever_they_are_asked_for,
+    orders_and_relations_are_refused_wherever_they_are_asked_for,
 }
 
 fn a_map_over_two_supervisors_has_each_result_once_in_its_place() {
@@ -287,4 +290,47 @@ fn copies_are_refused_wherever_they_are_asked_for() {
     let put = queue.put_with("cup", PutOptions::default());
     put.unwrap();
     assert_eq!(queue.counts().unwrap().accepted, 1);
+}
+
+/// The stream has its own order, and nobody knows what others put.
+fn orders_and_relations_are_refused_wherever_they_are_asked_for() {
+    let server = Server::plain();
+    let place = RedisOptions::new(server.url(), STREAM);
+    let queue = JoinableQueue::<String>::shared(&place, Options::default()).unwrap();
+    let soon = SystemTime::now() + Duration::from_secs(1);
+    let (pool, item) = (|| Supervisor::builder().threads(1), PutOptions::default);
+    let pools = [
+        ("after", pool().after(|_: &String| vec![ItemId(1)])),
+        ("per_key", pool().per_key(1, |_: &String| Some(1))),
+        ("priority", pool().priority(|_: &String| 1)),
+        ("not_before", pool().not_before(|_: &String| None)),
+        ("deadline", pool().deadline(|_: &String| None)),
+        ("unique", pool().unique(None, |_: &String| Some(1))),
+    ];
+    for (option, builder) in pools {
+        let refused = builder.handler(&queue, |_: String| Ok::<(), String>(()));
+        expect_refused(&refused.unwrap_err(), option);
+    }
+    let items = [
+        ("after", item().after([ItemId(1)])),
+        ("key", item().key(1)),
+        ("priority", item().priority(1)),
+        ("not_before", item().not_before(soon)),
+        ("deadline", item().deadline(soon)),
+        ("unique", item().unique(1)),
+        ("unique", item().unique_for(Duration::from_secs(1), 1)),
+    ];
+    for (option, options) in items {
+        let refused = queue.put_with("cup", options);
+        expect_refused(&refused.unwrap_err(), option);
+    }
+    // Nothing was begun or put.
+    assert_eq!(queue.counts().unwrap().accepted, 0);
+}
+
+fn expect_refused(error: &Error, option: &str) {
+    assert!(error.is_setup(), "{error}");
+    let why = error.to_string();
+    let begins = why.starts_with(&format!("{option}: "));
+    assert!(begins && why.contains("Redis"), "{option}: {why}");
 }

@@ -143,25 +143,35 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             && self.refusal(false) != Some(Refusal::Full)
             && let Some((request, payload)) = self.puts.pop_front()
         {
-            match self.put(payload, false) {
-                Ok(id) => self.staged.push_back((request, id)),
-                Err(refusal) => self.answer(request, Reply::Refused(refusal)),
-            }
+            self.put_for(request, payload, false);
             is_any = true;
         }
         is_any
     }
 
+    /// Accepts or refuses an item of another process.
+    pub(super) fn put_for(&mut self, request: Request, payload: P, is_beyond_bound: bool) {
+        match self.put(payload, is_beyond_bound) {
+            Ok(id) => self.staged.push_back((request, id, Reply::Accepted(id))),
+            // What stands for an item is to outlive this process, as the item itself would have.
+            Err(refusal @ Refusal::Duplicate { of }) => {
+                let refused = Reply::Refused(refusal);
+                self.staged.push_back((request, of, refused));
+            }
+            Err(refusal) => self.answer(request, Reply::Refused(refusal)),
+        }
+    }
+
     /// Answers the puts whose items are durable by now, or all of them if none can become durable.
     pub(super) fn answer_staged(&mut self) {
-        while let Some((request, id)) = self.staged.pop_front() {
+        while let Some((request, id, reply)) = self.staged.pop_front() {
             if self.ledger.is_durable(id) {
-                self.answer(request, Reply::Accepted(id));
+                self.answer(request, reply);
             } else if self.ledger.is_broken() {
                 let refusal = self.store_failed();
                 self.answer(request, Reply::Refused(refusal));
             } else {
-                self.staged.push_front((request, id));
+                self.staged.push_front((request, id, reply));
                 return;
             }
         }

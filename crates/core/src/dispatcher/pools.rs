@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-use super::{Dispatcher, Request};
+use super::{Dispatcher, Reply};
 use crate::ledger::{Ballot, Blame, Cause, HolderId, Scene, Started, Weight};
 
 /// The pools of this queue, as far as supervisors have told.
@@ -72,8 +72,10 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// they are not durable yet.
     #[must_use]
     pub fn untold_puts(&self, holder: HolderId) -> u64 {
-        let is_its = |(request, _): &&(Request, _)| request.holder == holder;
-        self.staged.iter().filter(is_its).count() as u64
+        let accepted = self.staged.iter().filter(|(request, _, reply)| {
+            request.holder == holder && matches!(reply, Reply::Accepted(_))
+        });
+        accepted.count() as u64
     }
 
     /// Removes a client whose connection has ended, and its requests. What it had begun is charged,

@@ -9,32 +9,20 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// not refused. With a journal it is accepted when [`is_durable`](Self::is_durable) says so.
     pub fn accept(&mut self, payload: P) -> ItemId {
         self.note_policy(&payload);
-        if !self.outbox.is_journaled() && !self.has_dependencies() {
+        if !self.outbox.is_journaled() && !self.has_relations() {
             return self.waiting.accept(payload);
         }
         self.accept_with_care(payload)
     }
 
-    /// Accepts an item that must be durable first, or may be to begin after others: apart, because a payload
+    /// Accepts an item that must be durable first, or may have relations to others: apart, because a payload
     /// should not be moved more often than it must.
     #[inline(never)]
     fn accept_with_care(&mut self, payload: P) -> ItemId {
-        match self.has_dependencies() {
-            true => self.accept_dependent(payload),
+        match self.has_relations() {
+            true => self.accept_related(payload),
             false => self.stage(payload),
         }
-    }
-
-    fn accept_dependent(&mut self, payload: P) -> ItemId {
-        let next = ItemId(self.waiting.accepted() + 1);
-        let unmet = self.unmet(next, &payload, &[]);
-        let id = match self.outbox.is_journaled() {
-            true => self.stage(payload),
-            false => self.waiting.accept(payload),
-        };
-        self.note_dependencies(id, unmet);
-        self.give_up_doomed();
-        id
     }
 
     /// Accepts this many items from the front of `payloads`, in their order, after
@@ -43,7 +31,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         for payload in payloads.iter().take(count) {
             self.note_policy(payload);
         }
-        if !self.outbox.is_journaled() && !self.has_dependencies() {
+        if !self.outbox.is_journaled() && !self.has_relations() {
             return self.waiting.accept_many(payloads, count);
         }
         for payload in payloads.drain(..count.min(payloads.len())) {
@@ -53,7 +41,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Accepts an item once it is durable.
-    fn stage(&mut self, payload: P) -> ItemId {
+    pub(super) fn stage(&mut self, payload: P) -> ItemId {
         let id = ItemId(self.waiting.accepted() + 1);
         self.outbox.accept(id, &payload);
         self.waiting.stage(payload)

@@ -193,6 +193,20 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.policy_of(self.waiting.peek()?)
     }
 
+    /// Returns `true` if items that have no end have copies, or would get some.
+    #[must_use]
+    pub fn has_copies(&self) -> bool {
+        let wants_some = |id| {
+            let payload = self.unleased_payload(id);
+            payload.is_some_and(|payload| self.policy_of(payload).is_some())
+        };
+        let by_policy = self.policy().is_some_and(|policy| policy.count() > 1);
+        self.copies.is_used
+            && (by_policy
+                || !self.copies.is_empty()
+                || self.waiting.ids().into_iter().any(wants_some))
+    }
+
     pub(super) fn policy_of(&self, payload: &P) -> Option<Copies> {
         let policy = payload.copies().or(self.options.copies);
         policy.filter(|policy| policy.count() > 1 && self.allows_copies())

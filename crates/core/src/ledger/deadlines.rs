@@ -28,13 +28,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         }
     }
 
-    /// Returns `true` if the time matters for what is handed out next:
+    /// Returns `true` if the time matters for what is handed out or accepted next:
     /// [`handle_timeout`](Self::handle_timeout) must be called before, and
     /// [`poll_overdue`](Self::poll_overdue).
     #[must_use]
     pub fn is_timed(&self) -> bool {
         let times = self.waiting.times();
-        self.has_rate() || times.is_some_and(ItemTimes::has_deadlines)
+        let has_deadlines = times.is_some_and(ItemTimes::has_deadlines);
+        has_deadlines || self.has_rate() || self.has_unique_keys()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {

@@ -114,35 +114,29 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.dead_letters.told = now;
     }
 
+    /// Has items, which are in an order already, begin only when others are done, unless they do so by
+    /// other rules: this function says which, always the same of the same item.
+    pub fn handle_after(&mut self, after: impl Fn(&P) -> Vec<ItemId> + Send + Sync + 'static) {
+        if self.has_order() && !self.has_dependencies() {
+            self.begin_dependencies(Arc::new(after));
+        }
+    }
+
     /// Returns `true` if items say after which others they are to begin.
     #[must_use]
-    #[inline]
     pub fn has_dependencies(&self) -> bool {
-        self.dependencies.is_some()
+        self.dependencies().is_some()
     }
 
     /// Returns the items for which this one waits.
     #[must_use]
     pub fn dependencies_of(&self, id: ItemId) -> &[ItemId] {
-        let left = self.dependencies.as_ref().and_then(|all| all.left.get(&id));
+        let left = self.dependencies().and_then(|all| all.left.get(&id));
         left.map_or(&[], Vec::as_slice)
     }
 
     /// Checks that what this item is to begin after was accepted, and is no dead letter.
-    ///
-    /// # Errors
-    /// [`Refusal::UnknownItem`] or [`Refusal::DeadItem`].
-    #[inline]
-    pub fn check_dependencies(&self, payload: &P) -> Result<(), Refusal> {
-        // Nearly no queue has any, and each put comes by here.
-        match self.dependencies.is_some() {
-            true => self.check_each_dependency(payload),
-            false => Ok(()),
-        }
-    }
-
-    #[inline(never)]
-    fn check_each_dependency(&self, payload: &P) -> Result<(), Refusal> {
+    pub(super) fn check_dependencies(&self, payload: &P) -> Result<(), Refusal> {
         for id in self.after(payload) {
             if id.0 == 0 || id.0 > self.waiting.accepted() {
                 return Err(Refusal::UnknownItem(id));
@@ -155,13 +149,13 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     fn after(&self, payload: &P) -> Vec<ItemId> {
-        let dependencies = self.dependencies.as_ref();
+        let dependencies = self.dependencies();
         dependencies.map_or_else(Vec::new, |all| (all.after)(payload))
     }
 
     /// Has items depend on others from now on, those that wait already among them.
     pub(super) fn begin_dependencies(&mut self, after: After<P>) {
-        self.dependencies = Some(Dependencies::new(after).into());
+        self.relations_mut().dependencies = Some(Dependencies::new(after));
         for id in self.waiting.ids() {
             let entry = self.waiting.returned(id);
             let entry = entry.or_else(|| self.waiting.resting(id).map(|(_, entry)| entry));
@@ -193,50 +187,42 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Has an item that was just accepted, or has come back, wait for these.
     pub(super) fn note_dependencies(&mut self, id: ItemId, unmet: Unmet) {
-        let Some(dependencies) = &mut self.dependencies else {
+        let at = self.dead_letters.told;
+        let Some(dependencies) = self.dependencies_mut() else {
             return;
         };
-        let at = self.dead_letters.told;
         if let Some(failed) = unmet.failed {
             dependencies.doomed.push_back(Doom { id, failed, at });
         }
-        if unmet.failed.is_some() || !unmet.left.is_empty() {
-            self.waiting.block(id);
-        }
-        if unmet.failed.is_none() && !unmet.left.is_empty() {
+        let is_blocked = unmet.failed.is_some() || !unmet.left.is_empty();
+        if unmet.failed.is_none() && is_blocked {
             dependencies.add(id, unmet.left);
         }
-    }
-
-    /// Notes that an item is done.
-    #[inline]
-    pub(super) fn note_done(&mut self, id: ItemId) {
-        if self.dependencies.is_some() {
-            self.end_dependency(id);
+        if is_blocked {
+            self.waiting.block(id);
         }
     }
 
-    #[inline(never)]
-    fn end_dependency(&mut self, done: ItemId) {
-        let dependencies = self.dependencies.as_mut();
+    /// Lets what waits for nothing else than an item that is done wait no longer.
+    pub(super) fn end_dependency(&mut self, done: ItemId) {
+        let dependencies = self.dependencies_mut();
         for id in dependencies.map_or_else(Vec::new, |all| all.end(done)) {
             self.waiting.unblock(id);
         }
     }
 
-    /// Notes that an item is a dead letter since this time.
-    pub(super) fn note_dead(&mut self, id: ItemId, at: Duration) {
-        let dead = &mut self.dead_letters.ids;
-        dead.insert(id);
-        if let Some(dependencies) = &mut self.dependencies {
+    /// Notes that an item is a dead letter since this time, for what depends on it.
+    pub(super) fn fail_dependency(&mut self, id: ItemId, at: Duration) {
+        self.dead_letters.ids.insert(id);
+        if let Some(dependencies) = self.dependencies_mut() {
             dependencies.fail(id, at);
-        } else if dead.len() > FEW {
-            dead.pop_first();
+        } else if self.dead_letters.ids.len() > FEW {
+            self.dead_letters.ids.pop_first();
         }
     }
 
-    /// Notes that a dead letter is tried again.
-    pub(super) fn note_revived(&mut self, id: ItemId) {
+    /// Notes that a dead letter is tried again, so others may depend on it.
+    pub(super) fn forgive_dependency(&mut self, id: ItemId) {
         self.dead_letters.ids.remove(&id);
     }
 
@@ -244,7 +230,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// them. Those that are not durable yet follow when they are.
     #[inline]
     pub(super) fn give_up_doomed(&mut self) {
-        if self.dependencies.is_some() {
+        if self.has_relations() {
             self.give_up_each_doomed();
         }
     }
@@ -264,12 +250,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             self.note_failure(&mut entry, failure, true);
             self.bury(entry);
         }
-        if let Some(dependencies) = &mut self.dependencies {
+        if let Some(dependencies) = self.dependencies_mut() {
             dependencies.doomed = staged;
         }
     }
 
     fn next_doomed(&mut self) -> Option<Doom> {
-        self.dependencies.as_mut()?.doomed.pop_front()
+        self.dependencies_mut()?.doomed.pop_front()
     }
 }

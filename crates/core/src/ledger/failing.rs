@@ -52,12 +52,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub fn handle_revive(&mut self, letter: DeadLetter<P>) {
         self.dead = self.dead.saturating_sub(1);
         self.note_policy(&letter.payload);
-        self.note_revived(letter.id);
+        self.note_revived(&letter);
         let unmet = self.unmet(letter.id, &letter.payload, &letter.history);
         let forgiven = u32::try_from(letter.history.len()).unwrap_or(u32::MAX);
         let id = letter.id;
         let entry = UnfinishedItem::after(id, letter.payload, letter.history, forgiven);
-        self.waiting.put_back(entry);
+        self.waiting.put_back_in_time(entry);
         self.note_dependencies(id, unmet);
         self.give_up_doomed();
     }

@@ -39,11 +39,12 @@ pub(super) struct RankOrder<P> {
 
 impl<P> RankOrder<P> {
     pub(super) fn new(rules: OrderRules<P>) -> Self {
+        let times = ItemTimes::new(rules.has_deadlines);
         RankOrder {
             lines: RankLines::new(rules.per_key),
             rules,
             row: Row::new(),
-            times: ItemTimes::default(),
+            times,
         }
     }
 
@@ -135,8 +136,7 @@ impl<P: Weight + Clone> RankOrder<P> {
     pub(super) fn accept(&mut self, id: u64, payload: P, is_staged: bool) {
         let rank = (self.rules.rank)(&payload);
         let line = self.lines.line(rank);
-        self.times.note(ItemId(id), rank);
-        if let Some(until) = rank.not_before {
+        if let Some(until) = self.times.note(ItemId(id), rank) {
             self.times.early.push_back((ItemId(id), until));
         }
         self.row.push(id, payload, line);
@@ -172,8 +172,12 @@ impl<P: Weight + Clone> RankOrder<P> {
     /// which it is to rest.
     pub(super) fn times_of(&mut self, entry: &UnfinishedItem<P>) -> Option<Duration> {
         let rank = (self.rules.rank)(&entry.payload);
-        self.times.note(entry.id, rank);
-        rank.not_before
+        self.times.note(entry.id, rank)
+    }
+
+    /// Returns the time before which an item is not handed out.
+    pub(super) fn not_before(&self, entry: &UnfinishedItem<P>) -> Option<Duration> {
+        (self.rules.rank)(&entry.payload).not_before
     }
 
     /// Lets the oldest `count` of `staged` items wait.
@@ -183,7 +187,10 @@ impl<P: Weight + Clone> RankOrder<P> {
             let id = self.row.number(place);
             let line = self.row.line(id);
             self.lines.add(&mut self.row, id, line);
-            self.times.comes_back_late(ItemId(id));
+            if self.times.comes_back_late(ItemId(id)) {
+                // It rests until it is given up.
+                self.times.early.push_front((ItemId(id), Duration::MAX));
+            }
         }
     }
 

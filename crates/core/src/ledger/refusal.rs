@@ -46,4 +46,9 @@ pub enum Refusal {
     UnknownItem(ItemId),
     /// It was to begin after an item that is a dead letter.
     DeadItem(ItemId),
+    /// Another item has its unique key.
+    Duplicate {
+        /// That item, which stands for it.
+        of: ItemId,
+    },
 }

@@ -22,7 +22,7 @@ struct EndedRun {
     weight: usize,
     /// Those of copies, whose ends depend on each other.
     copies: Vec<Handed>,
-    /// Those whose slots are free now, or for which others may wait, with their items.
+    /// Those whose slots are free now, or for which others may wait, with their items; no copies.
     running: Option<Vec<(Token, ItemId)>>,
     /// The items that were begun, if somebody wants to know them, and what follows.
     begun_names: Option<BegunNames>,
@@ -56,7 +56,9 @@ impl EndedRun {
     ) {
         self.count += 1;
         waiting.release(lease.entry.line);
-        if let Some(running) = &mut self.running {
+        if let Some(running) = &mut self.running
+            && lease.copy.is_none()
+        {
             running.push((token, lease.entry.id));
         }
         self.begun += u64::from(token.ordinal <= self.known);
@@ -129,7 +131,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     fn begin_run(&self, holder: HolderId) -> EndedRun {
         let known = self.consumers.begun(holder);
-        let is_counted = self.has_slots() || self.has_dependencies();
+        let is_counted = self.has_slots() || self.has_relations();
         EndedRun::after(known, self.ends.wanted(), is_counted)
     }
 

@@ -10,6 +10,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub fn handle_timeout(&mut self, now: Duration) {
         self.note_time(now);
         self.tell_rate(now);
+        self.tell_unique(now);
         self.waiting.wake(now);
         self.end_suspicions(now);
         self.retry_after_shortage(now);

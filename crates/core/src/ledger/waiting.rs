@@ -427,8 +427,13 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Returns the payload of an item that was never handed out, durable or not.
     pub(super) fn accepted_payload(&self, id: ItemId) -> Option<&P> {
-        let order = self.order.as_ref()?;
-        order.get(id, order.rows())
+        if let Some(order) = &self.order {
+            return order.get(id, order.rows());
+        }
+        let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
+        self.fresh
+            .get(place)
+            .filter(|_| !self.skipped.contains(&id))
     }
 
     /// Returns `true` if this item, whose place is among those that were never handed out, is there.

@@ -15,6 +15,7 @@ pub(crate) mod pausing;
 mod properties;
 pub(crate) mod rate;
 pub(crate) mod tokens;
+pub(crate) mod unique;
 
 use std::time::Duration;
 

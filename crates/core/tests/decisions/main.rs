@@ -35,6 +35,7 @@ fn main() {
         ledger::pausing::trials(),
         ledger::rate::trials(),
         ledger::tokens::trials(),
+        ledger::unique::trials(),
         memory::trials(),
         watchdog::trials(),
     ];

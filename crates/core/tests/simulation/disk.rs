@@ -94,6 +94,13 @@ impl Disk {
         &self.current.lines
     }
 
+    /// Returns the dead letters.
+    pub(crate) fn dead_ids(&self) -> impl Iterator<Item = ItemId> {
+        let lines = self.current.lines.iter();
+        let dead = lines.filter(|(_, line)| line.end == Some(End::Dead));
+        dead.map(|(id, _)| ItemId(*id))
+    }
+
     /// Returns what a supervisor finds when it begins.
     pub(crate) fn recover(&self) -> (Book, Found) {
         let recovered = self.current.tables.recover();

@@ -129,8 +129,8 @@ impl Life {
         if plan.keeps_attempts {
             ledger.handle_keep_attempts();
         }
-        let knows_keys = is_first || plant != Some(Plant::KeysForgotten);
-        limit(&mut ledger, plan, knows_keys, now);
+        let plant = plant.filter(|_| !is_first);
+        limit(&mut ledger, plan, plant, (disk, now));
         let slot = |index: usize| {
             let jitter = seed.wrapping_add(index as u64);
             Slot::new(plan.spec, jitter, index >= plan.handlers)

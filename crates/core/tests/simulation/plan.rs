@@ -84,6 +84,12 @@ pub(crate) struct Limits {
     pub(crate) slots: u32,
     /// The rate of deliveries to workers, and its burst.
     pub(crate) rate: Option<(Rate, u32)>,
+    /// True if some items have times.
+    pub(crate) has_times: bool,
+    /// True if some begin after others.
+    pub(crate) has_dependencies: bool,
+    /// True if some have unique keys.
+    pub(crate) has_unique_keys: bool,
 }
 
 fn ms(ms: u64) -> Duration {
@@ -186,6 +192,14 @@ impl Plan {
             5 => 2,
             _ => 0,
         };
+        self.limits.has_times = self.steps % 9 == 4;
+        self.limits.has_dependencies = matches!(self.steps % 17, 3 | 4);
+        self.limits.has_unique_keys = matches!(self.steps % 17, 4 | 5);
+        if self.limits.has_dependencies || self.limits.has_unique_keys {
+            // Some items are refused alone, for which these producers have no word.
+            self.puts_many = false;
+            self.keys.clear();
+        }
     }
 
     /// Decides about clients, and about kills for memory. Where items have copies there are no clients.

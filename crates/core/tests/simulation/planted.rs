@@ -69,6 +69,12 @@ pub(crate) enum Plant {
     SlotMistold,
     /// A supervisor that begins again does not know the keys of items.
     KeysForgotten,
+    /// It does not know which item has which unique key.
+    UniqueKeysForgotten,
+    /// It does not know which items are dead letters.
+    DeadLettersForgotten,
+    /// An overdue item is not given up.
+    OverdueKept,
 }
 
 /// The bugs for a fleet.

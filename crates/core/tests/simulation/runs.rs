@@ -101,6 +101,11 @@ crate::trials! {
         expect_caught_in_a_world(Plant::AloneSettledEarly),
     a_slot_that_is_mistold_is_caught => expect_caught_in_a_world(Plant::SlotMistold),
     keys_that_are_forgotten_are_caught => expect_caught_in_a_world(Plant::KeysForgotten),
+    unique_keys_that_are_forgotten_are_caught =>
+        expect_caught_in_a_world(Plant::UniqueKeysForgotten),
+    dead_letters_that_are_forgotten_are_caught =>
+        expect_caught_in_a_world(Plant::DeadLettersForgotten),
+    an_overdue_item_that_is_kept_is_caught => expect_caught_in_a_world(Plant::OverdueKept),
 }
 
 /// The number of seeds, unless `SEEDS` gives another.

@@ -149,6 +149,12 @@ impl Truth {
         assert!(is_new, "attempt {attempt} of item {number} failed twice");
     }
 
+    /// Returns `true` if an item was a dead letter, and is tried again.
+    pub(crate) fn is_revived(&self, number: u64) -> bool {
+        let place = usize::try_from(number).expect("few items");
+        self.items[place].forgiven > 0
+    }
+
     pub(crate) fn is_end_told(&mut self, number: u64) -> bool {
         let item = self.item(number);
         item.end_told.is_some() || item.is_quiet
@@ -162,7 +168,15 @@ impl Truth {
     ) {
         let number = letter.payload.number;
         let last = letter.history.last().map(|last| &last.cause);
-        let is_final = matches!(last, Some(Cause::Cancelled | Cause::OutOfMemoryAlone(_)));
+        let is_final = matches!(
+            last,
+            Some(
+                Cause::Cancelled
+                    | Cause::OutOfMemoryAlone(_)
+                    | Cause::DeadlinePassed
+                    | Cause::DependencyFailed(_)
+            )
+        );
         let item = self.item(number);
         let counted = item.failures - item.forgiven;
         assert!(!item.is_quiet, "item {number} is done already");

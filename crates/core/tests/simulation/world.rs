@@ -6,6 +6,7 @@ mod copies;
 pub(crate) mod limits;
 mod pool;
 mod queue;
+pub(crate) mod relations;
 mod rest;
 mod steering;
 
@@ -138,6 +139,7 @@ impl World {
         self.check_copies();
         self.check_pause();
         self.check_alone();
+        self.check_keys();
         let ledger = &self.life.dispatcher.ledger;
         let written = self.disk.lines().len() as u64;
         let is_overstated = ledger.is_broken() && ledger.counts().accepted > written;

@@ -62,6 +62,7 @@ impl Rank {
 pub struct OrderRules<P> {
     pub(super) rank: Arc<dyn Fn(&P) -> Rank + Send + Sync>,
     pub(super) per_key: u32,
+    pub(super) has_deadlines: bool,
     pub(in crate::ledger) after: Option<After<P>>,
 }
 
@@ -72,6 +73,7 @@ impl<P> OrderRules<P> {
         OrderRules {
             rank: Arc::new(rank),
             per_key: u32::MAX,
+            has_deadlines: false,
             after: None,
         }
     }
@@ -83,18 +85,19 @@ impl<P> OrderRules<P> {
         self
     }
 
+    /// Says that items may have deadlines, so that the time matters also before one is known that has.
+    #[must_use]
+    pub fn with_deadlines(mut self) -> Self {
+        self.has_deadlines = true;
+        self
+    }
+
     /// Has items begin only when others are done: this function says which, always the same of the same
     /// item.
     #[must_use]
     pub fn after(mut self, after: impl Fn(&P) -> Vec<ItemId> + Send + Sync + 'static) -> Self {
         self.after = Some(Arc::new(after));
         self
-    }
-
-    /// Returns `true` if items say after which others they are to begin.
-    #[must_use]
-    pub fn has_dependencies(&self) -> bool {
-        self.after.is_some()
     }
 }
 

@@ -17,12 +17,23 @@ pub(in crate::ledger) struct ItemTimes {
     deadlines: BTreeSet<(Duration, ItemId)>,
     /// Items that holders had at their deadlines.
     overdue: BTreeSet<ItemId>,
+    /// The time, as far as deadlines were looked at.
+    now: Duration,
+    /// True if there may be deadlines.
+    is_wanted: bool,
 }
 
 impl ItemTimes {
-    /// Returns `true` if items have deadlines.
+    pub(super) fn new(has_deadlines: bool) -> Self {
+        ItemTimes {
+            is_wanted: has_deadlines,
+            ..ItemTimes::default()
+        }
+    }
+
+    /// Returns `true` if items have deadlines, or may have some.
     pub(in crate::ledger) fn has_deadlines(&self) -> bool {
-        !self.deadlines.is_empty()
+        self.is_wanted || !self.deadlines.is_empty()
     }
 
     /// Returns `true` if items in the row are to rest.
@@ -37,6 +48,7 @@ impl ItemTimes {
 
     /// Takes an item whose deadline has come by now.
     pub(in crate::ledger) fn pop_deadline(&mut self, now: Duration) -> Option<ItemId> {
+        self.now = self.now.max(now);
         let (at, _) = self.deadlines.first()?;
         match *at <= now {
             true => self.deadlines.pop_first().map(|(_, id)| id),
@@ -70,10 +82,15 @@ impl ItemTimes {
         self.overdue.retain(|id| unfinished.contains(id));
     }
 
-    /// Notes the times of an item.
-    pub(super) fn note(&mut self, id: ItemId, rank: Rank) {
+    /// Notes the times of an item. Returns the time until which it rests; one that comes at its deadline or
+    /// later rests until it is given up.
+    pub(super) fn note(&mut self, id: ItemId, rank: Rank) -> Option<Duration> {
         if let Some(deadline) = rank.deadline {
             self.deadlines.insert((deadline, id));
+            if deadline <= self.now {
+                return Some(Duration::MAX);
+            }
         }
+        rank.not_before
     }
 }

@@ -62,6 +62,18 @@ impl<P: Weight + Clone> Waiting<P> {
         order.shorten();
     }
 
+    /// Lets an item wait that had its end, or rest until its time.
+    pub(in crate::ledger) fn put_back_in_time(&mut self, mut entry: UnfinishedItem<P>) {
+        if let Some(order) = &mut self.order
+            && let Some(until) = order.not_before(&entry)
+        {
+            order.rest(&mut entry, false);
+            self.delayed.insert(entry.id, until, entry);
+            return;
+        }
+        self.put_back(entry);
+    }
+
     /// Lets an item rest until it is [unblocked](Self::unblock), and then until its own time.
     pub(in crate::ledger) fn block(&mut self, id: ItemId) {
         let is_staged = self.is_staged(id);

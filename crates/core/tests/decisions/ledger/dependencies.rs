@@ -208,7 +208,7 @@ fn an_item_rests_until_its_own_time_afterwards() {
 fn what_can_never_begin_is_refused() {
     let (mut ledger, threads) = depending();
     put(&mut ledger, &[]);
-    let check = |ledger: &Bytes, others: &[u8]| ledger.check_dependencies(&after(others));
+    let check = |ledger: &Bytes, others: &[u8]| ledger.check_relations(&after(others));
     assert_eq!(check(&ledger, &[1]), Ok(()));
     for unknown in [0, 2, 9] {
         let refusal = Refusal::UnknownItem(ItemId(u64::from(unknown)));
@@ -247,7 +247,7 @@ fn a_dead_letter_that_is_tried_again_waits_for_what_has_no_end() {
     end(&mut ledger, second[0]);
     assert_eq!(ids(&get_all(&mut ledger, threads)), [3]);
     revive(&mut ledger, 1);
-    assert_eq!(ledger.check_dependencies(&after(&[1])), Ok(()));
+    assert_eq!(ledger.check_relations(&after(&[1])), Ok(()));
 }
 
 fn a_journal_has_both_ends_in_one_write() {
@@ -380,7 +380,7 @@ impl Seen {
         match step {
             Step::Put(others) => {
                 let item = after(&others);
-                if ledger.check_dependencies(&item).is_ok() {
+                if ledger.check_relations(&item).is_ok() {
                     self.items.insert(put(ledger, &others), item);
                 }
             }

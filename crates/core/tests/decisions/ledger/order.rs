@@ -32,6 +32,8 @@ crate::trials! {
     an_item_is_given_up_at_its_deadline_unless_it_has_begun,
     times_are_kept_by_a_ledger_that_goes_on,
     an_item_that_is_durable_after_its_deadline_is_given_up,
+    an_item_that_comes_after_its_deadline_never_begins,
+    a_dead_letter_that_is_tried_again_rests_until_its_time,
     deadlines_of_what_is_over_are_forgotten,
 }
 
@@ -454,8 +456,49 @@ fn an_item_that_is_durable_after_its_deadline_is_given_up() {
     let write = ledger.poll_write().expect("it was put");
     assert_eq!(pass(&mut ledger, 11), [0; 0], "it is not accepted yet");
     ledger.handle_written(write.number);
+    assert_eq!(get(&mut ledger, threads), None, "nobody has looked yet");
     assert_eq!(pass(&mut ledger, 12), [1]);
     assert_eq!(get(&mut ledger, threads), None);
+}
+
+fn an_item_that_comes_after_its_deadline_never_begins() {
+    let mut ledger = Bytes::new(Options::default());
+    let rules = OrderRules::new(|item: &Vec<u8>| rank(item));
+    ledger.handle_order(rules.with_deadlines());
+    let threads = ledger.handle_join(None, u64::MAX);
+    assert!(ledger.is_timed(), "before there is one");
+    assert_eq!(pass(&mut ledger, 11), [0; 0]);
+    let put = |ledger: &mut Bytes, early, late| {
+        let item = timed(0, 0, early, late);
+        ledger.put(item, false).expect("there is room");
+    };
+    put(&mut ledger, None, Some(11));
+    put(&mut ledger, Some(20), Some(5));
+    put(&mut ledger, None, Some(12));
+    assert_eq!(ids(&get_all(&mut ledger, threads)), [3]);
+    assert_eq!(ledger.poll_timeout(), Some(Duration::from_millis(5)));
+    assert_eq!(pass(&mut ledger, 11), [2, 1]);
+}
+
+fn a_dead_letter_that_is_tried_again_rests_until_its_time() {
+    let (mut ledger, threads) = ordered(1);
+    for early in [Some(30), None] {
+        let item = timed(0, 0, early, None);
+        ledger.put(item, false).expect("there is room");
+    }
+    for id in [1, 2] {
+        assert!(ledger.handle_withdraw(ItemId(id), Scene::default()));
+    }
+    while let Some(report) = ledger.poll_report() {
+        if let Report::Dead(letter) = report {
+            ledger.handle_revive(letter);
+        }
+    }
+    assert_eq!(ids(&get_all(&mut ledger, threads)), [2]);
+    assert_eq!(pass(&mut ledger, 29), [0; 0]);
+    assert_eq!(get(&mut ledger, threads), None);
+    assert_eq!(pass(&mut ledger, 30), [0; 0]);
+    assert_eq!(ids(&get_all(&mut ledger, threads)), [1]);
 }
 
 fn deadlines_of_what_is_over_are_forgotten() {
@@ -561,7 +604,13 @@ impl Model {
     fn put(&mut self, rank: Rank) {
         let until = rank.not_before.map(|time| time.as_millis());
         let until = until.map(|time| u64::try_from(time).expect("they are small"));
-        let place = until.map_or(Where::Waits, Where::Rests);
+        let is_late = rank
+            .deadline
+            .is_some_and(|time| time <= Duration::from_millis(self.now));
+        let place = match is_late {
+            true => Where::Rests(u64::MAX),
+            false => until.map_or(Where::Waits, Where::Rests),
+        };
         self.items.push((rank, place));
     }
 

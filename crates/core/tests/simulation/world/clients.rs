@@ -100,6 +100,7 @@ impl World {
     fn hear_word(&mut self, index: usize, holder: HolderId, said: Said) {
         note!(self, "client {holder:?}: {said:?}");
         let request = |number| Request { holder, number };
+        self.tell_time();
         let dispatcher = &mut self.life.dispatcher;
         match said {
             Said::Put(number, envelope, waits) => {

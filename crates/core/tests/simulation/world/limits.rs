@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use dishrack_core::ledger::{Handed, ItemId, Ledger, OrderRules, Rank, Rate};
+use dishrack_core::ledger::{Handed, ItemId, Ledger, OrderRules, Rank, Rate, WaitsFor};
 
 use super::World;
+use super::relations::{after_of, deadline_of, not_before_of, unique_of};
+use crate::disk::Disk;
 use crate::envelope::Envelope;
 use crate::life::Consumer;
 use crate::plan::Plan;
 use crate::planted::Plant;
 use crate::process::Job;
 
-/// Returns the rank of an item: some have a key, and all a priority.
+/// Returns the rank of an item: some have a key, all a priority, and some times, where there are times.
 pub(crate) fn rank_of(number: u64) -> Rank {
     let key = Some(number % 4).filter(|key| *key > 0);
     let priority = i8::try_from(number / 4 % 3).expect("small") - 1;
@@ -21,20 +23,41 @@ pub(crate) fn rank_of(number: u64) -> Rank {
 
 /// Returns the rules of this plan's order, if there is one.
 fn order_of(plan: &Plan) -> Option<OrderRules<Envelope>> {
-    let per_key = plan.limits.per_key?;
-    let rank = |one: &Envelope| rank_of(one.number);
-    Some(OrderRules::new(rank).per_key(per_key))
+    let limits = plan.limits;
+    if limits.per_key.is_none() && !limits.has_times && !limits.has_dependencies {
+        return None;
+    }
+    let rules = OrderRules::new(move |one: &Envelope| match limits.has_times {
+        true => rank_of(one.number)
+            .not_before(not_before_of(one.number))
+            .deadline(deadline_of(one.number)),
+        false => rank_of(one.number),
+    });
+    let mut rules = rules.per_key(limits.per_key.unwrap_or(u32::MAX));
+    if limits.has_times {
+        rules = rules.with_deadlines();
+    }
+    Some(match limits.has_dependencies {
+        true => rules.after(|one| after_of(one.number)),
+        false => rules,
+    })
 }
 
-/// Has a ledger keep to the limits of this plan.
+/// Has a ledger keep to the limits of this plan, but for those that a planted bug forgets.
 pub(crate) fn limit(
     ledger: &mut Ledger<Envelope, u64>,
     plan: &Plan,
-    knows_keys: bool,
-    now: Duration,
+    plant: Option<Plant>,
+    (disk, now): (&Disk, Duration),
 ) {
-    if let Some(rules) = order_of(plan).filter(|_| knows_keys) {
+    if plant != Some(Plant::DeadLettersForgotten) {
+        ledger.handle_known_dead(disk.dead_ids(), now);
+    }
+    if let Some(rules) = order_of(plan).filter(|_| plant != Some(Plant::KeysForgotten)) {
         ledger.handle_order(rules);
+    }
+    if plan.limits.has_unique_keys && plant != Some(Plant::UniqueKeysForgotten) {
+        ledger.handle_unique(|one: &Envelope| unique_of(one.number), now);
     }
     if let Some((rate, _)) = plan.limits.rate {
         ledger.handle_rate(rate, now);
@@ -71,6 +94,7 @@ impl World {
                 self.check_order(handed.id, number);
             }
         }
+        self.check_relations(handed.id, number);
         if let Some((rate, burst)) = self.plan.limits.rate
             && self.life.slot_of(handed.holder).is_some()
         {
@@ -104,7 +128,13 @@ impl World {
     fn check_order(&self, id: ItemId, number: u64) {
         let dispatcher = &self.life.dispatcher;
         let unfinished = dispatcher.ledger.unfinished_ids();
-        let mut before = unfinished.into_iter().filter(|other| *other < id);
+        // Those that rest until their time, or that of others, are passed by.
+        let is_ready = |other: &ItemId| {
+            let waits_for = dispatcher.ledger.waits_for(*other);
+            !matches!(waits_for, Some(WaitsFor::Time | WaitsFor::Items))
+        };
+        let unfinished = unfinished.into_iter().filter(is_ready);
+        let mut before = unfinished.filter(|other| *other < id);
         let is_same = |other: &ItemId| {
             let other = dispatcher.numbers.get(other);
             other.is_some_and(|other| rank_of(*other) == rank_of(number))

@@ -204,6 +204,7 @@ impl World {
             Up::Get(number) => {
                 let request = Request { holder, number };
                 self.note_begun(index, holder);
+                self.tell_time();
                 self.life.dispatcher.ask_get(request, 1, true);
             }
             Up::Cancel(number) => {

@@ -72,6 +72,15 @@ impl World {
                     self.coverage.puts_refused_full += 1;
                     producer
                 }
+                Err(
+                    refusal @ (Refusal::UnknownItem(_)
+                    | Refusal::DeadItem(_)
+                    | Refusal::Duplicate { .. }),
+                ) => {
+                    note!(self, "put {} is refused: {refusal:?}", envelope.number);
+                    self.check_refusal(envelope.number, refusal);
+                    Producer::Ready
+                }
                 // It tries again, because a consumer may still end what is left.
                 Err(Refusal::NoWorkersLeft { .. }) if !self.life.is_pool_over() => producer,
                 Err(_) => Producer::Refused,
@@ -175,6 +184,7 @@ impl World {
         if !self.plan.has_consumer {
             return;
         }
+        self.tell_time();
         let dispatcher = &mut self.life.dispatcher;
         match self.life.consumer {
             Consumer::Holds(handed) => {
@@ -396,6 +406,7 @@ impl World {
 
     /// Carries out all effects.
     pub(super) fn pump(&mut self) {
+        self.tell_time();
         while let Some(said) = self.life.dispatcher.next() {
             self.carry_out(said);
         }
@@ -543,6 +554,17 @@ impl World {
                 let last = letter.history.last().map(|last| &last.cause);
                 let is_alone = matches!(last, Some(Cause::OutOfMemoryAlone(_)));
                 self.coverage.dead_alone += u64::from(is_alone);
+                match last {
+                    Some(Cause::DeadlinePassed) => self.coverage.overdue += 1,
+                    Some(Cause::DependencyFailed(_)) => self.coverage.failed_with_others += 1,
+                    _ => {}
+                }
+                if matches!(
+                    last,
+                    Some(Cause::DeadlinePassed | Cause::DependencyFailed(_))
+                ) {
+                    self.truth.failed(letter.payload.number);
+                }
                 let max_attempts = self.plan.options.max_attempts;
                 self.truth.dead_told(&letter, self.step, max_attempts);
                 self.life.letters.push(letter);
