@@ -221,7 +221,12 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     /// Handles the stream's answer to the telling with this number and these records.
     pub fn settled(&mut self, number: u64, records: &[Record<P>], answered: Answered) {
         // An item that several records of a write are about is lost once.
-        for id in BTreeSet::from_iter(answered.lost) {
+        let lost = BTreeSet::from_iter(answered.lost);
+        if !lost.is_empty() {
+            // One may have been taken again before this was known, and then it is held by nobody here.
+            self.call_fetcher();
+        }
+        for id in lost {
             let fate = fate_in(records, id);
             self.ledger.handle_lost(id, fate);
         }

@@ -23,16 +23,17 @@ use core::time::Duration;
 
 use super::unfinished::UnfinishedItem;
 use super::{ItemId, Weight};
-pub(super) use lines::{Front, LineId};
+pub(super) use lines::Front;
 use lines::{RankLines, leave};
+pub(super) use rank::LineId;
 pub use rank::{OrderRules, Rank, WaitsFor};
-use row::Row;
+use row::ItemRow;
 pub(super) use times::ItemTimes;
 
 #[derive(Debug)]
 pub(super) struct RankOrder<P> {
     rules: OrderRules<P>,
-    row: Row<P>,
+    row: ItemRow<P>,
     lines: RankLines,
     pub(super) times: ItemTimes,
 }
@@ -43,7 +44,7 @@ impl<P> RankOrder<P> {
         RankOrder {
             lines: RankLines::new(rules.per_key),
             rules,
-            row: Row::new(),
+            row: ItemRow::new(),
             times,
         }
     }

@@ -464,6 +464,19 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_comes_again_as_if_it_were_new_is_unknown_after_its_loss() {
+        let mut account = account();
+        let records: [Record<()>; 1] = [Record::done(ItemId(1))];
+        let statement = account.statement(&records);
+        // By an older state of the stream, in which nobody has it: it was lost then, and is held again.
+        let again = account.sort_taken(vec![entry(1, &[("n", "1")])]);
+        assert!(again.held.is_empty() && again.asked.is_empty());
+        account.forget_ended(&statement, &[EntryId(1, 0)]);
+        let ours = [1, 2, 3].map(|n| EntryId(n, 0));
+        assert_eq!(account.compare(&ours), (vec![], vec![EntryId(1, 0)]));
+    }
+
+    #[test]
     fn who_has_come_again_meanwhile_is_held() {
         let mut account = account();
         let records: [Record<()>; 2] = [1, 2].map(|n| Record::done(ItemId(n)));

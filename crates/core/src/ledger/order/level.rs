@@ -4,7 +4,7 @@
 use alloc::collections::{BinaryHeap, VecDeque};
 use core::cmp::Reverse;
 
-use super::lines::LineId;
+use super::rank::LineId;
 use super::row::RowList;
 
 /// The number of times in a row for which a priority is passed over by higher ones.
@@ -77,7 +77,7 @@ impl Level {
     }
 }
 
-/// What lines offer, the lowest number first. Keys have room again nearly in the order in which they got full, so
+/// The offers of lines, the lowest number first. Keys have room again nearly in the order in which they got full, so
 /// most offers follow each other, and only the others need a heap.
 #[derive(Debug, Default)]
 pub(super) struct Offers {

@@ -12,12 +12,9 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use super::level::{Level, Offer};
-use super::rank::Rank;
-use super::row::{Row, RowList};
+use super::rank::{LineId, Rank};
+use super::row::{ItemRow, RowList};
 use crate::ledger::ItemId;
-
-/// The number of a line, from 1; 0 for an item that is in none.
-pub(in crate::ledger) type LineId = u32;
 
 /// The items of one rank. It fills a cache line.
 #[derive(Debug, Default)]
@@ -174,7 +171,7 @@ impl RankLines {
     }
 
     /// Adds an item of the row, which waits from now on.
-    pub(super) fn add<P>(&mut self, row: &mut Row<P>, id: u64, line: LineId) {
+    pub(super) fn add<P>(&mut self, row: &mut ItemRow<P>, id: u64, line: LineId) {
         let level = usize::from(self.lines[line as usize].level);
         row.append(&mut self.levels[level].new, id);
         self.change(line, |line, key| {
@@ -184,7 +181,7 @@ impl RankLines {
     }
 
     /// Lets the list that begins with this item of the row begin with its next one.
-    pub(super) fn pass<P>(&mut self, row: &Row<P>, id: u64, line: LineId) {
+    pub(super) fn pass<P>(&mut self, row: &ItemRow<P>, id: u64, line: LineId) {
         let one = &mut self.lines[line as usize];
         let new = &mut self.levels[usize::from(one.level)].new;
         if new.head == id {
@@ -195,7 +192,7 @@ impl RankLines {
     }
 
     /// Notes that the first item of the row is laid aside, among those that came back.
-    pub(super) fn lay_aside<P>(&mut self, row: &Row<P>, id: u64, line: LineId) {
+    pub(super) fn lay_aside<P>(&mut self, row: &ItemRow<P>, id: u64, line: LineId) {
         self.pass(row, id, line);
         self.lines[line as usize].returned.insert(ItemId(id));
         self.front = None;
@@ -204,7 +201,7 @@ impl RankLines {
 
     /// Takes the next item out of what is offered, and notes whom it has passed over. One that is in the row
     /// stays there.
-    pub(super) fn take<P>(&mut self, row: &Row<P>, front: Front) {
+    pub(super) fn take<P>(&mut self, row: &ItemRow<P>, front: Front) {
         self.served += 1;
         let level = &mut self.levels[usize::from(front.level)];
         level.serve(self.served);
@@ -437,7 +434,7 @@ impl RankLines {
 
     /// Returns the first item of a level that may be handed out. New ones before it whose keys are full wait
     /// in their lines from now on.
-    fn first_of_level<P>(&mut self, row: &mut Row<P>, level: u16) -> Option<Front> {
+    fn first_of_level<P>(&mut self, row: &mut ItemRow<P>, level: u16) -> Option<Front> {
         let offered = self.top(level);
         let offered = offered.map(|offer| self.front_of_line(level, offer));
         let before = offered.map_or(u64::MAX, |offered| offered.id);
@@ -458,14 +455,14 @@ impl RankLines {
 
     /// Finds the next item.
     #[inline]
-    pub(super) fn settle<P>(&mut self, row: &mut Row<P>) -> Option<Front> {
+    pub(super) fn settle<P>(&mut self, row: &mut ItemRow<P>) -> Option<Front> {
         if self.front.is_none() && self.ready > 0 {
             self.front = self.find_mut(row);
         }
         self.front
     }
 
-    fn find_mut<P>(&mut self, row: &mut Row<P>) -> Option<Front> {
+    fn find_mut<P>(&mut self, row: &mut ItemRow<P>) -> Option<Front> {
         let mut front: Option<Front> = None;
         for place in 0..self.by_priority.len() {
             let level = self.by_priority[place];
@@ -484,7 +481,7 @@ impl RankLines {
     }
 
     /// Finds the next item without a change, which may take longer.
-    pub(super) fn find<P>(&self, row: &Row<P>) -> Option<Front> {
+    pub(super) fn find<P>(&self, row: &ItemRow<P>) -> Option<Front> {
         if self.front.is_some() || self.ready == 0 {
             return self.front;
         }
@@ -497,7 +494,7 @@ impl RankLines {
         front
     }
 
-    fn find_in_level<P>(&self, row: &Row<P>, level: u16) -> Option<Front> {
+    fn find_in_level<P>(&self, row: &ItemRow<P>, level: u16) -> Option<Front> {
         let level_now = &self.levels[usize::from(level)];
         let offers = level_now.offers.iter();
         let offered = offers.filter(|offer| self.is_good(*offer)).min();

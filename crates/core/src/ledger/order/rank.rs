@@ -8,6 +8,9 @@ use core::time::Duration;
 use crate::ledger::ItemId;
 use crate::ledger::dependencies::After;
 
+/// The number of a line of items of one rank, from 1; 0 for an item that is in none.
+pub(in crate::ledger) type LineId = u32;
+
 /// The properties of an item from which its place in the order follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -8,7 +8,7 @@
 use alloc::collections::VecDeque;
 use core::ops::RangeInclusive;
 
-use super::lines::LineId;
+use super::rank::LineId;
 use crate::ledger::ItemId;
 
 /// The number of gaps that the row may have besides those for which it has room.
@@ -31,16 +31,16 @@ pub(super) struct RowList {
 }
 
 #[derive(Debug)]
-pub(super) struct Row<P> {
+pub(super) struct ItemRow<P> {
     places: VecDeque<RowPlace<P>>,
     /// The number of the item in the first place.
     first: u64,
     gaps: usize,
 }
 
-impl<P> Row<P> {
+impl<P> ItemRow<P> {
     pub(super) fn new() -> Self {
-        Row {
+        ItemRow {
             places: VecDeque::new(),
             first: 1,
             gaps: 0,
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn lists_agree_with_sets() {
         proptest::proptest!(|(steps: Vec<(u8, u8)>)| {
-            let mut row = Row::new();
+            let mut row = ItemRow::new();
             let mut lists = [RowList::default(); 2];
             let mut sets = [BTreeSet::new(), BTreeSet::new()];
             let mut next = 1;

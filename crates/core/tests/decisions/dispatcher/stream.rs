@@ -19,6 +19,7 @@ crate::trials! {
     one_item_is_brought_for_a_loop_without_a_worker,
     an_item_of_which_a_write_says_two_things_is_lost_once,
     what_was_not_told_of_a_lost_item_is_never_told,
+    after_a_loss_the_stream_is_asked_what_is_held_here,
     what_comes_again_while_its_end_is_told_is_given_back,
     others_get_what_nobody_here_has_room_for,
     what_comes_for_a_pool_that_has_ended_is_given_back,
@@ -200,6 +201,32 @@ fn maintained(lost: &[u64], others: u64) -> Maintained<Vec<u8>> {
     }
 }
 
+/// One that a stream with an older state hands out again, before the answer that it was lost has come, is not
+/// taken for new: it is held. So after the answer nobody has it here.
+fn after_a_loss_the_stream_is_asked_what_is_held_here() {
+    let (mut dispatcher, handed) = busy(1, 1);
+    end(&mut dispatcher, &handed, Outcome::Done(None));
+    let telling = telling(&mut dispatcher);
+    let (_, _, question) = take(&mut dispatcher);
+    assert!(!dispatcher.is_to_interrupt());
+    dispatcher.settled(telling.number, &telling.records, lost(&[1]));
+    assert!(dispatcher.is_to_interrupt(), "it does not wait for others");
+    took(&mut dispatcher, Vec::new(), question);
+    let FetcherStep::Call(FetcherCall::Maintain(_)) = dispatcher.fetcher_step(false) else {
+        panic!("it looks what it holds");
+    };
+    let found = Maintained {
+        arrivals: vec![arrival(1)],
+        ..maintained(&[], 0)
+    };
+    dispatcher.maintained(found, Duration::ZERO);
+    let Some(Effect::Deliver(again)) = dispatcher.poll() else {
+        panic!("it is tried again");
+    };
+    assert_eq!(again.id, ItemId(1));
+    dispatcher.ledger.check().unwrap();
+}
+
 fn an_item_of_which_a_write_says_two_things_is_lost_once() {
     let (mut dispatcher, handed) = busy(1, 1);
     end(&mut dispatcher, &handed, failed());
@@ -239,6 +266,10 @@ fn what_comes_again_while_its_end_is_told_is_given_back() {
     let back = FetcherStep::Call(FetcherCall::GiveBack(vec![ItemId(1)]));
     assert_eq!(dispatcher.fetcher_step(false), back);
     dispatcher.settled(telling.number, &telling.records, lost(&[1]));
+    let FetcherStep::Call(FetcherCall::Maintain(_)) = dispatcher.fetcher_step(false) else {
+        panic!("it looks what it holds");
+    };
+    dispatcher.maintained(maintained(&[], 0), Duration::ZERO);
     let (_, _, question) = take(&mut dispatcher);
     took(&mut dispatcher, vec![arrival(1)], question);
     assert!(
