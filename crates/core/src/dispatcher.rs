@@ -81,6 +81,8 @@ pub struct Dispatcher<P, R> {
     /// Requests for the queue's state, each with the question that it waits for.
     askers: VecDeque<(Request, u64)>,
     answers: VecDeque<(Request, Reply)>,
+    /// Requests of workers that wait for something else than an item.
+    elsewhere: Vec<Request>,
     /// The holder of the deliveries to threads of this process.
     local: HolderId,
     local_getters: usize,
@@ -107,6 +109,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             leaving: VecDeque::new(),
             askers: VecDeque::new(),
             answers: VecDeque::new(),
+            elsewhere: Vec::new(),
             local,
             local_getters: 0,
             consumers: 0,
@@ -195,12 +198,12 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         let holder = request.holder;
         let is_holding = self.ledger.is_handler(holder) && self.ledger.held_by(holder) > 0;
         if self.shared.is_some() {
-            self.ledger.handle_waiting_elsewhere(holder);
+            self.wait_elsewhere(request);
             return self.send_put(request, payload, is_holding && waits, !waits);
         }
         if waits && self.refusal(is_holding) == Some(Refusal::Full) {
             self.puts.push_back((request, payload));
-            self.ledger.handle_waiting_elsewhere(holder);
+            self.wait_elsewhere(request);
             return;
         }
         self.put_for(request, payload, is_holding && waits);
@@ -292,7 +295,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         } else {
             let question = self.ask_refresh();
             self.joins.push_back((request, question, waits));
-            self.ledger.handle_waiting_elsewhere(holder);
+            self.wait_elsewhere(request);
         }
     }
 
@@ -496,6 +499,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             shared.forget(is_its);
         }
         self.answers.retain(|(request, _)| request.holder != holder);
+        self.elsewhere.retain(|request| request.holder != holder);
         while let Some(at) = self
             .gets
             .iter()
@@ -548,7 +552,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     pub fn poll(&mut self) -> Option<Effect<P, R>> {
         loop {
             self.serve_gets();
-            if let Some((request, reply)) = self.answers.pop_front() {
+            if let Some((request, reply)) = self.next_answer() {
                 return Some(Effect::Answer(request, reply));
             }
             if let Some(handed) = self.ledger.poll_delivery() {
@@ -579,9 +583,8 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             self.answer_impatient();
             self.answer_leaving();
             self.answer_askers();
-            if self.answers.is_empty() {
-                return None;
-            }
+            let (request, reply) = self.next_answer()?;
+            return Some(Effect::Answer(request, reply));
         }
     }
 }

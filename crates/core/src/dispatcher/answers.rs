@@ -19,6 +19,41 @@ pub(super) struct WaitingGet {
 }
 
 impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
+    /// Lets a request wait for something else than an item.
+    pub(super) fn wait_elsewhere(&mut self, request: Request) {
+        self.ledger.handle_waiting_elsewhere(request.holder);
+        self.elsewhere.push(request);
+    }
+
+    /// Takes the next answer. One after which a loop would go on with what it holds is kept while an item
+    /// runs alone.
+    pub(super) fn next_answer(&mut self) -> Option<(Request, Reply)> {
+        if self.elsewhere.is_empty() {
+            return self.answers.pop_front();
+        }
+        let mut places = 0..self.answers.len();
+        let place = places.find(|place| self.may_tell(*place))?;
+        self.answers.remove(place)
+    }
+
+    /// Returns `true` if this answer may be told. Then its request waits no longer.
+    fn may_tell(&mut self, place: usize) -> bool {
+        let Some((request, _)) = self.answers.get(place) else {
+            return false;
+        };
+        let (request, holder) = (*request, request.holder);
+        let Some(at) = self.elsewhere.iter().position(|one| *one == request) else {
+            return true;
+        };
+        // Another thread of it may still wait.
+        let its = self.elsewhere.iter().filter(|one| one.holder == holder);
+        let may_go_on = its.count() > 1 || self.ledger.handle_back(holder);
+        if may_go_on {
+            self.elsewhere.swap_remove(at);
+        }
+        may_go_on
+    }
+
     /// Answers with items or with the end of the queue, if it can.
     pub(super) fn answer_get(&mut self, get: WaitingGet) -> bool {
         match self.ledger.handle_get(get.request.holder) {

@@ -7,11 +7,13 @@
 //! more room there cannot be, and it is given up on.
 //!
 //! A loop that waits for its next item, or for something else than an item, is at nothing: it may be
-//! waiting for what is held back. Threads that take items are at nothing either: nobody would kill
-//! them for memory and leave the supervisor alive. So nothing waits for ever. It does not know who
-//! kills, nor how much memory there is.
+//! waiting for what is held back. Where it would go on with what it holds, it waits on until the item
+//! that runs alone is over. That one may wait so itself: then others begin, it is not alone any more, and
+//! is tried again if it is killed. Threads that take items are at nothing either: nobody would kill them
+//! for memory and leave the supervisor alive. So nothing waits for ever. It does not know who kills, nor
+//! how much memory there is.
 
-use super::{Ballot, Blame, Cause, Ledger, Token, Weight};
+use super::{Ballot, Blame, Cause, HolderId, Ledger, Token, Weight};
 
 /// The state of items that run alone.
 #[derive(Debug, Default)]
@@ -47,6 +49,17 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.alone.running.is_some_and(|token| {
             self.holds(token.holder, token.ordinal) && self.consumers.is_at_work(token.holder)
         })
+    }
+
+    /// Notes that what a worker has waited for is there, and returns `true` if it may go on. A loop may
+    /// not, if it would be at what it holds beside an item that runs alone; that is asked again later.
+    pub fn handle_back(&mut self, holder: HolderId) -> bool {
+        let is_alone = || self.consumers.is_left_lying(holder) && self.runs_alone();
+        let waits_on = self.waiting.has_killed() && is_alone();
+        if !waits_on {
+            self.consumers.come_back(holder);
+        }
+        !waits_on
     }
 
     /// Returns `true` if the next item is to run alone, and a worker is at something.

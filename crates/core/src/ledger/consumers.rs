@@ -52,6 +52,7 @@ impl Consumers {
             credit,
             is_asking: false,
             is_elsewhere: false,
+            is_back: false,
             is_many: false,
             is_open: true,
             outstanding: 0,
@@ -375,8 +376,24 @@ impl Consumers {
 
     /// Hands a loop nothing more until it gets something again, and asks it for what it has not begun.
     pub(super) fn leave_alone(&mut self, id: HolderId) {
-        self.change(id, |holder| holder.is_elsewhere = holder.is_loop());
+        self.change(id, |holder| {
+            holder.is_elsewhere = holder.is_loop();
+            holder.is_back = false;
+        });
         self.recall_loop(id);
+    }
+
+    /// Returns `true` if this loop holds something, and waits for something else than an item.
+    pub(super) fn is_left_lying(&self, id: HolderId) -> bool {
+        let holder = self.holders.get(id);
+        holder.is_some_and(|holder| holder.waits_elsewhere() && holder.outstanding > 0)
+    }
+
+    /// Notes that a loop waits for nothing else any more.
+    pub(super) fn come_back(&mut self, id: HolderId) {
+        if let Some(holder) = self.holders.get_mut(id) {
+            holder.is_back = true;
+        }
     }
 
     /// Asks a holder for what it has not begun, if it is a loop and was not asked for it before.

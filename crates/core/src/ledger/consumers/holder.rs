@@ -13,8 +13,10 @@ pub(super) struct Holder {
     pub(super) credit: Option<Credit>,
     /// True while it waits for an item: a loop in a `get`, a handler that holds others.
     pub(super) is_asking: bool,
-    /// True for a loop that waited for something else when it was last heard.
+    /// True for a loop that has waited for something else since its last item.
     pub(super) is_elsewhere: bool,
+    /// True if that wait is over, so that it may be at what it holds.
+    pub(super) is_back: bool,
     /// True if it stands for any number of threads.
     pub(super) is_many: bool,
     pub(super) is_open: bool,
@@ -74,8 +76,13 @@ impl Holder {
     /// Returns `true` if it is a worker that is at something: a loop, unless it waits for its next
     /// item or for something else.
     pub(super) fn is_at_work(&self) -> bool {
-        let waits = self.is_asking || (self.is_loop() && self.is_elsewhere);
+        let waits = self.is_asking || self.waits_elsewhere();
         self.credit.is_some() && self.outstanding > 0 && !waits
+    }
+
+    /// Returns `true` if it is a loop that waits for something else than an item.
+    pub(super) fn waits_elsewhere(&self) -> bool {
+        self.is_loop() && self.is_elsewhere && !self.is_back
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -29,6 +29,9 @@ crate::trials! {
     the_other_gets_of_a_loop_that_has_had_its_share_end,
     a_loop_that_dies_is_charged_with_what_it_had_begun,
     what_a_loop_holds_is_begun_in_order_in_any_case,
+    a_loop_that_has_waited_does_not_go_on_beside_an_item_that_runs_alone,
+    an_item_is_not_run_alone_while_a_loop_is_back_at_its_own,
+    an_item_that_waits_while_it_runs_alone_is_not_alone_any_more,
 }
 
 const TINY: Duration = Duration::from_nanos(1);
@@ -426,4 +429,112 @@ fn what_a_loop_holds_is_begun_in_order_in_any_case() {
             proptest::prop_assert_eq!(dispatcher.ledger.check(), Ok(()));
         }
     });
+}
+
+/// A loop with an item, a handler with another, and room for one that waits.
+fn loop_and_handler() -> (Table, (HolderId, Handed), Handed) {
+    let mut dispatcher = table(Capacity::Bounded(1));
+    let credit = Credit::single().for_loop();
+    let looping = dispatcher.ledger.handle_join(Some(credit), u64::MAX);
+    put(&mut dispatcher, 1);
+    let (of_loop, _) = get(&mut dispatcher, looping);
+    super::worker(&mut dispatcher);
+    put(&mut dispatcher, 1);
+    let of_handler = super::delivery(&mut dispatcher);
+    (dispatcher, (looping, of_loop), of_handler)
+}
+
+/// Ends an attempt for lack of memory.
+fn kill(dispatcher: &mut Table, handed: Handed) {
+    let (cause, now) = (Blame::from(Cause::OutOfMemory), Duration::ZERO);
+    let killed = dispatcher
+        .ledger
+        .handle_nack(handed.token, cause, None, now);
+    killed.unwrap();
+}
+
+/// Returns what is handed out, and the requests that are answered.
+fn step(dispatcher: &mut Table) -> (Vec<Handed>, Vec<u64>) {
+    let (mut handed, mut answered) = (Vec::new(), Vec::new());
+    while let Some(effect) = dispatcher.poll() {
+        match effect {
+            Effect::Deliver(one) => handed.push(one),
+            Effect::Answer(request, reply) => {
+                answered.push(request.number);
+                if let Reply::Items(items) = reply {
+                    handed.extend(items);
+                }
+            }
+            _ => {}
+        }
+    }
+    dispatcher.ledger.check().unwrap();
+    (handed, answered)
+}
+
+/// Checks that nothing is handed out or answered.
+fn assert_still(dispatcher: &mut Table) {
+    assert_eq!(step(dispatcher), (vec![], vec![]));
+}
+
+fn a_loop_that_has_waited_does_not_go_on_beside_an_item_that_runs_alone() {
+    let (mut dispatcher, (holder, of_loop), of_handler) = loop_and_handler();
+    kill(&mut dispatcher, of_handler);
+    assert_still(&mut dispatcher);
+    let request = Request { holder, number: 7 };
+    dispatcher.ask_put(request, vec![9], true);
+    let (alone, answered) = step(&mut dispatcher);
+    assert_eq!((alone[0].id.0, alone.len(), answered), (2, 1, vec![]));
+    done(&mut dispatcher, alone[0]);
+    let (next, answered) = step(&mut dispatcher);
+    assert_eq!((next[0].id.0, answered), (3, vec![7]));
+    kill(&mut dispatcher, next[0]);
+    assert_still(&mut dispatcher);
+    done(&mut dispatcher, of_loop);
+    assert_eq!(step(&mut dispatcher).0[0].id.0, 3);
+}
+
+fn an_item_is_not_run_alone_while_a_loop_is_back_at_its_own() {
+    let (mut dispatcher, (holder, of_loop), of_handler) = loop_and_handler();
+    kill(&mut dispatcher, of_handler);
+    dispatcher.ledger.handle_pause();
+    let request = Request { holder, number: 7 };
+    dispatcher.ask_put(request, vec![9], true);
+    assert_still(&mut dispatcher);
+    dispatcher.cancel(request);
+    assert_eq!(step(&mut dispatcher), (vec![], vec![7]));
+    dispatcher.ledger.handle_unpause();
+    assert_still(&mut dispatcher);
+    done(&mut dispatcher, of_loop);
+    assert_eq!(step(&mut dispatcher).0[0].id.0, 2);
+}
+
+fn an_item_that_waits_while_it_runs_alone_is_not_alone_any_more() {
+    let mut dispatcher = table(Capacity::Bounded(1));
+    let credit = Credit::single().for_loop();
+    let holder = dispatcher.ledger.handle_join(Some(credit), u64::MAX);
+    put(&mut dispatcher, 1);
+    let (first, _) = get(&mut dispatcher, holder);
+    kill(&mut dispatcher, first);
+    ask(&mut dispatcher, holder, 6, true);
+    let (alone, answered) = step(&mut dispatcher);
+    assert_eq!((alone[0].id, answered), (first.id, vec![6]));
+    super::worker(&mut dispatcher);
+    put(&mut dispatcher, 1);
+    assert_still(&mut dispatcher);
+    let request = Request { holder, number: 7 };
+    dispatcher.ask_put(request, vec![9], true);
+    let (beside, answered) = step(&mut dispatcher);
+    assert_eq!((beside[0].id.0, answered), (2, vec![7]), "it goes on");
+    kill(&mut dispatcher, alone[0]);
+    assert_eq!(dispatcher.ledger.counts().dead, 0, "others were beside it");
+    assert_still(&mut dispatcher);
+    done(&mut dispatcher, beside[0]);
+    let (alone, _) = step(&mut dispatcher);
+    assert_eq!(
+        (alone[0].id, alone[0].attempt, alone.len()),
+        (first.id, 3, 1)
+    );
+    kill(&mut dispatcher, alone[0]);
+    assert_eq!(dispatcher.ledger.counts().dead, 1);
 }
