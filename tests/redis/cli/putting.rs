@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use super::{GATE, Run, STREAM, Stage};
+use super::{GATE, Run, STREAM, Stage, said, supervisor};
 use crate::deadline::until;
 use crate::redis_server::Options;
 
@@ -17,6 +17,7 @@ crate::timely_trials!(
     a_put_that_waits_for_room_is_stopped,
     a_put_that_waits_for_stdin_is_stopped,
     a_redis_without_memory_is_told,
+    a_command_of_its_own_is_refused_whatever_it_waits_for,
 );
 
 /// Returns the items on the stream, oldest first.
@@ -129,7 +130,40 @@ fn a_redis_without_memory_is_told() {
         .ends(2)
         .tells("out of memory (maxmemory)");
     stage.server.limit_memory(0);
-    assert_eq!(items(&stage), ["a"]);
+    let status = stage.status();
+    assert_eq!(
+        (&status["done"], &status["unfinished"]),
+        (&1.into(), &0.into())
+    );
     stage.put(&["b"]);
     assert_eq!(items(&stage), ["a", "b"]);
+}
+
+/// Items of a stream are given to the COMMAND of whoever takes them, so `add` has no place there, nor
+/// have its options.
+fn a_command_of_its_own_is_refused_whatever_it_waits_for() {
+    let stage = Stage::new();
+    stage.put(&["a"]);
+    let work = stage.start("work", &["-w", "1", "--", "true"]);
+    stage.await_status("done", 1);
+    let pid = work.pid().to_string();
+    for options in [&[][..], &["--after", "1"], &["--unique", "a"]] {
+        let mut add = supervisor();
+        add.args(["add", "--at", &pid]).args(options);
+        add.args(["--", "true"])
+            .env("REDIS_URL", stage.server.url());
+        let refused = said(add);
+        assert_eq!((refused.code, &*refused.out), (Some(2), ""), "{refused:?}");
+        refused.tells(
+            "the items of this run are no commands of their own: they are given to its COMMAND",
+        );
+        let on_stream = stage.say("add", &[options, &["--", "true"]].concat());
+        assert_eq!(on_stream.code, Some(2), "{on_stream:?}");
+        on_stream.tells("unexpected argument '--redis'");
+    }
+    let status = stage.status();
+    assert_eq!(
+        (&status["done"], &status["unfinished"]),
+        (&1.into(), &0.into())
+    );
 }
