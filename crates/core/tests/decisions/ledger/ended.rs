@@ -151,7 +151,7 @@ fn items_of_a_stream_are_named_singly() {
 }
 
 fn an_item_waits_again_before_its_next_attempt_ends() {
-    let (mut ledger, _, held) = handed_out(1, 1);
+    let (mut ledger, worker, held) = handed_out(1, 1);
     let id = held[0].id;
     let rest = Some(Duration::ZERO);
     ledger
@@ -159,7 +159,7 @@ fn an_item_waits_again_before_its_next_attempt_ends() {
         .unwrap();
     let again = deliver(&mut ledger);
     // Nobody has asked, nor heard of the retry, until that has ended, too.
-    done(&mut ledger, &again);
+    ledger.handle_done_through(worker, again[0].ordinal, SHORT);
     let notes: Vec<(ItemId, Option<u32>)> = iter::from_fn(|| ledger.poll_end_note())
         .map(|note| match note {
             EndNote::Ended(ended) => (ended.first, Some(ended.attempt)),
