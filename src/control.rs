@@ -59,6 +59,9 @@ pub(crate) use unusable::Unusable;
 use self::api::Api;
 use self::server::ControlServer;
 use self::socket::Socket;
+use crate::JoinableQueue;
+use crate::broker::Broker;
+use crate::broker::clients::OpenDoor;
 use crate::error::{Error, Kind};
 
 /// A socket that is there and not served yet: clients can connect, and wait.
@@ -66,19 +69,33 @@ use crate::error::{Error, Kind};
 pub(crate) struct Reserved {
     socket: Socket,
     listener: UnixListener,
+    door: Option<OpenDoor>,
 }
 
 impl Reserved {
+    /// Says to a queue that it will be served here. So the times of what is begun until then are kept.
+    pub(crate) fn announce<T>(&mut self, queue: &JoinableQueue<T>) {
+        self.door = queue.broker().ok().map(Broker::open_door);
+    }
+
     /// Makes the socket of the run of this name.
     pub(crate) fn named(name: &str) -> Result<Self, Unusable> {
         let (socket, listener) = Socket::of_name(name)?;
-        Ok(Reserved { socket, listener })
+        Ok(Reserved {
+            socket,
+            listener,
+            door: None,
+        })
     }
 
     /// Makes a socket of this path.
     pub(crate) fn at(path: &Path) -> Result<Self, Unusable> {
         let (socket, listener) = Socket::of_path(path)?;
-        Ok(Reserved { socket, listener })
+        Ok(Reserved {
+            socket,
+            listener,
+            door: None,
+        })
     }
 }
 
@@ -109,6 +126,7 @@ impl Reserved {
 pub struct Control {
     server: ControlServer,
     api: Arc<Api>,
+    _door: Option<OpenDoor>,
     // The path goes last: nobody else has it while somebody is answered.
     socket: Socket,
 }
@@ -148,7 +166,11 @@ impl Control {
 
     /// Serves it on a socket that was reserved.
     pub(crate) fn serve_reserved<T, R>(
-        Reserved { socket, listener }: Reserved,
+        Reserved {
+            socket,
+            listener,
+            door: announced,
+        }: Reserved,
         controlled: Arc<Controlled<T, R>>,
     ) -> Result<Self, Error>
     where
@@ -159,11 +181,12 @@ impl Control {
         let routes = requests::routes(Arc::clone(&api));
         let server = ControlServer::start(listener, routes);
         let server = server.map_err(Kind::io("starting the thread of the control socket"))?;
-        api.target.set_open(true);
+        let door = announced.or_else(|| api.target.open_door());
         hear_orders(socket.name(), &api.target);
         Ok(Control {
             server,
             api,
+            _door: door,
             socket,
         })
     }
@@ -198,6 +221,33 @@ impl Drop for Control {
     fn drop(&mut self) {
         self.api.end();
         self.server.end();
-        self.api.target.set_open(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the number of waits that are known at a door that opens after an item has ended.
+    fn waits(is_announced: bool) -> u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut reserved = Reserved::at(&folder.path().join("run.sock")).unwrap();
+        let queue = JoinableQueue::<u32>::unbounded();
+        if is_announced {
+            reserved.announce(&queue);
+        }
+        queue.put(&1).unwrap();
+        queue.get().unwrap().task_done().unwrap();
+        let door = queue.broker().unwrap().open_door();
+        drop(reserved);
+        let waits = queue.broker().unwrap().waits(None).unwrap();
+        drop(door);
+        assert!(queue.broker().unwrap().waits(None).is_none());
+        waits.begun.total()
+    }
+
+    #[test]
+    fn what_is_begun_before_it_is_served_counts_if_that_was_announced() {
+        assert_eq!([true, false].map(waits), [1, 0]);
     }
 }

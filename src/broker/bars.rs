@@ -10,7 +10,7 @@ use super::core::Core;
 use super::times::{PutTimes, RunTimes};
 use crate::observe::clipped;
 use dishrack_core::dispatcher::inflight::Arrival;
-use dishrack_core::ledger::{BegunNaming, EndedAttempts, Failure, Histogram, HolderId, ItemId};
+use dishrack_core::ledger::{BegunNaming, EndNote, EndedAttempts, Histogram, HolderId, ItemId};
 use dishrack_core::timeline::{AttemptBar, LatestBars};
 
 /// The longest cause that is kept, in letters.
@@ -110,6 +110,8 @@ impl Core {
 
     /// Notes since when items wait that have come from a stream.
     pub(super) fn note_arrivals<P>(&mut self, arrivals: &[Arrival<P>]) {
+        // One of them may have been here before, and have been begun then.
+        self.draw_ended();
         if let Some(times) = &mut self.times {
             for arrival in arrivals {
                 let waits = &mut times.puts.waits;
@@ -118,24 +120,10 @@ impl Core {
         }
     }
 
-    /// Notes since when an item waits whose attempt has failed.
-    pub(super) fn note_again(&mut self, id: ItemId, failure: &Failure, rest: Duration) {
-        // Else it would be seen as begun by the attempt that has failed.
-        self.draw_ended();
-        if let Some(times) = &mut self.times {
-            let ended = match failure.scene.ended {
-                Duration::ZERO => self.emitter.now_unix(),
-                ended => ended,
-            };
-            times
-                .puts
-                .waits
-                .handle_waiting(id, ended.saturating_add(rest));
-        }
-    }
-
     /// Forgets since when these wait, which are not here any more.
     pub(super) fn forget_waits(&mut self, ids: &[ItemId]) {
+        // Those that were begun have waited until then.
+        self.draw_ended();
         if let Some(times) = &mut self.times {
             ids.iter().for_each(|id| times.puts.waits.handle_gone(*id));
         }
@@ -147,17 +135,33 @@ impl Core {
             return;
         }
         let mut heard = None;
-        while let Some(ended) = self.dispatcher.ledger.poll_ended() {
+        while let Some(note) = self.dispatcher.ledger.poll_end_note() {
             let heard = *heard.get_or_insert_with(|| self.emitter.now_unix());
-            if let Some(bar) = self.bar_of(&ended, heard)
-                && let Some(times) = &mut self.times
-            {
-                let last_at = bar.ended.saturating_sub(ended.service).max(bar.started);
-                let (waits, began) = (&mut times.puts.waits, bar.started);
-                waits.handle_begun(&ended.begun, began, last_at);
-                waits.handle_begun_singly(&ended.begun_singly, began, last_at);
-                times.bars.handle_ended(ended.holder, bar);
+            match note {
+                EndNote::Ended(ended) => self.draw(&ended, heard),
+                EndNote::Again { id, ended, rest } => self.note_again(id, ended, rest, heard),
             }
+        }
+    }
+
+    fn draw(&mut self, ended: &EndedAttempts, heard: Duration) {
+        if let Some(bar) = self.bar_of(ended, heard)
+            && let Some(times) = &mut self.times
+        {
+            let last_at = bar.ended.saturating_sub(ended.service).max(bar.started);
+            let (waits, began) = (&mut times.puts.waits, bar.started);
+            waits.handle_begun(&ended.begun, began, last_at);
+            waits.handle_begun_singly(&ended.begun_singly, began, last_at);
+            times.bars.handle_ended(ended.holder, bar);
+        }
+    }
+
+    /// Notes since when an item waits whose attempt has failed.
+    fn note_again(&mut self, id: ItemId, ended: Duration, rest: Duration, heard: Duration) {
+        if let Some(times) = &mut self.times {
+            let ended = if ended.is_zero() { heard } else { ended };
+            let waits = &mut times.puts.waits;
+            waits.handle_waiting(id, ended.saturating_add(rest));
         }
     }
 

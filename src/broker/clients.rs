@@ -44,6 +44,18 @@ pub(crate) type ServedQueue = (Arc<Broker>, &'static str);
 /// The queues that others may have the addresses of.
 static QUEUES: LazyLock<Mutex<HashMap<u64, NamedQueue>>> = LazyLock::new(Mutex::default);
 
+/// A door to a queue, until it is dropped: programs may attach, which may get items and ask for times, or will
+/// be able to. Who opens one before the first item is begun is told of all.
+#[derive(Debug)]
+pub(crate) struct OpenDoor(Arc<Broker>);
+
+impl Drop for OpenDoor {
+    fn drop(&mut self) {
+        self.0.doors.fetch_sub(1, Ordering::Relaxed);
+        self.0.see_to_bars();
+    }
+}
+
 type NamedQueue = (Weak<Broker>, &'static str);
 
 /// Returns the address of this process.
@@ -66,14 +78,11 @@ impl Broker {
         }
     }
 
-    /// Notes that programs may attach from now on, which may get items and ask for bars; or may not any
-    /// more.
-    pub(crate) fn set_open(&self, is_open: bool) {
-        match is_open {
-            true => self.doors.fetch_add(1, Ordering::Relaxed),
-            false => self.doors.fetch_sub(1, Ordering::Relaxed),
-        };
+    /// Opens a door, or says that one will be opened.
+    pub(crate) fn open_door(self: &Arc<Self>) -> OpenDoor {
+        self.doors.fetch_add(1, Ordering::Relaxed);
         self.see_to_bars();
+        OpenDoor(Arc::clone(self))
     }
 
     /// Returns `true` if its items outlive this process.

@@ -118,10 +118,9 @@ impl Core {
             Report::Retry {
                 id,
                 failure,
-                rest,
+                rest: _,
                 payload,
             } => {
-                self.note_again(id, &failure, rest);
                 self.emitter.emit(EventKind::Retry {
                     id,
                     item: self.name(id, &payload),

@@ -27,7 +27,7 @@ use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::workload::Workload;
-use super::{opening, orphans, otlp, pictures, scratch, screen, served, serving, signal_orders};
+use super::{orphans, otlp, pictures, scratch, screen, served, serving, signal_orders};
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
@@ -39,8 +39,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     let service = Service::of_process();
     let orders = SignalOrders::hear(&service).map_err(RunError::of_thread)?;
     let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
-    let reserved = serving::reserve(&config.control, config.purpose)?;
-    let queue = opening::open(config, &work)?;
+    let (reserved, queue) = serving::open_queue(config, &work)?;
     let stop = Stop::new();
     let workload = workload(config, &queue)?;
     if let Some(place) = config.shared.as_ref().filter(|_| workload.found() > 0) {

@@ -16,7 +16,7 @@ use super::exit_codes::RunError;
 use super::stop::Stop;
 use super::work::Work;
 use super::workload::Workload;
-use super::{screen, served, web};
+use super::{opening, screen, served, web};
 use crate::control::unserved::hear_orders_of;
 use crate::control::{Reserved, Unusable};
 use crate::sys::threads::spawn;
@@ -33,7 +33,7 @@ pub(super) fn name(args: &ControlArgs) -> String {
 /// # Errors
 /// The one that was asked for cannot be had, nor any for a queue that stays, which would be of no use.
 /// Any other is done without, and that is said.
-pub(super) fn reserve(args: &ControlArgs, purpose: Purpose) -> Result<Option<Reserved>, RunError> {
+fn reserve(args: &ControlArgs, purpose: Purpose) -> Result<Option<Reserved>, RunError> {
     if args.no_control {
         return Ok(None);
     }
@@ -59,6 +59,19 @@ pub(super) fn reserve(args: &ControlArgs, purpose: Purpose) -> Result<Option<Res
             Ok(None)
         }
     }
+}
+
+/// Reserves the socket, and opens the queue that is to be served there.
+pub(super) fn open_queue<W: Work>(
+    config: &Config,
+    work: &W,
+) -> Result<(Option<Reserved>, JoinableQueue<W::Item>), RunError> {
+    let mut reserved = reserve(&config.control, config.purpose)?;
+    let queue = opening::open(config, work)?;
+    if let Some(reserved) = &mut reserved {
+        reserved.announce(&queue);
+    }
+    Ok((reserved, queue))
 }
 
 /// Describes the run to whoever asks for it.

@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::output::{FoundEnd, ItemOutputs};
 use super::status::{Facts, RunStatus};
+use crate::broker::Broker;
 use crate::broker::bars::{BarTime, KeptBars};
-use crate::broker::clients::ServedQueue;
+use crate::broker::clients::{OpenDoor, ServedQueue};
 use crate::broker::stream::ObeyOrder;
 use crate::error::{Error, Kind};
 use crate::link::stream::PutListener;
@@ -300,8 +301,8 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// Returns what is to be told of the puts of clients that attach.
     fn put_listener(&self) -> PutListener;
 
-    /// Notes that clients may attach from now on, or may not any more.
-    fn set_open(&self, is_open: bool);
+    /// Lets clients attach; `None` where the queue is another process's.
+    fn open_door(&self) -> Option<OpenDoor>;
 
     fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error>;
 
@@ -509,10 +510,8 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         Arc::clone(&self.on_put)
     }
 
-    fn set_open(&self, is_open: bool) {
-        if let Ok(broker) = self.queue.broker() {
-            broker.set_open(is_open);
-        }
+    fn open_door(&self) -> Option<OpenDoor> {
+        self.queue.broker().ok().map(Broker::open_door)
     }
 
     fn listen(&self, listener: Arc<dyn Observer>) -> Result<(), Error> {

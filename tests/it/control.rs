@@ -35,6 +35,7 @@ crate::trials! {
     one_worker_is_replaced_and_no_thread_is_ended,
     the_time_that_items_wait_is_told,
     a_later_attempt_waits_since_the_end_of_its_rest,
+    the_last_attempt_of_a_dead_letter_has_waited_too,
     attempts_are_the_bars_of_their_workers,
     bars_are_those_of_a_time,
     nothing_is_begun_in_a_pause,
@@ -516,6 +517,18 @@ fn a_later_attempt_waits_since_the_end_of_its_rest() {
     assert_eq!(count, 3.0);
     let bounds = WAIT.as_secs_f64()..=(waited + 3 * TICK).as_secs_f64();
     assert!(bounds.contains(&sum), "{sum} is not in {bounds:?}");
+}
+
+fn the_last_attempt_of_a_dead_letter_has_waited_too() {
+    let options = Options::default().max_attempts(2);
+    let run = Run::with(options.backoff(Backoff::exponential(Duration::ZERO, Duration::ZERO)));
+    run.put("1");
+    for _ in 0..2 {
+        assert_eq!(run.next_begun(), 1);
+        run.ends.send(Err("no".into())).unwrap();
+    }
+    assert_eq!(run.queue.join_timeout(DEADLINE).unwrap().dead, 1);
+    assert_eq!(waits(&run).0, 2.0);
 }
 
 /// Returns the bars of a run's only worker, in their order.

@@ -113,7 +113,7 @@ pub use delivery::{Finding, Handed, LastWords, Started, Token};
 use dependencies::DeadLetters;
 pub use durations::{BOUNDS, Durations, Histogram};
 use ended::EndNotes;
-pub use ended::{BegunItems, BegunNaming, EndedAttempts};
+pub use ended::{BegunItems, BegunNaming, EndNote, EndedAttempts};
 pub use exit::Exit;
 pub use failure::{Blame, Failure, Scene};
 pub use item_run::{ItemRun, Items};

@@ -15,6 +15,7 @@ crate::timely_trials!(
     items_of_a_stream_are_listed_cancelled_tried_again_and_dropped,
     a_long_list_goes_on_where_it_ended,
     the_chart_has_the_workers_of_all_supervisors,
+    a_supervisor_counts_the_waits_of_all_that_it_has_begun,
     the_output_of_an_item_is_that_of_its_run,
     where_nobody_works_that_is_said,
     a_stream_that_is_away_is_told_and_shown_again,
@@ -30,7 +31,11 @@ struct StreamPage {
 
 impl StreamPage {
     fn of(stage: &Stage) -> Self {
-        let run = stage.start("web", &["0"]);
+        StreamPage::of_run(stage.start("web", &["0"]))
+    }
+
+    /// Returns the page that this run serves.
+    fn of_run(run: Run) -> Self {
         run.await_err("the page is at http://");
         let said = run.err();
         let (_, host) = said.split_once("the page is at http://").unwrap();
@@ -266,6 +271,28 @@ fn the_chart_has_the_workers_of_all_supervisors() {
         .each_ref()
         .map(|run| format!("-{} worker-1", run.pid()));
     page.shows("/timeline", &[&rows[0], &rows[1], "items/1\"", "items/2\""]);
+}
+
+fn a_supervisor_counts_the_waits_of_all_that_it_has_begun() {
+    let stage = Stage::new();
+    // They are begun as soon as there is a worker, whether or not anybody can ask.
+    stage.put(&["a", "b"]);
+    let arguments = ["-w", "1", "--max-attempts", "2", "--backoff", "0"];
+    let arguments = [&arguments[..], &["--web", "0", "--", "false"]].concat();
+    let own = StreamPage::of_run(stage.start("work", &arguments));
+    stage.await_status("dead", 2);
+    let numbers = own.load("/metrics");
+    for line in [
+        "dishrack_items_retried_total 2\n",
+        "dishrack_item_wait_seconds_count 4\n",
+        "dishrack_item_duration_seconds_count{outcome=\"failed\"} 4\n",
+    ] {
+        assert!(numbers.contains(line), "{line}: {numbers}");
+    }
+    // Nobody else knows them.
+    let page = StreamPage::of(&stage);
+    let numbers = page.load("/metrics");
+    assert!(!numbers.contains("_seconds_count"), "{numbers}");
 }
 
 fn the_output_of_an_item_is_that_of_its_run() {

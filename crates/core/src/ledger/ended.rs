@@ -98,6 +98,22 @@ pub struct EndedAttempts {
     pub failure: Option<Box<Failure>>,
 }
 
+/// A note about attempts, in the order in which that was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndNote {
+    /// They have ended.
+    Ended(EndedAttempts),
+    /// An item is tried again.
+    Again {
+        /// The item.
+        id: ItemId,
+        /// The time at which its last attempt ended, since 1970 (UTC); zero if that is not known.
+        ended: Duration,
+        /// The time for which it rests after that.
+        rest: Duration,
+    },
+}
+
 impl EndedAttempts {
     fn of(handed: &Handed, service: Duration, naming: BegunNaming) -> Self {
         let mut begun = BegunNames::new(naming);
@@ -119,7 +135,7 @@ impl EndedAttempts {
 
 /// The notes of ends, if somebody wants them, and how their items are named.
 #[derive(Debug, Default)]
-pub(super) struct EndNotes(Option<(BegunNaming, VecDeque<EndedAttempts>)>);
+pub(super) struct EndNotes(Option<(BegunNaming, VecDeque<EndNote>)>);
 
 impl EndNotes {
     /// Returns how items are named, if somebody wants the notes.
@@ -128,11 +144,21 @@ impl EndNotes {
     }
 
     pub(super) fn note(&mut self, ended: impl FnOnce(BegunNaming) -> EndedAttempts) {
+        self.add(|naming| EndNote::Ended(ended(naming)));
+    }
+
+    /// Notes that an item is tried again after so long a rest.
+    pub(super) fn again(&mut self, id: ItemId, failure: &Failure, rest: Duration) {
+        let ended = failure.scene.ended;
+        self.add(|_| EndNote::Again { id, ended, rest });
+    }
+
+    fn add(&mut self, note: impl FnOnce(BegunNaming) -> EndNote) {
         if let Some((naming, notes)) = &mut self.0 {
             if notes.len() == NOTES_MAX {
                 notes.pop_front();
             }
-            notes.push_back(ended(*naming));
+            notes.push_back(note(*naming));
         }
     }
 
@@ -151,14 +177,14 @@ impl EndNotes {
 }
 
 impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
-    /// Notes the ends of attempts from now on, for [`poll_ended`](Self::poll_ended), and names items in this
+    /// Notes the ends of attempts from now on, for [`poll_end_note`](Self::poll_end_note), and names items in this
     /// way; or does so no more.
     pub fn handle_note_ends(&mut self, wanted: Option<BegunNaming>) {
         self.ends.0 = wanted.map(|naming| (naming, VecDeque::new()));
     }
 
-    /// Returns the next attempts that have ended. Of 10,000 that nobody has asked for the oldest are forgotten.
-    pub fn poll_ended(&mut self) -> Option<EndedAttempts> {
+    /// Returns the next note. Of 10,000 that nobody has asked for the oldest are forgotten.
+    pub fn poll_end_note(&mut self) -> Option<EndNote> {
         let (_, notes) = self.ends.0.as_mut()?;
         notes.pop_front()
     }

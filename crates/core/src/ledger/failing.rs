@@ -73,6 +73,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.retries += 1;
         let usual = || self.options.backoff.delay(attempt, entry.id.0);
         let rest = rest.unwrap_or_else(usual);
+        self.ends.again(entry.id, &failure, rest);
         self.outbox.report(Report::Retry {
             id: entry.id,
             failure,

@@ -3,7 +3,9 @@
 use std::iter;
 use std::time::Duration;
 
-use dishrack_core::ledger::{BegunNaming, Cause, EndedAttempts, Handed, HolderId, ItemId, Scene};
+use dishrack_core::ledger::{
+    BegunNaming, Cause, EndNote, EndedAttempts, Handed, HolderId, ItemId, Scene,
+};
 
 use super::{Bytes, NO_TIME, SHORT, crash, deliver, done, nack, put, running, seasoned, unbounded};
 
@@ -14,10 +16,16 @@ crate::trials! {
     what_goes_back_uncounted_has_none,
     an_item_is_begun_once,
     items_of_a_stream_are_named_singly,
+    an_item_waits_again_before_its_next_attempt_ends,
 }
 
 fn notes(ledger: &mut Bytes) -> Vec<EndedAttempts> {
-    iter::from_fn(|| ledger.poll_ended()).collect()
+    let ended = |note| match note {
+        EndNote::Ended(ended) => Some(ended),
+        EndNote::Again { .. } => None,
+    };
+    let notes = iter::from_fn(|| ledger.poll_end_note());
+    notes.filter_map(ended).collect()
 }
 
 /// Makes a ledger that notes ends, and a worker with so many rounds behind it that was handed what it may have of so many items.
@@ -140,4 +148,23 @@ fn items_of_a_stream_are_named_singly() {
     assert!(noted.iter().all(|one| one.begun.count == 0));
     let singly: Vec<&[ItemId]> = noted.iter().map(|one| &*one.begun_singly).collect();
     assert_eq!(singly, [&[held[0].id][..], &[held[1].id, held[2].id]]);
+}
+
+fn an_item_waits_again_before_its_next_attempt_ends() {
+    let (mut ledger, worker, held) = handed_out(1, 1);
+    let id = held[0].id;
+    let rest = Some(Duration::ZERO);
+    ledger
+        .handle_nack(held[0].token, nack("no"), rest, NO_TIME)
+        .unwrap();
+    let again = deliver(&mut ledger);
+    // Nobody has asked, nor heard of the retry, until that has ended, too.
+    ledger.handle_done_through(worker, again[0].ordinal, SHORT);
+    let notes: Vec<(ItemId, Option<u32>)> = iter::from_fn(|| ledger.poll_end_note())
+        .map(|note| match note {
+            EndNote::Ended(ended) => (ended.first, Some(ended.attempt)),
+            EndNote::Again { id, .. } => (id, None),
+        })
+        .collect();
+    assert_eq!(notes, [(id, Some(1)), (id, None), (id, Some(2))]);
 }
