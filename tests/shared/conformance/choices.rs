@@ -163,8 +163,12 @@ fn an_item_begins_at_its_time_and_after_those_that_it_names(link: Link) {
     book.queue.put(&book.line("all", "at once")).unwrap();
     assert_eq!(join(&book.queue), (4, 0));
     assert!(SystemTime::now() >= time);
-    let expected = ["at once", "first", "second", "third"];
-    assert_eq!(lines(&book.file("all")), expected);
+    // A worker that begins late may find the first one due, before the one that had no time to wait for.
+    let (at_once, ordered): (Vec<String>, Vec<String>) = lines(&book.file("all"))
+        .into_iter()
+        .partition(|line| line == "at once");
+    assert_eq!(at_once.len(), 1);
+    assert_eq!(ordered, ["first", "second", "third"]);
     let unknown = book
         .queue
         .put_with(&book.line("all", "x"), chosen().after([ItemId(99)]));
