@@ -45,7 +45,8 @@ pub(crate) struct KeptWaits {
 impl Broker {
     /// Keeps bars for as long as there is a door at which somebody may ask for them.
     pub(super) fn see_to_bars(&self) {
-        self.lock().keep_bars(self.doors.load(Ordering::Relaxed) > 0);
+        self.lock()
+            .keep_bars(self.doors.load(Ordering::Relaxed) > 0);
     }
 
     /// Returns the bars of a time, if they are kept. `time` gets the present one.
