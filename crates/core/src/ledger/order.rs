@@ -206,9 +206,9 @@ impl<P: Weight + Clone> RankOrder<P> {
 
     /// Takes an item out of the row, among its first `rows`.
     pub(super) fn remove(&mut self, id: ItemId, rows: usize) -> Option<UnfinishedItem<P>> {
-        self.row.place(id.0).filter(|place| *place < rows)?;
+        self.get(id, rows)?;
+        self.lines.pass(&self.row, id.0, self.row.line(id.0));
         let (payload, line) = self.row.take(id.0)?;
-        self.lines.pass(&self.row, id.0, line);
         self.lines.change(line, |line, key| {
             line.items -= 1;
             leave(id, line, key);
@@ -238,28 +238,19 @@ impl<P: Weight + Clone> RankOrder<P> {
         }
     }
 
-    /// Drops gaps from the front of the row.
-    #[inline]
-    pub(super) fn shorten(&mut self) {
-        while self.row.len() > 0 && self.row.front().is_none() {
-            self.row.pop_first();
-        }
-    }
-
-    /// Lays the first items of the row aside, where it would have to grow although there is little in it. The
+    /// Lays the first item of the row aside, where that would have to grow although there is little in it. The
     /// last `staged` stay.
     pub(super) fn thin_out(
         &mut self,
         staged: usize,
         returned: &mut BTreeMap<ItemId, UnfinishedItem<P>>,
     ) {
-        while self.row.is_long() && self.row.len() > staged {
-            self.shorten();
-            let Some((id, line)) = self.row.front() else {
-                return;
-            };
+        if self.row.is_long()
+            && self.row.len() > staged
+            && let Some((id, line)) = self.row.front()
+        {
             self.lines.lay_aside(&self.row, id, line);
-            if let Some(payload) = self.row.pop_first() {
+            if let Some((payload, _)) = self.row.take(id) {
                 let id = ItemId(id);
                 returned.insert(id, UnfinishedItem::in_line(id, payload, line));
             }

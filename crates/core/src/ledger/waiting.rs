@@ -248,9 +248,7 @@ impl<P: Weight + Clone> Waiting<P> {
             return Some(entry);
         }
         if let Some(order) = &mut self.order {
-            let entry = order.remove(id, order.rows() - self.staged);
-            order.shorten();
-            return entry;
+            return order.remove(id, order.rows() - self.staged);
         }
         let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
         if place >= self.fresh.len() - self.staged || !self.skipped.insert(id) {

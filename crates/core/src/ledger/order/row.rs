@@ -1,8 +1,8 @@
 //! The row of items that were never handed out, by their numbers, and lists of them. It knows no ranks and
 //! no holders.
 //!
-//! An item that is taken out of the middle leaves a gap, which goes when it comes to the front. Each item
-//! names the next one of the list that it is in, so that this costs 4 bytes, and its line, which costs 4
+//! An item that is taken out of the middle leaves a gap, which goes when it comes to the front: the first
+//! place is never a gap. Each item names the next one of the list that it is in, so that this costs 4 bytes, and its line, which costs 4
 //! more. A list begins with an item, never with a gap.
 
 use alloc::collections::VecDeque;
@@ -119,31 +119,26 @@ impl<P> ItemRow<P> {
         self.places.pop_back().map(|place| place.line)
     }
 
-    /// Takes an item, and leaves a gap. The list that begins with it must [`pass`](Self::pass) it.
+    /// Takes an item out of the row. The list that begins with it must have [passed](Self::pass) it.
     pub(super) fn take(&mut self, id: u64) -> Option<(P, LineId)> {
         let place = self.place(id)?;
         let place = self.places.get_mut(place)?;
-        let payload = place.payload.take()?;
+        let (payload, line) = (place.payload.take()?, place.line);
         self.gaps += 1;
-        Some((payload, place.line))
-    }
-
-    /// Takes the first item out of the row, or drops a gap there. No list may begin with that gap.
-    pub(super) fn pop_first(&mut self) -> Option<P> {
-        let place = self.places.pop_front()?;
-        self.first += 1;
-        if place.payload.is_none() {
+        while self
+            .places
+            .pop_front_if(|first| first.payload.is_none())
+            .is_some()
+        {
+            self.first += 1;
             self.gaps -= 1;
         }
-        place.payload
+        Some((payload, line))
     }
 
-    /// Returns the number and the line of the item in the first place, if that is not a gap.
-    #[inline]
+    /// Returns the number and the line of the first item.
     pub(super) fn front(&self) -> Option<(u64, LineId)> {
-        let front = self.places.front()?;
-        let is_gap = front.payload.is_none();
-        (!is_gap).then_some((self.first, front.line))
+        self.places.front().map(|front| (self.first, front.line))
     }
 
     /// Adds an item to the end of a list, behind lower numbers.
@@ -212,23 +207,22 @@ mod tests {
                     }
                     2 => {
                         let id = u64::from(pick) % next;
-                        let taken = row.take(id).map(|(payload, _)| payload);
-                        let was_there = sets.iter_mut().any(|set| set.remove(&id));
-                        proptest::prop_assert_eq!(taken, was_there.then_some(id));
                         for list in lists.iter_mut().filter(|list| list.head == id && id > 0) {
                             row.pass(list);
                         }
+                        let taken = row.take(id).map(|(payload, _)| payload);
+                        let was_there = sets.iter_mut().any(|set| set.remove(&id));
+                        proptest::prop_assert_eq!(taken, was_there.then_some(id));
                     }
                     _ => {
-                        while row.len() > 0 && row.front().is_none() {
-                            proptest::prop_assert_eq!(row.pop_first(), None);
-                        }
-                        if let Some((first, _)) = row.front() {
+                        let first = sets.iter().filter_map(BTreeSet::first).min().copied();
+                        proptest::prop_assert_eq!(row.front(), first.map(|id| (id, 1)));
+                        if let Some(first) = first {
                             for list in lists.iter_mut().filter(|list| list.head == first) {
                                 row.pass(list);
                             }
                             sets.iter_mut().for_each(|set| { set.remove(&first); });
-                            proptest::prop_assert_eq!(row.pop_first(), Some(first));
+                            proptest::prop_assert_eq!(row.take(first), Some((first, 1)));
                         }
                     }
                 }

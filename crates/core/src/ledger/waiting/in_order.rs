@@ -21,7 +21,7 @@ impl<P: Weight + Clone> Waiting<P> {
             order.accept(id, payload, place >= waiting);
         }
         for id in core::mem::take(&mut self.skipped) {
-            order.remove(id, waiting);
+            order.remove(id, order.rows() - self.staged);
         }
         for (_, mut one) in core::mem::take(&mut self.returned) {
             match order.times_of(&one) {
@@ -46,7 +46,6 @@ impl<P: Weight + Clone> Waiting<P> {
             order.times_of(one);
             order.rest(one, true);
         });
-        order.shorten();
         self.order = Some(order);
         self.rest_early_ones();
     }
@@ -59,7 +58,6 @@ impl<P: Weight + Clone> Waiting<P> {
         while let Some((entry, until)) = order.pop_early(order.rows() - self.staged) {
             self.delayed.insert(entry.id, until, entry);
         }
-        order.shorten();
     }
 
     /// Lets an item wait that had its end, or rest until its time.
@@ -139,9 +137,7 @@ impl<P: Weight + Clone> Waiting<P> {
             if !will_do(order.front(front, &self.returned)?.weight()) {
                 return None;
             }
-            let entry = order.take(front, &mut self.returned);
-            order.shorten();
-            entry
+            order.take(front, &mut self.returned)
         })
     }
 

@@ -28,6 +28,7 @@ crate::trials! {
     an_item_with_copies_runs_once_where_there_are_slots,
     every_choice_is_that_of_a_model,
     items_that_are_not_durable_are_not_chosen,
+    a_row_that_is_thinned_out_keeps_what_is_not_durable,
     an_item_rests_until_its_time,
     an_item_is_given_up_at_its_deadline_unless_it_has_begun,
     times_are_kept_by_a_ledger_that_goes_on,
@@ -523,6 +524,38 @@ enum Where {
     Rests(u64),
     Held(Handed),
     Over,
+}
+
+/// What passes by leaves gaps between the first items and those that are not durable yet.
+fn a_row_that_is_thinned_out_keeps_what_is_not_durable() {
+    for passing in 0..400 {
+        let mut ledger: Bytes = Ledger::resume(Options::default(), Recovered::default());
+        ledger.handle_order(OrderRules::new(|item: &Vec<u8>| rank(item)).per_key(1));
+        let threads = ledger.handle_join(None, u64::MAX);
+        let write = |ledger: &mut Bytes| {
+            let write = ledger.poll_write().expect("there is something to write");
+            ledger.handle_written(write.number);
+        };
+        put_keys(&mut ledger, &[1, 1]);
+        put_keys(&mut ledger, &vec![0; passing]);
+        write(&mut ledger);
+        let first = ledger.handle_get(threads).expect("it is durable");
+        for _ in 0..passing {
+            let passed = ledger.handle_get(threads).expect("it passes by");
+            assert!(passed.id > ItemId(2));
+        }
+        put_keys(&mut ledger, &[0; 200]);
+        assert_eq!(ledger.check(), Ok(()));
+        assert_eq!(ledger.handle_get(threads), None, "{passing}");
+        end(&mut ledger, first);
+        let second = ledger.handle_get(threads).expect("its key has room");
+        assert_eq!(second.id, ItemId(2));
+        assert_eq!(ledger.handle_get(threads), None, "{passing}");
+        write(&mut ledger);
+        let rest = get_all(&mut ledger, threads);
+        assert_eq!(rest.len(), 200, "{passing}");
+        assert!(rest.is_sorted_by_key(|handed| handed.id));
+    }
 }
 
 /// The order, as its rules are written down: nothing is kept in order, and all items are looked at.
