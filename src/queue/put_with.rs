@@ -276,44 +276,36 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 
 /// Checks that an item can have the copies that it chooses, and others theirs beside it.
 fn check_copies(broker: &Broker, options: &PutOptions) -> Result<(), Error> {
-    let has_limits = |ledger: &Ledger<_, _>| ledger.has_order() || ledger.has_slots();
-    let (has_limits, has_copies) = broker.read(|core| {
+    let ordering = options.ordering();
+    broker.read(|core| {
         let ledger = &core.dispatcher.ledger;
-        (has_limits(ledger), ledger.has_copies())
-    });
-    if let Some(copies) = options.copies {
-        if has_limits || options.ordering().is_some() {
-            return Err(Error(Kind::invalid("copies", RUNS_ONCE)));
+        if let Some(copies) = options.copies {
+            if ledger.has_order() || ledger.has_slots() || ordering.is_some() {
+                return Err(Error(Kind::invalid("copies", RUNS_ONCE)));
+            }
+            if let Some(why) = core.cannot_agree(copies) {
+                return Err(Error(Kind::invalid("copies", why)));
+            }
         }
-        if let Some(why) = broker.read(|core| core.cannot_agree(copies)) {
-            return Err(Error(Kind::invalid("copies", why)));
+        match ordering.filter(|_| ledger.has_copies()) {
+            Some(option) => Err(Error(Kind::invalid(option, BESIDE_COPIES))),
+            None => Ok(()),
         }
-    }
-    match options.ordering().filter(|_| has_copies) {
-        Some(option) => Err(Error(Kind::invalid(option, BESIDE_COPIES))),
-        None => Ok(()),
-    }
+    })
 }
 
 /// Tells the queue that items choose for themselves, unless it knows.
 fn prepare(broker: &Broker, options: &PutOptions) {
-    let (has_order, has_dependencies, has_unique) = broker.read(|core| {
-        let ledger = &core.dispatcher.ledger;
-        let has_dependencies = ledger.has_dependencies();
-        (
-            ledger.has_order(),
-            has_dependencies,
-            ledger.has_unique_keys(),
-        )
-    });
+    let is_new =
+        |knows: fn(&Ledger<_, _>) -> bool| broker.read(|core| !knows(&core.dispatcher.ledger));
     let own = ItemRules::default();
-    if options.ordering().is_some() && !has_order {
+    if options.ordering().is_some() && is_new(Ledger::has_order) {
         broker.order_by(&own);
     }
-    if !options.after.is_empty() && !has_dependencies {
+    if !options.after.is_empty() && is_new(Ledger::has_dependencies) {
         broker.begin_after();
     }
-    if options.unique.is_some() && !has_unique {
+    if options.unique.is_some() && is_new(Ledger::has_unique_keys) {
         broker.refuse_duplicates(&own);
     }
 }

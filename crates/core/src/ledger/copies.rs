@@ -193,18 +193,17 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.policy_of(self.waiting.peek()?)
     }
 
-    /// Returns `true` if items that have no end have copies, or would get some.
+    /// Returns `true` if items that have no end have copies, or would get some. It may look at all that wait.
     #[must_use]
     pub fn has_copies(&self) -> bool {
         let wants_some = |id| {
             let payload = self.unleased_payload(id);
             payload.is_some_and(|payload| self.policy_of(payload).is_some())
         };
+        let would_get_some =
+            || self.allows_copies() && self.waiting.ids().into_iter().any(wants_some);
         let by_policy = self.policy().is_some_and(|policy| policy.count() > 1);
-        self.copies.is_used
-            && (by_policy
-                || !self.copies.is_empty()
-                || self.waiting.ids().into_iter().any(wants_some))
+        self.copies.is_used && (by_policy || !self.copies.is_empty() || would_get_some())
     }
 
     pub(super) fn policy_of(&self, payload: &P) -> Option<Copies> {

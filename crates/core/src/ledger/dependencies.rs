@@ -11,7 +11,6 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::unfinished::UnfinishedItem;
 use super::{Ballot, Cause, Failure, ItemId, Ledger, Refusal, Scene, Weight};
 
 /// The number of dead letters that are kept in mind before items depend on others: what was lost with an
@@ -157,12 +156,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub(super) fn begin_dependencies(&mut self, after: After<P>) {
         self.relations_mut().dependencies = Some(Dependencies::new(after));
         for id in self.waiting.ids() {
-            let entry = self.waiting.returned(id);
-            let entry = entry.or_else(|| self.waiting.resting(id).map(|(_, entry)| entry));
-            let history = entry.map_or(&[][..], UnfinishedItem::history);
-            let payload = entry.map(|entry| &entry.payload);
-            let payload = payload.or_else(|| self.waiting.accepted_payload(id));
-            let unmet = payload.map(|payload| self.unmet(id, payload, history));
+            let found = self.waiting.find(id);
+            let unmet = found.map(|(payload, history)| self.unmet(id, payload, history));
             self.note_dependencies(id, unmet.unwrap_or_default());
         }
         self.give_up_doomed();

@@ -169,12 +169,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Returns the payload of an item that no holder has, or of which holders have copies.
     pub(super) fn unleased_payload(&self, id: ItemId) -> Option<&P> {
-        let waiting = &self.waiting;
-        let entry = waiting.returned(id);
-        let entry = entry.or_else(|| waiting.resting(id).map(|(_, entry)| entry));
-        let entry = entry.or_else(|| self.copies.entry(id));
-        let payload = entry.map(|entry| &entry.payload);
-        payload.or_else(|| waiting.accepted_payload(id))
+        let of_copies = || self.copies.entry(id).map(|entry| &entry.payload);
+        let found = self.waiting.find(id).map(|(payload, _)| payload);
+        found.or_else(of_copies)
     }
 
     /// Returns `true` if items have unique keys.

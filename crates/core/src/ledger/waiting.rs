@@ -17,7 +17,7 @@ use core::time::Duration;
 use super::order::{ItemTimes, LineId, RankOrder};
 use super::rests::Rests;
 use super::unfinished::UnfinishedItem;
-use super::{Blame, ItemId, Weight};
+use super::{Blame, Failure, ItemId, Weight};
 
 #[derive(Debug)]
 pub(super) struct Waiting<P> {
@@ -410,12 +410,7 @@ impl<P: Weight + Clone> Waiting<P> {
 
     /// Returns the payload of an item that was never handed out and is durable.
     pub(super) fn fresh(&self, id: ItemId) -> Option<&P> {
-        if let Some(order) = &self.order {
-            return order.get(id, order.rows() - self.staged);
-        }
-        let place = usize::try_from(id.0.checked_sub(self.first_fresh())?).ok()?;
-        let is_there = place < self.fresh.len() - self.staged && !self.skipped.contains(&id);
-        is_there.then(|| self.fresh.get(place))?
+        self.accepted_payload(id).filter(|_| !self.is_staged(id))
     }
 
     /// Returns `true` if this item was accepted and is not durable yet.
@@ -424,7 +419,7 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     /// Returns the payload of an item that was never handed out, durable or not.
-    pub(super) fn accepted_payload(&self, id: ItemId) -> Option<&P> {
+    fn accepted_payload(&self, id: ItemId) -> Option<&P> {
         if let Some(order) = &self.order {
             return order.get(id, order.rows());
         }
@@ -432,6 +427,15 @@ impl<P: Weight + Clone> Waiting<P> {
         self.fresh
             .get(place)
             .filter(|_| !self.skipped.contains(&id))
+    }
+
+    /// Returns an item that no holder has, durable or not, with its past.
+    pub(super) fn find(&self, id: ItemId) -> Option<(&P, &[Failure])> {
+        let resting = || self.resting(id).map(|(_, entry)| entry);
+        match self.returned.get(&id).or_else(resting) {
+            Some(entry) => Some((&entry.payload, entry.history())),
+            None => Some((self.accepted_payload(id)?, &[])),
+        }
     }
 
     /// Returns `true` if this item, whose place is among those that were never handed out, is there.
