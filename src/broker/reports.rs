@@ -118,15 +118,12 @@ impl Core {
             Report::Retry {
                 id,
                 failure,
-                rest: _,
                 payload,
-            } => {
-                self.emitter.emit(EventKind::Retry {
-                    id,
-                    item: self.name(id, &payload),
-                    failure: Arc::new(failure),
-                });
-            }
+            } => self.emitter.emit(EventKind::Retry {
+                id,
+                item: self.name(id, &payload),
+                failure: Arc::new(failure),
+            }),
             Report::Dead(letter) => {
                 self.forget_waits(&[letter.id]);
                 self.conclude(letter);

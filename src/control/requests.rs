@@ -95,7 +95,7 @@ async fn status(
     let facts = facts.ok_or_else(RequestFailure::closed)?;
     let status = match has_workers {
         true => RunStatus::new(&api.name, facts),
-        false => RunStatus::without_workers(&api.name, facts),
+        false => RunStatus::without_workers(&api.name, &facts),
     };
     let text = serde_json::to_string(&status).map_err(|why| RequestFailure::internal(&why))?;
     Ok(answer(StatusCode::OK, text))

@@ -122,28 +122,25 @@ pub(super) struct Facts {
 
 impl RunStatus {
     /// Tells of all workers, whose memory is asked of the kernel one by one.
-    pub(super) fn new(name: &str, mut facts: Facts) -> Self {
-        let own = std::process::id();
-        let workers = std::mem::take(&mut facts.pool.workers);
-        let states = WorkerStates::of(&workers);
-        let workers = workers.into_iter();
-        let workers = workers.map(|one| WorkerStatus::new(one, own)).collect();
+    pub(super) fn new(name: &str, facts: Facts) -> Self {
+        let status = RunStatus::without_workers(name, &facts);
+        let workers = facts.pool.workers.into_iter();
+        let workers = workers.map(|one| WorkerStatus::new(one, status.pid));
         RunStatus {
-            worker_states: states,
-            workers: Some(workers),
-            ..RunStatus::without_workers(name, facts)
+            workers: Some(workers.collect()),
+            ..status
         }
     }
 
     /// Tells of workers only how many are in which state.
-    pub(super) fn without_workers(name: &str, facts: Facts) -> Self {
+    pub(super) fn without_workers(name: &str, facts: &Facts) -> Self {
         let counts = facts.counts;
         let thousandth = |value: f64| (value * 1_000.0).round() / 1_000.0;
         RunStatus {
             name: name.to_owned(),
             pid: std::process::id(),
             mode: facts.mode,
-            state: state(&facts),
+            state: state(facts),
             uptime_us: micros(facts.uptime),
             counts: AllCounts {
                 accepted: counts.accepted,
@@ -157,7 +154,11 @@ impl RunStatus {
             },
             rate_per_s: thousandth(facts.rate),
             eta_s: facts.left.map(|left| thousandth(left.as_secs_f64())),
-            oldest_waiting_us: facts.waits.and_then(|waits| waits.oldest).map(micros),
+            oldest_waiting_us: facts
+                .waits
+                .as_ref()
+                .and_then(|waits| waits.oldest)
+                .map(micros),
             workers_wanted: facts.pool.wanted,
             worker_states: WorkerStates::of(&facts.pool.workers),
             workers: None,

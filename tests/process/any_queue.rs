@@ -483,15 +483,19 @@ fn a_worker_that_waits_at_another_queue_ends_when_it_is_stopped() {
     }
 }
 
+/// Counts from 50 down to 0, by workers that put the next number.
+fn count_by_workers(queue: &JoinableQueue<u64>, method: StartMethod) {
+    let builder = Supervisor::builder().processes(2).start_method(method);
+    let builder = builder.context(queue).unwrap();
+    let _pool = builder.handler(queue, count_down).unwrap();
+    queue.put(&50).unwrap();
+    let joined = queue.join_timeout(DEADLINE).unwrap();
+    assert_eq!((joined.done, joined.dead), (51, 0), "{method:?}");
+}
+
 fn a_workers_own_queue_comes_to_it_as_a_handle() {
     for method in [StartMethod::Spawn, StartMethod::Fork] {
-        let queue = JoinableQueue::<u64>::unbounded();
-        let builder = Supervisor::builder().processes(2).start_method(method);
-        let builder = builder.context(&queue).unwrap();
-        let _pool = builder.handler(&queue, count_down).unwrap();
-        queue.put(&50).unwrap();
-        let joined = queue.join_timeout(DEADLINE).unwrap();
-        assert_eq!((joined.done, joined.dead), (51, 0), "{method:?}");
+        count_by_workers(&JoinableQueue::unbounded(), method);
     }
 }
 
@@ -533,12 +537,7 @@ fn what_workers_put_is_told_before_it_begins() {
     for method in [StartMethod::Spawn, StartMethod::Fork] {
         let queue = JoinableQueue::<u64>::unbounded();
         let notes = PutNotes::of(&queue);
-        let builder = Supervisor::builder().processes(2).start_method(method);
-        let builder = builder.context(&queue).unwrap();
-        let _pool = builder.handler(&queue, count_down).unwrap();
-        queue.put(&50).unwrap();
-        let joined = queue.join_timeout(DEADLINE).unwrap();
-        assert_eq!((joined.done, joined.dead), (51, 0), "{method:?}");
+        count_by_workers(&queue, method);
         assert_eq!(notes.put(), Vec::from_iter(1..=51), "{method:?}");
     }
 }

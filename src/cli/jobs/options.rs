@@ -81,11 +81,9 @@ impl JobConfig {
         let times = times(limits, &places)?;
         let unique = unique(limits, &places)?;
         let separator = arguments.separator(args.null);
-        let texts = [
-            key.as_ref().map(|(key, _)| key),
-            unique.as_ref().map(|(key, _)| key),
-        ];
-        let check = ItemCheck::new(&setup.template, texts, (&priority, &times), args.json);
+        let terms = (&priority, &times);
+        let (key_of, unique_of) = (key.as_ref(), unique.as_ref());
+        let check = ItemCheck::new(&setup.template, key_of, unique_of, terms, args.json);
         let total = check_items(source, separator, &check)?;
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         // A dry run writes nothing.
@@ -125,8 +123,7 @@ impl JobConfig {
     pub(super) fn check(&self) -> ItemCheck {
         let terms = (&self.priority, &self.times);
         let (key, unique) = (self.key.as_ref(), self.unique.as_ref());
-        let keys = [key.map(|(key, _)| key), unique.map(|(key, _)| key)];
-        ItemCheck::new(&self.setup.template, keys, terms, self.is_json)
+        ItemCheck::new(&self.setup.template, key, unique, terms, self.is_json)
     }
 }
 
@@ -282,13 +279,14 @@ pub(super) struct ItemCheck {
 impl ItemCheck {
     fn new(
         template: &Template,
-        keys: [Option<&Template>; 2],
+        key: Option<&(Template, u32)>,
+        unique: Option<&(Template, Option<Duration>)>,
         (priority, times): (&Option<Template>, &[Option<Template>; 2]),
         is_json: bool,
     ) -> Self {
-        let all = keys
-            .into_iter()
-            .flatten()
+        let of_key = key.map(|(key, _)| key).into_iter();
+        let all = of_key
+            .chain(unique.map(|(key, _)| key))
             .chain(priority)
             .chain(times.iter().flatten());
         let members = is_json.then(|| all.fold(template.clone(), |all, one| all.and(one)));

@@ -77,7 +77,6 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.outbox.report(Report::Retry {
             id: entry.id,
             failure,
-            rest,
             payload: entry.payload.clone(),
         });
         self.waiting.put_back_after(entry, now, rest);

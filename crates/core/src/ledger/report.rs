@@ -70,8 +70,6 @@ pub enum Report<P, R> {
         id: ItemId,
         /// The attempt that failed.
         failure: Failure,
-        /// The time from its end for which the item rests.
-        rest: Duration,
         /// The item itself.
         payload: P,
     },

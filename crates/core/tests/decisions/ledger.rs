@@ -307,7 +307,6 @@ fn a_retry_is_reported_once_with_its_cause() {
     let expected = Report::Retry {
         id: ItemId(1),
         failure: Failure::new(1, nack("cracked").cause, Scene::default()),
-        rest: Duration::ZERO,
         payload: b"cup".to_vec(),
     };
     assert_eq!(ledger.poll_report(), Some(expected));

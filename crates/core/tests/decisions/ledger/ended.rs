@@ -4,7 +4,8 @@ use std::iter;
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    BegunNaming, Cause, EndNote, EndedAttempts, Handed, HolderId, ItemId, Scene,
+    Backoff, BegunNaming, Cause, EndNote, EndedAttempts, Handed, HolderId, ItemId, Ledger, Options,
+    Scene,
 };
 
 use super::{Bytes, NO_TIME, SHORT, crash, deliver, done, nack, put, running, seasoned, unbounded};
@@ -17,6 +18,7 @@ crate::trials! {
     an_item_is_begun_once,
     items_of_a_stream_are_named_singly,
     an_item_waits_again_before_its_next_attempt_ends,
+    a_retry_is_noted_with_the_rest_before_it,
 }
 
 fn notes(ledger: &mut Bytes) -> Vec<EndedAttempts> {
@@ -167,4 +169,28 @@ fn an_item_waits_again_before_its_next_attempt_ends() {
         })
         .collect();
     assert_eq!(notes, [(id, Some(1)), (id, None), (id, Some(2))]);
+}
+
+fn a_retry_is_noted_with_the_rest_before_it() {
+    let backoff = Backoff::exponential(Duration::from_secs(2), Duration::from_secs(60));
+    let mut ledger: Bytes = Ledger::new(Options::default().max_attempts(9).backoff(backoff));
+    let getter = ledger.handle_join(None, u64::MAX);
+    ledger.handle_note_ends(Some(BegunNaming::Together));
+    put(&mut ledger, 2);
+    // As it is asked for, and else as the options say.
+    for rest in [Some(Duration::from_secs(7)), None] {
+        let handed = ledger.handle_get(getter).expect("it waits");
+        ledger
+            .handle_nack(handed.token, nack("no"), rest, NO_TIME)
+            .expect("held");
+        let ended = ledger.poll_end_note();
+        assert!(matches!(ended, Some(EndNote::Ended(_))), "{ended:?}");
+        let again = EndNote::Again {
+            id: handed.id,
+            ended: Duration::ZERO,
+            rest: rest.unwrap_or_else(|| backoff.delay(1, handed.id.0)),
+        };
+        assert_eq!(ledger.poll_end_note(), Some(again));
+    }
+    assert_eq!(ledger.poll_end_note(), None);
 }

@@ -357,7 +357,6 @@ impl Model {
         self.expect_report(Report::Retry {
             id,
             failure,
-            rest,
             payload: load,
         });
     }
