@@ -133,10 +133,10 @@ fn do_as_told(
     match args.command {
         Some(Command::Put(command)) => put::run(&command),
         Some(Command::Work(command)) => {
-            run_with(validation::of_work(*command).map_err(RunError::Usage)?)
+            run_with(validation::of_work(*command.0).map_err(RunError::Usage)?)
         }
         Some(Command::Serve(command)) => {
-            run_with(validation::of_serve(*command).map_err(RunError::Usage)?)
+            run_with(validation::of_serve(*command.0).map_err(RunError::Usage)?)
         }
         Some(Command::Add(command)) => add::run(&command),
         Some(Command::Join(command)) => join::run(&command),

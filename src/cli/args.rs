@@ -3,6 +3,7 @@
 mod arguments;
 mod control;
 mod copies;
+mod deferred;
 pub(super) mod groups;
 mod habits;
 mod items;
@@ -24,13 +25,14 @@ use crate::observe::Mode;
 
 pub(super) use arguments::ArgumentArgs;
 pub(super) use control::ControlArgs;
+pub(super) use deferred::Deferred;
 pub(super) use groups::URL;
 pub(super) use habits::HabitArgs;
 pub(super) use items::ItemArgs;
 pub(super) use jobs::JobArgs;
 pub(super) use limits::LimitArgs;
 pub(super) use pool::{PoolArgs, ShownArgs};
-pub(super) use serve::{SERVED, ServeArgs, serve};
+pub(super) use serve::{SERVED, ServeArgs};
 pub(super) use stream::{PlaceArgs, PromiseArgs, StreamArgs, options};
 pub(super) use target::{AtArgs, Choice, TargetArgs};
 pub(super) use web::{WebAccessArgs, WebArgs, address as web_address};

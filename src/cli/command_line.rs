@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::add::Add;
-use super::args::{self, ServeArgs};
+use super::args::{Deferred, ServeArgs};
 use super::dead::Dead;
 use super::items::{ListItems, ShowItems, WaitItems};
 use super::join::Join;
@@ -17,7 +17,7 @@ use super::orders::{Cancel, Retry, RunOrder, ScaleRun, StopRun};
 use super::ps::Ps;
 use super::put::Put;
 use super::rules;
-use super::run_options::{RunArgs, WorkArgs, work};
+use super::run_options::{RunArgs, WorkArgs};
 use super::salvage::Salvage;
 use super::status::StatusArgs;
 use super::top::Top;
@@ -50,14 +50,14 @@ pub(super) struct CommandLine {
 impl CommandLine {
     /// Returns the command with all subcommands and options.
     pub(super) fn whole() -> clap::Command {
-        CommandLine::command()
-            .mut_subcommand("work", work)
-            .mut_subcommand("serve", args::serve)
+        let mut whole = CommandLine::command();
+        whole.build();
+        whole
     }
 
     /// Reads the arguments, the program's name first, and checks whether the options go together.
     pub(super) fn read(words: Vec<OsString>) -> Result<(Self, Result<(), String>), clap::Error> {
-        let mut command = CommandLine::whole();
+        let mut command = CommandLine::command();
         let matches = command.try_get_matches_from_mut(words)?;
         let args =
             CommandLine::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
@@ -111,55 +111,56 @@ the signal's number when stopped by a signal.", kitchen::EXAMPLES)
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show which runs there are
-    Ps(Ps),
+    Ps(Deferred<Ps>),
     /// Show how a run stands, or a stream in Redis
-    Status(StatusArgs),
+    Status(Deferred<StatusArgs>),
     /// Show a run on the whole terminal, and steer it by keys
-    Top(Top),
+    Top(Deferred<Top>),
     /// Serve a page that shows a run to browsers
-    Web(ServeWeb),
+    Web(Deferred<ServeWeb>),
     /// Put items on the queue of a run, or on a stream in Redis
-    Put(Put),
+    Put(Deferred<Put>),
     /// Serve a queue that stays, on a journal, until it is stopped
-    Serve(Box<ServeArgs>),
+    Serve(Deferred<ServeArgs>),
     /// Add a command to a served queue
-    Add(Add),
+    Add(Deferred<Add>),
     /// Work on a stream in Redis until stopped
-    Work(Box<WorkArgs>),
+    Work(Deferred<WorkArgs>),
     /// List the items of a run
-    List(ListItems),
+    List(Deferred<ListItems>),
     /// Show items of a run: who has them, and each failed attempt
-    Show(ShowItems),
+    Show(Deferred<ShowItems>),
     /// Show what an item's command has written
-    Logs(ShowLogs),
+    Logs(Deferred<ShowLogs>),
     /// Wait until items of a run have ended
-    Wait(WaitItems),
+    Wait(Deferred<WaitItems>),
     /// Wait until everything of a run, or on a stream in Redis, has an end
-    Join(Join),
+    Join(Deferred<Join>),
     /// Work on items of a run no more: they become dead letters
-    Cancel(Cancel),
+    Cancel(Deferred<Cancel>),
     /// Try dead letters of a run again
-    Retry(Retry),
+    Retry(Deferred<Retry>),
     /// Have a run begin nothing more, until it is resumed
-    Pause(RunOrder),
+    Pause(Deferred<RunOrder>),
     /// End a pause
-    Resume(RunOrder),
+    Resume(Deferred<RunOrder>),
     /// Change the number of a run's workers
-    Scale(ScaleRun),
+    Scale(Deferred<ScaleRun>),
     /// Replace all workers of a run, one after the other
-    Reload(RunOrder),
+    Reload(Deferred<RunOrder>),
     /// Stop a run, and wait for its end
-    Stop(StopRun),
+    Stop(Deferred<StopRun>),
     /// Look at the dead letters of a journal or a stream, retry or drop them
     #[command(subcommand, after_help = super::dead::EXAMPLES)]
     Dead(Dead),
     /// Make a new journal of what can be read of a damaged one
-    Salvage(Salvage),
+    Salvage(Deferred<Salvage>),
     /// Print the manual page, for `man -l -`
-    Manual(Manual),
+    Manual(Deferred<Manual>),
     /// Print what a shell needs to complete the options
-    Completions(Completions),
-    Compare(Compare),
+    Completions(Deferred<Completions>),
+    /// Wash and dry in each of the four ways, and draw them below each other
+    Compare(Deferred<Compare>),
 }
 
 #[cfg(test)]
@@ -168,6 +169,6 @@ mod tests {
 
     #[test]
     fn the_options_are_consistent() {
-        CommandLine::whole().debug_assert();
+        CommandLine::command().debug_assert();
     }
 }

@@ -1,6 +1,6 @@
 //! The options of a run and of `supervisor work`, put together, as they are typed.
 
-use clap::{Args, Command};
+use clap::{Arg, Args};
 
 use super::address::Address;
 use super::args::{
@@ -45,36 +45,39 @@ pub(super) struct RunArgs {
     pub(super) control: ControlArgs,
 }
 
-/// Makes `supervisor work` from the options of a run, without those on putting items and on order.
-pub(super) fn work(command: Command) -> Command {
+/// Options of a run on putting items and on their order.
+const NOT_OF_WORK: [&str; 13] = [
+    "keep_order",
+    "delay",
+    "dry_run",
+    "arg_file",
+    "delimiter",
+    "max_args",
+    "context",
+    "many",
+    "xargs",
+    "max_chars",
+    "link",
+    "resume",
+    "resume_failed",
+];
+
+/// Makes an option of `supervisor work` from one of a run: those that are not for it are hidden.
+fn of_work(arg: Arg) -> Arg {
     const HELP: &str = "Run COMMAND for each item of the stream, with the item in place of {} or as \
                         the last argument; {.} is the item without extension, {/} its file name, \
                         {//} its folder, {/.} its file name without extension, {#} its number, {%} \
                         the worker's slot, {slot:NAME} what it has of --slot";
-    let hidden = [
-        "keep_order",
-        "delay",
-        "dry_run",
-        "arg_file",
-        "delimiter",
-        "max_args",
-        "context",
-        "many",
-        "xargs",
-        "max_chars",
-        "link",
-        "resume",
-        "resume_failed",
-    ];
-    let command = command.mut_arg("command", |arg| arg.help(HELP).long_help(HELP));
-    hidden.into_iter().fold(command, |command, name| {
-        command.mut_arg(name, |arg| arg.hide(true))
-    })
+    match arg.get_id().as_str() {
+        "command" => arg.help(HELP).long_help(HELP),
+        name if NOT_OF_WORK.contains(&name) => arg.hide(true),
+        _ => arg,
+    }
 }
 
 /// The arguments of `supervisor work`.
 #[derive(Debug, Args)]
-#[command(after_help = work_help())]
+#[command(after_help = work_help(), mut_args = of_work)]
 pub(super) struct WorkArgs {
     #[command(flatten)]
     pub(super) stream: StreamArgs,

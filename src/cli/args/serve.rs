@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Command};
+use clap::{Arg, Args};
 
 use super::{ArgumentArgs, ControlArgs, JobArgs, PoolArgs, Promise, ShownArgs};
 
@@ -40,21 +40,23 @@ const NOT_FOR_IT: [&str; 27] = [
     "xargs",
 ];
 
-/// Makes `supervisor serve` from the options of a run, without those that are not for it.
-pub(in crate::cli) fn serve(command: Command) -> Command {
+/// Makes an option of `supervisor serve` from one of a run: those that are not for it are hidden.
+fn of_serve(arg: Arg) -> Arg {
     const HELP: &str = "Run COMMAND for each item, with the item in place of {} or as the last \
                         argument; {.} is the item without extension, {/} its file name, {//} its \
                         folder, {/.} its file name without extension, {#} its number, {%} the \
                         worker's slot, {slot:NAME} what it has of --slot. Without COMMAND each item is a command of its own";
-    let command = command.mut_arg("command", |arg| arg.help(HELP).long_help(HELP));
-    NOT_FOR_IT.iter().fold(command, |command, name| {
-        command.mut_arg(name, |arg| arg.hide(true))
-    })
+    match arg.get_id().as_str() {
+        "command" => arg.help(HELP).long_help(HELP),
+        name if NOT_FOR_IT.contains(&name) => arg.hide(true),
+        _ => arg,
+    }
 }
 
 /// The arguments of `supervisor serve`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
 The queue stays when it is empty, and ends by `supervisor stop` or a signal: then what has begun is
 finished, within --shutdown, and the exit code is 0. The next one with the same journal goes on. One
 that is killed leaves what it had begun: that is lost, and is run again only if --max-attempts allows
@@ -64,7 +66,9 @@ Examples:
   supervisor serve
       works on what `supervisor add` adds, on each processor a command at a time
   supervisor serve --name images -w 2 -- ./thumbnail {}
-      a COMMAND for whatever `supervisor put --at images` puts, two at a time")]
+      a COMMAND for whatever `supervisor put --at images` puts, two at a time",
+    mut_args = of_serve
+)]
 pub(in crate::cli) struct ServeArgs {
     /// Keep the queue in this journal [default: dishrack/NAME.journal in $XDG_STATE_HOME, or in
     /// ~/.local/state]
@@ -106,4 +110,25 @@ impl ServeArgs {
 /// Returns the first option that was typed and is not for a queue that stays.
 pub(in crate::cli) fn wrong_option(is_typed: impl Fn(&str) -> bool) -> Option<&'static str> {
     NOT_FOR_IT.into_iter().find(|name| is_typed(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_for_it_is_an_option_and_is_hidden() {
+        #[derive(Debug, clap::Parser)]
+        struct Serve {
+            #[command(flatten)]
+            _args: ServeArgs,
+        }
+        let command = Serve::command();
+        for name in NOT_FOR_IT {
+            let arg = command.get_arguments().find(|arg| arg.get_id() == name);
+            assert!(arg.is_some_and(Arg::is_hide_set), "{name}");
+        }
+    }
 }

@@ -31,7 +31,7 @@ const WAYS: [Mode; 4] = [
     Mode::Tasks,
 ];
 
-/// Wash and dry in each of the four ways, and draw them below each other
+/// The options of `supervisor compare`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
