@@ -49,6 +49,12 @@ impl Level {
         changes && was_empty
     }
 
+    /// Returns `true` if none of its items waits.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
     /// Notes that an item of it is handed out, as this one of all.
     #[inline]
     pub(super) fn serve(&mut self, served: u64) {

@@ -395,20 +395,13 @@ impl RankLines {
         self.lines[line as usize].first() == id && self.has_room(line)
     }
 
-    /// Returns what is offered first at this level, after it has dropped what is out of date.
-    #[inline]
-    fn top(&mut self, level: u16) -> Option<Offer> {
-        while let Some((id, line)) = self.levels[usize::from(level)].offers.peek() {
-            if self.is_good((id, line)) {
-                return Some((id, line));
-            }
-            self.levels[usize::from(level)].offers.pop();
-            if self.lines[line as usize].offered == id {
-                self.lines[line as usize].offered = 0;
-                self.offer(line);
-            }
+    /// Drops the first offer of a level, which is out of date.
+    fn drop_offer(&mut self, level: u16, (id, line): Offer) {
+        self.levels[usize::from(level)].offers.pop();
+        if self.lines[line as usize].offered == id {
+            self.lines[line as usize].offered = 0;
+            self.offer(line);
         }
-        None
     }
 
     /// Returns `true` if this level may take the turn of a higher one, which has an item ready.
@@ -434,22 +427,27 @@ impl RankLines {
 
     /// Returns the first item of a level that may be handed out. New ones before it whose keys are full wait
     /// in their lines from now on.
+    #[inline]
     fn first_of_level<P>(&mut self, row: &mut ItemRow<P>, level: u16) -> Option<Front> {
-        let offered = self.top(level);
-        let offered = offered.map(|offer| self.front_of_line(level, offer));
-        let before = offered.map_or(u64::MAX, |offered| offered.id);
         loop {
-            let id = self.levels[usize::from(level)].new.head;
-            if id == 0 || id > before {
-                return offered;
+            let one = &self.levels[usize::from(level)];
+            let new = one.new.head;
+            match one.offers.peek() {
+                Some(offer) if new == 0 || offer.0 < new => match self.is_good(offer) {
+                    true => return Some(self.front_of_line(level, offer)),
+                    false => self.drop_offer(level, offer),
+                },
+                _ if new == 0 => return None,
+                _ => {
+                    let line = row.line(new);
+                    if self.has_room(line) {
+                        return Some(Front::new(level, (new, line)));
+                    }
+                    row.unlink(&mut self.levels[usize::from(level)].new);
+                    row.append(&mut self.lines[line as usize].passed_by, new);
+                    self.offer(line);
+                }
             }
-            let line = row.line(id);
-            if self.has_room(line) {
-                return Some(Front::new(level, (id, line)));
-            }
-            row.unlink(&mut self.levels[usize::from(level)].new);
-            row.append(&mut self.lines[line as usize].passed_by, id);
-            self.offer(line);
         }
     }
 
@@ -467,6 +465,7 @@ impl RankLines {
         for place in 0..self.by_priority.len() {
             let level = self.by_priority[place];
             match front {
+                _ if self.levels[usize::from(level)].is_empty() => {}
                 None => front = self.first_of_level(row, level),
                 Some(_) if self.served < self.patient_until => return front,
                 Some(ready) if self.is_overdue(level, ready) => {
