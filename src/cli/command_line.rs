@@ -159,7 +159,7 @@ pub(super) enum Command {
     Manual(Deferred<Manual>),
     /// Print what a shell needs to complete the options
     Completions(Deferred<Completions>),
-    /// Wash and dry in each of the four ways, and draw them below each other
+    #[command(about = kitchen::compare::ABOUT)]
     Compare(Deferred<Compare>),
 }
 

@@ -31,6 +31,10 @@ const WAYS: [Mode; 4] = [
     Mode::Tasks,
 ];
 
+/// The words for `supervisor compare` in the list of subcommands.
+pub(in crate::cli) const ABOUT: &str =
+    "Wash and dry in each of the four ways, and draw them below each other";
+
 /// The options of `supervisor compare`.
 #[derive(Debug, Args)]
 #[command(after_help = "\

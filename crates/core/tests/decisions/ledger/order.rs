@@ -526,7 +526,7 @@ enum Where {
     Over,
 }
 
-/// What passes by leaves gaps between the first items and those that are not durable yet.
+/// Items that pass by leave gaps between the first ones and those that are not durable yet.
 fn a_row_that_is_thinned_out_keeps_what_is_not_durable() {
     for passing in 0..400 {
         let mut ledger: Bytes = Ledger::resume(Options::default(), Recovered::default());
