@@ -184,3 +184,14 @@ coverage! {
     revived,
     joins,
 }
+
+coverage! {
+    CrowdCoverage:
+    steps,
+    deliveries,
+    passed_by,
+    overdue_deliveries,
+    turns_kept,
+    given_back,
+    cancelled,
+}

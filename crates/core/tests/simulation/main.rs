@@ -8,9 +8,10 @@
 //! scheduler, the links, the disk, and all callers that put, join, cancel and kill are made up.
 //!
 //! A second kind of world is a fleet (`fleet`): several supervisors over one stream (`stream`, a
-//! model of the one in Redis), with calls that may not reach it.
+//! model of the one in Redis), with calls that may not reach it. A third kind is a crowd (`crowd`): many items
+//! that wait for their turn.
 //!
-//! `SEEDS=n` tries so many seeds; `SEED=n` shows one world and one fleet, step by step.
+//! `SEEDS=n` tries so many seeds; `SEED=n` shows one world, one fleet and one crowd, step by step.
 
 #[path = "../shared/tables.rs"]
 mod tables;
@@ -20,6 +21,7 @@ mod trials;
 mod chance;
 mod client;
 mod coverage;
+mod crowd;
 mod disk;
 mod dispatcher;
 mod envelope;

@@ -91,3 +91,14 @@ pub(crate) enum FleetPlant {
     /// A supervisor goes on with an order that the stream has lost.
     OlderIgnored,
 }
+
+/// The bugs for a crowd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CrowdPlant {
+    /// The order lets fewer of a key run than may.
+    FewerPerKey,
+    /// The order knows no priorities.
+    PriorityForgotten,
+    /// Items of low priorities are handed out, but come back at once.
+    LowestGivenBack,
+}

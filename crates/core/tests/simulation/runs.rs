@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::coverage::{Counted, Coverage};
+use crate::crowd;
 use crate::fleets;
 use crate::planted::Plant;
 use crate::world::World;
@@ -48,15 +49,14 @@ impl Seeded for World {
     }
 }
 
-/// Returns that world and that fleet alone, with `SEED`.
+/// Returns all trials; with `SEED` the first one of each kind, which is about that seed.
 pub(crate) fn chosen() -> Vec<libtest_mimic::Trial> {
-    let (mut worlds, mut fleets) = (trials(), fleets::trials());
-    if number("SEED").is_some() {
-        worlds.truncate(1);
-        fleets.truncate(1);
-    }
-    worlds.append(&mut fleets);
-    worlds
+    let most = number("SEED").map_or(usize::MAX, |_| 1);
+    let kinds = [trials(), fleets::trials(), crowd::trials()];
+    let chosen = kinds
+        .into_iter()
+        .flat_map(|kind| kind.into_iter().take(most));
+    chosen.collect()
 }
 
 crate::trials! {
