@@ -123,7 +123,7 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
         }
     }
     if let Some(signal) = stop.signal() {
-        if let Some(why) = queue.store_failure() {
+        if let Some(why) = queue.failure() {
             screen::complain(&why);
         }
         return Ok(code::of_signal(signal));
