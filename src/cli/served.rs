@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use crate::control::Reserved;
 use crate::{Control, Web};
 
-/// What others see of this run.
+/// The socket of this run, and what is served there.
 enum Served {
     /// Its socket, which is not served yet.
     Reserved(Reserved),
