@@ -7,18 +7,18 @@ use crate::control::Reserved;
 use crate::{Control, Web};
 
 /// The socket of this run, and what is served there.
-enum Served {
+enum ServedRun {
     /// Its socket, which is not served yet.
     Reserved(Reserved),
     /// The page goes first: it asks the control.
     Serving((Option<Web>, Control)),
 }
 
-static SERVED: Mutex<Option<Served>> = Mutex::new(None);
+static SERVED: Mutex<Option<ServedRun>> = Mutex::new(None);
 
 /// Keeps a socket until it is served, or the process ends.
 pub(super) fn reserve(reserved: Reserved) {
-    *SERVED.lock() = Some(Served::Reserved(reserved));
+    *SERVED.lock() = Some(ServedRun::Reserved(reserved));
 }
 
 /// Begins to serve by this, and keeps what it makes until the process ends. Returns `false` if no socket
@@ -31,16 +31,16 @@ pub(super) fn begin<E>(
 ) -> Result<bool, E> {
     // Held meanwhile, so that a thread that ends the process ends what is begun here.
     let mut served = SERVED.lock();
-    let Some(Served::Reserved(reserved)) = served.take() else {
+    let Some(ServedRun::Reserved(reserved)) = served.take() else {
         return Ok(false);
     };
-    *served = Some(Served::Serving(serve(reserved)?));
+    *served = Some(ServedRun::Serving(serve(reserved)?));
     Ok(true)
 }
 
 /// Takes nothing more from outside; what was taken before is on the queue.
 pub(super) fn refuse_changes() {
-    if let Some(Served::Serving((_, control))) = &*SERVED.lock() {
+    if let Some(ServedRun::Serving((_, control))) = &*SERVED.lock() {
         control.refuse_changes();
     }
 }
