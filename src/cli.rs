@@ -225,7 +225,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (args, is_consistent) = match CommandLine::read(arguments) {
         Ok(read) => read,
         Err(mut error) => {
-            advice::correct(&mut error, &words);
+            advice::correct(&mut error, &words, &CommandLine::whole());
             let code = if error.use_stderr() {
                 code::USAGE
             } else {

@@ -213,6 +213,9 @@ fn in_words(refusal: Refusal, why: &str) -> String {
             format!("the journal failed, so nothing more is accepted or told: {why}")
         }
         Refusal::StreamFailed | Refusal::NotTaken => why.to_owned(),
+        Refusal::Inconsistent => {
+            format!("internal error: {why}; nothing more is done; please report this")
+        }
         Refusal::UnknownItem(id) => {
             format!("there is no item {id}, so nothing can begin after it")
         }
@@ -341,6 +344,13 @@ impl Error {
                 self.0.refusal(),
                 Some(Refusal::StreamFailed | Refusal::NotTaken)
             )
+    }
+
+    /// Returns `true` if the queue's own books do not agree, which is a bug of this library: nothing
+    /// more is accepted, handed out or told. What a journal or a stream has is for the next program.
+    #[must_use]
+    pub fn is_inconsistent(&self) -> bool {
+        self.0.refusal() == Some(Refusal::Inconsistent)
     }
 
     /// Returns `true` if a worker process found that its supervisor is gone, or a client that the

@@ -328,7 +328,8 @@ pub enum EventKind {
         /// The notice.
         why: String,
     },
-    /// The queue's own books do not agree: a bug in this library.
+    /// The queue's own books do not agree: a bug in this library. Nothing more is accepted, handed out
+    /// or told ([`Error::is_inconsistent`](crate::Error::is_inconsistent)).
     #[non_exhaustive]
     Inconsistent {
         /// The contradiction, in words.

@@ -60,10 +60,8 @@ pub(crate) struct Core {
     pub(super) joiners: usize,
     /// Threads that wait until their puts are durable.
     pub(super) syncers: usize,
-    /// The reason why the store or stream has failed.
-    pub(super) store_failure: Option<String>,
-    /// True if the ledger contradicted itself, and that was reported.
-    pub(super) is_inconsistent: bool,
+    /// The reason why the store or stream has failed, or what is wrong with the books.
+    pub(super) failure: Option<String>,
     /// Tasks asleep in an async `get`.
     pub(super) wakers: SlotMap<WakerKey, Waker>,
     /// Threads asleep until an item has its end.
@@ -165,8 +163,7 @@ impl Core {
             recallers: 0,
             joiners: 0,
             syncers: 0,
-            store_failure: None,
-            is_inconsistent: false,
+            failure: None,
             wakers: SlotMap::with_key(),
             end_waits: SlotMap::with_key(),
             has_inline: false,
@@ -292,8 +289,8 @@ impl Core {
                 Some(lack) => lack,
                 None => self.dispatcher.loss_of_pools(),
             },
-            Refusal::JournalFailed | Refusal::StreamFailed => {
-                self.store_failure.as_deref().unwrap_or_default()
+            Refusal::JournalFailed | Refusal::StreamFailed | Refusal::Inconsistent => {
+                self.failure.as_deref().unwrap_or_default()
             }
             Refusal::NotTaken => {
                 let shared = self.dispatcher.shared.as_ref();
@@ -417,15 +414,15 @@ impl Core {
         Some(end.map_err(|refusal| self.kind_of(refusal)))
     }
 
-    pub(super) fn store_failed(&self) -> Kind {
-        self.kind_of(self.dispatcher.store_failed())
+    pub(super) fn failed(&self) -> Kind {
+        self.kind_of(self.dispatcher.failure())
     }
 
     /// Returns the reason why the items that were put will have no end: the workers are gone, if
     /// there were some, or the journal has failed.
     pub(super) fn loss(&self) -> Option<Kind> {
         if self.dispatcher.ledger.is_broken() {
-            return Some(self.store_failed());
+            return Some(self.failed());
         }
         let is_lost = self.dispatcher.are_workers_lost() && !self.dispatcher.is_served_elsewhere();
         (is_lost || self.lack.is_some()).then(|| {
@@ -569,10 +566,10 @@ impl Core {
 
     /// Accepts and tells nothing more.
     pub(super) fn break_off(&mut self, why: String) {
-        if self.store_failure.is_some() {
+        if self.failure.is_some() {
             return;
         }
-        self.store_failure = Some(why.clone());
+        self.failure = Some(why.clone());
         self.dispatcher.ledger.handle_write_failed();
         self.wake_all();
         self.emitter.emit(EventKind::JournalFailed { why });

@@ -9,7 +9,7 @@ use crate::fail;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
 use dishrack_core::dispatcher::Effect;
-use dishrack_core::ledger::Handed;
+use dishrack_core::ledger::{Counts, Handed};
 
 impl Core {
     /// Handles the passing of time.
@@ -33,6 +33,20 @@ impl Core {
         self.has_unfollowed_write = false;
         self.note_time();
         self.draw_ended();
+        self.carry_out();
+        if self.finds_contradiction() {
+            // Whoever waits is told so.
+            self.carry_out();
+        }
+        self.note_puts();
+        if self.dispatcher.ledger.needs_time() {
+            self.tell_lack();
+        }
+        self.send();
+        self.ring();
+    }
+
+    fn carry_out(&mut self) {
         let mut last = None;
         while let Some(said) = self.dispatcher.poll() {
             // Whoever gets one of them may begin it at once.
@@ -56,10 +70,38 @@ impl Core {
                 Effect::Notice(notice) => self.tell(notice),
             }
         }
-        self.note_puts();
-        if self.dispatcher.ledger.needs_time() {
-            self.tell_lack();
+    }
+
+    /// Does nothing more if the books do not agree, because all of it could be wrong. Returns `true`
+    /// if that was found now.
+    fn finds_contradiction(&mut self) -> bool {
+        let counts = self.counts_in_books();
+        if counts.is_balanced() || self.dispatcher.ledger.is_inconsistent() {
+            return false;
         }
+        let why = format!("items are lost or counted twice: {counts:?}");
+        self.dispatcher.handle_inconsistent();
+        self.failure = Some(why.clone());
+        self.wake_all();
+        self.emitter.emit(EventKind::Inconsistent { why });
+        true
+    }
+
+    /// Returns the counts, or those that a test plants in their place.
+    fn counts_in_books(&self) -> Counts {
+        let mut counts = self.dispatcher.ledger.counts();
+        let (is_in_hand, is_some_done) = (counts.leased > 0, counts.done >= 10);
+        if fail::is_planted("one too many")
+            || is_in_hand && fail::is_planted("one too many while items are in hand")
+            || is_some_done && fail::is_planted("one too many when some are done")
+        {
+            counts.done += 1;
+        }
+        counts
+    }
+
+    /// Sends what lies in the links.
+    fn send(&mut self) {
         let may_poll = self.may_poll();
         while let Some(holder) = self.unsent.pop_front() {
             if let Some(attachment) = self.attachments.get_mut(holder) {
@@ -79,7 +121,6 @@ impl Core {
                 self.tell_of_work(holder);
             }
         }
-        self.ring();
     }
 
     /// Brings a delivery to its worker, and all others that the worker gets in this turn.
@@ -142,15 +183,7 @@ impl Core {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
         self.see_to_reliance();
-        let mut counts = self.dispatcher.ledger.counts();
-        if fail::is_planted("one too many") {
-            counts.done += 1;
-        }
-        if !counts.is_balanced() && !std::mem::replace(&mut self.is_inconsistent, true) {
-            let why = format!("items are lost or counted twice: {counts:?}");
-            self.emitter.emit(EventKind::Inconsistent { why });
-        }
-        self.emitter.progress(&counts);
+        self.emitter.progress(&self.dispatcher.ledger.counts());
     }
 
     fn ring_for_putters(&self) {

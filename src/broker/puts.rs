@@ -80,7 +80,7 @@ impl Broker {
         let mut core = self.lock();
         while !core.dispatcher.ledger.is_durable(id) {
             if core.dispatcher.ledger.is_broken() {
-                return Err(core.store_failed());
+                return Err(core.failed());
             }
             core.syncers += 1;
             core.catch_up();
@@ -119,7 +119,7 @@ impl Broker {
         core.syncers -= 1;
         match core.dispatcher.ledger.is_broken() {
             false => Ok(()),
-            true => Err(core.store_failed()),
+            true => Err(core.failed()),
         }
     }
 

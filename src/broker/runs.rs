@@ -8,9 +8,10 @@ use super::core::Core;
 use dishrack_core::ledger::{Blame, Cause, ItemId, Scene};
 
 impl Core {
-    /// Returns the reason why the store or stream has failed, if it has.
-    pub(crate) fn store_failure(&self) -> Option<String> {
-        self.store_failure.clone()
+    /// Returns the reason why the store or stream has failed, or what is wrong with the books, if
+    /// anything is.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.clone()
     }
 
     /// Keeps the ends of attempts in the journal from now on, until they are shown.

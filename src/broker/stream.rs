@@ -392,7 +392,7 @@ impl Core {
     fn check_kept(&self) -> Result<(), Kind> {
         let shared = self.dispatcher.shared.as_ref();
         if self.dispatcher.ledger.is_broken() {
-            return Err(self.store_failed());
+            return Err(self.failed());
         }
         match shared.is_some_and(|shared| shared.is_left) {
             true => Err(Refusal::Closed.into()),

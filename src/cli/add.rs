@@ -55,14 +55,9 @@ pub(super) struct Add {
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
 
-    /// Run it before others with a smaller number: -128 to 127
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        allow_hyphen_values = true
-    )]
-    priority: i8,
+    /// Run it before others with a smaller number: -128 to 127 [default: 0]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    priority: Option<i8>,
 
     /// Do not begin it before this time, such as 2026-12-01T08:00:00Z, or so long after now, such as 2h
     #[arg(long, value_name = "TIME|DUR", value_parser = when)]
@@ -117,6 +112,7 @@ pub(super) fn run(command: &Add) -> Result<u8, RunError> {
         NoAnswer::Lost { .. } if command.key.is_none() => RunError::Usage(format!(
             "{why}; it may have been added: with --key it could be tried again"
         )),
+        why if why.is("no_commands") => RunError::Usage(without_commands(command, &why)),
         why => why.into(),
     })?;
     let stands_for_it = answer["duplicates"][0]["of"].as_u64();
@@ -134,6 +130,32 @@ pub(super) fn run(command: &Add) -> Result<u8, RunError> {
     Ok(code::DONE)
 }
 
+/// Says what to do where items are no commands: `why`, and the options that only a command has.
+fn without_commands(command: &Add, why: &NoAnswer) -> String {
+    let typed = [
+        ("--name", command.name.is_some()),
+        ("--env", !command.env.is_empty()),
+        ("--workdir", command.workdir.is_some()),
+        ("--priority", command.priority.is_some()),
+        ("--not-before", command.not_before.is_some()),
+        ("--deadline", command.deadline.is_some()),
+        ("--after", !command.after.is_empty()),
+        ("--unique", command.unique.is_some()),
+        ("--unique-for", command.unique_for.is_some()),
+        ("--key", command.key.is_some()),
+    ];
+    let typed = typed.into_iter().filter(|(_, is_typed)| *is_typed);
+    let typed: Vec<&str> = typed.map(|(option, _)| option).collect();
+    let (add, of_these) = match &typed[..] {
+        [] => ("add".to_owned(), String::new()),
+        typed => (typed.join(", "), format!(" with {}", typed.join(", "))),
+    };
+    format!(
+        "{add}: {why}. `supervisor put ::: ITEM` gives it one; a queue for commands{of_these} is one that \
+         `supervisor serve` serves without a COMMAND"
+    )
+}
+
 fn own_command(command: &Add) -> Result<OwnCommand, String> {
     let workdir = match &command.workdir {
         Some(folder) => jobs::folder(folder)?,
@@ -146,7 +168,7 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
         environment: environment.collect::<Result<_, _>>()?,
         name: command.name.clone(),
         terms: OwnTerms {
-            priority: command.priority,
+            priority: command.priority.unwrap_or_default(),
             not_before: command.not_before,
             deadline: command.deadline,
             after: command.after.clone(),

@@ -16,8 +16,8 @@ const OF_SHELLS: &[&str] = &[
 ];
 
 /// Replaces the parser's advice, which knows the words but not their purpose. `words` are the
-/// arguments after the program's name.
-pub(super) fn correct(error: &mut clap::Error, words: &[String]) {
+/// arguments after the program's name, `whole` is what it knows.
+pub(super) fn correct(error: &mut clap::Error, words: &[String], whole: &clap::Command) {
     if error.kind() != ErrorKind::UnknownArgument {
         return;
     }
@@ -25,6 +25,13 @@ pub(super) fn correct(error: &mut clap::Error, words: &[String]) {
         return;
     };
     let tip = match word.starts_with('-') {
+        true if words.first().is_some_and(|first| first == "add")
+            && whole
+                .find_subcommand("put")
+                .is_some_and(|put| is_of(put, &word)) =>
+        {
+            Some(OF_PUT.to_owned())
+        }
         true => of_option(&word).map(str::to_owned),
         false => of_word(&word, words),
     };
@@ -36,6 +43,37 @@ pub(super) fn correct(error: &mut clap::Error, words: &[String]) {
         error.remove(ContextKind::Usage);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
+    }
+}
+
+/// The advice for an option of `put` that is given to `add`.
+const OF_PUT: &str = "a command is added to a queue that `supervisor serve` serves, named by --at; \
+                      `supervisor put` puts items on a stream in Redis, or on the queue of a run";
+
+/// Returns `true` if this subcommand has an option of this name, which may be followed by its value.
+fn is_of(subcommand: &clap::Command, word: &str) -> bool {
+    let word = word.split('=').next().unwrap_or_default();
+    let mut its = subcommand.get_arguments();
+    its.any(|one| {
+        let is_long = one
+            .get_long()
+            .is_some_and(|long| word.strip_prefix("--") == Some(long));
+        let is_short = |short| word.strip_prefix('-') == Some(&*String::from(short));
+        is_long || one.get_short().is_some_and(is_short)
+    })
+}
+
+/// Returns the reason for which a word before ::: is no option of `put`, and what to do.
+pub(super) fn of_put(word: &str, add: &clap::Command) -> String {
+    let name = word.split('=').next().unwrap_or_default();
+    match name.starts_with('-') {
+        true if is_of(add, name) => format!(
+            "{name}: put has no such option, as its items are given to the COMMAND of whoever takes \
+             them. A command that is added has it: supervisor add {name} ... -- COMMAND, to a queue \
+             that `supervisor serve` serves"
+        ),
+        true => format!("{name}: put has no such option; items follow :::, as in: ::: {word}"),
+        false => format!("{word}: items follow :::, as in: ::: {word}"),
     }
 }
 

@@ -16,6 +16,7 @@ use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
 use super::exit_codes::{code, end};
 use super::halt::HaltRule;
+use super::scratch;
 use super::screen::{self, say, say_in_time};
 use super::stop::Stop;
 use super::ticks::Ticks;
@@ -31,6 +32,9 @@ const BACKLOG: usize = 10_000;
 
 /// The shortest time between two changes of the title.
 const TITLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The time for what was told before the queue's books did not agree.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Says that the run goes on with a journal that holds items.
 pub(super) fn say_resuming(journal: &Path, counts: &Counts, words: &Wording) {
@@ -92,6 +96,10 @@ pub(super) struct Printer {
     dead_letter_log: Option<Arc<DeadLetterLog>>,
     halt_rule: Option<HaltRule>,
     stop: Stop,
+    /// Tells what is wrong with the queue's books.
+    contradictions: Sender<String>,
+    /// True if something is.
+    is_inconsistent: AtomicBool,
 }
 
 impl Printer {
@@ -131,7 +139,8 @@ impl Printer {
                 }
                 drop(printing);
             })?;
-        Ok(Arc::new(Printer {
+        let (contradictions, contradicted) = bounded(1);
+        let printer = Arc::new(Printer {
             wants_items,
             wants_puts,
             is_written,
@@ -144,7 +153,25 @@ impl Printer {
             dead_letter_log,
             halt_rule,
             stop,
-        }))
+            contradictions,
+            is_inconsistent: AtomicBool::new(false),
+        });
+        printer.end_at(contradicted)?;
+        Ok(printer)
+    }
+
+    /// Ends the process once the queue's books do not agree: in a thread of its own, because that is
+    /// found with the queue's lock held, which the end of the control socket takes.
+    fn end_at(self: &Arc<Self>, contradicted: Receiver<String>) -> io::Result<()> {
+        let printer = Arc::downgrade(self);
+        spawn("contradiction", move || {
+            if let Ok(why) = contradicted.recv() {
+                if let Some(printer) = printer.upgrade() {
+                    printer.print_rest(LAST_WORDS);
+                }
+                end_inconsistent(&why);
+            }
+        })
     }
 
     /// Tells the watcher, from now on, whenever the run stands otherwise.
@@ -188,8 +215,17 @@ impl Printer {
     }
 
     /// Prints the rest and writes the dead letters. Once the run is stopped, the readers have this
-    /// time left. Returns `true` if all files are written.
+    /// time left. Returns `true` if all files are written. It does not return if the queue's books do
+    /// not agree: then the process ends without whoever waits for this.
     pub(super) fn finish(&self, time: Duration) -> bool {
+        let is_written = self.print_rest(time);
+        while self.is_inconsistent.load(Ordering::Acquire) {
+            std::thread::park();
+        }
+        is_written
+    }
+
+    fn print_rest(&self, time: Duration) -> bool {
         self.events.lock().take();
         self.wait_for(&self.over, time);
         let is_written = self.is_written.load(Ordering::Acquire);
@@ -214,8 +250,10 @@ impl Printer {
     }
 }
 
-/// Ends the process, because nothing that this run could still say is reliable.
-fn end_inconsistent(why: &str) {
+/// Ends the process, because nothing that this run could still say is reliable. What was not shown
+/// stays for the next run, as all that is not done.
+fn end_inconsistent(why: &str) -> ! {
+    scratch::keep();
     screen::complain(&format_args!(
         "internal error: {why}; nothing more is done; please report this"
     ));
@@ -247,7 +285,12 @@ impl Observer for Printer {
                     halt_rule.count();
                 }
             }
-            EventKind::Inconsistent { why } => end_inconsistent(why),
+            EventKind::Inconsistent { why } => {
+                self.is_inconsistent.store(true, Ordering::Release);
+                self.stop.break_off();
+                // There is one in a run.
+                let _ = self.contradictions.try_send(why.clone());
+            }
             // The number of items may be known by now.
             EventKind::ItemDone { .. } => self.check_halt_rule(),
             EventKind::WorkerStarted { .. }

@@ -13,6 +13,7 @@ use hyper::Method;
 use serde_bytes::ByteBuf;
 use serde_json::json;
 
+use super::add::Add;
 use super::args::{AtArgs, Choice, Format, PromiseArgs, TargetArgs};
 use super::asking::{connect, number, print, values};
 use super::exit_codes::{RunError, code, end};
@@ -22,7 +23,7 @@ use super::layout::JobText;
 use super::notices::Notices;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
-use super::{jobs, screen, stream};
+use super::{advice, jobs, screen, stream};
 use crate::control::client::PUT_BYTES_MAX;
 use crate::jobs::Job;
 use crate::observe::text::counted;
@@ -59,9 +60,9 @@ pub(super) struct Put {
     #[command(flatten)]
     made: PutDishesArgs,
 
-    /// Untaken items on the stream at which a put waits; 0 for no bound
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    capacity: usize,
+    /// Untaken items on the stream at which a put waits; 0 for no bound [default: 0]
+    #[arg(long, value_name = "N")]
+    capacity: Option<usize>,
 
     /// The form of the output: a line on stderr, or one JSON object
     #[arg(long, value_enum, default_value = "text")]
@@ -91,8 +92,8 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
         Choice::Stream(place) => place,
     };
     let options = Options::default().capacity(match command.capacity {
-        0 => Capacity::Unbounded,
-        bound => Capacity::Bounded(bound),
+        None | Some(0) => Capacity::Unbounded,
+        Some(bound) => Capacity::Bounded(bound),
     });
     let feed = LineSource::open(&source, separator).map_err(RunError::of_thread)?;
     let place = command.promise.of(place);
@@ -123,7 +124,7 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
         }
     }
     if let Some(signal) = stop.signal() {
-        if let Some(why) = queue.store_failure() {
+        if let Some(why) = queue.failure() {
             screen::complain(&why);
         }
         return Ok(code::of_signal(signal));
@@ -142,6 +143,7 @@ fn put_to_run(
     at: &AtArgs,
     (source, separator): (&ItemSource, u8),
 ) -> Result<u8, RunError> {
+    check_for_run(command).map_err(RunError::Usage)?;
     let mut client = connect(at)?;
     let mut feed = LineSource::open(source, separator).map_err(RunError::of_thread)?;
     let stop = Stop::new();
@@ -200,6 +202,19 @@ fn put_to_run(
     put.map(|()| code::DONE)
 }
 
+/// Checks that no option is about a stream alone.
+fn check_for_run(command: &Put) -> Result<(), String> {
+    let option = match (command.capacity, command.promise.typed()) {
+        (Some(_), _) => "--capacity",
+        (None, Some(option)) => option,
+        (None, None) => return Ok(()),
+    };
+    Err(format!(
+        "{option}: it is about a stream, and the items are for a run, which has such things from its \
+         own options: leave it out, or name the stream by --redis URL"
+    ))
+}
+
 /// Adds an item as a line of JSON: its text, or, where it is none, its bytes in base64.
 fn add_line(lines: &mut Vec<u8>, item: &[u8]) {
     let value = match std::str::from_utf8(item) {
@@ -215,8 +230,8 @@ fn source(command: &Put) -> Result<ItemSource, String> {
         None => None,
         Some((sign, items)) if sign.as_bytes() == jobs::GIVEN => Some(items),
         Some((word, _)) => {
-            let word = word.display();
-            return Err(format!("{word}: items follow :::, as in: ::: {word}"));
+            let add = Add::augment_args(clap::Command::new("add"));
+            return Err(advice::of_put(&word.to_string_lossy(), &add));
         }
     };
     match given {

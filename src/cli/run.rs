@@ -39,7 +39,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     let service = Service::of_process();
     let orders = SignalOrders::hear(&service).map_err(RunError::of_thread)?;
     let feed = LineSource::open(&config.source, config.separator).map_err(RunError::of_thread)?;
-    let (reserved, queue) = serving::open_queue(config, &work)?;
+    let queue = serving::open_queue(config, &work)?;
     let stop = Stop::new();
     let workload = workload(config, &queue)?;
     if let Some(place) = config.shared.as_ref().filter(|_| workload.found() > 0) {
@@ -80,7 +80,7 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     running.listen(config, work.words())?;
     running.halt_when_told()?;
     let controlled = serving::controlled(&work, &queue, &running.pool, &stop, &workload);
-    serving::start(reserved, &controlled, config)?;
+    serving::start(&controlled, config)?;
     running.follow_orders(orders, config, controlled)?;
     running.tell_service(config, work.words())?;
     orphans::reap(&running.pool).map_err(RunError::of_thread)?;
@@ -142,7 +142,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
         }
         self.stop.settle();
         // A failed journal does not contain the last ends, so they are not reported.
-        let is_kept = self.queue.store_failure().is_none();
+        let is_kept = self.queue.failure().is_none();
         let mut summed_up = Ok(());
         self.stop.sum_up(|| {
             if is_kept {
@@ -173,7 +173,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
             screen::complain(error);
         }
         if let Some(signal) = signal {
-            match (&joined, self.queue.store_failure()) {
+            match (&joined, self.queue.failure()) {
                 (_, Some(why)) if self.is_shared => screen::complain(&why),
                 (Err(error), _) if !is_kept => screen::complain(error),
                 _ => self.workload.tell_left_undone(&self.queue),

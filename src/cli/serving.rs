@@ -65,13 +65,14 @@ fn reserve(args: &ControlArgs, purpose: Purpose) -> Result<Option<Reserved>, Run
 pub(super) fn open_queue<W: Work>(
     config: &Config,
     work: &W,
-) -> Result<(Option<Reserved>, JoinableQueue<W::Item>), RunError> {
-    let mut reserved = reserve(&config.control, config.purpose)?;
+) -> Result<JoinableQueue<W::Item>, RunError> {
+    let reserved = reserve(&config.control, config.purpose)?;
     let queue = opening::open(config, work)?;
-    if let Some(reserved) = &mut reserved {
+    if let Some(mut reserved) = reserved {
         reserved.announce(&queue);
+        served::reserve(reserved);
     }
-    Ok((reserved, queue))
+    Ok(queue)
 }
 
 /// Describes the run to whoever asks for it.
@@ -123,7 +124,6 @@ pub(super) fn controlled<W: Work>(
 
 /// Begins to serve, and tells whoever waits for it.
 pub(super) fn start<T, R>(
-    reserved: Option<Reserved>,
     controlled: &Arc<Controlled<T, R>>,
     config: &Config,
 ) -> Result<(), RunError>
@@ -132,16 +132,14 @@ where
     R: 'static,
 {
     let page = &config.control.page;
-    match reserved {
-        Some(reserved) => {
-            let control = Control::serve_reserved(reserved, Arc::clone(controlled))?;
-            let page = web::serve_own(page, Some(control.path()))?;
-            served::keep(page, control);
-        }
-        None => {
-            web::serve_own(page, None)?;
-            hear_orders_of(&name(&config.control), controlled);
-        }
+    let is_served = served::begin(|reserved| {
+        let control = Control::serve_reserved(reserved, Arc::clone(controlled))?;
+        let page = web::serve_own(page, Some(control.path()))?;
+        Ok::<_, RunError>((page, control))
+    });
+    if !is_served? {
+        web::serve_own(page, None)?;
+        hear_orders_of(&name(&config.control), controlled);
     }
     tell_ready(config);
     Ok(())

@@ -112,7 +112,7 @@ impl Workload {
         let counts = queue.counts_known();
         let is_left = total.is_none_or(|total| counts.done + counts.dead < total);
         let mut advice = self.advice.lock();
-        if queue.store_failure().is_none()
+        if queue.failure().is_none()
             && is_left
             && let Some(advice) = advice.take()
         {

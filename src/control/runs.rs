@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Dir;
 
 use super::folder::{ENDING, SocketFolder, name_of};
-use super::socket::{Lock, check_name, make_way};
+use super::socket::{EARLY, Lock, check_name, make_way};
 use super::unusable::Unusable;
 
 /// A run that can be asked.
@@ -35,6 +35,7 @@ pub(crate) fn all() -> Result<Vec<FoundRun>, Unusable> {
         let entry = entry.map_err(at)?;
         let file = OsStr::new(entry.file_name().to_str().unwrap_or_default());
         let Some(name) = name_of(file).filter(|name| check_name(name).is_ok()) else {
+            remove_early(&folder, file);
             continue;
         };
         if let Some(pid) = living(&folder, name) {
@@ -59,6 +60,16 @@ fn living(folder: &SocketFolder, name: &str) -> Option<Option<u32>> {
         Err(_) => Some(None),
         // With the lock held, nobody else has made one of this name meanwhile. It goes with the lock.
         Ok(_lock) => make_way(folder, &file).err().map(|_| None),
+    }
+}
+
+/// Removes what a run has left that was killed before its socket had its name.
+fn remove_early(folder: &SocketFolder, file: &OsStr) {
+    let early = file.to_str().and_then(|file| file.strip_prefix('.'));
+    let file = early.and_then(|early| early.strip_suffix(EARLY));
+    let name = file.and_then(|file| name_of(OsStr::new(file)));
+    if let Some(name) = name.filter(|name| check_name(name).is_ok()) {
+        living(folder, name);
     }
 }
 

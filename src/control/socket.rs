@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, Stat, fchmod, fstat, openat, statat, unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, openat, renameat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::net::{
@@ -29,6 +30,13 @@ const BACKLOG: i32 = 1024;
 
 /// The number of times that a folder is made again which another run has removed.
 const TRIES: usize = 10;
+
+/// The ending of the name of a socket that does not listen yet.
+pub(super) const EARLY: &str = ".new";
+
+/// The longest part of its own name that is in that one, so that this is no longer where it could be
+/// too long.
+const EARLY_BYTES_MAX: usize = 64;
 
 /// The longest name of a run, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -237,8 +245,14 @@ fn pid_in(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Removes the socket of a dead run. The lock is held, so no run that keeps to it lives.
+/// Removes the socket of a dead run, also one that has not had its name. The lock is held, so no run that
+/// keeps to it lives.
 pub(super) fn make_way(folder: &SocketFolder, file_name: &str) -> Result<(), Unusable> {
+    remove_dead(folder, &early_name_of(file_name))?;
+    remove_dead(folder, file_name)
+}
+
+fn remove_dead(folder: &SocketFolder, file_name: &str) -> Result<(), Unusable> {
     let path = folder.path.join(file_name);
     let found = match statat(&folder.open, file_name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
@@ -275,15 +289,38 @@ fn is_served(folder: &SocketFolder, file_name: &str) -> Result<bool, Errno> {
     }
 }
 
-/// Makes the socket. Its mode is set before it has a path, so that it is never open to others.
+/// Makes the socket. Its mode is set before it has a path, so that it is never open to others, and it
+/// listens before it has its name, so that whoever finds that is not refused.
 fn listen_at(folder: &SocketFolder, file_name: &str) -> Result<(UnixListener, Stat), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    bind(&socket, &SocketAddrUnix::new(path_in(folder, file_name))?)?;
-    listen(&socket, BACKLOG)?;
-    let made = statat(&folder.open, file_name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok((socket.into(), made))
+    let early = early_name_of(file_name);
+    bind(&socket, &SocketAddrUnix::new(path_in(folder, &early))?)?;
+    let named = listen(&socket, BACKLOG)
+        .and_then(|()| statat(&folder.open, &early, AtFlags::SYMLINK_NOFOLLOW))
+        .and_then(|made| rename(folder, &early, file_name).map(|()| made));
+    if named.is_err() {
+        // The error says more.
+        let _ = unlinkat(&folder.open, &early, AtFlags::empty());
+    }
+    Ok((socket.into(), named?))
+}
+
+/// Returns the name that a socket has until it listens. Only the holder of the lock gives it.
+pub(super) fn early_name_of(file_name: &str) -> String {
+    let beginning = file_name.floor_char_boundary(EARLY_BYTES_MAX);
+    format!(".{}{EARLY}", &file_name[..beginning])
+}
+
+/// Gives a file its name, which nothing else may have.
+fn rename(folder: &SocketFolder, early: &str, file_name: &str) -> Result<(), Errno> {
+    let folder = &folder.open;
+    match renameat_with(folder, early, folder, file_name, RenameFlags::NOREPLACE) {
+        // Not every file system can look at both names at once.
+        Err(Errno::INVAL | Errno::NOSYS) => renameat(folder, early, folder, file_name),
+        renamed => renamed,
+    }
 }
 
 /// A path to a file in this very folder, whatever has the folder's name by now.
@@ -333,6 +370,67 @@ mod tests {
         drop(first);
         assert!(at(&folder).exists());
         drop(second);
+    }
+
+    #[test]
+    fn whoever_finds_its_name_can_connect() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = at(&folder);
+        for _ in 0..500 {
+            let (done, is_done) = crossbeam_channel::bounded::<()>(0);
+            std::thread::scope(|scope| {
+                let make = scope.spawn(|| {
+                    let made = Socket::of_path(&path).unwrap();
+                    // The end of the channel.
+                    let _ = is_done.recv();
+                    drop(made);
+                });
+                while fs::symlink_metadata(&path).is_err() {
+                    assert!(!make.is_finished(), "it is not made");
+                    std::thread::yield_now();
+                }
+                drop(UnixStream::connect(&path).unwrap());
+                drop(done);
+            });
+        }
+    }
+
+    #[test]
+    fn what_one_that_was_killed_before_it_had_its_name_has_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let early = folder.path().join(early_name_of("run.sock"));
+        drop(UnixListener::bind(&early).unwrap());
+        let (socket, _listener) = Socket::of_path(&at(&folder)).unwrap();
+        drop(UnixStream::connect(at(&folder)).unwrap());
+        assert!(!early.exists());
+        drop(socket);
+        // What is somebody's stays.
+        fs::write(&early, "mine").unwrap();
+        let refused = Socket::of_path(&at(&folder)).unwrap_err().to_string();
+        assert!(refused.contains(".run.sock.new"), "{refused}");
+        assert_eq!(fs::read(&early).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn what_has_come_in_its_place_is_not_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = SocketFolder::of(&at(&place)).unwrap();
+        fs::write(at(&place), "mine").unwrap();
+        let refused = listen_at(&folder, "run.sock").unwrap_err();
+        assert_eq!(refused, Errno::EXIST);
+        assert_eq!(fs::read(at(&place)).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_long_name_is_no_longer_on_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = SocketFolder::of(&at(&folder)).unwrap();
+        let name = "ü".repeat(44);
+        let (listener, _) = listen_at(&open, &name).unwrap();
+        drop(listener);
+        assert!(early_name_of(&name).len() < name.len());
+        assert!(fs::symlink_metadata(folder.path().join(name)).is_ok());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::peer_error::PeerError;
 use dishrack_core::ledger::{ItemId, Outcome, Refusal};
 
 /// Raised whenever a record changes, so that two builds never misread each other.
-pub(crate) const PROTOCOL: u32 = 14;
+pub(crate) const PROTOCOL: u32 = 15;
 
 /// The greatest number of items that one request brings, and of deliveries that one record
 /// acknowledges.

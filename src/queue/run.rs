@@ -152,9 +152,9 @@ impl<T> JoinableQueue<T> {
     }
 
     /// Returns the reason why the journal or stream has failed, if it has.
-    pub(crate) fn store_failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         let broker = self.broker().ok()?;
-        broker.read(Core::store_failure)
+        broker.read(Core::failure)
     }
 
     /// Takes nothing more from a stream, and waits for no room there; see [`Broker::quit_stream`].

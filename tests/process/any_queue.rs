@@ -7,7 +7,6 @@
 )]
 
 use std::collections::HashSet;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
@@ -690,8 +689,7 @@ fn two_programs_share_a_queue() {
         Run::of(command)
     };
     let mut owner = run("serve");
-    // Its name is there a moment before it listens.
-    until("it serves", || UnixStream::connect(&socket).is_ok());
+    until("it serves", || socket.exists());
     let mut dryers = [run("dry"), run("dry")];
     assert_eq!(owner.line().unwrap(), "20 done, 0 dead");
     assert!(owner.exit().success());

@@ -18,7 +18,7 @@ use self::diary::{Account, Diary};
 use self::plays::{FOLDER, Kind};
 pub(crate) use self::plays::{PLAY, play, register};
 use crate::points;
-use crate::support::{self, DEADLINE, Run};
+use crate::support::{self, Run};
 
 crate::trials!(
     every_point_in_the_source_is_one_at_which_a_process_is_killed,
@@ -37,7 +37,6 @@ crate::trials!(
     a_kill_while_output_is_kept_and_shown_loses_none_of_it,
     a_kill_at_any_step_of_a_client_loses_nothing,
     a_panic_of_top_gives_the_terminal_back => crate::top::a_panic_gives_the_terminal_back(),
-    a_queue_whose_books_do_not_agree_ends_the_run_with_70,
     a_supervisor_killed_in_the_middle_of_a_start_leaves_nobody,
 );
 
@@ -484,16 +483,6 @@ fn a_kill_while_results_come_leaves_nobody_and_gives_none_twice() {
 
 fn a_kill_while_output_is_kept_and_shown_loses_none_of_it() {
     commands::SCENES.iter().for_each(commands::kill_each_time);
-}
-
-fn a_queue_whose_books_do_not_agree_ends_the_run_with_70() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
-    command
-        .args(["-w", "1", "--wash", "0", "--dry", "0", "--format", "json"])
-        .env("DISHRACK_FAULT", "one too many");
-    let mut run = Run::of(command);
-    while run.line().is_some() {}
-    assert_eq!(run.exit().code(), Some(70), "within {DEADLINE:?}");
 }
 
 /// By a process that is not executed yet, shares its supervisor's memory, and has not asked for the

@@ -25,6 +25,8 @@ mod adopted;
 mod any_queue;
 mod boot;
 mod commands;
+#[cfg(feature = "failpoints")]
+mod contradictions;
 mod control;
 mod copies;
 mod cpython;
@@ -97,6 +99,8 @@ fn main() {
         any_queue::trials(),
         boot::trials(),
         commands::trials(),
+        #[cfg(feature = "failpoints")]
+        contradictions::trials(),
         control::trials(),
         control::crowded(),
         copies::trials(),

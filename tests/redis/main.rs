@@ -31,6 +31,8 @@ mod timely;
 mod trials;
 
 mod cli;
+#[cfg(feature = "failpoints")]
+mod contradictions;
 mod endurance;
 mod faults;
 mod harness;
@@ -69,6 +71,8 @@ fn main() {
         cli::web::trials(),
         cli::working::trials(),
         conformance::trials(),
+        #[cfg(feature = "failpoints")]
+        contradictions::trials(),
         faults::trials(),
         endurance::trials(),
         harness::trials(),

@@ -163,7 +163,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             let is_closed = shared.is_left || self.ledger.is_closed();
             return match (is_closed, self.ledger.is_broken()) {
                 (true, _) => Some(Refusal::Closed),
-                (false, true) => Some(Refusal::StreamFailed),
+                (false, true) => Some(self.failure()),
                 (false, false) => None,
             };
         }
@@ -183,10 +183,12 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
         Refusal::NoWorkersLeft { unfinished }
     }
 
-    /// Returns the refusal that follows when the ledger's writes cannot be made durable.
+    /// Returns the refusal that follows when the ledger's writes cannot be made durable, or its books
+    /// do not agree.
     #[must_use]
-    pub fn store_failed(&self) -> Refusal {
+    pub fn failure(&self) -> Refusal {
         match self.shared {
+            _ if self.ledger.is_inconsistent() => Refusal::Inconsistent,
             Some(_) => Refusal::StreamFailed,
             None => Refusal::JournalFailed,
         }
@@ -223,7 +225,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
                 shared.push(payload, putter, is_beyond_bound, is_impatient);
             }
             (refusal, _) => {
-                let refusal = refusal.unwrap_or_else(|| self.store_failed());
+                let refusal = refusal.unwrap_or_else(|| self.failure());
                 self.answer(request, Reply::Refused(refusal));
             }
         }
@@ -318,10 +320,18 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
 
     /// Handles the failure of the stream, and tells all requests that wait for it.
     pub fn break_off_shared(&mut self) {
+        let failure = self.failure();
         let shared = self.shared.as_mut();
         for request in shared.map_or_else(Vec::new, Shared::break_off) {
-            self.answer(request, Reply::Refused(Refusal::StreamFailed));
+            self.answer(request, Reply::Refused(failure));
         }
+    }
+
+    /// Notes that the ledger's books do not agree. Whoever waits for anything is told so by what is
+    /// polled next, and nothing else is done.
+    pub fn handle_inconsistent(&mut self) {
+        self.ledger.handle_inconsistent();
+        self.break_off_shared();
     }
 
     /// Returns `true` if workers wait for the end of all items.
@@ -425,7 +435,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     #[must_use]
     pub fn end_of_gets(&self) -> Option<Refusal> {
         if self.ledger.is_broken() {
-            return Some(self.store_failed());
+            return Some(self.failure());
         }
         let counts = self.ledger.counts();
         let is_dry = self.shared.as_ref().is_none_or(|shared| shared.is_dry);
@@ -447,7 +457,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     #[must_use]
     pub fn join_state(&self, question: u64) -> Option<Result<(u64, u64), Refusal>> {
         if self.ledger.is_broken() {
-            return Some(Err(self.store_failed()));
+            return Some(Err(self.failure()));
         }
         let is_coming_to_it = match &self.shared {
             Some(shared) if shared.is_left => return Some(Err(Refusal::Closed)),

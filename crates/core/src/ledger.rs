@@ -182,6 +182,8 @@ pub struct Ledger<P, R = ()> {
     retries: u64,
     refused: u64,
     is_closed: bool,
+    /// True if its books were found not to agree.
+    is_inconsistent: bool,
     /// True if nothing more is handed out.
     is_held: bool,
     /// The same, until somebody ends that.
@@ -234,6 +236,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             dead: recovered.dead,
             retries: 0,
             refused: 0,
+            is_inconsistent: false,
             is_held: false,
             is_paused: false,
             is_closed: false,
@@ -546,7 +549,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
 
     /// Returns the next report that may be made and was not made yet.
     pub fn poll_report(&mut self) -> Option<Report<P, R>> {
-        self.outbox.poll_report()
+        match self.is_inconsistent {
+            true => None,
+            false => self.outbox.poll_report(),
+        }
     }
 
     /// Returns the next records to make durable. There is one write at a time;
@@ -569,6 +575,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     pub fn handle_write_failed(&mut self) {
         self.outbox.break_off();
         self.waiting.discard_staged();
+    }
+
+    /// Notes that its own books do not agree: an item is lost or counted twice. Nothing more is
+    /// accepted, handed out, written or told, because all of it could be wrong: what is durable is for
+    /// the next run.
+    pub fn handle_inconsistent(&mut self) {
+        self.is_inconsistent = true;
+        self.handle_write_failed();
     }
 
     /// Returns a worker that should give back what it has not begun, because another one is idle.

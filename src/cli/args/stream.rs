@@ -120,7 +120,16 @@ impl PlaceArgs {
 
 impl PromiseArgs {
     fn is_given(&self) -> bool {
-        self.lease.is_some() || self.replicas.is_some()
+        self.typed().is_some()
+    }
+
+    /// Returns an option of them that was typed, if one was.
+    pub(in crate::cli) fn typed(&self) -> Option<&'static str> {
+        match (self.lease, self.replicas) {
+            (Some(_), _) => Some("--lease"),
+            (None, Some(_)) => Some("--replicas"),
+            (None, None) => None,
+        }
     }
 
     /// Returns the address with these promises.

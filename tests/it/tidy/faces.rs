@@ -88,7 +88,7 @@ const METHODS: [&str; 24] = [
     "give_up",
     "leave",
     "quit",
-    "store_failure",
+    "failure",
     "sync_all",
     // Output that an earlier run has not shown, and the command that it ran.
     "exchange_command",

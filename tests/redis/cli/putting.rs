@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use super::{GATE, Run, STREAM, Stage, said, supervisor};
 use crate::deadline::until;
 use crate::redis_server::Options;
+use crate::said::words;
 
 crate::timely_trials!(
     items_come_from_a_file_from_stdin_and_from_the_command_line,
@@ -18,6 +19,7 @@ crate::timely_trials!(
     a_put_that_waits_for_stdin_is_stopped,
     a_redis_without_memory_is_told,
     a_command_of_its_own_is_refused_whatever_it_waits_for,
+    what_is_about_a_stream_is_refused_where_items_are_for_a_run,
 );
 
 /// Returns the items on the stream, oldest first.
@@ -136,30 +138,82 @@ fn a_redis_without_memory_is_told() {
 }
 
 /// Items of a stream are given to the COMMAND of whoever takes them, so `add` has no place there, nor
-/// have its options.
+/// have its options. Each that was typed is named, with what to do instead.
 fn a_command_of_its_own_is_refused_whatever_it_waits_for() {
     let stage = Stage::new();
     stage.put(&["a"]);
     let work = stage.start("work", &["-w", "1", "--", "true"]);
     stage.await_status("done", 1);
     let pid = work.pid().to_string();
-    for options in [&[][..], &["--after", "1"], &["--unique", "a"]] {
+    let cases = [
+        ("", "add: "),
+        ("--name n", "--name: "),
+        ("--env A=b", "--env: "),
+        ("--workdir .", "--workdir: "),
+        ("--priority 0", "--priority: "),
+        ("--not-before 2h", "--not-before: "),
+        ("--deadline 2h", "--deadline: "),
+        ("--after 1", "--after: "),
+        ("--unique a", "--unique: "),
+        ("--unique a --unique-for 1h", "--unique, --unique-for: "),
+        ("--key k", "--key: "),
+        ("--after 1 --key k", "--after, --key: "),
+    ];
+    for (options, named) in cases {
+        let options = words(options);
         let mut add = supervisor();
-        add.args(["add", "--at", &pid]).args(options);
+        add.args(["add", "--at", &pid]).args(&options);
         add.args(["--", "true"])
             .env("REDIS_URL", stage.server.url());
         let refused = said(add);
         assert_eq!((refused.code, &*refused.out), (Some(2), ""), "{refused:?}");
-        refused.tells(
-            "the items of this run are no commands of their own: they are given to its COMMAND",
-        );
-        let on_stream = stage.say("add", &[options, &["--", "true"]].concat());
+        let why =
+            "the items of this run are no commands of their own: they are given to its COMMAND";
+        refused.tells(&format!(
+            "supervisor: {named}{why}. `supervisor put ::: ITEM`"
+        ));
+        let on_stream = stage.say("add", &[&options[..], &["--", "true"]].concat());
         assert_eq!(on_stream.code, Some(2), "{on_stream:?}");
-        on_stream.tells("unexpected argument '--redis'");
+        on_stream
+            .tells("unexpected argument '--redis'")
+            .tells("`supervisor put` puts items on a stream in Redis");
+        let Some(option) = options.first() else {
+            continue;
+        };
+        for stream in [true, false] {
+            let items = [&options[..], &[":::", "b"]].concat();
+            let put = match stream {
+                true => stage.say("put", &items),
+                false => {
+                    let mut put = supervisor();
+                    put.args(["put", "--at", &pid]).args(items);
+                    said(put)
+                }
+            };
+            assert_eq!((put.code, &*put.out), (Some(2), ""), "{put:?}");
+            put.tells(&format!("supervisor: {option}: put has no such option"))
+                .tells(&format!("supervisor add {option} ... -- COMMAND"));
+        }
     }
     let status = stage.status();
     assert_eq!(
         (&status["done"], &status["unfinished"]),
         (&1.into(), &0.into())
     );
+}
+
+fn what_is_about_a_stream_is_refused_where_items_are_for_a_run() {
+    let stage = Stage::new();
+    for (options, named) in [
+        ("--capacity 0", "--capacity"),
+        ("--lease 3s", "--lease"),
+        ("--replicas 1", "--replicas"),
+    ] {
+        let mut put = supervisor();
+        put.args(["put", "--at", "run"]).args(words(options));
+        put.args([":::", "b"]).env("REDIS_URL", stage.server.url());
+        let refused = said(put);
+        assert_eq!((refused.code, &*refused.out), (Some(2), ""), "{refused:?}");
+        refused.tells(&format!("supervisor: {named}: it is about a stream"));
+    }
 }

@@ -26,9 +26,9 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     }
 
     /// Takes the next answer. One after which a loop would go on with what it holds is kept while an item
-    /// runs alone.
+    /// runs alone, unless nothing more is done in any case.
     pub(super) fn next_answer(&mut self) -> Option<(Request, Reply)> {
-        if self.elsewhere.is_empty() {
+        if self.elsewhere.is_empty() || self.ledger.is_inconsistent() {
             return self.answers.pop_front();
         }
         let mut places = 0..self.answers.len();
@@ -203,7 +203,7 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
             if self.ledger.is_durable(id) {
                 self.answer(request, reply);
             } else if self.ledger.is_broken() {
-                let refusal = self.store_failed();
+                let refusal = self.failure();
                 self.answer(request, Reply::Refused(refusal));
             } else {
                 self.staged.push_front((request, id, reply));

@@ -51,4 +51,6 @@ pub enum Refusal {
         /// That item, which stands for it.
         of: ItemId,
     },
+    /// The queue's own books do not agree, which is a bug: nothing more is done.
+    Inconsistent,
 }

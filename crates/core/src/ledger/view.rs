@@ -215,7 +215,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         if self.is_closed {
             Some(Refusal::Closed)
         } else if self.outbox.is_broken() {
-            Some(Refusal::JournalFailed)
+            Some(match self.is_inconsistent {
+                true => Refusal::Inconsistent,
+                false => Refusal::JournalFailed,
+            })
         } else if !is_beyond_bound && !self.has_room() {
             Some(Refusal::Full)
         } else {
@@ -290,10 +293,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.outbox.is_journaled()
     }
 
-    /// Returns `true` if the journal has failed.
+    /// Returns `true` if the journal has failed, or its own books do not agree.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.outbox.is_broken()
+    }
+
+    /// Returns `true` if [`handle_inconsistent`](Self::handle_inconsistent) was called.
+    #[must_use]
+    pub fn is_inconsistent(&self) -> bool {
+        self.is_inconsistent
     }
 
     /// Returns `true` if [`poll_write`](Self::poll_write) has something to write.

@@ -10,6 +10,7 @@ use dishrack_core::dispatcher::{Departure, Dispatcher, Effect, Reply, Request, S
 use crate::steps::Steps as _;
 use dishrack_core::ledger::{Capacity, Cause, Options, Outcome, Refusal, Report};
 use dishrack_core::ledger::{Credit, Handed, HolderId, Ledger, Recovered, Scene, Started, Token};
+use dishrack_core::shared::Shared;
 
 crate::trials! {
     another_workers_delivery_cannot_be_given_back,
@@ -26,6 +27,8 @@ crate::trials! {
     what_was_sent_counts_as_begun_but_for_the_last_that_was_left_unread,
     a_client_that_was_asked_to_end_is_charged_with_nothing,
     a_client_that_takes_items_serves_the_queue_and_one_that_puts_does_not,
+    whoever_waits_is_told_that_the_books_do_not_agree,
+    nothing_more_is_done_once_the_books_do_not_agree,
 }
 
 type Table = Dispatcher<Vec<u8>, ()>;
@@ -205,6 +208,80 @@ fn a_join_waits_for_the_journal_though_the_workers_are_gone() {
     assert_eq!(dispatcher.join_state(0), None);
     write(&mut dispatcher);
     assert_eq!(dispatcher.join_state(0), Some(Ok((1, 0))));
+}
+
+/// For everything that can be waited for.
+fn whoever_waits_is_told_that_the_books_do_not_agree() {
+    type Ask = fn(&mut Table, Request);
+    let asks: [(&str, Ask); 5] = [
+        ("room", |dispatcher, request| {
+            dispatcher.put(vec![1], false).unwrap();
+            dispatcher.ask_put(request, vec![2], true);
+        }),
+        ("an item", |dispatcher, request| {
+            dispatcher.ask_get(request, 1, true);
+        }),
+        ("the end of an item in hand", |dispatcher, request| {
+            dispatcher.put(vec![1], false).unwrap();
+            assert!(dispatcher.get().is_some());
+            dispatcher.ask_join(request, true);
+        }),
+        ("a journal", |dispatcher, request| {
+            let options = Options::default();
+            let ledger = Ledger::resume(options, Recovered::default());
+            *dispatcher = Dispatcher::new(ledger);
+            let holder = dispatcher.ledger.join_getter();
+            assert_eq!(holder, request.holder);
+            dispatcher.ask_put(request, vec![1], false);
+            assert!(dispatcher.ledger.poll_write().is_some());
+        }),
+        ("a stream", |dispatcher, request| {
+            *dispatcher = Dispatcher::new(Ledger::share(Options::default()));
+            dispatcher.shared = Some(Shared::default());
+            let holder = dispatcher.ledger.join_getter();
+            assert_eq!(holder, request.holder);
+            dispatcher.ask_put(request, vec![1], true);
+        }),
+    ];
+    for (what, ask) in asks {
+        let mut dispatcher = table(Capacity::Bounded(1));
+        let holder = dispatcher.ledger.join_getter();
+        ask(&mut dispatcher, Request { holder, number: 7 });
+        assert!(dispatcher.poll().is_none(), "{what} is waited for");
+        dispatcher.handle_inconsistent();
+        let refused = Reply::Refused(Refusal::Inconsistent);
+        assert_eq!(answer(&mut dispatcher), (7, refused), "{what}");
+        assert!(dispatcher.poll().is_none(), "{what}: one answer");
+    }
+}
+
+fn nothing_more_is_done_once_the_books_do_not_agree() {
+    let ledger = Ledger::resume(Options::default(), Recovered::default());
+    let mut dispatcher: Table = Dispatcher::new(ledger);
+    dispatcher.pool_began();
+    let busy = worker(&mut dispatcher);
+    for item in [1, 2] {
+        dispatcher.put(vec![item], false).unwrap();
+    }
+    let write = dispatcher.ledger.poll_write().unwrap();
+    dispatcher.ledger.handle_written(write.number);
+    let handed = delivery(&mut dispatcher);
+    assert_eq!(handed.holder, busy);
+    dispatcher.handle_inconsistent();
+    worker(&mut dispatcher);
+    let (zero, scene) = (Duration::ZERO, Scene::default());
+    let settled = dispatcher.settle(handed.token, zero, Outcome::Done(Some(())), scene, zero);
+    assert_eq!(settled, Ok(()));
+    assert!(dispatcher.poll().is_none(), "no delivery and no report");
+    assert!(dispatcher.ledger.poll_write().is_none());
+    assert!(dispatcher.get().is_none());
+    let refused = Refusal::Inconsistent;
+    assert_eq!(dispatcher.put(vec![3], false), Err(refused));
+    assert_eq!(dispatcher.put(vec![3], true), Err(refused));
+    assert_eq!(dispatcher.end_of_gets(), Some(refused));
+    assert_eq!(dispatcher.join_state(0), Some(Err(refused)));
+    assert!(dispatcher.is_written(), "nobody waits for the journal");
+    dispatcher.ledger.check().unwrap();
 }
 
 /// Lets a client ask for so many items, and returns them.

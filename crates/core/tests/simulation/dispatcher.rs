@@ -42,6 +42,12 @@ impl DerefMut for Dispatcher {
 }
 
 impl Dispatcher {
+    /// Returns `true` if no put of a worker that is here waits for its answer.
+    pub(crate) fn are_puts_answered(&self) -> bool {
+        let mut holders = self.asked.keys().map(|(holder, _)| *holder);
+        holders.all(|holder| !self.real.ledger.is_worker(holder))
+    }
+
     pub(crate) fn new(ledger: Ledger<Envelope, u64>, numbers: BTreeMap<ItemId, u64>) -> Self {
         let mut real = dispatcher::Dispatcher::new(ledger);
         real.pool_began();

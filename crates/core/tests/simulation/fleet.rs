@@ -377,10 +377,16 @@ impl Fleet {
     /// Breaks the member's calls off, and tells all that wait there.
     fn break_off(&mut self, at: usize) {
         self.coverage.broken_off += 1;
+        let is_contradiction = self.coverage.broken_off.is_multiple_of(2);
+        self.coverage.contradictions += u64::from(is_contradiction);
         self.lose_calls(at);
         let member = &mut self.members[at];
-        member.dispatcher.break_off_shared();
-        member.dispatcher.ledger.handle_write_failed();
+        if is_contradiction {
+            member.dispatcher.handle_inconsistent();
+        } else {
+            member.dispatcher.break_off_shared();
+            member.dispatcher.ledger.handle_write_failed();
+        }
         self.pump(at);
         let member = &self.members[at];
         assert!(

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::coverage::Coverage;
-use dishrack_core::ledger::Record;
+use dishrack_core::ledger::{Record, Refusal};
 
 use crate::disk::{Commit, Disk};
 use crate::envelope::Envelope;
@@ -35,6 +35,8 @@ pub(crate) struct World {
     whims: Chance,
     /// The fates of clients, drawn apart for the same reason.
     fates: Chance,
+    /// The moments at which the books are found not to agree, drawn apart for the same reason.
+    bugs: Chance,
     now: Duration,
     step: u64,
     disk: Disk,
@@ -81,6 +83,7 @@ impl World {
             chance,
             whims: Chance::of_seed(!seed),
             fates: Chance::of_seed(seed.rotate_left(32)),
+            bugs: Chance::of_seed(seed.rotate_left(16)),
             now: Duration::ZERO,
             step: 0,
             disk,
@@ -128,6 +131,28 @@ impl World {
         self.follow_scaler();
         self.clients_turn();
         self.check();
+        if self.plan.is_journaled && self.bugs.below(4_000) == 0 {
+            self.contradict();
+        }
+    }
+
+    /// Finds that the books do not agree, which they do: nobody may wait for what does not come any
+    /// more, and what is durable is for the next supervisor.
+    fn contradict(&mut self) {
+        note!(self, "the books are found not to agree");
+        self.coverage.contradictions += 1;
+        let dispatcher = &mut self.life.dispatcher;
+        dispatcher.handle_inconsistent();
+        self.pump();
+        let dispatcher = &mut self.life.dispatcher;
+        let refused = Some(Err(Refusal::Inconsistent));
+        assert_eq!(dispatcher.join_state(0), refused, "a join that hangs");
+        assert!(
+            !dispatcher.has_joins() && dispatcher.are_puts_answered(),
+            "a worker that waits for ever"
+        );
+        assert!(!dispatcher.ledger.has_write(), "nothing more is written");
+        self.crash(Crash::Process);
     }
 
     /// Checks the invariants after every step.

@@ -278,7 +278,10 @@ impl Fleet {
             }
             (Asked::End, Reply::Joined(..)) => self.joined(at, since, &[]),
             (Asked::End, Reply::Refused(Refusal::TimedOut { .. } | Refusal::WaitsForItself)) => {}
-            (_, Reply::Refused(Refusal::Closed | Refusal::StreamFailed)) => {}
+            (
+                _,
+                Reply::Refused(Refusal::Closed | Refusal::StreamFailed | Refusal::Inconsistent),
+            ) => {}
             (asked, reply) => panic!("{asked:?} is answered by {reply:?}"),
         }
     }
