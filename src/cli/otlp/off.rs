@@ -1,6 +1,6 @@
 //! In builds without OpenTelemetry: the option is an error that says so.
 
-use crate::cli::config::Config;
+use crate::JoinableQueue;
 use crate::cli::exit_codes::RunError;
 use crate::cli::view::View;
 use crate::observe::spans::Labels;
@@ -20,9 +20,13 @@ pub(in crate::cli) fn endpoint(_: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// As [`endpoint`], if one has.
-pub(in crate::cli) fn view(config: &Config, _: &Labels) -> Result<Option<Box<dyn View>>, RunError> {
-    match &config.otlp {
+pub(in crate::cli) fn view<T>(
+    endpoint: Option<&str>,
+    _: &Labels,
+    _: &JoinableQueue<T>,
+) -> Result<Option<Box<dyn View>>, RunError> {
+    match endpoint {
         None => Ok(None),
-        Some(url) => endpoint(url).map(|_| None).map_err(RunError::usage),
+        Some(url) => self::endpoint(url).map(|_| None).map_err(RunError::usage),
     }
 }

@@ -307,6 +307,11 @@ impl Stream for RedisStore {
         super::KIND.server
     }
 
+    #[cfg(feature = "otlp")]
+    fn mark(&self) -> Option<String> {
+        self.server.born.get().cloned()
+    }
+
     fn begin(&self) -> Result<Steering, StoreError> {
         self.check_needs().map_err(StoreError::of)
     }
