@@ -14,6 +14,34 @@ mod off;
 mod on;
 
 #[cfg(not(feature = "otlp"))]
-pub(super) use off::{endpoint, view};
+use off::view_of;
 #[cfg(feature = "otlp")]
-pub(super) use on::{endpoint, view};
+use on::view_of;
+
+use super::exit_codes::RunError;
+use super::view::View;
+use crate::JoinableQueue;
+use crate::observe::spans::Labels;
+
+#[cfg(not(feature = "otlp"))]
+pub(super) use off::endpoint;
+#[cfg(feature = "otlp")]
+pub(super) use on::endpoint;
+
+/// Returns the view of what happens to this queue, if it is asked for by an address. The queue has the name
+/// that the labels have for its items.
+///
+/// # Errors
+/// The exporter cannot be made.
+pub(super) fn view<T>(
+    endpoint: Option<&str>,
+    labels: &Labels,
+    queue: &JoinableQueue<T>,
+) -> Result<Option<Box<dyn View>>, RunError> {
+    let Some(endpoint) = endpoint else {
+        return Ok(None);
+    };
+    let of_journal = || Some(format!("{:032x}", queue.journal_identity()?));
+    let mark = queue.stream_mark().or_else(of_journal);
+    view_of(endpoint, labels, mark, queue.elapsed()?)
+}

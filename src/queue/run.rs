@@ -152,7 +152,6 @@ impl<T> JoinableQueue<T> {
     }
 
     /// Returns what no other stream has, if the queue is one.
-    #[cfg(feature = "otlp")]
     pub(crate) fn stream_mark(&self) -> Option<String> {
         match &self.side {
             Side::Local(broker) => broker.storage.shared()?.mark(),

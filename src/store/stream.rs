@@ -326,7 +326,6 @@ pub(crate) trait Stream: Backend {
     fn kind(&self) -> &'static str;
 
     /// Returns what no other stream has, and all who use this one know.
-    #[cfg(feature = "otlp")]
     fn mark(&self) -> Option<String>;
 
     /// Joins the stream, after checks that items can be taken. Returns whether there is a pause.

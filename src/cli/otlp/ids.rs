@@ -18,7 +18,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use crate::{ItemId, JoinableQueue};
+use crate::ItemId;
 
 /// The part of the ids that all items of a queue share.
 #[derive(Debug)]
@@ -29,13 +29,11 @@ pub(super) struct PutIds {
 }
 
 impl PutIds {
-    pub(super) fn of<T>(queue: &JoinableQueue<T>) -> Self {
-        let of_journal = || Some(format!("{:032x}", queue.journal_identity()?));
-        let lasting = queue.stream_mark().or_else(of_journal);
+    /// Makes those of the queue with this mark, or of one that no other process puts on.
+    pub(super) fn of(mark: Option<String>) -> Self {
         PutIds {
-            is_remote: lasting.is_some(),
-            mark: lasting
-                .unwrap_or_else(|| RandomIdGenerator::default().new_trace_id().to_string()),
+            is_remote: mark.is_some(),
+            mark: mark.unwrap_or_else(|| RandomIdGenerator::default().new_trace_id().to_string()),
         }
     }
 
@@ -86,10 +84,7 @@ mod tests {
 
     #[test]
     fn the_ids_of_a_put_are_the_beginning_of_a_digest() {
-        let put_ids = PutIds {
-            mark: "web7-4711-6fb6ce62".to_owned(),
-            is_remote: true,
-        };
+        let put_ids = PutIds::of(Some("web7-4711-6fb6ce62".to_owned()));
         let put = put_ids.context(ItemId(7));
         // printf web7-4711-6fb6ce62:7 | sha256sum
         assert_eq!(
@@ -103,7 +98,7 @@ mod tests {
     #[test]
     fn queues_in_memory_have_no_ids_in_common() {
         let first = |_| {
-            let put_ids = PutIds::of(&JoinableQueue::<u32>::unbounded());
+            let put_ids = PutIds::of(None);
             assert!(!put_ids.is_remote);
             put_ids.context(ItemId(1))
         };

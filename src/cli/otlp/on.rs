@@ -16,12 +16,12 @@ use opentelemetry_sdk::trace::{
 };
 
 use super::ids::{GivenIds, PutIds};
+use crate::ItemId;
 use crate::cli::exit_codes::RunError;
 use crate::cli::screen::say;
 use crate::cli::view::View;
 use crate::observe::spans::{Doing, Labels, Span, SpanEnd, SpanOutput, Spans, words_of};
 use crate::observe::{Event, EventKind};
-use crate::{ItemId, JoinableQueue};
 
 /// The number of spans that may wait to be sent. Further ones are counted as lost.
 const WAITING_MAX: usize = 65_536;
@@ -63,20 +63,16 @@ pub(in crate::cli) fn endpoint(url: &str) -> Result<String, String> {
     })
 }
 
-/// Returns the view of what happens to this queue, if it is asked for by an address. The queue's name is that
-/// of its items.
+/// Returns the view of a queue that is so old, and known to all who put there by this mark.
 ///
 /// # Errors
 /// The exporter cannot be made.
-pub(in crate::cli) fn view<T>(
-    endpoint: Option<&str>,
+pub(super) fn view_of(
+    endpoint: &str,
     labels: &Labels,
-    queue: &JoinableQueue<T>,
+    mark: Option<String>,
+    elapsed: Duration,
 ) -> Result<Option<Box<dyn View>>, RunError> {
-    let Some(endpoint) = endpoint else {
-        return Ok(None);
-    };
-    let origin = SystemTime::now() - queue.elapsed()?;
     let exporter = OtlpExporter::builder()
         .with_http()
         .with_endpoint(endpoint)
@@ -102,9 +98,9 @@ pub(in crate::cli) fn view<T>(
         spans: Spans::new(labels),
         seen: Vec::new(),
         workers: Vec::new(),
-        put_ids: PutIds::of(queue),
+        put_ids: PutIds::of(mark),
         given_ids,
-        origin,
+        origin: SystemTime::now() - elapsed,
         made: 0,
         sent,
     })))

@@ -307,7 +307,6 @@ impl Stream for RedisStore {
         super::KIND.server
     }
 
-    #[cfg(feature = "otlp")]
     fn mark(&self) -> Option<String> {
         self.server.born.get().cloned()
     }
