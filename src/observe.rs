@@ -112,7 +112,8 @@ pub enum EventKind {
         /// The producer's process.
         pid: u32,
     },
-    /// An item was put on a queue that is no stream.
+    /// An item was put on this queue: of a stream, by this process or by what is attached to it. What others
+    /// put there is told in their processes. An item of a stream may be begun before this is told.
     #[non_exhaustive]
     Put {
         /// The item.

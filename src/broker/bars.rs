@@ -96,13 +96,14 @@ impl Core {
     }
 
     /// Tells of the items that were put since the last time, by whomever, and notes when that was. Those of a
-    /// stream were put elsewhere.
+    /// stream may have been put elsewhere; the publisher tells of the others.
     pub(super) fn note_puts(&mut self) {
         let accepted = self.dispatcher.ledger.accepted();
         if accepted <= self.puts_told || self.dispatcher.shared.is_some() {
             return;
         }
-        self.emitter.emit_puts(self.puts_told + 1..=accepted);
+        let ids = (self.puts_told + 1..=accepted).map(ItemId);
+        self.emitter.emit_puts(self.emitter.now(), ids);
         self.puts_told = accepted;
         if let Some(times) = &mut self.times {
             times.puts.note(accepted, || self.emitter.now_unix());

@@ -14,6 +14,7 @@ use serde_bytes::ByteBuf;
 use serde_json::json;
 
 use super::add::Add;
+use super::address::Address;
 use super::args::{AtArgs, Choice, Format, PromiseArgs, TargetArgs};
 use super::asking::{connect, number, print, values};
 use super::exit_codes::{RunError, code, end};
@@ -23,9 +24,10 @@ use super::layout::JobText;
 use super::notices::Notices;
 use super::put_buffer::{PutBuffer, is_accepted};
 use super::stop::Stop;
-use super::{advice, jobs, screen, stream};
+use super::{advice, jobs, otlp, screen, stream};
 use crate::control::client::PUT_BYTES_MAX;
 use crate::jobs::Job;
+use crate::observe::spans::Labels;
 use crate::observe::text::counted;
 use crate::{Capacity, JoinableQueue, Options};
 
@@ -64,6 +66,11 @@ pub(super) struct Put {
     #[arg(long, value_name = "N")]
     capacity: Option<usize>,
 
+    /// Send a span for each put on a stream to this OpenTelemetry collector by OTLP over HTTP, such as
+    /// http://127.0.0.1:4318 (in builds with the feature `otlp`)
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+
     /// The form of the output: a line on stderr, or one JSON object
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -87,7 +94,15 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
     let source = source(command).map_err(RunError::Usage)?;
     input::is_there(&source).map_err(RunError::Usage)?;
     let separator = if command.null { 0 } else { b'\n' };
+    let otlp = command.otlp.as_deref().map(otlp::endpoint).transpose();
+    let otlp = otlp.map_err(RunError::Usage)?;
     let place = match command.target.target("put").map_err(RunError::Usage)? {
+        Choice::Run(_) if otlp.is_some() => {
+            return Err(RunError::usage(
+                "put --otlp: it is the run that sends the spans of what is put on its queue; give --otlp to \
+                 the run",
+            ));
+        }
         Choice::Run(at) => return put_to_run(command, &at, (&source, separator)),
         Choice::Stream(place) => place,
     };
@@ -99,7 +114,8 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
     let place = command.promise.of(place);
     let queue: JobQueue = place.queue(Box::new(JobText), options)?;
     let stop = Stop::new();
-    Notices::of(&queue)?;
+    let spans = otlp::view(otlp.as_deref(), &labels(&place), &queue)?;
+    let notices = Notices::with_puts(&queue, spans)?;
     listen(&queue, &stop, &place.stream)?;
     jobs::say_if_terminal(&source);
     let put = put_all(feed, &queue, &stop);
@@ -114,15 +130,20 @@ pub(super) fn run(command: &Put) -> Result<u8, RunError> {
         // A stream has no file that could be damaged.
         None => drop(queue.close_store()),
     }
-    match command.format {
-        Format::Text => say_put(&queue, &place.stream),
+    let printed = match command.format {
+        Format::Text => {
+            say_put(&queue, &place.stream);
+            Ok(())
+        }
         Format::Json => {
             let news = queue.stream_news();
             let (accepted, more) = (news.accepted, news.maybe_accepted);
             let answer = json!({"accepted": accepted, "maybe_accepted": more});
-            print(Format::Json, &answer, |_| String::new())?;
+            print(Format::Json, &answer, |_| String::new())
         }
-    }
+    };
+    notices.end(&stop);
+    printed?;
     if let Some(signal) = stop.signal() {
         if let Some(why) = queue.failure() {
             screen::complain(&why);
@@ -244,6 +265,16 @@ fn source(command: &Put) -> Result<ItemSource, String> {
             (None, Some(made)) => made,
             (None, None) => ItemSource::Stdin,
         }),
+    }
+}
+
+/// Returns the words for spans, which have the stream's name.
+fn labels(place: &Address) -> Labels {
+    Labels {
+        title: String::new(),
+        producer: None,
+        working: String::new(),
+        items: place.stream.clone(),
     }
 }
 

@@ -519,7 +519,11 @@ fn views<W: Work>(
     let mut views: Vec<Box<dyn View>> = vec![Box::new(lines)];
     views.extend(work.views(config, origin, &out)?);
     views.extend(pictures::views(config, &work.labels(config)).map_err(RunError::of_thread)?);
-    views.extend(otlp::view(config, &work.labels(config))?);
+    let mut labels = work.labels(config);
+    if let Some(place) = &config.shared {
+        labels.items.clone_from(&place.stream);
+    }
+    views.extend(otlp::view(config.otlp.as_deref(), &labels, queue)?);
     let printed = match (config.is_quiet, config.format) {
         _ if words.steps.is_none() => StdoutUse::Output,
         (true, Format::Text) => StdoutUse::Nothing,

@@ -2,7 +2,6 @@
 //! shown as.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -109,14 +108,13 @@ impl Emitter {
         }
     }
 
-    /// Tells those who want to know of it that items were put.
-    pub(crate) fn emit_puts(&self, ids: RangeInclusive<u64>) {
+    /// Tells those who want to know of it that items were put at that time.
+    pub(crate) fn emit_puts(&self, at: Duration, ids: impl Iterator<Item = ItemId>) {
         let wanting: Vec<_> = self.all().filter(|one| one.wants_puts()).collect();
         if wanting.is_empty() {
             return;
         }
-        let at = self.now();
-        for id in ids.map(ItemId) {
+        for id in ids {
             for observer in &wanting {
                 let kind = EventKind::Put { id };
                 observer.observe(Event { at, kind });

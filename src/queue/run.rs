@@ -151,6 +151,14 @@ impl<T> JoinableQueue<T> {
         }
     }
 
+    /// Returns what no other stream has, if the queue is one.
+    pub(crate) fn stream_mark(&self) -> Option<String> {
+        match &self.side {
+            Side::Local(broker) => broker.storage.shared()?.mark(),
+            Side::Remote(_) => None,
+        }
+    }
+
     /// Returns the reason why the journal or stream has failed, if it has.
     pub(crate) fn failure(&self) -> Option<String> {
         let broker = self.broker().ok()?;

@@ -325,6 +325,9 @@ pub(crate) trait Stream: Backend {
     /// Returns the kind of server that keeps it, for people.
     fn kind(&self) -> &'static str;
 
+    /// Returns what no other stream has, and all who use this one know.
+    fn mark(&self) -> Option<String>;
+
     /// Joins the stream, after checks that items can be taken. Returns whether there is a pause.
     fn begin(&self) -> Result<Steering, StoreError>;
 

@@ -243,19 +243,24 @@ fn a_file_that_the_run_uses_is_not_written_over() {
 #[cfg(not(feature = "otlp"))]
 fn spans_are_refused_where_they_are_not_built_in() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = words("--otlp http://127.0.0.1:4318 -- true ::: a");
-    is_refused(
-        folder.path(),
-        &arguments,
-        "cargo build --release --features otlp",
-    );
+    for call in [
+        "--otlp http://127.0.0.1:4318 -- true ::: a",
+        "put --redis redis://127.0.0.1:1 --otlp http://127.0.0.1:4318 ::: a",
+    ] {
+        let how = "cargo build --release --features otlp";
+        is_refused(folder.path(), &words(call), how);
+    }
 }
 
 #[cfg(feature = "otlp")]
 fn spans_are_refused_where_they_are_not_built_in() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = words("--otlp https://127.0.0.1:4318 -- true ::: a");
-    is_refused(folder.path(), &arguments, "without TLS");
+    for call in [
+        "--otlp https://127.0.0.1:4318 -- true ::: a",
+        "put --redis redis://127.0.0.1:1 --otlp https://127.0.0.1:4318 ::: a",
+    ] {
+        is_refused(folder.path(), &words(call), "without TLS");
+    }
 }
 
 /// This is so in xargs and GNU parallel, too: an alias can be corrected.

@@ -3,6 +3,9 @@
 
 #[path = "../shared/cells.rs"]
 mod cells;
+#[cfg(feature = "otlp")]
+#[path = "../shared/collector.rs"]
+mod collector;
 #[path = "../shared/deadline.rs"]
 mod deadline;
 #[path = "../shared/http.rs"]

@@ -4,6 +4,8 @@ pub(crate) mod dead;
 pub(crate) mod giving_up;
 pub(crate) mod items;
 pub(crate) mod orders;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
 pub(crate) mod putting;
 pub(crate) mod refusals;
 pub(crate) mod shown;

@@ -4,6 +4,9 @@
 mod cells;
 #[path = "../shared/certificate.rs"]
 mod certificate;
+#[cfg(feature = "otlp")]
+#[path = "../shared/collector.rs"]
+mod collector;
 #[path = "../shared/conformance.rs"]
 mod conformance;
 #[path = "../shared/deadline.rs"]
@@ -62,6 +65,8 @@ fn main() {
         cli::giving_up::trials(),
         cli::items::trials(),
         cli::orders::trials(),
+        #[cfg(feature = "otlp")]
+        cli::otlp::trials(),
         cli::putting::trials(),
         cli::refusals::trials(),
         cli::shown::trials(),

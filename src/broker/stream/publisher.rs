@@ -21,7 +21,8 @@ const AGAIN: Duration = Duration::from_millis(20);
 enum PublisherCall {
     /// The ledger's write of this number.
     Settle(u64, Ends),
-    Put(Vec<StreamPut>),
+    /// Puts, and the time at which the stream is told of them.
+    Put(Vec<StreamPut>, Duration),
     Refresh(u64),
 }
 
@@ -53,11 +54,11 @@ pub(super) fn tell_all(post: &StreamContext) {
                 fail::point("exchange: ends durable, not told");
                 answered.map(|answered| post.with(|core| core.settled(number, &ends, answered)))
             }
-            PublisherCall::Put(puts) => {
+            PublisherCall::Put(puts, at) => {
                 fail::point("exchange: puts to be told");
                 let admission = post.stream.put(&puts);
                 fail::point("exchange: puts durable, not told");
-                admission.map(|admission| post.with(|core| core.admitted(&puts, admission)))
+                admission.map(|admission| post.with(|core| core.admitted(&puts, at, admission)))
             }
             PublisherCall::Refresh(question) => {
                 post.stream.refresh().map(|(stream_state, others)| {
@@ -81,7 +82,7 @@ impl Core {
             PublisherStep::Put(puts) => {
                 let awaited = |put: &StreamPut| Some((put.ticket, put.payload.reply()?));
                 self.traffic.replies.extend(puts.iter().filter_map(awaited));
-                PublisherCall::Put(puts)
+                PublisherCall::Put(puts, self.emitter.now())
             }
             PublisherStep::Refresh(question) => PublisherCall::Refresh(question),
         })
@@ -102,9 +103,11 @@ impl Core {
         self.has_told();
     }
 
-    fn admitted(&mut self, puts: &[StreamPut], admission: Admission) {
-        // Those of items that are told again come back with them.
+    fn admitted(&mut self, puts: &[StreamPut], at: Duration, admission: Admission) {
         let numbers = admission.numbers(puts.iter().map(|put| put.is_beyond_bound));
+        self.emitter
+            .emit_puts(at, numbers.iter().copied().flatten());
+        // Those of items that are told again come back with them.
         for (put, number) in puts.iter().zip(numbers) {
             if number.is_none() {
                 self.traffic.replies.remove(&put.ticket);

@@ -1,6 +1,7 @@
 //! In builds without OpenTelemetry: the option is an error that says so.
 
-use crate::cli::config::Config;
+use std::time::Duration;
+
 use crate::cli::exit_codes::RunError;
 use crate::cli::view::View;
 use crate::observe::spans::Labels;
@@ -16,13 +17,15 @@ pub(in crate::cli) fn endpoint(_: &str) -> Result<String, String> {
     ))
 }
 
-/// Returns none, because no configuration has an address.
+/// Refuses, too.
 ///
 /// # Errors
-/// As [`endpoint`], if one has.
-pub(in crate::cli) fn view(config: &Config, _: &Labels) -> Result<Option<Box<dyn View>>, RunError> {
-    match &config.otlp {
-        None => Ok(None),
-        Some(url) => endpoint(url).map(|_| None).map_err(RunError::usage),
-    }
+/// As [`endpoint`].
+pub(super) fn view_of(
+    url: &str,
+    _: &Labels,
+    _: Option<String>,
+    _: Duration,
+) -> Result<Option<Box<dyn View>>, RunError> {
+    endpoint(url).map(|_| None).map_err(RunError::usage)
 }

@@ -1,15 +1,12 @@
 //! Sends the spans of a run to a collector.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::http::Uri;
-use opentelemetry::trace::{
-    Link, Span as _, SpanContext, SpanKind, Status, Tracer as _, TracerProvider as _,
-};
+use opentelemetry::trace::{Link, Span as _, SpanKind, Status, Tracer as _, TracerProvider as _};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
@@ -18,8 +15,8 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, SpanData, SpanExporter,
 };
 
+use super::ids::{GivenIds, PutIds};
 use crate::ItemId;
-use crate::cli::config::Config;
 use crate::cli::exit_codes::RunError;
 use crate::cli::screen::say;
 use crate::cli::view::View;
@@ -66,17 +63,16 @@ pub(in crate::cli) fn endpoint(url: &str) -> Result<String, String> {
     })
 }
 
-/// Returns the view, if it is asked for.
+/// Returns the view of a queue that is so old, and known to all who put there by this mark.
 ///
 /// # Errors
 /// The exporter cannot be made.
-pub(in crate::cli) fn view(
-    config: &Config,
+pub(super) fn view_of(
+    endpoint: &str,
     labels: &Labels,
+    mark: Option<String>,
+    elapsed: Duration,
 ) -> Result<Option<Box<dyn View>>, RunError> {
-    let Some(endpoint) = &config.otlp else {
-        return Ok(None);
-    };
     let exporter = OtlpExporter::builder()
         .with_http()
         .with_endpoint(endpoint)
@@ -85,13 +81,29 @@ pub(in crate::cli) fn view(
     let sent = Arc::<AtomicU64>::default();
     let exporter = CountingExporter {
         inner: exporter,
-        endpoint: endpoint.clone(),
+        endpoint: endpoint.to_owned(),
         sent: Arc::clone(&sent),
         failed: AtomicU64::new(0),
     };
-    Ok(Some(Box::new(OtlpView::new(
-        exporter, endpoint, labels, sent,
-    ))))
+    let given_ids = GivenIds::default();
+    let provider = provider(exporter, given_ids.clone());
+    let scope = InstrumentationScope::builder("dishrack")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build();
+    Ok(Some(Box::new(OtlpView {
+        tracer: provider.tracer_with_scope(scope),
+        provider,
+        endpoint: endpoint.to_owned(),
+        destination: labels.items.clone(),
+        spans: Spans::new(labels),
+        seen: Vec::new(),
+        workers: Vec::new(),
+        put_ids: PutIds::of(mark),
+        given_ids,
+        origin: SystemTime::now() - elapsed,
+        made: 0,
+        sent,
+    })))
 }
 
 /// Counts what the collector has taken, and says once why it does not.
@@ -136,6 +148,28 @@ impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     }
 }
 
+/// Makes what batches spans and passes them on.
+fn provider(exporter: impl SpanExporter + 'static, given_ids: GivenIds) -> SdkTracerProvider {
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(WAITING_MAX)
+        .build();
+    let processor = BatchSpanProcessor::builder(exporter)
+        .with_batch_config(batches)
+        .build();
+    let mut resource = Resource::builder();
+    // Else what the variable says.
+    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name("dishrack");
+    }
+    let resource =
+        resource.with_attribute(KeyValue::new("process.pid", i64::from(std::process::id())));
+    SdkTracerProvider::builder()
+        .with_resource(resource.build())
+        .with_span_processor(processor)
+        .with_id_generator(given_ids)
+        .build()
+}
+
 struct OtlpView {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
@@ -145,58 +179,17 @@ struct OtlpView {
     spans: Spans,
     seen: Vec<SpanOutput>,
     workers: Vec<Arc<str>>,
-    /// The spans of the puts of items that have not ended.
-    puts: HashMap<ItemId, SpanContext>,
+    put_ids: PutIds,
+    given_ids: GivenIds,
     /// The time of the queue's making.
-    origin: Option<SystemTime>,
+    origin: SystemTime,
     made: u64,
     sent: Arc<AtomicU64>,
 }
 
 impl OtlpView {
-    fn new(
-        exporter: impl SpanExporter + 'static,
-        endpoint: &str,
-        labels: &Labels,
-        sent: Arc<AtomicU64>,
-    ) -> Self {
-        let batches = BatchConfigBuilder::default()
-            .with_max_queue_size(WAITING_MAX)
-            .build();
-        let processor = BatchSpanProcessor::builder(exporter)
-            .with_batch_config(batches)
-            .build();
-        let mut resource = Resource::builder();
-        // Else what the variable says.
-        if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
-            resource = resource.with_service_name("dishrack");
-        }
-        let resource =
-            resource.with_attribute(KeyValue::new("process.pid", i64::from(std::process::id())));
-        let provider = SdkTracerProvider::builder()
-            .with_resource(resource.build())
-            .with_span_processor(processor)
-            .build();
-        let scope = InstrumentationScope::builder("dishrack")
-            .with_version(env!("CARGO_PKG_VERSION"))
-            .build();
-        OtlpView {
-            tracer: provider.tracer_with_scope(scope),
-            provider,
-            endpoint: endpoint.to_owned(),
-            destination: labels.items.clone(),
-            spans: Spans::new(labels),
-            seen: Vec::new(),
-            workers: Vec::new(),
-            puts: HashMap::new(),
-            origin: None,
-            made: 0,
-            sent,
-        }
-    }
-
     fn time(&self, at: Duration) -> SystemTime {
-        self.origin.unwrap_or(SystemTime::UNIX_EPOCH) + at
+        self.origin + at
     }
 
     fn attributes(&self, operation: Operation, id: Option<ItemId>) -> Vec<KeyValue> {
@@ -215,21 +208,21 @@ impl OtlpView {
 
     fn put(&mut self, id: ItemId, at: Duration) {
         let at = self.time(at);
-        let mut span = self
+        let put = self
             .tracer
             .span_builder(format!("put {}", self.destination))
             .with_kind(SpanKind::Producer)
             .with_start_time(at)
-            .with_attributes(self.attributes(PUT, Some(id)))
-            .start(&self.tracer);
-        self.puts.insert(id, span.span_context().clone());
+            .with_attributes(self.attributes(PUT, Some(id)));
+        let ids = self.put_ids.context(id);
+        let mut span = self.given_ids.give(&ids, || put.start(&self.tracer));
+        self.made += u64::from(span.is_recording());
         span.end_with_timestamp(at);
-        self.made += 1;
     }
 
     fn attempt(&mut self, one: Span) {
-        let put = one.id.and_then(|id| self.puts.get(&id));
-        let links = put.map(|put| Link::with_context(put.clone()));
+        let put = one.id.map(|id| self.put_ids.context(id));
+        let links = put.map(Link::with_context);
         let mut attributes = self.attributes(PROCESS, one.id);
         attributes.extend([
             KeyValue::new("dishrack.item", one.item),
@@ -264,8 +257,8 @@ impl OtlpView {
         if let Some(cause) = failure {
             span.set_status(Status::error(cause));
         }
+        self.made += u64::from(span.is_recording());
         span.end_with_timestamp(self.time(one.end));
-        self.made += 1;
     }
 
     fn write_seen(&mut self) {
@@ -288,17 +281,12 @@ impl View for OtlpView {
     }
 
     fn see(&mut self, event: &Event) -> io::Result<()> {
-        self.origin
-            .get_or_insert_with(|| SystemTime::now() - event.at);
         if let EventKind::Put { id } = event.kind {
             self.put(id, event.at);
             return Ok(());
         }
         self.spans.see(event, &mut self.seen);
         self.write_seen();
-        if let EventKind::ItemDone { id, .. } | EventKind::Dead { id, .. } = event.kind {
-            self.puts.remove(&id);
-        }
         Ok(())
     }
 

@@ -307,6 +307,10 @@ impl Stream for RedisStore {
         super::KIND.server
     }
 
+    fn mark(&self) -> Option<String> {
+        self.server.born.get().cloned()
+    }
+
     fn begin(&self) -> Result<Steering, StoreError> {
         self.check_needs().map_err(StoreError::of)
     }

@@ -67,7 +67,7 @@ const CORE: [&str; 5] = [
 ];
 
 /// The private methods of public types that the command line uses.
-const METHODS: [&str; 24] = [
+const METHODS: [&str; 25] = [
     // What a failed command has printed is compared, too; a handler of the crate returns an error.
     "compare_ends",
     // Lines in batches, as above.
@@ -96,6 +96,8 @@ const METHODS: [&str; 24] = [
     "keep_attempts",
     "shown",
     "waiting_ids",
+    // The ids of the spans of puts follow from it.
+    "stream_mark",
     // What a run that was killed had begun, and what becomes of it.
     "lose_attempt",
     "was_left",

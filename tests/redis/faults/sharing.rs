@@ -2,8 +2,10 @@
 //! leaves are there for others at once.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{
     Copies, Error, ItemError, ItemId, JoinableQueue, Options, PutOptions, RedisOptions, Supervisor,
 };
@@ -25,6 +27,7 @@ crate::timely_trials! {
     results_are_kept_up_to_some_number,
     a_map_whose_items_somebody_deletes_ends,
     a_map_goes_on_with_the_workers_of_others,
+    an_observer_is_told_of_what_is_put_here_and_of_nothing_else,
     a_lease_is_the_streams,
     a_lease_is_not_shortened_under_who_renews_seldom,
     inline_work_makes_room_for_what_is_put_in_advance,
@@ -175,6 +178,49 @@ fn results_are_kept_up_to_some_number() {
     // Redis drops them by whole nodes, of a hundred entries each.
     let kept = super::stage::number(&server, &["xlen", "{items}:results"]);
     assert!((10..=210).contains(&kept), "{kept}");
+}
+
+/// The numbers of the items that were told of as put.
+#[derive(Debug, Default)]
+struct Puts(Mutex<Vec<u64>>);
+
+impl Observer for Puts {
+    fn wants_puts(&self) -> bool {
+        true
+    }
+
+    fn observe(&self, event: Event) {
+        if let EventKind::Put { id, .. } = event.kind {
+            self.0.lock().unwrap().push(id.0);
+        }
+    }
+}
+
+fn an_observer_is_told_of_what_is_put_here_and_of_nothing_else() {
+    let server = Server::plain();
+    let [near, far] = [(); 2].map(|()| queue(server.url(), LONG_LEASE));
+    let puts = Arc::<Puts>::default();
+    near.set_observer(puts.clone()).unwrap();
+    let put = |queue: &JoinableQueue<String>| queue.put(&"a".to_owned()).unwrap();
+    put(&near);
+    put(&far);
+    near.put_unsynced(&"b".to_owned()).unwrap();
+    near.put_unsynced(&"c".to_owned()).unwrap();
+    near.sync().unwrap();
+    put(&far);
+    // What is taken, tried again and given up on is not put again.
+    let worker = Supervisor::builder()
+        .threads(1)
+        .observer(puts.clone())
+        .handler(&near, |item: String| -> Result<String, String> {
+            Err(format!("{item} has a crack"))
+        });
+    let worker = worker.unwrap();
+    assert_eq!(join(&near).dead, 5);
+    assert!(near.retry_dead_letter(ItemId(1)).unwrap());
+    assert_eq!(join(&near).dead, 5);
+    drop(worker);
+    assert_eq!(*puts.0.lock().unwrap(), [1, 3, 4]);
 }
 
 fn a_lease_is_the_streams() {
