@@ -164,7 +164,7 @@ ROWS = [
         "items/s",
         "more",
         "1,000,000 items of 100 B wait; from then on until 2 workers have done them. Of each of 1,000 keys one "
-        "item runs at a time, and there are 5 priorities.",
+        "item runs at a time, or 8, and there are 5 priorities.",
     ),
     Row(
         "scale",
@@ -366,7 +366,12 @@ def many():
         label = f"dishrack, {items // 1_000_000} M items"
         options = dict(items=items, workers=2, bytes=8, ours=None, rounds=3)
         yield case("drain", name, label, "rust", None, "dishrack", **options)
-    for name, label in (("keys", "dishrack, with keys and priorities"), ("plain", "dishrack, without")):
+    keyed = [
+        ("keys", "dishrack, with priorities, one of a key at a time"),
+        ("keys-8", "dishrack, with priorities, 8 of a key at a time"),
+        ("plain", "dishrack, without"),
+    ]
+    for name, label in keyed:
         options = dict(items=1_000_000, workers=2, bytes=100, ours="keys")
         yield case("keys", name, label, "rust", None, name, **options)
     label = "multiprocessing.JoinableQueue, 1 M items"
@@ -522,6 +527,7 @@ def targets(cpus):
         yield one("waiting", f"bytes beyond the payload, {text}", name, None, 1, at_most(64))
     yield one("drain", "time for 10 M / 1 M items", "10m", "1m", 2, between(9, 11))
     yield one("keys", "1,000 keys and 5 priorities / none", "keys", "plain", 2, at_least(0.8))
+    yield one("keys", "the same, 8 of a key at a time", "keys-8", "plain", 2, at_least(0.8))
     yield one("keys", "bytes more for each item with keys", "keys", None, 2, at_most(24), "bytes")
     yield one("idle", "system calls when idle", "dishrack", None, 8, at_most(0))
     what = "by way of Redis / raw streams, batches of 256"

@@ -54,6 +54,7 @@ const ALL: &[(&str, &str, usize, usize, usize)] = &[
     ("drain", "dishrack-threads", 2, 500, 8),
     ("keys", "plain", 2, 500, 8),
     ("keys", "keys", 2, 500, 8),
+    ("keys", "keys-8", 2, 500, 8),
     ("scale", "dishrack-spawn", 8, 80, 100),
     ("scale", "dishrack-fork", 8, 80, 100),
     ("redis", "dishrack", 2, 500, 100),

@@ -47,14 +47,20 @@ const KEYS: u64 = 1000;
 const PRIORITIES: u64 = 5;
 
 /// Puts all items and starts the workers, while the queue is paused, and measures the time from then on
-/// until all are done. With keys one item of each of a thousand runs at a time, and there are five
+/// until all are done. With keys one item of each of a thousand runs at a time, or eight, and there are five
 /// priorities; so much more memory the items have.
 pub(crate) fn keys(order: &Order) -> Measured {
     let mut maker = Maker::new(order.bytes.max(8));
     let mut how = Supervisor::builder().processes(order.workers);
-    if order.contender == "keys" {
+    let per_key = match order.contender.as_str() {
+        "plain" => 0,
+        "keys" => 1,
+        "keys-8" => 8,
+        _ => order.unknown(),
+    };
+    if per_key > 0 {
         how = how
-            .per_key(1, |item: &Item| Some(number_of(item) % KEYS))
+            .per_key(per_key, |item: &Item| Some(number_of(item) % KEYS))
             .priority(|item: &Item| i8::try_from(number_of(item) / KEYS % PRIORITIES).unwrap_or(0));
     }
     let queue = JoinableQueue::unbounded();

@@ -40,8 +40,13 @@ pub(super) fn put_whole(
                        `supervisor put --redis URL`";
         return Err(RequestFailure::conflict("on_a_stream", message));
     }
+    let advice = match target.takes_commands() {
+        true => "; items of this queue are commands, which `supervisor add -- COMMAND` adds",
+        false => "",
+    };
     let mut bundle = target.read(body, key).map_err(|(line, why)| {
-        RequestFailure::bad("bad_item", format!("line {line}: {why}; nothing was put"))
+        let message = format!("line {line}: {why}; nothing was put{advice}");
+        RequestFailure::bad("bad_item", message)
     })?;
     let mut put = match key {
         None => KeyedPut::default(),

@@ -34,6 +34,7 @@ crate::trials! {
     the_log_of_a_detached_server_is_bounded,
     a_folder_that_is_gone_fails_its_own_item_alone,
     a_queue_of_a_command_stays_and_its_results_too,
+    a_text_on_a_queue_of_commands_is_refused_with_the_way_to_add_one,
     a_journal_of_other_items_is_refused,
     a_queue_that_nobody_could_ask_is_not_served,
     what_makes_no_sense_is_refused,
@@ -563,6 +564,14 @@ fn a_folder_that_is_gone_fails_its_own_item_alone() {
     ask(&place, &["resume"]);
     assert_eq!(run(&place, &["wait", "1"]).status.code(), Some(126));
     assert_eq!(run(&place, &["wait", "2"]).status.code(), Some(0));
+}
+
+fn a_text_on_a_queue_of_commands_is_refused_with_the_way_to_add_one() {
+    let place = Place::new();
+    let _server = serve(&place, &[]);
+    let said = refused(&place, &["put", ":::", "hello"]);
+    assert!(said.contains("nothing was put"), "{said}");
+    assert!(said.contains("`supervisor add -- COMMAND`"), "{said}");
 }
 
 fn a_queue_of_a_command_stays_and_its_results_too() {
