@@ -458,6 +458,7 @@ impl Broker {
         core.emitter.set_observer(observer);
         self.note_wishes(&core);
         core.tell_unheard();
+        core.tell_contradiction();
     }
 
     /// Tells one more of every event, until it is removed.

@@ -72,10 +72,12 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+use clap::Args as _;
 use nix::sys::signal::Signal;
 
 use self::command_line::{Command, CommandLine};
 use self::exit_codes::{RunError, code};
+use self::put::Put;
 use self::screen::StandardStream;
 use crate::Jobserver;
 use crate::observe::text::harmless;
@@ -225,7 +227,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (args, is_consistent) = match CommandLine::read(arguments) {
         Ok(read) => read,
         Err(mut error) => {
-            advice::correct(&mut error, &words, &CommandLine::whole());
+            advice::correct(&mut error, &words, || {
+                Put::augment_args(clap::Command::new("put"))
+            });
             let code = if error.use_stderr() {
                 code::USAGE
             } else {
@@ -236,6 +240,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = do_as_told(args, is_consistent, has_end_of_options);
+    printer::wait_if_inconsistent();
     // Whatever became of it.
     exit_codes::leave_clean();
     match outcome {

@@ -98,15 +98,16 @@ impl Core {
     /// Tells of the items that were put since the last time, by whomever, and notes when that was. Those of a
     /// stream may have been put elsewhere; the publisher tells of the others.
     pub(super) fn note_puts(&mut self) {
-        let accepted = self.dispatcher.ledger.accepted();
-        if accepted <= self.puts_told || self.dispatcher.shared.is_some() {
+        // What is not durable yet may be refused, and its number is another item's then.
+        let durable = self.dispatcher.ledger.last_durable().0;
+        if durable <= self.puts_told || self.dispatcher.shared.is_some() {
             return;
         }
-        let ids = (self.puts_told + 1..=accepted).map(ItemId);
+        let ids = (self.puts_told + 1..=durable).map(ItemId);
         self.emitter.emit_puts(self.emitter.now(), ids);
-        self.puts_told = accepted;
+        self.puts_told = durable;
         if let Some(times) = &mut self.times {
-            times.puts.note(accepted, || self.emitter.now_unix());
+            times.puts.note(durable, || self.emitter.now_unix());
         }
     }
 

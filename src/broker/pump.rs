@@ -81,10 +81,20 @@ impl Core {
         }
         let why = format!("items are lost or counted twice: {counts:?}");
         self.dispatcher.handle_inconsistent();
-        self.failure = Some(why.clone());
+        self.failure = Some(why);
         self.wake_all();
-        self.emitter.emit(EventKind::Inconsistent { why });
+        self.tell_contradiction();
         true
+    }
+
+    /// Tells what is wrong with the books, if anything is: when it is found, and to an observer that is
+    /// set after that.
+    pub(super) fn tell_contradiction(&self) {
+        let why = self.failure.clone();
+        let why = why.filter(|_| self.dispatcher.ledger.is_inconsistent());
+        if let Some(why) = why {
+            self.emitter.emit(EventKind::Inconsistent { why });
+        }
     }
 
     /// Returns the counts, or those that a test plants in their place.

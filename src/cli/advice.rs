@@ -16,8 +16,12 @@ const OF_SHELLS: &[&str] = &[
 ];
 
 /// Replaces the parser's advice, which knows the words but not their purpose. `words` are the
-/// arguments after the program's name, `whole` is what it knows.
-pub(super) fn correct(error: &mut clap::Error, words: &[String], whole: &clap::Command) {
+/// arguments after the program's name, `put` makes that subcommand.
+pub(super) fn correct(
+    error: &mut clap::Error,
+    words: &[String],
+    put: impl FnOnce() -> clap::Command,
+) {
     if error.kind() != ErrorKind::UnknownArgument {
         return;
     }
@@ -25,11 +29,7 @@ pub(super) fn correct(error: &mut clap::Error, words: &[String], whole: &clap::C
         return;
     };
     let tip = match word.starts_with('-') {
-        true if words.first().is_some_and(|first| first == "add")
-            && whole
-                .find_subcommand("put")
-                .is_some_and(|put| is_of(put, &word)) =>
-        {
+        true if words.first().is_some_and(|first| first == "add") && is_of(&put(), &word) => {
             Some(OF_PUT.to_owned())
         }
         true => of_option(&word).map(str::to_owned),

@@ -98,8 +98,16 @@ pub(super) struct Printer {
     stop: Stop,
     /// Tells what is wrong with the queue's books.
     contradictions: Sender<String>,
-    /// True if something is.
-    is_inconsistent: AtomicBool,
+}
+
+/// True once the queue's books do not agree: then a thread of its own ends the process.
+static IS_INCONSISTENT: AtomicBool = AtomicBool::new(false);
+
+/// Does not return if that is so. Whoever would end the process otherwise waits here.
+pub(super) fn wait_if_inconsistent() {
+    while IS_INCONSISTENT.load(Ordering::Acquire) {
+        std::thread::park();
+    }
 }
 
 impl Printer {
@@ -154,7 +162,6 @@ impl Printer {
             halt_rule,
             stop,
             contradictions,
-            is_inconsistent: AtomicBool::new(false),
         });
         printer.end_at(contradicted)?;
         Ok(printer)
@@ -215,13 +222,11 @@ impl Printer {
     }
 
     /// Prints the rest and writes the dead letters. Once the run is stopped, the readers have this
-    /// time left. Returns `true` if all files are written. It does not return if the queue's books do
-    /// not agree: then the process ends without whoever waits for this.
+    /// time left. Returns `true` if all files are written, and does [not return](wait_if_inconsistent)
+    /// if the queue's books do not agree.
     pub(super) fn finish(&self, time: Duration) -> bool {
         let is_written = self.print_rest(time);
-        while self.is_inconsistent.load(Ordering::Acquire) {
-            std::thread::park();
-        }
+        wait_if_inconsistent();
         is_written
     }
 
@@ -286,7 +291,7 @@ impl Observer for Printer {
                 }
             }
             EventKind::Inconsistent { why } => {
-                self.is_inconsistent.store(true, Ordering::Release);
+                IS_INCONSISTENT.store(true, Ordering::Release);
                 self.stop.break_off();
                 // There is one in a run.
                 let _ = self.contradictions.try_send(why.clone());

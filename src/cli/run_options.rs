@@ -132,3 +132,24 @@ Examples:
       the same, and ends when everything on the stream has an end"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_for_work_is_an_option_and_is_hidden() {
+        #[derive(Debug, clap::Parser)]
+        struct OnlyWork {
+            #[command(flatten)]
+            _args: WorkArgs,
+        }
+        let command = OnlyWork::command();
+        for name in NOT_OF_WORK {
+            let arg = command.get_arguments().find(|arg| arg.get_id() == name);
+            assert!(arg.is_some_and(Arg::is_hide_set), "{name}");
+        }
+    }
+}

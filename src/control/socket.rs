@@ -19,6 +19,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 use rustix::process::{Pid, geteuid, test_kill_process};
+use sha2::{Digest, Sha256};
 
 use super::folder::{ENDING, SocketFolder, is_our_socket, is_same, name_of};
 use super::unusable::{PATH_BYTES_MAX, Unusable};
@@ -35,8 +36,8 @@ const TRIES: usize = 10;
 pub(super) const EARLY: &str = ".new";
 
 /// The longest part of its own name that is in that one, so that this is no longer where it could be
-/// too long.
-const EARLY_BYTES_MAX: usize = 64;
+/// too long. The whole name of each run that has one is.
+const EARLY_BYTES_MAX: usize = NAME_BYTES_MAX + ENDING.len();
 
 /// The longest name of a run, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -309,8 +310,14 @@ fn listen_at(folder: &SocketFolder, file_name: &str) -> Result<(UnixListener, St
 
 /// Returns the name that a socket has until it listens. Only the holder of the lock gives it.
 pub(super) fn early_name_of(file_name: &str) -> String {
-    let beginning = file_name.floor_char_boundary(EARLY_BYTES_MAX);
-    format!(".{}{EARLY}", &file_name[..beginning])
+    if file_name.len() <= EARLY_BYTES_MAX {
+        return format!(".{file_name}{EARLY}");
+    }
+    // Others may begin alike.
+    let beginning = &file_name[..file_name.floor_char_boundary(EARLY_BYTES_MAX - 8)];
+    let digest = Sha256::digest(file_name);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|place| digest[place]);
+    format!(".{beginning}{a:02x}{b:02x}{c:02x}{d:02x}{EARLY}")
 }
 
 /// Gives a file its name, which nothing else may have.
@@ -430,7 +437,12 @@ mod tests {
         let (listener, _) = listen_at(&open, &name).unwrap();
         drop(listener);
         assert!(early_name_of(&name).len() < name.len());
-        assert!(fs::symlink_metadata(folder.path().join(name)).is_ok());
+        assert!(fs::symlink_metadata(folder.path().join(&name)).is_ok());
+        // Nor is it that of another one.
+        let [one, other] = ["1", "2"].map(|end| early_name_of(&format!("{name}{end}")));
+        assert_ne!(one, other);
+        let longest = format!("{}{ENDING}", "x".repeat(NAME_BYTES_MAX));
+        assert_eq!(early_name_of(&longest), format!(".{longest}{EARLY}"));
     }
 
     #[test]

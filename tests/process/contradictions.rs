@@ -18,6 +18,7 @@ crate::trials! {
     every_kind_of_run_ends_with_70,
     the_next_run_goes_on_with_the_journal,
     a_served_queue_lets_everybody_go_and_leaves_its_socket,
+    a_queue_that_stays_ends_also_if_it_is_found_before_anybody_hears_of_it,
 }
 
 /// The moments at which the fault is planted.
@@ -117,6 +118,12 @@ fn the_next_run_goes_on_with_the_journal() {
         expected.sort_unstable();
         assert_eq!(lines, expected, "{fault}");
     }
+}
+
+fn a_queue_that_stays_ends_also_if_it_is_found_before_anybody_hears_of_it() {
+    let place = Place::new();
+    let command = supervisor(&place, &["serve", "-w", "1"], BEFORE);
+    ends_with_70(&place, Run::of(command), "serve");
 }
 
 /// One who waits for an item, one who follows the events, and one whose request is not whole, which

@@ -3,7 +3,10 @@
 
 use crate::cli::{Said, Stage, said};
 
-crate::timely_trials!(what_it_had_goes_to_others,);
+crate::timely_trials!(
+    what_it_had_goes_to_others,
+    one_that_stays_ends_also_if_it_is_found_before_anybody_hears_of_it,
+);
 
 fn what_it_had_goes_to_others() {
     for fault in ["one too many", "one too many while items are in hand"] {
@@ -28,4 +31,12 @@ fn what_it_had_goes_to_others() {
             "{fault}"
         );
     }
+}
+
+fn one_that_stays_ends_also_if_it_is_found_before_anybody_hears_of_it() {
+    let stage = Stage::new();
+    let mut command = stage.supervisor("work", &["-w", "1", "--", "true"]);
+    command.env("DISHRACK_FAULT", "one too many");
+    let only: Said = said(command);
+    only.ends(70).tells("internal error");
 }

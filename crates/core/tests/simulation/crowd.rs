@@ -165,8 +165,8 @@ impl Crowd {
         self.coverage.deliveries += 1;
         let most = PATIENCE + self.priorities;
         for (one, waiting) in &mut self.waiting {
-            if *one == priority && self.plant != Some(CrowdPlant::LowestGivenBack) {
-                (waiting.others, waiting.passed_over) = (0, 0);
+            if *one == priority {
+                waiting.others = 0;
                 continue;
             }
             waiting.others += u64::from(!waiting.items.is_empty());
@@ -182,11 +182,10 @@ impl Crowd {
 
     fn take(&mut self, handed: Handed) {
         let one = self.items[&handed.id];
-        self.waiting
-            .entry(one.priority)
-            .or_default()
-            .items
-            .remove(&handed.id);
+        let waiting = self.waiting.entry(one.priority).or_default();
+        waiting.items.remove(&handed.id);
+        // It has got its turn, which one that comes back at once has not.
+        waiting.passed_over = 0;
         if let Some(key) = one.key {
             *self.running.entry(key).or_default() += 1;
             self.turns.remove(&key);
