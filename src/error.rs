@@ -192,6 +192,11 @@ impl From<Refusal> for Kind {
     }
 }
 
+/// Says what is wrong with a queue's own books.
+pub(crate) fn contradiction(why: &str) -> String {
+    format!("internal error: {why}; nothing more is done; please report this")
+}
+
 fn in_words(refusal: Refusal, why: &str) -> String {
     match refusal {
         Refusal::Full => "the queue is full".into(),
@@ -213,9 +218,7 @@ fn in_words(refusal: Refusal, why: &str) -> String {
             format!("the journal failed, so nothing more is accepted or told: {why}")
         }
         Refusal::StreamFailed | Refusal::NotTaken => why.to_owned(),
-        Refusal::Inconsistent => {
-            format!("internal error: {why}; nothing more is done; please report this")
-        }
+        Refusal::Inconsistent => contradiction(why),
         Refusal::UnknownItem(id) => {
             format!("there is no item {id}, so nothing can begin after it")
         }

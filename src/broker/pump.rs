@@ -193,7 +193,7 @@ impl Core {
             self.timer.set(at.saturating_sub(self.emitter.now()));
         }
         self.see_to_reliance();
-        self.emitter.progress(&self.dispatcher.ledger.counts());
+        self.emitter.progress(|| self.dispatcher.ledger.counts());
     }
 
     fn ring_for_putters(&self) {

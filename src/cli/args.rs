@@ -17,8 +17,8 @@ mod web;
 
 use std::time::Duration;
 
-use clap::ValueEnum;
 use clap::builder::PossibleValue;
+use clap::{Arg, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::observe::Mode;
@@ -79,6 +79,16 @@ pub(super) enum Show {
     Bar,
     Json,
     None,
+}
+
+/// Makes an option of a subcommand from one of a run: those that are not for it are hidden, and its COMMAND has
+/// this help.
+pub(super) fn of_run(arg: Arg, hidden: &[&str], help: &'static str) -> Arg {
+    match arg.get_id().as_str() {
+        "command" => arg.help(help).long_help(help),
+        name if hidden.contains(&name) => arg.hide(true),
+        _ => arg,
+    }
 }
 
 /// Reads `2s`, `100ms`, `1h30m`, or a bare number of seconds.

@@ -166,9 +166,24 @@ pub(super) enum Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::serve::NOT_FOR_IT;
+    use crate::cli::run_options::NOT_OF_WORK;
 
     #[test]
     fn the_options_are_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_not_for_a_subcommand_is_an_option_and_is_hidden() {
+        let whole = CommandLine::whole();
+        for (name, hidden) in [("serve", &NOT_FOR_IT[..]), ("work", &NOT_OF_WORK)] {
+            let subcommand = whole.find_subcommand(name).unwrap();
+            for id in hidden {
+                let mut its = subcommand.get_arguments();
+                let arg = its.find(|arg| arg.get_id() == id);
+                assert!(arg.is_some_and(clap::Arg::is_hide_set), "{name}: {id}");
+            }
+        }
     }
 }

@@ -142,9 +142,8 @@ const ENVIRONMENT: &Terms = &[
     ("TERM", "No bars are drawn where it is not set, or dumb."),
 ];
 
-/// Prints the manual.
-pub(super) fn run(manual: &Manual, mut command: Command) -> Result<u8, RunError> {
-    command.build();
+/// Prints the manual. `command` is built.
+pub(super) fn run(manual: &Manual, command: Command) -> Result<u8, RunError> {
     if let Some(folder) = &manual.into {
         return write_pages(command, folder);
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, select};
+use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
 use super::exit_codes::RunError;
@@ -61,12 +61,7 @@ impl Notices {
             drop(ending);
         };
         if spawn("puts", end).is_ok() {
-            select! {
-                recv(ended) -> _ => {}
-                recv(stop.stopped()) -> _ => {
-                    let _ = ended.recv_timeout(LAST_WORDS);
-                }
-            }
+            stop.wait_for(&ended, LAST_WORDS);
         }
     }
 }

@@ -22,6 +22,7 @@ use super::stop::Stop;
 use super::ticks::Ticks;
 use super::view::View;
 use crate::Counts;
+use crate::error::contradiction;
 use crate::observe::text::{Wording, printable};
 use crate::observe::{Event, EventKind, Observer};
 use crate::sys::threads::spawn;
@@ -232,24 +233,14 @@ impl Printer {
 
     fn print_rest(&self, time: Duration) -> bool {
         self.events.lock().take();
-        self.wait_for(&self.over, time);
+        // From a stop on, a thread is done by now, or its reader does not read.
+        self.stop.wait_for(&self.over, time);
         let is_written = self.is_written.load(Ordering::Acquire);
         match &self.dead_letter_log {
             None => is_written,
             Some(dead_letter_log) => {
-                self.wait_for(dead_letter_log.end(), time);
+                self.stop.wait_for(dead_letter_log.end(), time);
                 is_written && dead_letter_log.are_written()
-            }
-        }
-    }
-
-    /// Waits for the end of a writing thread.
-    fn wait_for(&self, over: &Receiver<()>, time: Duration) {
-        select! {
-            recv(over) -> _ => {}
-            // The thread is done by now, or its reader does not read.
-            recv(self.stop.stopped()) -> _ => {
-                let _ = over.recv_timeout(time);
             }
         }
     }
@@ -259,9 +250,7 @@ impl Printer {
 /// stays for the next run, as all that is not done.
 fn end_inconsistent(why: &str) -> ! {
     scratch::keep();
-    screen::complain(&format_args!(
-        "internal error: {why}; nothing more is done; please report this"
-    ));
+    screen::complain(&contradiction(why));
     end(code::INTERNAL);
 }
 

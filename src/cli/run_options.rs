@@ -5,7 +5,7 @@ use clap::{Arg, Args};
 use super::address::Address;
 use super::args::{
     ArgumentArgs, ControlArgs, HabitArgs, ItemArgs, JobArgs, PlaceArgs, PoolArgs, PromiseArgs,
-    ShownArgs, StreamArgs,
+    ShownArgs, StreamArgs, of_run,
 };
 use super::kitchen::{DryArgs, WORK_WITHOUT_COMMAND, WashArgs};
 
@@ -46,7 +46,7 @@ pub(super) struct RunArgs {
 }
 
 /// Options of a run on putting items and on their order.
-const NOT_OF_WORK: [&str; 13] = [
+pub(super) const NOT_OF_WORK: [&str; 13] = [
     "keep_order",
     "delay",
     "dry_run",
@@ -68,11 +68,7 @@ fn of_work(arg: Arg) -> Arg {
                         the last argument; {.} is the item without extension, {/} its file name, \
                         {//} its folder, {/.} its file name without extension, {#} its number, {%} \
                         the worker's slot, {slot:NAME} what it has of --slot";
-    match arg.get_id().as_str() {
-        "command" => arg.help(HELP).long_help(HELP),
-        name if NOT_OF_WORK.contains(&name) => arg.hide(true),
-        _ => arg,
-    }
+    of_run(arg, &NOT_OF_WORK, HELP)
 }
 
 /// The arguments of `supervisor work`.
@@ -131,25 +127,4 @@ Examples:
   supervisor work --redis redis://db1 --until-done -- ./job {{}}
       the same, and ends when everything on the stream has an end"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn what_is_not_for_work_is_an_option_and_is_hidden() {
-        #[derive(Debug, clap::Parser)]
-        struct OnlyWork {
-            #[command(flatten)]
-            _args: WorkArgs,
-        }
-        let command = OnlyWork::command();
-        for name in NOT_OF_WORK {
-            let arg = command.get_arguments().find(|arg| arg.get_id() == name);
-            assert!(arg.is_some_and(Arg::is_hide_set), "{name}");
-        }
-    }
 }

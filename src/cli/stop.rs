@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select};
 use nix::sys::signal::{SigSet, Signal};
 use parking_lot::Mutex;
 use signal_hook::iterator::Signals;
@@ -260,6 +260,17 @@ impl Stop {
     /// Returns a receiver that is disconnected when the run is to stop.
     pub(super) fn stopped(&self) -> &Receiver<()> {
         &self.stopped
+    }
+
+    /// Waits for the end of a thread, by the channel that it disconnects then: from when the run is stopped, for
+    /// so long at most.
+    pub(super) fn wait_for(&self, over: &Receiver<()>, time: Duration) {
+        select! {
+            recv(over) -> _ => {}
+            recv(self.stopped) -> _ => {
+                let _ = over.recv_timeout(time);
+            }
+        }
     }
 
     /// Sleeps, unless the run is stopped. Returns `false` if it is.

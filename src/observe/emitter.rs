@@ -128,9 +128,9 @@ impl Emitter {
         self.emit_at(at.min(self.now()), kind);
     }
 
-    pub(crate) fn progress(&self, counts: &Counts) {
+    pub(crate) fn progress(&self, counts: impl FnOnce() -> Counts) {
         if let Some(observer) = &self.observer {
-            observer.progress(counts);
+            observer.progress(&counts());
         }
     }
 }

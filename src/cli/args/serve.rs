@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Arg, Args};
 
-use super::{ArgumentArgs, ControlArgs, JobArgs, PoolArgs, Promise, ShownArgs};
+use super::{ArgumentArgs, ControlArgs, JobArgs, PoolArgs, Promise, ShownArgs, of_run};
 
 /// The name of a served queue, if it is given none.
 pub(in crate::cli) const SERVED: &str = "serve";
 
 /// Options of a run that make no sense for a queue that stays, or for items that come one by one.
-const NOT_FOR_IT: [&str; 27] = [
+pub(in crate::cli) const NOT_FOR_IT: [&str; 27] = [
     "agree",
     "arg_file",
     "context",
@@ -46,11 +46,7 @@ fn of_serve(arg: Arg) -> Arg {
                         argument; {.} is the item without extension, {/} its file name, {//} its \
                         folder, {/.} its file name without extension, {#} its number, {%} the \
                         worker's slot, {slot:NAME} what it has of --slot. Without COMMAND each item is a command of its own";
-    match arg.get_id().as_str() {
-        "command" => arg.help(HELP).long_help(HELP),
-        name if NOT_FOR_IT.contains(&name) => arg.hide(true),
-        _ => arg,
-    }
+    of_run(arg, &NOT_FOR_IT, HELP)
 }
 
 /// The arguments of `supervisor serve`.
@@ -110,25 +106,4 @@ impl ServeArgs {
 /// Returns the first option that was typed and is not for a queue that stays.
 pub(in crate::cli) fn wrong_option(is_typed: impl Fn(&str) -> bool) -> Option<&'static str> {
     NOT_FOR_IT.into_iter().find(|name| is_typed(name))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn what_is_not_for_it_is_an_option_and_is_hidden() {
-        #[derive(Debug, clap::Parser)]
-        struct Serve {
-            #[command(flatten)]
-            _args: ServeArgs,
-        }
-        let command = Serve::command();
-        for name in NOT_FOR_IT {
-            let arg = command.get_arguments().find(|arg| arg.get_id() == name);
-            assert!(arg.is_some_and(Arg::is_hide_set), "{name}");
-        }
-    }
 }
