@@ -11,10 +11,12 @@
 //! Items that were never handed out lie in a row, as they do without keys, at 8 bytes more each. Which of them
 //! is next, the lines know. It knows no holder and no clock, and of an item nothing but its rank.
 
+mod key;
 mod level;
 mod lines;
 mod rank;
 mod row;
+mod search;
 mod times;
 
 use alloc::collections::BTreeMap;
@@ -23,11 +25,11 @@ use core::time::Duration;
 
 use super::unfinished::UnfinishedItem;
 use super::{ItemId, Weight};
-pub(super) use lines::Front;
-use lines::{RankLines, leave};
+use lines::RankLines;
 pub(super) use rank::LineId;
 pub use rank::{OrderRules, Rank, WaitsFor};
 use row::ItemRow;
+pub(super) use search::Front;
 pub(super) use times::ItemTimes;
 
 #[derive(Debug)]
@@ -199,7 +201,7 @@ impl<P: Weight + Clone> RankOrder<P> {
     pub(super) fn discard(&mut self, staged: usize) {
         for _ in 0..staged {
             if let Some(line) = self.row.pop_last() {
-                self.lines.change(line, |line, _| line.items -= 1);
+                self.lines.leave(line);
             }
         }
     }
@@ -207,12 +209,7 @@ impl<P: Weight + Clone> RankOrder<P> {
     /// Takes an item out of the row, among its first `rows`.
     pub(super) fn remove(&mut self, id: ItemId, rows: usize) -> Option<UnfinishedItem<P>> {
         self.get(id, rows)?;
-        self.lines.pass(&self.row, id.0, self.row.line(id.0));
-        let (payload, line) = self.row.take(id.0)?;
-        self.lines.change(line, |line, key| {
-            line.items -= 1;
-            leave(id, line, key);
-        });
+        let (payload, line) = self.lines.remove(&mut self.row, id)?;
         Some(UnfinishedItem::in_line(id, payload, line))
     }
 
@@ -223,19 +220,23 @@ impl<P: Weight + Clone> RankOrder<P> {
         front: Front,
         returned: &mut BTreeMap<ItemId, UnfinishedItem<P>>,
     ) -> Option<UnfinishedItem<P>> {
-        let id = ItemId(front.id);
-        self.lines.take(&self.row, front);
-        self.lines.change(front.line, |line, key| {
-            leave(id, line, key);
-            key.running += 1;
-        });
-        match front.is_returned() {
-            true => returned.remove(&id),
-            false => {
-                let (payload, line) = self.row.take(front.id)?;
-                Some(UnfinishedItem::in_line(id, payload, line))
-            }
+        if front.is_returned() {
+            self.lines.take_returned(front);
+            return returned.remove(&front.id());
         }
+        let (payload, line) = self.lines.take(&mut self.row, front)?;
+        Some(UnfinishedItem::in_line(front.id(), payload, line))
+    }
+
+    /// Takes the next item, if it is new and like the one before, and its weight is accepted.
+    #[inline]
+    pub(super) fn take_alike(
+        &mut self,
+        will_do: impl FnOnce(usize) -> bool,
+    ) -> Option<UnfinishedItem<P>> {
+        let will_do = |payload: &P| will_do(payload.weight());
+        let (id, payload, line) = self.lines.take_alike(&mut self.row, will_do)?;
+        Some(UnfinishedItem::in_line(id, payload, line))
     }
 
     /// Lays the first item of the row aside, where that would have to grow although there is little in it. The
@@ -247,26 +248,16 @@ impl<P: Weight + Clone> RankOrder<P> {
     ) {
         if self.row.is_long()
             && self.row.len() > staged
-            && let Some((id, line)) = self.row.front()
+            && let Some((id, payload, line)) = self.lines.lay_aside(&mut self.row)
         {
-            self.lines.lay_aside(&self.row, id, line);
-            if let Some((payload, _)) = self.row.take(id) {
-                let id = ItemId(id);
-                returned.insert(id, UnfinishedItem::in_line(id, payload, line));
-            }
+            returned.insert(id, UnfinishedItem::in_line(id, payload, line));
         }
     }
 
     /// Notes that an item waits again, among those that came back.
     pub(super) fn put_back(&mut self, entry: &mut UnfinishedItem<P>) {
         let line = self.line_of(entry);
-        let id = entry.id;
-        self.lines.change(line, |line, key| {
-            line.returned.insert(id);
-            line.items += 1;
-            line.waiting += 1;
-            key.waiting += 1;
-        });
+        self.lines.add_returned(entry.id, line);
     }
 
     /// Notes that an item rests. `is_failed`: because its attempt has failed, so it keeps its key's

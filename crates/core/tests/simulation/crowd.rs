@@ -28,6 +28,8 @@ const SEEDS: u64 = 10_000;
 /// The number of times in a row for which a priority is passed over by higher ones.
 const PATIENCE: u64 = 32;
 const MAX_ATTEMPTS: u32 = 3;
+/// The greatest number of keys in most crowds.
+const FEW_KEYS: u64 = 12;
 
 /// An item: its key and its priority.
 #[derive(Debug, Clone, Copy)]
@@ -89,9 +91,18 @@ impl Crowd {
         assert_eq!(self.ledger.check(), Ok(()));
     }
 
+    /// Returns how many are put, taken or ended together. Where there are many keys these are many, now and
+    /// then, so that most keys are full, or have room, at a time.
+    fn count(&mut self) -> u64 {
+        match self.keys > FEW_KEYS && self.chance.below(8) == 0 {
+            true => 6 * self.keys,
+            false => self.chance.below(16),
+        }
+    }
+
     /// Puts some items, most of which have the highest priority.
     fn put(&mut self) {
-        for _ in 0..self.chance.below(24) {
+        for _ in 0..self.count() {
             let key = Some(self.chance.below(self.keys)).filter(|key| *key > 0);
             let below = match self.chance.below(3) {
                 0 => self.chance.below(self.priorities),
@@ -119,7 +130,7 @@ impl Crowd {
     }
 
     fn get(&mut self) {
-        for _ in 0..self.chance.below(12) {
+        for _ in 0..self.count() {
             let ready: BTreeMap<i8, ItemId> = self
                 .waiting
                 .iter()
@@ -195,7 +206,7 @@ impl Crowd {
 
     /// Ends an attempt: most often it is done.
     fn end(&mut self) {
-        for _ in 0..self.chance.below(12) {
+        for _ in 0..self.count() {
             if self.held.is_empty() {
                 return;
             }
@@ -294,7 +305,10 @@ impl Seeded for Crowd {
             holder,
             plant,
             per_key,
-            keys: 1 + chance.below(12),
+            keys: match chance.below(32) {
+                0 => 100 + chance.below(100),
+                _ => 1 + chance.below(FEW_KEYS),
+            },
             priorities: 1 + chance.below(5),
             steps: 30 + chance.below(120),
             chance,

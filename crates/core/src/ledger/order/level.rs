@@ -36,17 +36,24 @@ impl Level {
         }
     }
 
-    /// Sets the number of its items that wait, when so many of all were handed out. Returns `true` if it
-    /// was empty.
+    /// Notes that one more of its items waits, when so many of all were handed out. Returns `true` if none did.
     #[inline]
-    pub(super) fn change_waiting(&mut self, before: u32, after: u32, served: u64) -> bool {
+    pub(super) fn enter(&mut self, served: u64) -> bool {
         let was_empty = self.waiting == 0;
-        self.waiting = self.waiting + after as usize - before as usize;
-        let changes = was_empty != (self.waiting == 0);
-        if changes {
+        if was_empty {
             self.since = served - self.since;
         }
-        changes && was_empty
+        self.waiting += 1;
+        was_empty
+    }
+
+    /// Notes that one of its items does not wait any more, when so many of all were handed out.
+    #[inline]
+    pub(super) fn leave(&mut self, served: u64) {
+        self.waiting -= 1;
+        if self.waiting == 0 {
+            self.since = served - self.since;
+        }
     }
 
     /// Returns `true` if none of its items waits.
@@ -59,6 +66,7 @@ impl Level {
     #[inline]
     pub(super) fn serve(&mut self, served: u64) {
         self.since = served;
+        self.leave(served);
     }
 
     /// Returns the number of all handed out from which on its turn has come; `None` while none of its items
@@ -98,6 +106,11 @@ impl Offers {
             Some(last) if *last > offer => self.others.push(Reverse(offer)),
             _ => self.rising.push_back(offer),
         }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.rising.is_empty() && self.others.is_empty()
     }
 
     /// Returns `true` if the first one is not among those that follow each other.

@@ -23,6 +23,17 @@ struct RowPlace<P> {
     next: u32,
 }
 
+impl<P> RowPlace<P> {
+    /// Returns the number of the next item of its list, of which it has this one; 0 if there is none.
+    #[inline]
+    fn after(&self, id: u64) -> u64 {
+        match self.next {
+            0 => 0,
+            next => id + u64::from(next),
+        }
+    }
+}
+
 /// The first and the last item of a list; 0 if there is none. The last one may be a gap.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RowList {
@@ -69,10 +80,12 @@ impl<P> ItemRow<P> {
     }
 
     /// Returns the place of a number, counted from 0.
+    #[inline]
     pub(super) fn place(&self, id: u64) -> Option<usize> {
         usize::try_from(id.checked_sub(self.first)?).ok()
     }
 
+    #[inline]
     fn at(&self, id: u64) -> Option<&RowPlace<P>> {
         self.places.get(self.place(id)?)
     }
@@ -123,17 +136,50 @@ impl<P> ItemRow<P> {
     pub(super) fn take(&mut self, id: u64) -> Option<(P, LineId)> {
         let place = self.place(id)?;
         let place = self.places.get_mut(place)?;
-        let (payload, line) = (place.payload.take()?, place.line);
+        let taken = (place.payload.take()?, place.line);
+        self.leave_gap(id);
+        Some(taken)
+    }
+
+    /// Takes the first item of a list out of it and of the row, if it is accepted.
+    #[inline]
+    pub(super) fn take_first(
+        &mut self,
+        list: &mut RowList,
+        accepts: impl FnOnce(&P, LineId) -> bool,
+    ) -> Option<(P, LineId)> {
+        let id = list.head;
+        let place = self.place(id)?;
+        let place = self.places.get_mut(place)?;
+        let line = place.line;
+        if !accepts(place.payload.as_ref()?, line) {
+            return None;
+        }
+        let payload = place.payload.take()?;
+        list.head = place.after(id);
+        self.pass_gaps(list);
+        self.leave_gap(id);
+        Some((payload, line))
+    }
+
+    /// Notes that an item has left a gap.
+    #[inline]
+    fn leave_gap(&mut self, id: u64) {
         self.gaps += 1;
-        while self
-            .places
-            .pop_front_if(|first| first.payload.is_none())
-            .is_some()
+        if id == self.first {
+            self.close_gaps();
+        }
+    }
+
+    /// Drops the gaps from the front.
+    fn close_gaps(&mut self) {
+        while let Some(first) = self.places.front()
+            && first.payload.is_none()
         {
+            self.places.pop_front();
             self.first += 1;
             self.gaps -= 1;
         }
-        Some((payload, line))
     }
 
     /// Returns the number and the line of the first item.
@@ -156,16 +202,18 @@ impl<P> ItemRow<P> {
     /// Lets a list begin with its next item.
     #[inline]
     pub(super) fn pass(&self, list: &mut RowList) {
-        let mut head = list.head;
-        loop {
-            let next = self.at(head).map_or(0, |place| place.next);
-            head = match next {
-                0 => 0,
-                next => head + u64::from(next),
-            };
-            if head == 0 || self.payload(head).is_some() {
-                list.head = head;
-                return;
+        let head = list.head;
+        list.head = self.at(head).map_or(0, |place| place.after(head));
+        self.pass_gaps(list);
+    }
+
+    /// Lets a list begin with an item.
+    #[inline]
+    fn pass_gaps(&self, list: &mut RowList) {
+        while list.head != 0 {
+            match self.at(list.head) {
+                Some(place) if place.payload.is_some() => return,
+                gap => list.head = gap.map_or(0, |place| place.after(list.head)),
             }
         }
     }

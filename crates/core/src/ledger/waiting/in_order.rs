@@ -133,6 +133,10 @@ impl<P: Weight + Clone> Waiting<P> {
     ) -> impl Iterator<Item = UnfinishedItem<P>> {
         core::iter::from_fn(move || {
             let order = self.order.as_mut()?;
+            let alike = order.take_alike(&mut will_do);
+            if alike.is_some() {
+                return alike;
+            }
             let front = order.peek_mut()?;
             if !will_do(order.front(front, &self.returned)?.weight()) {
                 return None;
