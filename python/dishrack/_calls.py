@@ -81,9 +81,10 @@ def begin(pickled: bytes, queues: Sequence[_native.Queue]) -> Optional[bytes]:
 
 
 def end() -> None:
-    """Ends a worker as the end of a program does."""
-    util._exit_function()
+    """Ends a worker as the end of a program does, in that order: an executor that a call has left here
+    tells its own workers to end in the first step, and the second one waits for them."""
     threading._shutdown()
+    util._exit_function()
     atexit._run_exitfuncs()
     util._flush_std_streams()
 

@@ -36,6 +36,12 @@ def get_value(_=None):
     return VALUE
 
 
+def square_in_an_executor_that_stays(x):
+    global STAYS
+    STAYS = concurrent.futures.ProcessPoolExecutor(1)
+    return STAYS.submit(square, x).result(TIME)
+
+
 class Unpicklable:
     def __reduce__(self):
         raise RuntimeError("no")
@@ -438,3 +444,12 @@ def test_ctrl_c_ends_a_program_at_once(tmp_path):
     assert run.returncode in (1, -signal.SIGINT)
     assert time.monotonic() - began < 10
     assert errors.count("KeyboardInterrupt") >= 1 and errors.count("Traceback") == 1
+
+
+def test_a_worker_ends_in_which_a_call_has_left_an_executor():
+    executor = ProcessPoolExecutor(1)
+    assert executor.submit(square_in_an_executor_that_stays, 3).result(TIME) == 9
+    thread = executor._executor_manager_thread
+    executor.shutdown(wait=False)
+    thread.join(TIME)
+    assert not thread.is_alive()

@@ -132,7 +132,7 @@ fn questions(sources: &[Source]) -> Findings {
 fn long_files(sources: &[Source]) -> Findings {
     let mut findings = Findings::new();
     for source in sources.iter().filter(|one| one.is_in(&PRODUCT)) {
-        let lines = lines_without_tests(&source.code);
+        let lines = lines_without_tests(source.code());
         if lines > FILE_LINES_MAX {
             let what = format!("{lines} lines without tests, at most {FILE_LINES_MAX}: split it");
             findings.push(finding(source, lines, &what));
@@ -154,7 +154,7 @@ fn lines_without_tests(code: &str) -> usize {
 fn long_functions(sources: &[Source]) -> Findings {
     let mut findings = Findings::new();
     for source in sources {
-        for (line, length) in functions(&source.code) {
+        for (line, length) in functions(source.code()) {
             if length > FUNCTION_LINES_MAX {
                 let what = format!("{length} lines, at most {FUNCTION_LINES_MAX}: take it apart");
                 findings.push(finding(source, line, &what));
@@ -248,7 +248,7 @@ fn impure_names(sources: &[Source]) -> Findings {
     for source in sources.iter().filter(|one| one.is_in(&PURE)) {
         findings.extend(lines_with(
             source,
-            &source.code,
+            source.code(),
             &words,
             "the pure core knows nothing of it",
         ));
@@ -267,7 +267,7 @@ fn orders_outside_the_broker(sources: &[Source]) -> Findings {
     ];
     let mut findings = Findings::new();
     for source in product(sources, &["src/broker.rs", "src/broker/", "crates/core/"]) {
-        for (line, text) in source.code.lines().enumerate() {
+        for (line, text) in source.code().lines().enumerate() {
             if calls.iter().any(|call| text.contains(call)) {
                 findings.push(finding(source, line + 1, why));
             }
@@ -281,7 +281,7 @@ fn poisoning_locks(sources: &[Source]) -> Findings {
     let words = ["PoisonError", "Mutex", "MutexGuard", "RwLock", "Condvar"];
     let mut findings = Findings::new();
     for source in product(sources, &[]) {
-        for (line, text) in source.code.lines().enumerate() {
+        for (line, text) in source.code().lines().enumerate() {
             let is_of_std = text.contains("std::sync::") || text.contains(words[0]);
             if is_of_std && words.iter().any(|word| has_word(text, word)) {
                 findings.push(finding(source, line + 1, "the locks are parking_lot's"));
@@ -304,7 +304,7 @@ fn waits_outside_the_reaper(sources: &[Source]) -> Findings {
     let mut findings = Findings::new();
     for source in product(sources, &reapers) {
         // `self.wait()` is a method of this crate; a child is always held by a name.
-        let view = source.code.replace("self.wait()", "");
+        let view = source.code().replace("self.wait()", "");
         findings.extend(lines_with(
             source,
             &view,
@@ -344,13 +344,13 @@ fn prints_and_exits(sources: &[Source]) -> Findings {
         }
         findings.extend(lines_with(
             source,
-            &source.code,
+            source.code(),
             &prints,
             "only the command line prints",
         ));
         if source.path != "src/sys/exit.rs" {
             let why = "only the command line and src/sys/exit.rs end the process";
-            findings.extend(lines_with(source, &source.code, &["process::exit"], why));
+            findings.extend(lines_with(source, source.code(), &["process::exit"], why));
         }
     }
     findings
@@ -367,7 +367,7 @@ fn strayed_dishes(sources: &[Source]) -> Findings {
     let mut findings = Findings::new();
     for source in product(sources, &kitchen) {
         let is_cli = source.is_in(&["src/cli.rs", "src/cli/"]);
-        let view = if is_cli { &source.raw } else { &source.text };
+        let view = if is_cli { &source.raw } else { source.text() };
         // An identifier's parts are words as well.
         let view = view.to_lowercase().replace('_', " ");
         let why = "say item, queue or worker here, or move it to src/cli/kitchen";
@@ -407,7 +407,7 @@ fn unargued(sources: &[Source]) -> Findings {
     let mut findings = Findings::new();
     for source in sources {
         let raw: Vec<&str> = source.raw.lines().collect();
-        for (line, index) in source.code.lines().zip(0..) {
+        for (line, index) in source.code().lines().zip(0..) {
             let is_unsafe = has_word(line, "unsafe {") || has_word(line, "unsafe impl");
             if is_unsafe && !has_argument(&raw[..index]) {
                 let what = "argue in a `// SAFETY:` comment above why this is sound";
@@ -443,7 +443,7 @@ fn unreachable_files(sources: &[Source]) -> Findings {
             _ => format!("{folder}.rs"),
         };
         let declaration = format!("mod {};", name.trim_end_matches(".rs"));
-        let is_named = |one: &Source| one.path == parent && has_word(&one.code, &declaration);
+        let is_named = |one: &Source| one.path == parent && has_word(one.code(), &declaration);
         if !sources.iter().any(is_named) {
             let what = format!("nobody compiles it: {parent} has no `{declaration}`");
             findings.push(finding(source, 1, &what));
@@ -498,12 +498,12 @@ fn views_blank_comments_and_strings() {
     let raw = "let a = \"x // {\"; // y {\nlet b = r#\"}\"#; /* { /* */ { */ 'c: '{' '\\'' z";
     let source = Source::new("src/made_up.rs", raw);
     let squeezed = |view: &str| view.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(squeezed(&source.code), "let a = ; let b = ; 'c: z");
+    assert_eq!(squeezed(source.code()), "let a = ; let b = ; 'c: z");
     assert_eq!(
-        squeezed(&source.text),
+        squeezed(source.text()),
         "let a = \"x // {\"; let b = r#\"}\"#; 'c: '{' '\\'' z"
     );
-    assert_eq!(source.code.lines().count(), 2);
+    assert_eq!(source.code().lines().count(), 2);
 }
 
 fn a_question_later_in_documentation_is_passed_over() {

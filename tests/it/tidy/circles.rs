@@ -116,7 +116,7 @@ fn file(source: &Source) -> Option<(Place, String)> {
     let place: Place = std::iter::once(folder.to_owned()).chain(inner).collect();
     let is_test = |part: &String| part == "tests" || part == "hostile";
     let is_root = place[1] == "lib";
-    (!is_root && !place.iter().any(is_test)).then(|| (place, without_tests(&source.code)))
+    (!is_root && !place.iter().any(is_test)).then(|| (place, without_tests(source.code())))
 }
 
 /// Returns all paths from `crate`, `super` or `self` in the code of a file.

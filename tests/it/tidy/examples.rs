@@ -45,7 +45,7 @@ fn without_example(sources: &[Source]) -> Findings {
         let is_there = |one: &&Source| one.is_in(&[&*places[0], &*places[1]]);
         let mut is_found = false;
         for source in sources.iter().filter(is_there) {
-            for (line, number) in source.code.lines().zip(1..) {
+            for (line, number) in source.code().lines().zip(1..) {
                 let is_needed = begins(line, &DEFINITIONS, &name);
                 is_found |= is_needed || begins(line, &CONSTANTS, &name);
                 if is_needed && !has_example(&source.raw, number) {
@@ -72,11 +72,11 @@ fn public_items(sources: &[Source], module: &str) -> Vec<PublicItem> {
     let path = format!("{module}.rs");
     let mut items = Vec::new();
     for source in sources.iter().filter(|one| one.path == path) {
-        for tree in source.code.split("pub use ").skip(1) {
+        for tree in source.code().split("pub use ").skip(1) {
             let tree = tree.split(';').next().unwrap_or_default();
             items.extend(paths(tree).iter().map(|path| shown_by(path, folder)));
         }
-        let lines: Vec<&str> = source.code.lines().collect();
+        let lines: Vec<&str> = source.code().lines().collect();
         for (line, index) in lines.iter().zip(0..) {
             let public = line.strip_prefix("pub mod ");
             if let Some(name) = public.and_then(|rest| rest.strip_suffix(';')) {
@@ -115,7 +115,7 @@ fn shown_by(path: &str, folder: &str) -> PublicItem {
 }
 
 fn exported_macros(source: &Source) -> impl Iterator<Item = PublicItem> {
-    let exported = source.code.split("#[macro_export]\n").skip(1);
+    let exported = source.code().split("#[macro_export]\n").skip(1);
     let exported = exported.filter_map(|rest| rest.split_once("macro_rules! "));
     exported
         .filter(|_| source.is_in(&["src/"]))

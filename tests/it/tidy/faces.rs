@@ -127,7 +127,7 @@ fn private_uses(sources: &[Source]) -> (Findings, BTreeSet<String>) {
     let (methods, own) = (private_methods(sources), own_functions(sources));
     let shown = names_that_the_root_shows(sources);
     for source in sources.iter().filter(|one| is_in_cli(one)) {
-        let code = without_tests(&source.code);
+        let code = without_tests(source.code());
         let path = source.path.trim_end_matches(".rs");
         let place: Place = path.split('/').map(str::to_owned).collect();
         for path in named(&code, &place) {
@@ -207,7 +207,7 @@ fn private_methods(sources: &[Source]) -> BTreeMap<String, String> {
         if !parts.any(|part| source.is_in(&[part])) {
             continue;
         }
-        let code = without_tests(&source.code);
+        let code = without_tests(source.code());
         for (at, _) in code.match_indices("\nimpl") {
             let (Some(open), Some(end)) = (code[at..].find('{'), end_of_body(&code[at..])) else {
                 continue;
@@ -240,9 +240,9 @@ fn own_functions(sources: &[Source]) -> BTreeSet<String> {
     ];
     let mut own = BTreeSet::new();
     for source in sources.iter().filter(|one| one.is_in(&places)) {
-        for (at, _) in source.code.match_indices("fn ") {
+        for (at, _) in source.code().match_indices("fn ") {
             let is_part = |c: char| c.is_alphanumeric() || c == '_';
-            let name = source.code[at + "fn ".len()..]
+            let name = source.code()[at + "fn ".len()..]
                 .split(|c| !is_part(c))
                 .next();
             own.extend(name.map(str::to_owned));

@@ -90,7 +90,7 @@ fn imports(sources: &[Source]) -> Vec<Import<'_>> {
             continue;
         };
         let from = place[0];
-        for (line, name) in named_at_root(&without_tests(&source.code), place.len()) {
+        for (line, name) in named_at_root(&without_tests(source.code()), place.len()) {
             let shown_by = shown.iter().find(|(shown, _)| *shown == name);
             let to = shown_by.map_or(name, |(_, module)| module.clone());
             if to != from {
@@ -131,8 +131,11 @@ pub(super) fn without_tests(code: &str) -> String {
 pub(super) fn names_that_the_root_shows(sources: &[Source]) -> Vec<(String, String)> {
     let root = sources.iter().find(|one| one.path == "src/lib.rs");
     let mut shown = Vec::new();
-    for (at, _) in root.map_or("", |root| &root.code).match_indices("pub use ") {
-        let tree = &root.expect("it was found").code[at + "pub use ".len()..];
+    for (at, _) in root
+        .map_or("", |root| root.code())
+        .match_indices("pub use ")
+    {
+        let tree = &root.expect("it was found").code()[at + "pub use ".len()..];
         let tree = tree.split(';').next().unwrap_or_default();
         for path in paths(tree) {
             let module = path.split("::").next().unwrap_or_default().to_owned();

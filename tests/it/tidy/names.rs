@@ -49,7 +49,7 @@ fn twice(sources: &[Source], shared: &[&str]) -> Findings {
         .iter()
         .filter(|one| one.is_in(&super::PRODUCT) && !is_test(&one.path));
     for source in product {
-        for (line, number) in without_tests(&source.code).lines().zip(1..) {
+        for (line, number) in without_tests(source.code()).lines().zip(1..) {
             if let Some(name) = defined(line) {
                 let place = format!("{}:{number}", source.path);
                 places.entry(name.to_owned()).or_default().push(place);
@@ -80,7 +80,7 @@ fn private(sources: &[Source]) -> Findings {
     for source in sources.iter().filter(|one| one.is_in(&super::PRODUCT)) {
         let in_path = source.path.trim_end_matches(".rs").split(['/', '_', '-']);
         let in_path = in_path.map(|word| (word.to_owned(), 1));
-        let code = without_tests(&source.code);
+        let code = without_tests(source.code());
         let types = code.lines().zip(1..);
         let types = types.filter_map(|(line, number)| Some((words(defined(line)?), number)));
         let in_types =

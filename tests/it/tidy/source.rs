@@ -1,6 +1,7 @@
 //! The repository's Rust files, and views of them: without comments, or without comments and the
 //! contents of strings. Views keep every line in its place, so that a finding names its line.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::Path;
 
@@ -13,10 +14,8 @@ pub(super) struct Source {
     /// Relative to the repository, with `/` between its parts.
     pub(super) path: String,
     pub(super) raw: String,
-    /// The file with blanks for comments and for the contents of strings.
-    pub(super) code: String,
-    /// The file with blanks for comments.
-    pub(super) text: String,
+    code: OnceCell<String>,
+    text: OnceCell<String>,
 }
 
 impl Source {
@@ -24,9 +23,19 @@ impl Source {
         Source {
             path: path.to_owned(),
             raw: raw.to_owned(),
-            code: blank(raw, false),
-            text: blank(raw, true),
+            code: OnceCell::new(),
+            text: OnceCell::new(),
         }
+    }
+
+    /// Returns the file with blanks for comments and for the contents of strings.
+    pub(super) fn code(&self) -> &str {
+        self.code.get_or_init(|| blank(&self.raw, false))
+    }
+
+    /// Returns the file with blanks for comments.
+    pub(super) fn text(&self) -> &str {
+        self.text.get_or_init(|| blank(&self.raw, true))
     }
 
     /// Returns `true` if it is in one of these places: a file, or a folder that ends with `/`.
