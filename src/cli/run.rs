@@ -28,6 +28,7 @@ use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::workload::Workload;
 use super::{orphans, otlp, pictures, scratch, screen, served, serving, signal_orders};
+use crate::fail;
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
@@ -204,6 +205,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
     /// Does so, and lets nothing more come in: neither before it returns nor after it is anything
     /// accepted that nobody works on.
     fn join_all(&self, config: &Config) -> Result<(), RunError> {
+        fail::thread_begins();
         let joined = self.join(config.purpose);
         served::refuse_changes();
         let may_have_more = joined.is_ok() && config.serves_puts() && self.stop.signal().is_none();
