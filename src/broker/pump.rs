@@ -120,9 +120,15 @@ impl Core {
     fn counts_in_books(&self) -> Counts {
         let mut counts = self.dispatcher.ledger.counts();
         let (is_in_hand, is_some_done) = (counts.leased > 0, counts.done >= 10);
+        let (is_paused, is_awaited) = (
+            self.dispatcher.ledger.is_paused(),
+            self.dispatcher.has_joins(),
+        );
         if fail::is_planted("one too many")
             || is_in_hand && fail::is_planted("one too many while items are in hand")
             || is_some_done && fail::is_planted("one too many when some are done")
+            || is_paused && fail::is_planted("one too many in a pause")
+            || is_awaited && fail::is_planted("one too many while a client waits for the end")
         {
             counts.done += 1;
         }

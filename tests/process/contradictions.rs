@@ -3,6 +3,7 @@
 //! hand, or when some are done. It needs the feature `failpoints`.
 
 pub(crate) mod panics;
+mod waiting;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -26,7 +27,7 @@ crate::trials! {
 
 /// Returns those of all that is found wrong.
 pub(crate) fn all() -> Vec<Trial> {
-    let all = [trials(), panics::trials()];
+    let all = [trials(), panics::trials(), waiting::trials()];
     all.into_iter().flatten().collect()
 }
 
