@@ -17,7 +17,7 @@ use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
 use super::halt::HaltRule;
 use super::screen::{say, say_in_time};
-use super::stop::Stop;
+use super::stop::{Stop, StopCause};
 use super::ticks::Ticks;
 use super::view::View;
 use crate::Counts;
@@ -67,12 +67,23 @@ pub(super) fn say_found(stream: &str, unfinished: u64, words: &Wording) {
     ));
 }
 
-/// Says that the first signal was heard, and what a second one does.
-pub(super) fn say_stopping(signal: i32, words: &Wording) {
-    let name = crate::Exit::Signaled(signal).signal_name();
-    let (name, done) = (name.unwrap_or_default(), words.done);
+/// Says why a run is stopped, and what a second signal or request does. A request may be one to stop at
+/// once.
+pub(super) fn say_stopping(cause: StopCause, is_at_once: bool, words: &Wording) {
+    const ASKED: &str = "by `supervisor stop`, the page or the API";
+    let why = match cause {
+        StopCause::Request if is_at_once => {
+            return say_in_time(format!("supervisor: asked to stop at once, {ASKED}"));
+        }
+        StopCause::Request => format!("asked to stop, {ASKED}"),
+        StopCause::Signal(signal) => {
+            let name = crate::Exit::Signaled(signal).signal_name();
+            name.unwrap_or_default().to_owned()
+        }
+    };
+    let done = words.done;
     say_in_time(format!(
-        "supervisor: {name}: finishing what is {done}; once more to stop at once"
+        "supervisor: {why}: finishing what is {done}; once more to stop at once"
     ));
 }
 

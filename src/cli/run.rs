@@ -21,7 +21,7 @@ use super::progress::{self, StdoutUse};
 use super::put_buffer::PutBuffer;
 use super::service::{Service, ServiceRun};
 use super::signal_orders::SignalOrders;
-use super::stop::{Manner, Stop};
+use super::stop::{Manner, Stop, StopCause};
 use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
@@ -260,23 +260,24 @@ impl<T: 'static, R: 'static> Running<T, R> {
     fn listen(&self, config: &Arc<Config>, words: &'static Wording) -> Result<(), RunError> {
         let (orderly, sudden) = (self.clone(), self.clone());
         let (config_late, config) = (Arc::clone(config), Arc::clone(config));
-        let in_order = move |signal| {
+        let in_order = move |cause: StopCause| {
             if orderly.is_shared {
-                give_up_in_time(&orderly.queue, &orderly.stop, config_late.pool.shutdown);
+                let stop = (&orderly.stop, cause);
+                give_up_in_time(&orderly.queue, stop, config_late.pool.shutdown);
             }
             orderly.queue.close();
             orderly.queue.quit();
-            printer::say_stopping(signal, words);
+            printer::say_stopping(cause, orderly.stop.is_at_once(), words);
             orderly.pool.stop();
             if config_late.mode == Mode::Sequential {
                 // There is no worker to kill: the producer has the item in hand.
                 std::thread::sleep(config_late.pool.shutdown);
-                orderly.end(&config_late, signal);
+                orderly.end(&config_late, cause.signal());
             }
         };
-        let at_once = move |signal| {
+        let at_once = move |cause: StopCause| {
             sudden.pool.kill();
-            sudden.end(&config, signal);
+            sudden.end(&config, cause.signal());
         };
         self.stop
             .listen(
