@@ -49,6 +49,7 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, bounded};
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use self::activities::CurrentItem;
@@ -61,7 +62,8 @@ pub(crate) use self::core::{Core, NameItems, WakerKey};
 use self::doorbells::WriterDoorbell;
 pub(crate) use self::limits::{ItemRules, Saying};
 pub(crate) use self::mailboxes::ItemEnd;
-use self::monitor::{Monitor, sleep};
+pub(crate) use self::monitor::ThreadGuard;
+use self::monitor::{Monitor, sleep, with_guard};
 pub use self::product::Disagreement;
 pub(crate) use self::product::{Comparison, Product};
 use self::timer::Timer;
@@ -92,6 +94,8 @@ pub(crate) struct Broker {
     /// The number of this queue within its process.
     pub(crate) id: u64,
     monitor: Arc<Monitor>,
+    /// Disconnected when a bug is found.
+    bugs: Receiver<()>,
     inline: OnceLock<Inline>,
     pub(crate) storage: Storage,
     committer: OnceLock<JoinHandle<()>>,
@@ -149,20 +153,23 @@ impl Broker {
         writer: WriterDoorbell,
     ) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let (soundness, bugs) = bounded(0);
         let monitor = Arc::new_cyclic(|weak: &Weak<Monitor>| {
             let weak = weak.clone();
             let timer = Timer::new(Arc::new(move || {
                 let monitor = weak.upgrade();
                 monitor.is_some_and(|monitor| {
-                    monitor.with(Core::tick);
+                    monitor.with_or_end(|core| with_guard(core, Core::tick));
                     true
                 })
             }));
-            Monitor::new(Core::new(ledger, storage.clone(), timer, writer))
+            let bells = (writer, soundness);
+            Monitor::new(Core::new(ledger, storage.clone(), timer, bells))
         });
         Arc::new(Broker {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             monitor,
+            bugs,
             inline: OnceLock::new(),
             storage,
             committer: OnceLock::new(),
@@ -526,6 +533,21 @@ impl Broker {
             let _ = self.refresh();
         }
         self.lock_seeing().state()
+    }
+
+    /// Returns what ends this queue after a panic in a thread that it cannot do without.
+    pub(crate) fn guard(&self) -> ThreadGuard {
+        ThreadGuard::of(Arc::downgrade(&self.monitor))
+    }
+
+    /// Returns what is disconnected when a bug is found. From then on nothing is done for those who wait.
+    pub(crate) fn bugs(&self) -> &Receiver<()> {
+        &self.bugs
+    }
+
+    /// Returns the bug that was found.
+    pub(crate) fn bug(&self) -> Kind {
+        self.lock().failed()
     }
 
     /// Looks at the core without changing it.

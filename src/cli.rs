@@ -7,6 +7,7 @@ mod address;
 mod advice;
 mod args;
 mod asking;
+mod bug;
 mod combinations;
 mod command_line;
 mod config;
@@ -69,6 +70,7 @@ mod workload;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -81,6 +83,7 @@ use self::put::Put;
 use self::screen::StandardStream;
 use crate::Jobserver;
 use crate::observe::text::harmless;
+use crate::sys::threads::owner::hear_panics;
 use crate::sys::{signals, title};
 
 /// Serves the workers of the command line; the first call of `main`.
@@ -216,6 +219,7 @@ fn without_password(word: &str) -> String {
 /// before anything else: it takes over the memory of arguments and environment for the title.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    hear_panics(bug::found);
     // Before any other file has the number of one that was not inherited.
     JOBSERVER.get_or_init(Jobserver::from_environment);
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -239,8 +243,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return code.into();
         }
     };
-    let outcome = do_as_told(args, is_consistent, has_end_of_options);
-    printer::wait_if_inconsistent();
+    let act = AssertUnwindSafe(|| do_as_told(args, is_consistent, has_end_of_options));
+    let outcome = catch_unwind(act).unwrap_or_else(|panic| Err(RunError::of_panic(&*panic)));
+    bug::wait_if_found();
     // Whatever became of it.
     exit_codes::leave_clean();
     match outcome {

@@ -349,8 +349,9 @@ impl Error {
             )
     }
 
-    /// Returns `true` if the queue's own books do not agree, which is a bug of this library: nothing
-    /// more is accepted, handed out or told. What a journal or a stream has is for the next program.
+    /// Returns `true` if the queue's own books do not agree, or one of its threads has panicked, which is a bug of
+    /// this library or of an observer: nothing more is accepted, handed out or told. What a journal or a stream
+    /// has is for the next program.
     #[must_use]
     pub fn is_inconsistent(&self) -> bool {
         self.0.refusal() == Some(Refusal::Inconsistent)

@@ -6,7 +6,8 @@
 //! write all points that they pass to the file instead. So a test learns the points that a role
 //! passes, and runs once for each until none is left. Each point has a name of its own, written
 //! where it is passed, so that tests find all of them in the source and miss none. Another variable of the same form has the process stopped
-//! instead; it then writes its pid. Without the feature this does nothing.
+//! instead; it then writes its pid. A third one has the thread panic there, and a fourth names a thread that panics as soon as it
+//! has begun. Without the feature this does nothing.
 
 #[cfg(not(feature = "failpoints"))]
 mod off;
@@ -14,6 +15,6 @@ mod off;
 mod on;
 
 #[cfg(not(feature = "failpoints"))]
-pub(crate) use off::{is_planted, point, set_role};
+pub(crate) use off::{is_planted, point, set_role, thread_begins};
 #[cfg(feature = "failpoints")]
-pub(crate) use on::{is_planted, point, set_role};
+pub(crate) use on::{is_planted, point, set_role, thread_begins};

@@ -329,11 +329,12 @@ pub enum EventKind {
         /// The notice.
         why: String,
     },
-    /// The queue's own books do not agree: a bug in this library. Nothing more is accepted, handed out
-    /// or told ([`Error::is_inconsistent`](crate::Error::is_inconsistent)).
+    /// The queue's own books do not agree, or one of its threads has panicked: a bug in this library, or in an
+    /// observer. Nothing more is accepted, handed out or told
+    /// ([`Error::is_inconsistent`](crate::Error::is_inconsistent)).
     #[non_exhaustive]
     Inconsistent {
-        /// The contradiction, in words.
+        /// The contradiction, or the thread and its panic, in words.
         why: String,
     },
     /// A run is over.

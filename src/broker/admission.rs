@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::Broker;
 use super::core::Core;
-use super::monitor::Monitor;
+use super::monitor::{Monitor, ThreadGuard};
 use crate::error::Kind;
 use crate::sys::machine::{self, FreeMemory};
 use crate::sys::signals;
@@ -28,7 +28,7 @@ impl Broker {
             .name(THREAD.into())
             .spawn(move || {
                 signals::block_all();
-                run(&monitor, rules, &calls);
+                ThreadGuard::of(monitor.clone()).run(|| run(&monitor, rules, &calls));
             })
             .map_err(Kind::io("starting the thread that reads the room"))?;
         self.with(|core| {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use crate::protocol::address::{Home, QueueAddress};
 use crate::protocol::frame::{self, Ask, Body, Up, Wait};
 use crate::protocol::peer_error::PeerError;
 use crate::protocol::stream::{Came, FrameReader, Hello, OutFrame, Welcome};
-use crate::sys::{signals, stream};
+use crate::sys::{signals, stream, threads};
 use crate::worker::current;
 use crate::worker::session::Session;
 use dishrack_core::dispatcher::{Departure, Request};
@@ -168,11 +169,15 @@ pub(crate) fn serve(
         .stack_size(STACK_BYTES);
     thread.spawn(move || {
         signals::block_all();
-        let mut reader = FrameReader::with(received);
-        let greeted = greet(&outgoing, &mut reader, served);
-        if let Some(broker) = greeted {
-            Reading::begin(broker, outgoing, reader, (worker, pid), puts).run();
-        }
+        let serve = || {
+            let mut reader = FrameReader::with(received);
+            let greeted = greet(&outgoing, &mut reader, served);
+            if let Some(broker) = greeted {
+                Reading::begin(broker, outgoing, reader, (worker, pid), puts).run();
+            }
+        };
+        // A panic ends the connection, and is told by itself.
+        threads::catch(serve, drop);
         end();
     })?;
     Ok(kept)
@@ -283,13 +288,15 @@ impl Reading {
     }
 
     fn run(mut self) {
-        let departure = match self.read() {
+        // What it has goes back also after a panic, as if what it said had made no sense.
+        let read = catch_unwind(AssertUnwindSafe(|| self.read()));
+        let departure = match read {
             _ if self.outgoing.is_asked_to_end() => Departure::Asked,
-            Ok(leaving_unread) => Departure::Gone {
+            Ok(Ok(leaving_unread)) => Departure::Gone {
                 taken: self.outgoing.taken(leaving_unread),
             },
             // What it said made no sense, or it stopped saying it.
-            Err(_) => Departure::Gone {
+            Ok(Err(_)) | Err(_) => Departure::Gone {
                 taken: self.outgoing.taken(false),
             },
         };

@@ -5,7 +5,6 @@
 //! one that nobody waits for is put off for a moment. The thread sleeps while there is nothing to
 //! write, and ends with its queue.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,9 +15,8 @@ use super::core::{Core, NextWrite};
 use super::monitor::Monitor;
 use crate::error::Kind;
 use crate::fail;
-use crate::handler::attempt::message_of;
 use crate::store::Store;
-use crate::sys::signals;
+use crate::sys::{signals, threads};
 
 /// The name of the thread that writes a journal.
 pub(super) const THREAD: &str = "dishrack-journal";
@@ -43,13 +41,13 @@ pub(super) fn start(
 }
 
 /// Writes until there is nothing left to write; what nobody waits for, a moment later, if the
-/// `calls` that end the wait are given. Reports made meanwhile call the program's own code; a panic
-/// in it breaks the queue off, so that no caller waits for ever.
+/// `calls` that end the wait are given. A panic meanwhile, also in the program's own code that reports
+/// call, ends the queue, so that no caller waits for ever.
 pub(super) fn write_all(monitor: &Monitor, store: &dyn Store, calls: Option<&Receiver<()>>) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| write(monitor, store, calls))) {
-        let why = format!("internal error: {}", message_of(&*panic));
-        monitor.with(|core| core.break_off(why));
-    }
+    threads::catch(
+        || write(monitor, store, calls),
+        |why| monitor.lock().end_by_panic(why),
+    );
 }
 
 fn write(monitor: &Monitor, store: &dyn Store, calls: Option<&Receiver<()>>) {
@@ -67,7 +65,7 @@ fn write(monitor: &Monitor, store: &dyn Store, calls: Option<&Receiver<()>>) {
                     core.follow_write(matches!(next, NextWrite::Later));
                     next
                 };
-                let next = monitor.with_or_break_off(told, Core::break_off);
+                let next = monitor.with_or_end(told);
                 fail::point("commit: told");
                 next
             }

@@ -60,8 +60,10 @@ pub(crate) struct Core {
     pub(super) joiners: usize,
     /// Threads that wait until their puts are durable.
     pub(super) syncers: usize,
-    /// The reason why the store or stream has failed, or what is wrong with the books.
+    /// The reason why the store or stream has failed, or the bug that was found.
     pub(super) failure: Option<String>,
+    /// Dropped when a bug is found, for those who wait for something else.
+    pub(super) soundness: Option<Sender<()>>,
     /// Tasks asleep in an async `get`.
     pub(super) wakers: SlotMap<WakerKey, Waker>,
     /// Threads asleep until an item has its end.
@@ -151,7 +153,7 @@ impl Core {
         ledger: Ledger<Envelope, Product>,
         storage: Storage,
         timer: Timer,
-        writer: WriterDoorbell,
+        (writer, soundness): (WriterDoorbell, Sender<()>),
     ) -> Self {
         Core {
             puts_told: ledger.accepted(),
@@ -164,6 +166,7 @@ impl Core {
             joiners: 0,
             syncers: 0,
             failure: None,
+            soundness: Some(soundness),
             wakers: SlotMap::with_key(),
             end_waits: SlotMap::with_key(),
             has_inline: false,

@@ -2,15 +2,16 @@
 //! it. It does not know what they wait for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::core::Core;
 use super::doorbells::Doorbells;
-use crate::handler::attempt::message_of;
+use crate::fail;
 use crate::sys::clock::Deadline;
+use crate::sys::threads;
 
 #[derive(Debug)]
 pub(super) struct Monitor {
@@ -40,23 +41,40 @@ impl Monitor {
         with_guard(&mut self.lock(), act)
     }
 
-    /// Takes the lock and runs `act` for one of the broker's own threads. Reports call the program's own code; a
-    /// panic in it breaks the queue off while the lock is held, so that no caller takes the reported
-    /// part for the whole.
-    pub(super) fn with_or_break_off<R>(
-        &self,
-        act: impl FnOnce(&mut Core) -> R,
-        break_off: impl FnOnce(&mut Core, String),
-    ) -> R {
+    /// Takes the lock and runs `act` for one of the queue's own threads. A panic in it ends the queue while the
+    /// lock is held, so that no caller takes the reported part for the whole, and then goes on.
+    pub(super) fn with_or_end<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         let mut core = self.lock();
-        match catch_unwind(AssertUnwindSafe(|| act(&mut core))) {
-            Ok(result) => result,
-            Err(panic) => {
-                let why = format!("internal error: {}", message_of(&*panic));
-                with_guard(&mut core, |core| break_off(core, why));
-                drop(core);
-                resume_unwind(panic)
-            }
+        let act = || {
+            fail::thread_begins();
+            act(&mut core)
+        };
+        catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
+            core.end_by_panic(threads::in_words(&*panic));
+            drop(core);
+            resume_unwind(panic)
+        })
+    }
+}
+
+/// Ends the queue after a panic in a thread that it cannot do without. It does not keep the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct ThreadGuard(Weak<Monitor>);
+
+impl ThreadGuard {
+    pub(super) fn of(monitor: Weak<Monitor>) -> Self {
+        ThreadGuard(monitor)
+    }
+
+    /// Does the work of the thread.
+    pub(crate) fn run(&self, work: impl FnOnce()) {
+        threads::catch(work, |why| self.end(why));
+    }
+
+    /// Ends the queue, because of a panic.
+    pub(crate) fn end(&self, why: String) {
+        if let Some(monitor) = self.0.upgrade() {
+            monitor.lock().end_by_panic(why);
         }
     }
 }

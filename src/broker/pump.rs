@@ -1,5 +1,6 @@
 //! The pump: carries out what was decided, and wakes the threads that wait for what follows.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use super::attachment::Attachment;
@@ -79,16 +80,34 @@ impl Core {
         if counts.is_balanced() || self.dispatcher.ledger.is_inconsistent() {
             return false;
         }
-        let why = format!("items are lost or counted twice: {counts:?}");
-        self.dispatcher.handle_inconsistent();
-        self.failure = Some(why);
-        self.wake_all();
-        self.tell_contradiction();
+        self.contradict(format!("items are lost or counted twice: {counts:?}"));
         true
     }
 
-    /// Tells what is wrong with the books, if anything is: when it is found, and to an observer that is
-    /// set after that.
+    /// Does nothing more, for this reason, which is a bug.
+    fn contradict(&mut self, why: String) {
+        self.dispatcher.handle_inconsistent();
+        self.failure = Some(why);
+        self.soundness = None;
+        self.wake_all();
+        self.tell_contradiction();
+    }
+
+    /// Does nothing more after a panic in one of the queue's own threads, which has left by halves what it
+    /// was at.
+    pub(super) fn end_by_panic(&mut self, why: String) {
+        if self.dispatcher.ledger.is_inconsistent() {
+            return;
+        }
+        // Whatever has panicked may do so again.
+        let end = catch_unwind(AssertUnwindSafe(|| {
+            self.contradict(why);
+            self.pump();
+        }));
+        drop(end);
+    }
+
+    /// Tells what is wrong, if anything is: when it is found, and to an observer that is set after that.
     pub(super) fn tell_contradiction(&self) {
         let why = self.failure.clone();
         let why = why.filter(|_| self.dispatcher.ledger.is_inconsistent());
@@ -101,9 +120,15 @@ impl Core {
     fn counts_in_books(&self) -> Counts {
         let mut counts = self.dispatcher.ledger.counts();
         let (is_in_hand, is_some_done) = (counts.leased > 0, counts.done >= 10);
+        let (is_paused, is_awaited) = (
+            self.dispatcher.ledger.is_paused(),
+            self.dispatcher.has_joins(),
+        );
         if fail::is_planted("one too many")
             || is_in_hand && fail::is_planted("one too many while items are in hand")
             || is_some_done && fail::is_planted("one too many when some are done")
+            || is_paused && fail::is_planted("one too many in a pause")
+            || is_awaited && fail::is_planted("one too many while a client waits for the end")
         {
             counts.done += 1;
         }

@@ -13,7 +13,6 @@ mod many;
 mod orders;
 mod publisher;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,11 +25,10 @@ use self::orders::OrderHandler;
 pub(crate) use self::orders::OrderOutcome;
 use super::core::Core;
 use super::doorbells::WriterDoorbell;
-use super::monitor::{Monitor, sleep, with_guard};
+use super::monitor::{Monitor, ThreadGuard, sleep, with_guard};
 use super::{Broker, Deadline, Envelope};
 use crate::broker::current;
 use crate::error::Kind;
-use crate::handler::attempt::message_of;
 use crate::observe::EventKind;
 use crate::payload::Payload;
 use crate::store::Storage;
@@ -64,8 +62,7 @@ struct StreamContext {
 impl StreamContext {
     /// Takes the lock, runs `act`, and carries out what follows.
     fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
-        let act = |core: &mut Core| with_guard(core, act);
-        self.monitor.with_or_break_off(act, Core::break_off_stream)
+        self.monitor.with_or_end(|core| with_guard(core, act))
     }
 
     /// Notes that the stream has failed for good.
@@ -320,8 +317,8 @@ fn is_late(deadline: Deadline) -> bool {
     matches!(deadline, Deadline::Until(deadline) if Instant::now() >= deadline)
 }
 
-/// Starts one of the threads. Its reports call the program's own code; a panic in it breaks the
-/// queue off, so that no caller waits for ever.
+/// Starts one of the threads. A panic in it, also in the program's own code that its reports call, ends
+/// the queue, so that no caller waits for ever.
 fn start(
     name: &str,
     post: StreamContext,
@@ -329,10 +326,7 @@ fn start(
 ) -> Result<JoinHandle<()>, Kind> {
     let run = move || {
         signals::block_all();
-        let run = AssertUnwindSafe(|| run(&post));
-        if let Err(panic) = catch_unwind(run) {
-            post.break_off(format!("internal error: {}", message_of(&*panic)));
-        }
+        ThreadGuard::of(Arc::downgrade(&post.monitor)).run(|| run(&post));
     };
     let thread = std::thread::Builder::new().name(name.into());
     thread

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Broker;
 use super::core::Core;
-use super::monitor::Monitor;
+use super::monitor::{Monitor, ThreadGuard};
 use crate::error::Kind;
 use crate::sys::signals;
 use crate::sys::tokens::TokenPipe;
@@ -64,7 +64,7 @@ impl Broker {
         let thread = std::thread::Builder::new().name(THREAD.into());
         let thread = thread.spawn(move || {
             signals::block_all();
-            carrying.run();
+            ThreadGuard::of(Weak::clone(&carrying.monitor)).run(|| carrying.run());
         });
         let thread = thread.map_err(Kind::io(WHAT))?;
         self.with(|core| {

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 
+use super::bug;
 use super::letter;
 use super::output;
 use super::screen;
 use super::unwritten::Unwritten;
 use crate::observe::{Event, EventKind};
+use crate::sys::threads::watch;
 use crate::{Failure, ItemId};
 
 /// A message to the thread.
@@ -70,11 +72,13 @@ impl DeadLetterLog {
         std::thread::Builder::new()
             .name("dead-letters".into())
             .spawn(move || {
-                is_fine.store(
-                    write(&file, earlier, &inbox, (&path, &unwritten)),
-                    Ordering::Release,
-                );
-                drop(writing);
+                watch(|| {
+                    let is_written = write(&file, earlier, &inbox, (&path, &unwritten));
+                    is_fine.store(is_written, Ordering::Release);
+                });
+                // Whoever waits for its letters is not to take them for written.
+                bug::wait_if_found();
+                drop((inbox, writing));
             })?;
         Ok(DeadLetterLog {
             deaths: Mutex::new(Some(deaths)),

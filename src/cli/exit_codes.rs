@@ -1,11 +1,14 @@
 //! The end of the program: exit codes, failures that end a run, cleaning up. It does not know runs.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::process;
 
 use super::{scratch, screen, served};
 use crate::Error;
+use crate::error::contradiction;
+use crate::sys::threads::in_words;
 
 /// Exit codes. A run that a signal stopped has 128 and the signal's number.
 pub(super) mod code {
@@ -51,6 +54,11 @@ impl RunError {
     /// Describes a thread of the run that could not begin, for which the machine lacks something.
     pub(super) fn of_thread(error: io::Error) -> Self {
         RunError::Usage(format!("cannot start a thread: {error}"))
+    }
+
+    /// Describes a panic in this thread.
+    pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        RunError::Internal(contradiction(&in_words(panic)))
     }
 
     /// Describes a failed write to stdout.

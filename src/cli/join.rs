@@ -13,7 +13,7 @@ use super::exit_codes::{self, RunError, code};
 use super::layout::Anything;
 use super::notices::Notices;
 use super::screen::say;
-use super::stop::Stop;
+use super::stop::{Stop, StopCause};
 use super::stream;
 use crate::store::stream::Opening;
 use crate::{Capacity, JoinableQueue, Options};
@@ -68,7 +68,7 @@ pub(super) fn join_stream(
     until: Option<Instant>,
 ) -> Result<u8, RunError> {
     let stop = Stop::new();
-    let end = |signal| exit_codes::end(code::of_signal(signal));
+    let end = |cause: StopCause| exit_codes::end(code::of_signal(cause.signal()));
     stop.listen(&[], end, end).map_err(RunError::of_thread)?;
     let queue = place.queue(Box::new(Anything), Options::default())?;
     Notices::of(&queue)?;

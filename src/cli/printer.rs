@@ -12,20 +12,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 use parking_lot::Mutex;
 
+use super::bug;
 use super::config::Config;
 use super::dead_letter_log::DeadLetterLog;
-use super::exit_codes::{code, end};
 use super::halt::HaltRule;
-use super::scratch;
-use super::screen::{self, say, say_in_time};
-use super::stop::Stop;
+use super::screen::{say, say_in_time};
+use super::stop::{Stop, StopCause};
 use super::ticks::Ticks;
 use super::view::View;
 use crate::Counts;
-use crate::error::contradiction;
 use crate::observe::text::{Wording, printable};
 use crate::observe::{Event, EventKind, Observer};
-use crate::sys::threads::spawn;
+use crate::sys::threads::{spawn, watch};
 use crate::sys::title;
 
 /// The number of unprinted events at which a producer waits.
@@ -34,7 +32,7 @@ const BACKLOG: usize = 10_000;
 /// The shortest time between two changes of the title.
 const TITLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// The time for what was told before the queue's books did not agree.
+/// The time for what was told before a bug was found.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Says that the run goes on with a journal that holds items.
@@ -69,12 +67,23 @@ pub(super) fn say_found(stream: &str, unfinished: u64, words: &Wording) {
     ));
 }
 
-/// Says that the first signal was heard, and what a second one does.
-pub(super) fn say_stopping(signal: i32, words: &Wording) {
-    let name = crate::Exit::Signaled(signal).signal_name();
-    let (name, done) = (name.unwrap_or_default(), words.done);
+/// Says why a run is stopped, and what a second signal or request does. A request may be one to stop at
+/// once.
+pub(super) fn say_stopping(cause: StopCause, is_at_once: bool, words: &Wording) {
+    const ASKED: &str = "by `supervisor stop`, the page or the API";
+    let why = match cause {
+        StopCause::Request if is_at_once => {
+            return say_in_time(format!("supervisor: asked to stop at once, {ASKED}"));
+        }
+        StopCause::Request => format!("asked to stop, {ASKED}"),
+        StopCause::Signal(signal) => {
+            let name = crate::Exit::Signaled(signal).signal_name();
+            name.unwrap_or_default().to_owned()
+        }
+    };
+    let done = words.done;
     say_in_time(format!(
-        "supervisor: {name}: finishing what is {done}; once more to stop at once"
+        "supervisor: {why}: finishing what is {done}; once more to stop at once"
     ));
 }
 
@@ -97,18 +106,6 @@ pub(super) struct Printer {
     dead_letter_log: Option<Arc<DeadLetterLog>>,
     halt_rule: Option<HaltRule>,
     stop: Stop,
-    /// Tells what is wrong with the queue's books.
-    contradictions: Sender<String>,
-}
-
-/// True once the queue's books do not agree: then a thread of its own ends the process.
-static IS_INCONSISTENT: AtomicBool = AtomicBool::new(false);
-
-/// Does not return if that is so. Whoever would end the process otherwise waits here.
-pub(super) fn wait_if_inconsistent() {
-    while IS_INCONSISTENT.load(Ordering::Acquire) {
-        std::thread::park();
-    }
 }
 
 impl Printer {
@@ -135,20 +132,21 @@ impl Printer {
         std::thread::Builder::new()
             .name("print".into())
             .spawn(move || {
-                let earlier = views
-                    .iter_mut()
-                    .try_for_each(|view| view.see_earlier(&earlier));
-                match earlier.and_then(|()| print(&inbox, &mut views, &printed, &current)) {
-                    Ok(is_written) => is_fine.store(is_written, Ordering::Release),
-                    Err(error) => {
-                        // The files are completed all the same.
-                        views.iter_mut().for_each(|view| drop(view.end()));
-                        on_failed(&error);
+                watch(|| {
+                    let earlier = views
+                        .iter_mut()
+                        .try_for_each(|view| view.see_earlier(&earlier));
+                    match earlier.and_then(|()| print(&inbox, &mut views, &printed, &current)) {
+                        Ok(is_written) => is_fine.store(is_written, Ordering::Release),
+                        Err(error) => {
+                            // The files are completed all the same.
+                            views.iter_mut().for_each(|view| drop(view.end()));
+                            on_failed(&error);
+                        }
                     }
-                }
+                });
                 drop(printing);
             })?;
-        let (contradictions, contradicted) = bounded(1);
         let printer = Arc::new(Printer {
             wants_items,
             wants_puts,
@@ -162,24 +160,15 @@ impl Printer {
             dead_letter_log,
             halt_rule,
             stop,
-            contradictions,
         });
-        printer.end_at(contradicted)?;
-        Ok(printer)
-    }
-
-    /// Ends the process once the queue's books do not agree: in a thread of its own, because that is
-    /// found with the queue's lock held, which the end of the control socket takes.
-    fn end_at(self: &Arc<Self>, contradicted: Receiver<String>) -> io::Result<()> {
-        let printer = Arc::downgrade(self);
-        spawn("contradiction", move || {
-            if let Ok(why) = contradicted.recv() {
-                if let Some(printer) = printer.upgrade() {
-                    printer.print_rest(LAST_WORDS);
-                }
-                end_inconsistent(&why);
+        let last = Arc::downgrade(&printer);
+        bug::end_run_at(move || {
+            if let Some(printer) = last.upgrade() {
+                printer.stop.break_off();
+                printer.print_rest(LAST_WORDS);
             }
-        })
+        })?;
+        Ok(printer)
     }
 
     /// Tells the watcher, from now on, whenever the run stands otherwise.
@@ -223,11 +212,11 @@ impl Printer {
     }
 
     /// Prints the rest and writes the dead letters. Once the run is stopped, the readers have this
-    /// time left. Returns `true` if all files are written, and does [not return](wait_if_inconsistent)
-    /// if the queue's books do not agree.
+    /// time left. Returns `true` if all files are written, and does [not return](bug::wait_if_found) if
+    /// a bug was found.
     pub(super) fn finish(&self, time: Duration) -> bool {
         let is_written = self.print_rest(time);
-        wait_if_inconsistent();
+        bug::wait_if_found();
         is_written
     }
 
@@ -244,14 +233,6 @@ impl Printer {
             }
         }
     }
-}
-
-/// Ends the process, because nothing that this run could still say is reliable. What was not shown
-/// stays for the next run, as all that is not done.
-fn end_inconsistent(why: &str) -> ! {
-    scratch::keep();
-    screen::complain(&contradiction(why));
-    end(code::INTERNAL);
 }
 
 impl Observer for Printer {
@@ -280,10 +261,8 @@ impl Observer for Printer {
                 }
             }
             EventKind::Inconsistent { why } => {
-                IS_INCONSISTENT.store(true, Ordering::Release);
                 self.stop.break_off();
-                // There is one in a run.
-                let _ = self.contradictions.try_send(why.clone());
+                bug::found(why.clone());
             }
             // The number of items may be known by now.
             EventKind::ItemDone { .. } => self.check_halt_rule(),

@@ -23,7 +23,7 @@ use super::kitchen::PutDishesArgs;
 use super::layout::JobText;
 use super::notices::Notices;
 use super::put_buffer::{PutBuffer, is_accepted};
-use super::stop::Stop;
+use super::stop::{Stop, StopCause};
 use super::{advice, jobs, otlp, screen, stream};
 use crate::control::client::PUT_BYTES_MAX;
 use crate::jobs::Job;
@@ -322,9 +322,9 @@ fn listen(queue: &JobQueue, stop: &Stop, stream: &str) -> Result<(), RunError> {
             orderly.give_up("it is not waited for any longer, because of the signal");
         }
     };
-    let at_once = move |signal| {
+    let at_once = move |cause: StopCause| {
         say_put(&sudden, &stream);
-        end(code::of_signal(signal));
+        end(code::of_signal(cause.signal()));
     };
     stop.listen(&[], in_order, at_once)
         .map_err(RunError::of_thread)

@@ -21,13 +21,14 @@ use super::progress::{self, StdoutUse};
 use super::put_buffer::PutBuffer;
 use super::service::{Service, ServiceRun};
 use super::signal_orders::SignalOrders;
-use super::stop::{Manner, Stop};
+use super::stop::{Manner, Stop, StopCause};
 use super::stream::{check_whole, check_younger, give_up_in_time, leave_in_time};
 use super::unwritten::Unwritten;
 use super::view::{EventLines, Out, View};
 use super::work::{Origin, Producer, Work};
 use super::workload::Workload;
 use super::{orphans, otlp, pictures, scratch, screen, served, serving, signal_orders};
+use crate::fail;
 use crate::observe::text::{Style, Wording};
 use crate::observe::{Mode, Observer};
 use crate::sys::threads::spawn;
@@ -204,6 +205,7 @@ impl<T: 'static, R: 'static> Running<T, R> {
     /// Does so, and lets nothing more come in: neither before it returns nor after it is anything
     /// accepted that nobody works on.
     fn join_all(&self, config: &Config) -> Result<(), RunError> {
+        fail::thread_begins();
         let joined = self.join(config.purpose);
         served::refuse_changes();
         let may_have_more = joined.is_ok() && config.serves_puts() && self.stop.signal().is_none();
@@ -258,23 +260,24 @@ impl<T: 'static, R: 'static> Running<T, R> {
     fn listen(&self, config: &Arc<Config>, words: &'static Wording) -> Result<(), RunError> {
         let (orderly, sudden) = (self.clone(), self.clone());
         let (config_late, config) = (Arc::clone(config), Arc::clone(config));
-        let in_order = move |signal| {
+        let in_order = move |cause: StopCause| {
             if orderly.is_shared {
-                give_up_in_time(&orderly.queue, &orderly.stop, config_late.pool.shutdown);
+                let stop = (&orderly.stop, cause);
+                give_up_in_time(&orderly.queue, stop, config_late.pool.shutdown);
             }
             orderly.queue.close();
             orderly.queue.quit();
-            printer::say_stopping(signal, words);
+            printer::say_stopping(cause, orderly.stop.is_at_once(), words);
             orderly.pool.stop();
             if config_late.mode == Mode::Sequential {
                 // There is no worker to kill: the producer has the item in hand.
                 std::thread::sleep(config_late.pool.shutdown);
-                orderly.end(&config_late, signal);
+                orderly.end(&config_late, cause.signal());
             }
         };
-        let at_once = move |signal| {
+        let at_once = move |cause: StopCause| {
             sudden.pool.kill();
-            sudden.end(&config, signal);
+            sudden.end(&config, cause.signal());
         };
         self.stop
             .listen(

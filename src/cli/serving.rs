@@ -5,7 +5,6 @@ use std::io::Write;
 use std::process;
 use std::sync::Arc;
 
-use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,7 +12,7 @@ use super::args::ControlArgs;
 use super::config::{Config, Purpose};
 use super::event_json::object;
 use super::exit_codes::RunError;
-use super::stop::Stop;
+use super::stop::{Stop, StopCause};
 use super::work::Work;
 use super::workload::Workload;
 use super::{opening, screen, served, web};
@@ -93,7 +92,7 @@ pub(super) fn controlled<W: Work>(
         // In a thread of its own, because the end of the process waits for the answer to this.
         let hear = || {
             let stop = stop.clone();
-            spawn("stop", move || stop.hear(Signal::SIGTERM as i32))
+            spawn("stop", move || stop.hear(StopCause::Request))
         };
         if hear().is_err() {
             stop.break_off();

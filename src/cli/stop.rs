@@ -44,10 +44,28 @@ pub(super) struct Stop {
     reactions: Arc<Mutex<Reactions>>,
 }
 
-/// The reaction to a signal.
-type Reaction = Box<dyn FnOnce(i32) + Send>;
+/// The cause of a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopCause {
+    Signal(i32),
+    /// A request to its control socket or page, or an order to all supervisors of its stream.
+    Request,
+}
 
-/// The reactions to signals that have not come yet.
+impl StopCause {
+    /// Returns the signal; a request is as good as SIGTERM.
+    pub(super) fn signal(self) -> i32 {
+        match self {
+            StopCause::Signal(signal) => signal,
+            StopCause::Request => Signal::SIGTERM as i32,
+        }
+    }
+}
+
+/// The reaction to it.
+type Reaction = Box<dyn FnOnce(StopCause) + Send>;
+
+/// The reactions that were not called yet.
 #[derive(Default)]
 struct Reactions {
     in_order: Option<Reaction>,
@@ -127,8 +145,8 @@ impl Stop {
     pub(super) fn listen(
         &self,
         orders: &[Signal],
-        in_order: impl FnOnce(i32) + Send + 'static,
-        at_once: impl FnOnce(i32) + Send + 'static,
+        in_order: impl FnOnce(StopCause) + Send + 'static,
+        at_once: impl FnOnce(StopCause) + Send + 'static,
     ) -> io::Result<()> {
         let ignored = signals::inherited();
         let heard = ENDING
@@ -147,16 +165,15 @@ impl Stop {
             let ours = SigSet::from_iter(ENDING);
             let _ = ours.thread_unblock();
             for signal in signals.forever() {
-                stop.hear(signal);
+                stop.hear(StopCause::Signal(signal));
             }
         };
         spawn("signals", listen)
     }
 
-    /// Reacts to a signal, which may also be one that somebody has asked for in words: in order to
-    /// the first, at once to a second one.
-    pub(super) fn hear(&self, signal: i32) {
-        self.request(signal);
+    /// Reacts to it: in order to the first, at once to a second one.
+    pub(super) fn hear(&self, cause: StopCause) {
+        self.request(cause.signal());
         // A lock that is kept while a reaction begins would keep the next signal waiting.
         let (first, second) = {
             let mut reactions = self.reactions.lock();
@@ -168,13 +185,13 @@ impl Stop {
         };
         // It may take as long as the grace, and the next signal must be heard meanwhile.
         if let Some(in_order) = first
-            && spawn("stop", move || in_order(signal)).is_err()
+            && spawn("stop", move || in_order(cause)).is_err()
         {
-            return self.hear(signal);
+            return self.hear(cause);
         }
         if let Some(at_once) = second {
             self.hurry();
-            at_once(signal);
+            at_once(cause);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::exit_codes::RunError;
-use super::stop::Stop;
+use super::stop::{Stop, StopCause};
 use crate::JoinableQueue;
 use crate::sys::threads::spawn;
 
@@ -44,19 +44,27 @@ pub(super) fn leave_in_time<T: 'static>(queue: &JoinableQueue<T>) {
     }
 }
 
-/// Waits for Redis no longer than this time after a signal: at once if Redis is known to be away,
+/// Waits for Redis no longer than this time after an order to stop: at once if Redis is known to be away,
 /// and a moment later if it may still accept what is left to be told.
-pub(super) fn give_up_in_time<T: 'static>(queue: &JoinableQueue<T>, stop: &Stop, time: Duration) {
+pub(super) fn give_up_in_time<T: 'static>(
+    queue: &JoinableQueue<T>,
+    (stop, cause): (&Stop, StopCause),
+    time: Duration,
+) {
+    let cause = match cause {
+        StopCause::Signal(_) => "the signal",
+        StopCause::Request => "the order to stop",
+    };
     let over = Instant::now() + time;
     let (queue, stop) = (queue.clone(), stop.clone());
     let watch = move || {
         let is_settled = stop.is_settled_by(over)
             || (!queue.stream_news().is_lacking && stop.is_settled_by(over + TIME_TO_LEAVE));
         if !is_settled {
-            queue.give_up(
-                "it is not waited for any longer, because of the signal: what was done here and is not \
-                 told there is done again by others when the lease is over",
-            );
+            queue.give_up(&format!(
+                "it is not waited for any longer, because of {cause}: what was done here and is not told \
+                 there is done again by others when the lease is over"
+            ));
         }
     };
     // Without the thread, a second signal ends the run.

@@ -25,6 +25,7 @@ use self::model::{Look, TopAction, TopKey, TopModel};
 use self::screen::TopScreen;
 use super::args::{AtArgs, Choice, TargetArgs};
 use super::asking::Asked;
+use super::bug;
 use super::exit_codes::{RunError, code};
 use super::steering::{CarriedOut, SteeringOrder};
 use crate::control::client::NoAnswer;
@@ -233,8 +234,9 @@ impl Display {
     fn run(mut self, events: &Receiver<TopEvent>) -> Result<u8, RunError> {
         self.look_again();
         loop {
-            if self.screen.is_lost() {
-                return Err(RunError::Internal("a thread of top has panicked".into()));
+            if let Some(why) = self.screen.lost() {
+                bug::found(why.to_owned());
+                bug::wait_if_found();
             }
             self.screen
                 .draw(&self.model)

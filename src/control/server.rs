@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::clients::{ClientPlaces, HeardClient, REFUSED_TIME, clients_max};
 use super::connection::{ClientStream, WriteCount};
 use super::failure::RequestFailure;
-use crate::sys::threads::CONTROL;
+use crate::sys::threads::{self, CONTROL};
 
 /// The number of clients that are served at a time, where there are files enough.
 pub(super) const CLIENTS_MAX: usize = 256;
@@ -68,7 +68,7 @@ impl ControlServer {
         };
         let thread = std::thread::Builder::new()
             .name(CONTROL.into())
-            .spawn(serve)?;
+            .spawn(|| threads::watch(serve))?;
         Ok(ControlServer {
             ending,
             thread: Some(thread),

@@ -13,3 +13,7 @@ pub(crate) fn is_planted(_fault: &'static str) -> bool {
 /// Sets the role of this process.
 #[inline(always)]
 pub(crate) fn set_role(_worker: &str) {}
+
+/// Notes that a thread begins its work, or goes on with it.
+#[inline(always)]
+pub(crate) fn thread_begins() {}

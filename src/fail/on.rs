@@ -16,6 +16,12 @@ const KILL: &str = "DISHRACK_KILL_POINT";
 /// The variable of the same form that has a process stopped.
 const STOP: &str = "DISHRACK_STOP_POINT";
 
+/// The variable of the same form that has a thread panic.
+const PANIC: &str = "DISHRACK_PANIC_POINT";
+
+/// The variable with the name of a thread that panics.
+const PANIC_THREAD: &str = "DISHRACK_PANIC_THREAD";
+
 /// The variable with the name of a fault.
 const FAULT: &str = "DISHRACK_FAULT";
 
@@ -28,23 +34,35 @@ struct FaultPlan {
     point: String,
     number: u64,
     file: String,
-    signal: Signal,
+    fault: PointFault,
+}
+
+/// The fault at a point.
+#[derive(Debug, Clone, Copy)]
+enum PointFault {
+    Signal(Signal),
+    Panic,
 }
 
 fn plan() -> Option<&'static FaultPlan> {
     static PLAN: OnceLock<Option<FaultPlan>> = OnceLock::new();
     let read = || {
-        let (text, signal) = match std::env::var(KILL) {
-            Ok(text) => (text, Signal::SIGKILL),
-            Err(_) => (std::env::var(STOP).ok()?, Signal::SIGSTOP),
-        };
+        let variables = [
+            (KILL, PointFault::Signal(Signal::SIGKILL)),
+            (STOP, PointFault::Signal(Signal::SIGSTOP)),
+            (PANIC, PointFault::Panic),
+        ];
+        let mut set = variables
+            .into_iter()
+            .filter_map(|(name, fault)| Some((std::env::var(name).ok()?, fault)));
+        let (text, fault) = set.next()?;
         let mut words = text.splitn(4, '|').map(str::to_owned);
         Some(FaultPlan {
             role: words.next()?,
             point: words.next()?,
             number: words.next()?.parse().ok()?,
             file: words.next()?,
-            signal,
+            fault,
         })
     };
     PLAN.get_or_init(read).as_ref()
@@ -79,9 +97,20 @@ pub(crate) fn point(name: &'static str) {
     let file = options.write(true).create_new(true).open(&plan.file);
     if let Ok(mut file) = file {
         let _ = file.write_all(std::process::id().to_string().as_bytes());
-        // To the process: a copy made by a bare clone does not know its thread's id.
-        let _ = kill(Pid::this(), plan.signal);
+        match plan.fault {
+            // To the process: a copy made by a bare clone does not know its thread's id.
+            PointFault::Signal(signal) => drop(kill(Pid::this(), signal)),
+            PointFault::Panic => panic!("planted"),
+        }
     }
+}
+
+/// Notes that a thread begins its work, or goes on with it.
+pub(crate) fn thread_begins() {
+    static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+    let planted = PLANTED.get_or_init(|| std::env::var(PANIC_THREAD).ok());
+    let is_planted = planted.is_some() && std::thread::current().name() == planted.as_deref();
+    assert!(!is_planted, "planted");
 }
 
 /// Returns `true` if a test wants this fault.

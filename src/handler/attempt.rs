@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::copies;
 use crate::payload::{self, Payload, reason};
+use crate::sys::threads::message_of;
 use dishrack_core::ledger::{Cause, Outcome};
 
 /// An error of this crate's own handlers, which carries more than text. Displayed, it is that text.
@@ -106,15 +107,5 @@ fn outcome_of<E: Display + 'static>(error: &E) -> Outcome<Payload> {
     match setback {
         Some(setback) => setback.clone().into(),
         None => Outcome::failed(Cause::Nack(error.to_string())),
-    }
-}
-
-pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_owned()
     }
 }

@@ -1,28 +1,35 @@
 //! Waiting for a change of a pool's workers, and what is told of one that was not made.
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 
-use crate::broker::Deadline;
+use crossbeam_channel::{Receiver, RecvError, TryRecvError, at, never, select};
+
+use crate::broker::{Broker, Deadline};
 use crate::error::Kind;
 use dishrack_core::pool::scaler::Shortfall;
 
-/// Waits for the result of a change. Nothing comes when the pool is over.
+/// Waits for the result of a change. Nothing comes when the pool is over, or a bug was found.
 pub(super) fn wait(
     what: &'static str,
     end: &Receiver<Result<(), Shortfall>>,
     deadline: Deadline,
+    broker: &Broker,
 ) -> Result<(), Kind> {
-    let end = match deadline {
-        Deadline::Forever => end.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        Deadline::Until(deadline) => end.recv_deadline(deadline),
-        Deadline::None => end.try_recv().map_err(|_| RecvTimeoutError::Timeout),
+    let late = match deadline {
+        Deadline::Forever => never(),
+        Deadline::Until(deadline) => at(deadline),
+        Deadline::None => at(Instant::now()),
     };
-    match end {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(shortfall)) => Err(not_made(what, shortfall)),
-        Err(RecvTimeoutError::Timeout) => Err(Kind::ChangeTimedOut { what }),
-        Err(RecvTimeoutError::Disconnected) => Err(not_made(what, Shortfall::Stopped)),
-    }
+    let end = match end.try_recv() {
+        Err(TryRecvError::Empty) => select! {
+            recv(end) -> end => end,
+            recv(broker.bugs()) -> _ => return Err(broker.bug()),
+            recv(late) -> _ => return Err(Kind::ChangeTimedOut { what }),
+        },
+        end => end.map_err(|_| RecvError),
+    };
+    end.unwrap_or(Err(Shortfall::Stopped))
+        .map_err(|shortfall| not_made(what, shortfall))
 }
 
 pub(super) fn not_made(what: &'static str, shortfall: Shortfall) -> Kind {

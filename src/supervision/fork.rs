@@ -11,7 +11,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,11 +23,10 @@ use super::notes::{Life, Note, NoteSender, OrderEnd};
 use super::reap::Reaper;
 use super::spawn::{self, Launch, Leads, StartMessage};
 use super::uplink;
-use crate::handler::attempt::message_of;
 use crate::protocol::orders::{Assignment, ForkReply, Order};
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::program::{Handover, Image};
-use crate::sys::signals;
+use crate::sys::{signals, threads};
 use dishrack_core::ledger::Exit;
 use dishrack_core::pool::forks::{ForkEffect, ForkOrders, ForkRefusal};
 use dishrack_core::pool::spec::ChildSpec;
@@ -196,14 +194,18 @@ impl ForkServerOwner {
         let name = std::thread::Builder::new().name("dishrack-forks".into());
         let started = name.spawn(move || {
             signals::block_all();
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| shared.run(reaper))) {
+            let fail = |why: String| {
+                if threads::tell(why.clone()) {
+                    return;
+                }
                 // Our bug: say so, rather than leave everybody waiting.
                 let mut book = shared.book.lock();
-                book.why = format!("internal error: {}", message_of(&*panic));
+                book.why = format!("internal error: {why}");
                 book.is_broken = true;
                 book.orders.not_started();
                 book.follow();
-            }
+            };
+            threads::catch(|| shared.run(reaper), fail);
         })?;
         *thread = Some(started);
         Ok(())

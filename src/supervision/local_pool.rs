@@ -251,7 +251,7 @@ impl PoolState {
             self.end_if_over(&state, "they could not be started", true);
         }
         drop(state);
-        changes::wait("the number of workers", &end, deadline)
+        changes::wait("the number of workers", &end, deadline, &self.broker)
     }
 
     pub(super) fn reload(self: &Arc<Self>, deadline: Deadline) -> Result<(), Kind> {
@@ -264,7 +264,7 @@ impl PoolState {
             self.change(&mut state, |scaler, is_idle| scaler.handle_reload(is_idle));
         }
         drop(state);
-        changes::wait("the workers", &end, deadline)
+        changes::wait("the workers", &end, deadline, &self.broker)
     }
 
     /// Replaces the worker of this name, and waits until that is done.
@@ -290,7 +290,7 @@ impl PoolState {
             return Err(changes::not_made("the worker", shortfall));
         }
         drop(state);
-        changes::wait("the worker", &end, Deadline::Forever)
+        changes::wait("the worker", &end, Deadline::Forever, &self.broker)
     }
 
     /// Tells the scaler an event, and does what follows.

@@ -1,6 +1,5 @@
 //! Worker processes, as their program sees them: a thread that supervises, and ways to end it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use super::{PoolStatus, WorkerInfo};
 use super::{changes, limits};
 use crate::broker::{Broker, Deadline};
 use crate::error::Kind;
-use crate::handler::attempt::message_of;
 use crate::sys::signals;
 
 #[derive(Debug)]
@@ -41,20 +39,12 @@ impl ProcessPool {
         broker.with(|core| core.pool_began(workers));
         let inbox = (sender.clone(), notes);
         let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, roster.clone());
-        let (queue, kept) = (Arc::clone(broker), roster.clone());
+        let (guard, kept) = (broker.guard(), roster.clone());
         let thread = std::thread::Builder::new()
             .name("dishrack-watch".into())
             .spawn(move || {
                 signals::block_all();
-                let run = catch_unwind(AssertUnwindSafe(|| watch.run()));
-                if let Err(panic) = run {
-                    // Our bug: say so, rather than leave everybody waiting.
-                    let why = format!("internal error: {}", message_of(&*panic));
-                    queue.with(|core| {
-                        core.pool_ended(&why, true);
-                        core.workers_change(0, workers);
-                    });
-                }
+                guard.run(|| watch.run());
                 kept.with(|roster| roster.state = RunState::Over);
                 drop(alive);
             });
@@ -81,7 +71,7 @@ impl ProcessPool {
         let _ = self.over.recv();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            // A panic there was our bug and was told to whoever joins.
+            // A panic there has ended the queue.
             let _ = thread.join();
         }
     }
@@ -140,7 +130,7 @@ impl Pool for ProcessPool {
             RunState::Draining | RunState::Stopping | RunState::Over => {}
         });
         self.notes.post(Note::Scale { workers, told });
-        changes::wait("the number of workers", &end, deadline)
+        changes::wait("the number of workers", &end, deadline, &self.broker)
     }
 
     fn reload(&self, deadline: Deadline) -> Result<(), Kind> {
@@ -148,14 +138,14 @@ impl Pool for ProcessPool {
         limits::provide_files(1)?;
         let (told, end) = crossbeam_channel::bounded(1);
         self.notes.post(Note::Reload { told });
-        changes::wait("the workers", &end, deadline)
+        changes::wait("the workers", &end, deadline, &self.broker)
     }
 
     fn end_worker(&self, name: &str) -> Result<(), Kind> {
         let (told, end) = crossbeam_channel::bounded(1);
         let name = name.to_owned();
         self.notes.post(Note::End { name, told });
-        changes::wait("the worker", &end, Deadline::Forever)
+        changes::wait("the worker", &end, Deadline::Forever, &self.broker)
     }
 
     fn replace_worker(&self, name: &str) -> Result<(), Kind> {
@@ -164,7 +154,7 @@ impl Pool for ProcessPool {
         let (told, end) = crossbeam_channel::bounded(1);
         let name = name.to_owned();
         self.notes.post(Note::Replace { name, told });
-        changes::wait("the worker", &end, Deadline::Forever)
+        changes::wait("the worker", &end, Deadline::Forever, &self.broker)
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {

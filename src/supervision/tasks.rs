@@ -21,13 +21,14 @@ use super::local_pool::{LocalPlan, PoolState, Post, Starter};
 use super::pool::Pool;
 use super::threads::{LoopLife, Next, ThreadPool};
 use super::{PoolStatus, WorkerInfo};
-use crate::broker::{Broker, Deadline, current};
+use crate::broker::{Broker, Deadline, ThreadGuard, current};
 use crate::error::Kind;
-use crate::handler::attempt::{Wanted, decode, encode, message_of};
+use crate::handler::attempt::{Wanted, decode, encode};
 use crate::handler::copies;
 use crate::link::LocalDelivery;
 use crate::link::task::{self, TaskSignals};
 use crate::payload::Payload;
+use crate::sys::threads::message_of;
 use dishrack_core::ledger::{Cause, Credit, Outcome, Started};
 
 /// A pool of threads, except for the place where its workers run.
@@ -52,14 +53,15 @@ impl TaskPool {
         R: Serialize + 'static,
         E: Display + 'static,
     {
-        let (starts, over) = run_on_one_thread(Some((Arc::clone(broker), type_name::<T>())))?;
+        let works_for = Some((Arc::clone(broker), type_name::<T>()));
+        let (starts, over) = run_on_one_thread(works_for, broker.guard())?;
         let handler = Arc::new(handler);
         let starter: Starter = Box::new(move |shared: &Arc<PoolState>, post: Post| {
             let (link, queue, signals) = task::pair();
             let holder = shared.attach(&post.worker, Box::new(link), &queue, credit);
             let worker = LocalWorker::new(Arc::clone(&shared.broker), holder, queue);
             let (pool, handler) = (Arc::clone(shared), Arc::clone(&handler));
-            start(&starts, move || async move {
+            start(&starts, shared.broker.guard(), move || async move {
                 serve(worker, &signals, time_limit, &*handler).await;
                 drop(handler);
                 pool.broker.detach(holder, Started::default(), None);
@@ -80,7 +82,7 @@ impl TaskPool {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let (starts, over) = run_on_one_thread(None)?;
+        let (starts, over) = run_on_one_thread(None, broker.guard())?;
         let run = Arc::new(run);
         let starter: Starter = Box::new(move |shared: &Arc<PoolState>, post: Post| {
             let (pool, run) = (Arc::clone(shared), Arc::clone(&run));
@@ -98,7 +100,8 @@ impl TaskPool {
                 drop(run);
                 pool.one_ended(life.post.slot, &end.why, end.is_spent);
             };
-            start(&starts, move || until_told(is_to_end, work()));
+            let guard = shared.broker.guard();
+            start(&starts, guard, move || until_told(is_to_end, work()));
             Ok(None)
         });
         let shared = PoolState::begin(plan, broker, starter)?;
@@ -144,19 +147,29 @@ impl Pool for TaskPool {
     }
 }
 
-/// Starts a worker on the thread of the tasks.
+/// Starts a worker on the thread of the tasks. The handler's panics are caught in it; any other one ends
+/// the queue.
 fn start<Fut: Future<Output = ()> + 'static>(
     starts: &UnboundedSender<TaskStart>,
+    guard: ThreadGuard,
     work: impl FnOnce() -> Fut + Send + 'static,
 ) {
+    let begin = move || {
+        spawn_local(async move {
+            if let Err(text) = catch(work()).await {
+                guard.end(format!("a task panicked: {text}"));
+            }
+        });
+    };
     // The thread takes them for as long as there is a starter, which has this end.
-    let _ = starts.send(Box::new(move || drop(spawn_local(work()))));
+    let _ = starts.send(Box::new(begin));
 }
 
 /// Starts the thread of the tasks. It ends when no more will be started and all have ended, and
 /// then the channel that is returned is disconnected. Handlers work for the queue that is given.
 fn run_on_one_thread(
     works_for: Option<(Arc<Broker>, &'static str)>,
+    guard: ThreadGuard,
 ) -> Result<(UnboundedSender<TaskStart>, Receiver<()>), Kind> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -165,7 +178,7 @@ fn run_on_one_thread(
     let (alive, over): (Sender<()>, _) = bounded(0);
     let (sender, starts) = unbounded_channel();
     let thread = std::thread::Builder::new().name("dishrack-tasks".into());
-    let spawned = thread.spawn(move || {
+    let work = move || {
         if let Some((broker, item_type)) = works_for {
             current::set(broker, item_type);
         }
@@ -176,7 +189,8 @@ fn run_on_one_thread(
         current::clear();
         // Nothing of the queue is held any more.
         drop(alive);
-    });
+    };
+    let spawned = thread.spawn(move || guard.run(work));
     spawned.map_err(Kind::io("starting the thread of the tasks"))?;
     Ok((sender, over))
 }

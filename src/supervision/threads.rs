@@ -64,7 +64,7 @@ impl ThreadPool {
                 drop(pool);
                 drop(alive);
             };
-            let spawned = spawn(&worker, body);
+            let spawned = spawn(&worker, &shared.broker, body);
             if spawned.is_err() {
                 shared.broker.detach(holder, Started::default(), None);
             }
@@ -104,16 +104,22 @@ impl ThreadPool {
                 drop(pool);
                 drop(alive);
             };
-            spawn(&worker, body).map(|()| None)
+            spawn(&worker, &shared.broker, body).map(|()| None)
         });
         let shared = PoolState::begin(plan, broker, starter)?;
         Ok(ThreadPool::of(shared, over))
     }
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Kind> {
+/// Starts a thread. The handler's panics are caught in it; any other one ends the queue.
+fn spawn(
+    name: &str,
+    broker: &Arc<Broker>,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<(), Kind> {
     let thread = std::thread::Builder::new().name(name.to_owned());
-    let spawned = thread.spawn(body);
+    let guard = broker.guard();
+    let spawned = thread.spawn(move || guard.run(body));
     spawned
         .map(drop)
         .map_err(Kind::io("starting a worker thread"))

@@ -12,7 +12,6 @@ use super::notes::{Life, LifeOverseer, Note, NoteSender, Registration};
 use super::reap;
 use crate::broker::clients::connect_worker;
 use crate::broker::{Attachment, Broker};
-use crate::handler::attempt::message_of;
 use crate::link::process::{ProcessLink, UplinkReader};
 use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
 use crate::protocol::orders::ForkReply;
@@ -22,6 +21,7 @@ use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::signals;
 use crate::sys::stderr::Stderr;
 use crate::sys::stream::peer_pid;
+use crate::sys::threads::message_of;
 use dishrack_core::ledger::Credit;
 
 /// Enough for decoding; a thousand workers need a thousand of these threads.

@@ -134,7 +134,10 @@ impl Watch {
         };
         let relay = match plan.launch.inherits_stderr {
             true => None,
-            false => Relay::start(plan.spec.shutdown, outlet).ok(),
+            false => {
+                let guard = broker.guard();
+                Relay::start(plan.spec.shutdown, outlet, move |why| guard.end(why)).ok()
+            }
         };
         let forks = Forks::new(fork_server_of(&plan), sender.clone());
         roster.with(|roster| roster.wanted = plan.workers);

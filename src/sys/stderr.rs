@@ -19,7 +19,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::event::PollFlags;
 
 use super::blocking::Blocking;
-use super::signals;
+use super::{signals, threads};
 
 /// The number of bytes kept from a stream's end.
 const TAIL_BYTES: usize = 4096;
@@ -142,7 +142,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    pub(crate) fn start(grace: Duration, out: Outlet) -> io::Result<Self> {
+    /// Starts the thread. After a panic in it `end` is called, because whoever writes would wait for ever.
+    pub(crate) fn start(
+        grace: Duration,
+        out: Outlet,
+        end: impl FnOnce(String) + Send + 'static,
+    ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let waker = Arc::new(EventFd::from_flags(flags)?);
@@ -160,7 +165,7 @@ impl Relay {
             .stack_size(128 * 1024)
             .spawn(move || {
                 signals::block_all();
-                passing.pass_on();
+                threads::catch(|| passing.pass_on(), end);
                 drop(alive);
             })?;
         Ok(Relay {
@@ -281,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_stream_is_kept_and_given_once() {
-        let relay = Relay::start(Duration::from_secs(60), write_all).unwrap();
+        let relay = Relay::start(Duration::from_secs(60), write_all, drop).unwrap();
         let (theirs, stderr) = relay.open().unwrap();
         // It is written without a newline, to a stream that goes on, so no end is waited for.
         unistd::write(&theirs, b"\0").unwrap();

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::control::clients::{ClientPlaces, HeardClient, REFUSED_TIME, clients_max};
 use crate::control::serve_connection;
-use crate::sys::signals;
+use crate::sys::{signals, threads};
 
 /// The number of connections that are served at a time, where there are files enough. A browser opens up to six.
 const CLIENTS_MAX: usize = 1024;
@@ -54,8 +54,10 @@ impl WebServer {
         let thread = std::thread::Builder::new().name("web".into());
         let thread = thread.spawn(move || {
             signals::block_all();
-            runtime.block_on(serve(listener, routes, ends));
-            runtime.shutdown_background();
+            threads::watch(|| {
+                runtime.block_on(serve(listener, routes, ends));
+                runtime.shutdown_background();
+            });
         })?;
         Ok(WebServer {
             address,

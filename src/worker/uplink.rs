@@ -29,7 +29,7 @@ use crate::protocol::ring::RingWriter;
 use crate::protocol::ring_pair::RingPair;
 use crate::protocol::segments::{self, SentSegments};
 use crate::sys::descriptors::DescriptorSocket;
-use crate::sys::{exit, signals, stderr, stream};
+use crate::sys::{exit, signals, stderr, stream, threads};
 
 /// The longest time in which the supervisor does not see a record while a handler runs. An item of
 /// a millisecond should not pay for a wake-up of its own.
@@ -106,7 +106,9 @@ impl Uplink {
             .stack_size(256 * 1024)
             .spawn(move || {
                 signals::block_all();
-                watched.ring_for_what_waits();
+                // Whoever waits for what was not told would wait for ever.
+                let end = |_| exit::with(exit::PANICKED);
+                threads::catch(|| watched.ring_for_what_waits(), end);
             })
             // Said while the channel exists, because a worker that closes it is killed at once.
             .inspect_err(stderr::say_no_thread)

@@ -433,9 +433,10 @@ fn a_panic_while_an_end_is_told_ends_the_queue() {
             .unwrap();
         queue.put("one").unwrap();
         let error = queue.join_timeout(Duration::from_secs(60)).unwrap_err();
-        assert!(error.is_journal(), "{error}");
-        assert!(error.to_string().contains("a bad observer"), "{error}");
-        assert!(queue.put("two").unwrap_err().is_journal());
+        assert!(error.is_inconsistent(), "{error}");
+        let why = "the thread dishrack-journal panicked: a bad observer";
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(queue.put("two").unwrap_err().is_inconsistent());
     }
 }
 
@@ -490,7 +491,7 @@ fn put_many_says_how_many_were_accepted_before_the_journal_failed() {
     let pool = threads
         .handler(&queue, |_: String| Ok::<(), String>(()))
         .unwrap();
-    let is_over = || queue.sync().is_err_and(|error| error.is_journal());
+    let is_over = || queue.sync().is_err_and(|error| error.is_inconsistent());
     let mut read = 0;
     let put = queue.put_many((0..10_000).map(|n| {
         read += 1;
@@ -502,13 +503,13 @@ fn put_many_says_how_many_were_accepted_before_the_journal_failed() {
     assert!(put.is_cut_short && read < 10_000, "{put:?}");
     let refused = put.refused.len() as u64;
     assert!(
-        put.refused.iter().all(|one| one.error.is_journal()),
+        put.refused.iter().all(|one| one.error.is_inconsistent()),
         "{put:?}"
     );
     let lost = read - put.accepted - refused;
     assert!(lost == 0 || put.lost.is_some(), "{put:?}");
     let accepted = put.accepted;
-    assert!(put.into_result().unwrap_err().is_journal());
+    assert!(put.into_result().unwrap_err().is_inconsistent());
     drop((pool, queue));
     let in_file = place.open().counts().unwrap().accepted;
     assert!(

@@ -2,11 +2,15 @@
 //! leave what is durable to the next run. The fault is planted before the first item, while items are in
 //! hand, or when some are done. It needs the feature `failpoints`.
 
+pub(crate) mod panics;
+mod waiting;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
+use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -19,6 +23,12 @@ crate::trials! {
     the_next_run_goes_on_with_the_journal,
     a_served_queue_lets_everybody_go_and_leaves_its_socket,
     a_queue_that_stays_ends_also_if_it_is_found_before_anybody_hears_of_it,
+}
+
+/// Returns those of all that is found wrong.
+pub(crate) fn all() -> Vec<Trial> {
+    let all = [trials(), panics::trials(), waiting::trials()];
+    all.into_iter().flatten().collect()
 }
 
 /// The moments at which the fault is planted.

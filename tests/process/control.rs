@@ -240,6 +240,9 @@ fn a_stop_is_over_when_the_process_is() {
     let (code, said) = finish(run);
     assert_eq!(code, Some(128 + Signal::SIGTERM as i32));
     assert!(said.contains("1 of 2 jobs done"), "{said}");
+    let order = "supervisor: asked to stop, by `supervisor stop`, the page or the API: finishing what is \
+                 being run; once more to stop at once\n";
+    assert!(said.contains(order) && !said.contains("SIGTERM"), "{said}");
 }
 
 fn a_stop_at_once_ends_what_has_begun() {
@@ -250,9 +253,15 @@ fn a_stop_at_once_ends_what_has_begun() {
     });
     assert_eq!(place.ask(&["stop", "--now"]), "stopped\n");
     assert!(!is_alive(run.0.id()));
-    let (code, _) = finish(run);
+    let (code, said) = finish(run);
     assert_eq!(code, Some(128 + Signal::SIGTERM as i32));
     assert_eq!(fs::read_dir(place.path("dishrack")).unwrap().count(), 0);
+    let order = "supervisor: asked to stop at once, by `supervisor stop`, the page or the API\n";
+    assert!(said.contains(order), "{said}");
+    assert!(
+        !said.contains("finishing") && !said.contains("SIGTERM"),
+        "{said}"
+    );
 }
 
 fn several_runs_are_told_apart() {

@@ -84,6 +84,8 @@ fn main() {
         Some(any_queue::LINE) => return kitchen_line::main().unwrap(),
         Some(any_queue::ATTACH) => return attach::main().unwrap(),
         Some(commands::room::GROWS) => return commands::room::grow(),
+        #[cfg(feature = "failpoints")]
+        Some(contradictions::panics::OWNER) => return contradictions::panics::play_owner(),
         _ => {}
     }
     roles::before_serving();
@@ -103,7 +105,7 @@ fn main() {
         boot::trials(),
         commands::trials(),
         #[cfg(feature = "failpoints")]
-        contradictions::trials(),
+        contradictions::all(),
         control::trials(),
         control::crowded(),
         copies::trials(),

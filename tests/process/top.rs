@@ -185,7 +185,7 @@ pub(crate) fn a_panic_gives_the_terminal_back() {
     let place = Place::new();
     let _run = place.start("one", &["a"]);
     for (fault, code) in [
-        ("a panic of top", 101),
+        ("a panic of top", 70),
         ("a panic of what looks for top", 70),
     ] {
         let folder = place.path("");

@@ -577,9 +577,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.waiting.discard_staged();
     }
 
-    /// Notes that its own books do not agree: an item is lost or counted twice. Nothing more is
-    /// accepted, handed out, written or told, because all of it could be wrong: what is durable is for
-    /// the next run.
+    /// Notes that its own books do not agree: an item is lost or counted twice, or may be after a panic that
+    /// has left something half done. Nothing more is accepted, handed out, written or told, because all of it
+    /// could be wrong: what is durable is for the next run.
     pub fn handle_inconsistent(&mut self) {
         self.is_inconsistent = true;
         self.handle_write_failed();

@@ -14,7 +14,7 @@ use super::{WORDS, labels, start_workers};
 use crate::cli::exit_codes::{RunError, code, end, end_without_stdout};
 use crate::cli::output::{self, OutputFile};
 use crate::cli::screen::StandardStream;
-use crate::cli::stop::Stop;
+use crate::cli::stop::{Stop, StopCause};
 use crate::cli::{args, pictures, printer};
 use crate::kitchen::Dish;
 use crate::observe::timeline::{Timeline, svg};
@@ -248,19 +248,19 @@ fn listen(stop: &Stop, current: &Current, output: OutputFile) -> Result<(), RunE
         current.clone()
     };
     let (orderly, sudden) = (Arc::clone(current), Arc::clone(current));
-    let in_order = move |signal| {
-        printer::say_stopping(signal, &WORDS);
+    let in_order = move |cause| {
+        printer::say_stopping(cause, false, &WORDS);
         if let Some((rack, pool)) = taken(&orderly) {
             rack.close();
             pool.stop();
         }
     };
-    let at_once = move |signal| {
+    let at_once = move |cause: StopCause| {
         if let Some((_, pool)) = taken(&sudden) {
             pool.kill();
         }
         drop(output);
-        end(code::of_signal(signal));
+        end(code::of_signal(cause.signal()));
     };
     stop.listen(&[], in_order, at_once)
         .map_err(RunError::of_thread)

@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal, Stdout};
 use std::panic;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::Terminal;
@@ -15,9 +16,13 @@ use ratatui::crossterm::terminal::{
 
 use super::draw::draw;
 use super::model::TopModel;
+use crate::sys::threads::in_words;
 
 /// True while the terminal is taken over.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The panic for which it was given back.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// A terminal that is taken over, until it is dropped.
 pub(super) struct TopScreen(Terminal<CrosstermBackend<Stdout>>);
@@ -32,6 +37,8 @@ impl TopScreen {
         let tell = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
             give_back();
+            // The first one counts.
+            let _ = LOST.set(in_words(panic.payload()));
             tell(panic);
         }));
         take()?;
@@ -39,9 +46,9 @@ impl TopScreen {
         terminal.map(TopScreen).inspect_err(|_| give_back())
     }
 
-    /// Returns `true` if it was given back after a panic in another thread, which was told.
-    pub(super) fn is_lost(&self) -> bool {
-        !IS_TAKEN.load(Ordering::Acquire)
+    /// Returns why it was given back, if that was for a panic in another thread.
+    pub(super) fn lost(&self) -> Option<&str> {
+        LOST.get().map(String::as_str)
     }
 
     pub(super) fn draw(&mut self, model: &TopModel) -> io::Result<()> {

@@ -151,11 +151,14 @@ fn all_supervisors_stop_and_give_back_what_waits() {
     assert_eq!(stop.line().unwrap(), "stopped");
     assert_eq!(stop.end().0, Some(0));
     for work in &mut works {
+        let (code, said) = work.end();
         assert_eq!(
-            work.end().0,
+            code,
             Some(128 + Signal::SIGTERM as i32),
-            "as by the signal"
+            "as by the signal: {said}"
         );
+        let order = "asked to stop, by `supervisor stop`, the page or the API: finishing";
+        assert!(said.contains(order) && !said.contains("SIGTERM"), "{said}");
     }
     let status = stage.status();
     assert_eq!(

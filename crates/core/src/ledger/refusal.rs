@@ -51,6 +51,6 @@ pub enum Refusal {
         /// That item, which stands for it.
         of: ItemId,
     },
-    /// The queue's own books do not agree, which is a bug: nothing more is done.
+    /// The queue's own books do not agree, or one of its threads has panicked: nothing more is done.
     Inconsistent,
 }
