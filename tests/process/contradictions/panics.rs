@@ -28,7 +28,7 @@ const COMMANDS: &[&str] = &["-w", "2", "--input", "items"];
 const SLEEP: &[&str] = &["--", "sleep", "1000"];
 
 /// The threads, and what else a run needs to have them.
-const THREADS: [(&str, &[&str], &[&str]); 23] = [
+const THREADS: [(&str, &[&str], &[&str]); 22] = [
     ("main", COMMANDS, SLEEP),
     ("main", DISHES, &[]),
     ("dishrack-watch", COMMANDS, SLEEP),
@@ -58,7 +58,6 @@ const THREADS: [(&str, &[&str], &[&str]); 23] = [
     ("orders", COMMANDS, SLEEP),
     ("halt", COMMANDS, SLEEP),
     ("count", COMMANDS, SLEEP),
-    ("input", &["-w", "2"], SLEEP),
     ("control", COMMANDS, SLEEP),
     ("control", &["serve", "-w", "1"], &[]),
     (
