@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use dishrack::{Control, Controlled, JoinableQueue};
 use nix::sys::signal::Signal;
@@ -28,7 +28,7 @@ const COMMANDS: &[&str] = &["-w", "2", "--input", "items"];
 const SLEEP: &[&str] = &["--", "sleep", "1000"];
 
 /// The threads, and what else a run needs to have them.
-const THREADS: [(&str, &[&str], &[&str]); 23] = [
+const THREADS: [(&str, &[&str], &[&str]); 22] = [
     ("main", COMMANDS, SLEEP),
     ("main", DISHES, &[]),
     ("dishrack-watch", COMMANDS, SLEEP),
@@ -58,7 +58,6 @@ const THREADS: [(&str, &[&str], &[&str]); 23] = [
     ("orders", COMMANDS, SLEEP),
     ("halt", COMMANDS, SLEEP),
     ("count", COMMANDS, SLEEP),
-    ("input", &["-w", "2"], SLEEP),
     ("control", COMMANDS, SLEEP),
     ("control", &["serve", "-w", "1"], &[]),
     (
@@ -161,7 +160,10 @@ const SOCKET: &str = "DISHRACK_TEST_SOCKET";
 /// Starts a program with a fault that serves a queue with one item.
 pub(super) fn owner(place: &Place, (fault, value): (&str, &str)) -> Run {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(PLAY, OWNER).env(SOCKET, place.path("s"));
+    command
+        .env(PLAY, OWNER)
+        .env(SOCKET, place.path("s"))
+        .stdin(Stdio::piped());
     let run = Run::of({
         command.env(fault, value);
         command
@@ -182,6 +184,8 @@ pub(crate) fn play_owner() {
         Ok(joined) => format!("{} done, {} dead", joined.done, joined.dead),
         Err(error) => error.to_string(),
     });
+    // It answers until the test has heard enough.
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
 }
 
 /// It takes the connection for lost, as it would be by a client that says what makes no sense.
@@ -206,5 +210,6 @@ fn the_items_of_a_client_whose_thread_panics_go_to_others() {
     let (_queue, attempt) = take();
     assert_eq!(attempt, 2);
     assert_eq!(owner.line().as_deref(), Some("1 done, 0 dead"));
+    drop(owner.child.stdin.take());
     assert!(owner.exit().success());
 }

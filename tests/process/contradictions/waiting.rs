@@ -147,5 +147,6 @@ fn attached_programs_are_told() {
     // So is the program itself.
     let line = owner.line().unwrap();
     assert!(line.contains(WHY), "{line}");
+    drop(owner.child.stdin.take());
     assert!(owner.exit().success());
 }
