@@ -443,7 +443,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Gets an event.
+    /// Gets an event. A panic in here ends the queue
+    /// ([`Error::is_inconsistent`](crate::Error::is_inconsistent)), because nobody knows then what was told.
     fn observe(&self, event: Event);
 
     /// Returns `true` if enough was seen; asked after an item became a dead letter. From then on

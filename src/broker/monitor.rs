@@ -38,16 +38,26 @@ impl Monitor {
 
     /// Takes the lock, runs `act`, and carries out what follows from it.
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
-        with_guard(&mut self.lock(), act)
+        self.or_end(|core| with_guard(core, act))
     }
 
-    /// Takes the lock and runs `act` for one of the queue's own threads. A panic in it ends the queue while the
-    /// lock is held, so that no caller takes the reported part for the whole, and then goes on.
+    /// Takes the lock and runs `act` for one of the queue's own threads.
     pub(super) fn with_or_end<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
+        self.or_end(|core| {
+            fail::thread_begins();
+            act(core)
+        })
+    }
+
+    /// Takes the lock and runs `act`. A panic in it, whoever's thread this is, has left by halves what it was
+    /// at. So it ends the queue while the lock is held, so that no caller takes the reported part for the
+    /// whole, and then goes on.
+    fn or_end<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         let mut core = self.lock();
         let act = || {
-            fail::thread_begins();
-            act(&mut core)
+            let result = act(&mut core);
+            core.heed_observers();
+            result
         };
         catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
             core.end_by_panic(threads::in_words(&*panic));

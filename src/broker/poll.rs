@@ -152,6 +152,7 @@ impl Core {
             return;
         }
         self.note_puts();
+        self.heed_observers();
         self.see_to_reliance();
         self.puts_quiet += count;
         if self.puts_quiet < QUERY {

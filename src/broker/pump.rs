@@ -1,6 +1,6 @@
 //! The pump: carries out what was decided, and wakes the threads that wait for what follows.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 use super::attachment::Attachment;
@@ -9,6 +9,7 @@ use crate::error::NoSharedMemory;
 use crate::fail;
 use crate::observe::EventKind;
 use crate::payload::envelope::Envelope;
+use crate::sys::threads;
 use dishrack_core::dispatcher::Effect;
 use dishrack_core::ledger::{Counts, Handed};
 
@@ -29,8 +30,24 @@ impl Core {
         self.dispatcher.ledger.busy() < self.processors
     }
 
-    /// Carries out decisions until there are no more.
+    /// Carries out decisions until there are no more. A panic meanwhile ends the queue, as some of them are not
+    /// carried out then, and goes on.
     pub(super) fn pump(&mut self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.follow())) {
+            self.end_by_panic(threads::in_words(&*panic));
+            resume_unwind(panic);
+        }
+        self.heed_observers();
+    }
+
+    /// Ends the queue if an observer has panicked: what it was told, nobody knows.
+    pub(super) fn heed_observers(&mut self) {
+        if let Some(why) = self.emitter.failure() {
+            self.end_by_panic(why.to_owned());
+        }
+    }
+
+    fn follow(&mut self) {
         self.has_unfollowed_write = false;
         self.note_time();
         self.draw_ended();
@@ -81,6 +98,7 @@ impl Core {
             return false;
         }
         self.contradict(format!("items are lost or counted twice: {counts:?}"));
+        self.tell_contradiction();
         true
     }
 
@@ -90,21 +108,17 @@ impl Core {
         self.failure = Some(why);
         self.soundness = None;
         self.wake_all();
-        self.tell_contradiction();
     }
 
-    /// Does nothing more after a panic in one of the queue's own threads, which has left by halves what it
-    /// was at.
+    /// Does nothing more after a panic, which has left by halves what it was at.
     pub(super) fn end_by_panic(&mut self, why: String) {
         if self.dispatcher.ledger.is_inconsistent() {
             return;
         }
+        self.contradict(why);
         // Whatever has panicked may do so again.
-        let end = catch_unwind(AssertUnwindSafe(|| {
-            self.contradict(why);
-            self.pump();
-        }));
-        drop(end);
+        drop(catch_unwind(AssertUnwindSafe(|| self.follow())));
+        drop(catch_unwind(AssertUnwindSafe(|| self.tell_contradiction())));
     }
 
     /// Tells what is wrong, if anything is: when it is found, and to an observer that is set after that.

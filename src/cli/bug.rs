@@ -10,7 +10,7 @@ use crossbeam_channel::{Sender, bounded};
 use super::exit_codes::{code, end};
 use super::{scratch, screen};
 use crate::error::contradiction;
-use crate::sys::threads::spawn;
+use crate::sys::threads::{self, spawn};
 
 /// True once a bug was found: then the process is being ended.
 static IS_FOUND: AtomicBool = AtomicBool::new(false);
@@ -27,7 +27,8 @@ pub(super) fn end_run_at(last_words: impl FnOnce() + Send + 'static) -> io::Resu
     let _ = FOUND.set(sender);
     spawn("bug", move || {
         if let Ok(why) = found.recv() {
-            last_words();
+            // They may end by another bug.
+            threads::catch(last_words, drop);
             end_process(&why);
         }
     })

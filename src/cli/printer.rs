@@ -67,14 +67,17 @@ pub(super) fn say_found(stream: &str, unfinished: u64, words: &Wording) {
     ));
 }
 
-/// Says why a run is stopped, and what a second signal or request does. A request may be one to stop at
-/// once.
-pub(super) fn say_stopping(cause: StopCause, is_at_once: bool, words: &Wording) {
-    const ASKED: &str = "by `supervisor stop`, the page or the API";
+/// Those who may ask for a stop.
+const ASKED: &str = "by `supervisor stop`, the page or the API";
+
+/// Says that a run is stopped at once because somebody asked for that.
+pub(super) fn say_stopping_at_once() {
+    say_in_time(format!("supervisor: asked to stop at once, {ASKED}"));
+}
+
+/// Says why a run is stopped, and what a second signal or request does.
+pub(super) fn say_stopping(cause: StopCause, words: &Wording) {
     let why = match cause {
-        StopCause::Request if is_at_once => {
-            return say_in_time(format!("supervisor: asked to stop at once, {ASKED}"));
-        }
         StopCause::Request => format!("asked to stop, {ASKED}"),
         StopCause::Signal(signal) => {
             let name = crate::Exit::Signaled(signal).signal_name();
@@ -275,7 +278,7 @@ impl Observer for Printer {
         }
         let events = self.events.lock();
         if let Some(events) = &*events {
-            // This cannot fail: the thread listens while the sender exists.
+            // If the thread is over by a bug, the run is being ended.
             let _ = events.send(event);
         }
     }

@@ -267,7 +267,10 @@ impl<T: 'static, R: 'static> Running<T, R> {
             }
             orderly.queue.close();
             orderly.queue.quit();
-            printer::say_stopping(cause, orderly.stop.is_at_once(), words);
+            // Who asks for a stop at once is answered before this.
+            if cause != StopCause::Request || !orderly.stop.is_at_once() {
+                printer::say_stopping(cause, words);
+            }
             orderly.pool.stop();
             if config_late.mode == Mode::Sequential {
                 // There is no worker to kill: the producer has the item in hand.

@@ -15,7 +15,7 @@ use super::exit_codes::RunError;
 use super::stop::{Stop, StopCause};
 use super::work::Work;
 use super::workload::Workload;
-use super::{opening, screen, served, web};
+use super::{opening, printer, screen, served, web};
 use crate::control::unserved::hear_orders_of;
 use crate::control::{Reserved, Unusable};
 use crate::sys::threads::spawn;
@@ -88,6 +88,7 @@ pub(super) fn controlled<W: Work>(
     let end_run = move |is_at_once: bool| {
         if is_at_once {
             stop.hurry();
+            printer::say_stopping_at_once();
         }
         // In a thread of its own, because the end of the process waits for the answer to this.
         let hear = || {

@@ -2,11 +2,13 @@
 //! shown as.
 
 use std::fmt;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Event, EventKind, Observer};
 use crate::sys::clock::monotonic_ns;
+use crate::sys::threads;
 use dishrack_core::ledger::{Counts, ItemId};
 
 /// The point where events are emitted, and the clock that stamps them.
@@ -15,6 +17,8 @@ pub(crate) struct Emitter {
     observer: Option<Arc<dyn Observer>>,
     /// Those that listen for a while, beside the observer.
     listeners: Vec<Arc<dyn Observer>>,
+    /// The panic of an observer, in words. It is the last thing that is heard of any.
+    failure: Arc<OnceLock<String>>,
     origin: Instant,
     origin_ns: u64,
     /// The time of the origin since 1970.
@@ -34,6 +38,7 @@ impl Emitter {
         Emitter {
             observer: None,
             listeners: Vec::new(),
+            failure: Arc::default(),
             origin: Instant::now(),
             origin_ns: monotonic_ns(),
             origin_unix: SystemTime::now()
@@ -92,34 +97,56 @@ impl Emitter {
         self.all().next().is_some()
     }
 
+    /// Returns what is known of an observer that has panicked.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Calls observers. A panic of one does not come out of here, because whoever tells of something would
+    /// be left half done.
+    fn call(&self, call: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+            // The first one is the cause of others.
+            let _ = self.failure.set(threads::in_words(&*panic));
+        }
+    }
+
     pub(crate) fn emit(&self, kind: EventKind) {
         self.emit_at(self.now(), kind);
     }
 
     fn emit_at(&self, at: Duration, kind: EventKind) {
+        let is_last = matches!(kind, EventKind::Inconsistent { .. });
+        if !self.is_observed() || (self.failure().is_some() && !is_last) {
+            return;
+        }
         let event = Event { at, kind };
         let is_of_item = event.kind.is_of_item();
         let wants = |listener: &&Arc<dyn Observer>| !is_of_item || listener.wants_items();
-        for listener in self.listeners.iter().filter(wants) {
-            listener.observe(event.clone());
-        }
+        self.call(|| {
+            for listener in self.listeners.iter().filter(wants) {
+                listener.observe(event.clone());
+            }
+        });
         if let Some(observer) = &self.observer {
-            observer.observe(event);
+            self.call(|| observer.observe(event));
         }
     }
 
     /// Tells those who want to know of it that items were put at that time.
     pub(crate) fn emit_puts(&self, at: Duration, ids: impl Iterator<Item = ItemId>) {
         let wanting: Vec<_> = self.all().filter(|one| one.wants_puts()).collect();
-        if wanting.is_empty() {
+        if wanting.is_empty() || self.failure().is_some() {
             return;
         }
-        for id in ids {
-            for observer in &wanting {
-                let kind = EventKind::Put { id };
-                observer.observe(Event { at, kind });
+        self.call(|| {
+            for id in ids {
+                for observer in &wanting {
+                    let kind = EventKind::Put { id };
+                    observer.observe(Event { at, kind });
+                }
             }
-        }
+        });
     }
 
     /// Emits an event of another process, with its time of the machine's monotonic clock.
@@ -129,8 +156,11 @@ impl Emitter {
     }
 
     pub(crate) fn progress(&self, counts: impl FnOnce() -> Counts) {
-        if let Some(observer) = &self.observer {
-            observer.progress(&counts());
+        if let Some(observer) = &self.observer
+            && self.failure().is_none()
+        {
+            let counts = counts();
+            self.call(|| observer.progress(&counts));
         }
     }
 }

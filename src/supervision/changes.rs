@@ -28,6 +28,9 @@ pub(super) fn wait(
         },
         end => end.map_err(|_| RecvError),
     };
+    if end.is_err() && broker.bugs().try_recv() == Err(TryRecvError::Disconnected) {
+        return Err(broker.bug());
+    }
     end.unwrap_or(Err(Shortfall::Stopped))
         .map_err(|shortfall| not_made(what, shortfall))
 }

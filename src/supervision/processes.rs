@@ -38,13 +38,22 @@ impl ProcessPool {
         let workers = plan.workers;
         broker.with(|core| core.pool_began(workers));
         let inbox = (sender.clone(), notes);
-        let watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, roster.clone());
+        let mut watch = Watch::new(plan, Arc::clone(broker), reaper, inbox, roster.clone());
         let (guard, kept) = (broker.guard(), roster.clone());
         let thread = std::thread::Builder::new()
             .name("dishrack-watch".into())
             .spawn(move || {
                 signals::block_all();
-                guard.run(|| watch.run());
+                let mut is_over = false;
+                guard.run(|| {
+                    watch.run();
+                    is_over = true;
+                });
+                // After a panic it is dropped only here, so that who waits for a change of workers hears
+                // of that first.
+                if is_over {
+                    guard.run(|| watch.end());
+                }
                 kept.with(|roster| roster.state = RunState::Over);
                 drop(alive);
             });

@@ -175,8 +175,8 @@ impl Watch {
         self.clock.at(self.origin.elapsed())
     }
 
-    /// Supervises until every worker is over.
-    pub(super) fn run(mut self) {
+    /// Supervises until every worker is over. [`end`](Self::end) follows.
+    pub(super) fn run(&mut self) {
         self.reaper.adopt(self.plan.launch.owns_process);
         if self.plan.launch.has_keeper
             && let Err(error) = self.reaper.keep(
@@ -225,7 +225,6 @@ impl Watch {
             self.tell_workers();
             self.reap_orphans();
         }
-        self.end();
     }
 
     /// Tells the queue how many workers there are or will be: an item that waits for one more may
@@ -260,7 +259,8 @@ impl Watch {
         deadlines.chain(watched).min()
     }
 
-    fn end(mut self) {
+    /// Tells of the end, and leaves what was used.
+    pub(super) fn end(mut self) {
         self.tell_workers();
         // Those who were killed before their birth was heard of must not stay.
         while self.forks.has_unheard() {

@@ -1,8 +1,9 @@
 //! Observers: how items and workers are named in what they are told, with a supervisor and without.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use dishrack::observe::{Event, EventKind, Mode, Observer};
 use dishrack::{JoinableQueue, Supervisor};
 
@@ -12,6 +13,7 @@ crate::trials! {
     a_start_tells_the_kind_of_workers,
     items_are_named_by_their_bytes,
     a_queue_without_workers_has_an_observer,
+    a_panic_in_any_thread_that_tells_an_observer_ends_the_queue,
 }
 
 /// Passes every event on.
@@ -71,4 +73,50 @@ fn a_queue_without_workers_has_an_observer() {
     queue.put(&7).unwrap();
     queue.get().unwrap().task_done().unwrap();
     assert_eq!(name_of_done(&events), "item-1");
+}
+
+/// Panics when an item is put, and at all that it is told after that, as with a lock that is poisoned.
+#[derive(Debug, Default)]
+struct Poisoned(AtomicBool);
+
+impl Observer for Poisoned {
+    fn wants_puts(&self) -> bool {
+        true
+    }
+
+    fn observe(&self, event: Event) {
+        let is_put = matches!(event.kind, EventKind::Put { .. });
+        assert!(!self.0.fetch_or(is_put, Ordering::SeqCst), "a bad observer");
+        assert!(!is_put, "a bad observer");
+    }
+}
+
+/// The thread is one of the program, which puts an item while another one waits for the end of all.
+fn a_panic_in_any_thread_that_tells_an_observer_ends_the_queue() {
+    let queue = JoinableQueue::<u8>::unbounded();
+    let (begin, begun) = bounded(1);
+    let (end, ended) = bounded::<()>(0);
+    queue.put(&1).unwrap();
+    queue.set_observer(Arc::new(Poisoned::default())).unwrap();
+    let worker = Supervisor::builder().threads(1);
+    let handler = move |_| {
+        let _ = begin.send(());
+        let _ = ended.recv();
+        Ok::<(), String>(())
+    };
+    let _pool = worker.handler(&queue, handler).unwrap();
+    begun.recv_timeout(DEADLINE).expect("it begins");
+    std::thread::scope(|scope| {
+        let join = scope.spawn(|| queue.join_timeout(DEADLINE));
+        // It is accepted before anybody is told.
+        queue.put(&2).unwrap();
+        let error = join.join().unwrap().unwrap_err();
+        assert!(error.is_inconsistent(), "{error}");
+        assert!(
+            error.to_string().contains("panicked: a bad observer"),
+            "{error}"
+        );
+    });
+    assert!(queue.put(&3).unwrap_err().is_inconsistent());
+    drop(end);
 }

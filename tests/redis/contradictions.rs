@@ -50,7 +50,7 @@ fn one_that_stays_ends_also_if_it_is_found_before_anybody_hears_of_it() {
 }
 
 /// The threads of a supervisor that speak with the stream, and moments in their work: the point, and
-/// how often it is passed before.
+/// the passing of it that panics.
 const THREADS: [(&str, Option<&str>); 8] = [
     ("tell", None),
     ("fetch", None),

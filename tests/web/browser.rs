@@ -163,9 +163,15 @@ impl Browser {
     /// Presses a key where this has the focus. It may be replaced just then by what is true now.
     pub(crate) fn type_key(&self, selector: &str, key: &str) {
         loop {
-            self.run(&format!(
-                "document.querySelector('{selector}').focus({{focusVisible: true}})"
+            // While it is replaced it is absent for a moment.
+            let focused = self.run(&format!(
+                "const one = document.querySelector('{selector}');
+                one?.focus({{focusVisible: true}});
+                return one !== null;"
             ));
+            if focused != Value::Bool(true) {
+                continue;
+            }
             let typed = self.runtime.block_on(async {
                 let focused = self.client.active_element().await?;
                 focused.send_keys(key).await

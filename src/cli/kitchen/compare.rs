@@ -249,7 +249,7 @@ fn listen(stop: &Stop, current: &Current, output: OutputFile) -> Result<(), RunE
     };
     let (orderly, sudden) = (Arc::clone(current), Arc::clone(current));
     let in_order = move |cause| {
-        printer::say_stopping(cause, false, &WORDS);
+        printer::say_stopping(cause, &WORDS);
         if let Some((rack, pool)) = taken(&orderly) {
             rack.close();
             pool.stop();

@@ -11,6 +11,7 @@
 //! Items that were never handed out lie in a row, as they do without keys, at 8 bytes more each. Which of them
 //! is next, the lines know. It knows no holder and no clock, and of an item nothing but its rank.
 
+mod front;
 mod key;
 mod level;
 mod lines;
@@ -25,11 +26,11 @@ use core::time::Duration;
 
 use super::unfinished::UnfinishedItem;
 use super::{ItemId, Weight};
+pub(super) use front::Front;
 use lines::RankLines;
 pub(super) use rank::LineId;
 pub use rank::{OrderRules, Rank, WaitsFor};
 use row::ItemRow;
-pub(super) use search::Front;
 pub(super) use times::ItemTimes;
 
 #[derive(Debug)]

@@ -91,18 +91,18 @@ impl Crowd {
         assert_eq!(self.ledger.check(), Ok(()));
     }
 
-    /// Returns how many are put, taken or ended together. Where there are many keys these are many, now and
-    /// then, so that most keys are full, or have room, at a time.
-    fn count(&mut self) -> u64 {
+    /// Returns how many are put, taken or ended together: fewer than `most`. Where there are many keys these
+    /// are many, now and then, so that most keys are full, or have room, at a time.
+    fn count(&mut self, most: u64) -> u64 {
         match self.keys > FEW_KEYS && self.chance.below(8) == 0 {
             true => 6 * self.keys,
-            false => self.chance.below(16),
+            false => self.chance.below(most),
         }
     }
 
     /// Puts some items, most of which have the highest priority.
     fn put(&mut self) {
-        for _ in 0..self.count() {
+        for _ in 0..self.count(24) {
             let key = Some(self.chance.below(self.keys)).filter(|key| *key > 0);
             let below = match self.chance.below(3) {
                 0 => self.chance.below(self.priorities),
@@ -130,7 +130,7 @@ impl Crowd {
     }
 
     fn get(&mut self) {
-        for _ in 0..self.count() {
+        for _ in 0..self.count(12) {
             let ready: BTreeMap<i8, ItemId> = self
                 .waiting
                 .iter()
@@ -206,7 +206,7 @@ impl Crowd {
 
     /// Ends an attempt: most often it is done.
     fn end(&mut self) {
-        for _ in 0..self.count() {
+        for _ in 0..self.count(12) {
             if self.held.is_empty() {
                 return;
             }

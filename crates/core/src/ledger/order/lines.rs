@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
+use super::front::{Front, FrontPlace};
 use super::key::KeyState;
 use super::level::Level;
 use super::rank::{LineId, Rank};
 use super::row::{ItemRow, RowList};
-use super::search::{Front, FrontPlace};
 use crate::ledger::ItemId;
 
 /// The line of the items of one rank: what is asked for each of them. It is small, so that thousands are in a

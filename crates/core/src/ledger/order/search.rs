@@ -7,7 +7,7 @@
 //! Most often a key has room only until its item of the highest priority is handed out, so only that one is
 //! offered at once. It does not know what becomes of the items that it finds.
 
-use super::ItemId;
+use super::front::{Front, FrontPlace};
 use super::level::{Level, Offer};
 use super::lines::RankLines;
 use super::rank::LineId;
@@ -15,45 +15,6 @@ use super::row::ItemRow;
 
 /// The number of lines that are not offered up to which they are looked through.
 const FEW_LINES: usize = 256;
-
-/// The next item, and where it is.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::ledger) struct Front {
-    pub(super) id: u64,
-    pub(super) line: LineId,
-    pub(super) level: u16,
-    pub(super) place: FrontPlace,
-}
-
-/// The place of the next item: in the list of its priority, in its line in the row, or among those that
-/// came back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FrontPlace {
-    New,
-    PassedBy,
-    Returned,
-}
-
-impl Front {
-    /// Makes that of a new item.
-    pub(super) fn new(level: u16, (id, line): Offer) -> Self {
-        Front {
-            id,
-            line,
-            level,
-            place: FrontPlace::New,
-        }
-    }
-
-    pub(in crate::ledger) fn id(self) -> ItemId {
-        ItemId(self.id)
-    }
-
-    /// Returns `true` if it is among the items that came back.
-    pub(super) fn is_returned(self) -> bool {
-        self.place == FrontPlace::Returned
-    }
-}
 
 impl RankLines {
     /// Offers the first item of a line, if it is not offered yet: now, or when its key has room.
