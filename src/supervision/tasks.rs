@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::coop::consume_budget;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::local::LocalWorker;
@@ -250,6 +251,9 @@ async fn serve<T, R, E, F, Fut>(
         let token = job.token;
         worker.end(job, outcome);
         signals.forget(token);
+        // What it ends brings it the next one. So, with a handler that waits for nothing, it would
+        // keep the thread for as long as there are items, and no other worker could begin or end.
+        consume_budget().await;
     }
 }
 

@@ -25,6 +25,7 @@ crate::timely_trials! {
     any_changes_of_forked_processes_lose_nothing,
     any_changes_of_threads_lose_nothing,
     any_changes_of_tasks_lose_nothing,
+    tasks_that_always_find_an_item_let_others_begin_and_end,
 }
 
 /// Keeps the events of workers and of their number.
@@ -326,4 +327,25 @@ fn any_changes_of_tasks_lose_nothing() {
         let handler = |work| async move { roles::work(work) };
         builder.handler_async(queue, handler).unwrap()
     });
+}
+
+/// They share a thread, and wait for nothing by themselves.
+fn tasks_that_always_find_an_item_let_others_begin_and_end() {
+    let (queue, is_over) = (JoinableQueue::unbounded(), AtomicBool::new(false));
+    let tasks = Supervisor::builder().tasks(1);
+    let get_on = |queue: JoinableQueue<Work>| async move {
+        while let Ok(item) = queue.get_async().await {
+            item.task_done().unwrap();
+        }
+    };
+    let pool = tasks.worker_async(&queue, get_on).unwrap();
+    std::thread::scope(|scope| {
+        let putting = scope.spawn(|| put_on(&queue, &Work::Nothing, &is_over));
+        let changed = [3, 1].map(|workers| pool.scale_timeout(workers, DEADLINE));
+        is_over.store(true, Ordering::Release);
+        let count = putting.join().unwrap();
+        assert!(changed.iter().all(Result::is_ok), "{changed:?}");
+        assert_eq!(queue.join_timeout(DEADLINE).unwrap().done, count);
+    });
+    pool.stop();
 }
