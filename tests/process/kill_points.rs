@@ -397,14 +397,21 @@ fn kill_now_and_then(scene: &Scene) {
     }
 }
 
+/// The runs among which each point is passed in one, though it depends on chance.
+const RUNS_OF_CHANCE: u32 = 20;
+
 /// Kills until a point is not passed so often any more.
 fn kill_at_times(
     point: &str,
     times: impl IntoIterator<Item = u64>,
     is_killed_at: impl Fn(u64) -> bool,
 ) {
-    let killed = times.into_iter().take_while(|n| is_killed_at(*n)).count();
-    assert!(killed > 0, "nobody was killed at {point}");
+    let mut times = times.into_iter();
+    let first = times.next().expect("there is a first time");
+    // Some are passed only if one thread is later than another, so not in every run.
+    let is_killed = (0..RUNS_OF_CHANCE).any(|_| is_killed_at(first));
+    assert!(is_killed, "nobody was killed at {point}");
+    times.take_while(|n| is_killed_at(*n)).for_each(drop);
 }
 
 fn a_kill_at_any_step_of_the_supervisor_loses_nothing() {
