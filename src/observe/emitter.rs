@@ -2,7 +2,6 @@
 //! shown as.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -105,9 +104,9 @@ impl Emitter {
     /// Calls observers. A panic of one does not come out of here, because whoever tells of something would
     /// be left half done.
     fn call(&self, call: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        if let Err(why) = threads::attempt(call) {
             // The first one is the cause of others.
-            let _ = self.failure.set(threads::in_words(&*panic));
+            let _ = self.failure.set(why);
         }
     }
 

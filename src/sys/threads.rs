@@ -42,9 +42,12 @@ pub(crate) fn catch(work: impl FnOnce(), end: impl FnOnce(String)) {
         fail::thread_begins();
         work();
     };
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-        end(in_words(&*panic));
-    }
+    attempt(work).unwrap_or_else(end);
+}
+
+/// Does something; a panic in it is an error, in words.
+pub(crate) fn attempt<R>(act: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(act)).map_err(|panic| in_words(&*panic))
 }
 
 /// Says that this thread has panicked.

@@ -98,35 +98,46 @@ fn every_kind_of_run_ends_with_70() {
     }
 }
 
+/// A run with a journal, and with [`items`] in a file.
+const JOURNALED: [&str; 10] = [
+    "-w",
+    "2",
+    "--input",
+    "items",
+    "--journal",
+    "journal",
+    "--",
+    "sh",
+    "-c",
+    "echo done {}",
+];
+
+fn items() -> String {
+    (1..=40).map(|n| format!("{n}\n")).collect()
+}
+
+/// Checks that the next run does what the first one has not, which has shown these lines.
+#[track_caller]
+fn next_run_does_the_rest(place: &Place, mut lines: Vec<String>, of: &str) {
+    let mut next = Run::of(supervisor(place, &JOURNALED, "none"));
+    lines.extend(std::iter::from_fn(|| next.line()));
+    let said = fs::read_to_string(place.path("stderr")).unwrap();
+    assert_eq!(next.exit().code(), Some(0), "{of}: {said}");
+    // What was shown at the very last is not known to be, and is shown again.
+    lines.sort_unstable();
+    lines.dedup();
+    let mut expected: Vec<String> = (1..=40).map(|n| format!("done {n}")).collect();
+    expected.sort_unstable();
+    assert_eq!(lines, expected, "{of}");
+}
+
 fn the_next_run_goes_on_with_the_journal() {
     for fault in [BEFORE, IN_HAND, SOME_DONE] {
         let place = Place::new();
-        let items: String = (1..=40).map(|n| format!("{n}\n")).collect();
-        fs::write(place.path("items"), items).unwrap();
-        let all = [
-            "-w",
-            "2",
-            "--input",
-            "items",
-            "--journal",
-            "journal",
-            "--",
-            "sh",
-            "-c",
-            "echo done {}",
-        ];
-        let first = ends_with_70(&place, Run::of(supervisor(&place, &all, fault)), fault);
-        let mut next = Run::of(supervisor(&place, &all, "none"));
-        let mut lines: Vec<String> = first;
-        lines.extend(std::iter::from_fn(|| next.line()));
-        let said = fs::read_to_string(place.path("stderr")).unwrap();
-        assert_eq!(next.exit().code(), Some(0), "{fault}: {said}");
-        // What was shown at the very last is not known to be, and is shown again.
-        lines.sort_unstable();
-        lines.dedup();
-        let mut expected: Vec<String> = (1..=40).map(|n| format!("done {n}")).collect();
-        expected.sort_unstable();
-        assert_eq!(lines, expected, "{fault}");
+        fs::write(place.path("items"), items()).unwrap();
+        let first = Run::of(supervisor(&place, &JOURNALED, fault));
+        let lines = ends_with_70(&place, first, fault);
+        next_run_does_the_rest(&place, lines, fault);
     }
 }
 

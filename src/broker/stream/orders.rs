@@ -3,7 +3,6 @@
 //! that it was heard, and later what has come of it.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::StreamContext;
 use crate::error::Kind;
 use crate::fail;
 use crate::store::stream::{EntryId, OrderStage, StreamOrder};
-use crate::sys::threads::{in_words, spawn};
+use crate::sys::threads::{attempt, spawn};
 
 /// The orders that are carried out at a time.
 const ORDERS_MAX: usize = 16;
@@ -141,11 +140,10 @@ fn hear(post: &StreamContext, handler: &Arc<OrderHandler>, order: StreamOrder) {
     let carry_out = move || {
         // Who asked may be gone, and answers that cannot be told are nobody's loss.
         let _ = stream.answer(&order, &OrderStage::Heard);
-        let carry_out = AssertUnwindSafe(|| {
+        let outcome = attempt(|| {
             fail::point("orders: heard");
             own.carry_out(&order)
         });
-        let outcome = catch_unwind(carry_out).map_err(|panic| in_words(&*panic));
         let OrderOutcome { answer, then } = outcome.unwrap_or_else(|why| OrderOutcome {
             answer: Err(format!("it ended by a bug, please report it: {why}")),
             then: None,

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::{ends_with_70, supervisor};
+use super::{JOURNALED, ends_with_70, items, next_run_does_the_rest, supervisor};
 use crate::deadline::DEADLINE;
 use crate::place::Place;
 use crate::support::{PLAY, Run, send, until};
@@ -127,27 +127,15 @@ fn the_threads_of_a_stop_and_of_a_reload_end_it_as_well() {
 fn the_next_run_goes_on_with_a_journal_whose_thread_has_panicked() {
     for point in ["commit: begin", "commit: durable, not told", "commit: told"] {
         let place = Place::new();
-        let items: String = (1..=40).map(|n| format!("{n}\n")).collect();
-        let all = "-w 2 --input items --journal journal -- sh -c".split(' ');
-        let all: Vec<&str> = all.chain(["echo done {}"]).collect();
-        let (mut command, _manager) = with_all_around(&place, &all);
-        fs::write(place.path("items"), items).unwrap();
+        let (mut command, _manager) = with_all_around(&place, &JOURNALED);
+        fs::write(place.path("items"), items()).unwrap();
         let fault = place.path("fault").display().to_string();
         command.env(
             "DISHRACK_PANIC_POINT",
             format!("supervisor|{point}|5|{fault}"),
         );
-        let mut lines = ends_with_70(&place, Run::of(command), point);
-        let mut next = Run::of(supervisor(&place, &all, "none"));
-        lines.extend(std::iter::from_fn(|| next.line()));
-        let said = fs::read_to_string(place.path("stderr")).unwrap();
-        assert_eq!(next.exit().code(), Some(0), "{point}: {said}");
-        // What was shown at the very last is not known to be, and is shown again.
-        lines.sort_unstable();
-        lines.dedup();
-        let mut expected: Vec<String> = (1..=40).map(|n| format!("done {n}")).collect();
-        expected.sort_unstable();
-        assert_eq!(lines, expected, "{point}");
+        let lines = ends_with_70(&place, Run::of(command), point);
+        next_run_does_the_rest(&place, lines, point);
     }
 }
 
