@@ -21,6 +21,7 @@ mod search;
 mod times;
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct RankOrder<P> {
     rules: OrderRules<P>,
     row: ItemRow<P>,
     lines: RankLines,
+    /// Those that are handed out and not taken yet.
+    picked: Vec<Front>,
     pub(super) times: ItemTimes,
 }
 
@@ -48,6 +51,7 @@ impl<P> RankOrder<P> {
             lines: RankLines::new(rules.per_key),
             rules,
             row: ItemRow::new(),
+            picked: Vec::new(),
             times,
         }
     }
@@ -214,30 +218,46 @@ impl<P: Weight + Clone> RankOrder<P> {
         Some(UnfinishedItem::in_line(id, payload, line))
     }
 
-    /// Takes the next item, which is this one, from the row or from among those that came back.
-    #[inline]
-    pub(super) fn take(
+    /// Takes the next item.
+    pub(super) fn pop_first(
         &mut self,
-        front: Front,
         returned: &mut BTreeMap<ItemId, UnfinishedItem<P>>,
     ) -> Option<UnfinishedItem<P>> {
+        let front = self.peek_mut()?;
+        self.lines.pick(&self.row, front);
         if front.is_returned() {
-            self.lines.take_returned(front);
             return returned.remove(&front.id());
         }
-        let (payload, line) = self.lines.take(&mut self.row, front)?;
+        let (payload, line) = self.row.take(front.id)?;
         Some(UnfinishedItem::in_line(front.id(), payload, line))
     }
 
-    /// Takes the next item, if it is new and like the one before, and its weight is accepted.
-    #[inline]
-    pub(super) fn take_alike(
+    /// Takes the next items from the row, up to the first that came back or whose weight is not accepted.
+    ///
+    /// They are picked first, so that how many they are is known, and each is moved just once, to where it
+    /// is to lie: a copy elsewhere costs more than to find out which item is next.
+    pub(super) fn pop_fresh(
         &mut self,
-        will_do: impl FnOnce(usize) -> bool,
-    ) -> Option<UnfinishedItem<P>> {
-        let will_do = |payload: &P| will_do(payload.weight());
-        let (id, payload, line) = self.lines.take_alike(&mut self.row, will_do)?;
-        Some(UnfinishedItem::in_line(id, payload, line))
+        mut will_do: impl FnMut(usize) -> bool,
+    ) -> impl Iterator<Item = Option<UnfinishedItem<P>>> {
+        let mut will_do = |payload: &P| will_do(payload.weight());
+        loop {
+            let (lines, row) = (&mut self.lines, &self.row);
+            lines.pick_alike(row, &mut self.picked, &mut will_do);
+            let front = self.peek_mut().filter(|front| !front.is_returned());
+            let Some(front) =
+                front.filter(|front| self.row.payload(front.id).is_some_and(&mut will_do))
+            else {
+                break;
+            };
+            self.lines.pick(&self.row, front);
+            self.picked.push(front);
+        }
+        let mut row = self.row.taking();
+        self.picked.drain(..).map(move |front| {
+            let payload = row.take(front.id)?;
+            Some(UnfinishedItem::in_line(front.id(), payload, front.line))
+        })
     }
 
     /// Lays the first item of the row aside, where that would have to grow although there is little in it. The

@@ -4,7 +4,6 @@
 //! one; a test compares the two. It does not know which holder is next; `consumers` does.
 
 use super::leases::Lease;
-use super::unfinished::UnfinishedItem;
 use super::{Ballot, Credit, Handed, HolderId, ItemId, Ledger, Token, Weight};
 
 #[derive(Debug)]
@@ -57,15 +56,17 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         };
         let holder = turn.id;
         // Those with copies are handed out one by one.
-        let is_free = self.shortage.is_none() && self.limits.is_none();
-        if is_free && !self.copies.is_used() {
-            self.hand_out_fresh(&mut turn, &mut deliver);
-        }
-        while !self.waits_for_room()
-            && !self.holds_back()
-            && self.front_policy().is_none()
-            && let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight))
-        {
+        let is_free = self.shortage.is_none() && self.limits.is_none() && !self.copies.is_used();
+        loop {
+            if is_free {
+                self.hand_out_fresh(&mut turn, &mut deliver);
+            }
+            if self.waits_for_room() || self.holds_back() || self.front_policy().is_some() {
+                break;
+            }
+            let Some(entry) = self.waiting.pop_if(|weight| turn.takes(weight)) else {
+                break;
+            };
             let token = Token::of(holder, turn.ordinal);
             let lease = Lease { entry, copy: None };
             let handed = token.handed(&lease);
@@ -77,29 +78,27 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.consumers.give_turn_back(turn);
     }
 
-    /// Hands out items that were never handed out, as long as no others are among them, or with an order all
-    /// that are next. Nearly all are such, so they cost as little as can be.
+    /// Hands out items that were never handed out, as long as no others are among them. Nearly all are such, so
+    /// they cost as little as can be.
     fn hand_out_fresh(&mut self, turn: &mut Turn, deliver: &mut impl FnMut(&Handed, &mut P)) {
         let (holder, first) = (turn.id, turn.ordinal + 1);
         let will_do = |weight| turn.takes(weight);
         if !self.waiting.has_order() {
-            let entries = self.waiting.pop_fresh(will_do);
+            let entries = self.waiting.pop_fresh(will_do).map(Some);
             let leases = self.leases.extend(holder, first, entries);
-            hand_out((holder, first), leases, |_| 1, deliver);
-        } else if !self.waiting.has_killed() {
-            let entries = self.waiting.pop_in_order(will_do);
+            hand_out((holder, first), leases, deliver);
+        } else if let Some(entries) = self.waiting.pop_fresh_in_order(will_do) {
             let leases = self.leases.extend(holder, first, entries);
-            hand_out((holder, first), leases, UnfinishedItem::attempt, deliver);
+            hand_out((holder, first), leases, deliver);
         }
     }
 }
 
-/// Tells of deliveries to one holder, the first of which has this ordinal.
+/// Tells of deliveries to one holder, the first of which has this ordinal. None was handed out before.
 #[inline]
 fn hand_out<'a, P: 'a>(
     (holder, first): (HolderId, u64),
     leases: impl Iterator<Item = &'a mut Lease<P>>,
-    attempt: impl Fn(&UnfinishedItem<P>) -> u32,
     deliver: &mut impl FnMut(&Handed, &mut P),
 ) {
     let mut handed = Handed {
@@ -115,7 +114,6 @@ fn hand_out<'a, P: 'a>(
     for (ordinal, lease) in (first..).zip(leases) {
         // Only what differs is written: the rest is the same for all of them.
         (handed.token.ordinal, handed.ordinal, handed.id) = (ordinal, ordinal, lease.entry.id);
-        handed.attempt = attempt(&lease.entry);
         deliver(&handed, &mut lease.entry.payload);
     }
 }

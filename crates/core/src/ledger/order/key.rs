@@ -1,11 +1,19 @@
-//! One key: how many more of its items may be with holders, and whose turn it is. It knows no priorities, and
-//! of its items only the one that is tried again.
+//! Keys: how many more of a key's items may be with holders, and whose turn it is. They know no priorities, and of
+//! items only the one that is tried again.
+//!
+//! The numbers that change with each item lie apart from the rest and are small: two processors change them by turns, and each
+//! line of their caches that has some goes back and forth.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use hashbrown::HashMap;
+
 use super::rank::LineId;
 use crate::ledger::ItemId;
+
+/// The place of a key; 0 is that of items without a key, which is not bounded.
+pub(super) type KeyId = u32;
 
 /// An item that keeps its key's turn, because it is tried again.
 #[derive(Debug, Clone, Copy)]
@@ -15,118 +23,258 @@ struct KeyTurn {
     is_resting: bool,
 }
 
-/// The state of a key.
-#[derive(Debug)]
-pub(super) struct KeyState {
+/// The numbers of a key that change with each item.
+#[derive(Debug, Clone, Copy)]
+struct KeyRoom {
     /// The number of its items that holders may have besides those that they have.
     room: u32,
     waiting: u32,
-    /// The item that is tried again, where that keeps the key's turn.
-    turn: Option<Box<KeyTurn>>,
-    /// Those of its lines that are offered again when it has room.
-    pub(super) parked: Vec<LineId>,
-    /// True if it is listed as one that has room, and such lines.
-    pub(super) is_listed: bool,
-    /// The number of its lines.
-    pub(super) lines: u32,
-    /// The key itself.
-    pub(super) number: Option<u64>,
+    /// The number of its items: those that wait, that rest, that are not durable yet and that holders have.
+    items: u32,
+    /// True if an item that is tried again keeps its turn.
+    has_turn: bool,
+    /// True if some of its lines are parked.
+    has_parked: bool,
+    /// True if it is listed as one that has room, and parked lines.
+    is_listed: bool,
+    /// True if it is among those that had nothing left when it was last looked.
+    is_noted: bool,
 }
 
-// It fills a cache line.
-const _: () = assert!(size_of::<KeyState>() <= 64);
+const _: () = assert!(size_of::<KeyRoom>() == 16);
 
-impl KeyState {
-    /// Makes that of a key of which holders may have so many items at a time.
-    pub(super) fn new(room: u32, number: Option<u64>) -> Self {
-        KeyState {
+impl KeyRoom {
+    fn new(room: u32) -> Self {
+        KeyRoom {
             room,
             waiting: 0,
-            turn: None,
-            parked: Vec::new(),
+            items: 0,
+            has_turn: false,
+            has_parked: false,
             is_listed: false,
-            lines: 0,
-            number,
+            is_noted: false,
+        }
+    }
+}
+
+/// The rest of a key, which changes seldom.
+#[derive(Debug, Default)]
+struct KeyRest {
+    turn: Option<Box<KeyTurn>>,
+    /// Those of its lines that are offered again when it has room, with their priorities, of which they are in the order.
+    parked: Vec<(i8, LineId)>,
+    /// The last one of its lines; each names the one before it.
+    last_line: LineId,
+    /// The key itself.
+    number: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct RankKeys {
+    per_key: u32,
+    rooms: Vec<KeyRoom>,
+    /// The rest of them, at the same places.
+    rests: Vec<KeyRest>,
+    place_of: HashMap<u64, KeyId>,
+    free: Vec<KeyId>,
+    /// Keys that had nothing left when it was last looked.
+    spent: Vec<KeyId>,
+}
+
+impl RankKeys {
+    /// Makes none, of each of which holders may have so many items at a time.
+    pub(super) fn new(per_key: u32) -> Self {
+        RankKeys {
+            per_key,
+            rooms: alloc::vec![KeyRoom::new(u32::MAX)],
+            rests: alloc::vec![KeyRest::default()],
+            place_of: HashMap::new(),
+            free: Vec::new(),
+            spent: Vec::new(),
+        }
+    }
+
+    /// Returns the place of a key, which may be new.
+    pub(super) fn place(&mut self, number: Option<u64>) -> KeyId {
+        let Some(number) = number else {
+            return 0;
+        };
+        if let Some(place) = self.place_of.get(&number) {
+            return *place;
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.rooms.push(KeyRoom::new(0));
+            self.rests.push(KeyRest::default());
+            KeyId::try_from(self.rooms.len() - 1).unwrap_or(KeyId::MAX)
+        });
+        self.rooms[place as usize] = KeyRoom::new(self.per_key);
+        self.rests[place as usize].number = Some(number);
+        self.place_of.insert(number, place);
+        place
+    }
+
+    /// Makes a line the last one of a key, and returns the one before.
+    pub(super) fn add_line(&mut self, key: KeyId, line: LineId) -> LineId {
+        core::mem::replace(&mut self.rests[key as usize].last_line, line)
+    }
+
+    /// Drops a key that no item has any more. Returns its number and the last one of its lines.
+    pub(super) fn pop_spent(&mut self) -> Option<(u64, LineId)> {
+        while let Some(key) = self.spent.pop() {
+            let one = &mut self.rooms[key as usize];
+            one.is_noted = false;
+            let rest = &mut self.rests[key as usize];
+            if one.items == 0
+                && let Some(number) = rest.number
+            {
+                let last_line = rest.last_line;
+                *rest = KeyRest::default();
+                self.place_of.remove(&number);
+                self.free.push(key);
+                return Some((number, last_line));
+            }
+        }
+        None
+    }
+
+    /// Notes that there is one item more of it.
+    #[inline]
+    pub(super) fn enter(&mut self, key: KeyId) {
+        self.rooms[key as usize].items += 1;
+    }
+
+    /// Notes that there is one item less of it.
+    #[inline]
+    pub(super) fn leave(&mut self, key: KeyId) {
+        let one = &mut self.rooms[key as usize];
+        one.items -= 1;
+        if one.items == 0 && !core::mem::replace(&mut one.is_noted, true) {
+            self.spent.push(key);
         }
     }
 
     /// Returns the number of its items that may be handed out.
-    #[inline]
-    pub(super) fn ready(&self) -> u32 {
-        match &self.turn {
-            None => self.room.min(self.waiting),
+    pub(super) fn ready(&self, key: KeyId) -> u32 {
+        let one = &self.rooms[key as usize];
+        match &self.rests[key as usize].turn {
+            None => one.room.min(one.waiting),
             Some(turn) if turn.is_resting => 0,
-            Some(_) => self.room.min(1),
+            Some(_) => one.room.min(1),
         }
     }
 
     /// Returns `true` if items of some of its lines may be handed out, were they to wait.
-    #[inline]
-    pub(super) fn is_open(&self) -> bool {
-        self.room > 0 && self.turn.as_ref().is_none_or(|turn| !turn.is_resting)
+    pub(super) fn is_open(&self, key: KeyId) -> bool {
+        let one = &self.rooms[key as usize];
+        let turn = || self.rests[key as usize].turn.as_ref();
+        one.room > 0 && (!one.has_turn || turn().is_none_or(|turn| !turn.is_resting))
     }
 
     /// Returns `true` if items of this line of it may be handed out.
     #[inline]
-    pub(super) fn has_room(&self, line: LineId) -> bool {
-        let is_its = |turn: &KeyTurn| turn.line == line && !turn.is_resting;
-        self.room > 0 && self.turn.as_deref().is_none_or(is_its)
+    pub(super) fn has_room(&self, key: KeyId, line: LineId) -> bool {
+        let one = &self.rooms[key as usize];
+        one.room > 0 && (!one.has_turn || self.has_turn(key, line))
     }
 
-    /// Notes that one item more waits. Returns `true` if one more may be handed out then.
-    #[inline]
-    pub(super) fn enter(&mut self) -> bool {
-        self.waiting += 1;
-        self.turn.is_none() && self.waiting <= self.room
+    fn has_turn(&self, key: KeyId, line: LineId) -> bool {
+        let turn = self.rests[key as usize].turn.as_ref();
+        turn.is_some_and(|turn| turn.line == line && !turn.is_resting)
     }
 
-    /// Notes that an item does not wait any more.
+    /// Notes that one item more of it waits. Returns `true` if one more may be handed out then.
+    pub(super) fn wait(&mut self, key: KeyId) -> bool {
+        let one = &mut self.rooms[key as usize];
+        one.waiting += 1;
+        !one.has_turn && one.waiting <= one.room
+    }
+
+    /// Notes that an item of it does not wait any more.
     #[inline]
-    pub(super) fn leave(&mut self, id: ItemId) {
-        self.waiting -= 1;
-        if self.turn.is_some() {
-            self.end_turn(id);
+    pub(super) fn wait_no_more(&mut self, key: KeyId, id: ItemId) {
+        let one = &mut self.rooms[key as usize];
+        one.waiting -= 1;
+        if one.has_turn {
+            self.end_turn(key, id);
         }
     }
 
-    /// Notes that an item that does not wait any more is with a holder.
+    /// Notes that an item of it that waited is with a holder.
     #[inline]
-    pub(super) fn hand_out(&mut self) {
-        self.room -= 1;
+    pub(super) fn hand_out(&mut self, key: KeyId, id: ItemId) {
+        self.rooms[key as usize].room -= 1;
+        self.wait_no_more(key, id);
     }
 
-    /// Notes that holders have one item less. Returns `true` if one more may be handed out then.
+    /// Notes that holders have one item of it less. Returns `true` if one more may be handed out then.
     #[inline]
-    pub(super) fn release(&mut self) -> bool {
-        self.room += 1;
-        match &self.turn {
-            None => self.waiting >= self.room,
-            Some(turn) => !turn.is_resting && self.room == 1,
+    pub(super) fn release(&mut self, key: KeyId) -> bool {
+        let one = &mut self.rooms[key as usize];
+        one.room += 1;
+        if one.has_turn {
+            return one.room == 1 && self.is_open(key);
         }
+        one.waiting >= one.room
     }
 
     /// Lets an item that is tried again keep the turn, unless one with a lower number has it.
-    pub(super) fn keep_turn(&mut self, id: ItemId, line: LineId, is_resting: bool) {
-        if self.turn.as_ref().is_none_or(|other| id <= other.id) {
-            let turn = KeyTurn {
+    pub(super) fn keep_turn(&mut self, key: KeyId, id: ItemId, line: LineId, is_resting: bool) {
+        let turn = &mut self.rests[key as usize].turn;
+        if turn.as_ref().is_none_or(|other| id <= other.id) {
+            *turn = Some(Box::new(KeyTurn {
                 id,
                 line,
                 is_resting,
-            };
-            self.turn = Some(Box::new(turn));
+            }));
+            self.rooms[key as usize].has_turn = true;
         }
     }
 
     /// Notes that an item rests no more. `waits`: it waits again, with the turn if it had that.
-    pub(super) fn end_rest(&mut self, id: ItemId, waits: bool) {
-        match &mut self.turn {
+    pub(super) fn end_rest(&mut self, key: KeyId, id: ItemId, waits: bool) {
+        match &mut self.rests[key as usize].turn {
             Some(turn) if turn.id == id && waits => turn.is_resting = false,
-            _ => self.end_turn(id),
+            _ => self.end_turn(key, id),
         }
     }
 
     /// Takes the turn from an item, if it has it.
-    fn end_turn(&mut self, id: ItemId) {
-        self.turn = self.turn.take().filter(|turn| turn.id != id);
+    fn end_turn(&mut self, key: KeyId, id: ItemId) {
+        let turn = &mut self.rests[key as usize].turn;
+        *turn = turn.take().filter(|turn| turn.id != id);
+        self.rooms[key as usize].has_turn = turn.is_some();
+    }
+}
+
+/// Lines that are parked: they are offered again when their key has room.
+impl RankKeys {
+    #[inline]
+    pub(super) fn has_parked(&self, key: KeyId) -> bool {
+        self.rooms[key as usize].has_parked
+    }
+
+    /// Returns its parked lines with their priorities, the highest one last.
+    pub(super) fn parked(&self, key: KeyId) -> &[(i8, LineId)] {
+        &self.rests[key as usize].parked
+    }
+
+    pub(super) fn park(&mut self, key: KeyId, priority: i8, line: LineId) {
+        let parked = &mut self.rests[key as usize].parked;
+        let place = parked.partition_point(|one| one.0 < priority);
+        parked.insert(place, (priority, line));
+        self.rooms[key as usize].has_parked = true;
+    }
+
+    /// Takes the line at this place out of those that are parked.
+    pub(super) fn unpark(&mut self, key: KeyId, place: usize) -> LineId {
+        let parked = &mut self.rests[key as usize].parked;
+        let (_, line) = parked.remove(place);
+        self.rooms[key as usize].has_parked = !parked.is_empty();
+        line
+    }
+
+    /// Notes whether it is listed as one that has room and parked lines. Returns `true` if that was noted before.
+    pub(super) fn list(&mut self, key: KeyId, is_listed: bool) -> bool {
+        core::mem::replace(&mut self.rooms[key as usize].is_listed, is_listed)
     }
 }

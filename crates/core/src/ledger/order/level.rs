@@ -19,7 +19,7 @@ pub(super) struct Level {
     /// Items in the row that were not looked at yet.
     pub(super) new: RowList,
     pub(super) offers: Offers,
-    waiting: usize,
+    waiting: u64,
     /// While items of it wait, the number of all that were handed out until its last one was, or would have been
     /// if items of it had waited all the time. While none does, for how many it was passed over.
     since: u64,
@@ -62,11 +62,12 @@ impl Level {
         self.waiting == 0
     }
 
-    /// Notes that an item of it is handed out, as this one of all.
+    /// Notes that so many of its items, one or more, are handed out one after the other, the last one as this one of all.
     #[inline]
-    pub(super) fn serve(&mut self, served: u64) {
-        self.since = served;
-        self.leave(served);
+    pub(super) fn serve(&mut self, count: u64, served: u64) {
+        self.waiting -= count;
+        // While none waits it was passed over by nobody.
+        self.since = if self.waiting > 0 { served } else { 0 };
     }
 
     /// Returns the number of all handed out from which on its turn has come; `None` while none of its items

@@ -7,24 +7,22 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use super::front::{Front, FrontPlace};
-use super::key::KeyState;
+use super::key::{KeyId, RankKeys};
 use super::level::Level;
 use super::rank::{LineId, Rank};
 use super::row::{ItemRow, RowList};
 use crate::ledger::ItemId;
 
 /// The line of the items of one rank: what is asked for each of them. It is small, so that thousands are in a
-/// processor's nearest cache.
+/// processor's nearest cache, and does not change with them.
 #[derive(Debug, Default)]
 pub(super) struct RankLine {
-    pub(super) key: u32,
-    /// The number of its items: those that wait, that rest, that are not durable yet and that holders have.
-    items: u32,
+    pub(super) key: KeyId,
+    /// Another line of its key; 0 if there is none.
+    next_of_key: LineId,
     pub(super) level: u16,
     /// True if it is offered again only when its key has room.
     pub(super) is_parked: bool,
-    /// True if it is among those that had nothing left when it was last looked.
-    is_noted: bool,
 }
 
 /// The items of a line that wait and are not new.
@@ -52,30 +50,26 @@ impl LineItems {
 
 #[derive(Debug)]
 pub(super) struct RankLines {
-    per_key: u32,
+    /// True if one item of a key runs at a time.
+    is_one_by_one: bool,
     /// The lines; the first one is no line.
     pub(super) lines: Vec<RankLine>,
     /// Their items, at the same places.
     pub(super) items: Vec<LineItems>,
     line_of: HashMap<(i8, Option<u64>), LineId>,
     free_lines: Vec<LineId>,
-    /// Lines that had nothing left when it was last looked.
-    spent: Vec<LineId>,
-    /// The keys; the first one is that of items without a key, which is not bounded.
-    pub(super) keys: Vec<KeyState>,
-    key_of: HashMap<u64, u32>,
-    free_keys: Vec<u32>,
+    pub(super) keys: RankKeys,
     pub(super) levels: Vec<Level>,
     /// The levels, highest priority first.
     pub(super) by_priority: Vec<u16>,
     /// The number of items that may be handed out.
-    pub(super) ready: usize,
+    pub(super) ready: u64,
     /// The number of items that were handed out.
     pub(super) served: u64,
     /// No level is overdue before so many items were handed out.
     pub(super) patient_until: u64,
     /// Keys that have room, and lines that are not offered although.
-    pub(super) open_keys: Vec<u32>,
+    pub(super) open_keys: Vec<KeyId>,
     /// The highest priority of those lines, or a higher one.
     pub(super) unoffered: Option<i8>,
     pub(super) front: Option<Front>,
@@ -87,15 +81,12 @@ pub(super) struct RankLines {
 impl RankLines {
     pub(super) fn new(per_key: u32) -> Self {
         RankLines {
-            per_key,
+            is_one_by_one: per_key == 1,
             lines: alloc::vec![RankLine::default()],
             items: alloc::vec![LineItems::default()],
             line_of: HashMap::new(),
             free_lines: Vec::new(),
-            spent: Vec::new(),
-            keys: alloc::vec![KeyState::new(u32::MAX, None)],
-            key_of: HashMap::new(),
-            free_keys: Vec::new(),
+            keys: RankKeys::new(per_key),
             levels: Vec::new(),
             by_priority: Vec::new(),
             ready: 0,
@@ -109,33 +100,28 @@ impl RankLines {
     }
 
     pub(super) fn ready(&self) -> usize {
-        self.ready
+        usize::try_from(self.ready).unwrap_or(usize::MAX)
     }
 
     /// Notes that a line has one item more, which does not wait yet.
     #[inline]
     pub(super) fn enter(&mut self, line: LineId) {
-        self.lines[line as usize].items += 1;
+        self.keys.enter(self.lines[line as usize].key);
     }
 
     /// Notes that a line has one item less, which does not wait.
     #[inline]
     pub(super) fn leave(&mut self, line: LineId) {
-        let one = &mut self.lines[line as usize];
-        one.items -= 1;
-        if one.items == 0 && !core::mem::replace(&mut one.is_noted, true) {
-            self.spent.push(line);
-        }
+        self.keys.leave(self.lines[line as usize].key);
     }
 
     /// Notes that holders have one item of this line less.
     #[inline]
     pub(super) fn release(&mut self, line: LineId) {
-        self.leave(line);
         let key = self.lines[line as usize].key;
-        let state = &mut self.keys[key as usize];
-        self.ready += usize::from(state.release());
-        if !state.parked.is_empty() {
+        self.keys.leave(key);
+        self.ready += u64::from(self.keys.release(key));
+        if self.keys.has_parked(key) {
             self.unpark(key);
         }
         self.forget_front();
@@ -196,48 +182,60 @@ impl RankLines {
         }
     }
 
-    /// Takes the next item, which is in the row, and notes whom it has passed over.
+    /// Notes that the next item is handed out. It is still in the row, or among those that came back.
     #[inline]
-    pub(super) fn take<P>(&mut self, row: &mut ItemRow<P>, front: Front) -> Option<(P, LineId)> {
-        let level = &mut self.levels[usize::from(front.level)];
-        if front.place == FrontPlace::New {
-            let taken = row.take_first(&mut level.new, |_, _| true);
-            self.serve(front);
-            return taken;
-        }
+    pub(super) fn pick<P>(&mut self, row: &ItemRow<P>, front: Front) {
         let items = &mut self.items[front.line as usize];
-        let taken = row.take_first(&mut items.passed_by, |_, _| true);
+        match front.place {
+            FrontPlace::New => {
+                row.pass(&mut self.levels[usize::from(front.level)].new);
+                return self.serve(front);
+            }
+            FrontPlace::PassedBy => row.pass(&mut items.passed_by),
+            FrontPlace::Returned => {
+                items.returned.remove(&front.id());
+            }
+        }
         self.end_offer(front);
-        taken
     }
 
-    /// Takes the next item, if it is like the one before: new, of the same priority, and accepted. Most are,
-    /// where keys are seldom full.
+    /// Picks the next items as long as they are like the one before: new, of the same priority, and accepted.
+    /// Most are, where keys are seldom full.
     #[inline]
-    pub(super) fn take_alike<P>(
+    pub(super) fn pick_alike<P>(
         &mut self,
-        row: &mut ItemRow<P>,
-        will_do: impl FnOnce(&P) -> bool,
-    ) -> Option<(ItemId, P, LineId)> {
-        let top = self.top.filter(|_| self.served < self.patient_until)?;
+        row: &ItemRow<P>,
+        picked: &mut Vec<Front>,
+        mut will_do: impl FnMut(&P) -> bool,
+    ) {
+        let Some(top) = self.top.filter(|_| self.front.is_none()) else {
+            return;
+        };
         let level = &mut self.levels[usize::from(top)];
-        if !level.offers.is_empty() || self.front.is_some() {
-            return None;
+        if !level.offers.is_empty() {
+            return;
         }
-        let id = level.new.head;
-        let (payload, line) = row.take_first(&mut level.new, |payload, line| {
+        let mut list = level.new;
+        let mut count = 0;
+        while self.served + count < self.patient_until
+            && let Some((payload, line)) = row.get(list.head)
+        {
             let key = self.lines[line as usize].key;
-            self.keys[key as usize].has_room(line) && will_do(payload)
-        })?;
-        self.serve(Front::new(top, (id, line)));
-        Some((ItemId(id), payload, line))
-    }
-
-    /// Takes the next item, which is among those that came back.
-    pub(super) fn take_returned(&mut self, front: Front) {
-        let items = &mut self.items[front.line as usize];
-        items.returned.remove(&front.id());
-        self.end_offer(front);
+            if !self.keys.has_room(key, line) || !will_do(payload) {
+                break;
+            }
+            let front = Front::new(top, (list.head, line));
+            self.keys.hand_out(key, front.id());
+            picked.push(front);
+            row.pass(&mut list);
+            count += 1;
+        }
+        if count > 0 {
+            level.new = list;
+            self.served += count;
+            level.serve(count, self.served);
+            self.ready -= count;
+        }
     }
 
     /// Notes that what was offered of a line is handed out.
@@ -252,14 +250,22 @@ impl RankLines {
     #[inline]
     fn serve(&mut self, front: Front) {
         self.served += 1;
-        self.levels[usize::from(front.level)].serve(self.served);
+        self.levels[usize::from(front.level)].serve(1, self.served);
+        if self.top != Some(front.level) {
+            // It was overdue, and is no more.
+            self.note_patience();
+        }
         // It was one of those that may be, and no other one may be because of it.
         self.ready -= 1;
         let key = self.lines[front.line as usize].key;
-        let key = &mut self.keys[key as usize];
-        key.leave(front.id());
-        key.hand_out();
+        self.keys.hand_out(key, front.id());
         self.front = None;
+    }
+
+    /// Notes before how many hand-outs no level is overdue.
+    pub(super) fn note_patience(&mut self) {
+        let until = self.levels.iter().filter_map(Level::patient_until).min();
+        self.patient_until = until.unwrap_or(u64::MAX);
     }
 
     /// Returns `true` if items of this line that wait are kept back because of its key.
@@ -274,42 +280,21 @@ impl RankLines {
             return *line;
         }
         self.drop_spent();
-        let new = RankLine {
-            key: self.key(rank.key),
-            level: self.level(rank.priority),
-            ..RankLine::default()
-        };
-        self.keys[new.key as usize].lines += 1;
+        let key = self.keys.place(rank.key);
+        let level = self.level(rank.priority);
         let line = self.free_lines.pop().unwrap_or_else(|| {
             self.lines.push(RankLine::default());
             self.items.push(LineItems::default());
             LineId::try_from(self.lines.len() - 1).unwrap_or(LineId::MAX)
         });
-        self.lines[line as usize] = new;
+        self.lines[line as usize] = RankLine {
+            key,
+            next_of_key: self.keys.add_line(key, line),
+            level,
+            is_parked: false,
+        };
         self.line_of.insert(of_line, line);
         line
-    }
-
-    fn key(&mut self, number: Option<u64>) -> u32 {
-        let Some(key) = number else {
-            return 0;
-        };
-        if let Some(place) = self.key_of.get(&key) {
-            return *place;
-        }
-        let new = KeyState::new(self.per_key, number);
-        let place = match self.free_keys.pop() {
-            Some(place) => {
-                self.keys[place as usize] = new;
-                place
-            }
-            None => {
-                self.keys.push(new);
-                u32::try_from(self.keys.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        self.key_of.insert(key, place);
-        place
     }
 
     fn level(&mut self, priority: i8) -> u16 {
@@ -327,28 +312,18 @@ impl RankLines {
         level
     }
 
-    /// Drops the lines and keys that no item has any more.
+    /// Drops the keys that no item has any more, with their lines.
     fn drop_spent(&mut self) {
-        while let Some(line) = self.spent.pop() {
-            let one = &mut self.lines[line as usize];
-            one.is_noted = false;
-            if one.items > 0 {
-                continue;
-            }
-            let RankLine { level, key, .. } = core::mem::take(one);
-            self.items[line as usize] = LineItems::default();
-            let priority = self.levels[usize::from(level)].priority;
-            let state = &mut self.keys[key as usize];
-            self.line_of.remove(&(priority, state.number));
-            self.free_lines.push(line);
-            state.parked.retain(|one| *one != line);
-            state.lines -= 1;
-            if state.lines == 0
-                && let Some(number) = state.number
-            {
-                *state = KeyState::new(self.per_key, None);
-                self.key_of.remove(&number);
-                self.free_keys.push(key);
+        while let Some((number, mut line)) = self.keys.pop_spent() {
+            while line != 0 {
+                let RankLine {
+                    level, next_of_key, ..
+                } = core::mem::take(&mut self.lines[line as usize]);
+                self.items[line as usize] = LineItems::default();
+                let priority = self.levels[usize::from(level)].priority;
+                self.line_of.remove(&(priority, Some(number)));
+                self.free_lines.push(line);
+                line = next_of_key;
             }
         }
     }
@@ -357,13 +332,13 @@ impl RankLines {
     #[inline]
     pub(super) fn has_room(&self, line: LineId) -> bool {
         let key = self.lines[line as usize].key;
-        self.keys[key as usize].has_room(line)
+        self.keys.has_room(key, line)
     }
 
     /// Notes that one item more of a line waits.
     fn wait(&mut self, line: LineId) {
         let RankLine { key, level, .. } = self.lines[line as usize];
-        self.ready += usize::from(self.keys[key as usize].enter());
+        self.ready += u64::from(self.keys.wait(key));
         self.forget_front();
         let level = &mut self.levels[usize::from(level)];
         if level.enter(self.served) {
@@ -375,7 +350,7 @@ impl RankLines {
     /// Notes that an item of a line waits no more, and belongs to it no more.
     fn wait_no_more(&mut self, id: ItemId, line: LineId) {
         self.leave(line);
-        let key = self.change_key(line, |key| key.leave(id));
+        let key = self.change_key(line, |keys, key| keys.wait_no_more(key, id));
         let level = self.lines[line as usize].level;
         self.levels[usize::from(level)].leave(self.served);
         self.unpark(key);
@@ -383,12 +358,11 @@ impl RankLines {
 
     /// Changes the key of a line, which it returns.
     #[inline]
-    fn change_key(&mut self, line: LineId, change: impl FnOnce(&mut KeyState)) -> u32 {
+    fn change_key(&mut self, line: LineId, change: impl FnOnce(&mut RankKeys, KeyId)) -> KeyId {
         let key = self.lines[line as usize].key;
-        let state = &mut self.keys[key as usize];
-        let before = state.ready();
-        change(state);
-        self.ready = self.ready + state.ready() as usize - before as usize;
+        let before = self.keys.ready(key);
+        change(&mut self.keys, key);
+        self.ready = self.ready + u64::from(self.keys.ready(key)) - u64::from(before);
         self.forget_front();
         key
     }
@@ -403,14 +377,14 @@ impl RankLines {
     /// key's turn if it had that.
     pub(super) fn end_rest(&mut self, id: ItemId, line: LineId, waits: bool) {
         self.leave(line);
-        let key = self.change_key(line, |key| key.end_rest(id, waits));
+        let key = self.change_key(line, |keys, key| keys.end_rest(key, id, waits));
         self.unpark(key);
     }
 
     /// Notes that an item whose attempt failed keeps its key's turn, if only one of them may run.
     pub(super) fn keep_turn(&mut self, id: ItemId, line: LineId, is_resting: bool) {
-        if self.per_key == 1 && self.lines[line as usize].key != 0 {
-            self.change_key(line, |key| key.keep_turn(id, line, is_resting));
+        if self.is_one_by_one && self.lines[line as usize].key != 0 {
+            self.change_key(line, |keys, key| keys.keep_turn(key, id, line, is_resting));
         }
     }
 }

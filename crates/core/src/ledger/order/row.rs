@@ -99,6 +99,13 @@ impl<P> ItemRow<P> {
         self.at(id)?.payload.as_ref()
     }
 
+    /// Returns an item and its line.
+    #[inline]
+    pub(super) fn get(&self, id: u64) -> Option<(&P, LineId)> {
+        let place = self.at(id)?;
+        Some((place.payload.as_ref()?, place.line))
+    }
+
     /// Returns the line of an item; 0 if it is not here.
     pub(super) fn line(&self, id: u64) -> LineId {
         self.at(id).map_or(0, |place| place.line)
@@ -137,38 +144,14 @@ impl<P> ItemRow<P> {
         let place = self.place(id)?;
         let place = self.places.get_mut(place)?;
         let taken = (place.payload.take()?, place.line);
-        self.leave_gap(id);
+        self.gaps += 1;
+        self.close_gaps();
         Some(taken)
     }
 
-    /// Takes the first item of a list out of it and of the row, if it is accepted.
-    #[inline]
-    pub(super) fn take_first(
-        &mut self,
-        list: &mut RowList,
-        accepts: impl FnOnce(&P, LineId) -> bool,
-    ) -> Option<(P, LineId)> {
-        let id = list.head;
-        let place = self.place(id)?;
-        let place = self.places.get_mut(place)?;
-        let line = place.line;
-        if !accepts(place.payload.as_ref()?, line) {
-            return None;
-        }
-        let payload = place.payload.take()?;
-        list.head = place.after(id);
-        self.pass_gaps(list);
-        self.leave_gap(id);
-        Some((payload, line))
-    }
-
-    /// Notes that an item has left a gap.
-    #[inline]
-    fn leave_gap(&mut self, id: u64) {
-        self.gaps += 1;
-        if id == self.first {
-            self.close_gaps();
-        }
+    /// Lets many items be taken out of the row.
+    pub(super) fn taking(&mut self) -> Taking<'_, P> {
+        Taking { row: self }
     }
 
     /// Drops the gaps from the front.
@@ -176,7 +159,8 @@ impl<P> ItemRow<P> {
         while let Some(first) = self.places.front()
             && first.payload.is_none()
         {
-            self.places.pop_front();
+            // Of a gap there is nothing to drop, so it is not read again.
+            core::mem::forget(self.places.pop_front());
             self.first += 1;
             self.gaps -= 1;
         }
@@ -230,6 +214,27 @@ impl<P> ItemRow<P> {
     }
 }
 
+/// Takes items out of a row, of which the lists that begin with them have [passed](ItemRow::pass) them.
+pub(super) struct Taking<'a, P> {
+    row: &'a mut ItemRow<P>,
+}
+
+impl<P> Taking<'_, P> {
+    #[inline]
+    pub(super) fn take(&mut self, id: u64) -> Option<P> {
+        let place = self.row.place(id)?;
+        let payload = self.row.places.get_mut(place)?.payload.take()?;
+        self.row.gaps += 1;
+        Some(payload)
+    }
+}
+
+impl<P> Drop for Taking<'_, P> {
+    fn drop(&mut self) {
+        self.row.close_gaps();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +251,20 @@ mod tests {
             let mut next = 1;
             for (what, pick) in steps {
                 let at = usize::from(pick % 2);
-                match what % 4 {
+                match what % 5 {
+                    // Some of a list's first items are taken in one go.
+                    4 => {
+                        let mut passed = Vec::new();
+                        while lists[at].head > 0 && passed.len() < usize::from(pick / 16) {
+                            passed.push(lists[at].head);
+                            row.pass(&mut lists[at]);
+                        }
+                        let mut taking = row.taking();
+                        for id in passed {
+                            proptest::prop_assert_eq!(taking.take(id), Some(id));
+                            proptest::prop_assert_eq!(sets[at].pop_first(), Some(id));
+                        }
+                    }
                     0 | 1 => {
                         row.push(next, next, 1);
                         row.append(&mut lists[at], next);
@@ -275,6 +293,8 @@ mod tests {
                     }
                 }
                 proptest::prop_assert_eq!(row.items(), sets.iter().map(BTreeSet::len).sum::<usize>());
+                let front = sets.iter().filter_map(BTreeSet::first).min().copied();
+                proptest::prop_assert_eq!(row.front(), front.map(|id| (id, 1)));
                 for (list, set) in lists.iter().zip(&sets) {
                     let mut list = *list;
                     let mut seen = Vec::new();

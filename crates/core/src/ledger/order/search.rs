@@ -8,7 +8,8 @@
 //! offered at once. It does not know what becomes of the items that it finds.
 
 use super::front::{Front, FrontPlace};
-use super::level::{Level, Offer};
+use super::key::KeyId;
+use super::level::Offer;
 use super::lines::RankLines;
 use super::rank::LineId;
 use super::row::ItemRow;
@@ -27,53 +28,38 @@ impl RankLines {
         }
         let has_room = self.has_room(line);
         let one = &mut self.lines[line as usize];
+        let level = &mut self.levels[usize::from(one.level)];
         if has_room {
             self.items[line as usize].offered = first;
-            let level = &mut self.levels[usize::from(one.level)];
             level.offers.push((first, line));
         } else if !core::mem::replace(&mut one.is_parked, true) {
-            self.keys[one.key as usize].parked.push(line);
+            self.keys.park(one.key, level.priority, line);
         }
     }
 
     /// Notes that a key has room, perhaps: the one of its lines that has the highest priority of those that
     /// waited for it is offered now, and the others when somebody looks for them.
-    pub(super) fn unpark(&mut self, key: u32) {
-        let state = &self.keys[key as usize];
-        let (mut first, mut second) = (None, None);
-        for (place, line) in (0..).zip(&state.parked) {
-            let one = Some((self.priority(*line), place));
-            if !state.has_room(*line) {
-                continue;
-            }
-            if one > first {
-                (first, second) = (one, first);
-            } else {
-                second = second.max(one);
-            }
-        }
-        let Some((priority, place)) = first else {
+    pub(super) fn unpark(&mut self, key: KeyId) {
+        let parked = self.keys.parked(key).iter().enumerate().rev();
+        let mut open = parked.filter(|(_, (_, line))| self.keys.has_room(key, *line));
+        let Some((place, (highest, _))) = open.next() else {
             return;
         };
-        match Some(priority) > self.unoffered {
+        let mut left = open.next().map(|(_, (priority, _))| *priority);
+        match Some(*highest) > self.unoffered {
             true => self.unpark_line(key, place),
-            false => second = first,
+            false => left = Some(*highest),
         }
-        if let Some((priority, _)) = second {
-            self.unoffered = self.unoffered.max(Some(priority));
-            if !core::mem::replace(&mut self.keys[key as usize].is_listed, true) {
+        if left.is_some() {
+            self.unoffered = self.unoffered.max(left);
+            if !self.keys.list(key, true) {
                 self.open_keys.push(key);
             }
         }
     }
 
-    fn priority(&self, line: LineId) -> i8 {
-        let level = self.lines[line as usize].level;
-        self.levels[usize::from(level)].priority
-    }
-
-    fn unpark_line(&mut self, key: u32, place: usize) {
-        let line = self.keys[key as usize].parked.swap_remove(place);
+    fn unpark_line(&mut self, key: KeyId, place: usize) {
+        let line = self.keys.unpark(key, place);
         self.lines[line as usize].is_parked = false;
         self.offer(line);
     }
@@ -82,11 +68,10 @@ impl RankLines {
     fn unpark_all(&mut self) {
         self.unoffered = None;
         while let Some(key) = self.open_keys.pop() {
-            let state = &mut self.keys[key as usize];
-            state.is_listed = false;
-            if state.is_open() {
+            self.keys.list(key, false);
+            if self.keys.is_open(key) {
                 // Where it is another line's turn, some of them are parked again.
-                for place in (0..state.parked.len()).rev() {
+                for place in (0..self.keys.parked(key).len()).rev() {
                     self.unpark_line(key, place);
                 }
             }
@@ -101,18 +86,22 @@ impl RankLines {
         }
         let (keys, mut lines) = (&mut self.keys, 0);
         self.open_keys.retain(|key| {
-            let state = &mut keys[*key as usize];
-            lines += state.parked.len();
-            state.is_listed = state.is_open() && !state.parked.is_empty();
-            state.is_listed
+            let is_listed = keys.has_parked(*key) && keys.is_open(*key);
+            keys.list(*key, is_listed);
+            lines += if is_listed {
+                keys.parked(*key).len()
+            } else {
+                0
+            };
+            is_listed
         });
         if lines > FEW_LINES {
             return self.unpark_all();
         }
         if let Some((_, line)) = self.first_parked(level) {
             let key = self.lines[line as usize].key;
-            let parked = &self.keys[key as usize].parked;
-            if let Some(place) = parked.iter().position(|one| *one == line) {
+            let parked = self.keys.parked(key);
+            if let Some(place) = parked.iter().position(|one| one.1 == line) {
                 self.unpark_line(key, place);
             }
         }
@@ -120,10 +109,9 @@ impl RankLines {
 
     /// Returns the first item of a level's lines that are not offered though their keys have room.
     fn first_parked(&self, level: u16) -> Option<Offer> {
-        let keys = self.open_keys.iter().map(|key| &self.keys[*key as usize]);
-        let lines = keys.flat_map(|key| {
-            let parked = key.parked.iter().copied();
-            parked.filter(|line| key.has_room(*line))
+        let lines = self.open_keys.iter().flat_map(|key| {
+            let parked = self.keys.parked(*key).iter().map(|one| one.1);
+            parked.filter(|line| self.keys.has_room(*key, *line))
         });
         let lines = lines.filter(|line| self.lines[*line as usize].level == level);
         let offers = lines.map(|line| (self.items[line as usize].first(), line));
@@ -228,8 +216,7 @@ impl RankLines {
                 Some(_) => {}
             }
         }
-        let until = self.levels.iter().filter_map(Level::patient_until).min();
-        self.patient_until = until.unwrap_or(u64::MAX);
+        self.note_patience();
         front
     }
 

@@ -126,29 +126,19 @@ impl<P: Weight + Clone> Waiting<P> {
         ItemId(self.accepted)
     }
 
-    /// Takes the next items, up to the first whose weight is not accepted.
-    pub(in crate::ledger) fn pop_in_order(
+    /// Takes the items that are next and were never handed out, up to the first whose weight is not
+    /// accepted. `None` if there is no order.
+    pub(in crate::ledger) fn pop_fresh_in_order(
         &mut self,
-        mut will_do: impl FnMut(usize) -> bool,
-    ) -> impl Iterator<Item = UnfinishedItem<P>> {
-        core::iter::from_fn(move || {
-            let order = self.order.as_mut()?;
-            let alike = order.take_alike(&mut will_do);
-            if alike.is_some() {
-                return alike;
-            }
-            let front = order.peek_mut()?;
-            if !will_do(order.front(front, &self.returned)?.weight()) {
-                return None;
-            }
-            order.take(front, &mut self.returned)
-        })
+        will_do: impl FnMut(usize) -> bool,
+    ) -> Option<impl Iterator<Item = Option<UnfinishedItem<P>>>> {
+        Some(self.order.as_mut()?.pop_fresh(will_do))
     }
 
     /// Takes the next item.
     #[inline(never)]
     pub(super) fn pop_first_in_order(&mut self) -> Option<UnfinishedItem<P>> {
-        self.pop_in_order(|_| true).next()
+        self.order.as_mut()?.pop_first(&mut self.returned)
     }
 
     /// Returns the weight of the next item.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    Blame, Cancelled, Cause, Credit, Failure, Handed, HolderId, ItemId, Ledger, Options, Recovered,
-    Report, Scene, Started, Unfinished,
+    Blame, Cancelled, Cause, Credit, Failure, Handed, HolderId, ItemId, Ledger, Options,
+    OrderRules, Rank, Recovered, Report, Scene, Started, Unfinished,
 };
 use proptest::prelude::*;
 
@@ -286,15 +286,31 @@ fn a_rendezvous_takes_nothing_meanwhile() {
     assert!(ledger.has_room());
 }
 
+/// Makes a ledger, with an order or without.
+fn of_four_attempts(is_in_order: bool) -> Bytes {
+    let options = Options::default().max_attempts(4);
+    let mut ledger = Ledger::new(options.max_lost_attempts(Some(4)));
+    if is_in_order {
+        ledger.handle_order(OrderRules::new(|item: &Vec<u8>| rank(item)).per_key(2));
+    }
+    ledger
+}
+
+/// Returns one of three keys and one of two priorities.
+fn rank(item: &[u8]) -> Rank {
+    let number = item.first().copied().unwrap_or(0);
+    Rank::of_key(Some(u64::from(number % 3))).priority(i8::from(number % 2 == 0))
+}
+
 /// Random lives: whatever is handed out while an item is killed for memory is checked against what
 /// workers have, as the test itself counts it.
 fn nothing_is_beside_it_and_everything_ends() {
     proptest!(ProptestConfig::with_cases(512), |(
         credits in prop::collection::vec(any::<bool>(), 1..4),
         steps in prop::collection::vec((any::<u8>(), any::<usize>()), 0..120),
+        is_in_order in any::<bool>(),
     )| {
-        let options = Options::default().max_attempts(4);
-        let mut ledger: Bytes = Ledger::new(options.max_lost_attempts(Some(4)));
+        let mut ledger = of_four_attempts(is_in_order);
         for is_adaptive in &credits {
             ledger.join_worker(if *is_adaptive { Credit::adaptive() } else { Credit::single() });
         }
@@ -325,7 +341,9 @@ fn nothing_is_beside_it_and_everything_ends() {
                 }
             }
             if what % 8 == 7 {
-                put(&mut ledger, 1 + usize::from(what / 64));
+                for number in 0..=what / 64 {
+                    ledger.put(vec![number], false).expect("there is room");
+                }
             }
             if held.is_empty() {
                 continue;

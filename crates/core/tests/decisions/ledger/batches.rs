@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    Cancelled, Capacity, Credit, DoneRun, Handed, HolderId, ItemId, Ledger, Options, Recovered,
-    Scene, Stale, Started, Token,
+    Cancelled, Capacity, Credit, DoneRun, Handed, HolderId, ItemId, Ledger, Options, OrderRules,
+    Rank, Recovered, Scene, Stale, Started, Token,
 };
 
 use crate::steps::Steps as _;
@@ -213,12 +213,23 @@ fn a_worker_that_cannot_be_seen_is_not_relied_on() {
     assert_eq!(ledger.poll_delivery().map(|one| one.holder), Some(idle));
 }
 
+/// Returns one of five keys, or none, and one of three priorities.
+fn rank(item: &[u8]) -> Rank {
+    let key = item.first().map(|first| u64::from(first % 6));
+    let priority = [0, 1, 2][item.len() % 3];
+    Rank::of_key(key.filter(|key| *key > 0)).priority(priority)
+}
+
 /// Two ledgers have the same history, and one of them hands out in turns.
 fn a_turn_hands_out_what_polling_would() {
     let steps = prop::collection::vec((0..6_u8, 0..40_u8, 0..70_000_usize), 1..60);
-    proptest!(|(steps in steps, workers in 1..4_usize, quota in 1..200_u64)| {
+    proptest!(|(steps in steps, workers in 1..4_usize, quota in 1..200_u64, per_key in 0..20_u32)| {
         let start = || {
             let mut ledger: Bytes = Ledger::new(Options::default());
+            if per_key > 0 {
+                let rules = OrderRules::new(|item: &Vec<u8>| rank(item));
+                ledger.handle_order(rules.per_key(per_key));
+            }
             for _ in 0..workers {
                 ledger.handle_join(Some(Credit::adaptive().seen()), quota);
             }
@@ -228,9 +239,9 @@ fn a_turn_hands_out_what_polling_would() {
         let mut held: Vec<Handed> = Vec::new();
         for (what, count, weight) in steps {
             match what {
-                0 => for _ in 0..count {
-                    single.put(vec![0; weight / 100], false).expect("open");
-                    turns.put(vec![0; weight / 100], false).expect("open");
+                0 => for number in 0..count {
+                    single.put(vec![number; weight / 100], false).expect("open");
+                    turns.put(vec![number; weight / 100], false).expect("open");
                 },
                 1 if count == 0 => for ledger in [&mut single, &mut turns] {
                     ledger.put(vec![0; weight], false).expect("open");
