@@ -97,22 +97,17 @@ impl<P> HeldRow<P> {
         self.row.back_mut()?.as_mut()
     }
 
-    /// Adds deliveries, none of which is `None`. They are made in their places, because a
+    /// Adds deliveries. They are made in their places, because a
     /// delivery that is made elsewhere and moved costs several times as much.
     fn extend(
         &mut self,
         first: u64,
-        entries: impl Iterator<Item = Option<UnfinishedItem<P>>>,
+        entries: impl Iterator<Item = UnfinishedItem<P>>,
     ) -> vec_deque::IterMut<'_, Option<Lease<P>>> {
         self.lengthen_to(first);
         let before = self.row.len();
-        let leases = entries.map(|entry| {
-            Some(Lease {
-                entry: entry?,
-                copy: None,
-            })
-        });
-        self.row.extend(leases);
+        self.row
+            .extend(entries.map(|entry| Some(Lease { entry, copy: None })));
         // With no more gaps than before it is not too long.
         self.in_row += self.row.len() - before;
         self.row.range_mut(before..)
@@ -253,7 +248,7 @@ impl<P> Leases<P> {
         &mut self,
         holder: HolderId,
         first: u64,
-        entries: impl Iterator<Item = Option<UnfinishedItem<P>>>,
+        entries: impl Iterator<Item = UnfinishedItem<P>>,
     ) -> impl Iterator<Item = &mut Lease<P>> {
         let entry = self.hands.entry(holder);
         let hand = entry.map(|entry| entry.or_insert_with(HeldRow::new));
@@ -379,7 +374,7 @@ mod tests {
                 match what % 4 {
                     0 => {
                         let run = next..next + u64::from(pick % 8);
-                        let entries = run.clone().map(|ordinal| Some(lease(ordinal).entry));
+                        let entries = run.clone().map(|ordinal| lease(ordinal).entry);
                         let new = runs.extend(holder, next, entries).map(|one| one.entry.id.0);
                         proptest::prop_assert!(new.eq(run.clone()));
                         for ordinal in run.clone() {

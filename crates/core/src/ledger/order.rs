@@ -235,11 +235,12 @@ impl<P: Weight + Clone> RankOrder<P> {
     /// Takes the next items from the row, up to the first that came back or whose weight is not accepted.
     ///
     /// They are picked first, so that how many they are is known, and each is moved just once, to where it
-    /// is to lie: a copy elsewhere costs more than to find out which item is next.
+    /// is to lie: a copy elsewhere costs more than to find out which item is next. What is picked must be
+    /// taken, too: the iterator is to be used up.
     pub(super) fn pop_fresh(
         &mut self,
         mut will_do: impl FnMut(usize) -> bool,
-    ) -> impl Iterator<Item = Option<UnfinishedItem<P>>> {
+    ) -> impl Iterator<Item = UnfinishedItem<P>> {
         let mut will_do = |payload: &P| will_do(payload.weight());
         loop {
             let (lines, row) = (&mut self.lines, &self.row);
@@ -255,8 +256,8 @@ impl<P: Weight + Clone> RankOrder<P> {
         }
         let mut row = self.row.taking();
         self.picked.drain(..).map(move |front| {
-            let payload = row.take(front.id)?;
-            Some(UnfinishedItem::in_line(front.id(), payload, front.line))
+            let payload = row.take(front.id).expect("it was picked from the row");
+            UnfinishedItem::in_line(front.id(), payload, front.line)
         })
     }
 

@@ -84,7 +84,7 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let (holder, first) = (turn.id, turn.ordinal + 1);
         let will_do = |weight| turn.takes(weight);
         if !self.waiting.has_order() {
-            let entries = self.waiting.pop_fresh(will_do).map(Some);
+            let entries = self.waiting.pop_fresh(will_do);
             let leases = self.leases.extend(holder, first, entries);
             hand_out((holder, first), leases, deliver);
         } else if let Some(entries) = self.waiting.pop_fresh_in_order(will_do) {

@@ -191,6 +191,7 @@ coverage! {
     CrowdCoverage:
     steps,
     deliveries,
+    in_turns,
     passed_by,
     overdue_deliveries,
     turns_kept,

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    Cancelled, Cause, Handed, HolderId, ItemId, Ledger, Options, OrderRules, Rank, Scene, Weight,
+    Cancelled, Cause, Credit, Handed, HolderId, ItemId, Ledger, Options, OrderRules, Rank, Scene,
+    Weight,
 };
 
 use crate::chance::Chance;
@@ -53,10 +54,12 @@ struct Waiting {
     passed_over: u64,
 }
 
-/// A world with nothing but a ledger, and a holder that takes items as threads do.
+/// A world with nothing but a ledger, a holder that takes items as threads do, and in some worlds a worker, which
+/// gets them in turns.
 pub(crate) struct Crowd {
     ledger: Ledger<Crowded, u64>,
     holder: HolderId,
+    has_worker: bool,
     chance: Chance,
     plant: Option<CrowdPlant>,
     per_key: u32,
@@ -84,6 +87,7 @@ impl Crowd {
         self.coverage.steps += 1;
         match self.chance.below(10) {
             0 => self.put(),
+            1..=3 if self.has_worker => self.get_in_turns(),
             1..=5 => self.get(),
             6..=8 => self.end(),
             _ => self.cancel(),
@@ -129,13 +133,31 @@ impl Crowd {
         items.find(|id| self.is_ready(*id))
     }
 
+    /// Returns the first item of each priority that may be handed out.
+    fn ready(&self) -> BTreeMap<i8, ItemId> {
+        let priorities = self.waiting.iter();
+        priorities
+            .filter_map(|(priority, one)| Some((*priority, self.first_ready(one)?)))
+            .collect()
+    }
+
+    /// Hands out to the worker as long as it takes more.
+    fn get_in_turns(&mut self) {
+        while let Some(first) = self.ledger.poll_delivery() {
+            let mut turn = vec![first];
+            self.ledger.poll_turn(|handed, _| turn.push(*handed));
+            self.coverage.in_turns += turn.len() as u64 - 1;
+            for handed in turn {
+                self.note(|| format!("item {} is handed to the worker", handed.id));
+                self.check_choice(handed.id, &self.ready());
+                self.take(handed);
+            }
+        }
+    }
+
     fn get(&mut self) {
         for _ in 0..self.count(12) {
-            let ready: BTreeMap<i8, ItemId> = self
-                .waiting
-                .iter()
-                .filter_map(|(priority, one)| Some((*priority, self.first_ready(one)?)))
-                .collect();
+            let ready = self.ready();
             let Some(handed) = self.ledger.handle_get(self.holder) else {
                 assert!(ready.is_empty(), "{ready:?} could be handed out");
                 return;
@@ -235,7 +257,8 @@ impl Crowd {
                     is_retried
                 }
                 _ => {
-                    let time = Duration::from_millis(1);
+                    // So short that a worker is given many in advance.
+                    let time = Duration::from_micros(1);
                     let done = self
                         .ledger
                         .handle_done(handed.token, time, None, Scene::default());
@@ -300,9 +323,15 @@ impl Seeded for Crowd {
         });
         ledger.handle_order(rules.per_key(told));
         let holder = ledger.handle_join(None, u64::MAX);
+        // It would have more at a time than a look at one after the other explains.
+        let has_worker = plant != Some(CrowdPlant::LowestGivenBack) && chance.below(2) == 0;
+        if has_worker {
+            ledger.handle_join(Some(Credit::adaptive()), u64::MAX);
+        }
         Crowd {
             ledger,
             holder,
+            has_worker,
             plant,
             per_key,
             keys: match chance.below(32) {

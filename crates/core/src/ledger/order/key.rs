@@ -1,8 +1,8 @@
 //! Keys: how many more of a key's items may be with holders, and whose turn it is. They know no priorities, and of
 //! items only the one that is tried again.
 //!
-//! The numbers that change with each item lie apart from the rest and are small: two processors change them by turns, and each
-//! line of their caches that has some goes back and forth.
+//! The numbers that change with each item lie apart from the rest and are small: two processors change them by
+//! turns, and each line of their caches that has some goes back and forth.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -25,7 +25,7 @@ struct KeyTurn {
 
 /// The numbers of a key that change with each item.
 #[derive(Debug, Clone, Copy)]
-struct KeyRoom {
+struct KeyCounts {
     /// The number of its items that holders may have besides those that they have.
     room: u32,
     waiting: u32,
@@ -37,15 +37,15 @@ struct KeyRoom {
     has_parked: bool,
     /// True if it is listed as one that has room, and parked lines.
     is_listed: bool,
-    /// True if it is among those that had nothing left when it was last looked.
+    /// True if it is among those that may be dropped.
     is_noted: bool,
 }
 
-const _: () = assert!(size_of::<KeyRoom>() == 16);
+const _: () = assert!(size_of::<KeyCounts>() == 16);
 
-impl KeyRoom {
+impl KeyCounts {
     fn new(room: u32) -> Self {
-        KeyRoom {
+        KeyCounts {
             room,
             waiting: 0,
             items: 0,
@@ -59,9 +59,9 @@ impl KeyRoom {
 
 /// The rest of a key, which changes seldom.
 #[derive(Debug, Default)]
-struct KeyRest {
+struct KeyDetails {
     turn: Option<Box<KeyTurn>>,
-    /// Those of its lines that are offered again when it has room, with their priorities, of which they are in the order.
+    /// Those of its lines that are offered again when it has room, by rising priority.
     parked: Vec<(i8, LineId)>,
     /// The last one of its lines; each names the one before it.
     last_line: LineId,
@@ -72,22 +72,22 @@ struct KeyRest {
 #[derive(Debug)]
 pub(super) struct RankKeys {
     per_key: u32,
-    rooms: Vec<KeyRoom>,
+    counts: Vec<KeyCounts>,
     /// The rest of them, at the same places.
-    rests: Vec<KeyRest>,
+    details: Vec<KeyDetails>,
     place_of: HashMap<u64, KeyId>,
     free: Vec<KeyId>,
-    /// Keys that had nothing left when it was last looked.
+    /// Keys that had no item left, and may be dropped if they still have none.
     spent: Vec<KeyId>,
 }
 
 impl RankKeys {
-    /// Makes none, of each of which holders may have so many items at a time.
+    /// Makes an empty set of keys; holders may have so many items of each at a time.
     pub(super) fn new(per_key: u32) -> Self {
         RankKeys {
             per_key,
-            rooms: alloc::vec![KeyRoom::new(u32::MAX)],
-            rests: alloc::vec![KeyRest::default()],
+            counts: alloc::vec![KeyCounts::new(u32::MAX)],
+            details: alloc::vec![KeyDetails::default()],
             place_of: HashMap::new(),
             free: Vec::new(),
             spent: Vec::new(),
@@ -103,32 +103,33 @@ impl RankKeys {
             return *place;
         }
         let place = self.free.pop().unwrap_or_else(|| {
-            self.rooms.push(KeyRoom::new(0));
-            self.rests.push(KeyRest::default());
-            KeyId::try_from(self.rooms.len() - 1).unwrap_or(KeyId::MAX)
+            self.counts.push(KeyCounts::new(0));
+            self.details.push(KeyDetails::default());
+            KeyId::try_from(self.counts.len() - 1).unwrap_or(KeyId::MAX)
         });
-        self.rooms[place as usize] = KeyRoom::new(self.per_key);
-        self.rests[place as usize].number = Some(number);
+        self.counts[place as usize] = KeyCounts::new(self.per_key);
+        self.details[place as usize].number = Some(number);
         self.place_of.insert(number, place);
         place
     }
 
     /// Makes a line the last one of a key, and returns the one before.
     pub(super) fn add_line(&mut self, key: KeyId, line: LineId) -> LineId {
-        core::mem::replace(&mut self.rests[key as usize].last_line, line)
+        core::mem::replace(&mut self.details[key as usize].last_line, line)
     }
 
     /// Drops a key that no item has any more. Returns its number and the last one of its lines.
     pub(super) fn pop_spent(&mut self) -> Option<(u64, LineId)> {
         while let Some(key) = self.spent.pop() {
-            let one = &mut self.rooms[key as usize];
+            let one = &mut self.counts[key as usize];
             one.is_noted = false;
-            let rest = &mut self.rests[key as usize];
+            let details = &mut self.details[key as usize];
             if one.items == 0
-                && let Some(number) = rest.number
+                && let Some(number) = details.number
             {
-                let last_line = rest.last_line;
-                *rest = KeyRest::default();
+                let last_line = details.last_line;
+                *details = KeyDetails::default();
+                *one = KeyCounts::new(0);
                 self.place_of.remove(&number);
                 self.free.push(key);
                 return Some((number, last_line));
@@ -140,13 +141,13 @@ impl RankKeys {
     /// Notes that there is one item more of it.
     #[inline]
     pub(super) fn enter(&mut self, key: KeyId) {
-        self.rooms[key as usize].items += 1;
+        self.counts[key as usize].items += 1;
     }
 
     /// Notes that there is one item less of it.
     #[inline]
     pub(super) fn leave(&mut self, key: KeyId) {
-        let one = &mut self.rooms[key as usize];
+        let one = &mut self.counts[key as usize];
         one.items -= 1;
         if one.items == 0 && !core::mem::replace(&mut one.is_noted, true) {
             self.spent.push(key);
@@ -155,8 +156,8 @@ impl RankKeys {
 
     /// Returns the number of its items that may be handed out.
     pub(super) fn ready(&self, key: KeyId) -> u32 {
-        let one = &self.rooms[key as usize];
-        match &self.rests[key as usize].turn {
+        let one = &self.counts[key as usize];
+        match &self.details[key as usize].turn {
             None => one.room.min(one.waiting),
             Some(turn) if turn.is_resting => 0,
             Some(_) => one.room.min(1),
@@ -165,26 +166,26 @@ impl RankKeys {
 
     /// Returns `true` if items of some of its lines may be handed out, were they to wait.
     pub(super) fn is_open(&self, key: KeyId) -> bool {
-        let one = &self.rooms[key as usize];
-        let turn = || self.rests[key as usize].turn.as_ref();
+        let one = &self.counts[key as usize];
+        let turn = || self.details[key as usize].turn.as_ref();
         one.room > 0 && (!one.has_turn || turn().is_none_or(|turn| !turn.is_resting))
     }
 
     /// Returns `true` if items of this line of it may be handed out.
     #[inline]
     pub(super) fn has_room(&self, key: KeyId, line: LineId) -> bool {
-        let one = &self.rooms[key as usize];
-        one.room > 0 && (!one.has_turn || self.has_turn(key, line))
+        let one = &self.counts[key as usize];
+        one.room > 0 && (!one.has_turn || self.is_turn_of(key, line))
     }
 
-    fn has_turn(&self, key: KeyId, line: LineId) -> bool {
-        let turn = self.rests[key as usize].turn.as_ref();
+    fn is_turn_of(&self, key: KeyId, line: LineId) -> bool {
+        let turn = self.details[key as usize].turn.as_ref();
         turn.is_some_and(|turn| turn.line == line && !turn.is_resting)
     }
 
     /// Notes that one item more of it waits. Returns `true` if one more may be handed out then.
     pub(super) fn wait(&mut self, key: KeyId) -> bool {
-        let one = &mut self.rooms[key as usize];
+        let one = &mut self.counts[key as usize];
         one.waiting += 1;
         !one.has_turn && one.waiting <= one.room
     }
@@ -192,7 +193,7 @@ impl RankKeys {
     /// Notes that an item of it does not wait any more.
     #[inline]
     pub(super) fn wait_no_more(&mut self, key: KeyId, id: ItemId) {
-        let one = &mut self.rooms[key as usize];
+        let one = &mut self.counts[key as usize];
         one.waiting -= 1;
         if one.has_turn {
             self.end_turn(key, id);
@@ -202,14 +203,14 @@ impl RankKeys {
     /// Notes that an item of it that waited is with a holder.
     #[inline]
     pub(super) fn hand_out(&mut self, key: KeyId, id: ItemId) {
-        self.rooms[key as usize].room -= 1;
+        self.counts[key as usize].room -= 1;
         self.wait_no_more(key, id);
     }
 
     /// Notes that holders have one item of it less. Returns `true` if one more may be handed out then.
     #[inline]
     pub(super) fn release(&mut self, key: KeyId) -> bool {
-        let one = &mut self.rooms[key as usize];
+        let one = &mut self.counts[key as usize];
         one.room += 1;
         if one.has_turn {
             return one.room == 1 && self.is_open(key);
@@ -219,20 +220,20 @@ impl RankKeys {
 
     /// Lets an item that is tried again keep the turn, unless one with a lower number has it.
     pub(super) fn keep_turn(&mut self, key: KeyId, id: ItemId, line: LineId, is_resting: bool) {
-        let turn = &mut self.rests[key as usize].turn;
+        let turn = &mut self.details[key as usize].turn;
         if turn.as_ref().is_none_or(|other| id <= other.id) {
             *turn = Some(Box::new(KeyTurn {
                 id,
                 line,
                 is_resting,
             }));
-            self.rooms[key as usize].has_turn = true;
+            self.counts[key as usize].has_turn = true;
         }
     }
 
-    /// Notes that an item rests no more. `waits`: it waits again, with the turn if it had that.
+    /// Notes that an item details no more. `waits`: it waits again, with the turn if it had that.
     pub(super) fn end_rest(&mut self, key: KeyId, id: ItemId, waits: bool) {
-        match &mut self.rests[key as usize].turn {
+        match &mut self.details[key as usize].turn {
             Some(turn) if turn.id == id && waits => turn.is_resting = false,
             _ => self.end_turn(key, id),
         }
@@ -240,9 +241,9 @@ impl RankKeys {
 
     /// Takes the turn from an item, if it has it.
     fn end_turn(&mut self, key: KeyId, id: ItemId) {
-        let turn = &mut self.rests[key as usize].turn;
+        let turn = &mut self.details[key as usize].turn;
         *turn = turn.take().filter(|turn| turn.id != id);
-        self.rooms[key as usize].has_turn = turn.is_some();
+        self.counts[key as usize].has_turn = turn.is_some();
     }
 }
 
@@ -250,31 +251,31 @@ impl RankKeys {
 impl RankKeys {
     #[inline]
     pub(super) fn has_parked(&self, key: KeyId) -> bool {
-        self.rooms[key as usize].has_parked
+        self.counts[key as usize].has_parked
     }
 
     /// Returns its parked lines with their priorities, the highest one last.
     pub(super) fn parked(&self, key: KeyId) -> &[(i8, LineId)] {
-        &self.rests[key as usize].parked
+        &self.details[key as usize].parked
     }
 
     pub(super) fn park(&mut self, key: KeyId, priority: i8, line: LineId) {
-        let parked = &mut self.rests[key as usize].parked;
+        let parked = &mut self.details[key as usize].parked;
         let place = parked.partition_point(|one| one.0 < priority);
         parked.insert(place, (priority, line));
-        self.rooms[key as usize].has_parked = true;
+        self.counts[key as usize].has_parked = true;
     }
 
     /// Takes the line at this place out of those that are parked.
     pub(super) fn unpark(&mut self, key: KeyId, place: usize) -> LineId {
-        let parked = &mut self.rests[key as usize].parked;
+        let parked = &mut self.details[key as usize].parked;
         let (_, line) = parked.remove(place);
-        self.rooms[key as usize].has_parked = !parked.is_empty();
+        self.counts[key as usize].has_parked = !parked.is_empty();
         line
     }
 
     /// Notes whether it is listed as one that has room and parked lines. Returns `true` if that was noted before.
     pub(super) fn list(&mut self, key: KeyId, is_listed: bool) -> bool {
-        core::mem::replace(&mut self.rooms[key as usize].is_listed, is_listed)
+        core::mem::replace(&mut self.counts[key as usize].is_listed, is_listed)
     }
 }

@@ -1,5 +1,5 @@
-//! Lines of items: one for each rank, and how many wait, rest and are with holders. It knows numbers of items,
-//! and nothing of what they are; which one is next, `search` finds.
+//! Lines of items: one for each rank, and which of them wait. It knows numbers of items, and nothing of what they
+//! are; which one is next, `search` finds.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use super::row::{ItemRow, RowList};
 use crate::ledger::ItemId;
 
 /// The line of the items of one rank: what is asked for each of them. It is small, so that thousands are in a
-/// processor's nearest cache, and does not change with them.
+/// processor's nearest cache, and does not change with them while its key has room.
 #[derive(Debug, Default)]
 pub(super) struct RankLine {
     pub(super) key: KeyId,
@@ -103,13 +103,13 @@ impl RankLines {
         usize::try_from(self.ready).unwrap_or(usize::MAX)
     }
 
-    /// Notes that a line has one item more, which does not wait yet.
+    /// Notes that there is one item more of a line, which does not wait yet.
     #[inline]
     pub(super) fn enter(&mut self, line: LineId) {
         self.keys.enter(self.lines[line as usize].key);
     }
 
-    /// Notes that a line has one item less, which does not wait.
+    /// Notes that there is one item less of a line, which does not wait.
     #[inline]
     pub(super) fn leave(&mut self, line: LineId) {
         self.keys.leave(self.lines[line as usize].key);

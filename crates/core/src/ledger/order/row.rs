@@ -2,8 +2,8 @@
 //! no holders.
 //!
 //! An item that is taken out of the middle leaves a gap, which goes when it comes to the front: the first
-//! place is never a gap. Each item names the next one of the list that it is in, so that this costs 4 bytes, and its line, which costs 4
-//! more. A list begins with an item, never with a gap.
+//! place is never a gap. Each item names the next one of the list that it is in, so that this costs 4 bytes, and
+//! its line, which costs 4 more. A list begins with an item, never with a gap.
 
 use alloc::collections::VecDeque;
 use core::ops::RangeInclusive;

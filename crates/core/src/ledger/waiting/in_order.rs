@@ -127,11 +127,11 @@ impl<P: Weight + Clone> Waiting<P> {
     }
 
     /// Takes the items that are next and were never handed out, up to the first whose weight is not
-    /// accepted. `None` if there is no order.
+    /// accepted; the iterator is to be used up. `None` if there is no order.
     pub(in crate::ledger) fn pop_fresh_in_order(
         &mut self,
         will_do: impl FnMut(usize) -> bool,
-    ) -> Option<impl Iterator<Item = Option<UnfinishedItem<P>>>> {
+    ) -> Option<impl Iterator<Item = UnfinishedItem<P>>> {
         Some(self.order.as_mut()?.pop_fresh(will_do))
     }
 
