@@ -267,10 +267,14 @@ fn whoever_follows_a_silent_item_wakes_nobody() {
 
 fn what_an_item_has_written_is_told_though_its_worker_is_killed() {
     let place = Place::new();
-    let script = "echo \"attempt $SUPERVISOR_ATTEMPT\"; [ \"$SUPERVISOR_ATTEMPT\" = 2 ] || kill -9 $PPID; sleep 60";
+    nix::unistd::mkfifo(&place.path("seen"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = "echo \"attempt $SUPERVISOR_ATTEMPT\"; \
+        [ \"$SUPERVISOR_ATTEMPT\" = 2 ] || { read -r line < seen; kill -9 $PPID; }; sleep 60";
     let run = start(&place, &[], script, &["a"]);
     let mut following = Following::begin(&place, "1");
     assert_eq!(following.line(), "attempt 1\n");
+    // Whoever begins to follow later is shown only what was written since the last attempt began.
+    fs::write(place.path("seen"), "over\n").unwrap();
     assert_eq!(following.line(), "attempt 2\n");
     drop(run);
     let (_, said, code) = following.end();
