@@ -245,7 +245,8 @@ impl<P: Weight + Clone> RankOrder<P> {
         loop {
             let (lines, row) = (&mut self.lines, &self.row);
             lines.pick_alike(row, &mut self.picked, &mut will_do);
-            let front = self.peek_mut().filter(|front| !front.is_returned());
+            let front = self.peek_mut();
+            // One that came back is not in the row.
             let Some(front) =
                 front.filter(|front| self.row.payload(front.id).is_some_and(&mut will_do))
             else {

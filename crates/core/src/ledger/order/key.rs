@@ -168,7 +168,7 @@ impl RankKeys {
     pub(super) fn is_open(&self, key: KeyId) -> bool {
         let one = &self.counts[key as usize];
         let turn = || self.details[key as usize].turn.as_ref();
-        one.room > 0 && (!one.has_turn || turn().is_none_or(|turn| !turn.is_resting))
+        one.room > 0 && (!one.has_turn || turn().is_some_and(|turn| !turn.is_resting))
     }
 
     /// Returns `true` if items of this line of it may be handed out.

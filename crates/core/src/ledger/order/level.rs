@@ -62,7 +62,8 @@ impl Level {
         self.waiting == 0
     }
 
-    /// Notes that so many of its items, one or more, are handed out one after the other, the last one as this one of all.
+    /// Notes that so many of its items, one or more, are handed out one after the other, the last one as this one
+    /// of all.
     #[inline]
     pub(super) fn serve(&mut self, count: u64, served: u64) {
         self.waiting -= count;

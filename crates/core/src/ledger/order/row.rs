@@ -96,7 +96,7 @@ impl<P> ItemRow<P> {
     }
 
     pub(super) fn payload(&self, id: u64) -> Option<&P> {
-        self.at(id)?.payload.as_ref()
+        self.get(id).map(|(payload, _)| payload)
     }
 
     /// Returns an item and its line.
@@ -141,12 +141,9 @@ impl<P> ItemRow<P> {
 
     /// Takes an item out of the row. The list that begins with it must have [passed](Self::pass) it.
     pub(super) fn take(&mut self, id: u64) -> Option<(P, LineId)> {
-        let place = self.place(id)?;
-        let place = self.places.get_mut(place)?;
-        let taken = (place.payload.take()?, place.line);
-        self.gaps += 1;
-        self.close_gaps();
-        Some(taken)
+        let line = self.line(id);
+        let payload = self.taking().take(id)?;
+        Some((payload, line))
     }
 
     /// Lets many items be taken out of the row.

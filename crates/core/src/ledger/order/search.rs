@@ -88,11 +88,9 @@ impl RankLines {
         self.open_keys.retain(|key| {
             let is_listed = keys.has_parked(*key) && keys.is_open(*key);
             keys.list(*key, is_listed);
-            lines += if is_listed {
-                keys.parked(*key).len()
-            } else {
-                0
-            };
+            if is_listed {
+                lines += keys.parked(*key).len();
+            }
             is_listed
         });
         if lines > FEW_LINES {
