@@ -206,6 +206,17 @@ impl<P> HeldRow<P> {
         removed
     }
 
+    /// Returns those of this run that are not settled.
+    fn held(&self, run: &RangeInclusive<u64>) -> impl Iterator<Item = &Lease<P>> {
+        let place = |ordinal: u64| {
+            let place = self.place(ordinal).unwrap_or(0);
+            place.min(self.row.len())
+        };
+        let row = self.row.range(place(*run.start())..place(run.end() + 1));
+        let aside = self.aside.range(run.clone()).map(|(_, lease)| lease);
+        aside.chain(row.flatten())
+    }
+
     fn iter(&self) -> impl Iterator<Item = (u64, &Lease<P>)> {
         let aside = self.aside.iter().map(|(ordinal, lease)| (*ordinal, lease));
         let row = (self.first..).zip(&self.row);
@@ -289,6 +300,16 @@ impl<P> Leases<P> {
             Some(hand) => self.len -= hand.remove_run(run, take),
             None => run.for_each(|ordinal| take(ordinal, None)),
         }
+    }
+
+    /// Returns those of a run of a holder's deliveries that are not settled.
+    pub(super) fn held(
+        &self,
+        holder: HolderId,
+        run: &RangeInclusive<u64>,
+    ) -> impl Iterator<Item = &Lease<P>> {
+        let hand = self.hands.get(holder);
+        hand.into_iter().flat_map(|hand| hand.held(run))
     }
 
     pub(super) fn of(&self, holder: HolderId) -> impl Iterator<Item = (u64, &Lease<P>)> {

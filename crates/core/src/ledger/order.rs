@@ -40,7 +40,7 @@ pub(super) struct RankOrder<P> {
     row: ItemRow<P>,
     lines: RankLines,
     /// Those that are handed out and not taken yet.
-    picked: Vec<Front>,
+    picked: Vec<u64>,
     pub(super) times: ItemTimes,
 }
 
@@ -121,6 +121,7 @@ impl<P> RankOrder<P> {
     }
 
     /// Notes that holders have one item of this line less.
+    #[inline]
     pub(super) fn release(&mut self, line: LineId) {
         self.lines.release(line);
     }
@@ -148,9 +149,9 @@ impl<P: Weight + Clone> RankOrder<P> {
             self.times.early.push_back((ItemId(id), until));
         }
         self.row.push(id, payload, line);
-        self.lines.enter(line);
-        if !is_staged {
-            self.lines.add(&mut self.row, id, line);
+        match is_staged {
+            true => self.lines.enter(line),
+            false => self.lines.add(&mut self.row, id, line),
         }
     }
 
@@ -194,6 +195,7 @@ impl<P: Weight + Clone> RankOrder<P> {
         for place in begin..begin + count {
             let id = self.row.number(place);
             let line = self.row.line(id);
+            self.lines.leave(line);
             self.lines.add(&mut self.row, id, line);
             if self.times.comes_back_late(ItemId(id)) {
                 // It rests until it is given up.
@@ -244,7 +246,7 @@ impl<P: Weight + Clone> RankOrder<P> {
         let mut will_do = |payload: &P| will_do(payload.weight());
         loop {
             let (lines, row) = (&mut self.lines, &self.row);
-            lines.pick_alike(row, &mut self.picked, &mut will_do);
+            lines.pick_new(row, &mut self.picked, &mut will_do);
             let front = self.peek_mut();
             // One that came back is not in the row.
             let Some(front) =
@@ -253,12 +255,12 @@ impl<P: Weight + Clone> RankOrder<P> {
                 break;
             };
             self.lines.pick(&self.row, front);
-            self.picked.push(front);
+            self.picked.push(front.id);
         }
         let mut row = self.row.taking();
-        self.picked.drain(..).map(move |front| {
-            let payload = row.take(front.id).expect("it was picked from the row");
-            UnfinishedItem::in_line(front.id(), payload, front.line)
+        self.picked.drain(..).map(move |id| {
+            let (payload, line) = row.take(id).expect("it was picked from the row");
+            UnfinishedItem::in_line(ItemId(id), payload, line)
         })
     }
 

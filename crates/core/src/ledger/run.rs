@@ -8,7 +8,6 @@ use core::time::Duration;
 use super::ended::BegunNames;
 use super::leases::Lease;
 use super::outbox::Outbox;
-use super::waiting::Waiting;
 use super::{
     Ballot, BegunNaming, EndedAttempts, Handed, HolderId, ItemId, Ledger, Scene, Token, Weight,
 };
@@ -51,11 +50,9 @@ impl EndedRun {
         &mut self,
         token: Token,
         lease: &Lease<P>,
-        waiting: &mut Waiting<P>,
         outbox: &mut Outbox<P, R>,
     ) {
         self.count += 1;
-        waiting.release(lease.entry.line);
         if let Some(running) = &mut self.running
             && lease.copy.is_none()
         {
@@ -90,8 +87,10 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let mut late = Vec::new();
         for ordinal in run {
             let token = Token { holder, ordinal };
-            let look =
-                |lease: &Lease<P>| ended.add(token, lease, &mut self.waiting, &mut self.outbox);
+            let look = |lease: &Lease<P>| {
+                self.waiting.release(lease.entry.line);
+                ended.add(token, lease, &mut self.outbox);
+            };
             if self.leases.end(token, look).is_none() {
                 late.push(ordinal);
             }
@@ -112,10 +111,15 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let mut ended = self.begin_run(holder);
         let mut late = Vec::new();
         self.consumers.begin(holder, through, 0);
+        if self.waiting.has_order() {
+            // All together: each misses a processor's cache, and so they miss it at the same time.
+            let held = self.leases.held(holder, &run);
+            self.waiting.release_all(held.map(|lease| lease.entry.line));
+        }
         self.leases.remove_run(holder, run, |ordinal, lease| {
             let token = Token { holder, ordinal };
             if let Some(lease) = lease {
-                ended.add(token, lease, &mut self.waiting, &mut self.outbox);
+                ended.add(token, lease, &mut self.outbox);
             } else if !self.revoked.is_empty() {
                 late.push(token);
             }

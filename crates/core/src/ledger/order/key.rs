@@ -29,8 +29,19 @@ struct KeyCounts {
     /// The number of its items that holders may have besides those that they have.
     room: u32,
     waiting: u32,
-    /// The number of its items: those that wait, that rest, that are not durable yet and that holders have.
-    items: u32,
+}
+
+const _: () = assert!(size_of::<KeyCounts>() == 8);
+
+impl KeyCounts {
+    fn new(room: u32) -> Self {
+        KeyCounts { room, waiting: 0 }
+    }
+}
+
+/// What is asked of a key with each item, and changes seldom.
+#[derive(Debug, Clone, Copy, Default)]
+struct KeyFlags {
     /// True if an item that is tried again keeps its turn.
     has_turn: bool,
     /// True if some of its lines are parked.
@@ -41,28 +52,14 @@ struct KeyCounts {
     is_noted: bool,
 }
 
-const _: () = assert!(size_of::<KeyCounts>() == 16);
-
-impl KeyCounts {
-    fn new(room: u32) -> Self {
-        KeyCounts {
-            room,
-            waiting: 0,
-            items: 0,
-            has_turn: false,
-            has_parked: false,
-            is_listed: false,
-            is_noted: false,
-        }
-    }
-}
-
 /// The rest of a key, which changes seldom.
 #[derive(Debug, Default)]
 struct KeyDetails {
     turn: Option<Box<KeyTurn>>,
     /// Those of its lines that are offered again when it has room, by rising priority.
     parked: Vec<(i8, LineId)>,
+    /// The number of its items that rest or are not durable yet.
+    elsewhere: u32,
     /// The last one of its lines; each names the one before it.
     last_line: LineId,
     /// The key itself.
@@ -74,6 +71,7 @@ pub(super) struct RankKeys {
     per_key: u32,
     counts: Vec<KeyCounts>,
     /// The rest of them, at the same places.
+    flags: Vec<KeyFlags>,
     details: Vec<KeyDetails>,
     place_of: HashMap<u64, KeyId>,
     free: Vec<KeyId>,
@@ -87,6 +85,7 @@ impl RankKeys {
         RankKeys {
             per_key,
             counts: alloc::vec![KeyCounts::new(u32::MAX)],
+            flags: alloc::vec![KeyFlags::default()],
             details: alloc::vec![KeyDetails::default()],
             place_of: HashMap::new(),
             free: Vec::new(),
@@ -103,11 +102,11 @@ impl RankKeys {
             return *place;
         }
         let place = self.free.pop().unwrap_or_else(|| {
-            self.counts.push(KeyCounts::new(0));
+            self.counts.push(KeyCounts::new(self.per_key));
+            self.flags.push(KeyFlags::default());
             self.details.push(KeyDetails::default());
             KeyId::try_from(self.counts.len() - 1).unwrap_or(KeyId::MAX)
         });
-        self.counts[place as usize] = KeyCounts::new(self.per_key);
         self.details[place as usize].number = Some(number);
         self.place_of.insert(number, place);
         place
@@ -121,35 +120,44 @@ impl RankKeys {
     /// Drops a key that no item has any more. Returns its number and the last one of its lines.
     pub(super) fn pop_spent(&mut self) -> Option<(u64, LineId)> {
         while let Some(key) = self.spent.pop() {
-            let one = &mut self.counts[key as usize];
-            one.is_noted = false;
-            let details = &mut self.details[key as usize];
-            if one.items == 0
-                && let Some(number) = details.number
+            self.flags[key as usize].is_noted = false;
+            if self.is_unused(key)
+                && let Some(number) = self.details[key as usize].number
             {
-                let last_line = details.last_line;
-                *details = KeyDetails::default();
-                *one = KeyCounts::new(0);
+                let details = core::mem::take(&mut self.details[key as usize]);
+                self.flags[key as usize] = KeyFlags::default();
                 self.place_of.remove(&number);
                 self.free.push(key);
-                return Some((number, last_line));
+                return Some((number, details.last_line));
             }
         }
         None
     }
 
-    /// Notes that there is one item more of it.
-    #[inline]
-    pub(super) fn enter(&mut self, key: KeyId) {
-        self.counts[key as usize].items += 1;
+    /// Returns `true` if there is no item of it.
+    fn is_unused(&self, key: KeyId) -> bool {
+        let one = self.counts[key as usize];
+        let details = &self.details[key as usize];
+        one.waiting == 0 && one.room == self.per_key && details.elsewhere == 0
     }
 
-    /// Notes that there is one item less of it.
-    #[inline]
+    /// Notes that an item of it rests, or is not durable yet.
+    pub(super) fn enter(&mut self, key: KeyId) {
+        self.details[key as usize].elsewhere += 1;
+    }
+
+    /// Notes that an item of it does not rest any more, or is durable.
     pub(super) fn leave(&mut self, key: KeyId) {
-        let one = &mut self.counts[key as usize];
-        one.items -= 1;
-        if one.items == 0 && !core::mem::replace(&mut one.is_noted, true) {
+        self.details[key as usize].elsewhere -= 1;
+        self.note_spent(key);
+    }
+
+    /// Notes that there may be no item of it any more.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_spent(&mut self, key: KeyId) {
+        if self.is_unused(key) && !core::mem::replace(&mut self.flags[key as usize].is_noted, true)
+        {
             self.spent.push(key);
         }
     }
@@ -166,16 +174,17 @@ impl RankKeys {
 
     /// Returns `true` if items of some of its lines may be handed out, were they to wait.
     pub(super) fn is_open(&self, key: KeyId) -> bool {
-        let one = &self.counts[key as usize];
         let turn = || self.details[key as usize].turn.as_ref();
-        one.room > 0 && (!one.has_turn || turn().is_some_and(|turn| !turn.is_resting))
+        let has_turn = self.flags[key as usize].has_turn;
+        let is_open = || !has_turn || turn().is_some_and(|turn| !turn.is_resting);
+        self.counts[key as usize].room > 0 && is_open()
     }
 
     /// Returns `true` if items of this line of it may be handed out.
     #[inline]
     pub(super) fn has_room(&self, key: KeyId, line: LineId) -> bool {
-        let one = &self.counts[key as usize];
-        one.room > 0 && (!one.has_turn || self.is_turn_of(key, line))
+        let has_turn = self.flags[key as usize].has_turn;
+        self.counts[key as usize].room > 0 && (!has_turn || self.is_turn_of(key, line))
     }
 
     fn is_turn_of(&self, key: KeyId, line: LineId) -> bool {
@@ -187,7 +196,7 @@ impl RankKeys {
     pub(super) fn wait(&mut self, key: KeyId) -> bool {
         let one = &mut self.counts[key as usize];
         one.waiting += 1;
-        !one.has_turn && one.waiting <= one.room
+        one.waiting <= one.room && !self.flags[key as usize].has_turn
     }
 
     /// Notes that an item of it does not wait any more.
@@ -195,7 +204,7 @@ impl RankKeys {
     pub(super) fn wait_no_more(&mut self, key: KeyId, id: ItemId) {
         let one = &mut self.counts[key as usize];
         one.waiting -= 1;
-        if one.has_turn {
+        if self.flags[key as usize].has_turn {
             self.end_turn(key, id);
         }
     }
@@ -212,10 +221,14 @@ impl RankKeys {
     pub(super) fn release(&mut self, key: KeyId) -> bool {
         let one = &mut self.counts[key as usize];
         one.room += 1;
-        if one.has_turn {
-            return one.room == 1 && self.is_open(key);
+        let (room, waiting) = (one.room, one.waiting);
+        if waiting == 0 && room == self.per_key {
+            self.note_spent(key);
         }
-        one.waiting >= one.room
+        match self.flags[key as usize].has_turn {
+            true => room == 1 && self.is_open(key),
+            false => waiting >= room,
+        }
     }
 
     /// Lets an item that is tried again keep the turn, unless one with a lower number has it.
@@ -227,11 +240,11 @@ impl RankKeys {
                 line,
                 is_resting,
             }));
-            self.counts[key as usize].has_turn = true;
+            self.flags[key as usize].has_turn = true;
         }
     }
 
-    /// Notes that an item details no more. `waits`: it waits again, with the turn if it had that.
+    /// Notes that an item rests no more. `waits`: it waits again, with the turn if it had that.
     pub(super) fn end_rest(&mut self, key: KeyId, id: ItemId, waits: bool) {
         match &mut self.details[key as usize].turn {
             Some(turn) if turn.id == id && waits => turn.is_resting = false,
@@ -243,7 +256,7 @@ impl RankKeys {
     fn end_turn(&mut self, key: KeyId, id: ItemId) {
         let turn = &mut self.details[key as usize].turn;
         *turn = turn.take().filter(|turn| turn.id != id);
-        self.counts[key as usize].has_turn = turn.is_some();
+        self.flags[key as usize].has_turn = turn.is_some();
     }
 }
 
@@ -251,7 +264,7 @@ impl RankKeys {
 impl RankKeys {
     #[inline]
     pub(super) fn has_parked(&self, key: KeyId) -> bool {
-        self.counts[key as usize].has_parked
+        self.flags[key as usize].has_parked
     }
 
     /// Returns its parked lines with their priorities, the highest one last.
@@ -263,19 +276,19 @@ impl RankKeys {
         let parked = &mut self.details[key as usize].parked;
         let place = parked.partition_point(|one| one.0 < priority);
         parked.insert(place, (priority, line));
-        self.counts[key as usize].has_parked = true;
+        self.flags[key as usize].has_parked = true;
     }
 
     /// Takes the line at this place out of those that are parked.
     pub(super) fn unpark(&mut self, key: KeyId, place: usize) -> LineId {
         let parked = &mut self.details[key as usize].parked;
         let (_, line) = parked.remove(place);
-        self.counts[key as usize].has_parked = !parked.is_empty();
+        self.flags[key as usize].has_parked = !parked.is_empty();
         line
     }
 
     /// Notes whether it is listed as one that has room and parked lines. Returns `true` if that was noted before.
     pub(super) fn list(&mut self, key: KeyId, is_listed: bool) -> bool {
-        core::mem::replace(&mut self.counts[key as usize].is_listed, is_listed)
+        core::mem::replace(&mut self.flags[key as usize].is_listed, is_listed)
     }
 }

@@ -13,11 +13,9 @@ use super::rank::{LineId, Rank};
 use super::row::{ItemRow, RowList};
 use crate::ledger::ItemId;
 
-/// The line of the items of one rank: what is asked for each of them. It is small, so that thousands are in a
-/// processor's nearest cache, and does not change with them while its key has room.
+/// The line of the items of one rank. It does not change with them while its key has room.
 #[derive(Debug, Default)]
 pub(super) struct RankLine {
-    pub(super) key: KeyId,
     /// Another line of its key; 0 if there is none.
     next_of_key: LineId,
     pub(super) level: u16,
@@ -52,7 +50,10 @@ impl LineItems {
 pub(super) struct RankLines {
     /// True if one item of a key runs at a time.
     is_one_by_one: bool,
-    /// The lines; the first one is no line.
+    /// The key of each line, which is asked for each item. So it lies apart, and thousands of them are in a
+    /// processor's nearest cache. The first one is no line.
+    key_of: Vec<KeyId>,
+    /// The lines, at the same places.
     pub(super) lines: Vec<RankLine>,
     /// Their items, at the same places.
     pub(super) items: Vec<LineItems>,
@@ -82,6 +83,7 @@ impl RankLines {
     pub(super) fn new(per_key: u32) -> Self {
         RankLines {
             is_one_by_one: per_key == 1,
+            key_of: alloc::vec![0],
             lines: alloc::vec![RankLine::default()],
             items: alloc::vec![LineItems::default()],
             line_of: HashMap::new(),
@@ -99,27 +101,29 @@ impl RankLines {
         }
     }
 
+    #[inline]
+    pub(super) fn key(&self, line: LineId) -> KeyId {
+        self.key_of[line as usize]
+    }
+
     pub(super) fn ready(&self) -> usize {
         usize::try_from(self.ready).unwrap_or(usize::MAX)
     }
 
-    /// Notes that there is one item more of a line, which does not wait yet.
-    #[inline]
+    /// Notes that an item of a line rests, or is not durable yet.
     pub(super) fn enter(&mut self, line: LineId) {
-        self.keys.enter(self.lines[line as usize].key);
+        self.keys.enter(self.key(line));
     }
 
-    /// Notes that there is one item less of a line, which does not wait.
-    #[inline]
+    /// Notes that an item of a line rests no more, or is durable, or has its end.
     pub(super) fn leave(&mut self, line: LineId) {
-        self.keys.leave(self.lines[line as usize].key);
+        self.keys.leave(self.key(line));
     }
 
     /// Notes that holders have one item of this line less.
     #[inline]
     pub(super) fn release(&mut self, line: LineId) {
-        let key = self.lines[line as usize].key;
-        self.keys.leave(key);
+        let key = self.key(line);
         self.ready += u64::from(self.keys.release(key));
         if self.keys.has_parked(key) {
             self.unpark(key);
@@ -136,7 +140,6 @@ impl RankLines {
 
     /// Notes that an item of this line, which came back, waits.
     pub(super) fn add_returned(&mut self, id: ItemId, line: LineId) {
-        self.enter(line);
         self.items[line as usize].returned.insert(id);
         self.wait(line);
         self.offer(line);
@@ -199,43 +202,87 @@ impl RankLines {
         self.end_offer(front);
     }
 
-    /// Picks the next items as long as they are like the one before: new, of the same priority, and accepted.
-    /// Most are, where keys are seldom full.
+    /// Picks the next items as long as they are new and accepted. Most are, where keys are seldom full.
     #[inline]
-    pub(super) fn pick_alike<P>(
+    pub(super) fn pick_new<P>(
         &mut self,
         row: &ItemRow<P>,
-        picked: &mut Vec<Front>,
+        picked: &mut Vec<u64>,
         mut will_do: impl FnMut(&P) -> bool,
     ) {
         let Some(top) = self.top.filter(|_| self.front.is_none()) else {
             return;
         };
-        let level = &mut self.levels[usize::from(top)];
-        if !level.offers.is_empty() {
-            return;
+        loop {
+            let (level, most) = match self.most_overdue() {
+                None => (top, self.patient_until - self.served),
+                Some(level) => (level, 1),
+            };
+            let count = self.pick_new_of(level, most, row, picked, &mut will_do);
+            if count > 0 {
+                self.served += count;
+                self.ready -= count;
+                self.levels[usize::from(level)].serve(count, self.served);
+                if level != top {
+                    self.note_patience();
+                }
+            }
+            if count < most {
+                return;
+            }
+        }
+    }
+
+    /// Picks new items of a level, so many at most, as long as they are next. Returns their number.
+    #[inline]
+    fn pick_new_of<P>(
+        &mut self,
+        level: u16,
+        most: u64,
+        row: &ItemRow<P>,
+        picked: &mut Vec<u64>,
+        will_do: &mut impl FnMut(&P) -> bool,
+    ) -> u64 {
+        let level = &mut self.levels[usize::from(level)];
+        // Others of its items may be next.
+        if !level.offers.is_empty() || self.unoffered >= Some(level.priority) {
+            return 0;
         }
         let mut list = level.new;
         let mut count = 0;
-        while self.served + count < self.patient_until
+        while count < most
             && let Some((payload, line)) = row.get(list.head)
         {
-            let key = self.lines[line as usize].key;
+            let key = self.key_of[line as usize];
             if !self.keys.has_room(key, line) || !will_do(payload) {
                 break;
             }
-            let front = Front::new(top, (list.head, line));
-            self.keys.hand_out(key, front.id());
-            picked.push(front);
+            self.keys.hand_out(key, ItemId(list.head));
+            picked.push(list.head);
             row.pass(&mut list);
             count += 1;
         }
-        if count > 0 {
-            level.new = list;
-            self.served += count;
-            level.serve(count, self.served);
-            self.ready -= count;
+        level.new = list;
+        count
+    }
+
+    /// Returns the level whose turn has come: of those that were passed over for too long the one for which that
+    /// was longest.
+    #[inline]
+    fn most_overdue(&mut self) -> Option<u16> {
+        if self.served < self.patient_until {
+            return None;
         }
+        let levels = self.by_priority.iter();
+        let waiting = levels.filter_map(|level| {
+            let until = self.levels[usize::from(*level)].patient_until()?;
+            Some((until, *level))
+        });
+        // Of those that are alike the first one, which is the highest.
+        let first = waiting.min_by_key(|(until, _)| *until);
+        self.patient_until = first.map_or(u64::MAX, |(until, _)| until);
+        let is_overdue = self.served >= self.patient_until;
+        first.filter(|_| is_overdue).map(|(_, level)| level)
     }
 
     /// Notes that what was offered of a line is handed out.
@@ -257,7 +304,7 @@ impl RankLines {
         }
         // It was one of those that may be, and no other one may be because of it.
         self.ready -= 1;
-        let key = self.lines[front.line as usize].key;
+        let key = self.key(front.line);
         self.keys.hand_out(key, front.id());
         self.front = None;
     }
@@ -283,12 +330,13 @@ impl RankLines {
         let key = self.keys.place(rank.key);
         let level = self.level(rank.priority);
         let line = self.free_lines.pop().unwrap_or_else(|| {
+            self.key_of.push(0);
             self.lines.push(RankLine::default());
             self.items.push(LineItems::default());
             LineId::try_from(self.lines.len() - 1).unwrap_or(LineId::MAX)
         });
+        self.key_of[line as usize] = key;
         self.lines[line as usize] = RankLine {
-            key,
             next_of_key: self.keys.add_line(key, line),
             level,
             is_parked: false,
@@ -331,13 +379,14 @@ impl RankLines {
     /// Returns `true` if an item of this line may be handed out.
     #[inline]
     pub(super) fn has_room(&self, line: LineId) -> bool {
-        let key = self.lines[line as usize].key;
+        let key = self.key(line);
         self.keys.has_room(key, line)
     }
 
     /// Notes that one item more of a line waits.
     fn wait(&mut self, line: LineId) {
-        let RankLine { key, level, .. } = self.lines[line as usize];
+        let key = self.key(line);
+        let level = self.lines[line as usize].level;
         self.ready += u64::from(self.keys.wait(key));
         self.forget_front();
         let level = &mut self.levels[usize::from(level)];
@@ -349,8 +398,8 @@ impl RankLines {
 
     /// Notes that an item of a line waits no more, and belongs to it no more.
     fn wait_no_more(&mut self, id: ItemId, line: LineId) {
-        self.leave(line);
         let key = self.change_key(line, |keys, key| keys.wait_no_more(key, id));
+        self.keys.note_spent(key);
         let level = self.lines[line as usize].level;
         self.levels[usize::from(level)].leave(self.served);
         self.unpark(key);
@@ -359,7 +408,7 @@ impl RankLines {
     /// Changes the key of a line, which it returns.
     #[inline]
     fn change_key(&mut self, line: LineId, change: impl FnOnce(&mut RankKeys, KeyId)) -> KeyId {
-        let key = self.lines[line as usize].key;
+        let key = self.key(line);
         let before = self.keys.ready(key);
         change(&mut self.keys, key);
         self.ready = self.ready + u64::from(self.keys.ready(key)) - u64::from(before);
@@ -383,7 +432,7 @@ impl RankLines {
 
     /// Notes that an item whose attempt failed keeps its key's turn, if only one of them may run.
     pub(super) fn keep_turn(&mut self, id: ItemId, line: LineId, is_resting: bool) {
-        if self.is_one_by_one && self.lines[line as usize].key != 0 {
+        if self.is_one_by_one && self.key(line) != 0 {
             self.change_key(line, |keys, key| keys.keep_turn(key, id, line, is_resting));
         }
     }

@@ -27,13 +27,14 @@ impl RankLines {
             return;
         }
         let has_room = self.has_room(line);
+        let key = self.key(line);
         let one = &mut self.lines[line as usize];
         let level = &mut self.levels[usize::from(one.level)];
         if has_room {
             self.items[line as usize].offered = first;
             level.offers.push((first, line));
         } else if !core::mem::replace(&mut one.is_parked, true) {
-            self.keys.park(one.key, level.priority, line);
+            self.keys.park(key, level.priority, line);
         }
     }
 
@@ -97,7 +98,7 @@ impl RankLines {
             return self.unpark_all();
         }
         if let Some((_, line)) = self.first_parked(level) {
-            let key = self.lines[line as usize].key;
+            let key = self.key(line);
             let parked = self.keys.parked(key);
             if let Some(place) = parked.iter().position(|one| one.1 == line) {
                 self.unpark_line(key, place);

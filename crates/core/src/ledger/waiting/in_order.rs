@@ -154,6 +154,13 @@ impl<P: Weight + Clone> Waiting<P> {
         order.front(order.peek()?, &self.returned)
     }
 
+    /// Notes that holders have one item of each of these lines less.
+    pub(in crate::ledger) fn release_all(&mut self, lines: impl Iterator<Item = LineId>) {
+        if let Some(order) = &mut self.order {
+            lines.for_each(|line| order.release(line));
+        }
+    }
+
     #[inline(never)]
     pub(super) fn release_line(&mut self, line: LineId) {
         if let Some(order) = &mut self.order {
