@@ -50,7 +50,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 pub(crate) use self::activities::CurrentItem;
 use self::alone::Recheck;
@@ -63,7 +63,7 @@ use self::doorbells::WriterDoorbell;
 pub(crate) use self::limits::{ItemRules, Saying};
 pub(crate) use self::mailboxes::ItemEnd;
 pub(crate) use self::monitor::ThreadGuard;
-use self::monitor::{Monitor, sleep, with_guard};
+use self::monitor::{CoreGuard, Monitor, sleep, with_guard};
 pub use self::product::Disagreement;
 pub(crate) use self::product::{Comparison, Product};
 use self::timer::Timer;
@@ -182,12 +182,12 @@ impl Broker {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core> {
+    fn lock(&self) -> CoreGuard<'_> {
         self.monitor.lock()
     }
 
     /// Takes the lock, and sees what workers of this process have done by now.
-    fn lock_seeing(&self) -> MutexGuard<'_, Core> {
+    fn lock_seeing(&self) -> CoreGuard<'_> {
         let mut core = self.lock();
         if core.drain_locals() {
             core.pump();
@@ -209,10 +209,7 @@ impl Broker {
 
     /// Waits for the next item for a thread of this process, and takes it. A handler
     /// that runs inline does not wait, because nobody else would put anything.
-    fn await_item(
-        &self,
-        deadline: Deadline,
-    ) -> Result<(MutexGuard<'_, Core>, LocalDelivery), Kind> {
+    fn await_item(&self, deadline: Deadline) -> Result<(CoreGuard<'_>, LocalDelivery), Kind> {
         let is_alone = self.has_inline() && current::holds(self);
         let mut core = self.lock();
         let mut is_over = is_alone || matches!(deadline, Deadline::None);

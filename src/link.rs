@@ -14,6 +14,7 @@ pub(crate) mod task;
 pub(crate) mod thread;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Given};
@@ -41,6 +42,12 @@ impl LocalDelivery {
             body: payload.clone(),
         }
     }
+}
+
+/// A worker that sleeps until it is woken.
+pub(crate) trait Sleeper: Send + Sync + fmt::Debug {
+    /// Wakes it. Something must have come for it before.
+    fn wake(&self);
 }
 
 /// The supervisor's end of the way to one worker. Only workers in other processes send requests and
@@ -73,10 +80,10 @@ pub(crate) trait Link: Send + fmt::Debug {
     }
 
     /// Sends the batch. `may_poll` is true if there are processors enough for the worker to poll a
-    /// little before it sleeps. Returns `true` if the worker slept and was woken. An error means
-    /// that the worker cannot be reached any more.
-    fn flush(&mut self, _may_poll: bool) -> Result<bool, PeerError> {
-        Ok(false)
+    /// little before it sleeps. Returns the worker if it sleeps, for the caller to wake it. An error
+    /// means that the worker cannot be reached any more.
+    fn flush(&mut self, _may_poll: bool) -> Result<Option<Arc<dyn Sleeper>>, PeerError> {
+        Ok(None)
     }
 
     /// Tells the worker that its records were read, so there is room.

@@ -19,7 +19,7 @@ use super::timer::Timer;
 use super::times::RunTimes;
 use super::traffic::Traffic;
 use crate::error::Kind;
-use crate::link::LocalDelivery;
+use crate::link::{LocalDelivery, Sleeper};
 use crate::observe::{Emitter, EventKind};
 use crate::payload::envelope::{Envelope, MailboxKey};
 use crate::store::{Storage, StoreError};
@@ -97,7 +97,9 @@ pub(crate) struct Core {
     pub(super) token_carrier: Option<Arc<EventFd>>,
     /// Workers that have nothing, and whose overseers are to be told when they are given something.
     pub(super) without_work: SecondaryMap<HolderId, ()>,
-    /// True if a sleeping worker was woken since a caller last polled.
+    /// Workers that have something to do and sleep; who releases the lock wakes them.
+    pub(super) sleepers: Vec<Arc<dyn Sleeper>>,
+    /// True if there was a sleeping worker since a caller last polled.
     pub(super) has_woken: bool,
     name_items: Option<NameItems>,
     pub(super) comparison: Option<Arc<Comparison>>,
@@ -184,6 +186,7 @@ impl Core {
             room_reader: None,
             token_carrier: None,
             without_work: SecondaryMap::new(),
+            sleepers: Vec::new(),
             has_woken: false,
             name_items: None,
             comparison: None,

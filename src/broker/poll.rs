@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
-
 use super::Broker;
 use super::attachment::{Attachment, Reliance};
 use super::core::Core;
-use super::monitor::with_guard;
+use super::monitor::{CoreGuard, with_guard};
 use crate::fail;
 use crate::link::local::LocalQueue;
 use crate::protocol::ring_pair::RingPair;
@@ -223,7 +221,7 @@ impl Core {
 impl Broker {
     /// Looks for news of workers before the caller sleeps. News is carried out, and the caller
     /// checks if it was what it waits for.
-    pub(super) fn poll<'a>(&'a self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+    pub(super) fn poll<'a>(&'a self, core: CoreGuard<'a>) -> CoreGuard<'a> {
         let mut core = core;
         if core.drain_locals() {
             core.pump();

@@ -156,7 +156,10 @@ impl Core {
             if let Some(attachment) = self.attachments.get_mut(holder) {
                 fail::point("deliver: to be sent");
                 match (attachment.link.flush(may_poll), &attachment.overseer) {
-                    (Ok(has_woken), _) => self.has_woken |= has_woken,
+                    (Ok(sleeper), _) => {
+                        self.has_woken |= sleeper.is_some();
+                        self.sleepers.extend(sleeper);
+                    }
                     (Err(why), Some(overseer)) => overseer.faulty(why),
                     (Err(_), None) => {}
                 }

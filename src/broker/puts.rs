@@ -1,10 +1,8 @@
 //! Puts items, and waits until they are durable.
 
-use parking_lot::MutexGuard;
-
 use super::alone::Recheck;
 use super::core::Core;
-use super::monitor::sleep;
+use super::monitor::{CoreGuard, sleep};
 use super::{Broker, Deadline, Envelope};
 use crate::error::Kind;
 use crate::fail;
@@ -172,9 +170,9 @@ impl Broker {
     /// The time is over, or no one can ever make room.
     pub(super) fn await_room<'a>(
         &'a self,
-        core: MutexGuard<'a, Core>,
+        core: CoreGuard<'a>,
         wait: &mut RoomWait,
-    ) -> Result<MutexGuard<'a, Core>, Kind> {
+    ) -> Result<CoreGuard<'a>, Kind> {
         if !wait.is_holding && self.has_inline_work(&core) {
             // The callers that put make room themselves.
             drop(core);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 pub(crate) use self::orders::ObeyOrder;
 use self::orders::OrderHandler;
@@ -25,7 +25,7 @@ use self::orders::OrderHandler;
 pub(crate) use self::orders::OrderOutcome;
 use super::core::Core;
 use super::doorbells::WriterDoorbell;
-use super::monitor::{Monitor, ThreadGuard, sleep, with_guard};
+use super::monitor::{CoreGuard, Monitor, ThreadGuard, sleep, with_guard};
 use super::{Broker, Deadline, Envelope};
 use crate::broker::current;
 use crate::error::Kind;
@@ -180,10 +180,10 @@ impl Broker {
     /// until the publisher has news.
     fn work_or_await<'a>(
         &'a self,
-        core: MutexGuard<'a, Core>,
+        core: CoreGuard<'a>,
         deadline: Deadline,
         is_holding: bool,
-    ) -> MutexGuard<'a, Core> {
+    ) -> CoreGuard<'a> {
         if is_holding || !self.has_inline_work(&core) {
             return self.await_stream(core, deadline);
         }
@@ -192,11 +192,7 @@ impl Broker {
         self.lock()
     }
 
-    fn await_stream<'a>(
-        &'a self,
-        mut core: MutexGuard<'a, Core>,
-        deadline: Deadline,
-    ) -> MutexGuard<'a, Core> {
+    fn await_stream<'a>(&'a self, mut core: CoreGuard<'a>, deadline: Deadline) -> CoreGuard<'a> {
         core.syncers += 1;
         let (mut core, _) = sleep(&self.monitor.doorbells.durable, core, deadline);
         core.syncers -= 1;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Link, LocalDelivery};
+use super::{Link, LocalDelivery, Sleeper};
 use crate::payload::Payload;
 use crate::protocol::doorbell::Doorbell;
 use crate::protocol::peer_error::PeerError;
@@ -260,8 +260,8 @@ impl LocalLink {
 
 /// The way to reach a worker beside its queue.
 pub(crate) trait Signal: Send + fmt::Debug {
-    /// Wakes the worker, which sleeps.
-    fn wake(&self);
+    /// Returns the worker as one that sleeps.
+    fn sleeper(&self) -> Arc<dyn Sleeper>;
 
     /// Says that a delivery was cancelled after it was begun.
     fn revoke_begun(&self, _token: Token) {}
@@ -279,12 +279,6 @@ impl<S: Signal> SignalLink<S> {
         let local = LocalLink::new(queue);
         SignalLink { local, signal }
     }
-
-    fn wake_if(&self, is_wanted: bool) {
-        if is_wanted {
-            self.signal.wake();
-        }
-    }
 }
 
 impl<S: Signal> Link for SignalLink<S> {
@@ -294,8 +288,9 @@ impl<S: Signal> Link for SignalLink<S> {
     }
 
     fn ask_to_stop(&mut self) {
-        let is_wanted = self.local.ask_to_stop();
-        self.wake_if(is_wanted);
+        if self.local.ask_to_stop() {
+            self.signal.sleeper().wake();
+        }
     }
 
     fn revoke(&mut self, handed: &Handed) -> bool {
@@ -310,10 +305,9 @@ impl<S: Signal> Link for SignalLink<S> {
         self.local.recall()
     }
 
-    fn flush(&mut self, may_poll: bool) -> Result<bool, PeerError> {
-        let is_wanted = self.local.flush(may_poll);
-        self.wake_if(is_wanted);
-        Ok(is_wanted)
+    fn flush(&mut self, may_poll: bool) -> Result<Option<Arc<dyn Sleeper>>, PeerError> {
+        let is_asleep = self.local.flush(may_poll);
+        Ok(is_asleep.then(|| self.signal.sleeper()))
     }
 
     fn handed(&self) -> u64 {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use ipc_channel::IpcError;
 use ipc_channel::ipc::IpcSender;
 
-use super::Link;
+use super::{Link, Sleeper};
 use crate::payload::Payload;
 use crate::protocol::frame::{
     self, Answer, Body, CompletionHeader, Down, Given, Nudge, RingRecord,
@@ -109,6 +109,12 @@ impl ProcessLink {
     }
 }
 
+impl Sleeper for RingPair {
+    fn wake(&self) {
+        self.down_doorbell().wake();
+    }
+}
+
 impl Link for ProcessLink {
     fn deliver(&mut self, handed: &Handed, payload: &Payload, is_awaited: bool) {
         let header = CompletionHeader {
@@ -162,7 +168,7 @@ impl Link for ProcessLink {
         self.push(&Down::Stop);
     }
 
-    fn flush(&mut self, may_poll: bool) -> Result<bool, PeerError> {
+    fn flush(&mut self, may_poll: bool) -> Result<Option<Arc<dyn Sleeper>>, PeerError> {
         for segment in self.segments.take_gone() {
             self.push(&Down::Forget { segment });
         }
@@ -177,14 +183,11 @@ impl Link for ProcessLink {
         }
         self.ring_pair.set_handed(self.handed, may_poll);
         let is_asleep = self.writer.publish() && self.ring_pair.down_doorbell().take();
-        if is_asleep {
-            self.ring_pair.down_doorbell().wake();
-        }
         if self.is_urgent {
             self.is_urgent = !self.overflow.is_empty();
             self.nudge_for_urgent()?;
         }
-        Ok(is_asleep)
+        Ok(is_asleep.then(|| Arc::clone(&self.ring_pair) as Arc<dyn Sleeper>))
     }
 
     fn has_made_room(&mut self) {

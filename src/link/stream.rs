@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags};
 
-use super::Link;
+use super::{Link, Sleeper};
 use crate::payload::Payload;
 use crate::protocol::frame::{Answer, Body, Down, Given};
 use crate::protocol::peer_error::PeerError;
@@ -201,12 +201,12 @@ impl Link for StreamLink {
     /// Does nothing: the dispatcher answers its requests, and its end is its own.
     fn ask_to_stop(&mut self) {}
 
-    fn flush(&mut self, _: bool) -> Result<bool, PeerError> {
+    fn flush(&mut self, _: bool) -> Result<Option<Arc<dyn Sleeper>>, PeerError> {
         // That the other side is gone is noticed where it is read.
         if !self.outgoing.flush().unwrap_or(true) {
             self.outgoing.bell.ring();
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn body_bytes_max(&self) -> usize {

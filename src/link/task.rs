@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Sleeper;
 use super::local::{LocalQueue, Signal, SignalLink};
 use dishrack_core::ledger::Token;
 
@@ -32,9 +33,15 @@ pub(crate) fn pair() -> (SignalLink<TaskSignals>, Arc<LocalQueue>, TaskSignals) 
     (link, queue, signals)
 }
 
-impl Signal for TaskSignals {
+impl Sleeper for SignalState {
     fn wake(&self) {
-        self.0.arrived.notify_one();
+        self.arrived.notify_one();
+    }
+}
+
+impl Signal for TaskSignals {
+    fn sleeper(&self) -> Arc<dyn Sleeper> {
+        Arc::clone(&self.0) as Arc<dyn Sleeper>
     }
 
     fn revoke_begun(&self, token: Token) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Sleeper;
 use super::local::{LocalQueue, Signal, SignalLink};
 
 /// The thread sleeps on the doorbell of its queue, and goes on to the end of what it has begun.
@@ -15,8 +16,14 @@ pub(crate) fn pair() -> (SignalLink<ThreadSignal>, Arc<LocalQueue>) {
     (SignalLink::new(Arc::clone(&queue), signal), queue)
 }
 
-impl Signal for ThreadSignal {
+impl Sleeper for LocalQueue {
     fn wake(&self) {
-        self.0.doorbell().wake();
+        self.doorbell().wake();
+    }
+}
+
+impl Signal for ThreadSignal {
+    fn sleeper(&self) -> Arc<dyn Sleeper> {
+        Arc::clone(&self.0) as Arc<dyn Sleeper>
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use parking_lot::MutexGuard;
+use super::super::monitor::CoreGuard;
 
 use super::{Broker, Core, Deadline, Envelope, ON_THE_WAY_MAX};
 use crate::broker::answer::{Accepted, PutAnswer, PutTicket};
@@ -86,7 +86,7 @@ impl Broker {
     }
 
     /// Waits until fewer items are on their way to the stream, or the queue is closed.
-    pub(super) fn await_way<'a>(&'a self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+    pub(super) fn await_way<'a>(&'a self, mut core: CoreGuard<'a>) -> CoreGuard<'a> {
         while core.on_the_way() >= ON_THE_WAY_MAX && core.check_open().is_ok() {
             core = self.work_or_await(core, Deadline::Forever, false);
         }
