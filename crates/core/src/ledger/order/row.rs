@@ -41,8 +41,8 @@ pub(super) struct RowList {
     tail: u64,
 }
 
-/// Which places of a row are gaps, a bit for each: the gaps at its front go without a look at their places, which
-/// are long out of a processor's caches.
+/// The gaps of a row, a bit for each of its places: those at its front go without a look at their places, which are
+/// long out of a processor's caches.
 #[derive(Debug, Default)]
 struct RowGaps {
     /// The bits, from those of the 64 numbers on among which the row begins.
