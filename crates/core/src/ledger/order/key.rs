@@ -39,7 +39,7 @@ impl KeyCounts {
     }
 }
 
-/// What is asked of a key with each item, and changes seldom.
+/// The flags of a key, which are asked for each item and change seldom.
 #[derive(Debug, Clone, Copy, Default)]
 struct KeyFlags {
     /// True if an item that is tried again keeps its turn.
