@@ -46,7 +46,7 @@ impl LocalDelivery {
 
 /// A worker that sleeps until it is woken.
 pub(crate) trait Sleeper: Send + Sync + fmt::Debug {
-    /// Wakes it. Something must have come for it before.
+    /// Wakes it. Its doorbell must have been taken.
     fn wake(&self);
 }
 

@@ -46,22 +46,21 @@ impl Core {
     }
 
     fn read_all(&mut self, holder: HolderId, uplink: &mut UplinkReader) -> Result<(), PeerError> {
-        // What comes after the wish for the doorbell rings it. So the second look, for what came just before, is the
-        // last one: a worker that goes on writing would keep the lock from others, and run out of items meanwhile.
-        for _ in 0..2 {
-            let is_done = self.read_records(holder, uplink)?;
-            // This also tells the worker which of its ends were seen.
+        let is_done = self.read_records(holder, uplink)?;
+        // This also tells the worker which of its ends were seen.
+        uplink.release();
+        let doorbell = uplink.ring_pair.up_doorbell();
+        if self.comes_by {
+            doorbell.want_at_last();
+        } else {
+            // A reader sleeps on the worker's channel, not on the doorbell.
+            let _ = doorbell.want();
+        }
+        // What comes from now on rings it. So one more look, for what came just before, is enough: a worker that goes
+        // on writing would keep the lock from others, and run out of items meanwhile.
+        if is_done && uplink.has_news() {
+            self.read_records(holder, uplink)?;
             uplink.release();
-            let doorbell = uplink.ring_pair.up_doorbell();
-            if self.comes_by {
-                doorbell.want_at_last();
-            } else {
-                // A reader sleeps on the worker's channel, not on the doorbell.
-                let _ = doorbell.want();
-            }
-            if !is_done || !uplink.has_news() {
-                return Ok(());
-            }
         }
         Ok(())
     }

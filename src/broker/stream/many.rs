@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 
 use super::super::monitor::CoreGuard;
-
 use super::{Broker, Core, Deadline, Envelope, ON_THE_WAY_MAX};
 use crate::broker::answer::{Accepted, PutAnswer, PutTicket};
 use crate::error::Kind;

@@ -81,7 +81,7 @@ fn slots_are_free_again_after_a_time_limit() {
     let place = Place::new();
     place.gate("never");
     let script = "test $0 != 1 || read x < never; echo $0 $1 >> seen";
-    let options = "-q -w 2 --slot board=a --timeout 300ms";
+    let options = "-q -w 2 --slot board=a --timeout 3s";
     place
         .run(&sh(options, script, "{} {slot:board} ::: 1 2 3"), b"")
         .ends(1);

@@ -417,6 +417,10 @@ mod tests {
                     }
                     _ => {
                         let run = ordinal..=ordinal + u64::from(what);
+                        let held: Vec<_> = runs.held(holder, &run).map(|one| one.entry.id.0).collect();
+                        let tokens = run.clone().map(|ordinal| Token::of(holder, ordinal));
+                        let known = tokens.filter_map(|token| single.get(token));
+                        proptest::prop_assert!(known.map(|one| one.entry.id.0).eq(held));
                         let (mut expected, mut told) = (Vec::new(), Vec::new());
                         for ordinal in run.clone() {
                             let token = Token::of(holder, ordinal);

@@ -111,11 +111,9 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         let mut ended = self.begin_run(holder);
         let mut late = Vec::new();
         self.consumers.begin(holder, through, 0);
-        if self.waiting.has_order() {
-            // All together: each misses a processor's cache, and so they miss it at the same time.
-            let held = self.leases.held(holder, &run);
-            self.waiting.release_all(held.map(|lease| lease.entry.line));
-        }
+        // All together: each misses a processor's cache, and so they miss it at the same time.
+        let held = self.leases.held(holder, &run);
+        self.waiting.release_all(held.map(|lease| lease.entry.line));
         self.leases.remove_run(holder, run, |ordinal, lease| {
             let token = Token { holder, ordinal };
             if let Some(lease) = lease {

@@ -146,7 +146,7 @@ impl RankKeys {
         self.details[key as usize].elsewhere += 1;
     }
 
-    /// Notes that an item of it does not rest any more, or is durable.
+    /// Notes that an item of it does not rest any more, or is durable or discarded.
     pub(super) fn leave(&mut self, key: KeyId) {
         self.details[key as usize].elsewhere -= 1;
         self.note_spent(key);

@@ -115,7 +115,7 @@ impl RankLines {
         self.keys.enter(self.key(line));
     }
 
-    /// Notes that an item of a line rests no more, or is durable, or has its end.
+    /// Notes that an item of a line does not rest any more, or is durable or discarded.
     pub(super) fn leave(&mut self, line: LineId) {
         self.keys.leave(self.key(line));
     }

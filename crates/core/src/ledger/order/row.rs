@@ -51,7 +51,7 @@ struct RowGaps {
 }
 
 impl RowGaps {
-    /// Makes room for the place of this number, the last one in a row that begins with `first`.
+    /// Makes room for the place of this number, with which a row that begins with `first` goes on.
     #[inline]
     fn cover(&mut self, first: u64, id: u64) {
         if id / 64 - first / 64 == self.words.len() as u64 {
@@ -70,7 +70,7 @@ impl RowGaps {
     /// Forgets gaps with which a row begins whose first number is this, up to the next multiple of 64. Returns their
     /// number.
     #[inline]
-    fn pop(&mut self, first: u64) -> u32 {
+    fn pop_front(&mut self, first: u64) -> u32 {
         let begin = (first % 64) as u32;
         let word = self.words.front().map_or(0, |word| word >> begin);
         let gaps = word.trailing_ones();
@@ -163,7 +163,7 @@ impl<P> ItemRow<P> {
         numbers.filter(is_gap).map(ItemId)
     }
 
-    /// Adds the next item, which has this number and is in no list.
+    /// Adds the next item, which has this number, the one after the last, and is in no list.
     pub(super) fn push(&mut self, id: u64, payload: P, line: LineId) {
         if self.places.is_empty() {
             self.first = id;
@@ -195,7 +195,7 @@ impl<P> ItemRow<P> {
     /// Drops the gaps from the front.
     fn close_gaps(&mut self) {
         loop {
-            let gaps = self.gaps.pop(self.first);
+            let gaps = self.gaps.pop_front(self.first);
             if gaps == 0 {
                 return;
             }

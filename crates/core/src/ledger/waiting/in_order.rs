@@ -157,7 +157,10 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Notes that holders have one item of each of these lines less.
     pub(in crate::ledger) fn release_all(&mut self, lines: impl Iterator<Item = LineId>) {
         if let Some(order) = &mut self.order {
-            lines.for_each(|line| order.release(line));
+            // What was handed out before there was an order has no line.
+            lines
+                .filter(|line| *line != 0)
+                .for_each(|line| order.release(line));
         }
     }
 

@@ -222,13 +222,13 @@ fn rank(item: &[u8]) -> Rank {
 
 /// Two ledgers have the same history, and one of them hands out in turns.
 fn a_turn_hands_out_what_polling_would() {
-    let steps = prop::collection::vec((0..6_u8, 0..40_u8, 0..70_000_usize), 1..60);
-    proptest!(|(steps in steps, workers in 1..4_usize, quota in 1..200_u64, per_key in 0..20_u32)| {
+    let steps = prop::collection::vec((0..7_u8, 0..40_u8, 0..70_000_usize), 1..60);
+    proptest!(|(steps in steps, workers in 1..4_usize, quota in 1..200_u64, per_key in 0..20_u32, has_order_first: bool)| {
+        let rules = |per_key| OrderRules::new(|item: &Vec<u8>| rank(item)).per_key(per_key);
         let start = || {
             let mut ledger: Bytes = Ledger::new(Options::default());
-            if per_key > 0 {
-                let rules = OrderRules::new(|item: &Vec<u8>| rank(item));
-                ledger.handle_order(rules.per_key(per_key));
+            if per_key > 0 && has_order_first {
+                ledger.handle_order(rules(per_key));
             }
             for _ in 0..workers {
                 ledger.handle_join(Some(Credit::adaptive().seen()), quota);
@@ -245,6 +245,10 @@ fn a_turn_hands_out_what_polling_would() {
                 },
                 1 if count == 0 => for ledger in [&mut single, &mut turns] {
                     ledger.put(vec![0; weight], false).expect("open");
+                },
+                // Holders may have some by then.
+                6 if per_key > 0 => for ledger in [&mut single, &mut turns] {
+                    ledger.handle_order(rules(per_key));
                 },
                 // Items that come back stand before those that were never handed out.
                 2 => for one in held.drain(..held.len().min(usize::from(count))) {
