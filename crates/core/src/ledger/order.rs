@@ -39,7 +39,7 @@ pub(super) struct RankOrder<P> {
     rules: OrderRules<P>,
     row: ItemRow<P>,
     lines: RankLines,
-    /// Those that are handed out and not taken yet.
+    /// The numbers of those that are handed out and not taken yet.
     picked: Vec<u64>,
     pub(super) times: ItemTimes,
 }

@@ -192,7 +192,7 @@ impl RankLines {
         match front.place {
             FrontPlace::New => {
                 row.pass(&mut self.levels[usize::from(front.level)].new);
-                return self.serve(front);
+                return self.serve_front(front);
             }
             FrontPlace::PassedBy => row.pass(&mut items.passed_by),
             FrontPlace::Returned => {
@@ -220,12 +220,7 @@ impl RankLines {
             };
             let count = self.pick_new_of(level, most, row, picked, &mut will_do);
             if count > 0 {
-                self.served += count;
-                self.ready -= count;
-                self.levels[usize::from(level)].serve(count, self.served);
-                if level != top {
-                    self.note_patience();
-                }
+                self.serve(level, count);
             }
             if count < most {
                 return;
@@ -289,24 +284,30 @@ impl RankLines {
     fn end_offer(&mut self, front: Front) {
         self.levels[usize::from(front.level)].offers.pop();
         self.items[front.line as usize].offered = 0;
-        self.serve(front);
+        self.serve_front(front);
         self.offer(front.line);
     }
 
     /// Notes that the next item is handed out.
     #[inline]
-    fn serve(&mut self, front: Front) {
-        self.served += 1;
-        self.levels[usize::from(front.level)].serve(1, self.served);
-        if self.top != Some(front.level) {
-            // It was overdue, and is no more.
-            self.note_patience();
-        }
-        // It was one of those that may be, and no other one may be because of it.
-        self.ready -= 1;
+    fn serve_front(&mut self, front: Front) {
+        self.serve(front.level, 1);
         let key = self.key(front.line);
         self.keys.hand_out(key, front.id());
         self.front = None;
+    }
+
+    /// Notes that so many items of a level, one or more, are handed out one after the other.
+    #[inline]
+    fn serve(&mut self, level: u16, count: u64) {
+        self.served += count;
+        self.levels[usize::from(level)].serve(count, self.served);
+        if self.top != Some(level) {
+            // It was overdue, and is no more.
+            self.note_patience();
+        }
+        // They were of those that may be, and no others may be because of them.
+        self.ready -= count;
     }
 
     /// Notes before how many hand-outs no level is overdue.
