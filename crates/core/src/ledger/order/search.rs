@@ -68,7 +68,9 @@ impl RankLines {
     /// Offers all lines that have waited for room, of keys that have some.
     fn unpark_all(&mut self) {
         self.unoffered = None;
-        while let Some(key) = self.open_keys.pop() {
+        // In the order in which they got room, in which most of their first items follow each other.
+        let mut open_keys = core::mem::take(&mut self.open_keys);
+        for key in open_keys.drain(..) {
             self.keys.list(key, false);
             if self.keys.is_open(key) {
                 // Where it is another line's turn, some of them are parked again.
@@ -77,6 +79,7 @@ impl RankLines {
                 }
             }
         }
+        self.open_keys = open_keys;
     }
 
     /// Offers of a level's lines that have waited for room the one that has the first item, or all of all
