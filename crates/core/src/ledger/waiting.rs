@@ -74,9 +74,7 @@ impl<P: Weight + Clone> Waiting<P> {
     /// Notes that holders have one item of this line less.
     #[inline]
     pub(super) fn release(&mut self, line: LineId) {
-        if line != 0 {
-            self.release_line(line);
-        }
+        self.release_all(core::iter::once(line));
     }
 
     /// Returns `true` if an item that waits is kept back because of its key.

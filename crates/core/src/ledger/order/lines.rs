@@ -268,16 +268,14 @@ impl RankLines {
         if self.served < self.patient_until {
             return None;
         }
-        let levels = self.by_priority.iter();
-        let waiting = levels.filter_map(|level| {
-            let until = self.levels[usize::from(*level)].patient_until()?;
-            Some((until, *level))
-        });
+        self.note_patience();
+        if self.served < self.patient_until {
+            return None;
+        }
         // Of those that are alike the first one, which is the highest.
-        let first = waiting.min_by_key(|(until, _)| *until);
-        self.patient_until = first.map_or(u64::MAX, |(until, _)| until);
-        let is_overdue = self.served >= self.patient_until;
-        first.filter(|_| is_overdue).map(|(_, level)| level)
+        let mut levels = self.by_priority.iter().copied();
+        let until = Some(self.patient_until);
+        levels.find(|level| self.levels[usize::from(*level)].patient_until() == until)
     }
 
     /// Notes that what was offered of a line is handed out.

@@ -154,20 +154,13 @@ impl<P: Weight + Clone> Waiting<P> {
         order.front(order.peek()?, &self.returned)
     }
 
-    /// Notes that holders have one item of each of these lines less.
+    /// Notes that holders have one item of each of these lines less. An item that was handed out before there
+    /// was an order has none.
     pub(in crate::ledger) fn release_all(&mut self, lines: impl Iterator<Item = LineId>) {
         if let Some(order) = &mut self.order {
-            // What was handed out before there was an order has no line.
             lines
                 .filter(|line| *line != 0)
                 .for_each(|line| order.release(line));
-        }
-    }
-
-    #[inline(never)]
-    pub(super) fn release_line(&mut self, line: LineId) {
-        if let Some(order) = &mut self.order {
-            order.release(line);
         }
     }
 }
