@@ -88,11 +88,11 @@ impl Feed {
         }
     }
 
-    /// Returns true if the next item, or the end, may be there and need not be waited for.
-    pub(super) fn is_ready(&self) -> bool {
+    /// Returns true if the next item, or the end, is there and need not be waited for.
+    pub(super) fn is_ready(&mut self, stop: &Stop) -> bool {
         match self {
             Feed::Lines(lines) => lines.is_ready(),
-            Feed::Lots(gathered) => gathered.is_ready(),
+            Feed::Lots(gathered) => gathered.is_ready(stop),
         }
     }
 
@@ -113,6 +113,8 @@ pub(super) struct LotFeed {
     lot: Vec<Vec<u8>>,
     /// Lots that are whole.
     full: VecDeque<Vec<Vec<u8>>>,
+    /// What is wrong with the line after them.
+    fault: Option<String>,
     /// The room that the command takes with these.
     sizes: WordSizes,
     /// The number of arguments in the lot.
@@ -130,24 +132,47 @@ impl LotFeed {
             rules,
             lot: Vec::new(),
             full: VecDeque::new(),
+            fault: None,
             arguments: 0,
             has_ended: false,
             made: 0,
         }
     }
 
-    fn is_ready(&self) -> bool {
-        self.has_ended || !self.full.is_empty() || self.source.is_ready()
+    /// Gathers what is there. Returns true if that is a whole lot, or the end.
+    fn is_ready(&mut self, stop: &Stop) -> bool {
+        while !self.has_next() && self.source.is_ready() {
+            self.gather(stop);
+        }
+        self.has_next()
+    }
+
+    /// Returns true if nothing is to be gathered before the next lot, or the end.
+    fn has_next(&self) -> bool {
+        !self.full.is_empty() || self.fault.is_some() || self.has_ended
+    }
+
+    /// Adds the next item, which is waited for.
+    fn gather(&mut self, stop: &Stop) {
+        match self.source.next(stop) {
+            Some(Ok(line)) => self.add(line.bytes),
+            Some(Err(why)) => {
+                self.end_lot();
+                self.fault = Some(why);
+            }
+            None => self.end(),
+        }
     }
 
     /// Returns the next lot, or `None` at the end, or when the run is stopped.
     fn next(&mut self, stop: &Stop) -> Option<LineRead> {
-        while self.full.is_empty() && !self.has_ended {
-            match self.source.next(stop) {
-                Some(Ok(line)) => self.add(line.bytes),
-                Some(Err(why)) => return Some(Err(why)),
-                None => self.end(),
-            }
+        while !self.has_next() {
+            self.gather(stop);
+        }
+        if self.full.is_empty()
+            && let Some(why) = self.fault.take()
+        {
+            return Some(Err(why));
         }
         let lot = self.full.pop_front()?;
         if !stop.sleep(Duration::ZERO) {
@@ -213,9 +238,7 @@ mod tests {
     use super::*;
     use crate::cli::input::ItemSource;
 
-    fn lots(size: LotSize, workers: usize, room: usize, items: &[&str]) -> Vec<String> {
-        let items = items.iter().map(|item| item.as_bytes().to_vec()).collect();
-        let source = LineSource::open(&ItemSource::Given(items), b'\n').unwrap();
+    fn gathered(source: LineSource, size: LotSize, workers: usize, room: usize) -> LotFeed {
         let form = ArgumentForm::default();
         let rules = Gathering {
             size,
@@ -224,7 +247,13 @@ mod tests {
             form,
             room,
         };
-        let mut gathered = LotFeed::new(source, rules);
+        LotFeed::new(source, rules)
+    }
+
+    fn lots(size: LotSize, workers: usize, room: usize, items: &[&str]) -> Vec<String> {
+        let items = items.iter().map(|item| item.as_bytes().to_vec()).collect();
+        let source = LineSource::open(&ItemSource::Given(items), b'\n').unwrap();
+        let mut gathered = gathered(source, size, workers, room);
         let (mut lots, stop) = (Vec::new(), Stop::new());
         while let Some(lot) = gathered.next(&stop) {
             let lot = lot.unwrap();
@@ -234,6 +263,11 @@ mod tests {
         lots
     }
 
+    const TWOS: LotSize = LotSize {
+        items_max: Some(2),
+        ..MANY
+    };
+
     const MANY: LotSize = LotSize {
         items_max: None,
         bytes_max: None,
@@ -242,13 +276,38 @@ mod tests {
 
     #[test]
     fn a_lot_has_as_many_items_as_were_asked_for() {
-        let twos = LotSize {
-            items_max: Some(2),
-            ..MANY
-        };
         let items = ["a", "b c", "", "d", "e"];
-        assert_eq!(lots(twos, 4, 1 << 20, &items), ["a 'b c'", "'' d", "e"]);
-        assert!(lots(twos, 4, 1 << 20, &[]).is_empty());
+        assert_eq!(lots(TWOS, 4, 1 << 20, &items), ["a 'b c'", "'' d", "e"]);
+        assert!(lots(TWOS, 4, 1 << 20, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_whole_lot_is_not_kept_back_by_one_that_is_begun() {
+        let (sender, batches) = crossbeam_channel::bounded(1);
+        let batch = Vec::new().into_iter();
+        let source = LineSource::Awaited { batches, batch };
+        let (mut lots, stop) = (gathered(source, TWOS, 1, 1 << 20), Stop::new());
+        assert!(!lots.is_ready(&stop));
+        let send = |lines: &[&str]| {
+            let line = |(bytes, number): (&&str, u64)| {
+                let bytes = bytes.as_bytes().to_vec();
+                Ok(InputLine { number, bytes })
+            };
+            sender
+                .send(lines.iter().zip(1..).map(line).collect())
+                .unwrap();
+        };
+        send(&["a", "b", "c"]);
+        assert!(lots.is_ready(&stop));
+        assert_eq!(lots.next(&stop).unwrap().unwrap().bytes, b"a b");
+        assert!(!lots.is_ready(&stop), "there is half of one");
+        send(&["d", "e"]);
+        assert!(lots.is_ready(&stop));
+        assert_eq!(lots.next(&stop).unwrap().unwrap().bytes, b"c d");
+        sender.send(vec![Err("is broken".into())]).unwrap();
+        assert!(lots.is_ready(&stop));
+        assert_eq!(lots.next(&stop).unwrap().unwrap().bytes, b"e");
+        assert_eq!(lots.next(&stop), Some(Err("is broken".into())));
     }
 
     /// As GNU parallel 20221122 does.

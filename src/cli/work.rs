@@ -162,7 +162,7 @@ impl<'a, T: Serialize + DeserializeOwned + 'static> Producer<'a, T> {
     /// Returns the next line, or `None` at the end, or when the run is stopped.
     pub(super) fn next(&mut self) -> Result<Option<InputLine>, RunError> {
         // Items that were added do not wait for a line that may never come.
-        let may_go_on = self.feed.is_ready() || self.put_added()?;
+        let may_go_on = self.feed.is_ready(self.stop) || self.put_added()?;
         if !may_go_on || !self.stop.sleep(Duration::ZERO) {
             return Ok(None);
         }

@@ -1,15 +1,19 @@
 //! Many items in one command: as many as the kernel takes, and no more.
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{Place, feed};
+use crate::support::{Run, until};
 
 crate::trials!(
     a_command_gets_as_many_items_as_the_kernel_takes,
     an_item_that_no_command_can_have_is_given_up_on_and_no_other,
     a_lot_is_one_job,
+    a_lot_begins_though_no_more_lines_come,
     a_journal_knows_a_lot_by_its_items,
 );
 
@@ -117,4 +121,17 @@ fn a_journal_knows_a_lot_by_its_items() {
         .run(&arguments, b"a\nb\nc\nd\n")
         .ends(0)
         .prints("c d\n");
+}
+
+fn a_lot_begins_though_no_more_lines_come() {
+    let place = Place::new();
+    let mut command = place.supervisor(&["-q", "-n", "2", "--", "sh", "-c", "echo $@ >>seen", "_"]);
+    command.stdin(Stdio::piped());
+    let mut run = Run::of(command);
+    let mut stdin = run.child.stdin.take().unwrap();
+    stdin.write_all(b"a\nb\nc\n").unwrap();
+    until("the first lot is run", || place.text("seen") == "a b\n");
+    drop(stdin);
+    assert!(run.child.wait().unwrap().success());
+    assert_eq!(place.text("seen"), "a b\nc\n");
 }

@@ -71,6 +71,14 @@ impl ItemTimes {
         is_late
     }
 
+    /// Forgets the deadline of an item, also if a holder had the item when that came.
+    pub(super) fn forget(&mut self, id: ItemId, rank: Rank) {
+        self.overdue.remove(&id);
+        if let Some(deadline) = rank.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+    }
+
     /// Returns the number of deadlines, and of items that were late.
     pub(in crate::ledger) fn deadlines(&self) -> usize {
         self.deadlines.len() + self.overdue.len()

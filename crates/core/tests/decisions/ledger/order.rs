@@ -35,6 +35,7 @@ crate::trials! {
     an_item_that_is_durable_after_its_deadline_is_given_up,
     an_item_that_comes_after_its_deadline_never_begins,
     a_dead_letter_that_is_tried_again_rests_until_its_time,
+    a_dead_letter_that_is_tried_again_has_its_deadline_behind_it,
     deadlines_of_what_is_over_are_forgotten,
 }
 
@@ -500,6 +501,26 @@ fn a_dead_letter_that_is_tried_again_rests_until_its_time() {
     assert_eq!(get(&mut ledger, threads), None);
     assert_eq!(pass(&mut ledger, 30), [0; 0]);
     assert_eq!(ids(&get_all(&mut ledger, threads)), [1]);
+}
+
+/// Whether its deadline came before its end, while a holder had it, or after that.
+fn a_dead_letter_that_is_tried_again_has_its_deadline_behind_it() {
+    for end in [5, 15] {
+        let mut ledger = Bytes::new(Options::default().max_attempts(1));
+        ledger.handle_order(OrderRules::new(|item: &Vec<u8>| rank(item)));
+        let threads = ledger.handle_join(None, u64::MAX);
+        let item = timed(0, 0, None, Some(10));
+        ledger.put(item, false).expect("there is room");
+        let handed = get(&mut ledger, threads).expect("it is in time");
+        assert_eq!(pass(&mut ledger, end), [0; 0]);
+        nack(&mut ledger, handed, 0, end);
+        let Some(Report::Dead(letter)) = ledger.poll_report() else {
+            panic!("it is a dead letter");
+        };
+        ledger.handle_revive(letter);
+        assert_eq!(pass(&mut ledger, 20), [0; 0], "ended at {end}");
+        assert_eq!(ids(&get_all(&mut ledger, threads)), [1], "ended at {end}");
+    }
 }
 
 fn deadlines_of_what_is_over_are_forgotten() {
