@@ -19,6 +19,8 @@ const NEEDS_COMMAND: &str = "needs a COMMAND, after --";
 
 const BY_NUMBER: &str = "it goes by the numbers of items, which are others' too with {shared}";
 
+const BY_PLACE: &str = "it goes by the places of items, which --unique shifts: a --journal knows items by what they say";
+
 const BY_TEXT: &str = "a --journal goes on by itself: use one of the two";
 
 const ONE_HOLDER: &str = "with {shared} an item has one holder at a time, and so no copies";
@@ -68,6 +70,8 @@ const RULES: &[Rule] = &[
     ("resume_failed", |typed| typed.is_shared(), BY_NUMBER),
     ("resume", |typed| typed.has("journal"), BY_TEXT),
     ("resume_failed", |typed| typed.has("journal"), BY_TEXT),
+    ("resume", |typed| typed.has("unique"), BY_PLACE),
+    ("resume_failed", |typed| typed.has("unique"), BY_PLACE),
     ("copies", |typed| typed.is_shared(), ONE_HOLDER),
     ("hedge_after", |typed| typed.is_shared(), ONE_HOLDER),
     ("slot", |typed| !typed.runs_commands(), NEEDS_COMMAND),

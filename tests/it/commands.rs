@@ -102,6 +102,10 @@ fn options_that_do_not_go_together_are_named() {
             "--resume: a --journal goes on by itself",
         ),
         (
+            "--resume-failed --joblog x --unique {} -- true",
+            "--resume-failed: it goes by the places of items, which --unique shifts",
+        ),
+        (
             "--shell -- echo ::: a ::: b",
             "--shell: {} stands for several arguments",
         ),

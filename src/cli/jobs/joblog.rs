@@ -28,7 +28,7 @@ use crate::jobs::Setup;
 use crate::jobs::spool::{CommandRun, OutputStream, Spool};
 use crate::jobs::template::Values;
 use crate::observe::{Event, EventKind};
-use crate::{Exit, ItemId};
+use crate::{CopyEnd, Exit, ItemId};
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
@@ -55,7 +55,8 @@ pub(super) fn open(
 }
 
 /// Returns the numbers of the items that have a row in a job log, if there is one; with
-/// `is_of_success` only of those that a row says were done. Half a row at its end counts for nothing.
+/// `is_of_success` only of those that a row says were done: not that of a copy whose end did not count. Half a row at
+/// its end counts for nothing.
 ///
 /// # Errors
 /// The file cannot be read; in words.
@@ -77,10 +78,13 @@ pub(super) fn ended(path: &Path, is_of_success: bool) -> Result<BTreeSet<u64>, S
 fn ended_by(row: &[u8], is_of_success: bool) -> Option<u64> {
     let row = String::from_utf8_lossy(row);
     let columns: Vec<&str> = row.splitn(9, '\t').collect();
-    let [number, _, _, _, _, _, code, signal, _] = columns[..] else {
+    let [number, host, _, _, _, _, code, signal, _] = columns[..] else {
         return None;
     };
-    let is_done = code == "0" && signal == "0";
+    // Another copy may have ended well, and its item may be a dead letter.
+    let word = host.rsplit(':').next().unwrap_or_default();
+    let counts = host == ":" || word == CopyEnd::Counted.word();
+    let is_done = counts && code == "0" && signal == "0";
     number.parse().ok().filter(|_| is_done || !is_of_success)
 }
 
@@ -292,5 +296,31 @@ impl View for JobLog {
 
     fn end(&mut self) -> io::Result<bool> {
         Ok(self.is_fine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_was_done_if_an_end_that_counts_was_fine() {
+        let row = |host: &str, end: &str| format!("7\t{host}\t1.0\t 0.1\t0\t0\t{end}\ttrue 7");
+        let done = [(":", "0\t0"), ("worker-2:counted", "0\t0")];
+        let not_done = [
+            (":", "1\t0"),
+            (":", "0\t9"),
+            ("worker-1:void", "0\t0"),
+            ("worker-1:disagreed", "0\t0"),
+            ("worker-1:counted", "3\t0"),
+        ];
+        for (host, end) in done {
+            assert_eq!(ended_by(row(host, end).as_bytes(), true), Some(7), "{host}");
+        }
+        for (host, end) in not_done {
+            let row = row(host, end);
+            assert_eq!(ended_by(row.as_bytes(), true), None, "{row}");
+            assert_eq!(ended_by(row.as_bytes(), false), Some(7), "{row}");
+        }
     }
 }

@@ -12,6 +12,7 @@ crate::trials!(
     large_output_of_another_copy_is_not_shown_either,
     each_copy_has_a_row_in_the_job_log_that_says_what_became_of_it,
     a_job_log_with_copies_goes_on_where_a_kill_left_it,
+    what_no_copies_agreed_on_is_run_again_by_the_job_log,
     copies_agree_on_a_failed_command_and_its_output,
     the_same_exit_code_with_another_output_is_no_agreement,
     a_command_that_fails_at_once_does_not_fail_the_item_before_the_other_copy,
@@ -135,6 +136,27 @@ fn each_copy_has_a_row_in_the_job_log_that_says_what_became_of_it() {
     let place = Place::new();
     place.run(&["-w", "1", "--joblog", "log", "--", "true"], b"a\n");
     assert_eq!(place.joblog("log")[0][1], ":");
+}
+
+/// Though each copy of it has exited with 0.
+fn what_no_copies_agreed_on_is_run_again_by_the_job_log() {
+    let place = Place::new();
+    let script = "test $1 = agreed && echo same || echo $SUPERVISOR_COPY";
+    let options = ["--max-attempts", "1", "--joblog", "log"];
+    let command = ["--", "sh", "-c", script, "_"];
+    let first = [VOTE, &options, &command].concat();
+    place.run(&first, b"agreed\nnot\n").ends(1);
+    let again = [
+        "-w",
+        "1",
+        "--joblog",
+        "log",
+        "--resume-failed",
+        "--",
+        "echo",
+    ];
+    let said = place.run(&again, b"agreed\nnot\n");
+    said.ends(0).prints("not\n");
 }
 
 /// The supervisor is killed while the second item runs; the next run goes on with the same log.
