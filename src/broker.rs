@@ -67,7 +67,7 @@ use self::monitor::{CoreGuard, Monitor, sleep, with_guard};
 pub use self::product::Disagreement;
 pub(crate) use self::product::{Comparison, Product};
 use self::timer::Timer;
-pub(crate) use self::tokens::TokenThread;
+pub(crate) use self::tokens::TokenNeed;
 use crate::error::Kind;
 use crate::fail;
 use crate::link::LocalDelivery;

@@ -26,9 +26,41 @@ pub(super) const THREAD: &str = "dishrack-tokens";
 /// The time that others have for taking what was given back.
 const TURN: Duration = Duration::from_millis(1);
 
+/// The need of workers for tokens, which ends with the last of those that have it.
+#[derive(Debug)]
+pub(crate) struct TokenNeed {
+    monitor: Weak<Monitor>,
+    /// The pipe of the tokens, if there are any.
+    pipe: Option<Arc<TokenPipe>>,
+    // After the queue needs none, which is how `drop` begins.
+    _thread: Option<TokenThread>,
+}
+
+impl TokenNeed {
+    pub(crate) fn pipe(&self) -> Option<Arc<TokenPipe>> {
+        self.pipe.clone()
+    }
+}
+
+impl Drop for TokenNeed {
+    /// Has no item need a token any more. Returns when all that are held have gone back.
+    fn drop(&mut self) {
+        let Some(monitor) = self.monitor.upgrade() else {
+            return;
+        };
+        monitor.with(|core| {
+            // Others may have begun to need some meanwhile.
+            if core.token_need.strong_count() == 0 {
+                core.token_carrier = None;
+                core.dispatcher.ledger.handle_tokens(false);
+            }
+        });
+    }
+}
+
 /// The thread, which ends with this.
 #[derive(Debug)]
-pub(crate) struct TokenThread {
+struct TokenThread {
     call: Arc<EventFd>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -48,8 +80,38 @@ impl Drop for TokenThread {
 }
 
 impl Broker {
-    /// Has each item but one wait for a token of this pipe.
-    pub(crate) fn take_tokens(&self, pipe: Arc<TokenPipe>) -> Result<TokenThread, Kind> {
+    /// Has each item but one wait for a token: of this pipe, or of one for which others have them wait already.
+    /// Without a pipe there are none, and one item runs at a time.
+    pub(crate) fn need_tokens(
+        &self,
+        pipe: impl FnOnce() -> Result<Option<TokenPipe>, Kind>,
+    ) -> Result<Arc<TokenNeed>, Kind> {
+        if let Some(need) = self.with(|core| core.token_need.upgrade()) {
+            return Ok(need);
+        }
+        let pipe = pipe()?.map(Arc::new);
+        let thread = pipe
+            .as_ref()
+            .map(|pipe| self.carry_tokens(Arc::clone(pipe)));
+        let thread = thread.transpose()?;
+        let call = thread.as_ref().map(|thread| Arc::clone(&thread.call));
+        let need = Arc::new(TokenNeed {
+            monitor: Arc::downgrade(&self.monitor),
+            pipe,
+            _thread: thread,
+        });
+        Ok(self.with(|core| {
+            let earlier = core.token_need.upgrade();
+            earlier.unwrap_or_else(|| {
+                core.dispatcher.ledger.handle_tokens(true);
+                core.token_carrier = call;
+                core.token_need = Arc::downgrade(&need);
+                Arc::clone(&need)
+            })
+        }))
+    }
+
+    fn carry_tokens(&self, pipe: Arc<TokenPipe>) -> Result<TokenThread, Kind> {
         const WHAT: &str = "starting the thread that carries tokens";
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let call = EventFd::from_flags(flags).map_err(|errno| Kind::io(WHAT)(errno.into()))?;
@@ -66,31 +128,11 @@ impl Broker {
             signals::block_all();
             ThreadGuard::of(Weak::clone(&carrying.monitor)).run(|| carrying.run());
         });
-        let thread = thread.map_err(Kind::io(WHAT))?;
-        self.with(|core| {
-            core.dispatcher.ledger.handle_tokens(true);
-            core.token_carrier = Some(Arc::clone(&call));
-        });
         Ok(TokenThread {
             call,
             is_over,
-            thread: Some(thread),
+            thread: Some(thread.map_err(Kind::io(WHAT))?),
         })
-    }
-}
-
-impl Broker {
-    /// Has the items run one at a time, because there are no tokens to be had.
-    pub(crate) fn admit_one_at_a_time(&self) {
-        self.with(|core| core.dispatcher.ledger.handle_tokens(true));
-    }
-
-    /// Has no item need a token any more.
-    pub(crate) fn admit_without_tokens(&self) {
-        self.with(|core| {
-            core.token_carrier = None;
-            core.dispatcher.ledger.handle_tokens(false);
-        });
     }
 }
 
@@ -170,5 +212,28 @@ impl Carrying {
         // Whatever woke it, it looks for itself.
         let _ = poll(&mut files[..count], None);
         let _ = self.call.read();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dishrack_core::ledger::Options;
+
+    #[test]
+    fn items_need_tokens_as_long_as_anybody_needs_some() {
+        let broker = Broker::new(Options::default());
+        let needs_some = || broker.with(|core| core.dispatcher.ledger.needs_tokens());
+        let need = || broker.need_tokens(|| Ok(None)).unwrap();
+        let (first, second) = (need(), need());
+        assert!(Arc::ptr_eq(&first, &second) && needs_some());
+        drop(first);
+        assert!(needs_some());
+        drop(second);
+        assert!(!needs_some());
+        let third = need();
+        assert!(needs_some());
+        drop(third);
+        assert!(!needs_some());
     }
 }

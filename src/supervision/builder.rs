@@ -344,8 +344,9 @@ impl Builder {
     }
 
     /// Begins items only as make's job server allows: one at any time, and each other one with a token
-    /// of its own, which goes back when the item is over, whatever dies. Worker processes only; there
-    /// is a [`keeper`](Self::keeper) for them.
+    /// of its own, which goes back when the item is over, whatever dies. That is so for all workers of its
+    /// queue, until the last of those that say so ends; the first of these says which server it is. Worker
+    /// processes only; there is a [`keeper`](Self::keeper) for them.
     #[must_use]
     pub fn jobserver(mut self, jobserver: Jobserver) -> Self {
         self.jobserver = Some(jobserver);

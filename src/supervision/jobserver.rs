@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, Stat, fstat};
 
-use crate::broker::{Broker, TokenThread};
+use crate::broker::{Broker, TokenNeed};
 use crate::error::Kind;
 use crate::sys::program::Program;
 use crate::sys::tokens::{SharedTokens, TokenPipe};
@@ -125,37 +125,16 @@ impl Jobserver {
         OsString::from_vec(words.collect::<Vec<_>>().join(&b' '))
     }
 
-    /// Has each item of a queue but one wait for a token.
-    pub(super) fn serve(&self, broker: &Broker) -> Result<PoolTokens, Kind> {
-        let Some(server) = &self.server else {
-            broker.admit_one_at_a_time();
-            return Ok(PoolTokens::default());
-        };
-        let opened = || {
-            let (read, write) = (server.read.try_clone()?, server.write.try_clone()?);
-            TokenPipe::new(SharedTokens::new(read, write, server.count))
-        };
-        let pipe = Arc::new(opened().map_err(Kind::io("opening make's job server"))?);
-        let thread = broker.take_tokens(Arc::clone(&pipe))?;
-        Ok(PoolTokens {
-            pipe: Some(pipe),
-            _thread: Some(thread),
+    /// Has each item of a queue but one wait for a token, as long as somebody has what this returns.
+    pub(super) fn serve(&self, broker: &Broker) -> Result<Arc<TokenNeed>, Kind> {
+        broker.need_tokens(|| {
+            let opened = self.server.as_ref().map(|server| {
+                let (read, write) = (server.read.try_clone()?, server.write.try_clone()?);
+                TokenPipe::new(SharedTokens::new(read, write, server.count))
+            });
+            let pipe = opened.transpose();
+            pipe.map_err(Kind::io("opening make's job server"))
         })
-    }
-}
-
-/// The tokens of a pool, if its items need some.
-#[derive(Debug, Default)]
-pub(super) struct PoolTokens {
-    pub(super) pipe: Option<Arc<TokenPipe>>,
-    _thread: Option<TokenThread>,
-}
-
-impl PoolTokens {
-    /// Gives all of them back; no more are taken.
-    pub(super) fn end(self, broker: &Broker) {
-        broker.admit_without_tokens();
-        drop(self);
     }
 }
 

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::broker::Overseer;
 use crate::protocol::peer_error::PeerError;
+use crate::sys::delegated::BoundedGroup;
 use dishrack_core::ledger::{Exit, HolderId};
 use dishrack_core::pool::scaler::Shortfall;
 
@@ -88,6 +89,8 @@ pub(super) enum Note {
     Ready {
         life: Life,
         pid: u32,
+        /// The control group that holds it and all that it starts to its items' limit of memory, if there is one.
+        group: Option<BoundedGroup>,
     },
     /// A worker's channel was read to the end, or was given up for this reason.
     LinkClosed {

@@ -17,6 +17,7 @@ use crate::protocol::frame::{self, Nudge, PROTOCOL, Up};
 use crate::protocol::orders::ForkReply;
 use crate::protocol::peer_error::PeerError;
 use crate::protocol::ring_pair::RingPair;
+use crate::sys::delegated::DelegatedGroup;
 use crate::sys::descriptors::DescriptorSocket;
 use crate::sys::signals;
 use crate::sys::stderr::Stderr;
@@ -43,6 +44,8 @@ pub(super) struct Reception {
     pub(super) item_type: &'static str,
     /// The number of deliveries that the worker may get.
     pub(super) quota: u64,
+    /// The bytes of memory that an item may have.
+    pub(super) memory_limit: Option<u64>,
     pub(super) stderr: Option<Arc<Stderr>>,
 }
 
@@ -87,12 +90,15 @@ impl Reception {
             socket,
             item_type,
             quota,
+            memory_limit,
             stderr,
         } = self;
         let mut written = UplinkReader::new(Arc::clone(&ring_pair), Arc::clone(&socket));
         let Some(pid) = await_ready(&uplink, &mut written, &worker, item_type)? else {
             return Ok(());
         };
+        // Before it gets something: what it has started by then would stay outside.
+        let group = memory_limit.and_then(|limit| DelegatedGroup::get()?.bound(pid, limit).ok());
         let attachment = Attachment {
             link: Box::new(ProcessLink::new(ring_pair, downlink, socket)),
             uplink: Some(written),
@@ -109,10 +115,10 @@ impl Reception {
             registration.take(|| broker.attach(attachment, Some(credit.seen()), quota))
         else {
             // Concluded already, because its channel lingered, or taken for never born.
-            notes.post(Note::Ready { life, pid });
+            notes.post(Note::Ready { life, pid, group });
             return Ok(());
         };
-        notes.post(Note::Ready { life, pid });
+        notes.post(Note::Ready { life, pid, group });
         broker.drain(holder)?;
         // Where something of the workers is left to this process, it is looked for as they work.
         let adopts = reap::are_adopted();

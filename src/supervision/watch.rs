@@ -23,13 +23,12 @@ use nix::sys::signal::Signal;
 use self::scaling::{PendingChanges, seed_of_slot};
 use self::slot::Slot;
 use super::fork::{ForkServer, Forks};
-use super::jobserver::PoolTokens;
 use super::notes::{Life, Note, NoteSender};
 use super::oom::OomCounter;
 use super::reap::Reaper;
 use super::spawn::Position;
 use super::status::{EndedWorker, Roster, RosterEntry, RunState, Stage};
-use crate::broker::Broker;
+use crate::broker::{Broker, TokenNeed};
 use crate::observe::EventKind;
 use crate::supervision::spawn::{Launch, StartMethod};
 use crate::sys::clock::monotonic_ns;
@@ -78,7 +77,7 @@ pub(super) struct ProcessPlan {
     pub(super) launch: Launch,
     pub(super) stderr_to: Outlet,
     /// The tokens that its items need; they go back when it ends.
-    pub(super) tokens: PoolTokens,
+    pub(super) tokens: Option<Arc<TokenNeed>>,
 }
 
 pub(super) struct Watch {
@@ -181,7 +180,7 @@ impl Watch {
         if self.plan.launch.has_keeper
             && let Err(error) = self.reaper.keep(
                 self.plan.launch.image.clone(),
-                self.plan.tokens.pipe.clone(),
+                self.plan.tokens.as_ref().and_then(|need| need.pipe()),
             )
         {
             let name = Arc::clone(&self.slots[0].name);
@@ -271,7 +270,7 @@ impl Watch {
                 self.take(note);
             }
         }
-        std::mem::take(&mut self.plan.tokens).end(&self.broker);
+        self.plan.tokens = None;
         self.reaper.end_keeper();
         self.reaper.leave_orphans();
         let is_spent = self.loss.is_some() && !self.is_stopping;
@@ -397,10 +396,10 @@ impl Watch {
 
     fn take(&mut self, note: Note) {
         match note {
-            Note::Ready { life, pid } if self.is_current(life) => {
+            Note::Ready { life, pid, group } if self.is_current(life) => {
                 self.born(life, pid);
                 self.begin_watchdog(life.slot);
-                self.begin_memory_watch(life.slot);
+                self.begin_memory_watch(life.slot, group);
                 self.happen(life.slot, ChildEvent::Ready);
                 self.note_ready(life.slot);
             }
@@ -422,7 +421,7 @@ impl Watch {
             // The life is over.
             Note::Worn { .. } | Note::Given { .. } | Note::Revoked { .. } | Note::Faulty { .. } => {
             }
-            Note::Ready { life, pid } => self.end_late_born(life, pid),
+            Note::Ready { life, pid, .. } => self.end_late_born(life, pid),
             Note::LinkClosed { .. } => {}
             Note::Forked { life, end } => self.order_ended(life, end),
             Note::Suspend(told) => {

@@ -27,7 +27,6 @@ use dishrack_core::ledger::Credit;
 use dishrack_core::pool::spec::{ChildSpec, Restart};
 
 use super::Builder;
-use crate::supervision::jobserver::PoolTokens;
 
 impl Builder {
     /// Starts workers that run `handler` for each item. Its return is the acknowledgement: `Ok` is
@@ -228,7 +227,7 @@ impl Builder {
             bounds: self.bounds,
             launch: self.launch.clone(),
             stderr_to: self.stderr_to,
-            tokens: PoolTokens::default(),
+            tokens: None,
         })
     }
 
@@ -243,7 +242,7 @@ impl Builder {
         broker.share_memory();
         self.admit(broker)?;
         if let Some(jobserver) = &self.jobserver {
-            plan.tokens = jobserver.serve(broker)?;
+            plan.tokens = Some(jobserver.serve(broker)?);
         }
         self.apply_to(broker);
         Ok(Box::new(ProcessPool::start(plan, broker)?))

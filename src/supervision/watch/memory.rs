@@ -7,22 +7,21 @@ use std::time::{Duration, Instant};
 
 use super::{Watch, key_of};
 use crate::observe::EventKind;
-use crate::sys::delegated::{BoundedGroup, DelegatedGroup};
+use crate::sys::delegated::BoundedGroup;
 use crate::sys::usage;
 use dishrack_core::ledger::Started;
 use dishrack_core::pool::child::ChildEvent;
 use dishrack_core::pool::memory::{MemoryEffect, MemoryLimiter, MemorySample};
 
 impl Watch {
-    /// Begins to hold a ready worker's items to their limit of memory, if they have one.
-    pub(super) fn begin_memory_watch(&mut self, index: usize) {
+    /// Begins to hold a ready worker's items to their limit of memory, if they have one. `group` does so already.
+    pub(super) fn begin_memory_watch(&mut self, index: usize, group: Option<BoundedGroup>) {
         let Some(limit) = self.plan.bounds.memory_limit else {
             return;
         };
         let now = self.now();
         let slot = &mut self.slots[index];
-        let bound = |pid| DelegatedGroup::get()?.bound(pid, limit).ok();
-        slot.group = slot.pid.and_then(bound);
+        slot.group = group;
         slot.memory = Some(match slot.group {
             Some(_) => MemoryLimiter::held(limit),
             None => MemoryLimiter::new(limit, now),

@@ -122,6 +122,7 @@ impl Watch {
             socket,
             item_type: self.plan.position.item_type,
             quota: tasks_max.map_or(u64::MAX, |bound| Bounds::jittered(bound, seed)),
+            memory_limit: self.plan.bounds.memory_limit,
             stderr: slot.stderr.clone(),
         }
     }

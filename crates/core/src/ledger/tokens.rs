@@ -24,6 +24,12 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.limits_mut().tokens = are_needed.then(TokenCounts::default);
     }
 
+    /// Returns `true` if each item but one needs a token.
+    #[must_use]
+    pub fn needs_tokens(&self) -> bool {
+        self.token_counts().is_some()
+    }
+
     /// Returns `true` if an item would begin with one token more.
     #[must_use]
     pub fn wants_token(&self) -> bool {
