@@ -109,6 +109,8 @@ pub(crate) struct Broker {
     /// Held while dead letters are tried again, or looked for: meanwhile an item is neither with the
     /// backend nor in the ledger.
     letters: Mutex<()>,
+    /// The need of workers for tokens, if there is one.
+    token_need: Mutex<Weak<TokenNeed>>,
     /// The number of sockets at which programs may attach, and take items.
     doors: AtomicUsize,
     /// The stream that has the items, if several supervisors share them.
@@ -177,6 +179,7 @@ impl Broker {
             reports_items: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),
             letters: Mutex::default(),
+            token_need: Mutex::default(),
             doors: AtomicUsize::new(0),
             stream: OnceLock::new(),
         })

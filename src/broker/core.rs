@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::Waker;
 
 use crossbeam_channel::Sender;
@@ -17,7 +17,6 @@ use super::mailboxes::Mailboxes;
 use super::product::{Comparison, Disagreement, Product};
 use super::timer::Timer;
 use super::times::RunTimes;
-use super::tokens::TokenNeed;
 use super::traffic::Traffic;
 use crate::error::Kind;
 use crate::link::{LocalDelivery, Sleeper};
@@ -96,8 +95,8 @@ pub(crate) struct Core {
     pub(super) room_reader: Option<Sender<()>>,
     /// The call for the thread that carries tokens, if items need them.
     pub(super) token_carrier: Option<Arc<EventFd>>,
-    /// The need of workers for tokens, if there is one.
-    pub(super) token_need: Weak<TokenNeed>,
+    /// The number of times that workers began to need tokens.
+    pub(super) token_needs: u64,
     /// Workers that have nothing, and whose overseers are to be told when they are given something.
     pub(super) without_work: SecondaryMap<HolderId, ()>,
     /// Workers that have something to do and sleep; who releases the lock wakes them.
@@ -188,7 +187,7 @@ impl Core {
             unsent: VecDeque::new(),
             room_reader: None,
             token_carrier: None,
-            token_need: Weak::new(),
+            token_needs: 0,
             without_work: SecondaryMap::new(),
             sleepers: Vec::new(),
             has_woken: false,

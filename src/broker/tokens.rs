@@ -30,6 +30,8 @@ const TURN: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct TokenNeed {
     monitor: Weak<Monitor>,
+    /// The number of needs that there were, with this.
+    number: u64,
     /// The pipe of the tokens, if there are any.
     pipe: Option<Arc<TokenPipe>>,
     // After the queue needs none, which is how `drop` begins.
@@ -50,7 +52,7 @@ impl Drop for TokenNeed {
         };
         monitor.with(|core| {
             // Others may have begun to need some meanwhile.
-            if core.token_need.strong_count() == 0 {
+            if core.token_needs == self.number {
                 core.token_carrier = None;
                 core.dispatcher.ledger.handle_tokens(false);
             }
@@ -86,7 +88,8 @@ impl Broker {
         &self,
         pipe: impl FnOnce() -> Result<Option<TokenPipe>, Kind>,
     ) -> Result<Arc<TokenNeed>, Kind> {
-        if let Some(need) = self.with(|core| core.token_need.upgrade()) {
+        let mut known = self.token_need.lock();
+        if let Some(need) = known.upgrade() {
             return Ok(need);
         }
         let pipe = pipe()?.map(Arc::new);
@@ -95,20 +98,20 @@ impl Broker {
             .map(|pipe| self.carry_tokens(Arc::clone(pipe)));
         let thread = thread.transpose()?;
         let call = thread.as_ref().map(|thread| Arc::clone(&thread.call));
+        let number = self.with(|core| {
+            core.dispatcher.ledger.handle_tokens(true);
+            core.token_carrier = call;
+            core.token_needs += 1;
+            core.token_needs
+        });
         let need = Arc::new(TokenNeed {
             monitor: Arc::downgrade(&self.monitor),
+            number,
             pipe,
             _thread: thread,
         });
-        Ok(self.with(|core| {
-            let earlier = core.token_need.upgrade();
-            earlier.unwrap_or_else(|| {
-                core.dispatcher.ledger.handle_tokens(true);
-                core.token_carrier = call;
-                core.token_need = Arc::downgrade(&need);
-                Arc::clone(&need)
-            })
-        }))
+        *known = Arc::downgrade(&need);
+        Ok(need)
     }
 
     fn carry_tokens(&self, pipe: Arc<TokenPipe>) -> Result<TokenThread, Kind> {

@@ -113,7 +113,7 @@ pub(super) struct LotFeed {
     lot: Vec<Vec<u8>>,
     /// Lots that are whole.
     full: VecDeque<Vec<Vec<u8>>>,
-    /// What is wrong with the line after them.
+    /// The reason for which there is no line after them.
     fault: Option<String>,
     /// The room that the command takes with these.
     sizes: WordSizes,

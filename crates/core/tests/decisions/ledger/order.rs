@@ -503,7 +503,7 @@ fn a_dead_letter_that_is_tried_again_rests_until_its_time() {
     assert_eq!(ids(&get_all(&mut ledger, threads)), [1]);
 }
 
-/// Whether its deadline came before its end, while a holder had it, or after that.
+/// Its deadline came while a holder had it, or comes after its end.
 fn a_dead_letter_that_is_tried_again_has_its_deadline_behind_it() {
     for end in [5, 15] {
         let mut ledger = Bytes::new(Options::default().max_attempts(1));
