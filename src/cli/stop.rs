@@ -30,6 +30,10 @@ const ENDING: [Signal; 12] = [
     Signal::SIGSTKFLT,
 ];
 
+/// The time after the first signal in which the same one again is no second one: GNU `timeout`, and others that pass
+/// signals on, send each to the process and to its group. Nobody presses Ctrl-C again so soon.
+const ECHO: Duration = Duration::from_millis(100);
+
 /// The run's stop: its state and its reasons.
 #[derive(Debug, Clone)]
 pub(super) struct Stop {
@@ -173,6 +177,19 @@ impl Stop {
 
     /// Reacts to it: in order to the first, at once to a second one.
     pub(super) fn hear(&self, cause: StopCause) {
+        if !self.is_echo(cause) {
+            self.react(cause);
+        }
+    }
+
+    fn is_echo(&self, cause: StopCause) -> bool {
+        let state = self.state.lock();
+        let is_soon = state.signaled.is_some_and(|at| at.elapsed() < ECHO);
+        let is_signal = matches!(cause, StopCause::Signal(_));
+        is_soon && is_signal && state.signal == Some(cause.signal())
+    }
+
+    fn react(&self, cause: StopCause) {
         self.request(cause.signal());
         // A lock that is kept while a reaction begins would keep the next signal waiting.
         let (first, second) = {
@@ -187,7 +204,7 @@ impl Stop {
         if let Some(in_order) = first
             && spawn("stop", move || in_order(cause)).is_err()
         {
-            return self.hear(cause);
+            return self.react(cause);
         }
         if let Some(at_once) = second {
             self.hurry();
@@ -297,5 +314,37 @@ impl Stop {
             return self.stopped.try_recv() == Err(TryRecvError::Empty);
         }
         self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hears two signals with so much time between. Returns `true` if the second one stops the run at once.
+    fn stops_at_once(signals: [Signal; 2], between: Duration) -> bool {
+        let stop = Stop::new();
+        let (sender, at_once) = crossbeam_channel::bounded(1);
+        *stop.reactions.lock() = Reactions {
+            in_order: Some(Box::new(|_| {})),
+            at_once: Some(Box::new(move |_| sender.send(()).unwrap())),
+        };
+        let [first, second] = signals.map(|signal| StopCause::Signal(signal as i32));
+        stop.hear(first);
+        assert!(stop.is_asked() && !stop.is_at_once());
+        // As if it had been so long ago.
+        let heard = Instant::now().checked_sub(between);
+        stop.state.lock().signaled = heard;
+        stop.hear(second);
+        at_once.try_recv().is_ok()
+    }
+
+    #[test]
+    fn a_second_signal_stops_at_once_unless_it_is_the_first_one_again() {
+        let same = [Signal::SIGTERM; 2];
+        assert!(!stops_at_once(same, Duration::ZERO));
+        assert!(stops_at_once(same, ECHO));
+        let others = [Signal::SIGTERM, Signal::SIGINT];
+        assert!(stops_at_once(others, Duration::ZERO));
     }
 }

@@ -61,14 +61,15 @@ fn a_second_signal_gives_back_at_once_what_has_begun() {
     let stage = Stage::new();
     let _gate = stage.gate();
     stage.put(&["a", "b", "c"]);
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    let (int, term) = (Signal::SIGINT, Signal::SIGTERM);
+    for (first, second) in [(int, term), (term, int)] {
         let mut work = wait(&stage, NEVER);
         stage.await_status("pending", 2);
-        work.signal(signal);
+        work.signal(first);
         work.await_err("once more to stop at once");
-        work.signal(signal);
+        work.signal(second);
         let (code, err) = work.end();
-        assert_eq!(code, Some(128 + signal as i32), "{err}");
+        assert_eq!(code, Some(128 + second as i32), "{err}");
         let status = stage.status();
         assert_eq!(
             (&status["pending"], &status["untaken"], &status["retries"]),
@@ -156,9 +157,9 @@ fn a_stopped_run_says_who_goes_on_with_the_rest() {
     stage.await_status("pending", 1);
     run.signal(Signal::SIGINT);
     run.await_err("once more to stop at once");
-    run.signal(Signal::SIGINT);
+    run.signal(Signal::SIGTERM);
     let (code, err) = run.end();
-    assert_eq!(code, Some(128 + 2), "{err}");
+    assert_eq!(code, Some(128 + 15), "{err}");
     let advice =
         "what was put and is not done stays on stream jobs, where `supervisor work` goes on";
     assert!(err.contains(advice), "{err}");
