@@ -108,9 +108,12 @@ impl PutKeys {
         self.order.push_back(key.to_owned());
     }
 
-    /// Ends a put that was begun, with all that was put by now.
+    /// Ends a put that was begun, with all that was put by now. A key of which nothing was put is free again.
     pub(super) fn end(&mut self, key: &str, put: KeyedPut) {
-        if let Some(known) = self.known.get_mut(key) {
+        if put == KeyedPut::default() {
+            self.known.remove(key);
+            self.order.retain(|one| one != key);
+        } else if let Some(known) = self.known.get_mut(key) {
             known.is_under_way = false;
             known.put = put;
         }
@@ -155,6 +158,19 @@ mod tests {
         assert_eq!(keys.begin("a", BODY), Begun::From(part.clone()));
         assert_eq!(part.count(), 4);
         assert_eq!(keys.begin("a", BODY), Begun::UnderWay);
+    }
+
+    #[test]
+    fn a_key_is_free_again_if_nothing_was_put() {
+        let mut keys = PutKeys::default();
+        keys.begin("a", BODY);
+        keys.end("a", KeyedPut::default());
+        assert_eq!(keys.begin("a", OTHER), Begun::From(KeyedPut::default()));
+        assert_eq!(keys.order, ["a"]);
+        let nothing = put(&[], true);
+        keys.end("a", nothing.clone());
+        assert_eq!(keys.begin("a", OTHER), Begun::From(nothing));
+        assert_eq!(keys.begin("a", BODY), Begun::Reused);
     }
 
     #[test]
