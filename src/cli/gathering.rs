@@ -111,10 +111,8 @@ pub(super) struct LotFeed {
     rules: Gathering,
     /// Those that are in no lot yet, each as a line of words.
     lot: Vec<Vec<u8>>,
-    /// Lots that are whole.
-    full: VecDeque<Vec<Vec<u8>>>,
-    /// The reason for which there is no line after them.
-    fault: Option<String>,
+    /// Lots that are whole, and the reasons for which there is no line after them.
+    full: VecDeque<Result<Vec<Vec<u8>>, String>>,
     /// The room that the command takes with these.
     sizes: WordSizes,
     /// The number of arguments in the lot.
@@ -132,7 +130,6 @@ impl LotFeed {
             rules,
             lot: Vec::new(),
             full: VecDeque::new(),
-            fault: None,
             arguments: 0,
             has_ended: false,
             made: 0,
@@ -149,7 +146,7 @@ impl LotFeed {
 
     /// Returns true if nothing is to be gathered before the next lot, or the end.
     fn has_next(&self) -> bool {
-        !self.full.is_empty() || self.fault.is_some() || self.has_ended
+        !self.full.is_empty() || self.has_ended
     }
 
     /// Adds the next item, which is waited for.
@@ -158,7 +155,7 @@ impl LotFeed {
             Some(Ok(line)) => self.add(line.bytes),
             Some(Err(why)) => {
                 self.end_lot();
-                self.fault = Some(why);
+                self.full.push_back(Err(why));
             }
             None => self.end(),
         }
@@ -169,12 +166,10 @@ impl LotFeed {
         while !self.has_next() {
             self.gather(stop);
         }
-        if self.full.is_empty()
-            && let Some(why) = self.fault.take()
-        {
-            return Some(Err(why));
-        }
-        let lot = self.full.pop_front()?;
+        let lot = match self.full.pop_front()? {
+            Ok(lot) => lot,
+            Err(why) => return Some(Err(why)),
+        };
         if !stop.sleep(Duration::ZERO) {
             return None;
         }
@@ -207,7 +202,7 @@ impl LotFeed {
     /// Ends the lot, if something is in it.
     fn end_lot(&mut self) {
         let lot = std::mem::take(&mut self.lot);
-        self.full.extend((!lot.is_empty()).then_some(lot));
+        self.full.extend((!lot.is_empty()).then_some(Ok(lot)));
         self.sizes = self.rules.template.sizes_without_arguments();
         self.arguments = 0;
     }
@@ -218,7 +213,7 @@ impl LotFeed {
         let share = self.rules.share(self.lot.len());
         let left = std::mem::take(&mut self.lot);
         let lots = left.chunks(share);
-        self.full.extend(lots.map(<[_]>::to_vec));
+        self.full.extend(lots.map(|lot| Ok(lot.to_vec())));
     }
 
     /// Returns what an item makes the words take, and the number of its arguments.
