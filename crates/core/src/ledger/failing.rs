@@ -122,6 +122,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Makes an item a dead letter.
     pub(super) fn bury(&mut self, entry: UnfinishedItem<P>) {
         self.dead += 1;
+        // Now, as terms that were its own are not there any more when it is tried again.
+        self.waiting.forget_deadline(&entry);
         let last = entry.history().last();
         self.note_dead(
             entry.id,

@@ -189,10 +189,12 @@ impl<P: Weight + Clone> RankOrder<P> {
         (self.rules.rank)(&entry.payload).not_before
     }
 
-    /// Forgets the deadline of an item that had its end, also if that came meanwhile.
+    /// Forgets the deadline of an item, also if that has come.
     pub(super) fn forget_deadline(&mut self, entry: &UnfinishedItem<P>) {
-        let rank = (self.rules.rank)(&entry.payload);
-        self.times.forget(entry.id, rank);
+        if self.times.deadlines() > 0 {
+            let rank = (self.rules.rank)(&entry.payload);
+            self.times.forget(entry.id, rank);
+        }
     }
 
     /// Lets the oldest `count` of `staged` items wait.

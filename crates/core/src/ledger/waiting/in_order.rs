@@ -60,17 +60,23 @@ impl<P: Weight + Clone> Waiting<P> {
         }
     }
 
-    /// Lets an item wait that had its end, or rest until its time. It has no deadline any more.
+    /// Lets an item wait that had its end, or rest until its time.
     pub(in crate::ledger) fn put_back_in_time(&mut self, mut entry: UnfinishedItem<P>) {
-        if let Some(order) = &mut self.order {
-            order.forget_deadline(&entry);
-            if let Some(until) = order.not_before(&entry) {
-                order.rest(&mut entry, false);
-                self.delayed.insert(entry.id, until, entry);
-                return;
-            }
+        if let Some(order) = &mut self.order
+            && let Some(until) = order.not_before(&entry)
+        {
+            order.rest(&mut entry, false);
+            self.delayed.insert(entry.id, until, entry);
+            return;
         }
         self.put_back(entry);
+    }
+
+    /// Forgets the deadline of an item that becomes a dead letter: tried again it has none.
+    pub(in crate::ledger) fn forget_deadline(&mut self, entry: &UnfinishedItem<P>) {
+        if let Some(order) = &mut self.order {
+            order.forget_deadline(entry);
+        }
     }
 
     /// Lets an item rest until it is [unblocked](Self::unblock), and then until its own time.

@@ -503,21 +503,25 @@ fn a_dead_letter_that_is_tried_again_rests_until_its_time() {
     assert_eq!(ids(&get_all(&mut ledger, threads)), [1]);
 }
 
-/// Its deadline came while a holder had it, or comes after its end.
+/// Its deadline came while a holder had it, or comes after its end, and is the queue's for it or was its own.
 fn a_dead_letter_that_is_tried_again_has_its_deadline_behind_it() {
-    for end in [5, 15] {
+    for (end, is_its_own) in [(5, false), (15, false), (5, true), (15, true)] {
         let mut ledger = Bytes::new(Options::default().max_attempts(1));
         ledger.handle_order(OrderRules::new(|item: &Vec<u8>| rank(item)));
         let threads = ledger.handle_join(None, u64::MAX);
-        let item = timed(0, 0, None, Some(10));
-        ledger.put(item, false).expect("there is room");
+        ledger
+            .put(timed(0, 0, None, Some(10)), false)
+            .expect("there is room");
         let handed = get(&mut ledger, threads).expect("it is in time");
         assert_eq!(pass(&mut ledger, end), [0; 0]);
         nack(&mut ledger, handed, 0, end);
         let Some(Report::Dead(letter)) = ledger.poll_report() else {
             panic!("it is a dead letter");
         };
-        ledger.handle_revive(letter);
+        ledger.handle_revive(match is_its_own {
+            true => letter.with_payload(item(0, 0)),
+            false => letter,
+        });
         assert_eq!(pass(&mut ledger, 20), [0; 0], "ended at {end}");
         assert_eq!(ids(&get_all(&mut ledger, threads)), [1], "ended at {end}");
     }
