@@ -72,6 +72,11 @@ const UNSHOWN_MAX_IN_ORDER: usize = 100_000;
 const CLOSED_JOBSERVER: &str = "supervisor: make's job server is not open to this recipe, so one job runs at a time: begin its \
                                 line with +";
 
+/// The words for puts of others. An item of theirs would have the number of a line, so that a run which
+/// goes on from the job log would leave out lines that were never done.
+const LINES_IN_JOBLOG: &str = "the numbers in this run's --joblog are those of its lines, which items of others would \
+                               shift: a run with a --journal takes them, and so does `supervisor serve`";
+
 pub(super) struct Jobs {
     config: JobConfig,
     grace: Duration,
@@ -187,6 +192,10 @@ impl Work for Jobs {
 
     fn takes_commands(&self) -> bool {
         self.config.setup.is_own
+    }
+
+    fn refuses_puts(&self) -> Option<&'static str> {
+        self.config.has_lines_in_joblog.then_some(LINES_IN_JOBLOG)
     }
 
     fn outputs(&self) -> Option<Arc<dyn ItemOutputs>> {

@@ -114,6 +114,7 @@ pub(super) fn controlled<W: Work>(
         .write_items(work.writer())
         .with_outputs(work.outputs())
         .of_commands(work.takes_commands())
+        .refuse_puts(work.refuses_puts())
         .on_stop(end_run)
         .ending_process()
         .on_put(move |count| expected.add(count))

@@ -82,6 +82,11 @@ pub(super) trait Work {
         false
     }
 
+    /// Returns the reason for which nobody else puts items, if there is one.
+    fn refuses_puts(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Returns the form of its items on a stream.
     fn layout(&self) -> Box<dyn Layout>;
 

@@ -40,6 +40,9 @@ pub(super) fn put_whole(
                        `supervisor put --redis URL`";
         return Err(RequestFailure::conflict("on_a_stream", message));
     }
+    if let Some(why) = target.refuses_puts() {
+        return Err(RequestFailure::conflict("not_possible", why));
+    }
     let advice = match target.takes_commands() {
         true => "; items of this queue are commands, which `supervisor add -- COMMAND` adds",
         false => "",

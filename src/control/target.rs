@@ -68,6 +68,8 @@ pub struct Controlled<T, R> {
     /// The output of its items, if it is kept.
     outputs: Option<Arc<dyn ItemOutputs>>,
     takes_commands: bool,
+    /// The reason for which nobody else puts items.
+    refuses_puts: Option<&'static str>,
 }
 
 impl<T, R> fmt::Debug for Controlled<T, R> {
@@ -100,6 +102,7 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
             pace: Mutex::new(Progress::new(Duration::ZERO, Counts::default())),
             outputs: None,
             takes_commands: false,
+            refuses_puts: None,
         }
     }
 
@@ -170,6 +173,13 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
     #[must_use]
     pub(crate) fn of_commands(mut self, takes_commands: bool) -> Self {
         self.takes_commands = takes_commands;
+        self
+    }
+
+    /// Has puts of others be refused, if there is a reason.
+    #[must_use]
+    pub(crate) fn refuse_puts(mut self, why: Option<&'static str>) -> Self {
+        self.refuses_puts = why;
         self
     }
 
@@ -315,6 +325,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
 
     /// Returns `true` if each item is a command of its own.
     fn takes_commands(&self) -> bool;
+
+    /// Returns the reason for which nobody else puts items, if there is one.
+    fn refuses_puts(&self) -> Option<&'static str>;
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, R: 'static> Controlled<T, R> {
@@ -532,5 +545,9 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
 
     fn takes_commands(&self) -> bool {
         self.takes_commands
+    }
+
+    fn refuses_puts(&self) -> Option<&'static str> {
+        self.refuses_puts
     }
 }

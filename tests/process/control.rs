@@ -25,6 +25,7 @@ crate::trials! {
     a_run_is_seen_and_steered_from_another_process,
     a_stop_is_over_when_the_process_is,
     a_stop_at_once_ends_what_has_begun,
+    what_would_shift_the_lines_of_a_job_log_is_refused,
     several_runs_are_told_apart,
     a_killed_run_is_not_shown_and_its_name_is_free,
     the_name_of_a_living_run_is_taken,
@@ -93,11 +94,15 @@ impl Place {
     /// Starts a run whose items wait, each until there is a file of its name, and waits until it
     /// can be asked.
     pub(crate) fn start(&self, name: &str, items: &[&str]) -> Started {
+        self.start_with(name, &[], items)
+    }
+
+    /// The same, with these options.
+    fn start_with(&self, name: &str, options: &[&str], items: &[&str]) -> Started {
         let script = "while [ ! -e \"go-$1\" ]; do sleep 0.01; done; [ \"$1\" != bad ]";
-        let words = [
-            "--name", name, "-w", "1", "--", "sh", "-c", script, "_", "{}", ":::",
-        ];
-        let mut command = self.command(&[&words, items].concat());
+        let command = ["--", "sh", "-c", script, "_", "{}", ":::"];
+        let words = [&["--name", name, "-w", "1"], options, &command, items].concat();
+        let mut command = self.command(&words);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -216,6 +221,30 @@ fn see_it_to_the_end(place: &Place, run: Started) {
     assert_eq!(code, Some(1));
     assert!(said.contains("3 of 4 jobs done, 1 dead"), "{said}");
     assert_eq!(fs::read_dir(place.path("dishrack")).unwrap().count(), 0);
+}
+
+fn what_would_shift_the_lines_of_a_job_log_is_refused() {
+    let place = Place::new();
+    let run = place.start_with("counted", &["--joblog", "log"], &["a", "b"]);
+    let put = ["put", "--at", "counted", ":::", "c"];
+    let refused = place.try_ask(&put);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("the numbers in this run's --joblog"), "{said}");
+    place.let_go("a");
+    place.let_go("b");
+    assert_eq!(finish(run).0, Some(0));
+    let log = fs::read_to_string(place.path("log")).unwrap();
+    assert_eq!(log.lines().count(), 3, "{log}");
+
+    // A journal goes by what they say.
+    let options = ["--joblog", "other-log", "--journal", "journal"];
+    let run = place.start_with("told", &options, &["a", "b"]);
+    place.let_go("c");
+    place.ask(&["put", "--at", "told", ":::", "c"]);
+    assert_eq!(finish(run).0, Some(0));
+    let log = fs::read_to_string(place.path("other-log")).unwrap();
+    assert_eq!(log.lines().count(), 4, "{log}");
 }
 
 fn a_stop_is_over_when_the_process_is() {

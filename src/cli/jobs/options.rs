@@ -30,6 +30,8 @@ pub(in crate::cli) struct JobConfig {
     pub(super) is_json: bool,
     /// True if the run goes on from a job log.
     pub(super) is_continued: bool,
+    /// True if a later run may go on from the job log by the numbers of lines.
+    pub(super) has_lines_in_joblog: bool,
     pub(in crate::cli) is_dry_run: bool,
     pub(in crate::cli) delay: Option<Duration>,
     pub(super) keeps_order: bool,
@@ -103,6 +105,7 @@ impl JobConfig {
             setup,
             is_json: args.json,
             is_continued,
+            has_lines_in_joblog: joblog.is_some() && !is_resumable,
             is_dry_run: args.dry_run,
             delay: args.delay,
             keeps_order: args.keep_order,
@@ -172,6 +175,7 @@ impl JobConfig {
             setup,
             is_json: false,
             is_continued: false,
+            has_lines_in_joblog: false,
             is_dry_run: false,
             delay: None,
             keeps_order: false,
