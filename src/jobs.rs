@@ -10,6 +10,7 @@ mod child;
 mod command;
 pub(crate) mod digest;
 pub(crate) mod ending;
+mod leftovers;
 pub(crate) mod numbering;
 mod output;
 pub(crate) mod output_log;

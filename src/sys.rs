@@ -14,6 +14,8 @@ pub(crate) mod groups;
 #[cfg(any(feature = "control", feature = "journal"))]
 pub(crate) mod lock;
 pub(crate) mod machine;
+#[cfg(any(feature = "cli", feature = "journal"))]
+pub(crate) mod marked;
 pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod priority;

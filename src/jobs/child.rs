@@ -65,6 +65,11 @@ impl Variable {
         OsStr::from_bytes(&self.entry.as_bytes()[..self.name_bytes])
     }
 
+    /// Returns it as it stands in an environment.
+    pub(super) fn entry(&self) -> &[u8] {
+        self.entry.as_bytes()
+    }
+
     fn value(&self) -> &OsStr {
         OsStr::from_bytes(&self.entry.as_bytes()[self.name_bytes + 1..])
     }

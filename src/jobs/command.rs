@@ -17,8 +17,12 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, rai
 use nix::unistd::{Pid, getppid};
 
 use super::child::{CommandProcess, Invocation, Variable, candidates};
+use super::leftovers;
 use crate::protocol::orders::BOOT_VARIABLE;
 use dishrack_core::ledger::Exit;
+
+/// The beginning of the variables that are the item's alone.
+const MARK: &[u8] = b"SUPERVISOR_";
 
 /// The words of a command.
 #[derive(Debug)]
@@ -105,6 +109,17 @@ fn what_is_missing(program: &Invocation<'_>) -> Option<io::Error> {
 }
 
 impl Surroundings<'_> {
+    /// Ends what a command that was started here has left in this worker's group.
+    pub(super) fn end_leftovers(&self) {
+        // It could be started, so all of them can be written.
+        let added = self.added().unwrap_or_default();
+        let marks = added.iter().map(Variable::entry);
+        let marks: Vec<&[u8]> = marks.filter(|entry| entry.starts_with(MARK)).collect();
+        if !marks.is_empty() {
+            leftovers::end(&marks);
+        }
+    }
+
     /// Returns the additions to this process's environment. Of two with one name the last counts.
     fn added(&self) -> io::Result<Vec<Variable>> {
         let all = self.environment.iter().enumerate();
@@ -138,7 +153,11 @@ pub(super) fn run(
     child.await_end();
     // From here on no process is signalled: after the next step the pid may be another process's.
     AT_WORK.store(0, Ordering::SeqCst);
-    Ok(child.await_exit())
+    let exit = child.await_exit();
+    if matches!(exit, Exit::Signaled(_)) {
+        surroundings.end_leftovers();
+    }
+    Ok(exit)
 }
 
 /// The pid of the running command; 0 for none.

@@ -145,6 +145,7 @@ impl ServerSlot {
             }
             Err(why) => {
                 server.end();
+                surroundings.end_leftovers();
                 Err(why)
             }
         }

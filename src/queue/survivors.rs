@@ -11,17 +11,12 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::retry_on_intr;
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
-use rustix::time::Timespec;
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use crate::protocol::orders::{JOURNAL_VARIABLE, mark_of};
+use crate::sys::marked::{entries, has_ended, hold_all, pid_of};
 use dishrack_core::ledger::ItemId;
 
 /// The variable that names the item that a command was started for.
@@ -48,15 +43,14 @@ pub(crate) fn end(
     is_unfinished: &dyn Fn(ItemId) -> bool,
 ) -> Result<(), Unendable> {
     let mark = mark_of(mark);
-    let is_ours = |environment: &[u8]| is_survivor(environment, &mark, was_killed, is_unfinished);
     let began = Instant::now();
     let ancestors = ancestors();
+    let is_one = |pid, environment: &[u8]| {
+        !ancestors.contains(&pid) && is_survivor(environment, &mark, was_killed, is_unfinished)
+    };
     // The processes found may have started others meanwhile.
     loop {
-        let found: Vec<(Pid, OwnedFd)> = pids()
-            .filter(|pid| !ancestors.contains(pid))
-            .filter_map(|pid| hold(pid, &is_ours))
-            .collect();
+        let found = hold_all(&is_one);
         if found.is_empty() {
             return Ok(());
         }
@@ -79,43 +73,12 @@ fn is_survivor(
     is_unfinished: &dyn Fn(ItemId) -> bool,
 ) -> bool {
     let value_of = |name: &str| {
-        let mut entries = environment.split(|byte| *byte == 0);
-        entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        entries(environment)
+            .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     };
     let item = value_of(ITEM_VARIABLE).and_then(|item| str::from_utf8(item).ok()?.parse().ok());
     value_of(JOURNAL_VARIABLE) == Some(mark.as_bytes())
         && item.map_or(was_killed, |item| is_unfinished(ItemId(item)))
-}
-
-/// Returns a handle of a process, if it is one of these. The environment is read once more after
-/// the handle is open, so that a new process with the same number is not taken for it.
-fn hold(pid: Pid, is_ours: &dyn Fn(&[u8]) -> bool) -> Option<(Pid, OwnedFd)> {
-    let folder = format!("/proc/{}", pid.as_raw_nonzero());
-    let is_one = || {
-        let owner = fs::metadata(&folder).ok()?.uid();
-        let environment = fs::read(format!("{folder}/environ")).ok()?;
-        (owner == geteuid().as_raw() && is_ours(&environment)).then_some(())
-    };
-    is_one()?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    is_one()?;
-    Some((pid, pidfd))
-}
-
-fn has_ended(pidfd: &OwnedFd, time: Duration) -> bool {
-    let time = Timespec::try_from(time).ok();
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    retry_on_intr(|| poll(&mut fds, time.as_ref())).is_ok_and(|count| count > 0)
-}
-
-fn pids() -> impl Iterator<Item = Pid> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| pid_of(&entry.file_name()))
-}
-
-fn pid_of(name: &OsStr) -> Option<Pid> {
-    let number = str::from_utf8(name.as_bytes()).ok()?.parse().ok()?;
-    Pid::from_raw(number)
 }
 
 /// Returns this process, its parent, and so on: one of them may have been started by that run and

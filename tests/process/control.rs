@@ -230,7 +230,10 @@ fn what_would_shift_the_lines_of_a_job_log_is_refused() {
     let refused = place.try_ask(&put);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("the numbers in this run's --joblog"), "{said}");
+    assert!(
+        said.contains("the numbers in this run's --joblog"),
+        "{said}"
+    );
     place.let_go("a");
     place.let_go("b");
     assert_eq!(finish(run).0, Some(0));

@@ -5,12 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::place::Place;
 use crate::said::{sh, words};
-use crate::support::{named, until};
+use crate::support::{is_alive, named, until};
 
 crate::trials!(
     no_two_commands_have_the_same_slot,
     a_command_has_one_slot_of_each_kind,
     a_slot_comes_back_from_a_killed_worker,
+    what_a_killed_command_has_started_does_not_keep_its_slot,
     slots_are_free_again_after_a_time_limit,
     the_environment_of_the_run_gives_way_to_what_was_asked_for,
     items_of_a_key_run_one_at_a_time_and_in_their_order,
@@ -75,6 +76,23 @@ fn a_slot_comes_back_from_a_killed_worker() {
     let events = place.watch(&sh(options, &script, line)).ends(0);
     assert_eq!(named(&events, "retry").len(), 6, "{events:?}");
     assert_eq!(place.text("seen").lines().count(), 6);
+}
+
+fn what_a_killed_command_has_started_does_not_keep_its_slot() {
+    let place = Place::new();
+    // A shell is killed, and not what it has started, which has its lock as well.
+    let script = "exec 9>lock-$1; flock -n 9 || exit 9
+        test -e $0-left || { sleep 600 & echo $! > $0-left; kill -9 $$; }
+        echo $0 $1 >> seen";
+    let options = "-w 3 --slot board=a,b";
+    let line = "{} {slot:board} ::: 1 2 3 4 5 6";
+    let events = place.watch(&sh(options, script, line)).ends(0);
+    assert_eq!(named(&events, "retry").len(), 6, "{events:?}");
+    assert_eq!(place.text("seen").lines().count(), 6);
+    for item in 1..=6 {
+        let left = place.text(&format!("{item}-left"));
+        assert!(!is_alive(left.trim().parse().unwrap()), "{item}");
+    }
 }
 
 fn slots_are_free_again_after_a_time_limit() {
