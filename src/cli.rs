@@ -30,6 +30,7 @@ mod layout;
 mod letter;
 mod lists;
 mod logs;
+mod make;
 mod manual;
 mod notices;
 mod opening;
@@ -79,7 +80,9 @@ use nix::sys::signal::Signal;
 
 use self::command_line::{Command, CommandLine};
 use self::exit_codes::{RunError, code};
+use self::make::ChangesNothing;
 use self::put::Put;
+use self::run_options::RunArgs;
 use self::screen::StandardStream;
 use crate::Jobserver;
 use crate::observe::text::harmless;
@@ -116,6 +119,21 @@ fn run_with((config, work): (config::Config, validation::WorkConfig)) -> Result<
             run::run(config, jobs.under(jobserver))
         }
     }
+}
+
+/// Carries out a run, or what the make that has started it wants instead of its commands.
+fn run_as_asked(mut args: RunArgs) -> Result<u8, RunError> {
+    let asked = ChangesNothing::as_asked().filter(|_| args.jobs.are_meant());
+    match asked {
+        None => {}
+        Some(ChangesNothing::Prints) => args.jobs.dry_run = true,
+        Some(ChangesNothing::Touches) => {
+            screen::say("supervisor: make -t: no command is run");
+            return Ok(code::DONE);
+        }
+        Some(ChangesNothing::Asks) => return Ok(make::TO_BE_DONE),
+    }
+    run_with(validation::of_run(args).map_err(RunError::Usage)?)
 }
 
 /// Carries the command line out and returns the exit code.
@@ -169,7 +187,7 @@ fn do_as_told(
             if !args.run.jobs.are_meant() && args.run.items.input.is_none() {
                 input::tell_if_unread(kitchen::UNREAD);
             }
-            run_with(validation::of_run(args.run).map_err(RunError::Usage)?)
+            run_as_asked(args.run)
         }
     }
 }

@@ -21,6 +21,9 @@ const BY_NUMBER: &str = "it goes by the numbers of items, which are others' too 
 
 const BY_PLACE: &str = "it goes by the places of items, which --unique shifts: a --journal knows items by what they say";
 
+const OF_EACH_COMMAND: &str =
+    "without COMMAND each item is a command of its own, which has it from `supervisor add`";
+
 const BY_TEXT: &str = "a --journal goes on by itself: use one of the two";
 
 const ONE_HOLDER: &str = "with {shared} an item has one holder at a time, and so no copies";
@@ -85,6 +88,21 @@ const RULES: &[Rule] = &[
         |typed| typed.is_shared(),
         "with {shared} nobody knows which items others put",
     ),
+    (
+        "priority",
+        |typed| typed.serves_own_commands(),
+        OF_EACH_COMMAND,
+    ),
+    (
+        "not_before",
+        |typed| typed.serves_own_commands(),
+        OF_EACH_COMMAND,
+    ),
+    (
+        "deadline",
+        |typed| typed.serves_own_commands(),
+        OF_EACH_COMMAND,
+    ),
     ("not_before", |typed| typed.is_shared(), STREAM_ORDER),
     ("deadline", |typed| typed.is_shared(), STREAM_ORDER),
     (
@@ -137,6 +155,10 @@ impl Typed<'_> {
 
     fn runs_commands(&self) -> bool {
         self.has(COMMAND) || self.is_serve || self.is_add
+    }
+
+    fn serves_own_commands(&self) -> bool {
+        self.is_serve && !self.has(COMMAND) && !self.has("worker")
     }
 
     /// Returns `true` if items have what each of them has once.

@@ -649,6 +649,8 @@ fn what_makes_no_sense_is_refused() {
             "--tag: it is not for a queue that stays",
         ),
         (&["serve", "--no-control"], "--no-control"),
+        (&["serve", "--priority", "{}"], "supervisor add"),
+        (&["serve", "--deadline", "{}"], "supervisor add"),
         (&["serve", "--dry", "1s"], "--dry"),
         (&["serve", "--env", "A=b"], "needs a COMMAND"),
         (&["serve", "--name", "a/b"], "no name for a run"),

@@ -43,7 +43,7 @@ pub(in crate::cli) struct PoolArgs {
     /// 3]. An attempt of a COMMAND fails if it exits with another code than 0, overruns
     /// --timeout or crashes. It is lost if the death of its worker, a signal from outside, or a
     /// lack of memory or of room for its output ended it: then it is repeated besides, until 3 (or
-    /// N, if that is more) were lost. An item that cannot be begun for lack of processes, files,
+    /// N, if that is more) were lost; a command of `supervisor add` is not, and has failed. An item that cannot be begun for lack of processes, files,
     /// memory or room waits, and one that a stop of this run ends is left as it was; neither counts
     #[arg(
         long,
@@ -64,7 +64,8 @@ pub(in crate::cli) struct PoolArgs {
     pub(in crate::cli) timeout: Option<Duration>,
 
     /// Memory for one item: a worker that has more, with all that it has started, is killed. That is a
-    /// lost attempt, and the next one is made alone, without any other item beside it. 400M is 400 MiB
+    /// lost attempt, and the next one, if it has one, is made alone, without any other item beside it.
+    /// 400M is 400 MiB
     /// [default: none]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(in crate::cli) memory: Option<u64>,

@@ -25,6 +25,7 @@ crate::trials!(
     a_run_that_is_stopped_gives_its_tokens_back,
     a_closed_job_server_means_one_at_a_time,
     a_make_in_a_command_is_a_client_too,
+    a_make_that_changes_nothing_has_no_command_run,
     others_get_tokens_while_items_wait,
 );
 
@@ -396,6 +397,27 @@ fn a_make_in_a_command_is_a_client_too() {
     said.ends(0).hides("jobserver").hides("token");
     place.is_counted(3);
     assert_eq!(place.begun(), 24);
+}
+
+fn a_make_that_changes_nothing_has_no_command_run() {
+    let place = place();
+    let supervisor = env!("CARGO_BIN_EXE_supervisor");
+    let makefile = format!("all:\n\t+@{supervisor} -q -- touch ::: a 'b c'\n");
+    place.write("makefile", makefile.as_bytes());
+    let run = |flags: &[&str]| {
+        feed(
+            make(&place, &[&["-j2", "-f", "makefile"], flags].concat()).env("LC_ALL", "C"),
+            b"",
+        )
+    };
+    let lines = "touch a\ntouch 'b c'\n";
+    // Make prints what it runs as well.
+    assert!(run(&["-n"]).ends(0).out.ends_with(lines));
+    run(&["-q"]).ends(1).prints("");
+    run(&["-t"]).ends(0).tells("no command is run");
+    assert!(!place.path("a").exists());
+    run(&["-k", "--no-print-directory"]).ends(0);
+    assert!(place.path("a").exists() && place.path("b c").exists());
 }
 
 /// A token goes back when an item is over, though others wait for it.
