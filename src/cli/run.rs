@@ -101,8 +101,16 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     };
     let lines = producer.lines;
     let produced = produced.and_then(|()| end_input(&queue, &stop, &workload.expected, lines));
+    let produced = produced.map_err(|why| running.tell_at_once(why));
     printer.check_halt_rule();
     running.finish(config, produced)
+}
+
+/// The reason for which items ended before their source.
+enum NoMoreItems {
+    /// It was told; the run ends with this code.
+    Told(u8),
+    Untold(RunError),
 }
 
 struct Running<T, R> {
@@ -131,7 +139,17 @@ impl<T, R> Clone for Running<T, R> {
 
 impl<T: 'static, R: 'static> Running<T, R> {
     /// Waits for the end and returns the exit code.
-    fn finish(&self, config: &Config, produced: Result<(), RunError>) -> Result<u8, RunError> {
+    /// Tells that there will be no more items, rather than when those before are done, which may take
+    /// hours. What failed with the queue is told at the end, once.
+    fn tell_at_once(&self, why: RunError) -> NoMoreItems {
+        if self.queue.failure().is_some() {
+            return NoMoreItems::Untold(why);
+        }
+        screen::complain(&format_args!("{why}; what was put before is worked on"));
+        NoMoreItems::Told(why.code())
+    }
+
+    fn finish(&self, config: &Config, produced: Result<(), NoMoreItems>) -> Result<u8, RunError> {
         let joined = self.join_all(config);
         self.service.over();
         // The last ends are shown once they are durable, and with a journal they are after this.
@@ -192,7 +210,11 @@ impl<T: 'static, R: 'static> Running<T, R> {
             return Ok(if is_whole { code } else { code::USAGE });
         }
         joined?;
-        produced?;
+        match produced {
+            Ok(()) => {}
+            Err(NoMoreItems::Told(code)) => return Ok(code),
+            Err(NoMoreItems::Untold(why)) => return Err(why),
+        }
         check_younger(&self.queue)?;
         check_whole(&self.queue)?;
         match has_dead_letters? {

@@ -86,7 +86,12 @@ impl JobConfig {
         let terms = (&priority, &times);
         let (key_of, unique_of) = (key.as_ref(), unique.as_ref());
         let check = ItemCheck::new(&setup.template, key_of, unique_of, terms, args.json);
-        let total = check_items(source, separator, &check)?;
+        // An argument of a lot is no item.
+        let is_seen = check.is_of_each_item() && arguments.lot_size().is_none();
+        let total = match is_seen {
+            true => input::check(source, separator, |line| check.line(line, source))?,
+            false => count_items(source)?,
+        };
         let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
         // A dry run writes nothing.
         let results = args.results.as_deref().filter(|_| !args.dry_run);
@@ -301,6 +306,12 @@ impl ItemCheck {
         }
     }
 
+    /// Returns `true` if an item may lack one of them.
+    fn is_of_each_item(&self) -> bool {
+        let mut times = self.times.iter();
+        self.members.is_some() || self.priority.is_some() || times.any(Option::is_some)
+    }
+
     /// Checks the item of a line.
     pub(super) fn line(&self, line: &InputLine, source: &ItemSource) -> Result<(), String> {
         let checked = self.text(&line.bytes);
@@ -412,19 +423,12 @@ fn split(command: &OsStr) -> Result<Vec<OsString>, String> {
     Ok(split)
 }
 
-/// Checks that the items can be read and filled in. Returns their number, if it was seen.
-fn check_items(
-    source: &ItemSource,
-    separator: u8,
-    check: &ItemCheck,
-) -> Result<Option<u64>, String> {
-    if check.members.is_none() {
-        return match source {
-            ItemSource::Given(_) | ItemSource::Combined(_) => Ok(source.count()),
-            _ => input::is_there(source).map(|_| None),
-        };
+/// Checks that the items can be read. Returns their number, if it is known without.
+fn count_items(source: &ItemSource) -> Result<Option<u64>, String> {
+    match source {
+        ItemSource::Given(_) | ItemSource::Combined(_) => Ok(source.count()),
+        _ => input::is_there(source).map(|_| None),
     }
-    input::check(source, separator, |line| check.line(line, source))
 }
 
 /// Checks that the text of an item is JSON, and has the members that are to be filled in.

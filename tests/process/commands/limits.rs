@@ -1,11 +1,12 @@
 //! What may run at the same time: slots and keys of commands, whatever is killed.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::place::Place;
 use crate::said::{sh, words};
-use crate::support::{is_alive, named, until};
+use crate::support::{Run, is_alive, named, until};
 
 crate::trials!(
     no_two_commands_have_the_same_slot,
@@ -21,6 +22,7 @@ crate::trials!(
     a_journal_goes_on_with_keys_and_slots,
     a_higher_priority_goes_first_and_a_lower_one_in_between,
     a_priority_that_is_none_is_refused,
+    a_wrong_line_of_a_pipe_is_told_at_once,
     starts_keep_to_the_rate_and_retries_count,
     a_rate_that_makes_no_sense_is_refused,
     an_item_begins_at_its_time_and_not_after_its_deadline,
@@ -323,8 +325,31 @@ fn a_priority_that_is_none_is_refused() {
         "::: 128",
         "its priority \"128\" is no whole number",
     );
+    // Nothing is run, whichever one is wrong.
+    let echo = ["--priority", "{}", "--", "echo", "{}", ":::", "1", "2", "x"];
+    place.run(&echo, b"").is_refused("priority \"x\" is no");
     let json = place.run(&sh("--json --priority {p}", "true", "{n}"), b"{\"n\":1}\n");
     json.is_refused("it has no member \"p\" for {p}");
+}
+
+fn a_wrong_line_of_a_pipe_is_told_at_once() {
+    let place = Place::new();
+    place.gate("end");
+    let words = ["-q", "--priority", "{}", "--", "sh", "-c", "read x <end"];
+    let mut command = place.supervisor(&words);
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = Run::of(command);
+    let mut stdin = run.child.stdin.take().unwrap();
+    stdin.write_all(b"1\nx\n2\n").unwrap();
+    let mut told = String::new();
+    let mut stderr = BufReader::new(run.child.stderr.take().unwrap());
+    stderr.read_line(&mut told).unwrap();
+    assert!(told.contains("line 2: its priority \"x\" is no"), "{told}");
+    place.open_gate("end");
+    assert_eq!(run.child.wait().unwrap().code(), Some(2));
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("priority"), "{rest}");
 }
 
 fn starts_keep_to_the_rate_and_retries_count() {
