@@ -10,6 +10,8 @@ crate::timely_trials!(
     whoever_can_say_xadd_can_put_an_item,
     whoever_can_say_xadd_can_put_a_dish,
     what_is_no_item_becomes_a_dead_letter,
+    what_a_rate_keeps_back_is_taken_in_its_time,
+    slots_leave_the_rest_to_others,
     two_supervisors_share_the_items,
     dishes_are_dried_in_each_way,
     a_whole_run_washes_dries_and_joins,
@@ -40,6 +42,30 @@ fn what_is_put_is_worked_on_by_commands() {
     assert_eq!((joined.code, &*joined.out), (Some(0), DONE_5));
     // Ended items leave nothing behind.
     assert_eq!(stage.redis_cli(&["xlen", STREAM]), "0");
+}
+
+/// Nothing else wakes a supervisor within its lease.
+fn what_a_rate_keeps_back_is_taken_in_its_time() {
+    let stage = Stage::new();
+    stage.put(&["1", "2", "3", "4", "5"]);
+    let options = ["-w", "2", "--rate", "5/s", "--lease", "10m", "--until-done"];
+    let said = stage.say("work", &[&options[..], &["--", "true"]].concat());
+    said.ends(0).tells("5 of 5 jobs done, 0 dead");
+}
+
+/// One with a single slot has four workers, and holds one item.
+fn slots_leave_the_rest_to_others() {
+    let stage = Stage::new();
+    let gate = stage.gate();
+    stage.put(&["1", "2", "3", "4", "5"]);
+    let options = ["-w", "4", "--slot", "board=a", "--lease", "10m", "--"];
+    let command = ["flock", "-s", GATE, "true"];
+    let _first = stage.start("work", &[&options[..], &command].concat());
+    stage.await_status("pending", 1);
+    let _second = stage.start("work", &["-w", "1", "--lease", "10m", "--", "true"]);
+    stage.await_status("done", 4);
+    gate.open();
+    stage.await_status("done", 5);
 }
 
 /// Returns the items of the events of this name, sorted.

@@ -370,9 +370,10 @@ impl<P: Weight + Clone, R: Ballot> Dispatcher<P, R> {
     }
 
     /// Returns `true` if the lease is renewed also while nothing is wanted: something is held, or
-    /// there is a pause, which somebody may end.
+    /// there is a pause, which somebody may end, or a rate that will allow more.
     fn renews(&self) -> bool {
-        let is_waiting = self.has_takers() && self.ledger.is_paused();
+        let is_held_back = self.ledger.is_paused() || self.ledger.waits_for_rate();
+        let is_waiting = self.has_takers() && is_held_back;
         self.ledger.counts().unfinished() > 0 || is_waiting
     }
 

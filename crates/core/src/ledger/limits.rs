@@ -53,6 +53,17 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.limits.as_mut()?.rated.as_mut()
     }
 
+    /// Returns the number of items that workers may begin soon, so that more of them had better be elsewhere.
+    /// Readings of the machine say that of one item at a time.
+    pub(super) fn room_by_limits(&self) -> usize {
+        let Some(limits) = &self.limits else {
+            return usize::MAX;
+        };
+        let by_slots = limits.slots.as_ref().map_or(usize::MAX, LentSlots::free);
+        let by_rate = limits.rated.as_ref().map_or(usize::MAX, Rated::soon);
+        by_slots.min(by_rate).min(self.room_by_tokens())
+    }
+
     /// Returns `true` if a limit keeps the next item from workers now.
     pub(super) fn is_at_limit(&self) -> bool {
         self.limits.is_some()

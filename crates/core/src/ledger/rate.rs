@@ -49,6 +49,9 @@ impl Rate {
     }
 }
 
+/// The time for which items are wanted in advance where they come from elsewhere: that of some round trips.
+const SOON: Duration = Duration::from_millis(100);
+
 /// The state of a rate.
 #[derive(Debug)]
 pub(super) struct Rated {
@@ -64,6 +67,18 @@ impl Rated {
     fn next(&self) -> Duration {
         let ahead = self.rate.interval.saturating_mul(self.rate.burst - 1);
         self.due.saturating_sub(ahead)
+    }
+
+    /// Returns the number of those that may come within [`SOON`].
+    pub(super) fn soon(&self) -> usize {
+        let ahead = self.rate.interval.saturating_mul(self.rate.burst - 1);
+        let until = self.now.saturating_add(SOON).saturating_add(ahead);
+        let Some(left) = until.checked_sub(self.due.max(self.now)) else {
+            return 0;
+        };
+        let further = left.as_nanos().checked_div(self.rate.interval.as_nanos());
+        let further = further.and_then(|further| usize::try_from(further).ok());
+        further.map_or(usize::MAX, |further| further.saturating_add(1))
     }
 
     fn take(&mut self) {
@@ -92,16 +107,16 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Returns `true` if workers get nothing before a later time.
-    pub(super) fn waits_for_rate(&self) -> bool {
+    #[must_use]
+    pub fn waits_for_rate(&self) -> bool {
         let rated = self.rated();
         rated.is_some_and(|rated| rated.next() > rated.now)
     }
 
-    /// Returns that time, if an item waits for it.
+    /// Returns that time, if a worker waits for it: the item may be elsewhere until then.
     pub(super) fn next_by_rate(&self) -> Option<Duration> {
         let rated = self.rated().filter(|_| self.waits_for_rate())?;
-        let is_any = self.waiting.ready() > 0 || !self.copies.is_empty();
-        (is_any && self.consumers.idle() > 0).then(|| rated.next())
+        (self.consumers.idle() > 0).then(|| rated.next())
     }
 
     /// Counts a delivery to a worker.

@@ -20,6 +20,11 @@ impl LentSlots {
         self.0.iter().any(Option::is_none)
     }
 
+    /// Returns the number of slots that are not lent.
+    pub(super) fn free(&self) -> usize {
+        self.0.len() - self.lent()
+    }
+
     /// Lends the first slot that is free, and returns its number, from 1; 0 if there is none.
     fn lend(&mut self, token: Token) -> u32 {
         let Some(place) = self.0.iter().position(Option::is_none) else {

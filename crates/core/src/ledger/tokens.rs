@@ -76,6 +76,14 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
         self.token_counts().map_or(0, |tokens| tokens.held)
     }
 
+    /// Returns the number of items that workers may begin with the tokens that are there, and one that
+    /// is a reason to ask for another token.
+    pub(super) fn room_by_tokens(&self) -> usize {
+        let free = usize::from(!self.consumers.is_any_at_work());
+        let tokens = self.token_counts();
+        tokens.map_or(usize::MAX, |tokens| tokens.unspent + free + 1)
+    }
+
     /// Returns `true` if no worker gets anything before there is a token.
     pub(super) fn lacks_token(&self) -> bool {
         let tokens = self.token_counts();

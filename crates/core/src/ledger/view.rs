@@ -34,18 +34,20 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     /// Returns the number of items that holders would take now beyond those that wait.
     #[must_use]
     pub fn appetite(&self) -> usize {
-        if self.gives_nothing() || self.is_kept_apart() || self.waits_for_rate() {
+        if self.gives_nothing() || self.is_kept_apart() {
             return 0;
         }
         self.room_of_takers().saturating_sub(self.waiting.ready())
     }
 
-    /// Returns the number of items that workers have room for and getters wait for.
+    /// Returns the number of items that workers have room for and may begin soon, and that getters
+    /// wait for.
     fn room_of_takers(&self) -> usize {
         if self.is_paused {
             return 0;
         }
         let room = usize::try_from(self.consumers.appetite()).unwrap_or(usize::MAX);
+        let room = room.min(self.room_by_limits());
         room.saturating_add(self.getters)
     }
 

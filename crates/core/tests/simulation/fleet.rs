@@ -67,7 +67,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) fn new(seed: u64, plant: Option<FleetPlant>, is_traced: bool) -> Self {
         let mut chance = Chance::of_seed(seed);
-        let plan = Plan::draw(&mut chance);
+        let plan = Plan::draw(&mut chance, &mut Chance::of_seed(seed.rotate_left(32)));
         let lease = u64::try_from(plan.lease.as_millis()).expect("short");
         let mut fleet = Fleet {
             rates: plan.rates,
@@ -195,11 +195,16 @@ impl Fleet {
                 continue;
             }
             let member = &mut self.members[at];
-            member.dispatcher.ledger.handle_timeout(self.now);
             if member.wakes_when_due && self.now >= member.due {
                 member.is_fetcher_asleep = false;
             }
-            self.pump(at);
+            // MIRRORED from `src/broker/timer.rs`: it rings then, and nobody relies on the time that is told
+            // when something else happens.
+            let ledger = &mut member.dispatcher.ledger;
+            if ledger.poll_timeout().is_some_and(|alarm| alarm <= self.now) {
+                ledger.handle_timeout(self.now);
+                self.pump(at);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use dishrack_core::dispatcher::inflight::{
     Answered, Arrival, FetcherCall, FetcherStep, Maintained, PublisherStep, Telling,
 };
 use dishrack_core::dispatcher::{Dispatcher, Effect};
-use dishrack_core::ledger::{Cause, Credit, Handed, ItemId, Ledger, Scene, Unfinished};
+use dishrack_core::ledger::{Cause, Credit, Handed, ItemId, Ledger, Rate, Scene, Unfinished};
 use dishrack_core::ledger::{Options, Outcome, Refusal};
 use dishrack_core::shared::{Shared, Steering, StreamState};
 
@@ -22,6 +22,8 @@ crate::trials! {
     after_a_loss_the_stream_is_asked_what_is_held_here,
     what_comes_again_while_its_end_is_told_is_given_back,
     others_get_what_nobody_here_has_room_for,
+    no_more_is_taken_than_slots_and_tokens_let_begin,
+    what_a_rate_lets_begin_is_taken_when_it_does,
     what_comes_for_a_pool_that_has_ended_is_given_back,
     the_newest_order_about_a_pause_is_followed,
     the_older_state_of_a_stream_that_has_come_back_is_followed,
@@ -289,6 +291,66 @@ fn others_get_what_nobody_here_has_room_for() {
     assert_eq!(dispatcher.ledger.counts().accepted, 1);
     end(&mut dispatcher, &handed, Outcome::Done(None));
     assert!(dispatcher.poll().is_none());
+}
+
+/// Returns a table with so many workers, one of whose items runs at a time.
+fn with_workers(count: usize) -> Table {
+    let mut dispatcher = table();
+    dispatcher.pool_began();
+    for _ in 0..count {
+        let credit = Some(Credit::single());
+        dispatcher.ledger.handle_join(credit, u64::MAX);
+    }
+    dispatcher
+}
+
+/// Takes this item, and hands it out.
+fn begin(dispatcher: &mut Table, id: u64) -> Handed {
+    let (.., question) = take(dispatcher);
+    took(dispatcher, vec![arrival(id)], question);
+    match dispatcher.poll() {
+        Some(Effect::Deliver(handed)) => handed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn no_more_is_taken_than_slots_and_tokens_let_begin() {
+    let mut dispatcher = with_workers(4);
+    dispatcher.ledger.handle_slots(2);
+    assert_eq!(take(&mut dispatcher).0, 2);
+    let mut dispatcher = with_workers(4);
+    dispatcher.ledger.handle_slots(1);
+    let handed = begin(&mut dispatcher, 1);
+    let asleep = FetcherStep::Sleep { renews: true };
+    assert_eq!(dispatcher.fetcher_step(false), asleep);
+    end(&mut dispatcher, &handed, Outcome::Done(None));
+    assert_eq!(take(&mut dispatcher).0, 1);
+
+    let mut dispatcher = with_workers(4);
+    dispatcher.ledger.handle_tokens(true);
+    // The second one is a reason to ask for a token.
+    assert_eq!(take(&mut dispatcher).0, 2);
+}
+
+fn what_a_rate_lets_begin_is_taken_when_it_does() {
+    let minute = Duration::from_secs(60);
+    let mut dispatcher = with_workers(4);
+    let rate = Rate::new(1, minute).burst(2);
+    dispatcher.ledger.handle_rate(rate, Duration::ZERO);
+    assert_eq!(take(&mut dispatcher).0, 2);
+    let mut dispatcher = with_workers(4);
+    let rate = Rate::new(1, minute);
+    dispatcher.ledger.handle_rate(rate, Duration::ZERO);
+    let handed = begin(&mut dispatcher, 1);
+    end(&mut dispatcher, &handed, Outcome::Done(None));
+    // Nothing is held, and others must know that it is there.
+    let asleep = FetcherStep::Sleep { renews: true };
+    assert_eq!(dispatcher.fetcher_step(false), asleep);
+    assert!(!dispatcher.calls(false).fetcher);
+    assert_eq!(dispatcher.ledger.poll_timeout(), Some(minute));
+    dispatcher.ledger.handle_timeout(minute);
+    assert!(dispatcher.calls(false).fetcher);
+    assert_eq!(take(&mut dispatcher).0, 1);
 }
 
 fn what_comes_for_a_pool_that_has_ended_is_given_back() {

@@ -164,6 +164,12 @@ impl Member {
     pub(super) fn begin(name: String, plan: &Plan, now: Duration) -> Self {
         let mut dispatcher = Dispatcher::new(Ledger::share(plan.options));
         dispatcher.shared = Some(Shared::default());
+        if let Some(rate) = plan.rate {
+            dispatcher.ledger.handle_rate(rate, now);
+        }
+        if let Some(slots) = plan.slots {
+            dispatcher.ledger.handle_slots(slots);
+        }
         Member {
             name,
             dispatcher,

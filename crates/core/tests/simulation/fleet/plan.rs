@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dishrack_core::ledger::{Backoff, Capacity, Options};
+use dishrack_core::ledger::{Backoff, Capacity, Options, Rate};
 
 use crate::chance::Chance;
 
@@ -42,6 +42,10 @@ pub(crate) struct Plan {
     pub(crate) puts: u64,
     pub(crate) steps: u64,
     pub(crate) rates: Rates,
+    /// The rate at which each member begins items, if there is one.
+    pub(crate) rate: Option<Rate>,
+    /// The number of slots of each member, if there are some.
+    pub(crate) slots: Option<u32>,
 }
 
 fn ms(ms: u64) -> Duration {
@@ -49,12 +53,13 @@ fn ms(ms: u64) -> Duration {
 }
 
 impl Plan {
-    pub(crate) fn draw(chance: &mut Chance) -> Self {
+    /// Draws the plan; its limits are drawn apart.
+    pub(crate) fn draw(chance: &mut Chance, limits: &mut Chance) -> Self {
         let bound = (chance.below(3) == 0).then(|| 1 + chance.below(5));
         let capacity = bound.map_or(Capacity::Unbounded, |bound| {
             Capacity::Bounded(usize::try_from(bound).expect("small"))
         });
-        Plan {
+        let mut plan = Plan {
             members: 1 + chance.index(3),
             options: Options::default()
                 .capacity(capacity)
@@ -73,7 +78,19 @@ impl Plan {
             },
             steps: 150 + chance.below(450),
             rates: Rates::draw(chance),
-        }
+            rate: None,
+            slots: (limits.below(4) == 0).then(|| 1 + u32::from(limits.below(2) == 0)),
+        };
+        plan.rate = (limits.below(4) == 0).then(|| {
+            // So slow that nothing is wanted for a while, where that takes not too long.
+            let interval = match plan.puts {
+                0..12 => limits.pick(&[20, 150]),
+                _ => limits.pick(&[5, 20]),
+            };
+            let burst = 1 + u32::try_from(limits.below(3)).expect("small");
+            Rate::new(1, ms(interval)).burst(burst)
+        });
+        plan
     }
 }
 
