@@ -140,11 +140,18 @@ pub(crate) fn moment(text: &str) -> Result<Duration, String> {
             "{text:?} is no time such as 2026-12-01T08:00:00Z, or a number of seconds since 1970"
         )
     };
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|_| expected());
-    }
-    let time: jiff::Timestamp = text.parse().map_err(|_| expected())?;
-    Duration::try_from(time.as_duration()).map_err(|_| expected())
+    let since = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => {
+            let time = text.parse::<jiff::Timestamp>();
+            time.ok()
+                .and_then(|time| Duration::try_from(time.as_duration()).ok())
+        }
+    };
+    // A time beyond all clocks would be none.
+    since
+        .filter(|since| at(*since).is_some())
+        .ok_or_else(expected)
 }
 
 /// The unique key of an item, and for how long it has that; `None`: until its end.

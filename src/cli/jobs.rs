@@ -173,7 +173,7 @@ impl Work for Jobs {
         let check = self.config.check();
         if self.config.setup.is_own {
             return Box::new(|line| {
-                let own = OwnCommand::read(line).map_err(|why| why.to_string())?;
+                let own = OwnCommand::read_new(line).map_err(|why| why.to_string())?;
                 let text = own.line().into_bytes();
                 let text = ByteBuf::from(text);
                 Ok(Job { text })

@@ -80,15 +80,14 @@ fn put_rest(
     put: &mut KeyedPut,
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<(), RequestFailure> {
-    if put.handled() == 0 {
-        // This process may have forgotten it, or an earlier one has put it.
-        for id in target.put_before(bundle)?.ok_or_else(reused)? {
-            put.add(id.0, id.0);
-        }
+    // This process may have forgotten it, or an earlier one has put it.
+    if put.handled() == 0 && !target.find_earlier(bundle)? {
+        return Err(reused());
     }
     bundle.skip(usize::try_from(put.handled()).unwrap_or(usize::MAX));
     let mut note = |answer| match answer {
         BundleAnswer::Accepted(run) => put.add(run.first.0, run.last.0),
+        BundleAnswer::Earlier(item) => put.add(item.0, item.0),
         BundleAnswer::Duplicate { of } => put.add_duplicate(of.0),
     };
     target.put(bundle, is_wanted, &mut note).map_err(|error| {

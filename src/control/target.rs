@@ -269,9 +269,9 @@ pub(super) trait ControlTarget: Send + Sync + fmt::Debug {
     /// The number of the first line that is none, and the reason.
     fn read(&self, body: &[u8], key: Option<&str>) -> Result<Bundle, (usize, String)>;
 
-    /// Returns the items at the front that were put before with the same key; `None` if that was
-    /// used for others.
-    fn put_before(&self, bundle: &Bundle) -> Result<Option<Vec<ItemId>>, Error>;
+    /// Finds the items that were put before with the same key, so that they are not put again. Returns
+    /// `false` if that was used for others.
+    fn find_earlier(&self, bundle: &mut Bundle) -> Result<bool, Error>;
 
     /// Puts items, and notes the answers in their order. What is not put stays in the bundle.
     fn put(
@@ -444,12 +444,8 @@ impl<T: Serialize + DeserializeOwned + 'static, R: 'static> ControlTarget for Co
         Ok(bundle)
     }
 
-    fn put_before(&self, bundle: &Bundle) -> Result<Option<Vec<ItemId>>, Error> {
-        let before = self.queue.put_before(bundle)?;
-        match before.first() {
-            Some(first) if !self.queue.may_be_first(bundle, *first)? => Ok(None),
-            _ => Ok(Some(before)),
-        }
+    fn find_earlier(&self, bundle: &mut Bundle) -> Result<bool, Error> {
+        self.queue.find_earlier(bundle)
     }
 
     fn put(

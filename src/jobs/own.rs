@@ -84,6 +84,10 @@ pub(crate) enum NoCommand {
     ZeroByte,
     #[error("workdir: {} does not begin at the root", .0.display())]
     Workdir(OsString),
+    #[error("unique: its key is empty")]
+    EmptyUnique,
+    #[error("unique_for_us: it is a time of a unique key, and there is none")]
+    TimeOfNoUnique,
     #[error("env {}: expected NAME=VALUE", .0.display())]
     Variable(OsString),
 }
@@ -146,6 +150,9 @@ impl OwnCommand {
         if let Some(folder) = workdir.as_ref().filter(is_elsewhere) {
             return Err(NoCommand::Workdir(folder.clone()));
         }
+        if line.unique.as_deref() == Some("") {
+            return Err(NoCommand::EmptyUnique);
+        }
         let environment = line.env.into_iter().map(|word| variable(&word.read()?));
         Ok(OwnCommand {
             words,
@@ -157,10 +164,22 @@ impl OwnCommand {
                 not_before: line.not_before_us.map(Duration::from_micros),
                 deadline: line.deadline_us.map(Duration::from_micros),
                 after: line.after,
-                unique: line.unique.filter(|key| !key.is_empty()),
+                unique: line.unique,
                 unique_for: line.unique_for_us.map(Duration::from_micros),
             },
         })
+    }
+
+    /// Reads a line of JSON that somebody puts, which says nothing that is in vain.
+    ///
+    /// # Errors
+    /// It is no command, or no such one.
+    pub(crate) fn read_new(line: &[u8]) -> Result<Self, NoCommand> {
+        let own = Self::read(line)?;
+        match own.terms.unique.is_none() && own.terms.unique_for.is_some() {
+            true => Err(NoCommand::TimeOfNoUnique),
+            false => Ok(own),
+        }
     }
 
     /// Returns its line of JSON.
@@ -261,8 +280,15 @@ mod tests {
             ("{\"command\": [\"a\"], \"env\": [\"B\"]}", "NAME=VALUE"),
             ("{\"command\": [\"a\"], \"shell\": true}", "unknown field"),
             ("{\"command\": [\"a\"], \"priority\": 128}", "i8"),
+            ("{\"command\": [\"a\"], \"unique\": \"\"}", "empty"),
+            (
+                "{\"command\": [\"a\"], \"unique_for_us\": 1}",
+                "there is none",
+            ),
         ] {
-            let why = OwnCommand::read(line.as_bytes()).unwrap_err().to_string();
+            let why = OwnCommand::read_new(line.as_bytes())
+                .unwrap_err()
+                .to_string();
             assert!(why.contains(expected), "{line}: {why}");
         }
     }

@@ -23,6 +23,8 @@ const ITEMS_AT_ONCE: usize = 256;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum BundleAnswer {
     Accepted(Accepted),
+    /// The next one was put before, as this item.
+    Earlier(ItemId),
     /// The next one is not put, because this item stands for it.
     Duplicate {
         of: ItemId,
@@ -34,7 +36,7 @@ impl BundleAnswer {
     fn last(self) -> ItemId {
         match self {
             BundleAnswer::Accepted(run) => run.last,
-            BundleAnswer::Duplicate { of } => of,
+            BundleAnswer::Earlier(item) | BundleAnswer::Duplicate { of: item } => item,
         }
     }
 }
@@ -45,6 +47,8 @@ pub(crate) struct Bundle {
     envelopes: VecDeque<Envelope>,
     /// The prints of their keys, if they have some: as many.
     prints: VecDeque<Print>,
+    /// The items as which they were put before, if that was looked for: as many.
+    earlier: VecDeque<Option<ItemId>>,
 }
 
 impl Bundle {
@@ -56,6 +60,33 @@ impl Bundle {
     pub(crate) fn skip(&mut self, count: usize) {
         self.envelopes.drain(..count.min(self.envelopes.len()));
         self.prints.drain(..count.min(self.prints.len()));
+        self.earlier.drain(..count.min(self.earlier.len()));
+    }
+
+    /// Takes the first one out if it was put before, and returns that item.
+    fn take_earlier(&mut self) -> Option<ItemId> {
+        let item = (*self.earlier.front()?)?;
+        self.earlier.pop_front();
+        self.envelopes.pop_front();
+        Some(item)
+    }
+
+    /// Takes so many from the front, or those before one that was put before.
+    fn take_new(&mut self, most: usize) -> impl Iterator<Item = Envelope> {
+        let mut earlier = self.earlier.iter().take(most);
+        let count = earlier.position(Option::is_some);
+        let count = count.unwrap_or(most).min(self.envelopes.len());
+        self.earlier.drain(..count.min(self.earlier.len()));
+        self.envelopes.drain(..count)
+    }
+
+    /// Puts one back, which was taken and not put.
+    fn put_back(&mut self, envelope: Envelope) {
+        self.envelopes.push_front(envelope);
+        // Without an entry it is a new one, too.
+        if !self.earlier.is_empty() {
+            self.earlier.push_front(None);
+        }
     }
 }
 
@@ -94,8 +125,13 @@ fn put_each(
     let (mut batch, mut accepted) = (VecDeque::new(), Vec::new());
     let mut end = Ok(());
     while end.is_ok() && (bundle.len() > 0 || !batch.is_empty()) {
-        let count = (ITEMS_AT_ONCE - batch.len()).min(bundle.len());
-        batch.extend(bundle.envelopes.drain(..count));
+        if batch.is_empty()
+            && let Some(item) = bundle.take_earlier()
+        {
+            answers.push(BundleAnswer::Earlier(item));
+            continue;
+        }
+        batch.extend(bundle.take_new(ITEMS_AT_ONCE - batch.len()));
         end = broker.put_while(&mut batch, is_wanted, &mut accepted);
         answers.extend(accepted.drain(..).map(BundleAnswer::Accepted));
         if let Err(Some(of)) = end.as_ref().map_err(Kind::duplicate_of) {
@@ -105,7 +141,7 @@ fn put_each(
         }
     }
     while let Some(left) = batch.pop_back() {
-        bundle.envelopes.push_front(left);
+        bundle.put_back(left);
     }
     end
 }
@@ -133,7 +169,9 @@ impl<T> JoinableQueue<T> {
         for answer in answers {
             let items = match answer {
                 BundleAnswer::Accepted(run) => run.first.0..=run.last.0,
-                BundleAnswer::Duplicate { of } => of.0..=of.0,
+                BundleAnswer::Earlier(item) | BundleAnswer::Duplicate { of: item } => {
+                    item.0..=item.0
+                }
             };
             for item in items {
                 if let (Some(print), Some(store)) = (bundle.prints.pop_front(), store) {
@@ -145,22 +183,24 @@ impl<T> JoinableQueue<T> {
         end.map_err(Error)
     }
 
-    /// Returns the items at the front of a bundle that were put before, with the same keys: by this
-    /// process or an earlier one with its journal.
-    pub(crate) fn put_before(&self, bundle: &Bundle) -> Result<Vec<ItemId>, Error> {
+    /// Finds those of a bundle that were put before, with the same keys, by this process or an earlier
+    /// one with its journal: they are answered and not put. Returns `false` if the first of them was
+    /// another item, as far as the queue still has that.
+    pub(crate) fn find_earlier(&self, bundle: &mut Bundle) -> Result<bool, Error> {
         let broker = self.broker()?;
         let store = broker.storage.local();
         let item = |print: &Print| store?.item_of(*print);
-        Ok(bundle.prints.iter().map_while(item).collect())
-    }
-
-    /// Returns `true` if these are the bytes of a bundle's first item and of this item, as far as the
-    /// queue still has that.
-    pub(crate) fn may_be_first(&self, bundle: &Bundle, id: ItemId) -> Result<bool, Error> {
-        let found = self.item(id)?;
+        bundle.earlier = bundle.prints.iter().map(item).collect();
+        let all = bundle.envelopes.iter().zip(&bundle.earlier);
+        let first = all
+            .filter_map(|(given, item)| Some((given, (*item)?)))
+            .next();
+        let Some((given, item)) = first else {
+            return Ok(true);
+        };
+        let found = self.item(item)?;
         let kept = found.as_ref().and_then(|found| found.raw());
-        let first = bundle.envelopes.front().map(|first| &*first.body);
-        Ok(kept.is_none() || kept == first)
+        Ok(kept.is_none_or(|kept| *kept == *given.body))
     }
 
     /// Has puts that wait for room ask whether they are still wanted.

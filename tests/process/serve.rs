@@ -15,6 +15,7 @@ use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 use crate::control::{Started, finish};
+use crate::http::ask_with;
 use crate::place::Place;
 use crate::support::{is_alive, send, until};
 
@@ -22,6 +23,7 @@ crate::trials! {
     an_added_command_keeps_its_words_its_folder_and_its_variables,
     added_commands_are_run_when_they_say,
     what_is_added_after_others_begins_when_they_are_done,
+    a_repeated_put_with_a_duplicate_puts_nothing_twice,
     what_is_added_after_one_that_fails_never_begins,
     what_is_added_as_a_duplicate_is_the_other_one,
     a_wait_ends_with_the_commands_own_code,
@@ -252,6 +254,52 @@ fn what_is_added_as_a_duplicate_is_the_other_one() {
     assert_eq!(add(&nightly, "echo 5 >> seen"), (3, true), "it is done");
     assert_eq!(fs::read_to_string(place.path("seen")).unwrap(), "1\n4\n");
     drop(server);
+}
+
+fn a_repeated_put_with_a_duplicate_puts_nothing_twice() {
+    let place = Place::new();
+    let server = serve(&place, &["-w", "1"]);
+    mkfifo(&place.path("gate"), Mode::S_IRWXU).unwrap();
+    let folder = place.path("").display().to_string();
+    let first = ["add", "--workdir", &folder, "--unique", "nightly", "--"];
+    ask(
+        &place,
+        &[&first[..], &["sh", "-c", "read x < gate"]].concat(),
+    );
+    let line = |word: &str, unique: Option<&str>| {
+        let command = ["sh", "-c", "echo $0 >> seen", word];
+        let mut line = json!({"command": command, "workdir": folder});
+        line["unique"] = unique.into();
+        line.to_string()
+    };
+    let lines = [
+        line("one", Some("nightly")),
+        line("two", None),
+        line("three", None),
+    ];
+    let put = || {
+        let (path, headers) = ("/v1/items?form=command", "Idempotency-Key: k\r\n");
+        let socket = place.socket("serve");
+        ask_with(&socket, "POST", path, headers, lines.join("\n").as_bytes()).json()
+    };
+    let duplicates = json!([{"place": 1, "of": 1}]);
+    let expected =
+        json!({"accepted": 2, "items": [{"first": 2, "last": 3}], "duplicates": duplicates});
+    assert_eq!(put(), expected);
+    assert_eq!(put(), expected);
+    fs::write(place.path("gate"), "go\n").unwrap();
+    ask(&place, &["wait", "1", "2", "3"]);
+    kill(server);
+    let _server = serve(&place, &["-w", "1"]);
+    // Nobody has put the first one yet.
+    let items = json!([{"first": 4, "last": 4}, {"first": 2, "last": 3}]);
+    assert_eq!(
+        put(),
+        json!({"accepted": 3, "items": items, "duplicates": []})
+    );
+    ask(&place, &["join"]);
+    let seen = fs::read_to_string(place.path("seen")).unwrap();
+    assert_eq!(seen, "two\nthree\none\n");
 }
 
 fn what_is_added_after_one_that_fails_never_begins() {

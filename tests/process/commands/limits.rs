@@ -432,8 +432,10 @@ fn times_that_are_none_are_refused() {
         let options = format!("{option} {{}}");
         place
             .run(&sh(&options, "true", "::: soon"), b"")
-            .ends(2)
-            .tells(why);
+            .is_refused(why);
+        place
+            .run(&sh(&options, "true", "::: 0 1e19"), b"")
+            .is_refused("\"1e19\" is no time");
         let options = format!("{option} 12:00");
         let why = format!("{option} 12:00: it must follow from the item");
         place

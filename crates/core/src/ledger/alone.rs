@@ -99,6 +99,14 @@ impl Cause {
         matches!(self, Cause::OutOfMemory | Cause::MemoryLimit(_))
     }
 
+    /// Returns `true` if something that has nothing to do with the item cut the attempt short.
+    pub(super) fn is_from_outside(&self) -> bool {
+        matches!(
+            self,
+            Cause::Killed { .. } | Cause::NoRoom(_) | Cause::Disconnected | Cause::LostTooOften(_)
+        )
+    }
+
     /// Returns the cause of an attempt that was made alone.
     fn also_alone(self) -> Self {
         match self {

@@ -64,14 +64,15 @@ impl<P> UnfinishedItem<P> {
         self.past.map_or_else(Vec::new, |past| past.failures)
     }
 
-    /// Returns `true` if its last attempt was killed for memory, and counts.
+    /// Returns `true` if its last attempt was killed for memory, and counts. One that something else cut
+    /// short has not shown that there is room for it.
     pub(super) fn was_killed(&self) -> bool {
         self.past.as_ref().is_some_and(|past| {
             let forgiven = usize::try_from(past.forgiven).unwrap_or(usize::MAX);
             let counting = past.failures.get(forgiven..).unwrap_or_default();
-            counting
-                .last()
-                .is_some_and(|last| last.cause.asks_for_room())
+            let mut causes = counting.iter().rev().map(|failure| &failure.cause);
+            let telling = causes.find(|cause| !cause.is_from_outside());
+            telling.is_some_and(Cause::asks_for_room)
         })
     }
 

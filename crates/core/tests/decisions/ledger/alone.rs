@@ -236,18 +236,24 @@ fn a_journal_knows_who_is_to_run_alone() {
             .collect(),
         forgiven: 0,
     };
+    let killed = Cause::Killed {
+        signal: 9,
+        what: "lost".into(),
+    };
     let recovered = Recovered {
-        accepted: 3,
+        accepted: 4,
         dead: 0,
         unfinished: vec![
             item(1, &[]),
             item(2, &[Cause::OutOfMemory]),
             item(3, &[Cause::OutOfMemory, Cause::Dropped]),
+            // The run that tried it alone was killed.
+            item(4, &[Cause::OutOfMemory, killed]),
         ],
     };
     let mut ledger: Bytes = Ledger::resume(Options::default(), recovered);
     workers::<3>(&mut ledger);
-    for id in [1, 2, 3] {
+    for id in [1, 2, 3, 4] {
         let handed = deliver(&mut ledger);
         assert_eq!(ids(&handed), [id]);
         ledger.done(handed[0].token, NO_TIME, None).expect("held");
