@@ -13,6 +13,7 @@ use slotmap::{SecondaryMap, SlotMap};
 use super::answer::Accepted;
 use super::attachment::{Attachment, Reliance};
 use super::doorbells::{Doorbells, WriterDoorbell};
+use super::limits::ItemRules;
 use super::mailboxes::Mailboxes;
 use super::product::{Comparison, Disagreement, Product};
 use super::timer::Timer;
@@ -91,6 +92,8 @@ pub(crate) struct Core {
     pub(super) record: Vec<u8>,
     /// Links with something to send.
     pub(super) unsent: VecDeque<HolderId>,
+    /// The first rules by which items are in an order.
+    pub(crate) order_rules: Option<ItemRules>,
     /// The doorbell of the thread that reads the machine's room, where items wait for that.
     pub(super) room_reader: Option<Sender<()>>,
     /// The call for the thread that carries tokens, if items need them.
@@ -178,6 +181,7 @@ impl Core {
             mailboxes: Mailboxes::default(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             comes_by: false,
+            order_rules: None,
             puts_quiet: 0,
             relied_on: Vec::new(),
             locals: 0,

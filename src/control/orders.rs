@@ -15,7 +15,7 @@ use crate::ItemInfo;
 use crate::broker::stream::{ObeyOrder, OrderOutcome};
 use crate::error::Error;
 use crate::observe::item::ItemState;
-use dishrack_core::ledger::ItemId;
+use dishrack_core::ledger::{ItemId, WaitsFor};
 
 /// The time between two looks whether the supervisor is still there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -139,6 +139,7 @@ fn held_item(item: &ItemInfo) -> Value {
         "attempts": item.attempts,
         "holders": holders(item),
         "due_us": item.due.map(since_1970),
+        "waits_for": item.waits_for.map(WaitsFor::word),
     })
 }
 

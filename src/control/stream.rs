@@ -32,7 +32,7 @@ use crate::store::stream::{
     machine_name,
 };
 use crate::sys::threads::spawn;
-use dishrack_core::ledger::{Cause, Failure, ItemId};
+use dishrack_core::ledger::{Cause, Failure, ItemId, WaitsFor};
 
 /// Names an item by its number and its bytes.
 type NameOnStream = Box<dyn Fn(ItemId, &[u8]) -> String + Send>;
@@ -61,6 +61,9 @@ struct HeldItem {
     attempts: u32,
     holders: Vec<HeldBy>,
     due_us: Option<u64>,
+    /// Older supervisors do not say it.
+    #[serde(default)]
+    waits_for: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -244,6 +247,7 @@ impl StreamClient {
             info.state = held.state;
             info.attempts = held.attempts;
             info.due = held.due_us.and_then(moment);
+            info.waits_for = held.waits_for.as_deref().and_then(WaitsFor::of_word);
             info.holders = held.holders.iter().map(HeldBy::holder).collect();
         }
         info

@@ -20,6 +20,9 @@ pub(crate) fn waited_for(word: &str) -> &str {
         "rate" => "the rate",
         "time" => "its time",
         "items" => "other items",
+        "room" => "room on the machine",
+        "token" => "a token of make's",
+        "alone" => "the end of others, as one is to run alone",
         other => other,
     }
 }

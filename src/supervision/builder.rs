@@ -286,7 +286,8 @@ impl Builder {
     /// or pressure. While no worker has an item one begins in any case, so nothing waits for ever.
     /// Workers get no item in advance then. The machine is looked at only while an item waits for
     /// that, at most once in 100 ms unless an item ends. Where several supervisors share a queue,
-    /// each looks at its own machine. Threads that take items by themselves are not held back.
+    /// each looks at its own machine. Loops of threads or tasks, which take items themselves, are refused, and
+    /// a thread that calls `get` is not held back.
     ///
     /// # Example
     ///

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use dishrack::{Cause, JoinableQueue, Joined, Options, Supervisor};
+use dishrack::{AdmissionRules, Cause, Copies, JoinableQueue, Joined, Options, Rate, Supervisor};
 
 crate::trials! {
     an_async_task_over_its_limit_is_dropped_where_it_waits,
@@ -16,6 +16,10 @@ crate::trials! {
     a_late_task_done_is_refused_and_counted,
     a_refusal_can_ask_for_a_rest,
     a_dead_letter_is_tried_again_with_all_its_attempts,
+    rules_are_functions_of_the_queues_items,
+    copies_are_not_for_a_queue_with_an_order,
+    loops_of_this_process_have_no_rate,
+    the_same_builder_may_be_started_again,
 }
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -167,4 +171,75 @@ fn a_dead_letter_is_tried_again_with_all_its_attempts() {
     assert_eq!(join(&queue), (1, 0));
     assert_eq!(queue.dead_letters().unwrap(), []);
     assert!(!queue.retry_dead_letter(id).unwrap());
+}
+
+fn nothing(_: u32) -> Result<(), Infallible> {
+    Ok(())
+}
+
+/// Returns the words of a start that is refused.
+fn refusal<T, R>(started: Result<Supervisor<T, R>, dishrack::Error>) -> String {
+    let refused = started.map(drop).unwrap_err();
+    assert!(refused.is_setup(), "{refused}");
+    refused.to_string()
+}
+
+fn rules_are_functions_of_the_queues_items() {
+    let builder = || Supervisor::builder().threads(1);
+    let key = |n: &u64| Some(*n);
+    for builder in [
+        builder().per_key(1, key),
+        builder().priority(|_: &i8| 0),
+        builder().after(|_: &String| Vec::new()),
+        builder().unique(None, |text: &String| Some(text.clone())),
+    ] {
+        let refused = refusal(builder.handler(&queue(1), nothing));
+        assert!(
+            refused.contains("and the queue's items are u32"),
+            "{refused}"
+        );
+    }
+    // The last function counts.
+    let twice = builder().per_key(1, key).per_key(1, |n: &u32| Some(*n));
+    twice.handler(&queue(1), nothing).unwrap();
+}
+
+fn copies_are_not_for_a_queue_with_an_order() {
+    let queue = queue(1);
+    let ordered = Supervisor::builder().threads(1).priority(|_: &u32| 0);
+    let _pool = ordered.handler(&queue, nothing).unwrap();
+    let voting = Supervisor::builder().threads(2).copies(Copies::first(2));
+    let refused = refusal(voting.handler(&queue, nothing));
+    assert!(refused.contains("runs once"), "{refused}");
+    // One copy is none.
+    let single = Supervisor::builder().threads(1).copies(Copies::first(1));
+    single.handler(&queue, nothing).unwrap();
+}
+
+fn loops_of_this_process_have_no_rate() {
+    let rate = Rate::new(1, DEADLINE);
+    let rules = AdmissionRules::default().memory_free(1);
+    for builder in [
+        Supervisor::builder().threads(1).rate(rate),
+        Supervisor::builder().threads(1).admission(rules),
+    ] {
+        let refused = refusal(builder.worker(&queue(1), |_: JoinableQueue<u32>| {}));
+        assert!(refused.contains("are not held back"), "{refused}");
+    }
+}
+
+fn the_same_builder_may_be_started_again() {
+    let queue = queue(1);
+    let builder = Supervisor::builder()
+        .threads(1)
+        .per_key(1, |n: &u32| Some(*n));
+    for _ in 0..2 {
+        let pool = builder.clone().handler(&queue, nothing).unwrap();
+        queue.put(&1).unwrap();
+        queue.join_timeout(DEADLINE).unwrap();
+        pool.stop();
+    }
+    let other = builder.priority(|_: &u32| 0);
+    let refused = refusal(other.handler(&queue, nothing));
+    assert!(refused.contains("already"), "{refused}");
 }

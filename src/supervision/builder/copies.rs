@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::Builder;
+use super::limits::RUNS_ONCE;
 use crate::broker::{Broker, Comparison, NONE_ON_A_STREAM};
 use crate::error::Kind;
 use crate::handler::attempt::decode;
@@ -144,6 +145,13 @@ impl Builder {
         };
         if broker.storage.shared().is_some() {
             return Err(Kind::invalid("copies", NONE_ON_A_STREAM));
+        }
+        let is_run_once = broker.read(|core| {
+            let ledger = &core.dispatcher.ledger;
+            ledger.has_order() || ledger.has_slots()
+        });
+        if self.copies.is_some() && copies.count() > 1 && is_run_once {
+            return Err(Kind::invalid("copies", RUNS_ONCE));
         }
         let needed = copies.needed();
         if needed > 1 && result.is_none() {

@@ -1,6 +1,7 @@
 //! Rules about what runs when: keys, priorities, times, slots and a rate; and about what is accepted. The
 //! ledger decides.
 
+use std::any::type_name;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,10 +24,19 @@ pub(super) struct RunRules {
     slots: Option<u32>,
     rate: Option<Rate>,
     items: ItemRules,
+    /// The options that are functions of items, each with the type of these.
+    of_items: Vec<(&'static str, &'static str)>,
 }
 
 /// The greatest number of slots: more than there can be workers.
 const SLOTS_MAX: u32 = 65_535;
+
+/// The reason for which some items have no copies.
+pub(super) const RUNS_ONCE: &str =
+    "an item that has a slot, a key, a priority or a time runs once: copies are not for it";
+
+/// The reason for which loops in this process have no bound.
+const NOT_HELD_BACK: &str = "loops in this process take items themselves, and are not held back: use a handler, or processes";
 
 impl Builder {
     /// Lends each item that runs one of so many slots, numbered from 1, of which no other item has the
@@ -73,6 +83,7 @@ impl Builder {
         T: DeserializeOwned,
         K: Hash,
     {
+        self.of_items::<T>("per_key");
         self.rules.items.per_key = Some(most);
         self.rules.items.key = Some(saying(move |item| Some(number_of(&key(item)?))));
         self
@@ -105,6 +116,7 @@ impl Builder {
         mut self,
         priority: impl Fn(&T) -> i8 + Send + Sync + 'static,
     ) -> Self {
+        self.of_items::<T>("priority");
         self.rules.items.priority = Some(saying(move |item| Some(priority(item))));
         self
     }
@@ -117,6 +129,7 @@ impl Builder {
         mut self,
         time: impl Fn(&T) -> Option<SystemTime> + Send + Sync + 'static,
     ) -> Self {
+        self.of_items::<T>("not_before");
         self.rules.items.not_before = Some(saying(move |item| Some(since_1970(time(item)?))));
         self
     }
@@ -148,6 +161,7 @@ impl Builder {
         mut self,
         time: impl Fn(&T) -> Option<SystemTime> + Send + Sync + 'static,
     ) -> Self {
+        self.of_items::<T>("deadline");
         self.rules.items.deadline = Some(saying(move |item| Some(since_1970(time(item)?))));
         self
     }
@@ -185,6 +199,7 @@ impl Builder {
         mut self,
         after: impl Fn(&T) -> Vec<ItemId> + Send + Sync + 'static,
     ) -> Self {
+        self.of_items::<T>("after");
         self.rules.items.after = Some(saying(move |item| Some(after(item))));
         self
     }
@@ -242,6 +257,7 @@ impl Builder {
         T: DeserializeOwned,
         K: Hash,
     {
+        self.of_items::<T>("unique");
         self.rules.items.unique = Some(saying(move |item| {
             let (key, time) = key(item)?;
             let key = wide_number_of(&key);
@@ -251,8 +267,8 @@ impl Builder {
     }
 
     /// Begins no more items than this rate allows, each attempt one of them: see [`Rate`]. Workers get no
-    /// item in advance then. Where several supervisors share a queue, each has its own. Threads that
-    /// take items by themselves are not held back.
+    /// item in advance then. Where several supervisors share a queue, each has its own. Loops of threads or
+    /// tasks, which take items themselves, are refused, and a thread that calls `get` is not held back.
     ///
     /// # Example
     ///
@@ -271,11 +287,29 @@ impl Builder {
         self
     }
 
-    /// Checks that the queue and these workers can keep to the rules. `is_loop`: they take items
-    /// themselves.
-    pub(super) fn check_limits(&self, broker: &Broker, is_loop: bool) -> Result<(), Kind> {
+    /// Notes the type of the items of an option's function.
+    fn of_items<T>(&mut self, option: &'static str) {
+        let of_items = &mut self.rules.of_items;
+        of_items.retain(|(other, _)| *other != option);
+        of_items.push((option, type_name::<T>()));
+    }
+
+    /// Checks that the queue, whose items have this type, and these workers can keep to the rules.
+    /// `is_loop`: they take items themselves.
+    pub(super) fn check_limits(
+        &self,
+        broker: &Broker,
+        item: &'static str,
+        is_loop: bool,
+    ) -> Result<(), Kind> {
         let rules = &self.rules;
+        let mut of_items = rules.of_items.iter();
+        if let Some((option, of)) = of_items.find(|(_, of)| *of != item) {
+            let why = format!("is a function of {of}, and the queue's items are {item}");
+            return Err(Kind::invalid(option, why));
+        }
         let is_elsewhere = is_loop || self.mode != Mode::Processes;
+        let is_own_loop = is_loop && matches!(self.mode, Mode::Threads | Mode::Tasks);
         let faults = [
             ("slots", rules.slots == Some(0), "0: nothing could run"),
             (
@@ -293,6 +327,12 @@ impl Builder {
                 rules.items.per_key == Some(0),
                 "0: nothing could run",
             ),
+            ("rate", rules.rate.is_some() && is_own_loop, NOT_HELD_BACK),
+            (
+                "admission",
+                self.admission.is_some() && is_own_loop,
+                NOT_HELD_BACK,
+            ),
             (
                 "rate",
                 rules.rate.is_some() && self.mode == Mode::Sequential,
@@ -306,7 +346,10 @@ impl Builder {
     fn check_order(&self, broker: &Broker) -> Result<(), Kind> {
         let (has_order, copies) = broker.read(|core| {
             let ledger = &core.dispatcher.ledger;
-            (ledger.has_order(), ledger.policy())
+            let rules = core.order_rules.as_ref();
+            // A start of the same builder may have failed since.
+            let is_same = rules.is_some_and(|rules| rules.order_as(&self.rules.items));
+            (ledger.has_order() && !is_same, ledger.policy())
         });
         let copies = self.copies.or(copies);
         let has_copies = copies.is_some_and(|copies| copies.count() > 1);
@@ -317,7 +360,7 @@ impl Builder {
             (
                 option.unwrap_or_default(),
                 option.is_some() && has_copies,
-                "an item that has a slot, a key, a priority or a time runs once: copies are not for it",
+                RUNS_ONCE,
             ),
             (
                 ordering.unwrap_or_default(),

@@ -50,7 +50,7 @@ impl Builder {
         let (broker, mode) = (Arc::clone(queue.broker()?), self.mode);
         self.check_bounds()?;
         self.check_copies(&broker, Some(type_name::<R>()))?;
-        self.check_limits(&broker, false)?;
+        self.check_limits(&broker, type_name::<T>(), false)?;
         let credit = self.credit(&broker);
         let run = move |body: &[u8], wanted| attempt(&handler, body, wanted);
         let pool: Box<dyn Pool> = match self.mode {
@@ -91,7 +91,7 @@ impl Builder {
         let (broker, mode) = (Arc::clone(queue.broker()?), self.mode);
         self.check_bounds()?;
         self.check_copies(&broker, None)?;
-        self.check_limits(&broker, true)?;
+        self.check_limits(&broker, type_name::<T>(), true)?;
         let handle = queue.clone();
         let pool: Box<dyn Pool> = match self.mode {
             Mode::Processes => {

@@ -45,7 +45,7 @@ impl Builder {
         self.check_bounds()?;
         let broker = Arc::clone(queue.broker()?);
         self.check_copies(&broker, Some(type_name::<R>()))?;
-        self.check_limits(&broker, false)?;
+        self.check_limits(&broker, type_name::<T>(), false)?;
         let credit = self.credit(&broker);
         let plan = self.threads_of(&broker)?;
         let pool = TaskPool::of_handlers(&plan, &broker, credit, self.bounds.time_limit, handler)?;
@@ -77,7 +77,7 @@ impl Builder {
         }
         let broker = Arc::clone(queue.broker()?);
         self.check_copies(&broker, None)?;
-        self.check_limits(&broker, true)?;
+        self.check_limits(&broker, type_name::<T>(), true)?;
         let plan = self.threads_of(&broker)?;
         let handle = queue.clone();
         let run = move || worker(handle.clone());

@@ -21,6 +21,7 @@ crate::timely_trials!(
     a_cancelled_item_of_a_killed_supervisor_is_not_begun_again,
     whoever_takes_over_a_cancelled_item_ends_it,
     a_stopping_supervisor_ends_a_cancelled_item,
+    an_item_says_what_it_waits_for_at_its_holder,
     output_is_where_the_item_runs,
     output_of_this_machine_is_shown_and_followed,
     output_is_that_of_the_supervisor_that_has_worked_on_it,
@@ -116,6 +117,26 @@ const VERBS: [(&[&str], i32, &str); 14] = [
     (&["retry", "1"], 0, "1 waits again\n"),
     (&["retry", "1", "--format", "json"], 2, ""),
 ];
+
+fn an_item_says_what_it_waits_for_at_its_holder() {
+    let stage = Stage::new();
+    let _gate = stage.gate();
+    stage.put(&["a", "b"]);
+    let options = ["-w", "2", "--memory-free", "1000T", "--"];
+    let command = ["flock", "-s", GATE, "true"];
+    let _work = work(&stage, &[&options[..], &command].concat(), 2);
+    until("one has begun", || {
+        let listed = list(&stage, &["--state", "running"]);
+        !listed.is_empty()
+    });
+    let listed = stage.say("list", &[]);
+    let listed = listed
+        .ends(0)
+        .out
+        .lines()
+        .filter(|line| line.contains("waits for room"));
+    assert_eq!(listed.count(), 1);
+}
 
 /// Each has the same output and the same end for a run and for a stream.
 fn a_stream_is_asked_in_the_words_of_a_run() {

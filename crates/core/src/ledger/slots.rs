@@ -121,13 +121,25 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
             return Some(WaitsFor::Items);
         }
         if let Some((_, entry)) = self.waiting.resting(id) {
-            return entry.history().is_empty().then_some(WaitsFor::Time);
+            // One that has begun rests before its next attempt.
+            let mut failures = entry.history().iter();
+            let has_begun = failures.any(|failure| !failure.scene.worker.is_empty());
+            return (!has_begun).then_some(WaitsFor::Time);
         }
         if self.waiting.is_kept_back(id) {
             return Some(WaitsFor::Key);
         }
-        let by_slot = self.waits_for_slot().then_some(WaitsFor::Slot);
-        by_slot.or_else(|| self.waits_for_rate().then_some(WaitsFor::Rate))
+        let lacks_room = self.waits_for_reading() || self.waits_for_room();
+        let is_any_idle = self.consumers.idle() > 0;
+        let causes = [
+            (self.waits_for_slot(), WaitsFor::Slot),
+            (self.waits_for_rate(), WaitsFor::Rate),
+            (self.is_kept_apart(), WaitsFor::Alone),
+            (is_any_idle && self.lacks_token(), WaitsFor::Token),
+            (is_any_idle && lacks_room, WaitsFor::Room),
+        ];
+        let (_, cause) = causes.into_iter().find(|(is_so, _)| *is_so)?;
+        Some(cause)
     }
 
     /// Checks that slots are lent to deliveries that holders have, and to all that workers have.

@@ -141,6 +141,12 @@ pub enum WaitsFor {
     Time,
     /// Others, after which it is to begin, are not done.
     Items,
+    /// The machine has too little memory for it, or too much to do, or lacks something else.
+    Room,
+    /// Each item but one needs a token, and there is none.
+    Token,
+    /// One that runs alone is not over, or it is to be that one and others are not over.
+    Alone,
 }
 
 impl WaitsFor {
@@ -153,6 +159,25 @@ impl WaitsFor {
             WaitsFor::Rate => "rate",
             WaitsFor::Time => "time",
             WaitsFor::Items => "items",
+            WaitsFor::Room => "room",
+            WaitsFor::Token => "token",
+            WaitsFor::Alone => "alone",
         }
+    }
+
+    /// Returns the one that has this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        let all = [
+            WaitsFor::Key,
+            WaitsFor::Slot,
+            WaitsFor::Rate,
+            WaitsFor::Time,
+            WaitsFor::Items,
+            WaitsFor::Room,
+            WaitsFor::Token,
+            WaitsFor::Alone,
+        ];
+        all.into_iter().find(|one| one.word() == word)
     }
 }

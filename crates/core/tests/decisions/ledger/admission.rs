@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dishrack_core::ledger::{AdmissionRules, Credit, Handed, Ledger, Options, Readings};
+use dishrack_core::ledger::{
+    AdmissionRules, Credit, Handed, ItemId, Ledger, Options, Readings, WaitsFor,
+};
 use proptest::prelude::*;
 
 use super::{Bytes, NO_TIME, deliver, ids, put};
@@ -99,6 +101,7 @@ fn one_begins_whatever_is_read() {
     let begun = read(&mut ledger, Readings::default(), ms(1));
     assert_eq!(ids(&begun), [1]);
     assert_eq!(read(&mut ledger, Readings::default(), ms(999)), []);
+    assert_eq!(ledger.waits_for(ItemId(2)), Some(WaitsFor::Room));
     end(&mut ledger, begun[0]);
     assert_eq!(ids(&read(&mut ledger, Readings::default(), ms(1000))), [2]);
 }

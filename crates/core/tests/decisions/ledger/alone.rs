@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dishrack_core::ledger::{
     Blame, Cancelled, Cause, Credit, Failure, Handed, HolderId, ItemId, Ledger, Options,
-    OrderRules, Rank, Recovered, Report, Scene, Started, Unfinished,
+    OrderRules, Rank, Recovered, Report, Scene, Started, Unfinished, WaitsFor,
 };
 use proptest::prelude::*;
 
@@ -67,6 +67,7 @@ fn one_that_was_killed_for_memory_is_tried_again_alone() {
     let alone = deliver(&mut ledger);
     assert_eq!((ids(&alone), alone[0].attempt), (vec![1], 2));
     assert_eq!(ledger.appetite(), 0);
+    assert_eq!(ledger.waits_for(ItemId(4)), Some(WaitsFor::Alone));
     ledger.done(alone[0].token, NO_TIME, None).expect("held");
     assert_eq!(ids(&deliver(&mut ledger)), [4, 5]);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dishrack_core::ledger::{
-    AdmissionRules, Credit, Handed, HolderId, Ledger, Options, Readings, Started,
+    AdmissionRules, Credit, Handed, HolderId, ItemId, Ledger, Options, Readings, Started, WaitsFor,
 };
 use proptest::prelude::*;
 
@@ -45,6 +45,7 @@ fn one_item_runs_without_a_token() {
     let first = deliver(&mut ledger);
     assert_eq!(ids(&first), [1]);
     assert!(ledger.wants_token());
+    assert_eq!(ledger.waits_for(ItemId(2)), Some(WaitsFor::Token));
     end(&mut ledger, first[0]);
     assert!(!ledger.has_token_back());
     assert_eq!(ids(&deliver(&mut ledger)), [2]);
