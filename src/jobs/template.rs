@@ -5,6 +5,7 @@
 //! `{}` all. All text is bytes, like the arguments of a Unix process. Nothing is run here.
 
 mod paths;
+pub(crate) mod unknown;
 
 use std::borrow::Cow;
 use std::ffi::OsString;

@@ -10,9 +10,9 @@ use crate::cli::gathering::Feed;
 use crate::cli::input;
 use crate::cli::screen::{self, StandardStream};
 use crate::cli::stop::Stop;
-use crate::jobs::Setup;
 use crate::jobs::persistent::request_line;
 use crate::jobs::template::{UnfitItem, Values};
+use crate::jobs::{Setup, slots};
 use crate::observe::text::harmless;
 
 /// Returns the command for one item, as a line for a shell.
@@ -53,6 +53,13 @@ pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, R
     let mut out = BufWriter::new(StandardStream::Out);
     let mut is_exact = true;
     let check = jobs.check();
+    let slots = &jobs.setup.slots;
+    // They are given in turn, as if each command took as long.
+    let in_turn = |number: u64, of: u64| (number - 1) % of + 1;
+    let slot_of = |number| {
+        let slot = slots::at_once(slots).map(|count| in_turn(number, count.into()));
+        slot.and_then(|slot| u16::try_from(slot).ok()).unwrap_or(0)
+    };
     while let Some(line) = feed.next(&stop) {
         let line = line.map_err(RunError::Usage)?;
         check.line(&line, &config.source).map_err(RunError::Usage)?;
@@ -62,8 +69,8 @@ pub(in crate::cli) fn dry_run(config: &Config, jobs: &JobConfig) -> Result<u8, R
         let values = Values {
             item: &line.bytes,
             number: line.number,
-            place: (line.number - 1) % config.workers as u64 + 1,
-            slots: (&[], 0),
+            place: in_turn(line.number, config.workers as u64),
+            slots: (slots, slot_of(line.number)),
         };
         let command = command_line(&jobs.setup, values).map_err(RunError::Usage)?;
         let shown = shown(&command);

@@ -18,7 +18,7 @@ use crate::jobs::numbering::Numbering;
 use crate::jobs::shell::Script;
 use crate::jobs::slots::SlotKind;
 use crate::jobs::spool::Spool;
-use crate::jobs::template::{Places, Template};
+use crate::jobs::template::{Places, Template, unknown};
 use crate::jobs::{ItemInput, Setup, priority_of, time_of};
 
 /// The word in front of items on the command line.
@@ -67,14 +67,8 @@ impl JobConfig {
         }
         let are_combined = matches!(source, ItemSource::Combined(_));
         let places = arguments.places(args.json, are_combined);
-        if !places.form.is_several()
-            && let Some(word) = words.iter().find(|word| is_numbered_place(word))
-        {
-            screen::complain(&format_args!(
-                "{} is passed on as it is: {{}} stands for the item; --colsep, -n and several \
-                 lists after ::: make more of them",
-                word.display()
-            ));
+        if let Some(advice) = unknown::advice(words, &places) {
+            screen::complain(&advice);
         }
         let mut setup = setup(args, words, &places)?;
         setup.slots = slots(limits, &setup.template)?;
@@ -378,14 +372,6 @@ fn setup(args: &JobArgs, words: &[OsString], places: &Places) -> Result<Setup, S
         slots: Vec::new(),
         grace: Duration::ZERO,
     })
-}
-
-/// Returns `true` for `{2}` and the like, which is filled in where an item has several arguments.
-fn is_numbered_place(word: &OsStr) -> bool {
-    let inner = word.as_bytes().strip_prefix(b"{");
-    let inner = inner.and_then(|rest| rest.strip_suffix(b"}"));
-    let inner = inner.filter(|inner| !inner.is_empty() && *inner != b"1");
-    inner.is_some_and(|inner| inner.iter().all(u8::is_ascii_digit))
 }
 
 /// Checks whether the options go together.

@@ -58,6 +58,24 @@ fn a_command_has_one_slot_of_each_kind() {
     let options = "-q -k -w 4 --slot gpu:2=0,1,2,3 --slot lic-x=one";
     let said = place.run(&sh(options, script, "{} {slot:gpu} ::: a b"), b"");
     said.ends(0).prints("0,1/0,1/one/0,1\n0,1/0,1/one/0,1\n");
+    let said = place.run(
+        &[
+            "--dry-run",
+            "-w",
+            "4",
+            "--slot",
+            "gpu=0,1",
+            "--",
+            "echo",
+            "{} {slot:gpu}",
+            ":::",
+            "a",
+            "b",
+            "c",
+        ],
+        b"",
+    );
+    said.ends(0).prints("echo 'a 0'\necho 'b 1'\necho 'c 0'\n");
     // Without slots the variables are not there.
     let script = "echo ${CUDA_VISIBLE_DEVICES-none} ${SUPERVISOR_SLOT_GPU-none}";
     let mut command = place.supervisor(&sh("-q", script, "{} ::: a"));
