@@ -68,7 +68,7 @@ pub(super) struct Add {
     deadline: Option<Duration>,
 
     /// Begin it when these items are done; if one of them is given up, so is this
-    #[arg(long, value_name = "ITEM[,ITEM]...", value_delimiter = ',')]
+    #[arg(long, value_name = "ITEM[,ITEM]...", value_delimiter = ',', value_parser = item_number)]
     after: Vec<u64>,
 
     /// Do not add it while another command with this key has no end: this prints the number of that one
@@ -178,6 +178,11 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
     };
     // What the queue would refuse is refused before it is started.
     OwnCommand::read(own.line().as_bytes()).map_err(|why| why.to_string())
+}
+
+fn item_number(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok();
+    number.ok_or_else(|| "expected the number of an item, as `supervisor add` prints it".into())
 }
 
 /// Reads a time, or how long after now it is. Returns it since 1970.

@@ -108,10 +108,32 @@ fn of_word(word: &str, words: &[String]) -> Option<String> {
             "both files are named by options, as in: supervisor salvage --journal {word} --into NEW"
         ),
         "compare" | "manual" | "completions" | "put" => return None,
+        _ if word == first && own_word_for(word).is_some() => format!(
+            "what other queues call {word} is here: {}; a COMMAND of that name follows --",
+            own_word_for(word).unwrap_or_default()
+        ),
         _ if word == ":::" => {
             "items after ::: follow a COMMAND, as in: supervisor -- gzip ::: a b".to_owned()
         }
         _ => format!("a COMMAND, and items after :::, follow --, as in: supervisor -- {word}"),
+    })
+}
+
+/// Returns what does here what this subcommand does in pueue, task spooler and others.
+fn own_word_for(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "log" => "supervisor logs ITEM",
+        "follow" => "supervisor logs -f ITEM",
+        "kill" | "remove" | "delete" | "rm" | "abort" => "supervisor cancel ITEM",
+        "restart" | "rerun" => "supervisor retry ITEM",
+        "parallel" => "supervisor scale N",
+        "shutdown" | "quit" => "supervisor stop",
+        "stat" | "stats" | "info" => "supervisor status",
+        "ls" | "queue" => "supervisor list",
+        "clean" | "clear" => "supervisor dead drop",
+        "start" => "supervisor resume, or supervisor serve to begin",
+        "enqueue" | "submit" => "supervisor add -- COMMAND",
+        _ => return None,
     })
 }
 

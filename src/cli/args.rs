@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Arg, ValueEnum};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 use crate::observe::Mode;
 
@@ -91,13 +91,14 @@ pub(super) fn of_run(arg: Arg, hidden: &[&str], help: &'static str) -> Arg {
     }
 }
 
-/// Reads `2s`, `100ms`, `1h30m`, or a bare number of seconds.
+/// Reads `2s`, `100ms`, `1h30m`, `1d`, or a bare number of seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let signed = match text.parse::<f64>() {
         Ok(seconds) => SignedDuration::try_from_secs_f64(seconds)
             .map_err(|_| "not a time, or more than a year")?,
         Err(_) => text
-            .parse::<SignedDuration>()
+            .parse::<Span>()
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
             .map_err(|_| "expected a time such as 2s, 100ms, or 0.5 for half a second")?,
     };
     let time = Duration::try_from(signed).map_err(|_| "a time cannot be negative")?;
@@ -107,25 +108,40 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// Reads `400M`, `1.5G`, or a bare number of bytes; a `K` is 1024 bytes.
+/// Reads `400M`, `1.5G`, or a bare number of bytes; a `K` is 1024 bytes, and a `k` 1000, as GNU parallel
+/// has it.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    const UNITS: [(char, u32); 4] = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    const UNITS: [(char, u64); 8] = [
+        ('K', 1 << 10),
+        ('M', 1 << 20),
+        ('G', 1 << 30),
+        ('T', 1 << 40),
+        ('k', 1_000),
+        ('m', 1_000_000),
+        ('g', 1_000_000_000),
+        ('t', 1_000_000_000_000),
+    ];
     let expected = || "expected a size such as 400M, 1.5G, or a number of bytes".to_owned();
+    // A Ki is 1024, and a ki is nothing.
     let short = text.strip_suffix("iB").unwrap_or(text);
-    let with_unit = |(unit, bits)| Some((short.strip_suffix(unit)?, bits));
-    let (number, bits) = match UNITS.into_iter().find_map(with_unit) {
+    if short.len() < text.len() && !short.ends_with(|unit: char| unit.is_ascii_uppercase()) {
+        return Err(expected());
+    }
+    let with_unit = |(unit, bytes)| Some((short.strip_suffix(unit)?, bytes));
+    let (number, unit) = match UNITS.into_iter().find_map(with_unit) {
         Some(with_unit) => with_unit,
-        None if short.len() < text.len() => return Err(expected()),
-        None => (text, 0),
+        None => (text, 1),
     };
     if let Ok(whole) = number.parse::<u64>() {
         return whole
-            .checked_mul(1 << bits)
+            .checked_mul(unit)
             .ok_or_else(|| "a size of more than any machine has".to_owned());
     }
-    let is_fraction = bits > 0 && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_fraction = unit > 1 && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let part = number.parse::<f64>().map_err(|_| expected())?;
-    let bytes = part * 2_f64.powi(bits as i32);
+    // No unit has more digits than a float.
+    #[expect(clippy::cast_precision_loss, reason = "no unit has as many bits")]
+    let bytes = part * unit as f64;
     if !is_fraction || bytes >= 2_f64.powi(63) {
         return Err(expected());
     }
@@ -167,6 +183,8 @@ mod tests {
             ("400MiB", 400 << 20),
             ("1.5G", 3 << 29),
             ("2T", 2 << 40),
+            ("400m", 400_000_000),
+            ("1.5k", 1500),
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
@@ -179,7 +197,7 @@ mod tests {
             "1e3M",
             "infM",
             "400MB",
-            "400m",
+            "3kiB",
             "7iB",
             "1MM",
             "99999999T",

@@ -394,7 +394,7 @@ fn check(pool: &PoolArgs) -> Result<usize, String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = pool.workers.unwrap_or(cpus);
     if workers == 0 {
-        return Err("--workers 0: at least 1 is needed".into());
+        return Err("--workers 0: at least 1 is needed; as many as one likes is a number, too, such as 100, or 400% of the processors".into());
     }
     if pool.timeout.is_some() && matches!(pool.mode, Mode::Threads | Mode::Sequential) {
         let mode = pool.mode.name();

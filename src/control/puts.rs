@@ -56,7 +56,7 @@ pub(super) fn put_whole(
         Some(key) => match keys.lock().begin(key, Sha256::digest(body).into()) {
             Begun::From(put) => put,
             Begun::UnderWay => {
-                let message = "a put with this Idempotency-Key is under way";
+                let message = "a put with this key (Idempotency-Key, --key) is under way";
                 return Err(RequestFailure::conflict("under_way", message));
             }
             Begun::Reused => return Err(reused()),
@@ -97,12 +97,14 @@ fn put_rest(
             false => RequestFailure::from(error),
         };
         let (count, left) = (put.count(), bundle.len());
-        failure.message += &format!("; {count} items were put, and {left} were not");
+        if count > 0 || left > 1 {
+            failure.message += &format!("; {count} items were put, and {left} were not");
+        }
         failure
     })
 }
 
 fn reused() -> RequestFailure {
-    let message = "this Idempotency-Key was used for other items";
+    let message = "this key (Idempotency-Key, --key) was used for other items";
     RequestFailure::new(StatusCode::UNPROCESSABLE_ENTITY, "key_reused", message)
 }

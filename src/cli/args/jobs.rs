@@ -58,7 +58,7 @@ pub(in crate::cli) struct JobArgs {
     #[arg(long, value_name = "DIR", visible_alias = "res")]
     pub(in crate::cli) results: Option<PathBuf>,
 
-    /// Write a line for each attempt to this file, in the columns of GNU parallel
+    /// Write a line for each attempt to this file, in the columns of GNU parallel; +FILE adds to it
     #[arg(long, value_name = "FILE", visible_alias = "jl")]
     pub(in crate::cli) joblog: Option<PathBuf>,
 

@@ -83,9 +83,33 @@ fn rate(text: &str) -> Result<Rate, String> {
         "h" => 3600,
         _ => return Err(EXPECTED.into()),
     };
-    let count = count.parse().ok().filter(|count| *count > 0);
-    let count = count.ok_or(EXPECTED)?;
-    Ok(Rate::new(count, Duration::from_secs(seconds)))
+    // Of a part, as in 0.5/s, there are a thousand times as many in as much more time.
+    let is_decimal = count
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let (count, time) = match count.parse::<u32>() {
+        Ok(count) => (count, Duration::from_secs(seconds)),
+        Err(_) if is_decimal => {
+            let thousandths = count.parse::<f64>().map_err(|_| EXPECTED)? * 1000.0;
+            let in_range = (0.0..f64::from(u32::MAX)).contains(&thousandths);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is in the range"
+            )]
+            let count = if in_range {
+                thousandths.round() as u32
+            } else {
+                0
+            };
+            (count, Duration::from_secs(seconds * 1000))
+        }
+        Err(_) => return Err(EXPECTED.into()),
+    };
+    match count {
+        0 => Err(EXPECTED.into()),
+        count => Ok(Rate::new(count, time)),
+    }
 }
 
 #[cfg(test)]
@@ -99,11 +123,25 @@ mod tests {
             ("1/m", 60_000_000),
             ("90/min", 666_666),
             ("7200/h", 500_000),
+            ("0.5/s", 2_000_000),
+            ("2.5/m", 24_000_000),
         ] {
             let read = rate(text).map(|rate| rate.interval().as_micros());
             assert_eq!(read, Ok(interval.into()), "{text}");
         }
-        for text in ["", "10", "0/s", "-1/s", "10/d", "1.5/s", "/s", "10/"] {
+        for text in [
+            "",
+            "10",
+            "0/s",
+            "-1/s",
+            "10/d",
+            "0.0001/s",
+            "1e3/s",
+            "./s",
+            "9999999.5/s",
+            "/s",
+            "10/",
+        ] {
             assert!(rate(text).is_err(), "{text}");
         }
     }

@@ -43,12 +43,13 @@ pub(in crate::cli) struct PoolArgs {
     /// 3]. An attempt of a COMMAND fails if it exits with another code than 0, overruns
     /// --timeout or crashes. It is lost if the death of its worker, a signal from outside, or a
     /// lack of memory or of room for its output ended it: then it is repeated besides, until 3 (or
-    /// N, if that is more) were lost; a command of `supervisor add` is not, and has failed. An item that cannot be begun for lack of processes, files,
-    /// memory or room waits, and one that a stop of this run ends is left as it was; neither counts
+    /// N, if that is more) were lost; a command of `supervisor add` is not, and has failed. An item that
+    /// cannot be begun for lack of processes, files, memory or room waits, and one that a stop of this
+    /// run ends is left as it was; neither counts
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = attempts,
         visible_alias = "retries"
     )]
     pub(in crate::cli) max_attempts: Option<u32>,
@@ -67,27 +68,27 @@ pub(in crate::cli) struct PoolArgs {
     /// lost attempt, and the next one, if it has one, is made alone, without any other item beside it.
     /// 400M is 400 MiB
     /// [default: none]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub(in crate::cli) memory: Option<u64>,
 
     /// Begin nothing while less memory than this is free, on the machine and in this run's control
     /// group; what has begun less than two seconds ago is taken to need as much. One item runs in
     /// any case, as with --load and --pressure
-    #[arg(long, value_name = "SIZE", value_parser = size, visible_alias = "memfree")]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true, visible_alias = "memfree")]
     pub(in crate::cli) memory_free: Option<u64>,
 
     /// Begin nothing while so many threads on the machine run or are ready to; P% is for so many of
     /// each 100 processors
-    #[arg(long, value_name = "N|P%", value_parser = load)]
+    #[arg(long, value_name = "N|P%", value_parser = load, allow_hyphen_values = true)]
     pub(in crate::cli) load: Option<u32>,
 
     /// Begin nothing while something on the machine waits for a processor, memory or a disk for so
     /// much of the time, by the kernel's PSI over the last 10 seconds
-    #[arg(long, value_name = "P%", value_parser = percent)]
+    #[arg(long, value_name = "P%", value_parser = percent, allow_hyphen_values = true)]
     pub(in crate::cli) pressure: Option<u32>,
 
     /// The niceness of the workers and their commands, -20 to 19
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(-20..=19), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = niceness, allow_hyphen_values = true)]
     pub(in crate::cli) nice: Option<i32>,
 
     /// The priority of the workers and their commands for disks: realtime, best-effort or idle, and
@@ -196,11 +197,33 @@ fn workers(text: &str) -> Result<usize, String> {
 }
 
 /// Reads a number of threads, or a percentage of the processors.
+/// Reads a number of attempts.
+fn attempts(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "expected how often an item is tried: 1 is once, and not again".into())
+}
+
+fn niceness(text: &str) -> Result<i32, String> {
+    let nice = text.parse().ok().filter(|nice| (-20..=19).contains(nice));
+    nice.ok_or_else(|| "expected a number from -20, which goes first, to 19".into())
+}
+
 fn load(text: &str) -> Result<u32, String> {
     let Some(_) = text.strip_suffix('%') else {
-        return text
-            .parse()
-            .map_err(|_| "expected a number of threads, or a percentage such as 100%".into());
+        let is_decimal = text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let threads = text.parse::<f64>().ok().filter(|_| is_decimal);
+        let threads = threads.filter(|threads| *threads <= f64::from(u32::MAX));
+        // As many run as are more than a part of one.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is in the range"
+        )]
+        return threads
+            .map(|threads| threads.ceil() as u32)
+            .ok_or_else(|| "expected a number of threads, or a percentage such as 100%".into());
     };
     let percent = percentage(text, 100_000)?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -320,10 +343,10 @@ mod tests {
     #[test]
     fn a_load_is_a_number_or_a_part_of_the_processors() {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        assert_eq!(load("7"), Ok(7));
+        assert_eq!((load("7"), load("2.5")), (Ok(7), Ok(3)));
         assert_eq!(load("100%").map(|load| load as usize), Ok(cpus));
         assert_eq!(load("1%"), Ok(u32::try_from(cpus.div_ceil(100)).unwrap()));
-        for text in ["", "%", "-1", "1.5", "200000%", "x%"] {
+        for text in ["", "%", "-1", ".", "9999999999", "200000%", "x%"] {
             assert!(load(text).is_err(), "{text}");
         }
         assert_eq!(percent("10%"), Ok(10));

@@ -15,8 +15,10 @@
 //! A later run can go on from the log alone (`--resume`): it leaves out the items that have rows.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +33,15 @@ use crate::observe::{Event, EventKind};
 use crate::{CopyEnd, Exit, ItemId};
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
+
+/// Returns the file, and whether rows are added to it: `+FILE`, as GNU parallel has it.
+pub(super) fn place(given: &Path) -> (&Path, bool) {
+    let added = given.as_os_str().as_bytes().strip_prefix(b"+");
+    match added.filter(|name| !name.is_empty()) {
+        Some(name) => (Path::new(OsStr::from_bytes(name)), true),
+        None => (given, false),
+    }
+}
 
 /// Opens the file, to write it anew or to go on with a journal's. Changes nothing in it yet.
 ///

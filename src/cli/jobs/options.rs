@@ -86,19 +86,22 @@ impl JobConfig {
             true => input::check(source, separator, |line| check.line(line, source))?,
             false => count_items(source)?,
         };
-        let halt = args.halt.as_deref().map(Halt::parse).transpose()?;
+        let halt = args.halt.as_deref().filter(|halt| *halt != "never");
+        let halt = halt.map(Halt::parse).transpose()?;
         // A dry run writes nothing.
         let results = args.results.as_deref().filter(|_| !args.dry_run);
         let results = results
             .map(|folder| results::prepare(folder, taken))
             .transpose()?;
         let is_continued = args.resume || args.resume_failed;
-        if let Some(path) = args.joblog.as_deref().filter(|_| is_continued) {
+        let joblog = args.joblog.as_deref().map(joblog::place);
+        if let Some((path, _)) = joblog.filter(|_| is_continued) {
             let ended = joblog::ended(path, args.resume_failed)?;
             setup.numbering = Numbering::without(&ended);
         }
-        let joblog = args.joblog.as_deref().filter(|_| !args.dry_run);
-        let joblog = joblog.map(|path| joblog::open(path, is_resumable || is_continued, taken));
+        let joblog = joblog.filter(|_| !args.dry_run).map(|(path, is_added)| {
+            joblog::open(path, is_resumable || is_continued || is_added, taken)
+        });
         let joblog = joblog.transpose()?;
         let config = JobConfig {
             setup,

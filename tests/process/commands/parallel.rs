@@ -323,6 +323,9 @@ const LINES: &[Line] = &[
     same("-k --resume-failed --joblog half", "echo {1}{2} ::: a b ::: c d"),
     same("-k --resume --joblog half", "echo").fed("a\nb\nc\nd\ne\n"),
     same("-k --resume --joblog none", "echo ::: a b"),
+    same("-k --joblog +half", "echo ::: a b"),
+    same("-k --halt never", "test ::: a b ''"),
+    same("-k --delay 0.01 --memfree 1m", "echo ::: a b"),
 ];
 
 /// A test for each line.
