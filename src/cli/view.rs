@@ -4,6 +4,7 @@
 //! terminal. Views do not know each other or the run's work. All print to a [`StandardStream`], which
 //! protects the bars.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use super::args::Format;
 use super::config::Config;
 use super::event_json::object;
-use super::screen::{StandardStream, say};
+use super::screen::{StandardStream, say, send_file};
 use crate::Counts;
 use crate::observe::text::{Line, Style};
 use crate::observe::{Event, EventKind};
@@ -75,23 +76,55 @@ pub(super) trait View: Send {
     }
 }
 
-/// Stdout, shared by the views, in whose order it prints. Each write stays in one piece.
+/// Stdout, shared by the views, in whose order it prints. Each write stays in one piece. After one has failed
+/// all others do: what it has lost must not count as printed because nothing is left to be flushed.
 #[derive(Debug, Clone)]
-pub(super) struct Out(Arc<Mutex<BufWriter<StandardStream>>>);
+pub(super) struct Out(Arc<Mutex<OutState>>);
+
+#[derive(Debug)]
+struct OutState {
+    writer: BufWriter<StandardStream>,
+    has_failed: bool,
+}
 
 impl Out {
     pub(super) fn new() -> Self {
-        Out(Arc::new(Mutex::new(BufWriter::new(StandardStream::Out))))
+        Out(Arc::new(Mutex::new(OutState {
+            writer: BufWriter::new(StandardStream::Out),
+            has_failed: false,
+        })))
+    }
+
+    /// Copies the rest of a file, past the buffer.
+    pub(super) fn send_file(&mut self, from: &mut io::Take<File>) -> io::Result<()> {
+        self.unless_failed(|writer| {
+            writer.flush()?;
+            send_file(from)
+        })
+    }
+
+    fn unless_failed<R>(
+        &self,
+        write: impl FnOnce(&mut BufWriter<StandardStream>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let mut state = self.0.lock();
+        if state.has_failed {
+            return Err(io::Error::other("stdout has failed before"));
+        }
+        let written = write(&mut state.writer);
+        let failed = written.as_ref().err();
+        state.has_failed = failed.is_some_and(|why| why.kind() != io::ErrorKind::Interrupted);
+        written
     }
 }
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().write(bytes)
+        self.unless_failed(|writer| writer.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().flush()
+        self.unless_failed(Write::flush)
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Place, Said, read_pid, sh, words};
 use crate::support::named;
 
 crate::trials!(
+    what_a_full_stdout_has_not_taken_is_shown_by_the_next_run,
     results_in_the_journals_folder_are_refused,
     a_folder_that_was_there_is_not_taken_for_the_journals,
     a_folder_that_somebody_puts_a_file_into_stays,
@@ -644,4 +645,28 @@ fn output_that_stderr_does_not_take_is_shown_by_the_next_run() {
     let output = place.run(&[&arguments[..], &["_", "{}", ":::", "1"]].concat(), b"");
     output.ends(0).tells("seen\n");
     assert!(!place.path("j-output").exists());
+}
+
+fn what_a_full_stdout_has_not_taken_is_shown_by_the_next_run() {
+    // It goes through a buffer, past it, and by the kernel.
+    for bytes in [100, 9_000, 100_000] {
+        for order in [&[][..], &["-k"]] {
+            let place = Place::new();
+            let script = format!("echo $1; head -c {bytes} /dev/zero | tr '\\0' x; echo");
+            let options = ["-q", "-w", "2", "--journal", "journal"];
+            let command = [
+                "--", "sh", "-c", &script, "_", ":::", "1", "2", "3", "4", "5",
+            ];
+            let words = [&options[..], order, &command].concat();
+            let full = fs::File::options().write(true).open("/dev/full").unwrap();
+            let mut run = place.supervisor(&words);
+            let ended = run.stdout(full).output().unwrap();
+            assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+            let said = place.run(&words, b"");
+            said.ends(0).hides("cannot be shown");
+            let mut shown: Vec<&str> = said.out.lines().filter(|line| line.len() == 1).collect();
+            shown.sort_unstable();
+            assert_eq!(shown, ["1", "2", "3", "4", "5"], "{bytes} {order:?}");
+        }
+    }
 }

@@ -101,8 +101,7 @@ impl OutputWriter {
         let is_plain = self.format != Format::Json && stream == OutputStream::Stdout;
         let is_whole = is_plain && matches!(mark, LineMark::None);
         if length > SMALL_BYTES && is_whole && !screen::is_stdout_terminal() {
-            self.out.flush()?;
-            return screen::send_file(&mut from).map(|()| true);
+            return self.out.send_file(&mut from).map(|()| true);
         }
         self.print_from(label, stream, mark, (from, length))
     }
