@@ -19,10 +19,12 @@ use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
 use super::orders::await_end;
 use super::{detached_log, jobs, screen, serving, state};
+use crate::Jobserver;
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
 use crate::jobs::moment;
 use crate::jobs::own::{OwnCommand, OwnTerms};
+use crate::sys::program::keep_files_from_programs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -270,6 +272,11 @@ fn start(name: &str) -> Result<(), String> {
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(stderr);
+    // A lock of the caller's would be held as long as the server lives, and a make would wait for its end.
+    keep_files_from_programs();
+    for name in Jobserver::variables_of_make() {
+        server.env_remove(name);
+    }
     let started = server.spawn().map_err(failed)?;
     let process = pidfd_open(Pid::from_child(&started), PidfdFlags::empty());
     // Its copies of the pipe's end go with it.

@@ -21,6 +21,9 @@ const BY_NUMBER: &str = "it goes by the numbers of items, which are others' too 
 
 const BY_PLACE: &str = "it goes by the places of items, which --unique shifts: a --journal knows items by what they say";
 
+const OTHER_LOTS: &str = "what goes with what follows from the workers and the room that there are, so another run would not know \
+                          it again: use -n N";
+
 const OF_EACH_COMMAND: &str =
     "without COMMAND each item is a command of its own, which has it from `supervisor add`";
 
@@ -75,6 +78,9 @@ const RULES: &[Rule] = &[
     ("resume_failed", |typed| typed.has("journal"), BY_TEXT),
     ("resume", |typed| typed.has("unique"), BY_PLACE),
     ("resume_failed", |typed| typed.has("unique"), BY_PLACE),
+    ("context", |typed| typed.is_gone_on_with(), OTHER_LOTS),
+    ("many", |typed| typed.is_gone_on_with(), OTHER_LOTS),
+    ("xargs", |typed| typed.is_gone_on_with(), OTHER_LOTS),
     ("copies", |typed| typed.is_shared(), ONE_HOLDER),
     ("hedge_after", |typed| typed.is_shared(), ONE_HOLDER),
     ("slot", |typed| !typed.runs_commands(), NEEDS_COMMAND),
@@ -155,6 +161,12 @@ impl Typed<'_> {
 
     fn runs_commands(&self) -> bool {
         self.has(COMMAND) || self.is_serve || self.is_add
+    }
+
+    /// Returns `true` if another run knows what this one has done.
+    fn is_gone_on_with(&self) -> bool {
+        let by = ["journal", "resume", "resume_failed"];
+        by.iter().any(|id| self.has(id))
     }
 
     fn serves_own_commands(&self) -> bool {

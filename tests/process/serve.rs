@@ -28,6 +28,7 @@ crate::trials! {
     what_is_added_as_a_duplicate_is_the_other_one,
     a_wait_ends_with_the_commands_own_code,
     several_adds_that_start_a_server_start_one,
+    a_server_that_is_started_has_no_files_of_its_caller,
     a_server_that_cannot_be_started_says_why,
     what_a_killed_server_had_begun_is_lost_and_the_rest_goes_on,
     what_was_lost_is_run_again_if_it_may_be_and_never_beside_itself,
@@ -448,6 +449,25 @@ fn several_adds_that_start_a_server_start_one() {
         .collect();
     assert_eq!(told.len(), 6);
     ask(&place, &["stop"]);
+}
+
+fn a_server_that_is_started_has_no_files_of_its_caller() {
+    let place = Place::new();
+    // The pipe and the lock would be open as long as the server lives.
+    let script = "exec 8>&1 9>lock; flock 9; \"$0\" add --start -- true";
+    let shell = command(&place, &[]);
+    let supervisor = shell.get_program().to_owned();
+    let mut caller = Command::new("sh");
+    caller.args(["-c", script]).arg(supervisor);
+    let environment = shell
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    caller.envs(environment).current_dir(place.path(""));
+    let added = caller.output().unwrap();
+    let _server = detached(&place);
+    assert_eq!(&*added.stdout, b"1\n", "{added:?}");
+    let lock = fs::File::open(place.path("lock")).unwrap();
+    assert!(lock.try_lock().is_ok());
 }
 
 fn a_server_that_cannot_be_started_says_why() {

@@ -15,6 +15,7 @@ crate::trials!(
     a_lot_is_one_job,
     a_lot_begins_though_no_more_lines_come,
     a_journal_knows_a_lot_by_its_items,
+    what_another_run_would_make_otherwise_has_no_journal,
 );
 
 /// Counts the items of each command.
@@ -97,6 +98,19 @@ fn a_lot_is_one_job() {
     let numbers: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     assert_eq!(numbers, ["1", "2", "2", "3"]);
     assert!(rows[1][8].ends_with("_ c 'd d'"), "{rows:?}");
+}
+
+fn what_another_run_would_make_otherwise_has_no_journal() {
+    let place = Place::new();
+    for option in ["-X", "-m", "--xargs"] {
+        for known in [&["--journal", "j"][..], &["--joblog", "log", "--resume"]] {
+            let words = [&[option], known, &["--", "echo"]].concat();
+            place.run(&words, b"a\n").is_refused("use -n N");
+        }
+        // A log alone harms nobody.
+        let words = [option, "--joblog", "log", "--", "echo"];
+        place.run(&words, b"a\n").ends(0);
+    }
 }
 
 fn a_journal_knows_a_lot_by_its_items() {
