@@ -128,15 +128,18 @@ pub(super) fn retry(command: &Retry) -> Result<u8, RunError> {
     each(&command.order, "retry", SteeringOrder::Retry)
 }
 
-/// Gives an order for each item. The first that cannot be carried out ends it.
+/// Gives an order for each item, oldest first: one that is to begin after others waits for them if they are
+/// tried again before it. The first that cannot be carried out ends it.
 fn each(
     order: &ItemOrder,
     verb: &str,
     of_item: impl Fn(u64) -> SteeringOrder,
 ) -> Result<u8, RunError> {
     let mut asked = Asked::of(&order.target, verb)?;
-    for number in &order.numbers {
-        asked.carry_out(of_item(*number))?.tell(order.format)?;
+    let mut numbers = order.numbers.clone();
+    numbers.sort_unstable();
+    for number in numbers {
+        asked.carry_out(of_item(number))?.tell(order.format)?;
     }
     Ok(code::DONE)
 }

@@ -20,8 +20,7 @@ const TIME: Duration = Duration::from_secs(1);
 pub(super) fn end(marks: &[&[u8]]) {
     // The last ones are for what was started in the meantime.
     for signal in [Signal::TERM, Signal::KILL, Signal::KILL, Signal::KILL] {
-        let left =
-            hold_all(&|pid, environment| is_in_our_group(pid) && has_all(environment, marks));
+        let left = hold_all(&is_in_our_group, &|environment| has_all(environment, marks));
         if left.is_empty() {
             return;
         }

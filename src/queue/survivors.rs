@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use crate::protocol::orders::{JOURNAL_VARIABLE, mark_of};
-use crate::sys::marked::{entries, has_ended, hold_all, pid_of};
+use crate::sys::marked::{entries, has_ended, hold_all, is_own, pid_of};
 use dishrack_core::ledger::ItemId;
 
 /// The variable that names the item that a command was started for.
@@ -45,12 +45,11 @@ pub(crate) fn end(
     let mark = mark_of(mark);
     let began = Instant::now();
     let ancestors = ancestors();
-    let is_one = |pid, environment: &[u8]| {
-        !ancestors.contains(&pid) && is_survivor(environment, &mark, was_killed, is_unfinished)
-    };
+    let is_candidate = |pid| !ancestors.contains(&pid) && is_own(pid);
+    let is_one = |environment: &[u8]| is_survivor(environment, &mark, was_killed, is_unfinished);
     // The processes found may have started others meanwhile.
     loop {
-        let found = hold_all(&is_one);
+        let found = hold_all(&is_candidate, &is_one);
         if found.is_empty() {
             return Ok(());
         }

@@ -28,6 +28,8 @@ pub(in crate::cli) const GIVEN: &[u8] = b":::";
 pub(in crate::cli) struct JobConfig {
     pub(super) setup: Setup,
     pub(super) is_json: bool,
+    /// True if an item is as many lines as a command is given.
+    pub(super) are_lots: bool,
     /// True if the run goes on from a job log.
     pub(super) is_continued: bool,
     /// True if a later run may go on from the job log by the numbers of lines.
@@ -77,11 +79,16 @@ impl JobConfig {
         let times = times(limits, &places)?;
         let unique = unique(limits, &places)?;
         let separator = arguments.separator(args.null);
-        let terms = (&priority, &times);
-        let (key_of, unique_of) = (key.as_ref(), unique.as_ref());
-        let check = ItemCheck::new(&setup.template, key_of, unique_of, terms, args.json);
+        let are_lots = arguments.lot_size().is_some();
+        let texts = ItemTexts {
+            key: key.as_ref().map(|(key, _)| key),
+            unique: unique.as_ref().map(|(key, _)| key),
+            priority: priority.as_ref(),
+            times: times.each_ref().map(Option::as_ref),
+        };
+        let check = ItemCheck::new(&setup.template, texts, args.json, are_lots);
         // An argument of a lot is no item.
-        let is_seen = check.is_of_each_item() && arguments.lot_size().is_none();
+        let is_seen = check.is_of_each_item() && !are_lots;
         let total = match is_seen {
             true => input::check(source, separator, |line| check.line(line, source))?,
             false => count_items(source)?,
@@ -106,6 +113,7 @@ impl JobConfig {
         let config = JobConfig {
             setup,
             is_json: args.json,
+            are_lots,
             is_continued,
             has_lines_in_joblog: joblog.is_some() && !is_resumable,
             is_dry_run: args.dry_run,
@@ -126,9 +134,13 @@ impl JobConfig {
 
     /// Returns the properties that each item must have.
     pub(super) fn check(&self) -> ItemCheck {
-        let terms = (&self.priority, &self.times);
-        let (key, unique) = (self.key.as_ref(), self.unique.as_ref());
-        ItemCheck::new(&self.setup.template, key, unique, terms, self.is_json)
+        let texts = ItemTexts {
+            key: self.key.as_ref().map(|(key, _)| key),
+            unique: self.unique.as_ref().map(|(key, _)| key),
+            priority: self.priority.as_ref(),
+            times: self.times.each_ref().map(Option::as_ref),
+        };
+        ItemCheck::new(&self.setup.template, texts, self.is_json, self.are_lots)
     }
 }
 
@@ -176,6 +188,7 @@ impl JobConfig {
         Ok(JobConfig {
             setup,
             is_json: false,
+            are_lots: false,
             is_continued: false,
             has_lines_in_joblog: false,
             is_dry_run: false,
@@ -273,6 +286,31 @@ fn of_item(option: &str, text: &OsStr, places: &Places) -> Result<Template, Stri
     }
 }
 
+/// The texts that are made of each item, besides its command.
+#[derive(Debug, Clone, Copy)]
+struct ItemTexts<'a> {
+    key: Option<&'a Template>,
+    unique: Option<&'a Template>,
+    priority: Option<&'a Template>,
+    times: [Option<&'a Template>; 2],
+}
+
+impl<'a> ItemTexts<'a> {
+    /// Returns them, each with the name of its option.
+    fn all(self) -> impl Iterator<Item = (&'static str, &'a Template)> {
+        let [not_before, deadline] = self.times;
+        let all = [
+            ("--key", self.key),
+            ("--unique", self.unique),
+            ("--priority", self.priority),
+            ("--not-before", not_before),
+            ("--deadline", deadline),
+        ];
+        all.into_iter()
+            .filter_map(|(option, template)| Some((option, template?)))
+    }
+}
+
 /// The properties that each item must have.
 #[derive(Debug)]
 pub(super) struct ItemCheck {
@@ -280,33 +318,35 @@ pub(super) struct ItemCheck {
     members: Option<Template>,
     priority: Option<Template>,
     times: [Option<Template>; 2],
+    /// The texts that need arguments, where those may be several.
+    of_arguments: Vec<(&'static str, Template)>,
 }
 
 impl ItemCheck {
-    fn new(
-        template: &Template,
-        key: Option<&(Template, u32)>,
-        unique: Option<&(Template, Option<Duration>)>,
-        (priority, times): (&Option<Template>, &[Option<Template>; 2]),
-        is_json: bool,
-    ) -> Self {
-        let of_key = key.map(|(key, _)| key).into_iter();
-        let all = of_key
-            .chain(unique.map(|(key, _)| key))
-            .chain(priority)
-            .chain(times.iter().flatten());
+    fn new(template: &Template, texts: ItemTexts<'_>, is_json: bool, are_lots: bool) -> Self {
+        let all = texts.all().map(|(_, text)| text);
         let members = is_json.then(|| all.fold(template.clone(), |all, one| all.and(one)));
+        // The last lot may have fewer.
+        let of_arguments = texts.all().filter(|_| !are_lots);
         ItemCheck {
             members,
-            priority: priority.clone(),
-            times: times.clone(),
+            priority: texts.priority.cloned(),
+            times: texts.times.map(Option::<&Template>::cloned),
+            of_arguments: of_arguments
+                .filter(|(_, text)| text.has_nth())
+                .map(|(option, text)| (option, text.clone()))
+                .collect(),
         }
     }
 
     /// Returns `true` if an item may lack one of them.
     fn is_of_each_item(&self) -> bool {
         let mut times = self.times.iter();
-        self.members.is_some() || self.priority.is_some() || times.any(Option::is_some)
+        let is_any_time = times.any(Option::is_some);
+        self.members.is_some()
+            || self.priority.is_some()
+            || is_any_time
+            || !self.of_arguments.is_empty()
     }
 
     /// Checks the item of a line.
@@ -319,6 +359,11 @@ impl ItemCheck {
     pub(super) fn text(&self, text: &[u8]) -> Result<(), String> {
         if let Some(members) = &self.members {
             check_item(members, text)?;
+        }
+        for (option, template) in &self.of_arguments {
+            if let Some(place) = template.lacking(text).map_err(|why| why.to_string())? {
+                return Err(format!("it has no argument for {place} ({option})"));
+            }
         }
         if let Some(template) = &self.priority {
             priority_of(text, template)?;

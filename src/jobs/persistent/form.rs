@@ -32,6 +32,19 @@ pub(super) struct ResponseLine {
     pub(super) was_cancelled: bool,
 }
 
+/// Members of records in logs, which a process may print before it takes its first request.
+const OF_LOGS: [&str; 9] = [
+    "level",
+    "severity",
+    "message",
+    "msg",
+    "event",
+    "time",
+    "timestamp",
+    "@timestamp",
+    "ts",
+];
+
 /// The members of which an answer with any content has at least one. A line of a JSON log has none.
 const MEMBERS: [&str; 4] = ["requestId", "exitCode", "output", "wasCancelled"];
 
@@ -100,8 +113,13 @@ pub(super) fn read(line: &[u8]) -> Result<OutputLine, NoResponse> {
             };
         }
     };
-    if !object.is_empty() && !MEMBERS.iter().any(|member| object.contains_key(*member)) {
-        return Ok(OutputLine::Words(NoResponse::NoMember(quoted(line))));
+    let has = |member: &&str| object.contains_key(*member);
+    if !object.is_empty() && !MEMBERS.iter().any(has) {
+        let why = NoResponse::NoMember(quoted(line));
+        return match OF_LOGS.iter().any(has) {
+            true => Ok(OutputLine::Words(why)),
+            false => Err(why),
+        };
     }
     object.retain(|_, value| !value.is_null());
     serde_json::from_value(Value::Object(object))
@@ -118,7 +136,8 @@ fn is_meant_as_answer(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     let has = |member: &&str| text.contains(&format!("\"{member}\""));
-    text.starts_with('{') || text.ends_with("{}") || MEMBERS.iter().any(has)
+    let is_list = text.starts_with('[') && text.ends_with(']') || text == "null";
+    is_list || text.starts_with('{') || text.ends_with("{}") || MEMBERS.iter().any(has)
 }
 
 /// Returns as much of a line as is shown.
@@ -183,7 +202,7 @@ mod tests {
         let why = words(b"hello\n");
         assert!(why.starts_with("its process answered \"hello\""), "{why}");
         assert!(why.ends_with("belongs on stderr"), "{why}");
-        assert!(words(b"[7]").starts_with("its process answered \"[7]\""));
+        assert!(words(b"7").starts_with("its process answered \"7\""));
         assert!(words(b"\xff\n").contains('\u{fffd}'));
         words(b"{\"level\":\"info\",\"message\":\"ready\"}");
         words(b"Started with {threads: 4}");
@@ -192,6 +211,10 @@ mod tests {
             b"> {}",
             b"{\"exitCode\":0,",
             b"{\"exitCode\":\"none\"}",
+            b"{\"stdout\":\"x\"}",
+            b"{\"arguments\":[\"a\"],\"inputs\":[]}",
+            b"[7]",
+            b"null",
         ] {
             let why = read(line).unwrap_err().to_string();
             assert!(why.starts_with("its process answered"), "{why}");

@@ -343,6 +343,12 @@ fn a_priority_that_is_none_is_refused() {
         "::: 128",
         "its priority \"128\" is no whole number",
     );
+    for option in ["--key", "--unique", "--deadline"] {
+        let words = [option, "{3}", "-C", ",", "--", "echo", ":::", "a,b,", "a,b"];
+        place
+            .run(&words, b"")
+            .is_refused(&format!("it has no argument for {{3}} ({option})"));
+    }
     // Nothing is run, whichever one is wrong.
     let echo = ["--priority", "{}", "--", "echo", "{}", ":::", "1", "2", "x"];
     place.run(&echo, b"").is_refused("priority \"x\" is no");
