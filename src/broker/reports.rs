@@ -188,7 +188,9 @@ impl Core {
             Notice::Paused => return self.emitter.emit(EventKind::Paused),
             Notice::Resumed => return self.emitter.emit(EventKind::Resumed),
             Notice::Shortage(why) => {
-                format!("{why}; what is left waits for room, and no item is charged")
+                format!(
+                    "{why}; nothing more begins before there is room, and waiting costs no attempt"
+                )
             }
             Notice::ShortageOver => "there is room again, and work goes on".to_owned(),
             Notice::TooFewWorkers { needed, workers } => {

@@ -26,6 +26,10 @@ use crate::jobs::moment;
 use crate::jobs::own::{OwnCommand, OwnTerms};
 use crate::sys::program::keep_files_from_programs;
 
+/// The help for the run that it is added to.
+const AT_HELP: &str =
+    "The queue: its name, its socket's path, or its process [default: serve, or the only one]";
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The number of the item is printed when it is durable: it survives a kill of the queue, and a power
@@ -42,7 +46,8 @@ Examples:
   supervisor add --after $(supervisor add -- ./build) -- ./deploy
       the second command begins when the first one is done, and never if that fails
   supervisor wait $(supervisor add -- make) && echo made
-      waits for its end, with its own exit code; `supervisor logs -f ITEM` follows it")]
+      waits for its end, with its own exit code; `supervisor logs -f ITEM` follows it",
+    mut_arg("at", |at| at.help(AT_HELP)))]
 pub(super) struct Add {
     /// A name for people, in place of the words
     #[arg(long, value_name = "TEXT")]
@@ -163,6 +168,7 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
         Some(folder) => jobs::folder(folder)?,
         None => env::current_dir().map_err(|error| format!("the working directory: {error}"))?,
     };
+    check_program(&command.command)?;
     let environment = command.env.iter().map(|entry| variable(entry));
     let own = OwnCommand {
         words: command.command.clone(),
@@ -180,6 +186,22 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
     };
     // What the queue would refuse is refused before it is started.
     OwnCommand::read(own.line().as_bytes()).map_err(|why| why.to_string())
+}
+
+/// Refuses a whole script in one word, of which there is no program: the command would be added, and fail.
+fn check_program(words: &[OsString]) -> Result<(), String> {
+    let [name] = words else {
+        return Ok(());
+    };
+    let is_script =
+        |name: &str| name.contains(|c: char| c.is_whitespace() || "|&;<>$*`".contains(c));
+    match name.to_str().filter(|name| is_script(name)) {
+        Some(script) if !Path::new(name).exists() => Err(format!(
+            "{script}: it is one word, and no program: leave out the quotes, or have a shell run it, as in: \
+             supervisor add -- sh -c '...'"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn item_number(text: &str) -> Result<u64, String> {
@@ -264,7 +286,7 @@ fn start(name: &str) -> Result<(), String> {
     let began = stderr.metadata().map_err(failed)?.len();
     let mut server = Command::new(env::current_exe().map_err(failed)?);
     server
-        .args(["serve", "--detached", "--name", name])
+        .args(["serve", "--in-a-session-of-its-own", "--name", name])
         .current_dir("/")
         // What this process may be of is no concern of a server that outlives it.
         .env_remove("NOTIFY_SOCKET")

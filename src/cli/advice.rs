@@ -2,6 +2,7 @@
 //! knows words, and nothing of what is run.
 
 mod elsewhere;
+mod habits;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -28,12 +29,20 @@ pub(super) fn correct(
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg).cloned() else {
         return;
     };
+    let first = words.first().map_or("", String::as_str);
+    // A run has no subcommand in front.
+    let subcommand = match first.starts_with('-') {
+        true => "",
+        false => first,
+    };
     let tip = match word.starts_with('-') {
-        true if words.first().is_some_and(|first| first == "add") && is_of(&put(), &word) => {
-            Some(OF_PUT.to_owned())
-        }
-        true => of_option(&word).map(str::to_owned),
         false => of_word(&word, words),
+        true => {
+            let habit = habits::advice(subcommand, &word);
+            let of_put = || (subcommand == "add" && is_of(&put(), &word)).then_some(OF_PUT);
+            let elsewhere = || of_option(&word).filter(|_| subcommand != "add");
+            habit.or_else(of_put).or_else(elsewhere).map(str::to_owned)
+        }
     };
     // The parser suggests passing the word on to the COMMAND, but there is none.
     error.remove(ContextKind::Suggested);
@@ -101,6 +110,7 @@ fn of_word(word: &str, words: &[String]) -> Option<String> {
             "a COMMAND follows --, as in: supervisor work -- {word}; items are put by \
              `supervisor put`"
         ),
+        "add" => format!("a COMMAND follows --, as in: supervisor add -- {word}"),
         "join" | "status" => {
             format!("the stream is named by an option, as in: supervisor {first} --stream {word}")
         }

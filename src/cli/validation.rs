@@ -21,6 +21,7 @@ use super::run_options::{RunArgs, WorkArgs};
 use super::state;
 use super::{dead_letter_log, detached_log, otlp};
 use crate::cli::scratch;
+use crate::jobs::slots;
 use crate::observe::Mode;
 use crate::store::journal::own_files;
 use crate::store::stream::Opening;
@@ -392,7 +393,9 @@ fn source(
 /// Checks each number by itself, and returns the number of workers.
 fn check(pool: &PoolArgs) -> Result<usize, String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = pool.workers.unwrap_or(cpus);
+    // A slot without a worker would be of no use.
+    let slots = slots::at_once(&pool.limits.slot).and_then(|slots| usize::try_from(slots).ok());
+    let workers = pool.workers.unwrap_or(cpus.max(slots.unwrap_or(0)));
     if workers == 0 {
         return Err("--workers 0: at least 1 is needed; as many as one likes is a number, too, such as 100, or 400% of the processors".into());
     }

@@ -46,6 +46,12 @@ impl SlotKind {
         if each > values.len() {
             return Err(format!("there are no {each} of {}", values.len()));
         }
+        if !values.len().is_multiple_of(each) {
+            let count = values.len();
+            return Err(format!(
+                "{count} cannot be given {each} at a time: some would be left over"
+            ));
+        }
         let together = values.chunks_exact(each).map(|some| some.join(","));
         let in_capitals = name.to_ascii_uppercase().replace('-', "_");
         Ok(SlotKind {
@@ -90,7 +96,7 @@ mod tests {
         assert_eq!((gpus.count(), gpus.value(1), gpus.value(3)), (3, "0", "2"));
         let names: Vec<_> = gpus.variables().collect();
         assert_eq!(names, ["CUDA_VISIBLE_DEVICES", "SUPERVISOR_SLOT_GPU"]);
-        let pairs = SlotKind::parse("gpu:2=0,1,2,3,4").unwrap();
+        let pairs = SlotKind::parse("gpu:2=0,1,2,3").unwrap();
         assert_eq!((pairs.count(), pairs.value(2)), (2, "2,3"));
         let licences = SlotKind::parse("lic-x=a").unwrap();
         let names: Vec<_> = licences.variables().collect();
@@ -108,5 +114,6 @@ mod tests {
         let why = |text| SlotKind::parse(text).unwrap_err();
         assert_eq!(why("gpu=0,1,0"), "0 stands there twice");
         assert_eq!(why("gpu:3=0,1"), "there are no 3 of 2");
+        assert!(why("gpu:2=0,1,2").contains("some would be left over"));
     }
 }

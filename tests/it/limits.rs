@@ -201,7 +201,7 @@ fn rules_are_functions_of_the_queues_items() {
     }
     // The last function counts.
     let twice = builder().per_key(1, key).per_key(1, |n: &u32| Some(*n));
-    twice.handler(&queue(1), nothing).unwrap();
+    let _pool = twice.handler(&queue(1), nothing).unwrap();
 }
 
 fn copies_are_not_for_a_queue_with_an_order() {
@@ -213,7 +213,7 @@ fn copies_are_not_for_a_queue_with_an_order() {
     assert!(refused.contains("runs once"), "{refused}");
     // One copy is none.
     let single = Supervisor::builder().threads(1).copies(Copies::first(1));
-    single.handler(&queue, nothing).unwrap();
+    let _pool = single.handler(&queue, nothing).unwrap();
 }
 
 fn loops_of_this_process_have_no_rate() {

@@ -343,8 +343,8 @@ fn what_is_added_after_one_that_fails_never_begins() {
         );
     }
     // Tried again with that, it waits for it, in whatever order they are named.
-    fs::remove_file(place.path("gate")).unwrap();
     ask(&place, &["retry", &second, &first]);
+    fs::write(place.path("gate"), "go\n").unwrap();
     assert_eq!(run(&place, &["wait", &second]).status.code(), Some(1));
     assert!(!place.path("begun").exists());
     // Whoever tries it again alone wants it to begin.

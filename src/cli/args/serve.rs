@@ -77,7 +77,7 @@ pub(in crate::cli) struct ServeArgs {
     pub(in crate::cli) durability: Promise,
 
     /// Be in a session of its own, say on stdout when it can be asked, and write to stderr from then on
-    #[arg(long, hide = true)]
+    #[arg(long = "in-a-session-of-its-own", hide = true)]
     pub(in crate::cli) detached: bool,
 
     #[command(flatten)]
