@@ -32,6 +32,7 @@ mod lists;
 mod logs;
 mod make;
 mod manual;
+mod no_more_items;
 mod notices;
 mod opening;
 mod orders;

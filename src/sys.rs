@@ -11,6 +11,8 @@ pub(crate) mod descriptors;
 pub(crate) mod dispositions;
 pub(crate) mod exit;
 pub(crate) mod groups;
+#[cfg(feature = "cli")]
+pub(crate) mod inherited;
 #[cfg(any(feature = "control", feature = "journal"))]
 pub(crate) mod lock;
 pub(crate) mod machine;

@@ -18,13 +18,12 @@ use super::args::{AtArgs, Format, SERVED, duration};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
 use super::orders::await_end;
-use super::{detached_log, jobs, screen, serving, state};
-use crate::Jobserver;
+use super::{detached_log, jobs, make, screen, serving, state};
 use crate::control::client::{Client, NoAnswer};
 use crate::control::runs;
 use crate::jobs::moment;
 use crate::jobs::own::{OwnCommand, OwnTerms};
-use crate::sys::program::keep_files_from_programs;
+use crate::sys::inherited;
 
 /// The help for the run that it is added to.
 const AT_HELP: &str =
@@ -295,8 +294,8 @@ fn start(name: &str) -> Result<(), String> {
         .stdout(writer)
         .stderr(stderr);
     // A lock of the caller's would be held as long as the server lives, and a make would wait for its end.
-    keep_files_from_programs();
-    for name in Jobserver::variables_of_make() {
+    inherited::keep_from_programs();
+    for name in make::variables() {
         server.env_remove(name);
     }
     let started = server.spawn().map_err(failed)?;

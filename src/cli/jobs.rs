@@ -6,6 +6,7 @@ mod ended;
 mod history;
 #[cfg(test)]
 mod hostile;
+mod item_texts;
 mod joblog;
 mod kept;
 mod options;
@@ -26,9 +27,9 @@ use serde_json::Value;
 use self::budget::Budget;
 pub(super) use self::dry::dry_run;
 use self::history::History;
+use self::item_texts::ItemCheck;
 use self::joblog::JobLog;
 use self::kept::{BOUNDS_OF_RUN, BOUNDS_OF_SERVED, OutputKeeper};
-use self::options::ItemCheck;
 pub(super) use self::options::{GIVEN, JobConfig, folder};
 use self::output::{Outputs, Shape};
 use self::results::Results;
@@ -94,9 +95,7 @@ pub(super) struct Jobs {
 impl Jobs {
     /// Makes the run. `grace` is the time in which a process that serves items must end.
     pub(super) fn new(config: JobConfig, workers: usize, grace: Duration) -> Self {
-        let has_times = config.times.iter().any(Option::is_some);
-        let pass_by = config.key.is_some() || config.priority.is_some() || has_times;
-        let items_max = match config.keeps_order || pass_by {
+        let items_max = match config.keeps_order || config.texts.let_pass_by() {
             true => UNSHOWN_MAX_IN_ORDER,
             false => UNSHOWN_MAX.max(workers * 4),
         };
@@ -312,22 +311,22 @@ impl Work for Jobs {
         if let Some(count) = slots::at_once(&self.config.setup.slots) {
             builder = builder.slots(count);
         }
-        if let Some((template, per_key)) = self.config.key.clone() {
+        if let Some((template, per_key)) = self.config.texts.key.clone() {
             let key = move |job: &Job| jobs::key_of(&job.text, &template);
             builder = builder.per_key(per_key, key);
         }
-        if let Some(template) = self.config.priority.clone() {
+        if let Some(template) = self.config.texts.priority.clone() {
             let priority = move |job: &Job| jobs::priority_of(&job.text, &template).unwrap_or(0);
             builder = builder.priority(priority);
         }
-        let [not_before, deadline] = self.config.times.clone();
+        let [not_before, deadline] = self.config.texts.times.clone();
         if let Some(template) = not_before {
             builder = builder.not_before(move |job: &Job| jobs::time_in(&job.text, &template));
         }
         if let Some(template) = deadline {
             builder = builder.deadline(move |job: &Job| jobs::time_in(&job.text, &template));
         }
-        let unique = self.config.unique.clone();
+        let unique = self.config.texts.unique.clone();
         if self.config.setup.is_own {
             builder = with_own_terms(builder);
         }
@@ -420,7 +419,7 @@ impl Jobs {
             let bytes = line.bytes.len();
             // The number of a small one is not asked for.
             let is_large = budget::is_large(bytes);
-            if is_large && self.config.unique.is_some() && !producer.put_added()? {
+            if is_large && self.config.texts.unique.is_some() && !producer.put_added()? {
                 break;
             }
             self.return_duplicates(producer, ItemId(0));
@@ -443,7 +442,7 @@ impl Jobs {
                 break;
             }
             // A large one is known by its number, which is another's if it is left out.
-            if is_large && self.config.unique.is_some() {
+            if is_large && self.config.texts.unique.is_some() {
                 let may_go_on = producer.put_added()?;
                 self.return_duplicates(producer, id);
                 if !may_go_on {

@@ -1,14 +1,24 @@
-//! The order of the make that has started a run to change nothing. Lines of recipes that begin with `+`,
+//! The make that has started this program, and its order to change nothing. Lines of recipes that begin with `+`,
 //! as those that share its job server must, are run by `make -n`, `-t` and `-q` too.
 
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::Jobserver;
+
 /// The exit code that answers make: there is something to be done.
 pub(super) const TO_BE_DONE: u8 = 1;
 
-/// What a run does in place of its commands.
+/// Returns the variables by which a make tells those that it starts of its job server, if it has one: what
+/// outlives the make is to know nothing of it.
+pub(super) fn variables() -> impl Iterator<Item = &'static str> {
+    let has_one = Jobserver::from_environment().is_some();
+    let names = ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS", "MAKELEVEL"];
+    names.into_iter().filter(move |_| has_one)
+}
+
+/// The thing that a run does in place of its commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChangesNothing {
     /// `-n`: it prints them.

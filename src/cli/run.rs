@@ -16,6 +16,7 @@ use super::exit_codes::{RunError, code, end, end_without_stdout};
 use super::expected::Expected;
 use super::gathering::Feed;
 use super::input::{self, ItemSource, LineSource};
+use super::no_more_items::NoMoreItems;
 use super::printer::{self, Printer};
 use super::progress::{self, StdoutUse};
 use super::put_buffer::PutBuffer;
@@ -101,16 +102,9 @@ pub(super) fn run<W: Work>(config: Config, mut work: W) -> Result<u8, RunError> 
     };
     let lines = producer.lines;
     let produced = produced.and_then(|()| end_input(&queue, &stop, &workload.expected, lines));
-    let produced = produced.map_err(|why| running.tell_at_once(why));
+    let produced = produced.map_err(|why| NoMoreItems::tell(why, &queue));
     printer.check_halt_rule();
     running.finish(config, produced)
-}
-
-/// The reason for which items ended before their source.
-enum NoMoreItems {
-    /// It was told; the run ends with this code.
-    Told(u8),
-    Untold(RunError),
 }
 
 struct Running<T, R> {
@@ -139,16 +133,6 @@ impl<T, R> Clone for Running<T, R> {
 
 impl<T: 'static, R: 'static> Running<T, R> {
     /// Waits for the end and returns the exit code.
-    /// Tells that there will be no more items, rather than when those before are done, which may take
-    /// hours. What failed with the queue is told at the end, once.
-    fn tell_at_once(&self, why: RunError) -> NoMoreItems {
-        if self.queue.failure().is_some() {
-            return NoMoreItems::Untold(why);
-        }
-        screen::complain(&format_args!("{why}; what was put before is worked on"));
-        NoMoreItems::Told(why.code())
-    }
-
     fn finish(&self, config: &Config, produced: Result<(), NoMoreItems>) -> Result<u8, RunError> {
         let joined = self.join_all(config);
         self.service.over();
@@ -169,11 +153,8 @@ impl<T: 'static, R: 'static> Running<T, R> {
             }
         });
         summed_up?;
-        // A stopped run does not wait for its readers for ever.
         let signal = self.stop.signal();
-        let time = signal.map_or(Duration::MAX, |_| {
-            self.stop.left_of(config.pool.shutdown).max(TIME_TO_READ)
-        });
+        let time = self.time_to_read(config);
         let is_written = self.printer.finish(time);
         let has_dead_letters = match config.is_shared() {
             false => has_dead_letters(&self.queue),
@@ -210,18 +191,23 @@ impl<T: 'static, R: 'static> Running<T, R> {
             return Ok(if is_whole { code } else { code::USAGE });
         }
         joined?;
-        match produced {
-            Ok(()) => {}
-            Err(NoMoreItems::Told(code)) => return Ok(code),
-            Err(NoMoreItems::Untold(why)) => return Err(why),
+        if let Err(why) = produced {
+            return why.code();
         }
         check_younger(&self.queue)?;
         check_whole(&self.queue)?;
-        match has_dead_letters? {
-            _ if !is_whole => Ok(code::USAGE),
-            false => Ok(code::DONE),
-            true => Ok(code::DEAD_LETTERS),
-        }
+        Ok(match has_dead_letters? {
+            _ if !is_whole => code::USAGE,
+            false => code::DONE,
+            true => code::DEAD_LETTERS,
+        })
+    }
+
+    /// Returns the time for which readers are waited for: a stopped run does not do so for ever.
+    fn time_to_read(&self, config: &Config) -> Duration {
+        self.stop.signal().map_or(Duration::MAX, |_| {
+            self.stop.left_of(config.pool.shutdown).max(TIME_TO_READ)
+        })
     }
 
     /// Does so, and lets nothing more come in: neither before it returns nor after it is anything

@@ -4,6 +4,7 @@
 //! object. An item may stand for several arguments: `{1}` is the first of them, `{-1}` the last, and
 //! `{}` all. All text is bytes, like the arguments of a Unix process. Nothing is run here.
 
+mod lacking;
 mod paths;
 pub(crate) mod unknown;
 
@@ -187,29 +188,6 @@ impl Template {
     pub(crate) fn is_of_item(&self) -> bool {
         let mut places = self.places();
         places.all(|place| !place.is_number() && !matches!(place, Placeholder::Slot(_)))
-    }
-
-    /// Returns `true` if it has a place for an argument by its number, besides the first.
-    pub(crate) fn has_nth(&self) -> bool {
-        self.places().any(|place| match place {
-            Placeholder::Argument(WhichArguments::Nth(nth), _) => *nth != 1,
-            _ => false,
-        })
-    }
-
-    /// Returns the first place for an argument that this item has not.
-    ///
-    /// # Errors
-    /// It is no line of words where it should be one.
-    pub(crate) fn lacking(&self, item: &[u8]) -> Result<Option<String>, UnfitItem> {
-        let count = self.form.arguments(item)?.len();
-        let lacks = |nth: i32| usize::try_from(nth.unsigned_abs()).is_ok_and(|nth| nth > count);
-        let mut places = self.places().filter(|place| match place {
-            Placeholder::Argument(WhichArguments::Nth(nth), _) => lacks(*nth),
-            _ => false,
-        });
-        let lacking = places.next();
-        Ok(lacking.map(|place| String::from_utf8_lossy(&place.sign()).into_owned()))
     }
 
     /// Returns the words of both, of which this one says how items are taken apart.

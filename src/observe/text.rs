@@ -97,8 +97,8 @@ impl Style {
                 holding,
                 is_asked,
             } if *exit != Exit::Exited(0) && (holding.is_some() || !is_asked) => {
-                let held = held_by_dead(holding.as_deref(), doing);
-                Line::Err(format!("{worker} (pid {pid}) {exit}{held}"))
+                let (ended, held) = (ended(*exit, *is_asked), held_by_dead(holding, doing));
+                Line::Err(format!("{worker} (pid {pid}) {ended}{held}"))
             }
             EventKind::WorkerFailedToStart {
                 worker,
@@ -144,8 +144,14 @@ impl Style {
     }
 }
 
-fn held_by_dead(item: Option<&str>, doing: &str) -> String {
-    item.map_or_else(String::new, |item| {
+/// Says how a process ended. One that was asked to was killed by nobody else.
+fn ended(exit: Exit, is_asked: bool) -> String {
+    let asked = if is_asked { ", as asked" } else { "" };
+    format!("{exit}{asked}")
+}
+
+fn held_by_dead(item: &Option<String>, doing: &str) -> String {
+    item.as_ref().map_or_else(String::new, |item| {
         format!(" while {doing} {}", printable(item))
     })
 }

@@ -83,14 +83,6 @@ impl Jobserver {
         })
     }
 
-    /// Returns the variables by which a make tells what it has started of a job server, if one does here.
-    #[cfg(feature = "cli")]
-    pub(crate) fn variables_of_make() -> impl Iterator<Item = &'static str> {
-        let has_one = Jobserver::from_environment().is_some();
-        let names = VARIABLES.into_iter().chain(["MAKELEVEL"]);
-        names.filter(move |_| has_one)
-    }
-
     /// Returns `false` if it is named and not open to this process. Then there are no tokens, and one
     /// item runs at a time: make opens it only to recipes that begin with `+` or call `$(MAKE)`.
     #[must_use]

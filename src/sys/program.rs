@@ -282,29 +282,8 @@ fn can_keep_some() -> bool {
     *CAN.get_or_init(|| close_range(libc::c_uint::MAX, 0).is_ok())
 }
 
-/// Has no program that this process executes from now on have another of its open files than the
-/// standard streams: not those either that this process has inherited, as locks and pipes of its caller.
-#[cfg(feature = "cli")]
-pub(crate) fn keep_files_from_programs() {
-    if close_range(3, libc::CLOSE_RANGE_CLOEXEC).is_ok() {
-        return;
-    }
-    // A kernel before 5.11.
-    let entries = std::fs::read_dir("/proc/self/fd");
-    for entry in entries.into_iter().flatten().flatten() {
-        let number = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        if let Some(number) = number.filter(|number: &RawFd| *number > 2) {
-            // SAFETY: it changes only what becomes of the file at the next exec.
-            let _ = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
-    }
-}
-
 /// Does to all files from this one on what the flags say. A system call.
-fn close_range(first: libc::c_uint, flags: libc::c_uint) -> Result<(), Errno> {
+pub(super) fn close_range(first: libc::c_uint, flags: libc::c_uint) -> Result<(), Errno> {
     // SAFETY: what it closes is not used in this process any more.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
     Errno::result(closed).map(drop)

@@ -71,7 +71,7 @@ pub(in crate::cli) struct JobArgs {
     #[arg(long, requires = "joblog")]
     pub(in crate::cli) resume_failed: bool,
 
-    /// Stop when so many items, or so much of all of them, were given up on: `now` kills what runs,
+    /// Stop when so many items, or so much of all of them, were given up on by this run: `now` kills what runs,
     /// `soon` lets it finish
     #[arg(
         long,

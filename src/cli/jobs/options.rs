@@ -6,12 +6,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::item_texts::{ItemCheck, ItemTexts};
 use super::{joblog, program, results};
 use crate::Supervisor;
 use crate::cli::args::{ArgumentArgs, Format, JobArgs, LimitArgs};
 use crate::cli::gathering::{Gathering, LotSize};
 use crate::cli::halt::Halt;
-use crate::cli::input::{self, InputLine, ItemSource};
+use crate::cli::input::{self, ItemSource};
 use crate::cli::{lists, screen};
 use crate::jobs::arguments::ItemsOfCommand;
 use crate::jobs::numbering::Numbering;
@@ -19,7 +20,7 @@ use crate::jobs::shell::Script;
 use crate::jobs::slots::SlotKind;
 use crate::jobs::spool::Spool;
 use crate::jobs::template::{Places, Template, unknown};
-use crate::jobs::{ItemInput, Setup, priority_of, time_of};
+use crate::jobs::{ItemInput, Setup};
 
 /// The word in front of items on the command line.
 pub(in crate::cli) const GIVEN: &[u8] = b":::";
@@ -42,14 +43,7 @@ pub(in crate::cli) struct JobConfig {
     pub(super) results: Option<results::ResultsFolder>,
     pub(super) joblog: Option<joblog::JoblogFile>,
     pub(super) halt: Option<Halt>,
-    /// The text of which an item's key is made, and how many of one key may run.
-    pub(super) key: Option<(Template, u32)>,
-    /// The text that is an item's priority.
-    pub(super) priority: Option<Template>,
-    /// The texts that are the times before which, and until which, an item is begun.
-    pub(super) times: [Option<Template>; 2],
-    /// The text of which an item's unique key is made, and for how long it has that.
-    pub(super) unique: Option<(Template, Option<Duration>)>,
+    pub(super) texts: ItemTexts,
 }
 
 impl JobConfig {
@@ -74,19 +68,10 @@ impl JobConfig {
         }
         let mut setup = setup(args, words, &places)?;
         setup.slots = slots(limits, &setup.template)?;
-        let key = key(limits, &places)?;
-        let priority = priority(limits, &places)?;
-        let times = times(limits, &places)?;
-        let unique = unique(limits, &places)?;
+        let texts = ItemTexts::read(limits, &places)?;
         let separator = arguments.separator(args.null);
         let are_lots = arguments.lot_size().is_some();
-        let texts = ItemTexts {
-            key: key.as_ref().map(|(key, _)| key),
-            unique: unique.as_ref().map(|(key, _)| key),
-            priority: priority.as_ref(),
-            times: times.each_ref().map(Option::as_ref),
-        };
-        let check = ItemCheck::new(&setup.template, texts, args.json, are_lots);
+        let check = ItemCheck::new(&setup.template, &texts, args.json, are_lots);
         // An argument of a lot is no item.
         let is_seen = check.is_of_each_item() && !are_lots;
         let total = match is_seen {
@@ -106,10 +91,10 @@ impl JobConfig {
             let ended = joblog::ended(path, args.resume_failed)?;
             setup.numbering = Numbering::without(&ended);
         }
-        let joblog = joblog.filter(|_| !args.dry_run).map(|(path, is_added)| {
+        let open = |(path, is_added): (&Path, bool)| {
             joblog::open(path, is_resumable || is_continued || is_added, taken)
-        });
-        let joblog = joblog.transpose()?;
+        };
+        let joblog = joblog.filter(|_| !args.dry_run).map(open).transpose()?;
         let config = JobConfig {
             setup,
             is_json: args.json,
@@ -124,23 +109,19 @@ impl JobConfig {
             results,
             joblog,
             halt,
-            key,
-            priority,
-            times,
-            unique,
+            texts,
         };
         Ok((config, total))
     }
 
     /// Returns the properties that each item must have.
     pub(super) fn check(&self) -> ItemCheck {
-        let texts = ItemTexts {
-            key: self.key.as_ref().map(|(key, _)| key),
-            unique: self.unique.as_ref().map(|(key, _)| key),
-            priority: self.priority.as_ref(),
-            times: self.times.each_ref().map(Option::as_ref),
-        };
-        ItemCheck::new(&self.setup.template, texts, self.is_json, self.are_lots)
+        ItemCheck::new(
+            &self.setup.template,
+            &self.texts,
+            self.is_json,
+            self.are_lots,
+        )
     }
 }
 
@@ -199,10 +180,7 @@ impl JobConfig {
             results: None,
             joblog: None,
             halt: None,
-            key: key(limits, &places)?,
-            priority: priority(limits, &places)?,
-            times: times(limits, &places)?,
-            unique: unique(limits, &places)?,
+            texts: ItemTexts::read(limits, &places)?,
         })
     }
 }
@@ -222,154 +200,6 @@ fn slots(limits: &LimitArgs, template: &Template) -> Result<Vec<SlotKind>, Strin
             "{{slot:{name}}}: no --slot {name}=... says what there is"
         )),
         None => Ok(kinds.clone()),
-    }
-}
-
-/// Reads the text of which keys are made.
-fn key(limits: &LimitArgs, places: &Places) -> Result<Option<(Template, u32)>, String> {
-    let Some(text) = &limits.key else {
-        return Ok(None);
-    };
-    let template = Template::parse_places(std::slice::from_ref(text), places);
-    let why = match (template.has_place(), template.is_of_item()) {
-        (true, true) => return Ok(Some((template, limits.per_key.unwrap_or(1)))),
-        (false, _) => {
-            "all items would have the same key: a place such as {} or {//} makes it \
-                       theirs; for fewer at a time use --workers"
-        }
-        (true, false) => "{#}, {%} and {slot:NAME} make no key: it must follow from the item",
-    };
-    Err(format!("--key {}: {why}", text.display()))
-}
-
-/// Reads the text that is an item's priority.
-fn priority(limits: &LimitArgs, places: &Places) -> Result<Option<Template>, String> {
-    limits
-        .priority
-        .as_ref()
-        .map(|text| of_item("priority", text, places))
-        .transpose()
-}
-
-/// Reads the texts that are an item's times.
-fn times(limits: &LimitArgs, places: &Places) -> Result<[Option<Template>; 2], String> {
-    let read = |option, text: &Option<OsString>| {
-        let text = text.as_ref();
-        text.map(|text| of_item(option, text, places)).transpose()
-    };
-    let not_before = read("not-before", &limits.not_before)?;
-    Ok([not_before, read("deadline", &limits.deadline)?])
-}
-
-/// Reads the text of which unique keys are made.
-fn unique(
-    limits: &LimitArgs,
-    places: &Places,
-) -> Result<Option<(Template, Option<Duration>)>, String> {
-    let Some(text) = &limits.unique else {
-        return Ok(None);
-    };
-    let template = of_item("unique", text, places)?;
-    Ok(Some((template, limits.unique_for)))
-}
-
-/// Reads a text that must follow from the item.
-fn of_item(option: &str, text: &OsStr, places: &Places) -> Result<Template, String> {
-    let template = Template::parse_places(&[text.to_owned()], places);
-    match template.has_place() && template.is_of_item() {
-        true => Ok(template),
-        false => Err(format!(
-            "--{option} {}: it must follow from the item, by a place such as {{}} or, with --json, \
-             {{name}}",
-            text.display()
-        )),
-    }
-}
-
-/// The texts that are made of each item, besides its command.
-#[derive(Debug, Clone, Copy)]
-struct ItemTexts<'a> {
-    key: Option<&'a Template>,
-    unique: Option<&'a Template>,
-    priority: Option<&'a Template>,
-    times: [Option<&'a Template>; 2],
-}
-
-impl<'a> ItemTexts<'a> {
-    /// Returns them, each with the name of its option.
-    fn all(self) -> impl Iterator<Item = (&'static str, &'a Template)> {
-        let [not_before, deadline] = self.times;
-        let all = [
-            ("--key", self.key),
-            ("--unique", self.unique),
-            ("--priority", self.priority),
-            ("--not-before", not_before),
-            ("--deadline", deadline),
-        ];
-        all.into_iter()
-            .filter_map(|(option, template)| Some((option, template?)))
-    }
-}
-
-/// The properties that each item must have.
-#[derive(Debug)]
-pub(super) struct ItemCheck {
-    /// The places that need members, where items are JSON.
-    members: Option<Template>,
-    priority: Option<Template>,
-    times: [Option<Template>; 2],
-    /// The texts that need arguments, where those may be several.
-    of_arguments: Vec<(&'static str, Template)>,
-}
-
-impl ItemCheck {
-    fn new(template: &Template, texts: ItemTexts<'_>, is_json: bool, are_lots: bool) -> Self {
-        let all = texts.all().map(|(_, text)| text);
-        let members = is_json.then(|| all.fold(template.clone(), |all, one| all.and(one)));
-        // The last lot may have fewer.
-        let of_arguments = texts.all().filter(|_| !are_lots);
-        ItemCheck {
-            members,
-            priority: texts.priority.cloned(),
-            times: texts.times.map(Option::<&Template>::cloned),
-            of_arguments: of_arguments
-                .filter(|(_, text)| text.has_nth())
-                .map(|(option, text)| (option, text.clone()))
-                .collect(),
-        }
-    }
-
-    /// Returns `true` if an item may lack one of them.
-    fn is_of_each_item(&self) -> bool {
-        let mut times = self.times.iter();
-        let is_any_time = times.any(Option::is_some);
-        self.members.is_some()
-            || self.priority.is_some()
-            || is_any_time
-            || !self.of_arguments.is_empty()
-    }
-
-    /// Checks the item of a line.
-    pub(super) fn line(&self, line: &InputLine, source: &ItemSource) -> Result<(), String> {
-        let checked = self.text(&line.bytes);
-        checked.map_err(|why| format!("{}: {why}", source.place(line.number)))
-    }
-
-    /// Checks the text of an item.
-    pub(super) fn text(&self, text: &[u8]) -> Result<(), String> {
-        if let Some(members) = &self.members {
-            check_item(members, text)?;
-        }
-        for (option, template) in &self.of_arguments {
-            if let Some(place) = template.lacking(text).map_err(|why| why.to_string())? {
-                return Err(format!("it has no argument for {place} ({option})"));
-            }
-        }
-        if let Some(template) = &self.priority {
-            priority_of(text, template)?;
-        }
-        let mut times = self.times.iter().flatten();
-        times.try_for_each(|template| time_of(text, template).map(drop))
     }
 }
 
@@ -462,17 +292,6 @@ fn count_items(source: &ItemSource) -> Result<Option<u64>, String> {
     match source {
         ItemSource::Given(_) | ItemSource::Combined(_) => Ok(source.count()),
         _ => input::is_there(source).map(|_| None),
-    }
-}
-
-/// Checks that the text of an item is JSON, and has the members that are to be filled in.
-fn check_item(template: &Template, text: &[u8]) -> Result<(), String> {
-    match serde_json::from_slice::<serde::de::IgnoredAny>(text) {
-        // The message must not name the line within the item, which is always 1.
-        Err(error) => {
-            Err(format!("it is no JSON: {error}").replace(" at line 1 column ", ", byte "))
-        }
-        Ok(_) => template.check(text).map_err(|why| why.to_string()),
     }
 }
 
