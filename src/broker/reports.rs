@@ -189,7 +189,7 @@ impl Core {
             Notice::Resumed => return self.emitter.emit(EventKind::Resumed),
             Notice::Shortage(why) => {
                 format!(
-                    "{why}; nothing more begins before there is room, and waiting costs no attempt"
+                    "{why}; nothing more begins before there is room, and waiting costs nothing"
                 )
             }
             Notice::ShortageOver => "there is room again, and work goes on".to_owned(),

@@ -431,7 +431,7 @@ fn where_no_thread_can_be_made_that_is_told() {
             return;
         };
         let told = || std::fs::read_to_string(&path).unwrap();
-        let waits = || told().contains("waits for room, and no item is charged");
+        let waits = || told().contains("and waiting costs nothing");
         until("it ends or waits", || run.has_ended() || waits());
         let is_waiting = waits();
         if is_waiting && !run.has_ended() {

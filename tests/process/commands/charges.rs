@@ -28,7 +28,7 @@ crate::trials!(
     what_the_kernel_kills_for_memory_says_so,
 );
 
-const WAITS: &str = "waits for room, and no item is charged";
+const WAITS: &str = "and waiting costs nothing";
 const GOES_ON: &str = "there is room again";
 
 /// A run whose output goes into files, so that no reader is needed.

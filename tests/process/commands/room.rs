@@ -90,7 +90,7 @@ fn rules_of_admission_that_make_no_sense_are_refused() {
         "expected a number of threads, or a percentage",
     );
     refused("--pressure 101%", "expected a percentage up to 100%");
-    refused("--nice 20", "20 is not in -20..=19");
+    refused("--nice 20", "expected a number from -20");
     refused("--ionice fast", "expected realtime, best-effort or idle");
     let words = "in --mode sequential one item runs at a time anyway";
     let inline = ["--mode", "sequential", "--load", "1"];
