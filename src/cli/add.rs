@@ -195,7 +195,7 @@ fn check_program(words: &[OsString]) -> Result<(), String> {
     let is_script =
         |name: &str| name.contains(|c: char| c.is_whitespace() || "|&;<>$*`".contains(c));
     match name.to_str().filter(|name| is_script(name)) {
-        Some(script) if !Path::new(name).exists() => Err(format!(
+        Some(script) if !script.contains('/') && !Path::new(name).exists() => Err(format!(
             "{script}: it is one word, and no program: leave out the quotes, or have a shell run it, as in: \
              supervisor add -- sh -c '...'"
         )),

@@ -10,12 +10,12 @@ use crate::Jobserver;
 /// The exit code that answers make: there is something to be done.
 pub(super) const TO_BE_DONE: u8 = 1;
 
-/// Returns the variables by which a make tells those that it starts of its job server, if it has one: what
-/// outlives the make is to know nothing of it.
+/// Returns the variables by which a make tells those that it starts of its flags and its job server, if one
+/// has started this program: what outlives the make is to know nothing of it.
 pub(super) fn variables() -> impl Iterator<Item = &'static str> {
-    let has_one = Jobserver::from_environment().is_some();
+    let is_of_make = env::var_os("MAKELEVEL").is_some() || Jobserver::from_environment().is_some();
     let names = ["MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS", "MAKELEVEL"];
-    names.into_iter().filter(move |_| has_one)
+    names.into_iter().filter(move |_| is_of_make)
 }
 
 /// The thing that a run does in place of its commands.

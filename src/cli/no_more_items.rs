@@ -9,14 +9,14 @@ use crate::JoinableQueue;
 pub(super) enum NoMoreItems {
     /// It was told; the run ends with this code.
     Told(u8),
-    /// It is the queue's own failure, which is told at the end, once.
+    /// It is a failure of the queue or its workers, which is told at the end, once.
     Untold(RunError),
 }
 
 impl NoMoreItems {
     /// Tells it, unless the queue has failed.
     pub(super) fn tell<T>(why: RunError, queue: &JoinableQueue<T>) -> Self {
-        if queue.failure().is_some() {
+        if queue.failure().is_some() || !matches!(why, RunError::Usage(_)) {
             return NoMoreItems::Untold(why);
         }
         screen::complain(&format_args!("{why}; what was put before is worked on"));

@@ -121,25 +121,29 @@ pub(super) struct StopRun {
 }
 
 pub(super) fn cancel(command: &Cancel) -> Result<u8, RunError> {
-    each(&command.order, "cancel", SteeringOrder::Cancel)
+    // One that is to begin after others is given up with them, and then there is nothing to cancel.
+    let mut numbers = command.order.numbers.clone();
+    numbers.sort_unstable_by(|one, other| other.cmp(one));
+    each(&command.order, &numbers, "cancel", SteeringOrder::Cancel)
 }
 
 pub(super) fn retry(command: &Retry) -> Result<u8, RunError> {
-    each(&command.order, "retry", SteeringOrder::Retry)
+    // One that is to begin after others waits for them if they are tried again before it.
+    let mut numbers = command.order.numbers.clone();
+    numbers.sort_unstable();
+    each(&command.order, &numbers, "retry", SteeringOrder::Retry)
 }
 
-/// Gives an order for each item, oldest first: one that is to begin after others waits for them if they are
-/// tried again before it. The first that cannot be carried out ends it.
+/// Gives an order for each of these items. The first that cannot be carried out ends it.
 fn each(
     order: &ItemOrder,
+    numbers: &[u64],
     verb: &str,
     of_item: impl Fn(u64) -> SteeringOrder,
 ) -> Result<u8, RunError> {
     let mut asked = Asked::of(&order.target, verb)?;
-    let mut numbers = order.numbers.clone();
-    numbers.sort_unstable();
     for number in numbers {
-        asked.carry_out(of_item(number))?.tell(order.format)?;
+        asked.carry_out(of_item(*number))?.tell(order.format)?;
     }
     Ok(code::DONE)
 }

@@ -393,9 +393,11 @@ fn source(
 /// Checks each number by itself, and returns the number of workers.
 fn check(pool: &PoolArgs) -> Result<usize, String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    // A slot without a worker would be of no use.
+    // A slot without a worker would be of no use; a great many may only be names.
     let slots = slots::at_once(&pool.limits.slot).and_then(|slots| usize::try_from(slots).ok());
-    let workers = pool.workers.unwrap_or(cpus.max(slots.unwrap_or(0)));
+    let workers = pool
+        .workers
+        .unwrap_or(cpus.max(slots.unwrap_or(0).min(cpus * 4)));
     if workers == 0 {
         return Err("--workers 0: at least 1 is needed; as many as one likes is a number, too, such as 100, or 400% of the processors".into());
     }

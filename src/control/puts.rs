@@ -81,7 +81,8 @@ fn put_rest(
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<(), RequestFailure> {
     // This process may have forgotten it, or an earlier one has put it.
-    if put.handled() == 0 && !target.find_earlier(bundle)? {
+    let is_same = target.find_earlier(bundle)?;
+    if put.handled() == 0 && !is_same {
         return Err(reused());
     }
     bundle.skip(usize::try_from(put.handled()).unwrap_or(usize::MAX));

@@ -145,7 +145,6 @@ impl ServerSlot {
             }
             Err(why) => {
                 server.end();
-                surroundings.end_leftovers();
                 Err(why)
             }
         }

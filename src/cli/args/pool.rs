@@ -14,7 +14,7 @@ use crate::{AdmissionRules, Builder, IoPriority, StartMethod};
 #[command(next_help_heading = "Options for workers and attempts")]
 pub(in crate::cli) struct PoolArgs {
     /// Workers: a number, or P% of the processors, or +N or -N for so many more or fewer than there
-    /// are processors [default: number of CPUs, or of slots where those are more]
+    /// are processors [default: number of CPUs, or of slots where those are more, up to 4 for each CPU]
     #[arg(
         short,
         long,
