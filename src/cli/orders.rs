@@ -121,10 +121,8 @@ pub(super) struct StopRun {
 }
 
 pub(super) fn cancel(command: &Cancel) -> Result<u8, RunError> {
-    // One that is to begin after others is given up with them, and then there is nothing to cancel.
-    let mut numbers = command.order.numbers.clone();
-    numbers.sort_unstable_by(|one, other| other.cmp(one));
-    each(&command.order, &numbers, "cancel", SteeringOrder::Cancel)
+    let numbers = &command.order.numbers;
+    each(&command.order, numbers, "cancel", SteeringOrder::Cancel)
 }
 
 pub(super) fn retry(command: &Retry) -> Result<u8, RunError> {
