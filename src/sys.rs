@@ -23,6 +23,7 @@ pub(crate) mod poll;
 pub(crate) mod priority;
 pub(crate) mod program;
 pub(crate) mod signals;
+pub(crate) mod stat;
 pub(crate) mod stderr;
 pub(crate) mod stream;
 pub(crate) mod threads;

@@ -14,6 +14,7 @@ use clap::Args;
 use hyper::Method;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::advice::needs_shell;
 use super::args::{AtArgs, Format, SERVED, duration};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
@@ -192,8 +193,7 @@ fn check_program(words: &[OsString]) -> Result<(), String> {
     let [name] = words else {
         return Ok(());
     };
-    let is_script =
-        |name: &str| name.contains(|c: char| c.is_whitespace() || "|&;<>$*`".contains(c));
+    let is_script = |name: &str| name.contains(char::is_whitespace) || needs_shell(name);
     match name.to_str().filter(|name| is_script(name)) {
         Some(script) if !script.contains('/') && !Path::new(name).exists() => Err(format!(
             "{script}: it is one word, and no program: leave out the quotes, or have a shell run it, as in: \

@@ -97,6 +97,11 @@ fn of_option(word: &str) -> Option<&'static str> {
 /// Returns the advice for a word that is no option.
 fn of_word(word: &str, words: &[String]) -> Option<String> {
     let first = words.first().map_or("", String::as_str);
+    if let Some(own) = own_word_for(word).filter(|_| word == first) {
+        return Some(format!(
+            "what other queues call {word} is here: {own}; a COMMAND of that name follows --"
+        ));
+    }
     Some(match first {
         _ if word == "help" => "supervisor --help, or supervisor SUBCOMMAND --help".to_owned(),
         "dead" => {
@@ -118,10 +123,6 @@ fn of_word(word: &str, words: &[String]) -> Option<String> {
             "both files are named by options, as in: supervisor salvage --journal {word} --into NEW"
         ),
         "compare" | "manual" | "completions" | "put" => return None,
-        _ if word == first && own_word_for(word).is_some() => format!(
-            "what other queues call {word} is here: {}; a COMMAND of that name follows --",
-            own_word_for(word).unwrap_or_default()
-        ),
         _ if word == ":::" => {
             "items after ::: follow a COMMAND, as in: supervisor -- gzip ::: a b".to_owned()
         }
@@ -147,6 +148,11 @@ fn own_word_for(word: &str) -> Option<&'static str> {
     })
 }
 
+/// Returns `true` if only a shell could make something of this word.
+pub(super) fn needs_shell(word: &str) -> bool {
+    word.contains(['|', '&', ';', '<', '>', '$', '*', '`'])
+}
+
 /// Returns the advice for a COMMAND that is no program.
 pub(super) fn of_program(name: &str) -> &'static str {
     if OF_SHELLS.contains(&name) {
@@ -156,7 +162,7 @@ pub(super) fn of_program(name: &str) -> &'static str {
         return "; it is one word, with a space in it: leave out the quotes around program and \
                 arguments, or have a shell run them with --shell";
     }
-    match name.contains(['|', '&', ';', '<', '>', '$', '*', '`']) {
+    match needs_shell(name) {
         true => "; what a shell would make of it, it makes with --shell",
         false => "",
     }

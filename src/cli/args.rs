@@ -108,6 +108,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// Reads a number that may have a fraction, in digits and with a point: no sign, no exponent.
+fn decimal(text: &str) -> Option<f64> {
+    let is_plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| is_plain)
+}
+
 /// Reads `400M`, `1.5G`, or a bare number of bytes; a `K` is 1024 bytes, and a `k` 1000, as GNU parallel
 /// has it.
 pub(super) fn size(text: &str) -> Result<u64, String> {
@@ -137,12 +145,12 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
             .checked_mul(unit)
             .ok_or_else(|| "a size of more than any machine has".to_owned());
     }
-    let is_fraction = unit > 1 && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let part = number.parse::<f64>().map_err(|_| expected())?;
+    // There is no part of a byte.
+    let part = decimal(number).filter(|_| unit > 1).ok_or_else(expected)?;
     // No unit has more digits than a float.
     #[expect(clippy::cast_precision_loss, reason = "no unit has as many bits")]
     let bytes = part * unit as f64;
-    if !is_fraction || bytes >= 2_f64.powi(63) {
+    if bytes >= 2_f64.powi(63) {
         return Err(expected());
     }
     #[expect(

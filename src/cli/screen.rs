@@ -29,6 +29,7 @@ use unicode_width::UnicodeWidthStr;
 use super::detached_log;
 use crate::observe::text::harmless;
 use crate::sys::blocking::Blocking;
+use crate::sys::stat::fields_behind_name;
 use crate::sys::threads::spawn;
 
 /// The time for the last words, if they may not be read.
@@ -118,8 +119,7 @@ pub(super) fn has_neighbours() -> bool {
     let group = getpgrp().as_raw_pid().to_string();
     let is_of_group = |pid: &str| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // proc(5), stat: the group is the third field after the name in brackets.
-        let theirs = stat.rsplit_once(") ")?.1.split(' ').nth(2)?;
+        let theirs = fields_behind_name(&stat).nth(2)?;
         Some(theirs == group)
     };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();

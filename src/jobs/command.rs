@@ -110,7 +110,7 @@ fn what_is_missing(program: &Invocation<'_>) -> Option<io::Error> {
 
 impl Surroundings<'_> {
     /// Ends what a command that was started here has left in this worker's group.
-    pub(super) fn end_leftovers(&self) {
+    fn end_leftovers(&self) {
         // It could be started, so all of them can be written.
         let added = self.added().unwrap_or_default();
         let marks = added.iter().map(Variable::entry);

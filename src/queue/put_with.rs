@@ -280,7 +280,7 @@ fn check_copies(broker: &Broker, options: &PutOptions) -> Result<(), Error> {
     broker.read(|core| {
         let ledger = &core.dispatcher.ledger;
         if let Some(copies) = options.copies {
-            if ledger.has_order() || ledger.has_slots() || ordering.is_some() {
+            if !ledger.allows_copies() || ordering.is_some() {
                 return Err(Error(Kind::invalid("copies", RUNS_ONCE)));
             }
             if let Some(why) = core.cannot_agree(copies) {

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use crate::protocol::orders::{JOURNAL_VARIABLE, mark_of};
 use crate::sys::marked::{entries, has_ended, hold_all, is_own, pid_of};
+use crate::sys::stat::fields_behind_name;
 use dishrack_core::ledger::ItemId;
 
 /// The variable that names the item that a command was started for.
@@ -93,9 +94,7 @@ fn ancestors() -> HashSet<Pid> {
 
 fn parent_of(pid: Pid) -> io::Result<Option<Pid>> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
-    // The name may hold anything; state and parent follow its last bracket (proc_pid_stat(5)).
-    let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
-    let parent = after.split(' ').nth(1).map(OsStr::new);
+    let parent = fields_behind_name(&stat).nth(1).map(OsStr::new);
     Ok(parent.and_then(pid_of))
 }
 

@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use super::stat::fields_behind_name;
+
 /// The time between two looks at processes that were killed.
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -38,11 +40,7 @@ fn is_alive(group: i32) -> bool {
 
 /// Reads from a line of proc(5) whether the process runs and is in this group.
 fn runs_in(stat: &str, group: i32) -> bool {
-    // The name may have any characters, a parenthesis among them.
-    let Some((_, rest)) = stat.rsplit_once(") ") else {
-        return false;
-    };
-    let mut fields = rest.split(' ');
+    let mut fields = fields_behind_name(stat);
     let (state, of) = (fields.next(), fields.nth(1));
     let runs = !matches!(state, Some("Z" | "X") | None);
     runs && of.and_then(|of| of.parse().ok()) == Some(group)

@@ -14,6 +14,8 @@ use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, geteuid, getpid, pidfd_open};
 use rustix::time::Timespec;
 
+use super::stat::fields_behind_name;
+
 /// Returns handles of the processes, without this one, that are candidates by their number and of whose
 /// environment `is_one` says yes. A process that has ended has no environment.
 pub(crate) fn hold_all(
@@ -21,26 +23,51 @@ pub(crate) fn hold_all(
     is_one: &dyn Fn(&[u8]) -> bool,
 ) -> Vec<(Pid, OwnedFd)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
+    let mut left: Vec<Pid> = entries
         .filter_map(|entry| pid_of(&entry.file_name()))
         .filter(|pid| *pid != getpid())
-        .filter_map(|pid| hold(pid, is_candidate, is_one))
-        .collect()
+        .collect();
+    let mut held = Vec::new();
+    for look in 0..LOOKS {
+        if look > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        left.retain(|pid| match hold(*pid, is_candidate, is_one) {
+            Ok(handle) => {
+                held.extend(handle.map(|handle| (*pid, handle)));
+                false
+            }
+            Err(Unclear) => true,
+        });
+        if left.is_empty() {
+            break;
+        }
+    }
+    held
 }
 
-/// All is looked at once more after the handle is open, so that a new process with the same number is
-/// not taken for it.
+/// A process that has no environment at the moment, or none that can be read: it may be executing a
+/// program just now.
+struct Unclear;
+
+/// Returns a handle of a process, if it is one. All is looked at once more after the handle is open, so
+/// that a new process with the same number is not taken for it.
 fn hold(
     pid: Pid,
     is_candidate: &dyn Fn(Pid) -> bool,
     is_one: &dyn Fn(&[u8]) -> bool,
-) -> Option<(Pid, OwnedFd)> {
-    let check = || is_candidate(pid) && environment_of(pid).is_some_and(|found| is_one(&found));
-    if !check() {
-        return None;
+) -> Result<Option<OwnedFd>, Unclear> {
+    let check = || match is_candidate(pid) {
+        true => Ok(environment_of(pid)?.is_some_and(|found| is_one(&found))),
+        false => Ok(false),
+    };
+    if !check()? {
+        return Ok(None);
     }
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    check().then_some((pid, pidfd))
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return Ok(None);
+    };
+    Ok(check()?.then_some(handle))
 }
 
 /// Returns `true` if a process is this user's.
@@ -53,19 +80,15 @@ fn folder(pid: Pid) -> String {
     format!("/proc/{}", pid.as_raw_nonzero())
 }
 
-/// Returns the environment of a process. One that is executing a program just now has none for a moment,
-/// or none that can be read.
-fn environment_of(pid: Pid) -> Option<Vec<u8>> {
+/// Returns the environment of a process, if it has one.
+fn environment_of(pid: Pid) -> Result<Option<Vec<u8>>, Unclear> {
     let folder = folder(pid);
-    for _ in 0..LOOKS {
-        let environment = read_at_once(&format!("{folder}/environ"));
-        let environment = environment.ok().filter(|found| !found.is_empty());
-        if environment.is_some() || !may_be_executing(&folder) {
-            return environment;
-        }
-        std::thread::sleep(PAUSE);
+    let environment = read_at_once(&format!("{folder}/environ"));
+    let environment = environment.ok().filter(|found| !found.is_empty());
+    match environment.is_none() && may_be_executing(&folder) {
+        true => Err(Unclear),
+        false => Ok(environment),
     }
-    None
 }
 
 /// Reads a file of a process in one call: what is read in several ends in the middle if the process executes
@@ -83,8 +106,8 @@ fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The number of looks at a process without an environment, and the time between two of them: it gets one
-/// within microseconds, unless it is not run meanwhile.
+/// The number of looks at processes without an environment, and the time between two of them: one that
+/// executes a program gets it within microseconds, unless it is not run meanwhile.
 const LOOKS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -93,9 +116,7 @@ fn may_be_executing(folder: &str) -> bool {
     let Ok(stat) = fs::read_to_string(format!("{folder}/stat")) else {
         return false;
     };
-    // The name may hold anything; state and parent follow its last bracket (proc_pid_stat(5)).
-    let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
-    let mut fields = after.split(' ');
+    let mut fields = fields_behind_name(&stat);
     let has_ended = fields.next().is_none_or(|state| matches!(state, "Z" | "X"));
     let is_of_kernel = fields
         .next()

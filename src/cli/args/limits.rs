@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration;
+use super::{decimal, duration};
 
 use crate::Rate;
 use crate::jobs::slots::SlotKind;
@@ -83,33 +83,20 @@ fn rate(text: &str) -> Result<Rate, String> {
         "h" => 3600,
         _ => return Err(EXPECTED.into()),
     };
-    // Of a part, as in 0.5/s, there are a thousand times as many in as much more time.
-    let is_decimal = count
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let (count, time) = match count.parse::<u32>() {
-        Ok(count) => (count, Duration::from_secs(seconds)),
-        Err(_) if is_decimal => {
-            let thousandths = count.parse::<f64>().map_err(|_| EXPECTED)? * 1000.0;
-            let in_range = (0.0..f64::from(u32::MAX)).contains(&thousandths);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "it is in the range"
-            )]
-            let count = if in_range {
-                thousandths.round() as u32
-            } else {
-                0
-            };
-            (count, Duration::from_secs(seconds * 1000))
-        }
-        Err(_) => return Err(EXPECTED.into()),
-    };
-    match count {
-        0 => Err(EXPECTED.into()),
-        count => Ok(Rate::new(count, time)),
+    if let Ok(count @ 1..) = count.parse() {
+        return Ok(Rate::new(count, Duration::from_secs(seconds)));
     }
+    // Of a part, as in 0.5/s, there are a thousand times as many in as much more time.
+    let thousandths = decimal(count).map(|count| (count * 1000.0).round());
+    let in_range = |count: &f64| (1.0..f64::from(u32::MAX)).contains(count);
+    let thousandths = thousandths.filter(in_range).ok_or(EXPECTED)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is in the range"
+    )]
+    let count = thousandths as u32;
+    Ok(Rate::new(count, Duration::from_secs(seconds * 1000)))
 }
 
 #[cfg(test)]

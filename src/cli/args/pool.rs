@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::copies::CopyArgs;
 use super::limits::LimitArgs;
-use super::{Format, Method, Mode, Show, duration, size};
+use super::{Format, Method, Mode, Show, decimal, duration, size};
 use crate::{AdmissionRules, Builder, IoPriority, StartMethod};
 
 #[derive(Debug, Args)]
@@ -196,7 +196,6 @@ fn workers(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Reads a number of threads, or a percentage of the processors.
 /// Reads a number of attempts.
 fn attempts(text: &str) -> Result<u32, String> {
     let count = text.parse().ok().filter(|count| *count > 0);
@@ -208,13 +207,10 @@ fn niceness(text: &str) -> Result<i32, String> {
     nice.ok_or_else(|| "expected a number from -20, which goes first, to 19".into())
 }
 
+/// Reads a number of threads, or a percentage of the processors.
 fn load(text: &str) -> Result<u32, String> {
     let Some(_) = text.strip_suffix('%') else {
-        let is_decimal = text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let threads = text.parse::<f64>().ok().filter(|_| is_decimal);
-        let threads = threads.filter(|threads| *threads <= f64::from(u32::MAX));
+        let threads = decimal(text).filter(|threads| *threads <= f64::from(u32::MAX));
         // As many run as are more than a part of one.
         #[expect(
             clippy::cast_possible_truncation,

@@ -146,11 +146,8 @@ impl Builder {
         if broker.storage.shared().is_some() {
             return Err(Kind::invalid("copies", NONE_ON_A_STREAM));
         }
-        let is_run_once = broker.read(|core| {
-            let ledger = &core.dispatcher.ledger;
-            ledger.has_order() || ledger.has_slots()
-        });
-        if self.copies.is_some() && copies.count() > 1 && is_run_once {
+        let are_allowed = broker.read(|core| core.dispatcher.ledger.allows_copies());
+        if self.copies.is_some() && copies.count() > 1 && !are_allowed {
             return Err(Kind::invalid("copies", RUNS_ONCE));
         }
         let needed = copies.needed();

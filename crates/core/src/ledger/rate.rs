@@ -63,16 +63,19 @@ pub(super) struct Rated {
 }
 
 impl Rated {
+    /// Returns the time by which one may come before it is due.
+    fn ahead(&self) -> Duration {
+        self.rate.interval.saturating_mul(self.rate.burst - 1)
+    }
+
     /// Returns the time from which on the next one may come.
     fn next(&self) -> Duration {
-        let ahead = self.rate.interval.saturating_mul(self.rate.burst - 1);
-        self.due.saturating_sub(ahead)
+        self.due.saturating_sub(self.ahead())
     }
 
     /// Returns the number of those that may come within [`SOON`].
     pub(super) fn soon(&self) -> usize {
-        let ahead = self.rate.interval.saturating_mul(self.rate.burst - 1);
-        let until = self.now.saturating_add(SOON).saturating_add(ahead);
+        let until = self.now.saturating_add(SOON).saturating_add(self.ahead());
         let Some(left) = until.checked_sub(self.due.max(self.now)) else {
             return 0;
         };

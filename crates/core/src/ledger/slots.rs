@@ -80,7 +80,8 @@ impl<P: Weight + Clone, R: Ballot> Ledger<P, R> {
     }
 
     /// Returns `true` if items may have copies: not where each holds its slot or its key's turn.
-    pub(super) fn allows_copies(&self) -> bool {
+    #[must_use]
+    pub fn allows_copies(&self) -> bool {
         self.slots().is_none() && !self.waiting.has_order()
     }
 
