@@ -105,25 +105,26 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
             .collect())
     }
 
-    /// Returns those of these items that are dead letters.
-    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, StoreError> {
+    /// Returns those of these items that were given up, in the same order: they are dead letters, or
+    /// were and somebody took or dropped them. A stream knows those that are dead letters.
+    fn given_up_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, StoreError> {
         let dead: BTreeSet<ItemId> = self.dead_letters()?.iter().map(|one| one.id).collect();
         ids.retain(|id| dead.contains(id));
         Ok(ids)
     }
 
-    /// Returns the numbers of all dead letters, if they are at hand: not those of a stream.
-    fn dead_ids(&self) -> Vec<ItemId> {
+    /// Returns the numbers of all items that were given up, if they are at hand: not those of a stream.
+    fn given_up(&self) -> Vec<ItemId> {
         Vec::new()
     }
 
-    /// Hands these dead letters out, oldest first, and forgets them.
+    /// Hands these dead letters out, oldest first, and forgets all but their numbers.
     fn take_dead(
         &self,
         is_wanted: &dyn Fn(&StoredLetter) -> bool,
     ) -> Result<Vec<StoredLetter>, StoreError>;
 
-    /// Forgets a dead letter. Returns `false` if there is no such letter.
+    /// Forgets all of a dead letter but its number. Returns `false` if there is no such letter.
     fn drop_dead(&self, id: ItemId) -> Result<bool, StoreError>;
 
     /// Makes a dead letter an unfinished item again. `None` if there is no such letter.

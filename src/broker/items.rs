@@ -44,7 +44,7 @@ impl Broker {
             Some(letter) => Some(named(info_of_letter(letter), name_items.as_ref())),
             // What others have of a stream is not seen here.
             None if self.is_shared() => None,
-            None => Some(ItemInfo::new(id, ItemState::Done)),
+            None => self.ended_infos(vec![id])?.pop(),
         })
     }
 
@@ -101,6 +101,18 @@ impl Broker {
         Ok(letters.map(info_of_letter).collect())
     }
 
+    /// Returns what is known of these items, in ascending order, which are neither here nor shown as dead
+    /// letters: all were given up, or are done. No stream has the items.
+    fn ended_infos(&self, ended: Vec<ItemId>) -> Result<Vec<ItemInfo>, Kind> {
+        let given_up = self.storage.backend().given_up_among(ended.clone());
+        let given_up = given_up.map_err(|failure| self.inaccessible(&failure))?;
+        let info = |id| match given_up.binary_search(&id) {
+            Ok(_) => ItemInfo::new(id, ItemState::Dead),
+            Err(_) => ItemInfo::new(id, ItemState::Done),
+        };
+        Ok(ended.into_iter().map(info).collect())
+    }
+
     fn done_infos(&self, after: ItemId, limit: usize) -> Result<Vec<ItemInfo>, Kind> {
         let mut done = Vec::new();
         let (mut after, is_shared) = (after, self.is_shared());
@@ -114,12 +126,8 @@ impl Broker {
                 break;
             }
             self.sync_all()?;
-            let dead = self.storage.backend().dead_among(ended.clone());
-            let dead = dead.map_err(|failure| self.inaccessible(&failure))?;
-            let ended = ended
-                .into_iter()
-                .filter(|id| dead.binary_search(id).is_err());
-            done.extend(ended.map(|id| ItemInfo::new(id, ItemState::Done)));
+            let ended = self.ended_infos(ended)?.into_iter();
+            done.extend(ended.filter(|info| info.state == ItemState::Done));
             after = last;
         }
         done.truncate(limit);
@@ -146,10 +154,10 @@ impl Broker {
             }
         }
         if !self.is_shared() {
-            for id in (after.0 + 1..=last.0).map(ItemId) {
-                let done = || ItemInfo::new(id, ItemState::Done);
-                all.entry(id).or_insert_with(done);
-            }
+            let numbers = (after.0 + 1..=last.0).map(ItemId);
+            let ended = numbers.filter(|id| !all.contains_key(id)).collect();
+            let ended = self.ended_infos(ended)?.into_iter();
+            all.extend(ended.map(|info| (info.number, info)));
         }
         Ok(all.into_values().take(limit).collect())
     }

@@ -89,11 +89,11 @@ impl Broker {
         if rules.deadline.is_some() {
             order = order.with_deadlines();
         }
-        // Which items are dead letters matters to those alone that begin after others.
+        // Which items were given up matters to those alone that begin after others.
         let mut dead = Vec::new();
         if rules.after.is_some() {
             order = order.after(move |item| afterwards.after(item));
-            dead = self.storage.backend().dead_ids();
+            dead = self.storage.backend().given_up();
         }
         self.with(|core| {
             let now = core.emitter.now_unix();
@@ -105,7 +105,7 @@ impl Broker {
 
     /// Lets items, which are in an order already, begin after others that they name themselves.
     pub(crate) fn begin_after(&self) {
-        let (rules, dead) = (ItemRules::default(), self.storage.backend().dead_ids());
+        let (rules, dead) = (ItemRules::default(), self.storage.backend().given_up());
         self.with(|core| {
             let now = core.emitter.now_unix();
             core.dispatcher.ledger.handle_known_dead(dead, now);

@@ -112,6 +112,14 @@ pub(super) struct WaitItems {
     format: Format,
 }
 
+/// All that is known of an item that was given up and has no history any more.
+const DROPPED: &str = "it was given up, and its dead letter was taken or dropped";
+
+/// Returns the last cause of an item that was given up, if that is known.
+fn cause_of(cause: &Value) -> &str {
+    cause.as_str().unwrap_or(DROPPED)
+}
+
 /// Lists items and returns the exit code.
 pub(super) fn list(command: &ListItems) -> Result<u8, RunError> {
     let mut asked = Asked::of(&command.target, "list")?;
@@ -130,6 +138,7 @@ fn line(item: &Value) -> String {
     let workers: Vec<&str> = workers.map(text).collect();
     let more = match (workers.is_empty(), item["waits_for"].as_str()) {
         (true, Some(_)) => format!("waits for {}", awaited(item)),
+        (true, None) if item["state"] == "dead" => cause_of(&item["cause"]).to_owned(),
         (true, None) => text(&item["cause"]).to_owned(),
         (false, _) => workers.join(", "),
     };
@@ -180,11 +189,18 @@ pub(super) fn page(item: &Value) -> String {
     };
     let name = item["item"].as_str().map(printable).unwrap_or_default();
     // Writing to a string cannot fail.
-    let mut page = format!("{} {name}\n", number_of(item));
-    let _ = writeln!(page, "  state:    {}", text(&item["state"]));
+    let title = format!("{} {name}", number_of(item));
+    let mut page = format!("{}\n", title.trim_end());
+    let state = text(&item["state"]);
+    let is_dropped = state == "dead" && values(&item["history"]).is_empty();
+    let _ = match is_dropped {
+        true => writeln!(page, "  state:    {state}: {DROPPED}"),
+        false => writeln!(page, "  state:    {state}"),
+    };
     let ended = &item["ended"];
-    // Of an item that is done nothing else may be known any more.
-    if item["state"] != "done" || !ended.is_null() {
+    // Of an item that has ended nothing else may be known any more.
+    let is_bare = ended.is_null() && (is_dropped || state == "done");
+    if !is_bare {
         let _ = writeln!(page, "  attempts: {}", number(&item["attempts"]));
     }
     if !item["waits_for"].is_null() {
@@ -250,7 +266,7 @@ pub(super) fn wait(command: &WaitItems) -> Result<u8, RunError> {
             true => {
                 let history = answer["history"].as_array();
                 let last = history.and_then(|history| history.last());
-                let cause = last.map_or("", |last| text(&last["cause"]));
+                let cause = cause_of(last.map_or(&Value::Null, |last| &last["cause"]));
                 format!("{number} dead: {}\n", printable(cause))
             }
         })?;

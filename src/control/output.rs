@@ -151,7 +151,8 @@ impl AttemptEnding {
         let last = item.history.last().map(|failure| failure.attempt);
         let is_same = match item.state {
             ItemState::Done => self.cause.is_none(),
-            ItemState::Dead => self.cause.is_some() && last == Some(self.attempt),
+            // One that was dropped has no history.
+            ItemState::Dead => self.cause.is_some() && last.is_none_or(|last| last == self.attempt),
             ItemState::Waiting | ItemState::Running | ItemState::Resting => false,
         };
         self.is_last && is_same

@@ -294,6 +294,7 @@ impl StreamClient {
     }
 
     fn page_of(&self, id: ItemId, found: FoundOnStream) -> Result<Value, NoAnswer> {
+        let bare = |state| item::page(&ItemInfo::new(id, state), None, false);
         Ok(match found {
             FoundOnStream::Unfinished(one) => {
                 if let Some(holder) = &one.holder {
@@ -306,7 +307,8 @@ impl StreamClient {
                 let ending = AttemptEnding::of_dead(&info);
                 item::page(&info, ending.as_ref(), false)
             }
-            FoundOnStream::Ended => item::page(&ItemInfo::new(id, ItemState::Done), None, false),
+            FoundOnStream::Dropped => bare(ItemState::Dead),
+            FoundOnStream::Done => bare(ItemState::Done),
             FoundOnStream::Unknown => return Err(RequestFailure::unknown_item(id.0).into()),
             FoundOnStream::Lost(gone) => {
                 return Err(failed(format!(
@@ -445,7 +447,10 @@ impl StreamClient {
             FoundOnStream::Unfinished(_) => {
                 format!("nobody works on item {id} just now, and its output is not on the stream")
             }
-            FoundOnStream::Dead(_) | FoundOnStream::Ended | FoundOnStream::Lost(_) => format!(
+            FoundOnStream::Dead(_)
+            | FoundOnStream::Dropped
+            | FoundOnStream::Done
+            | FoundOnStream::Lost(_) => format!(
                 "item {id} has ended, and its output is not on the stream: say `supervisor logs {id}` on \
                  the machine that has worked on it, as long as that run goes on"
             ),

@@ -37,10 +37,10 @@ pub enum ItemState {
     Running,
     /// It rests: after a failed attempt, or until it may begin.
     Resting,
-    /// It is a dead letter: it was given up on.
+    /// It was given up on: it is a dead letter; or it was one, and somebody took or dropped that, so that
+    /// nothing but its number is known.
     Dead,
-    /// It has its end and is no dead letter: it is done; or it was a dead letter, and somebody took
-    /// that away.
+    /// It is done.
     Done,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for ItemState {
 }
 
 /// An item, as [`JoinableQueue::item`](crate::JoinableQueue::item) finds it. Of one that is done,
-/// nothing but its number is kept.
+/// or was a dead letter that was dropped, nothing but its number is kept.
 ///
 /// # Example
 ///
@@ -86,7 +86,7 @@ pub struct ItemInfo {
     pub number: ItemId,
     /// Its state.
     pub state: ItemState,
-    /// Its name, as events have it; `None` if it is done.
+    /// Its name, as events have it; `None` if nothing but its number is kept.
     pub name: Option<String>,
     /// The number of attempts that were begun, with the one that is under way.
     pub attempts: u32,

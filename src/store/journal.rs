@@ -432,14 +432,14 @@ impl Backend for Journal {
         Ok(self.letters(&mut self.writer(), numbers, limit as u64)?)
     }
 
-    fn dead_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, StoreError> {
+    fn given_up_among(&self, mut ids: Vec<ItemId>) -> Result<Vec<ItemId>, StoreError> {
         let writer = self.writer();
-        ids.retain(|id| writer.book.is_dead(*id));
+        ids.retain(|id| writer.book.is_given_up(*id));
         Ok(ids)
     }
 
-    fn dead_ids(&self) -> Vec<ItemId> {
-        self.writer().book.dead().collect()
+    fn given_up(&self) -> Vec<ItemId> {
+        self.writer().book.given_up().collect()
     }
 
     fn take_dead(

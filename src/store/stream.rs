@@ -242,8 +242,9 @@ pub(crate) struct StreamHolder {
 pub(crate) enum FoundOnStream {
     Unfinished(StreamItem),
     Dead(StoredLetter),
-    /// It is done, or was a dead letter that somebody took away.
-    Ended,
+    /// It was a dead letter, and somebody took or dropped that.
+    Dropped,
+    Done,
     /// There was none with this number.
     Unknown,
     /// It is not there, as are so many others that are gone without an end.

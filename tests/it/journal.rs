@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use dishrack::observe::{Event, EventKind, Observer};
 use dishrack::{
-    Capacity, DeadLetter, Durability, Error, ItemId, JoinableQueue, Options, Supervisor,
+    Capacity, DeadLetter, Durability, Error, ItemId, ItemState, JoinableQueue, Options, Supervisor,
 };
 use libtest_mimic::Trial;
 use tempfile::TempDir;
@@ -31,6 +31,7 @@ mod own {
         failed_attempts_are_counted_on,
         a_revived_letter_is_unfinished_in_the_next_run,
         a_dropped_letter_stays_counted,
+        what_was_dropped_is_known_as_given_up,
         unsynced_puts_are_accepted_after_sync,
         keys_are_passed_over_as_often_as_they_were_put,
         a_key_without_a_journal_is_put,
@@ -234,6 +235,60 @@ fn a_dropped_letter_stays_counted() {
     let queue = place.open();
     assert_eq!(queue.dead_letters().unwrap(), []);
     assert_eq!(queue.join().unwrap().dead, 1);
+}
+
+/// Looks at three items, of which the second was taken and the third was dropped as a dead letter.
+fn check_given_up(queue: &Queue) {
+    let states = |state, after| {
+        let items = queue.items(state, ItemId(after), 9).unwrap().into_iter();
+        items
+            .map(|item| (item.number.0, item.state))
+            .collect::<Vec<_>>()
+    };
+    let (done, dead) = (ItemState::Done, ItemState::Dead);
+    assert_eq!(states(None, 0), [(1, done), (2, dead), (3, dead)]);
+    assert_eq!(states(None, 2), [(3, dead)]);
+    assert_eq!(states(Some(done), 0), [(1, done)]);
+    // There is nothing to try again.
+    assert_eq!(states(Some(dead), 0), []);
+    assert!(!queue.retry_dead_letter(ItemId(2)).unwrap());
+    for number in [2, 3] {
+        let item = queue.item(ItemId(number)).unwrap().unwrap();
+        assert_eq!((item.state, item.history.len()), (dead, 0));
+        let item = queue.wait_item(ItemId(number), None).unwrap().unwrap();
+        assert_eq!(item.state, dead);
+    }
+    // What is to begin after it never would.
+    let after = |text: &String| text.parse().map(ItemId).into_iter().collect();
+    let pool = Supervisor::builder().threads(1).after(after);
+    let _pool = pool
+        .handler(queue, |_: String| Ok::<_, String>(()))
+        .unwrap();
+    for number in ["2", "3"] {
+        let refused = queue.put(number).unwrap_err();
+        assert!(refused.is_dependency(), "{refused}");
+    }
+    assert_eq!(queue.len(), 0);
+}
+
+fn what_was_dropped_is_known_as_given_up() {
+    let place = Place::new();
+    for queue in [place.open(), JoinableQueue::with(Options::default())] {
+        for text in ["a", "b", "c"] {
+            queue.put(text).unwrap();
+        }
+        queue.get().unwrap().task_done().unwrap();
+        let end_next = || {
+            let id = kill_next(&queue);
+            queue.wait_item(id, None).unwrap();
+            id
+        };
+        end_next();
+        assert_eq!(queue.take_dead_letters().unwrap().len(), 1);
+        assert!(queue.drop_dead_letter(end_next()).unwrap());
+        check_given_up(&queue);
+    }
+    check_given_up(&place.open());
 }
 
 fn unsynced_puts_are_accepted_after_sync() {

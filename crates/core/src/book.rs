@@ -14,13 +14,15 @@
 //! | `failure` | item, place | one failed attempt of an item that is not done |
 //! | `dead` | item | a dead letter's item |
 //! | `loose` | item | a dead letter that is tried again |
+//! | `dropped` | block of numbers | ranges of dead letters that were dropped, by the block they begin in |
 //! | `print` | first item | prints of the keys of items that were accepted together, kept for ever |
 //! | `unshown` | item, attempt | the end of an attempt that has not been shown yet |
 //! | `tally` | 0 | how many items and rows there are |
 //!
 //! A batch is dropped when all its items are gone, so the journal of a bounded queue stays small.
-//! An item is therefore *unfinished* if it is not gone, or loose; *dead* if it is in `dead`, or was
-//! there and is forgotten; all others are *done*.
+//! An item is therefore *unfinished* if it is not gone, or loose; *dead* if it is in `dead` or in
+//! `dropped`; all others are *done*, but for dead letters that an older format has dropped, of which
+//! only the number is known.
 
 mod codec;
 #[cfg(test)]
@@ -61,6 +63,9 @@ pub trait Stored {
 /// The number of rows of `gone` at which they are merged into one.
 const GONE_ROWS_MAX: u64 = 64;
 
+/// The count of numbers in a block: what begins in the same one shares a row of `dropped`.
+const DROPPED_BLOCK: u64 = 1024;
+
 /// A batch whose row exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BatchState {
@@ -89,6 +94,8 @@ pub struct Book {
     loose: BTreeSet<u64>,
     /// The number of dead letters whose rows were dropped.
     forgotten: u64,
+    /// Those of them whose numbers are known.
+    dropped: Ranges,
     /// The number of prints ever put.
     prints: u64,
     /// Attempts that are over and not shown.
@@ -117,6 +124,16 @@ struct NewBatch {
     prints: codec::PrintRow,
 }
 
+/// Returns the block of `dropped` in which this number is.
+fn block_of(number: u64) -> u64 {
+    number / DROPPED_BLOCK
+}
+
+fn numbers_of(block: u64) -> core::ops::RangeInclusive<u64> {
+    let first = block.saturating_mul(DROPPED_BLOCK);
+    first..=first.saturating_add(DROPPED_BLOCK - 1)
+}
+
 impl Page {
     fn put(&mut self, table: Table, key: Key, body: Vec<u8>) {
         let row = codec::seal(table, key, body);
@@ -126,6 +143,18 @@ impl Page {
     fn drop(&mut self, table: Table, keys: core::ops::RangeInclusive<Key>) {
         let (first, last) = keys.into_inner();
         self.changes.push(Change::Drop { table, first, last });
+    }
+
+    /// Writes these blocks of dropped dead letters.
+    fn put_dropped(&mut self, blocks: BTreeSet<u64>, dropped: &Ranges) {
+        for block in blocks {
+            let (table, key) = (Table::Dropped, (block, 0));
+            let ranges = dropped.beginning_in(numbers_of(block));
+            match ranges.count() {
+                0 => self.drop(table, key..=key),
+                _ => self.put(table, key, ranges.into_body()),
+            }
+        }
     }
 }
 
@@ -176,17 +205,22 @@ impl Book {
         Ok(page.changes)
     }
 
-    /// Forgets these dead letters and returns the changes: they stay counted, their content goes.
+    /// Forgets these dead letters and returns the changes: they stay counted as dead, their content goes.
     /// Passes over items that are not dead letters.
     pub fn forget(&mut self, ids: &[ItemId]) -> Vec<Change> {
         let mut page = Page::default();
+        let mut blocks = BTreeSet::new();
         for id in ids.iter().map(|id| id.0) {
             if self.dead.remove(&id) {
                 self.forgotten += 1;
+                let first = self.dropped.add_one(id);
+                // What began behind it may be in the same range now.
+                blocks.extend([first, id.saturating_add(1)].map(block_of));
                 page.drop(Table::Dead, (id, 0)..=(id, 0));
                 self.drop_failures(&mut page, id);
             }
         }
+        page.put_dropped(blocks, &self.dropped);
         self.write_tally(&mut page);
         page.changes
     }
@@ -222,9 +256,17 @@ impl Book {
         self.dead.contains(&id.0)
     }
 
-    /// Returns the dead letters whose rows exist.
-    pub fn dead(&self) -> impl Iterator<Item = ItemId> {
-        self.dead.iter().copied().map(ItemId)
+    /// Returns `true` if this item was given up: it is a dead letter, or was dropped as one.
+    #[must_use]
+    pub fn is_given_up(&self, id: ItemId) -> bool {
+        self.is_dead(id) || self.dropped.contains(id.0)
+    }
+
+    /// Returns the items that were given up, in no order.
+    pub fn given_up(&self) -> impl Iterator<Item = ItemId> {
+        let dropped = self.dropped.iter();
+        let dropped = dropped.flat_map(|(first, last)| first..=last);
+        self.dead.iter().copied().chain(dropped).map(ItemId)
     }
 
     /// Returns the number of items and rows.
@@ -237,6 +279,7 @@ impl Book {
             loose: self.loose.len() as u64,
             failures: self.failure_rows,
             forgotten: self.forgotten,
+            dropped: self.dropped.count(),
             prints: self.prints,
             unshown: self.unshown.len() as u64,
         }
@@ -510,6 +553,7 @@ mod tests {
     struct Model {
         found: Found,
         dead: BTreeMap<u64, Unfinished<Arc<[u8]>>>,
+        dropped: BTreeSet<u64>,
         book: Book,
         tables: Tables,
         records: Vec<Record<Envelope>>,
@@ -575,6 +619,7 @@ mod tests {
                     self.end_write();
                     if let Some(id) = self.dead(choice) {
                         self.dead.remove(&id);
+                        self.dropped.insert(id);
                         let changes = self.book.forget(&[ItemId(id), ItemId(u64::MAX)]);
                         self.apply(&changes);
                     }
@@ -660,6 +705,10 @@ mod tests {
             assert_eq!(found, self.found);
             assert_eq!(book, self.book);
             assert!(book.dead.iter().eq(self.dead.keys()));
+            let given_up: BTreeSet<u64> = book.given_up().map(|id| id.0).collect();
+            let dropped = self.dropped.iter();
+            let expected = self.dead.keys().chain(dropped).copied().collect();
+            assert_eq!(given_up, expected);
             let tally = book.tally();
             let Recovered {
                 accepted,
@@ -736,6 +785,12 @@ mod tests {
             salvaged.changes.iter().for_each(|change| whole.apply(change));
             let (book, found) = whole.recover().expect("sound");
             prop_assert_eq!(book.tally().done(), Some(salvaged.done));
+            for &id in &model.dropped {
+                let key = (Table::Dropped, (block_of(id), 0));
+                let is_known = torn.0.contains_key(&key);
+                prop_assert!(!is_known || book.is_given_up(ItemId(id)), "{id} counts as done");
+                prop_assert!(!is_known || found.recovered.unfinished.iter().all(|one| one.id.0 != id));
+            }
             let mut put = BTreeSet::new();
             for ((table, key), row) in &whole.0 {
                 if *table == Table::Print {
@@ -756,7 +811,7 @@ mod tests {
         /// Rows with right checksums and any content give an error or a book, never a panic.
         #[test]
         fn any_sealed_rows_recover_or_do_not(
-            rows in prop::collection::vec((0..7_usize, 0..5_u64, 0..3_u64, prop::collection::vec(0..9_u8, 0..12)), 0..9),
+            rows in prop::collection::vec((0..Table::ALL.len(), 0..5_u64, 0..3_u64, prop::collection::vec(0..9_u8, 0..12)), 0..9),
         ) {
             let mut tables = Tables::default();
             for (table, a, b, body) in rows {
@@ -781,6 +836,40 @@ mod tests {
         let rows = |table| model.tables.0.keys().filter(|key| key.0 == table).count();
         assert_eq!(rows(Table::Batch), 0);
         assert!(rows(Table::Gone) <= usize::try_from(GONE_ROWS_MAX).unwrap());
+    }
+
+    /// Dropped ones share few rows where they lie side by side, in whatever order they were dropped.
+    #[test]
+    fn what_was_dropped_is_known_across_blocks() {
+        let mut model = Model::default();
+        model.step(Step::AcceptRun(vec![vec![7]; 3000]));
+        (0..3000).for_each(|_| model.step(Step::Dead(0)));
+        model.step(Step::EndWrite);
+        let rows = |model: &Model| {
+            let rows = model.tables.0.keys().filter(|key| key.0 == Table::Dropped);
+            rows.map(|key| key.1.0).collect::<Vec<_>>()
+        };
+        let block = DROPPED_BLOCK;
+        let steps = [
+            (vec![block], vec![1]),
+            (vec![block - 2], vec![0, 1]),
+            (vec![block - 1], vec![0]),
+            (vec![2 * block, 2 * block + 1], vec![0, 2]),
+            ((block + 1..2 * block).rev().collect(), vec![0]),
+        ];
+        for (ids, expected) in steps {
+            let ids: Vec<ItemId> = ids.into_iter().map(ItemId).collect();
+            for id in &ids {
+                model.dead.remove(&id.0);
+                model.dropped.insert(id.0);
+            }
+            let changes = model.book.forget(&ids);
+            model.apply(&changes);
+            assert_eq!(rows(&model), expected, "after {ids:?}");
+        }
+        assert!(model.book.is_given_up(ItemId(block)));
+        assert!(!model.book.is_dead(ItemId(block)));
+        assert!(model.book.is_given_up(ItemId(1)), "it is a dead letter");
     }
 
     #[test]

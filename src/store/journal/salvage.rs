@@ -89,6 +89,7 @@ fn meaning(table: Table) -> &'static str {
         Table::Failure => "histories of failed attempts",
         Table::Dead => "dead letters",
         Table::Loose => "dead letters that were to be tried again",
+        Table::Dropped => "which items were dead letters that were dropped",
         Table::Batch => "unfinished items",
         Table::Print => "keys of items (the same input is done again)",
         Table::Unshown => "how jobs ended whose output was not shown",

@@ -37,8 +37,23 @@ use dishrack_core::book::Table;
 pub(super) const APPLICATION_ID: u32 = 0x6469_7368;
 
 /// The version that this program writes. It rises when an older program could not read what is
-/// written. The first format had no table of attempts that have not been shown.
-const VERSION: u32 = 2;
+/// written. [`since`] says what came with which.
+const VERSION: u32 = 3;
+
+/// Returns the format that has this table first.
+fn since(table: Table) -> i64 {
+    match table {
+        Table::Unshown => 2,
+        Table::Dropped => 3,
+        Table::Batch
+        | Table::Gone
+        | Table::Failure
+        | Table::Dead
+        | Table::Loose
+        | Table::Print
+        | Table::Tally => 1,
+    }
+}
 
 /// The mark beside the version while a supervisor uses the file, and after it was killed.
 pub(super) const IN_USE: u32 = 1 << 16;
@@ -190,20 +205,18 @@ fn create_table(connection: &Connection, table: Table) -> Result<(), JournalTrou
 
 /// Returns the tables of a journal of its format.
 pub(super) fn tables(connection: &Connection) -> Result<Vec<Table>, JournalTrouble> {
-    let is_first = version(connection)? == 1;
+    let version = version(connection)?;
     let tables = Table::ALL.into_iter();
-    Ok(tables
-        .filter(|table| !is_first || *table != Table::Unshown)
-        .collect())
+    Ok(tables.filter(|table| since(*table) <= version).collect())
 }
 
 /// Makes the tables that an older format lacks. It is called after everything was read, and before
 /// [`begin_use`], which writes the new version.
 pub(super) fn upgrade(connection: &Connection) -> Result<(), JournalTrouble> {
-    match version(connection)? {
-        1 => create_table(connection, Table::Unshown),
-        _ => Ok(()),
-    }
+    let version = version(connection)?;
+    let tables = Table::ALL.into_iter();
+    let mut missing = tables.filter(|table| since(*table) > version);
+    missing.try_for_each(|table| create_table(connection, table))
 }
 
 fn version(connection: &Connection) -> Result<i64, JournalTrouble> {

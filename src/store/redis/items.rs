@@ -145,8 +145,9 @@ impl RedisStore {
             if std::mem::replace(&mut is_sure, true) {
                 let found = match () {
                     () if id.0 == 0 || id.0 > numbers => FoundOnStream::Unknown,
+                    () if self.was_dropped(id)? => FoundOnStream::Dropped,
                     () if gone > 0 => FoundOnStream::Lost(gone),
-                    () => FoundOnStream::Ended,
+                    () => FoundOnStream::Done,
                 };
                 return Ok((found, moment));
             }

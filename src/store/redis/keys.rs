@@ -21,6 +21,8 @@ pub(crate) struct Keys {
     pub(super) orders: String,
     /// Entries whose end is waited for, and those on which nobody is to work any more.
     pub(super) marked: String,
+    /// The numbers of dead letters that were taken or dropped.
+    pub(super) dropped: String,
     /// The results for a `map` of this process.
     pub(super) replies: String,
     /// The beginning of the names of answers to a client's orders.
@@ -46,13 +48,14 @@ impl Keys {
             memo: key(&format!("memo:{client}")),
             orders: key("orders"),
             marked: key("marked"),
+            dropped: key("dropped"),
             replies: key(&format!("replies:{client}")),
             answers: key("answers:"),
         }
     }
 
     /// Returns them in the order in which scripts get them.
-    pub(super) fn all(&self) -> [&str; 10] {
+    pub(super) fn all(&self) -> [&str; 11] {
         [
             &self.stream,
             &self.meta,
@@ -64,6 +67,7 @@ impl Keys {
             &self.memo,
             &self.orders,
             &self.marked,
+            &self.dropped,
         ]
     }
 }

@@ -95,9 +95,9 @@ impl RedisStore {
 
     fn delete_letter(&self, entry: EntryId) -> Result<bool, RedisTrouble> {
         self.claim_letter(|open| {
-            let mut delete = cmd("XDEL");
-            delete.arg(&self.keys.dead).arg(entry.to_string());
-            delete.query(&mut open.connection)
+            let mut script = self.script(open, Name::Drop);
+            script.arg(entry.to_string());
+            script.query(&mut open.connection)
         })
     }
 
@@ -121,6 +121,15 @@ impl RedisStore {
             Some((entry, _)) => self.delete_letter(entry),
             None => Ok(false),
         }
+    }
+
+    /// Returns `true` if the letter of this item was taken or dropped.
+    pub(super) fn was_dropped(&self, id: ItemId) -> Result<bool, RedisTrouble> {
+        self.server.call(&self.dispatcher, Duration::ZERO, |open| {
+            let mut ask = cmd("SISMEMBER");
+            ask.arg(&self.keys.dropped).arg(id.0);
+            ask.query(&mut open.connection)
+        })
     }
 
     /// Makes the letter of this item an entry again.

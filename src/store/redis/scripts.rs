@@ -18,6 +18,7 @@ pub(super) enum Name {
     Adopt,
     Release,
     Revive,
+    Drop,
     Leave,
     Page,
     Find,
@@ -25,7 +26,7 @@ pub(super) enum Name {
     Order,
 }
 
-const ALL: [Name; 16] = [
+const ALL: [Name; 17] = [
     Name::Open,
     Name::Refresh,
     Name::Status,
@@ -37,6 +38,7 @@ const ALL: [Name; 16] = [
     Name::Adopt,
     Name::Release,
     Name::Revive,
+    Name::Drop,
     Name::Leave,
     Name::Page,
     Name::Find,
@@ -65,6 +67,7 @@ impl Name {
             Name::Adopt => include_str!("scripts/adopt.lua"),
             Name::Release => include_str!("scripts/release.lua"),
             Name::Revive => include_str!("scripts/revive.lua"),
+            Name::Drop => include_str!("scripts/drop.lua"),
             Name::Leave => include_str!("scripts/leave.lua"),
             Name::Page => include_str!("scripts/page.lua"),
             Name::Find => include_str!("scripts/find.lua"),
@@ -90,6 +93,7 @@ impl Name {
             | Name::Maintain
             | Name::Adopt
             | Name::Release
+            | Name::Drop
             | Name::Leave
             | Name::Page
             | Name::Find

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use dishrack::{Durability, JoinableQueue, Options};
+use dishrack::{Durability, ItemState, JoinableQueue, Options};
 
-use super::{Place, open};
+use super::{Place, kill_next, open};
 
 crate::trials!(
     a_folder_is_refused,
@@ -15,7 +16,7 @@ crate::trials!(
     a_special_file_is_refused,
     an_sqlite_file_of_another_program_stays_as_it_is,
     a_newer_format_is_refused,
-    a_journal_of_the_first_format_is_taken_on,
+    a_journal_of_an_older_format_is_taken_on,
     another_item_type_is_refused_and_both_are_named,
     a_second_queue_of_this_process_is_refused,
     a_second_process_is_told_who_uses_the_file,
@@ -88,35 +89,51 @@ fn an_sqlite_file_of_another_program_stays_as_it_is() {
 
 /// SQLite keeps the format's version at byte 60.
 fn a_newer_format_is_refused() {
-    let (place, bytes) = with_header(60, 3);
+    let (place, bytes) = with_header(60, 4);
     assert!(refusal(&place).contains("written by a newer version"));
     assert_eq!(fs::read(&place.path).unwrap(), bytes);
 }
 
-/// The first format had no table of attempts that are not shown, and no number of them.
-fn a_journal_of_the_first_format_is_taken_on() {
-    let place = Place::new();
-    place.open().put("a").unwrap();
-    let file = rusqlite::Connection::open(&place.path).unwrap();
+/// The first format had no table of attempts that are not shown, and no number of them; the second had none
+/// of the numbers of dead letters that were dropped.
+fn a_journal_of_an_older_format_is_taken_on() {
+    for (version, numbers, missing) in [(1, 2, &["unshown", "dropped"][..]), (2, 1, &["dropped"])] {
+        let place = Place::new();
+        place.open().put("a").unwrap();
+        make_older(&place.path, version, numbers, missing);
+        for _ in 0..2 {
+            let queue = place.open();
+            assert_eq!(queue.counts().unwrap().waiting, 1);
+        }
+        let queue = place.open();
+        let last = kill_next(&queue);
+        queue.join().unwrap();
+        assert!(queue.drop_dead_letter(last).unwrap());
+        drop(queue);
+        let item = place.open().item(last).unwrap().unwrap();
+        assert_eq!(item.state, ItemState::Dead, "format {version}");
+    }
+}
+
+/// Takes so many numbers from the tally, which are 0, and these tables.
+fn make_older(path: &Path, version: u32, numbers: usize, missing: &[&str]) {
+    let file = rusqlite::Connection::open(path).unwrap();
     let read = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
     let mut tally = file.query_row("SELECT row FROM tally", [], read).unwrap();
     tally.truncate(tally.len() - 4);
-    assert_eq!(tally.pop(), Some(0));
+    let taken = tally.split_off(tally.len() - numbers);
+    assert_eq!(taken, vec![0; numbers]);
     let mut sum = crc32fast::Hasher::new();
     sum.update(b"tally");
     sum.update(&[0; 16]);
     sum.update(&tally);
     tally.extend(sum.finalize().to_le_bytes());
     file.execute("UPDATE tally SET row = ?1", [tally]).unwrap();
-    file.execute_batch(
-        "DROP TABLE unshown; PRAGMA user_version = 1; PRAGMA journal_mode = DELETE;",
-    )
-    .unwrap();
-    drop(file);
-    for _ in 0..2 {
-        let queue = place.open();
-        assert_eq!(queue.counts().unwrap().waiting, 1);
+    for table in missing {
+        file.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
+    let header = format!("PRAGMA user_version = {version}; PRAGMA journal_mode = DELETE;");
+    file.execute_batch(&header).unwrap();
 }
 
 fn another_item_type_is_refused_and_both_are_named() {

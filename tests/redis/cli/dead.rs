@@ -108,6 +108,9 @@ fn somebody_who_waits_gets_what_is_tried_again() {
 
 fn a_dropped_letter_stays_counted() {
     let stage = with_letters();
+    stage.put(&["c"]);
+    stage.say("work", &["--until-done", "--", "true"]).ends(0);
+    let id = letters(&stage)[0]["id"].to_string();
     stage
         .say("dead drop", &["--all"])
         .tells("stream jobs: 2 dead letters dropped");
@@ -116,6 +119,19 @@ fn a_dropped_letter_stays_counted() {
         (&status["dead_letters"], &status["dead"]),
         (&0.into(), &2.into())
     );
+    // Its item was not done all the same.
+    let said = stage.say("wait", &[&id]);
+    let why = "it was given up, and its dead letter was taken or dropped";
+    assert_eq!(
+        (said.code, said.out),
+        (Some(1), format!("{id} dead: {why}\n"))
+    );
+    let said = stage.say("show", &[&id]);
+    assert_eq!(
+        (said.code, said.out),
+        (Some(0), format!("{id}\n  state:    dead: {why}\n"))
+    );
+    assert_eq!(stage.say("wait", &["3"]).out, "3 done\n");
     // Dropped letters are not reported any more.
     assert_eq!(stage.say("join", &[]).code, Some(0));
 }

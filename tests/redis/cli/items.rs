@@ -315,7 +315,7 @@ fn what_has_ended_is_told_apart_from_what_never_was() {
     stage
         .say("show", &["1"])
         .ends(0)
-        .prints("1 \n  state:    done\n");
+        .prints("1\n  state:    done\n");
     stage.say("wait", &["1"]).ends(0).prints("1 done\n");
     stage
         .say("cancel", &["1"])

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
 use crate::ledger::{put_varint, take_varint};
 
@@ -76,6 +77,22 @@ impl Ranges {
     pub(super) fn contains(&self, number: u64) -> bool {
         let below = self.ranges.range(..=number).next_back();
         below.is_some_and(|(_, last)| *last >= number)
+    }
+
+    /// Adds a number, if it is missing. Returns the first of the range in which it is then.
+    pub(super) fn add_one(&mut self, number: u64) -> u64 {
+        self.add(number, number);
+        let below = self.ranges.range(..=number).next_back();
+        below.map_or(number, |(first, _)| *first)
+    }
+
+    /// Returns the ranges that begin with one of these numbers.
+    pub(super) fn beginning_in(&self, numbers: RangeInclusive<u64>) -> Ranges {
+        let ranges: BTreeMap<u64, u64> = (self.ranges.range(numbers))
+            .map(|(first, last)| (*first, *last))
+            .collect();
+        let count = ranges.iter().map(|(first, last)| last - first + 1).sum();
+        Ranges { ranges, count }
     }
 
     pub(super) fn count(&self) -> u64 {

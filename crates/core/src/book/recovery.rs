@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use super::ranges::Ranges;
 use super::tables::{Key, Table};
 use super::tally::Tally;
-use super::{BatchState, Book, codec};
+use super::{BatchState, Book, codec, numbers_of};
 use crate::book::Print;
 use crate::ledger::{Attempt, Failure, ItemId, ItemRun, Items, Recovered, Unfinished};
 
@@ -126,6 +126,7 @@ pub struct Recovery {
     pub(super) dead: BTreeMap<u64, Arc<[u8]>>,
     keeps_dead: bool,
     pub(super) loose: BTreeMap<u64, (u64, Arc<[u8]>)>,
+    pub(super) dropped: Ranges,
     pub(super) batches: BTreeMap<u64, BatchState>,
     /// The items of batches that are not gone.
     pub(super) items: BTreeMap<u64, Arc<[u8]>>,
@@ -171,6 +172,14 @@ impl Recovery {
             Table::Loose => {
                 let item = codec::loose_of(body).ok_or(damaged)?;
                 self.loose.insert(key.0, item);
+            }
+            Table::Dropped => {
+                let ranges = Ranges::of_body(body).ok_or(damaged.clone())?;
+                if ranges.beginning_in(numbers_of(key.0)) != ranges {
+                    return Err(damaged);
+                }
+                let inserted = self.dropped.insert_all(&ranges);
+                inserted.map_err(|item| Damage::Twice { table, item })?;
             }
             Table::Batch => {
                 let (count, items) = ItemRun::of_bytes(body).ok_or(damaged)?;
@@ -263,11 +272,26 @@ impl Recovery {
                 return Err(Damage::Stray { table, item });
             }
         }
-        match self.dead.keys().find(|item| self.loose.contains_key(item)) {
-            Some(&item) => Err(Damage::Twice {
-                table: Table::Loose,
-                item,
-            }),
+        if let Some(&item) = self.dead.keys().find(|item| self.loose.contains_key(item)) {
+            let table = Table::Loose;
+            return Err(Damage::Twice { table, item });
+        }
+        self.check_dropped()
+    }
+
+    /// Checks that what was dropped has left its batch, and is nowhere else.
+    fn check_dropped(&self) -> Result<(), Damage> {
+        let table = Table::Dropped;
+        for (first, last) in self.dropped.iter() {
+            if let Some((item, _)) = self.gone.gaps(first, last).first().copied() {
+                return Err(Damage::Stray { table, item });
+            }
+        }
+        match self
+            .letters()
+            .find(|(_, item)| self.dropped.contains(*item))
+        {
+            Some((_, item)) => Err(Damage::Twice { table, item }),
             None => Ok(()),
         }
     }
@@ -294,11 +318,12 @@ impl Recovery {
     }
 
     /// Returns for each table the number of rows, and the number that the tally demands.
-    pub(super) fn counts(&self, tally: &Tally) -> [(Table, u64, u64); 6] {
+    pub(super) fn counts(&self, tally: &Tally) -> [(Table, u64, u64); 7] {
         [
             (Table::Gone, self.gone.count(), tally.gone),
             (Table::Dead, self.dead.len() as u64, tally.dead),
             (Table::Loose, self.loose.len() as u64, tally.loose),
+            (Table::Dropped, self.dropped.count(), tally.dropped),
             (Table::Failure, self.failures.len() as u64, tally.failures),
             (Table::Print, self.prints.len() as u64, tally.prints),
             (Table::Unshown, self.unshown.len() as u64, tally.unshown),
@@ -394,6 +419,7 @@ impl Recovery {
             dead: self.dead.keys().copied().collect::<BTreeSet<u64>>(),
             loose: self.loose.keys().copied().collect(),
             forgotten: tally.forgotten,
+            dropped: self.dropped.clone(),
             prints: tally.prints,
             unshown: self.unshown.keys().copied().collect(),
             gone_next,

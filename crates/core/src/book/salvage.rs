@@ -1,7 +1,7 @@
 //! Makes a sound book of rows of which some are missing.
 //!
 //! Items keep their numbers. An item that cannot be shown to be done is done again rather than
-//! lost. An item of which at most failures are left counts as a forgotten dead letter, as it is not
+//! lost. An item of which at most failures are left counts as a dead letter that was dropped, as it is not
 //! known to be done; the print of its key goes, so that the same input puts it again.
 
 use alloc::collections::BTreeSet;
@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::codec::PrintRow;
 use super::ranges::Ranges;
-use super::{Change, Page, Recovery, Table, Tally, codec};
+use super::{Change, Page, Recovery, Table, Tally, block_of, codec};
 use crate::ledger::ItemRun;
 
 /// The salvaged contents of a damaged journal.
@@ -55,6 +55,7 @@ impl Recovery {
     /// Makes a sound book of the rows that were read.
     #[must_use]
     pub fn salvage(mut self) -> Salvaged {
+        self.keep_dropped();
         let accepted = self.accepted_at_least();
         self.loose.retain(|item, _| !self.dead.contains_key(item));
         let mut ended = self.gone.clone();
@@ -72,10 +73,20 @@ impl Recovery {
         self.put_letters(&mut page);
         let failures = self.put_failures(&mut page);
         let prints = self.put_prints(&mut page, &lost);
+        let blocks = self
+            .dropped
+            .iter()
+            .map(|(first, _)| block_of(first))
+            .collect();
+        page.put_dropped(blocks, &self.dropped);
         if self.gone.count() > 0 {
             page.put(Table::Gone, (0, 0), self.gone.clone().into_body());
         }
-        let tally = self.new_tally(accepted, failures, prints, lost.count());
+        let tally = Tally {
+            failures,
+            prints,
+            ..self.new_tally(accepted, lost.count())
+        };
         page.put(Table::Tally, (0, 0), tally.into_body());
         Salvaged {
             changes: page.changes,
@@ -85,6 +96,18 @@ impl Recovery {
             lost: lost.count(),
             ended,
         }
+    }
+
+    /// Has what was dropped as a dead letter be gone and nowhere else, whichever rows are missing.
+    fn keep_dropped(&mut self) {
+        for (first, last) in self.dropped.iter() {
+            self.gone.add(first, last);
+            self.items
+                .extract_if(first..=last, |_, _| true)
+                .for_each(drop);
+        }
+        self.dead.retain(|item, _| !self.dropped.contains(*item));
+        self.loose.retain(|item, _| !self.dropped.contains(*item));
     }
 
     /// Returns the last item that any row names.
@@ -99,7 +122,7 @@ impl Recovery {
         named.chain(self.gone.last()).max().unwrap_or(0)
     }
 
-    /// Marks items as gone that have no content left and are not known to be done. Returns them.
+    /// Marks items as dropped that have no content left and are not known to be done. Returns them.
     fn take_lost(&mut self, accepted: u64) -> Ranges {
         let mut known = self.gone.clone();
         for (first, batch) in &self.batches {
@@ -115,6 +138,9 @@ impl Recovery {
             if !self.is_unfinished(item) && !self.dead.contains_key(&item) {
                 lost.add(item, item);
             }
+        }
+        for (first, last) in lost.iter() {
+            self.dropped.add(first, last);
         }
         lost
     }
@@ -173,10 +199,12 @@ impl Recovery {
         self.prints.len() as u64
     }
 
-    fn new_tally(&self, accepted: u64, failures: u64, prints: u64, lost: u64) -> Tally {
+    /// Returns the new tally, but for the rows that are counted when they are put.
+    fn new_tally(&self, accepted: u64, lost: u64) -> Tally {
         let (gone, dead) = (self.gone.count(), self.dead.len() as u64);
         let loose = self.loose.len() as u64;
         let left = gone - dead - loose;
+        let dropped = self.dropped.count();
         let forgotten = self.tally.map_or(0, |tally| tally.forgotten);
         // The number of done items never rises, whichever rows are missing.
         let done = self.tally.and_then(|tally| tally.done()).unwrap_or(left);
@@ -186,12 +214,15 @@ impl Recovery {
             gone,
             dead,
             loose,
-            failures,
+            failures: 0,
             // Some of the forgotten ones may be among the lost.
-            forgotten: forgotten.saturating_add(lost).max(not_done).min(left),
-            prints,
+            forgotten: (forgotten.saturating_add(lost).max(not_done))
+                .max(dropped)
+                .min(left),
+            prints: 0,
             // Their output lies beside the damaged file, for people to look at.
             unshown: 0,
+            dropped,
         }
     }
 }

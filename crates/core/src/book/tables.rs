@@ -15,6 +15,8 @@ pub enum Table {
     Dead,
     /// Dead letters that are tried again, by item.
     Loose,
+    /// Numbers of dead letters that were dropped, by the block of numbers.
+    Dropped,
     /// Prints of items that were accepted together, by the first of them.
     Print,
     /// One row: the tally.
@@ -25,12 +27,13 @@ pub enum Table {
 
 impl Table {
     /// All tables, in the order in which they are read when a supervisor begins.
-    pub const ALL: [Table; 8] = [
+    pub const ALL: [Table; 9] = [
         Table::Tally,
         Table::Gone,
         Table::Failure,
         Table::Dead,
         Table::Loose,
+        Table::Dropped,
         Table::Batch,
         Table::Print,
         Table::Unshown,
@@ -45,6 +48,7 @@ impl Table {
             Table::Failure => "failure",
             Table::Dead => "dead",
             Table::Loose => "loose",
+            Table::Dropped => "dropped",
             Table::Print => "print",
             Table::Tally => "tally",
             Table::Unshown => "unshown",
@@ -61,6 +65,7 @@ impl Table {
             | Table::Gone
             | Table::Dead
             | Table::Loose
+            | Table::Dropped
             | Table::Print
             | Table::Tally => None,
         }

@@ -23,6 +23,8 @@ pub struct Tally {
     pub prints: u64,
     /// Attempts that are over and not shown.
     pub unshown: u64,
+    /// The forgotten dead letters whose numbers are kept.
+    pub dropped: u64,
 }
 
 impl Tally {
@@ -41,7 +43,7 @@ impl Tally {
             .checked_add(self.loose)
     }
 
-    fn numbers(&self) -> [u64; 8] {
+    fn numbers(&self) -> [u64; 9] {
         [
             self.accepted,
             self.gone,
@@ -51,6 +53,7 @@ impl Tally {
             self.forgotten,
             self.prints,
             self.unshown,
+            self.dropped,
         ]
     }
 
@@ -74,11 +77,15 @@ impl Tally {
             forgotten: next()?,
             prints: next()?,
             unshown: 0,
+            dropped: 0,
         };
-        // The first format kept no attempts.
-        if !body.is_empty() {
-            tally.unshown = take_varint(&mut body)?;
+        // The first format kept no attempts, and the second no numbers of what was dropped.
+        for later in [&mut tally.unshown, &mut tally.dropped] {
+            if !body.is_empty() {
+                *later = take_varint(&mut body)?;
+            }
         }
-        (body.is_empty() && tally.done().is_some() && tally.unfinished().is_some()).then_some(tally)
+        let adds_up = tally.done().is_some() && tally.unfinished().is_some();
+        (body.is_empty() && adds_up && tally.dropped <= tally.forgotten).then_some(tally)
     }
 }

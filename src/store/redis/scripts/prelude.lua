@@ -1,6 +1,7 @@
 -- What all scripts begin with. KEYS are always the same, in the order of `keys.rs`; the first
 -- argument is the mark that the stream was born with.
-local stream, meta, past, dead, bell, numbers, results, memo, orders, marked = unpack(KEYS)
+local stream, meta, past, dead, bell, numbers, results, memo, orders, marked, dropped =
+    unpack(KEYS)
 local group = 'dishrack'
 
 if redis.call('HGET', meta, 'born') ~= ARGV[1] then
