@@ -83,7 +83,7 @@ use self::command_line::{Command, CommandLine};
 use self::exit_codes::{RunError, code};
 use self::make::ChangesNothing;
 use self::put::Put;
-use self::run_options::RunArgs;
+use self::run_options::{RunArgs, WorkArgs};
 use self::screen::StandardStream;
 use crate::Jobserver;
 use crate::observe::text::harmless;
@@ -128,13 +128,30 @@ fn run_as_asked(mut args: RunArgs) -> Result<u8, RunError> {
     match asked {
         None => {}
         Some(ChangesNothing::Prints) => args.jobs.dry_run = true,
-        Some(ChangesNothing::Touches) => {
-            screen::say("supervisor: make -t: no command is run");
-            return Ok(code::DONE);
-        }
-        Some(ChangesNothing::Asks) => return Ok(make::TO_BE_DONE),
+        Some(asked) => return Ok(run_nothing(asked)),
     }
     run_with(validation::of_run(args).map_err(RunError::Usage)?)
+}
+
+/// Works on a stream, unless the make that has started this wants nothing changed: what the commands would
+/// be is not known before items are taken.
+fn work_as_asked(args: WorkArgs) -> Result<u8, RunError> {
+    match ChangesNothing::as_asked().filter(|_| args.jobs.are_meant()) {
+        Some(asked) => Ok(run_nothing(asked)),
+        None => run_with(validation::of_work(args).map_err(RunError::Usage)?),
+    }
+}
+
+/// Says that no command is run, and returns the exit code that answers the make.
+fn run_nothing(asked: ChangesNothing) -> u8 {
+    let flag = match asked {
+        ChangesNothing::Prints => "-n",
+        ChangesNothing::Touches => "-t",
+        // It wants to hear nothing.
+        ChangesNothing::Asks => return make::TO_BE_DONE,
+    };
+    screen::say(&format!("supervisor: make {flag}: no command is run"));
+    code::DONE
 }
 
 /// Carries the command line out and returns the exit code.
@@ -156,9 +173,7 @@ fn do_as_told(
     is_consistent.map_err(RunError::Usage)?;
     match args.command {
         Some(Command::Put(command)) => put::run(&command),
-        Some(Command::Work(command)) => {
-            run_with(validation::of_work(*command.0).map_err(RunError::Usage)?)
-        }
+        Some(Command::Work(command)) => work_as_asked(*command.0),
         Some(Command::Serve(command)) => {
             run_with(validation::of_serve(*command.0).map_err(RunError::Usage)?)
         }

@@ -418,6 +418,13 @@ fn a_make_that_changes_nothing_has_no_command_run() {
     assert!(!place.path("a").exists());
     run(&["-k", "--no-print-directory"]).ends(0);
     assert!(place.path("a").exists() && place.path("b c").exists());
+    // No Redis is asked.
+    let work = "work --redis redis://127.0.0.1:1 --lease 1m -- touch {}";
+    let makefile = format!("all:\n\t+@{supervisor} {work}\n");
+    place.write("makefile", makefile.as_bytes());
+    run(&["-n"]).ends(0).tells("make -n: no command is run");
+    run(&["-q"]).ends(1).prints("");
+    run(&["-t"]).ends(0).tells("make -t: no command is run");
 }
 
 /// A token goes back when an item is over, though others wait for it.
