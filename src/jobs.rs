@@ -562,7 +562,11 @@ fn execute(
         let [stdout, stderr] = &output.files;
         let streams = [input.as_fd(), stdout.as_fd(), stderr.as_fd()];
         let result = match command::run(words, surroundings, streams) {
-            Ok(exit) => setback::of_exit(exit, &memory),
+            Ok(exit) => {
+                let result = setback::of_exit(exit, &memory);
+                surroundings.end_leftovers_of(exit);
+                result
+            }
             Err(error) => Err(setback::of_start(words, surroundings, &error)),
         };
         if matches!(result, Err(Setback::Short(_))) {

@@ -21,7 +21,7 @@ use super::leftovers;
 use crate::protocol::orders::BOOT_VARIABLE;
 use dishrack_core::ledger::Exit;
 
-/// The beginning of the variables that are the item's alone.
+/// The beginning of the variables that are the item's alone, or those of a process that serves many.
 const MARK: &[u8] = b"SUPERVISOR_";
 
 /// The words of a command.
@@ -109,8 +109,11 @@ fn what_is_missing(program: &Invocation<'_>) -> Option<io::Error> {
 }
 
 impl Surroundings<'_> {
-    /// Ends what a command that was started here has left in this worker's group.
-    fn end_leftovers(&self) {
+    /// Ends what a command that was started here has left in this worker's group, if a signal has ended it.
+    pub(super) fn end_leftovers_of(&self, exit: Exit) {
+        if !matches!(exit, Exit::Signaled(_)) {
+            return;
+        }
         // It could be started, so all of them can be written.
         let added = self.added().unwrap_or_default();
         let marks = added.iter().map(Variable::entry);
@@ -153,11 +156,7 @@ pub(super) fn run(
     child.await_end();
     // From here on no process is signalled: after the next step the pid may be another process's.
     AT_WORK.store(0, Ordering::SeqCst);
-    let exit = child.await_exit();
-    if matches!(exit, Exit::Signaled(_)) {
-        surroundings.end_leftovers();
-    }
-    Ok(exit)
+    Ok(child.await_exit())
 }
 
 /// The pid of the running command; 0 for none.

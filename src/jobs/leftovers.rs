@@ -2,7 +2,8 @@
 //! killed, say, and the program that it had started was not. They are ended before the attempt is
 //! over, because from then on its slot, its key and its files are another attempt's.
 //!
-//! They are known by what the command alone had in its environment. What is left by a command that
+//! They are known by what the command alone had in its environment, or a process that serves items, of which a
+//! worker has one at a time. What is left by a command that
 //! ends by itself was left on purpose, and what has left the group or cleared its environment is not
 //! found.
 

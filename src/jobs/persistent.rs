@@ -125,7 +125,8 @@ impl ServerSlot {
     ) -> Result<Served, Setback> {
         let line = request_line(arguments).map_err(setback::final_)?;
         let memory = MemoryWatch::begin();
-        let mut server = match self.server.take().and_then(CommandServer::if_fit) {
+        let server = self.server.take();
+        let mut server = match server.and_then(|one| one.if_fit(surroundings)) {
             Some(server) => server,
             None => CommandServer::start(words, surroundings)
                 .map_err(|error| setback::of_start(words, surroundings, &error))?,
@@ -144,7 +145,7 @@ impl ServerSlot {
                 }
             }
             Err(why) => {
-                server.end();
+                surroundings.end_leftovers_of(server.end());
                 Err(why)
             }
         }
@@ -211,7 +212,7 @@ impl CommandServer {
     }
 
     /// Returns this process, unless it has ended since its last answer.
-    fn if_fit(mut self) -> Option<Self> {
+    fn if_fit(mut self, surroundings: &Surroundings<'_>) -> Option<Self> {
         // Checked first, so that all it wrote before its end is there afterwards.
         let has_ended = await_any(&mut [ended(&self.pidfd)], Duration::ZERO) > 0;
         let is_open = self.take_what_is_there();
@@ -224,6 +225,7 @@ impl CommandServer {
         stderr::say(format_args!(
             "a process that serves items {exit} while it had nothing to do; it is replaced"
         ));
+        surroundings.end_leftovers_of(exit);
         None
     }
 

@@ -19,6 +19,7 @@ crate::trials!(
     a_process_that_dies_without_reading_is_replaced,
     a_process_that_dies_between_items_is_replaced_whoever_holds_its_stdout,
     what_was_said_before_the_end_counts_whoever_holds_stdout,
+    what_a_killed_process_has_started_is_ended,
     a_second_answer_costs_no_item,
     a_line_after_an_answer_costs_no_item,
     a_request_has_no_number,
@@ -218,6 +219,25 @@ fn what_was_said_before_the_end_counts_whoever_holds_stdout() {
     let script = format!("read -r request; echo '{{\"output\":\"said\"}}'; {LEAVES_A_HOLDER}");
     let (_, output) = serve(&script, &[], b"a\n");
     output.ends(0).prints("said");
+}
+
+/// A process is killed with an item, and not what it has started, which has its lock as well.
+fn what_a_killed_process_has_started_is_ended() {
+    let script = "exec 9>lock; flock -n 9 || exit 9
+        sleep 1000 & echo $! >>left
+        while read -r request; do
+            case $request in
+            *'[\"b\"]'*) test -e again || { : >again; kill -9 $$; };;
+            esac
+            echo '{}'
+        done";
+    let (place, output) = serve(script, &[], b"a\nb\nc\n");
+    output.ends(0);
+    let left = place.text("left");
+    assert_eq!(left.lines().count(), 2, "{left}");
+    for pid in left.lines() {
+        until("it has ended", || !is_alive(pid.parse().unwrap()));
+    }
 }
 
 /// Returns a script that answers items with their number. When the next request, or the end, has
