@@ -139,6 +139,15 @@ pub(crate) trait Backend: Send + Sync + fmt::Debug {
     }
 }
 
+/// The item that a put was answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotedPut {
+    /// It was put as this one.
+    Item(ItemId),
+    /// It was not put, because this item stood for it. No later run knows of that.
+    Duplicate { of: ItemId },
+}
+
 /// The requests of the broker to a store, which makes a local queue durable.
 pub(crate) trait Store: Backend {
     /// Makes all records of a write durable, or none. After an error the broker makes no more
@@ -152,12 +161,12 @@ pub(crate) trait Store: Backend {
     /// Returns the print that is kept of a key.
     fn print_of(&self, key: &[u8]) -> Option<Print>;
 
-    /// Returns the item that was put with this print: by an earlier run, or by this one, if that was
+    /// Returns what became of a put with this print: by an earlier run, or by this one, if that was
     /// noted.
-    fn item_of(&self, print: Print) -> Option<ItemId>;
+    fn put_with(&self, print: Print) -> Option<NotedPut>;
 
-    /// Notes the item that was put with this print.
-    fn note_put(&self, print: Print, item: ItemId);
+    /// Notes what became of a put with this print.
+    fn note_put(&self, print: Print, put: NotedPut);
 
     /// Returns `true` if its last supervisor did not close it: it was killed, or the machine was.
     fn was_left(&self) -> bool;

@@ -10,6 +10,7 @@ use super::failure::RequestFailure;
 use super::keys::{Begun, KeyedPut, PutKeys};
 use super::target::ControlTarget;
 use crate::queue::put_while::{Bundle, BundleAnswer};
+use crate::store::NotedPut;
 
 /// The longest key of a put, in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -88,8 +89,8 @@ fn put_rest(
     bundle.skip(usize::try_from(put.handled()).unwrap_or(usize::MAX));
     let mut note = |answer| match answer {
         BundleAnswer::Accepted(run) => put.add(run.first.0, run.last.0),
-        BundleAnswer::Earlier(item) => put.add(item.0, item.0),
-        BundleAnswer::Duplicate { of } => put.add_duplicate(of.0),
+        BundleAnswer::Noted(NotedPut::Item(item)) => put.add(item.0, item.0),
+        BundleAnswer::Noted(NotedPut::Duplicate { of }) => put.add_duplicate(of.0),
     };
     target.put(bundle, is_wanted, &mut note).map_err(|error| {
         let mut failure = match error.is_full() {

@@ -13,6 +13,7 @@ use crate::broker::bars::{BarTime, KeptBars, KeptWaits};
 use crate::broker::{Accepted, Broker, Envelope};
 use crate::error::{Error, Kind};
 use crate::observe::Observer;
+use crate::store::NotedPut;
 use dishrack_core::book::Print;
 use dishrack_core::ledger::{Durations, ItemId};
 
@@ -23,12 +24,8 @@ const ITEMS_AT_ONCE: usize = 256;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum BundleAnswer {
     Accepted(Accepted),
-    /// The next one was put before, as this item.
-    Earlier(ItemId),
-    /// The next one is not put, because this item stands for it.
-    Duplicate {
-        of: ItemId,
-    },
+    /// The next one was put before, or is not put.
+    Noted(NotedPut),
 }
 
 impl BundleAnswer {
@@ -36,8 +33,18 @@ impl BundleAnswer {
     fn last(self) -> ItemId {
         match self {
             BundleAnswer::Accepted(run) => run.last,
-            BundleAnswer::Earlier(item) | BundleAnswer::Duplicate { of: item } => item,
+            BundleAnswer::Noted(NotedPut::Item(item) | NotedPut::Duplicate { of: item }) => item,
         }
+    }
+
+    /// Returns what is to be noted of each of its items.
+    fn each(self) -> impl Iterator<Item = NotedPut> {
+        let (run, noted) = match self {
+            BundleAnswer::Accepted(run) => (Some(run), None),
+            BundleAnswer::Noted(put) => (None, Some(put)),
+        };
+        let run = run.into_iter().flat_map(|run| run.first.0..=run.last.0);
+        run.map(|id| NotedPut::Item(ItemId(id))).chain(noted)
     }
 }
 
@@ -47,8 +54,8 @@ pub(crate) struct Bundle {
     envelopes: VecDeque<Envelope>,
     /// The prints of their keys, if they have some: as many.
     prints: VecDeque<Print>,
-    /// The items as which they were put before, if that was looked for: as many.
-    earlier: VecDeque<Option<ItemId>>,
+    /// What became of those that were put before, if that was looked for: as many.
+    earlier: VecDeque<Option<NotedPut>>,
 }
 
 impl Bundle {
@@ -63,12 +70,12 @@ impl Bundle {
         self.earlier.drain(..count.min(self.earlier.len()));
     }
 
-    /// Takes the first one out if it was put before, and returns that item.
-    fn take_earlier(&mut self) -> Option<ItemId> {
-        let item = (*self.earlier.front()?)?;
+    /// Takes the first one out if it was put before, and returns what became of that.
+    fn take_earlier(&mut self) -> Option<NotedPut> {
+        let put = (*self.earlier.front()?)?;
         self.earlier.pop_front();
         self.envelopes.pop_front();
-        Some(item)
+        Some(put)
     }
 
     /// Takes so many from the front, or those before one that was put before.
@@ -126,9 +133,9 @@ fn put_each(
     let mut end = Ok(());
     while end.is_ok() && (bundle.len() > 0 || !batch.is_empty()) {
         if batch.is_empty()
-            && let Some(item) = bundle.take_earlier()
+            && let Some(put) = bundle.take_earlier()
         {
-            answers.push(BundleAnswer::Earlier(item));
+            answers.push(BundleAnswer::Noted(put));
             continue;
         }
         batch.extend(bundle.take_new(ITEMS_AT_ONCE - batch.len()));
@@ -136,7 +143,7 @@ fn put_each(
         answers.extend(accepted.drain(..).map(BundleAnswer::Accepted));
         if let Err(Some(of)) = end.as_ref().map_err(Kind::duplicate_of) {
             batch.pop_front();
-            answers.push(BundleAnswer::Duplicate { of });
+            answers.push(BundleAnswer::Noted(NotedPut::Duplicate { of }));
             end = Ok(());
         }
     }
@@ -167,15 +174,9 @@ impl<T> JoinableQueue<T> {
         }
         let store = broker.storage.local();
         for answer in answers {
-            let items = match answer {
-                BundleAnswer::Accepted(run) => run.first.0..=run.last.0,
-                BundleAnswer::Earlier(item) | BundleAnswer::Duplicate { of: item } => {
-                    item.0..=item.0
-                }
-            };
-            for item in items {
+            for put in answer.each() {
                 if let (Some(print), Some(store)) = (bundle.prints.pop_front(), store) {
-                    store.note_put(print, ItemId(item));
+                    store.note_put(print, put);
                 }
             }
             note(answer);
@@ -189,12 +190,14 @@ impl<T> JoinableQueue<T> {
     pub(crate) fn find_earlier(&self, bundle: &mut Bundle) -> Result<bool, Error> {
         let broker = self.broker()?;
         let store = broker.storage.local();
-        let item = |print: &Print| store?.item_of(*print);
-        bundle.earlier = bundle.prints.iter().map(item).collect();
-        let all = bundle.envelopes.iter().zip(&bundle.earlier);
-        let first = all
-            .filter_map(|(given, item)| Some((given, (*item)?)))
-            .next();
+        let put = |print: &Print| store?.put_with(*print);
+        bundle.earlier = bundle.prints.iter().map(put).collect();
+        let mut all = bundle.envelopes.iter().zip(&bundle.earlier);
+        // What stood for a duplicate is another item.
+        let first = all.find_map(|(given, put)| match put {
+            Some(NotedPut::Item(item)) => Some((given, *item)),
+            Some(NotedPut::Duplicate { .. }) | None => None,
+        });
         let Some((given, item)) = first else {
             return Ok(true);
         };
@@ -250,5 +253,49 @@ impl<T> JoinableQueue<T> {
     /// Returns `true` if several supervisors share its items.
     pub(crate) fn is_on_a_stream(&self) -> bool {
         self.broker().is_ok_and(|broker| broker.is_shared())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::{Durability, Options, Supervisor};
+
+    /// What stood for a duplicate is another item, and has ended and freed its key when the put is repeated.
+    #[test]
+    fn a_duplicate_is_one_again_when_its_put_is_repeated() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("queue");
+        let queue =
+            JoinableQueue::<String>::journaled(&path, Durability::Normal, Options::default());
+        let queue = queue.unwrap();
+        let (open, gate) = channel();
+        let gate = Mutex::new(gate);
+        let unique = Supervisor::builder().threads(1);
+        let unique = unique.unique(None, |_: &String| Some(1));
+        let _pool = unique.handler(&queue, move |_: String| gate.lock().recv());
+        let first = queue.put("first").unwrap();
+        let put = |is_repeated: bool| {
+            let mut bundle = Bundle::default();
+            let second = String::from("second");
+            queue
+                .add_to_bundle(&mut bundle, &second, Some(b"a key"))
+                .unwrap();
+            assert!(queue.find_earlier(&mut bundle).unwrap(), "{is_repeated}");
+            let mut answers = Vec::new();
+            let note = |answer| answers.push(answer);
+            queue.put_bundle(&mut bundle, &|| true, note).unwrap();
+            let of_first = NotedPut::Duplicate { of: first };
+            assert!(matches!(answers[..], [BundleAnswer::Noted(put)] if put == of_first));
+        };
+        put(false);
+        open.send(()).unwrap();
+        assert_eq!(queue.join().unwrap().done, 1);
+        put(true);
+        assert_eq!(queue.counts().unwrap().accepted, 1);
     }
 }

@@ -36,7 +36,7 @@ use self::intrusion::{Files, FilesFound};
 use self::prints::Prints;
 use self::rows::Statements;
 use self::trouble::{JournalFailure, JournalTrouble, unusable};
-use super::{Backend, Store, StoreError, StoredLetter};
+use super::{Backend, NotedPut, Store, StoreError, StoredLetter};
 use crate::error::Kind;
 use crate::payload::Payload;
 use crate::payload::envelope::Envelope;
@@ -526,12 +526,12 @@ impl Store for Journal {
         Some(self.prints().of(key))
     }
 
-    fn item_of(&self, print: Print) -> Option<ItemId> {
-        self.prints().item(print)
+    fn put_with(&self, print: Print) -> Option<NotedPut> {
+        self.prints().put_with(print)
     }
 
-    fn note_put(&self, print: Print, item: ItemId) {
-        self.prints().note(print, item);
+    fn note_put(&self, print: Print, put: NotedPut) {
+        self.prints().note(print, put);
     }
 
     fn was_left(&self) -> bool {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use siphasher::sip128::SipHasher13;
 
+use crate::store::NotedPut;
 use dishrack_core::book::Print;
 use dishrack_core::ledger::ItemId;
 
@@ -20,17 +21,18 @@ pub(super) struct Prints {
 struct KnownPrint {
     /// The number of times that it was put in earlier runs, less those asked for since.
     left: u32,
-    /// The item that was put with it last.
-    item: ItemId,
+    /// The last put with it.
+    put: NotedPut,
 }
 
 impl Prints {
     pub(super) fn new(key: [u8; 16], prints: Vec<(ItemId, Print)>) -> Self {
         let mut known = HashMap::with_capacity(prints.len());
         for (item, print) in prints {
-            let one = known.entry(print).or_insert(KnownPrint { left: 0, item });
+            let put = NotedPut::Item(item);
+            let one = known.entry(print).or_insert(KnownPrint { left: 0, put });
             one.left += 1;
-            one.item = item;
+            one.put = put;
         }
         Prints { key, known }
     }
@@ -50,15 +52,15 @@ impl Prints {
         }
     }
 
-    /// Returns the item that was put with this print, in this run only if that was noted.
-    pub(super) fn item(&self, print: Print) -> Option<ItemId> {
-        self.known.get(&print).map(|known| known.item)
+    /// Returns what became of the last put with this print, in this run only if that was noted.
+    pub(super) fn put_with(&self, print: Print) -> Option<NotedPut> {
+        self.known.get(&print).map(|known| known.put)
     }
 
-    /// Notes the item that was put with this print.
-    pub(super) fn note(&mut self, print: Print, item: ItemId) {
+    /// Notes what became of a put with this print.
+    pub(super) fn note(&mut self, print: Print, put: NotedPut) {
         let known = self.known.entry(print);
-        known.or_insert(KnownPrint { left: 0, item }).item = item;
+        known.or_insert(KnownPrint { left: 0, put }).put = put;
     }
 }
 
@@ -71,12 +73,14 @@ mod tests {
         let earlier = [(1, 7), (2, 8), (5, 7)];
         let earlier = earlier.map(|(item, print)| (ItemId(item), print)).to_vec();
         let mut prints = Prints::new([0; 16], earlier);
-        prints.note(9, ItemId(6));
+        prints.note(9, NotedPut::Item(ItemId(6)));
         assert_eq!(
             [7, 7, 7, 8, 9].map(|print| prints.take(print)),
             [true, true, false, true, false]
         );
-        let items = [7, 8, 9, 10].map(|print| prints.item(print).map(|item| item.0));
-        assert_eq!(items, [Some(5), Some(2), Some(6), None]);
+        let puts = [7, 8, 9, 10].map(|print| prints.put_with(print));
+        let items = [Some(5), Some(2), Some(6), None];
+        let items = items.map(|item| item.map(|item| NotedPut::Item(ItemId(item))));
+        assert_eq!(puts, items);
     }
 }
