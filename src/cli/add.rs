@@ -168,7 +168,7 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
         Some(folder) => jobs::folder(folder)?,
         None => env::current_dir().map_err(|error| format!("the working directory: {error}"))?,
     };
-    check_program(&command.command)?;
+    check_program(&command.command, Path::new(&workdir))?;
     let environment = command.env.iter().map(|entry| variable(entry));
     let own = OwnCommand {
         words: command.command.clone(),
@@ -189,13 +189,13 @@ fn own_command(command: &Add) -> Result<OwnCommand, String> {
 }
 
 /// Refuses a whole script in one word, of which there is no program: the command would be added, and fail.
-fn check_program(words: &[OsString]) -> Result<(), String> {
+fn check_program(words: &[OsString], workdir: &Path) -> Result<(), String> {
     let [name] = words else {
         return Ok(());
     };
     let is_script = |name: &str| name.contains(char::is_whitespace) || needs_shell(name);
     match name.to_str().filter(|name| is_script(name)) {
-        Some(script) if !script.contains('/') && !Path::new(name).exists() => Err(format!(
+        Some(script) if !workdir.join(name).exists() => Err(format!(
             "{script}: it is one word, and no program: leave out the quotes, or have a shell run it, as in: \
              supervisor add -- sh -c '...'"
         )),

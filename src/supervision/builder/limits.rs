@@ -305,7 +305,10 @@ impl Builder {
         let rules = &self.rules;
         let mut of_items = rules.of_items.iter();
         if let Some((option, of)) = of_items.find(|(_, of)| *of != item) {
-            let why = format!("is a function of {of}, and the queue's items are {item}");
+            let why = format!(
+                "is a function of {of}, and the queue's items are {item}: it has to take a reference \
+                 to that very type"
+            );
             return Err(Kind::invalid(option, why));
         }
         let is_elsewhere = is_loop || self.mode != Mode::Processes;
