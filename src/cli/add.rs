@@ -14,7 +14,7 @@ use clap::Args;
 use hyper::Method;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::advice::needs_shell;
+use super::advice::is_script;
 use super::args::{AtArgs, Format, SERVED, duration};
 use super::asking::{connect, number, print};
 use super::exit_codes::{RunError, code};
@@ -193,7 +193,6 @@ fn check_program(words: &[OsString], workdir: &Path) -> Result<(), String> {
     let [name] = words else {
         return Ok(());
     };
-    let is_script = |name: &str| name.contains(char::is_whitespace) || needs_shell(name);
     match name.to_str().filter(|name| is_script(name)) {
         Some(script) if !workdir.join(name).exists() => Err(format!(
             "{script}: it is one word, and no program: leave out the quotes, or have a shell run it, as in: \

@@ -8,6 +8,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub(super) use self::elsewhere::{Counterpart, OPTIONS};
+use crate::jobs::arguments::quoted;
 
 /// Words that a shell carries out itself, so that there may be no program of that name.
 const OF_SHELLS: &[&str] = &[
@@ -112,10 +113,14 @@ fn of_word(word: &str, words: &[String]) -> Option<String> {
         }
         "work" if word == ":::" => "items are put by: supervisor put ::: ITEM".to_owned(),
         "work" => format!(
-            "a COMMAND follows --, as in: supervisor work -- {word}; items are put by \
-             `supervisor put`"
+            "a COMMAND follows --, as in: supervisor work -- {}; items are put by \
+             `supervisor put`",
+            as_command(word)
         ),
-        "add" => format!("a COMMAND follows --, as in: supervisor add -- {word}"),
+        "add" => {
+            let command = as_command(word);
+            format!("a COMMAND follows --, as in: supervisor add -- {command}")
+        }
         "join" | "status" => {
             format!("the stream is named by an option, as in: supervisor {first} --stream {word}")
         }
@@ -126,7 +131,10 @@ fn of_word(word: &str, words: &[String]) -> Option<String> {
         _ if word == ":::" => {
             "items after ::: follow a COMMAND, as in: supervisor -- gzip ::: a b".to_owned()
         }
-        _ => format!("a COMMAND, and items after :::, follow --, as in: supervisor -- {word}"),
+        _ => {
+            let command = as_command(word);
+            format!("a COMMAND, and items after :::, follow --, as in: supervisor -- {command}")
+        }
     })
 }
 
@@ -149,8 +157,24 @@ fn own_word_for(word: &str) -> Option<&'static str> {
 }
 
 /// Returns `true` if only a shell could make something of this word.
-pub(super) fn needs_shell(word: &str) -> bool {
+fn needs_shell(word: &str) -> bool {
     word.contains(['|', '&', ';', '<', '>', '$', '*', '`'])
+}
+
+/// Returns `true` if this is a whole script in one word.
+pub(super) fn is_script(word: &str) -> bool {
+    word.contains(char::is_whitespace) || needs_shell(word)
+}
+
+/// Returns a word as the COMMAND that it was meant for: a script in one word is for a shell.
+fn as_command(word: &str) -> String {
+    match is_script(word) {
+        true => format!(
+            "sh -c {}",
+            String::from_utf8_lossy(&quoted(word.as_bytes()))
+        ),
+        false => word.to_owned(),
+    }
 }
 
 /// Returns the advice for a COMMAND that is no program.
@@ -214,6 +238,8 @@ mod tests {
         assert!(tip(&["help"], "help").unwrap().contains("--help"));
         let command = tip(&["-w", "2", "gzip"], "gzip").unwrap();
         assert!(command.contains("supervisor -- gzip"), "{command}");
+        let script = tip(&["add", "sort a | uniq"], "sort a | uniq").unwrap();
+        assert!(script.ends_with("add -- sh -c 'sort a | uniq'"), "{script}");
         assert_eq!(tip(&["manual", "x"], "x"), None);
     }
 

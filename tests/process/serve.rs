@@ -733,8 +733,12 @@ fn what_makes_no_sense_is_refused() {
         (&["add", "--env", "NO_SUCH", "--", "true"], "not set here"),
         (&["add", "--key", "", "--", "true"], "--key"),
         (&["add", "--", ""], "no program"),
-        (&["add", "sort /etc/passwd | head"], "have a shell run it"),
-        (&["add", "./encode a.mov"], "leave out the quotes"),
+        (
+            &["add", "--", "sort /etc/passwd | head"],
+            "have a shell run it",
+        ),
+        (&["add", "--", "./encode a.mov"], "leave out the quotes"),
+        (&["add", "sort a | head"], "add -- sh -c 'sort a | head'"),
         (&["add"], "COMMAND"),
     ] {
         let said = refused(&place, arguments);
