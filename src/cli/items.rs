@@ -227,12 +227,15 @@ pub(super) fn page(item: &Value) -> String {
         let _ = writeln!(page, "  started:  {}", when(&ended["started_us"]));
         let _ = writeln!(page, "  ended:    {}", when(&ended["ended_us"]));
     }
+    let mut has_begun = false;
     for one in values(&item["history"]) {
         let cause = printable(text(&one["cause"]));
         let _ = match number(&one["attempt"]) {
+            0 if has_begun => writeln!(page, "  not begun again: {cause}"),
             0 => writeln!(page, "  not begun: {cause}"),
             attempt => writeln!(page, "  attempt {attempt}: {cause}"),
         };
+        has_begun |= number(&one["attempt"]) > 0;
         if let Some(worker) = one["worker"].as_str() {
             let _ = writeln!(
                 page,
@@ -296,5 +299,26 @@ fn wait_for_all(command: &WaitItems, end: Option<Instant>) -> Result<u8, RunErro
         Choice::Stream(place) => {
             super::join::join_stream(place.opening(Opening::Existing), command.format, end)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_has_failed_before_its_deadline_was_not_begun_again() {
+        let failed = |attempt: u32, worker: Option<&str>| json!({"attempt": attempt, "cause": "why", "worker": worker, "pid": 2, "ended_us": 3});
+        let page_of =
+            |history: &[Value]| page(&json!({"number": 1, "state": "dead", "history": history}));
+        let begun = page_of(&[failed(1, Some("worker-1")), failed(0, None)]);
+        assert!(begun.contains("  attempt 1: why\n"), "{begun}");
+        assert!(begun.contains("  not begun again: why\n"), "{begun}");
+        let never = page_of(&[failed(0, None)]);
+        assert!(never.contains("  not begun: why\n"), "{never}");
+        let dropped = format!("1\n  state:    dead: {DROPPED}\n");
+        assert_eq!(page_of(&[]), dropped);
     }
 }

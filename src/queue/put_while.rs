@@ -54,7 +54,7 @@ pub(crate) struct Bundle {
     envelopes: VecDeque<Envelope>,
     /// The prints of their keys, if they have some: as many.
     prints: VecDeque<Print>,
-    /// What became of those that were put before, if that was looked for: as many.
+    /// The items of those that were put before, if they were looked for: as many.
     earlier: VecDeque<Option<NotedPut>>,
 }
 
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use crate::{Durability, Options, Supervisor};
 
-    /// What stood for a duplicate is another item, and has ended and freed its key when the put is repeated.
+    /// The item that stood for a duplicate has ended and freed its key when the put is repeated.
     #[test]
     fn a_duplicate_is_one_again_when_its_put_is_repeated() {
         let place = tempfile::tempdir().unwrap();
