@@ -14,6 +14,7 @@ use super::exit_codes::{RunError, code};
 use super::letter::UtcTime;
 use crate::ItemState;
 use crate::observe::text::{attempts_in_words, harmless, printable, waited_for};
+use crate::observe::words::DROPPED;
 use crate::store::stream::Opening;
 
 impl ValueEnum for ItemState {
@@ -111,9 +112,6 @@ pub(super) struct WaitItems {
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
-
-/// All that is known of an item that was given up and has no history any more.
-const DROPPED: &str = "it was given up, and its dead letter was taken or dropped";
 
 /// Returns the last cause of an item that was given up, if that is known.
 fn cause_of(cause: &Value) -> &str {

@@ -27,6 +27,9 @@ pub(crate) fn waited_for(word: &str) -> &str {
     }
 }
 
+/// All that is known of an item whose dead letter was taken or dropped.
+pub(crate) const DROPPED: &str = "it was given up, and its dead letter was taken or dropped";
+
 /// Escapes characters that would end a line or control a terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, char::is_control)

@@ -16,7 +16,7 @@ use super::site::Site;
 use super::words::{badge, count, moment, printable, text, values, visible};
 use crate::ItemState;
 use crate::control::client::NoAnswer;
-use crate::observe::words::{attempts_in_words, waited_for};
+use crate::observe::words::{DROPPED, attempts_in_words, waited_for};
 
 /// The items of one page.
 const PAGE: usize = 100;
@@ -126,12 +126,17 @@ pub(super) async fn single(
 fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
     let state = text(&item["state"]);
     let ended = &item["ended"];
+    let is_dropped = state == "dead" && values(&item["history"]).is_empty();
     let whole = format!("items/{number}/text");
     html! {
         (cut("name", item["item"].as_str().unwrap_or("Its name is not kept."), &whole))
         p.facts {
             (badge(state)) ", "
-            (attempts_in_words(count(&item["attempts"])))
+            @if is_dropped {
+                (DROPPED)
+            } @else {
+                (attempts_in_words(count(&item["attempts"])))
+            }
             @if let Some(what) = item["waits_for"].as_str() {
                 ", waits for " (waited_for(what))
             }
@@ -145,7 +150,7 @@ fn facts(number: u64, item: &Value, visitor: &Visitor) -> Markup {
             @if let Some(at) = moment(&ended["ended_us"]) { ", ended " (at) }
             @if let Some(worker) = ended["worker"].as_str() { " by " (printable(worker)) }
         }
-        @if visitor.may_change() {
+        @if visitor.may_change() && !is_dropped {
             p.buttons {
                 @if state == "dead" {
                     (button_for("Try again", "act/retry", &number.to_string(), "this item"))
@@ -222,6 +227,16 @@ pub(super) async fn raw(State(site): SharedSite, Path(number): Path<u64>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_dropped_cannot_be_tried_again() {
+        let dropped = serde_json::json!({"number": 7, "state": "dead", "history": []});
+        let page = facts(7, &dropped, &Visitor::operator()).into_string();
+        assert!(
+            page.contains(DROPPED) && !page.contains("<button"),
+            "{page}"
+        );
+    }
 
     #[test]
     fn what_an_item_says_is_no_markup() {
