@@ -223,7 +223,7 @@ fn in_words(refusal: Refusal, why: &str) -> String {
             format!("there is no item {id}, so nothing can begin after it")
         }
         Refusal::DeadItem(id) => {
-            format!("item {id} is a dead letter, so what is to begin after it never would")
+            format!("item {id} was given up, so what is to begin after it never would")
         }
         Refusal::Duplicate { of } => {
             format!("it is a duplicate of item {of}, which has its unique key")

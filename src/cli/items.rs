@@ -144,7 +144,11 @@ fn line(item: &Value) -> String {
         number_of(item),
         text(&item["state"]).to_owned(),
         printable(item["item"].as_str().unwrap_or("-")).into_owned(),
-        attempts_in_words(number(&item["attempts"])),
+        match (text(&item["state"]), number(&item["attempts"])) {
+            // Nothing is kept of it but its number.
+            ("done" | "dead", 0) if item["item"].is_null() => "-".to_owned(),
+            (_, attempts) => attempts_in_words(attempts),
+        },
         printable(&more).into_owned(),
     ];
     fields.join("\t").trim_end().to_owned() + "\n"

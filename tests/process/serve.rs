@@ -331,10 +331,7 @@ fn what_is_added_after_one_that_fails_never_begins() {
         );
     }
     assert!(!place.path("begun").exists());
-    for (item, why) in [
-        (&*first, "is a dead letter"),
-        ("999", "there is no item 999"),
-    ] {
+    for (item, why) in [(&*first, "was given up"), ("999", "there is no item 999")] {
         let refused = add(&["--after", item], "true");
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(
