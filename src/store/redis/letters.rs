@@ -126,9 +126,10 @@ impl RedisStore {
     /// Returns `true` if the letter of this item was taken or dropped.
     pub(super) fn was_dropped(&self, id: ItemId) -> Result<bool, RedisTrouble> {
         self.server.call(&self.dispatcher, Duration::ZERO, |open| {
-            let mut ask = cmd("SISMEMBER");
+            let mut ask = cmd("HGET");
             ask.arg(&self.keys.dropped).arg(id.0);
-            ask.query(&mut open.connection)
+            let found: Option<String> = ask.query(&mut open.connection)?;
+            Ok(found.is_some())
         })
     }
 

@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 
 use super::{GATE, Run, STREAM, Said, Stage, said, send, supervisor};
+use crate::redis_server::Options;
 
 crate::timely_trials!(
     what_is_put_is_worked_on_by_commands,
@@ -19,10 +20,63 @@ crate::timely_trials!(
     a_whole_run_has_a_command,
     the_address_may_be_in_a_variable,
     a_variable_alone_is_no_reason_to_share,
+    a_user_with_what_the_docs_name_can_do_it_all,
     a_killed_worker_costs_an_attempt,
     whoever_has_no_workers_left_is_gone,
     a_command_that_cannot_be_run_costs_no_item,
 );
+
+/// The page that names the permissions of a user.
+const DOCS: &str = include_str!("../../../docs/redis.md");
+
+/// Returns the permissions that the docs name, for this stream.
+fn documented_rules() -> String {
+    let (_, rules) = DOCS.split_once(">SECRET ").unwrap();
+    let (rules, _) = rules.split_once("```").unwrap();
+    rules.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn a_user_with_what_the_docs_name_can_do_it_all() {
+    let rules = documented_rules();
+    let stage = Stage::with(Options::default().user("crew", "secret", &rules));
+    let url = stage.server.url_of("crew", "secret");
+    let say = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        let (subcommand, more) = words.split_at(if words[0] == "dead" { 2 } else { 1 });
+        let mut command = supervisor();
+        command.args(subcommand);
+        command.args(["--redis", &url, "--stream", STREAM]);
+        command.args(more);
+        said(command)
+    };
+    let work = "work -w 2 --max-attempts 2 --until-done -- test ok = {}";
+    say("put ::: ok bad worse worst").ends(0);
+    say(work).ends(1);
+    let letters = say("dead list").out;
+    let numbers: Vec<&str> = letters
+        .lines()
+        .filter_map(|line| line.split('\t').next())
+        .collect();
+    let [one, other, third] = numbers[..] else {
+        panic!("{letters}");
+    };
+    say(&format!("dead show {one}")).ends(0);
+    say(&format!("dead drop {one}")).ends(0);
+    say(&format!("show {one}")).ends(0);
+    say(&format!("wait {one}")).ends(1).prints(format!(
+        "{one} dead: it was given up, and its dead letter was taken or dropped\n"
+    ));
+    say(&format!("dead retry {other}")).ends(0);
+    say(&format!("retry {third}")).ends(0);
+    say(&format!("cancel {third}")).ends(0);
+    say("list").ends(0);
+    say("status --interval 0").ends(0);
+    say("pause").ends(0);
+    say("resume").ends(0);
+    say("ps").ends(0);
+    say(work).ends(1);
+    say("join").ends(1);
+}
 
 const DONE_5: &str = "5 done, 0 dead; 0 retries, 0 dead letters\n";
 

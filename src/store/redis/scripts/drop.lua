@@ -6,5 +6,5 @@ if not row then
     return 0
 end
 redis.call('XDEL', dead, ARGV[2])
-redis.call('SADD', dropped, row[2][2])
+redis.call('HSET', dropped, row[2][2], '')
 return 1
