@@ -163,7 +163,9 @@ fn dead_letters_of_a_stream_are_chosen_and_dealt_with() {
     browser.press("button.sure");
     browser.wait_for("Item 1 is dropped.");
     browser.wait_for("3 dead letters");
-    assert_eq!(stream.told("show 1").unwrap()["state"], "done");
+    let dropped = stream.told("show 1").unwrap();
+    assert_eq!(dropped["state"], "dead");
+    assert_eq!(dropped["history"], serde_json::json!([]));
 
     // Its worker is at a long one, so what is tried again waits.
     browser.press("#chosen-3");

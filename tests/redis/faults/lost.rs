@@ -155,10 +155,16 @@ fn with_a_letter(server: &Server) -> (Proxy, Queue) {
     (proxy, queue)
 }
 
+/// Returns the name of the only letter, which only the call that takes it away has as a word of its own.
+fn name_of_letter(server: &Server) -> String {
+    let letter = server.cli(&["--raw", "xrange", "{items}:dead", "-", "+"]);
+    letter.lines().next().unwrap().to_owned()
+}
+
 fn a_letter_whose_taking_has_no_reply_is_handed_out() {
     let server = Server::plain();
     let (proxy, queue) = with_a_letter(&server);
-    proxy.lose_reply_to("xdel");
+    proxy.lose_reply_to(&name_of_letter(&server));
     let letters = queue.take_dead_letters().unwrap();
     proxy.await_losses(1);
     assert_eq!(letters.len(), 1, "nobody else has it");
@@ -169,9 +175,7 @@ fn a_letter_whose_second_try_has_no_reply_is_said_to_have_one() {
     let server = Server::plain();
     let (proxy, queue) = with_a_letter(&server);
     let id = queue.dead_letters().unwrap()[0].id;
-    // Only this call has the name of the letter as a word of its own.
-    let letter = server.cli(&["--raw", "xrange", "{items}:dead", "-", "+"]);
-    proxy.lose_reply_to(letter.lines().next().unwrap());
+    proxy.lose_reply_to(&name_of_letter(&server));
     assert!(queue.retry_dead_letter(id).unwrap());
     proxy.await_losses(1);
     assert_eq!(entries(&server).len(), 1);
